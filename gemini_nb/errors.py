@@ -1,0 +1,139 @@
+"""Every error this package raises on purpose, grouped by whose fault it is.
+
+    GeminiError
+    ├── TransportError              the wire: no connection, reset, silence
+    │   ├── ConnectError              no connection could be made
+    │   ├── IdleTimeoutError          connected, but nothing arrived for too long
+    │   └── StreamCutError            the answer stopped before its finishReason
+    ├── APIError                    the server: it said no, by status or inside the stream
+    │   └── PromptBlockedError        the prompt was refused, there is no answer
+    ├── ProtocolError               the server: what it sent is not Gemini's protocol
+    ├── TurnLimitError              the model: it went on asking for tools
+    ├── InternalError               us: a bug, or a background loop that died
+    └── CallerError                  the caller
+        ├── ConfigError               (ValueError) a setting, key or name does not fit
+        ├── ArgumentError             (TypeError) a call that cannot be understood
+        ├── StreamNotFoundError       (LookupError) no stream of that id
+        └── BlockingCallError         (RuntimeError) a wait that could never end
+
+No exception of httpx, json or asyncio leaves the package: catching `GeminiError` catches them all.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "APIError",
+    "ArgumentError",
+    "BlockingCallError",
+    "CallerError",
+    "ConfigError",
+    "ConnectError",
+    "GeminiError",
+    "IdleTimeoutError",
+    "InternalError",
+    "PromptBlockedError",
+    "ProtocolError",
+    "StreamCutError",
+    "StreamNotFoundError",
+    "TransportError",
+    "TurnLimitError",
+]
+
+
+class GeminiError(Exception):
+    """What went wrong, whose fault it is and what to do next.
+
+    Attributes:
+        message: what happened, in one sentence.
+        hint: what a person can do about it; empty where there is nothing to say.
+        status_code: the HTTP status or in-stream error code, None where the server never answered.
+        api_status: Google's name for the status, such as "RESOURCE_EXHAUSTED".
+        retry_after: seconds the server asked to wait, None where it did not.
+        attempts: requests made for the model call that failed.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        status_code: int | None = None,
+        api_status: str | None = None,
+        retry_after: float | None = None,
+        attempts: int = 1,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.status_code = status_code
+        self.api_status = api_status
+        self.retry_after = retry_after
+        self.attempts = attempts
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".rstrip()
+
+    def _render_traceback_(self) -> list[str]:
+        # IPython shows these lines in place of forty lines of event loop, whose frames (under
+        # `%xmode Verbose`, with their variables) tell a person nothing about a refused request.
+        return [f"{type(self).__name__}: {self}"]
+
+
+class TransportError(GeminiError):
+    """The connection failed, broke or fell silent."""
+
+
+class ConnectError(TransportError):
+    """No connection could be made: name, route, proxy, TLS or a server that is down."""
+
+
+class IdleTimeoutError(TransportError):
+    """The connection stood, but no byte arrived within the idle timeout."""
+
+
+class StreamCutError(TransportError):
+    """The answer ended before the model said that it was finished.
+
+    A body that ends properly but without a finishReason was cut, too: reading it as complete would
+    lose the rest of the answer without a word.
+    """
+
+
+class APIError(GeminiError):
+    """The server refused the request, or reported an error inside the stream."""
+
+
+class PromptBlockedError(APIError):
+    """The prompt was blocked before the model answered; asking again gives the same."""
+
+
+class ProtocolError(GeminiError):
+    """The server's answer is not a Gemini stream, for example a login page of a proxy."""
+
+
+class TurnLimitError(GeminiError):
+    """The model asked for tools in more rounds than `turn_limit` allows."""
+
+
+class InternalError(GeminiError):
+    """Something in this package failed; the streams it touched ended with this error."""
+
+
+class CallerError(GeminiError):
+    """The call itself was wrong; nothing was sent."""
+
+
+class ConfigError(CallerError, ValueError):
+    """A setting, key, URL or name does not fit."""
+
+
+class ArgumentError(CallerError, TypeError):
+    """The arguments contradict each other, are missing, or are of a type that cannot be sent."""
+
+
+class StreamNotFoundError(CallerError, LookupError):
+    """No stream has this id, or it left the bounded history of finished streams."""
+
+
+class BlockingCallError(CallerError, RuntimeError):
+    """A blocking call was made on the thread that would have to end the wait."""

@@ -1,0 +1,1 @@
+"""What runs: states, events, the log, streams, their orchestrator and their manager."""

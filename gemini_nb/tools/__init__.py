@@ -1,0 +1,1 @@
+"""Python functions as Gemini tools: declaration, validation, execution."""

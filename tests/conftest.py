@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No key, project or proxy of the person who runs the tests decides how they end."""
+    for name in list(os.environ):
+        if name.startswith(("GEMINI_", "GOOGLE_")) or name.upper().endswith("_PROXY"):
+            monkeypatch.delenv(name)
