@@ -1,1 +1,160 @@
-"""Stream Gemini answers and tool calls into live notebook panes while the kernel stays free."""
+"""Stream Gemini answers and tool calls into live notebook panes while the kernel stays free.
+
+    %load_ext gemini_nb
+
+    %%gemini_stream -t weather -o trip
+    Plan a day in {city}. Check the weather first.
+
+The cell returns at once; text, thoughts and tool calls appear in a pane beneath it. In Python,
+`get_manager().start_stream("…")` does the same without a pane.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from gemini_nb.api.retry import RetryPolicy
+from gemini_nb.api.usage import Usage
+from gemini_nb.errors import (
+    APIError,
+    ArgumentError,
+    BlockingCallError,
+    CallerError,
+    ConfigError,
+    ConnectError,
+    GeminiError,
+    IdleTimeoutError,
+    InternalError,
+    PromptBlockedError,
+    ProtocolError,
+    StreamCutError,
+    StreamNotFoundError,
+    TransportError,
+    TurnLimitError,
+)
+from gemini_nb.streams.calls import ToolCall
+from gemini_nb.streams.chat import Chat
+from gemini_nb.streams.events import (
+    PartReceived,
+    PhaseChanged,
+    RetryScheduled,
+    StreamCompleted,
+    StreamEvent,
+    StreamFailed,
+    StreamStarted,
+    StreamStopped,
+    TextDelta,
+    TextRewound,
+    ThoughtDelta,
+    ToolCallFinished,
+    ToolCallRequested,
+    ToolCallStarted,
+    UsageUpdated,
+)
+from gemini_nb.streams.group import StreamGroup
+from gemini_nb.streams.group import map_prompts as map  # noqa: A004 - the public name says what it does
+from gemini_nb.streams.manager import Statistics, StreamManager, get_manager
+from gemini_nb.streams.orchestrator import OrchestratorInfo, ToolOrchestrator
+from gemini_nb.streams.states import Phase, Status, ToolStatus
+from gemini_nb.streams.stream import Stream, StreamInfo
+from gemini_nb.tools.tool import Tool, tool
+
+if TYPE_CHECKING:
+    from gemini_nb import simulator
+    from gemini_nb.notebook.dashboard import dashboard
+    from gemini_nb.notebook.pane import StreamPane
+
+__all__ = [
+    "APIError",
+    "ArgumentError",
+    "BlockingCallError",
+    "CallerError",
+    "Chat",
+    "ConfigError",
+    "ConnectError",
+    "GeminiError",
+    "IdleTimeoutError",
+    "InternalError",
+    "OrchestratorInfo",
+    "PartReceived",
+    "Phase",
+    "PhaseChanged",
+    "PromptBlockedError",
+    "ProtocolError",
+    "RetryPolicy",
+    "RetryScheduled",
+    "Statistics",
+    "Status",
+    "Stream",
+    "StreamCompleted",
+    "StreamCutError",
+    "StreamEvent",
+    "StreamFailed",
+    "StreamGroup",
+    "StreamInfo",
+    "StreamManager",
+    "StreamNotFoundError",
+    "StreamPane",
+    "StreamStarted",
+    "StreamStopped",
+    "TextDelta",
+    "TextRewound",
+    "ThoughtDelta",
+    "Tool",
+    "ToolCall",
+    "ToolCallFinished",
+    "ToolCallRequested",
+    "ToolCallStarted",
+    "ToolOrchestrator",
+    "ToolStatus",
+    "TransportError",
+    "TurnLimitError",
+    "Usage",
+    "UsageUpdated",
+    "__version__",
+    "dashboard",
+    "get_manager",
+    "load_ipython_extension",
+    "map",
+    "simulator",
+    "tool",
+    "unload_ipython_extension",
+]
+
+_LATE = {
+    "StreamPane": ("gemini_nb.notebook.pane", "StreamPane"),
+    "dashboard": ("gemini_nb.notebook.dashboard", "dashboard"),
+    "simulator": ("gemini_nb.simulator", None),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs widgets, a server or package metadata when it is asked for."""
+    if name == "__version__":
+        from importlib.metadata import version  # noqa: PLC0415 - see above
+
+        return version("gemini-nb")
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _LATE[name]
+    value = importlib.import_module(module)
+    return value if attribute is None else getattr(value, attribute)
+
+
+def __dir__() -> list[str]:
+    return __all__.copy()
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """`%load_ext gemini_nb`: register the magics and take the kernel's manager into use."""
+    from gemini_nb.notebook.extension import load  # noqa: PLC0415 - needs IPython
+
+    load(shell)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """`%unload_ext gemini_nb`: take the magics away and stop the streams."""
+    from gemini_nb.notebook.extension import unload  # noqa: PLC0415 - needs IPython
+
+    unload(shell)

@@ -1,0 +1,130 @@
+"""Gemini's JSON values: what a person passes becomes contents, what the model sends becomes history.
+
+Parts are kept verbatim. A thoughtSignature belongs to the very part it came with, and a server refuses the
+next request ("Function call is missing a thought_signature") when a well-meaning class has dropped it, moved
+it, or left out a field it did not know. So parts stay dictionaries; only adjacent unsigned text is joined.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
+
+from gemini_nb.errors import ArgumentError, ConfigError
+
+__all__ = ["JSON", "Content", "Part", "encode_body", "to_contents", "to_part"]
+
+JSON: TypeAlias = dict[str, Any]
+Part: TypeAlias = JSON
+"""One part of a turn: text, a file, a function call, its response, code …, and its siblings."""
+Content: TypeAlias = JSON
+"""One turn: `{"role": "user" | "model", "parts": [...]}`."""
+
+_PLAIN_TEXT = ({"text"}, {"text", "thought"})
+
+
+def to_contents(contents: object) -> list[Content]:
+    """Turn a string, a part, a Content or a list of these into contents.
+
+    Neighbouring strings and parts make up one user turn.
+
+    Raises:
+        ArgumentError: something in it is none of these.
+        ConfigError: it is empty.
+    """
+    result: list[Content] = []
+    loose: list[Part] = []
+    items = contents if isinstance(contents, (list, tuple)) else [contents]
+    for item in items:
+        value = _as_mapping(item)
+        if value is not None and "parts" in value:
+            _close_turn(loose, result)
+            result.append(_checked_content(value))
+        else:
+            loose.append(to_part(item))
+    _close_turn(loose, result)
+    if not result:
+        raise ConfigError("The prompt is empty.", hint="Write what the model should answer.")
+    return result
+
+
+def to_part(value: object) -> Part:
+    """Turn a string or a part into a part.
+
+    Raises:
+        ArgumentError: it is neither.
+        ConfigError: it is empty.
+    """
+    if isinstance(value, str):
+        if not value.strip():
+            raise ConfigError("The prompt is empty.", hint="Write what the model should answer.")
+        return {"text": value}
+    part = _as_mapping(value)
+    if part is None:
+        raise ArgumentError(
+            f"A prompt cannot hold a {type(value).__name__}.",
+            hint="It holds strings, parts such as {'text': ...}, turns such as {'role': ..., 'parts': ...}, "
+            "or a list of these.",
+        )
+    if not part:
+        raise ConfigError("A part of the prompt is empty.")
+    return part
+
+
+def _as_mapping(value: object) -> JSON | None:
+    if isinstance(value, Mapping):
+        return dict(value)
+    dump = getattr(value, "model_dump", None)  # google-genai's types are pydantic models
+    if callable(dump) and not isinstance(value, type):
+        return dict(dump(mode="json", by_alias=True, exclude_none=True))
+    return None
+
+
+def _checked_content(content: JSON) -> Content:
+    if not content["parts"] or not isinstance(content["parts"], (list, tuple)):
+        raise ConfigError("A turn of the prompt has no parts.", hint="Gemini refuses it.")
+    return {"role": "user", **content, "parts": [to_part(part) for part in content["parts"]]}
+
+
+def _close_turn(loose: list[Part], result: list[Content]) -> None:
+    if loose:
+        result.append({"role": "user", "parts": loose.copy()})
+        loose.clear()
+
+
+def encode_body(body: Mapping[str, Any]) -> bytes:
+    """Encode a request body; bytes in it become base64, as the wire wants them.
+
+    Raises:
+        ArgumentError: it holds something JSON cannot say.
+    """
+    try:
+        text = json.dumps(
+            body, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_encode_other
+        )
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise ArgumentError(f"The request holds text that is not valid Unicode: {error.reason}.") from None
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ArgumentError(f"The request cannot be written as JSON: {error}.") from None
+
+
+def _encode_other(value: object) -> object:
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return base64.b64encode(bytes(value)).decode("ascii")
+    mapping = _as_mapping(value)
+    if mapping is None:
+        raise TypeError(f"a {type(value).__name__} is not JSON")
+    return mapping
+
+
+def is_plain_text(part: Part) -> bool:
+    """Whether a part is text without a signature or any other sibling, so that it may be joined."""
+    return part.keys() in _PLAIN_TEXT and isinstance(part["text"], str)
+
+
+def objects(value: object) -> Iterable[JSON]:
+    """The dictionaries of what should be a list of dictionaries; servers send null, {} and worse."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

@@ -1,0 +1,183 @@
+"""What a failed request becomes: a GeminiError that says whose fault it is and what to do next."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from gemini_nb.api.content import objects
+from gemini_nb.api.retry import RetryPolicy, parse_retry_after, retry_delay_of
+from gemini_nb.config import Auth
+from gemini_nb.errors import (
+    APIError,
+    ConfigError,
+    ConnectError,
+    GeminiError,
+    PromptBlockedError,
+    ProtocolError,
+    TransportError,
+)
+from gemini_nb.secrets import scrub
+
+if TYPE_CHECKING:
+    from gemini_nb.api.client import ModelCall
+    from gemini_nb.api.turn import ModelTurn
+
+__all__ = [
+    "bad_proxy",
+    "blocked",
+    "broken",
+    "detached",
+    "excerpt",
+    "final",
+    "not_sent",
+    "refused",
+    "reported",
+]
+
+_CONNECTING = {"ClientConnectorError", "ClientConnectorDNSError", "ClientConnectorCertificateError"}
+_NAMES = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND"}
+_NAMES |= {429: "RESOURCE_EXHAUSTED", 500: "INTERNAL", 503: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED"}
+
+
+def excerpt(text: str, limit: int = 200) -> str:
+    """The beginning of a server's text on one line, without secrets."""
+    line = " ".join(scrub(text).split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def not_sent(error: Exception, host: str) -> GeminiError:
+    """The error for a request that got no answer."""
+    cause = error.__cause__ or error
+    names = {cls.__name__ for cls in type(cause).__mro__} | {type(error).__name__}
+    detail = excerpt(str(cause) or type(cause).__name__)
+    if names & _CONNECTING or names & {"ConnectError", "ConnectionTimeoutError", "ProxyError", "gaierror"}:
+        return ConnectError(
+            f"No connection to {host}: {detail}", hint="Is the network up, and the base URL right?"
+        )
+    if names & {"InvalidURL", "UnsupportedProtocol"}:
+        return ProtocolError(f"The URL of {host} cannot be used: {detail}", hint="Check the base URL.")
+    return TransportError(f"{host} closed the connection before it answered: {detail}")
+
+
+def broken(error: Exception, host: str) -> GeminiError:
+    """The error for an answer that broke off."""
+    cause = error.__cause__ or error
+    if type(error).__name__ == "DecodingError":
+        return ProtocolError(f"The answer of {host} cannot be decompressed: {excerpt(str(error))}")
+    return TransportError(f"The connection to {host} broke: {excerpt(str(cause) or type(cause).__name__)}")
+
+
+def detached(error: GeminiError) -> GeminiError:
+    """The error without its traceback and context.
+
+    Their frames belong to the transport; what is in their variables, the request's headers among it, is not
+    for a person's traceback.
+    """
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
+
+
+def bad_proxy(error: Exception) -> ConfigError:
+    """The error for proxy variables that cannot be used."""
+    return ConfigError(
+        f"The proxy of the environment cannot be used: {excerpt(str(error).rpartition('@')[2])}",
+        hint="See HTTP_PROXY, HTTPS_PROXY and ALL_PROXY; only http and https proxies are supported.",
+    )
+
+
+def refused(status: int, headers: Mapping[str, str], body: bytes, call: ModelCall) -> GeminiError:
+    """The error for an answer with a status other than 200."""
+    text = body.decode("utf-8", "replace")
+    try:
+        value: Any = json.loads(text)
+    except (ValueError, RecursionError):
+        value = None
+    if isinstance(value, list):
+        value = next(iter(objects(value)), None)
+    error = value.get("error") if isinstance(value, dict) else None
+    if not isinstance(error, dict):
+        shown = excerpt(text) if text.strip() else "(empty body)"
+        error = {"message": error if isinstance(error, str) else shown}
+    if 300 <= status < 400:
+        error = {
+            "message": f"a redirect to {excerpt(headers.get('location', 'nowhere'))}, which is not followed"
+        }
+    made = reported({**error, "code": status}, call)
+    if made.retry_after is None:
+        made.retry_after = parse_retry_after(headers.get("retry-after"), time.time())
+    return made
+
+
+def reported(error: object, call: ModelCall) -> GeminiError:
+    """The error for an error object of the server's, from an error body or from inside a stream."""
+    facts: Mapping[str, Any] = error if isinstance(error, Mapping) else {"message": str(error)}
+    code = facts.get("code")
+    status = code if isinstance(code, int) else 500
+    details = list(objects(facts.get("details")))
+    message = excerpt(str(facts.get("message") or "no message"), 1000)
+    name = facts.get("status")
+    return APIError(
+        f"{status} {name}: {message}" if isinstance(name, str) else f"{status}: {message}",
+        hint=_hint(status, message, details, call),
+        status_code=status,
+        api_status=name if isinstance(name, str) else _NAMES.get(status),
+        retry_after=retry_delay_of(details, message),
+    )
+
+
+def blocked(turn: ModelTurn) -> PromptBlockedError:
+    """The error for a prompt that was blocked."""
+    return PromptBlockedError(
+        f"The prompt was blocked: {turn.block_reason}. {excerpt(turn.block_message)}".rstrip(),
+        hint="Rephrase it, or loosen `safety_settings`.",
+        status_code=200,
+        api_status=turn.block_reason,
+    )
+
+
+def final(error: GeminiError, policy: RetryPolicy) -> GeminiError:
+    """The same error, with why it was not asked again."""
+    wait = error.retry_after
+    if wait is not None and wait > policy.max_server_delay and error.status_code in {429, 503}:
+        error.hint = (
+            f"The server asks to wait {wait:g} s, longer than the {policy.max_server_delay:g} s that "
+            f"RetryPolicy.max_server_delay allows. {error.hint}"
+        ).rstrip()
+    elif error.attempts > 1:
+        error.hint = f"Gave up after {error.attempts} attempts. {error.hint}".rstrip()
+    return error
+
+
+def _hint(status: int, message: str, details: list[dict[str, Any]], call: ModelCall) -> str:
+    reasons = {detail.get("reason") for detail in details}
+    vertex = call.endpoint.auth is Auth.VERTEX_AI
+    if "API_KEY_INVALID" in reasons or "api key not valid" in message.lower():
+        return "Check the API key: GEMINI_API_KEY, GOOGLE_API_KEY or credentials."
+    if "thought_signature" in message or "thought signature" in message.lower():
+        return "A turn of the history lacks its thoughtSignature: send the model's parts back as they came."
+    if status == 400:
+        if "FAILED_PRECONDITION" in message or "location is not supported" in message:
+            return "The free tier is not offered everywhere: check region and billing of the key's project."
+        return "The request does not fit this model; its message names the field."
+    if status in {401, 403}:
+        return _access_hint(vertex=vertex)
+    if status == 404:
+        return f"Is there a model {call.endpoint.model!r}, and is it offered in this API version and region?"
+    if status == 429:
+        if "limit: 0" in message:
+            return f"This key has no quota for {call.endpoint.model} at all; another plan or model has."
+        return (
+            f"The quota for {call.endpoint.model} is used up for now; ask less often, or ask for more quota."
+        )
+    if status >= 500:
+        return "The fault is on the server's side; trying again later usually helps."
+    return ""
+
+
+def _access_hint(*, vertex: bool) -> str:
+    if vertex:
+        return "Check that the account may use Vertex AI in this project (roles/aiplatform.user)."
+    return "Check that the key is right, not restricted, and that its project has the Gemini API switched on."

@@ -1,0 +1,68 @@
+"""A timeout on silence that costs nothing per chunk.
+
+`asyncio.timeout` around every read, or a timer moved at every chunk, is work for each of thousands of chunks.
+Here one timer is armed; a chunk only notes the time, and the timer looks at the note when it goes off. It
+acts on nothing but the wait that it guards, since the reader of an async generator may be suspended
+elsewhere, in code that is none of its business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from gemini_nb.errors import IdleTimeoutError
+
+__all__ = ["IdleTimeout"]
+
+T = TypeVar("T")
+
+
+class IdleTimeout:
+    """Guards the awaits of one task against a peer that says nothing.
+
+    Args:
+        seconds: how long one wait may take; change it at any time through the attribute of this name.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        self._since: float | None = None
+        self._expired = False
+        self._timer = self._loop.call_later(seconds, self._check)
+
+    async def wait(self, awaitable: Awaitable[T]) -> T:
+        """Await something of the peer's.
+
+        Raises:
+            IdleTimeoutError: it took longer than `seconds`.
+        """
+        self._since = self._loop.time()
+        try:
+            return await awaitable
+        except asyncio.CancelledError:
+            if self._expired and self._task is not None and self._task.uncancel() == 0:
+                raise IdleTimeoutError(
+                    f"The server sent nothing for {self.seconds:g} s.",
+                    hint="It may be overloaded, or the connection is dead. A longer `timeout` waits longer.",
+                ) from None
+            raise
+        finally:
+            self._since = None
+
+    def close(self) -> None:
+        """Disarm the timer."""
+        self._timer.cancel()
+
+    def _check(self) -> None:
+        now = self._loop.time()
+        start = now if self._since is None else self._since
+        if self._since is not None and now >= start + self.seconds:
+            self._expired = True
+            assert self._task is not None  # noqa: S101 - made inside a task
+            self._task.cancel()
+        else:
+            self._timer = self._loop.call_at(start + self.seconds, self._check)

@@ -1,0 +1,108 @@
+"""When to ask again, and after how long. Pure: time and randomness are arguments."""
+
+from __future__ import annotations
+
+import email.utils
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from gemini_nb.errors import APIError, ConfigError, GeminiError, IdleTimeoutError, TransportError
+
+__all__ = ["RETRYABLE_STATUS", "RetryPolicy", "parse_retry_after", "retry_delay_of"]
+
+RETRYABLE_STATUS = frozenset({408, 429, 500, 502, 503, 504})
+"""Google's advice; every other 4xx gives the same answer when it is asked again."""
+
+_DURATION = re.compile(r"^(\d+(?:\.\d+)?)s$")
+_MESSAGE_DELAY = re.compile(r"[Rr]etry in (\d+(?:\.\d+)?)\s*s")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """How often and how patiently a model call is asked again.
+
+    Attributes:
+        attempts: requests for one model call before any of its output arrived, the first included.
+        initial_delay: seconds that the first backoff may take.
+        max_delay: seconds that any backoff of our own may take.
+        max_server_delay: longest wait a server may ask for; beyond it the call fails at once, saying so,
+            since a person would rather know than watch a cell for an hour.
+        restarts: how often a call that broke after output is asked again without progress.
+        on_cut: what to do then: "restart" asks again and replaces the partial text, "keep" ends with it.
+    """
+
+    attempts: int = 5
+    initial_delay: float = 1.0
+    max_delay: float = 30.0
+    max_server_delay: float = 60.0
+    restarts: int = 3
+    on_cut: Literal["restart", "keep"] = "restart"
+
+    def __post_init__(self) -> None:
+        if self.attempts < 1 or self.restarts < 0:
+            raise ConfigError("attempts must be at least 1 and restarts at least 0.")
+        if min(self.initial_delay, self.max_delay, self.max_server_delay) < 0:
+            raise ConfigError("Delays are seconds and not negative.")
+        if self.on_cut not in {"restart", "keep"}:
+            raise ConfigError(f'on_cut is "restart" or "keep", not {self.on_cut!r}.')
+
+    def is_retryable(self, error: GeminiError) -> bool:
+        """Whether the same request can succeed later. A quota of zero cannot."""
+        if isinstance(error, IdleTimeoutError):
+            return error.attempts < 2
+        if isinstance(error, APIError):
+            return error.status_code in RETRYABLE_STATUS and "limit: 0" not in error.message
+        return isinstance(error, TransportError)
+
+    def delay(self, attempt: int, *, hint: float | None, jitter: float) -> float | None:
+        """Seconds to wait after the failed attempt number `attempt`, or None to give up.
+
+        Full jitter spreads clients that failed together; a server's own figure is a floor, so the jitter
+        is added to it.
+
+        Args:
+            attempt: 1 for the first request.
+            hint: seconds the server asked for.
+            jitter: a random number from 0 to 1.
+        """
+        if attempt >= self.attempts:
+            return None
+        ceiling = min(self.max_delay, self.initial_delay * 2.0 ** (attempt - 1))
+        if hint is None:
+            return ceiling * jitter
+        if hint > self.max_server_delay:
+            return None
+        return hint + min(ceiling, hint * 0.1) * jitter
+
+
+def parse_retry_after(value: str | None, now: float) -> float | None:
+    """Seconds of a `Retry-After` header: a number, or an HTTP date.
+
+    Args:
+        value: the header's value.
+        now: seconds since the epoch.
+    """
+    if value is None:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - now)
+    except ValueError:
+        return None
+
+
+def retry_delay_of(details: Sequence[Any], message: str) -> float | None:
+    """Seconds of a google.rpc.RetryInfo; the message's own, finer figure where there is one."""
+    if (match := _MESSAGE_DELAY.search(message)) is not None:
+        return float(match[1])
+    for detail in details:
+        if isinstance(detail, Mapping) and str(detail.get("@type", "")).endswith("RetryInfo"):
+            match = _DURATION.match(str(detail.get("retryDelay", "")))
+            if match is not None:
+                return float(match[1])
+    return None

@@ -1,0 +1,175 @@
+"""Settings: what a call says, then what the person configured, then the environment, then the defaults.
+
+The environment is read as google-genai reads it, so a notebook that works with one works with the other, and
+at every call, so a key set in a cell counts at once.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from urllib.parse import urlsplit
+
+from gemini_nb.errors import ConfigError
+from gemini_nb.secrets import Secret
+
+__all__ = [
+    "DEFAULT_MODEL",
+    "Auth",
+    "Settings",
+    "check_base_url",
+    "choose_auth",
+    "environment_key",
+    "is_loopback",
+]
+
+DEFAULT_MODEL = "gemini-3.8-flash"
+"""The model google-genai's documentation uses everywhere, November 2026."""
+
+_TRUE = {"1", "true", "yes", "on"}
+
+
+class Auth(StrEnum):
+    """Which service answers, and how a request proves who asks."""
+
+    GEMINI = "gemini"
+    VERTEX_AI = "vertex_ai"
+    SIMULATOR = "simulator"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Defaults for every stream of a manager; None leaves the decision to the environment.
+
+    Attributes:
+        auth: "gemini", "vertex_ai" or "simulator".
+        model: the model's id.
+        allow_http: send keys over plain http to other machines, too. Loopback is always allowed.
+        max_event_bytes: largest single event accepted from a server.
+    """
+
+    auth: str | None = None
+    model: str | None = None
+    allow_http: bool = False
+    max_event_bytes: int = 64 * 2**20
+
+    def updated(self, **changes: object) -> Settings:
+        """Return a copy with these settings changed."""
+        return replace(self, **changes)  # type: ignore[arg-type]  # names and types are the person's
+
+
+def choose_model(model: str | None, settings: Settings) -> str:
+    """Return the model to ask; ids are not validated, since new ones appear every month.
+
+    Raises:
+        ConfigError: the id cannot be part of a URL.
+    """
+    chosen = model or settings.model or os.environ.get("GEMINI_NB_MODEL") or DEFAULT_MODEL
+    if not isinstance(chosen, str) or any(
+        mark in chosen for mark in ("..", "?", "&", "#", " ", "\n", "\\", "%")
+    ):
+        raise ConfigError(f"{chosen!r} is not a model id.", hint=f'One looks like "{DEFAULT_MODEL}".')
+    return chosen
+
+
+def choose_auth(auth: str | None, credentials: object, settings: Settings) -> Auth:
+    """Decide who answers: the argument, the credentials' kind, the configuration, the environment.
+
+    The simulator is never chosen because a key is missing: a made-up answer must not pass for a real one.
+
+    Raises:
+        ConfigError: an unknown name, or nothing says which.
+    """
+    if auth is None and credentials is not None:
+        return _auth_of(credentials)
+    chosen = auth or settings.auth or os.environ.get("GEMINI_NB_AUTH")
+    if chosen:
+        try:
+            return Auth(chosen)
+        except ValueError:
+            names = ", ".join(f'"{name}"' for name in Auth)
+            raise ConfigError(f"There is no auth {chosen!r}.", hint=f"It is one of {names}.") from None
+    if _flag("GOOGLE_GENAI_USE_ENTERPRISE", _flag("GOOGLE_GENAI_USE_VERTEXAI", default=False)):
+        return Auth.VERTEX_AI
+    if environment_key() is not None:
+        return Auth.GEMINI
+    raise missing_key()
+
+
+def _auth_of(credentials: object) -> Auth:
+    if isinstance(credentials, Mapping):
+        vertex = {"project_id", "location", "service_account", "access_token", "quota_project_id"}
+        return Auth.VERTEX_AI if vertex & set(credentials) else Auth.GEMINI
+    return Auth.VERTEX_AI
+
+
+def environment_key() -> Secret | None:
+    """The API key of the environment; GOOGLE_API_KEY wins over GEMINI_API_KEY, as in google-genai."""
+    key = os.environ.get("GOOGLE_API_KEY", "").strip() or os.environ.get("GEMINI_API_KEY", "").strip()
+    return Secret(key) if key else None
+
+
+def missing_key() -> ConfigError:
+    """The error for a stream that has no key to show."""
+    return ConfigError(
+        "No Gemini API key was found.",
+        hint=(
+            "Set GEMINI_API_KEY or GOOGLE_API_KEY (or GOOGLE_GENAI_USE_VERTEXAI with GOOGLE_CLOUD_PROJECT), "
+            'pass credentials={"api_key": ...}, or try it without a key: `--auth simulator`, '
+            'in Python auth="simulator".'
+        ),
+    )
+
+
+def check_base_url(url: str, *, allow_http: bool) -> str:
+    """Return the URL without a trailing slash if a key may be sent there.
+
+    Raises:
+        ConfigError: not an http(s) URL, with a query or credentials in it, or plain http to another machine.
+    """
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except (ValueError, AttributeError, TypeError):
+        host, parts = None, urlsplit("")
+    if not host or parts.scheme not in {"http", "https"}:
+        raise ConfigError(
+            f"{_shown(url)} is not a base URL.",
+            hint='One looks like "https://host" or "http://127.0.0.1:8765".',
+        )
+    if parts.username or parts.password or parts.fragment:
+        raise ConfigError("The base URL must not carry a user, password or fragment.")
+    if parts.scheme == "http" and not (allow_http or is_loopback(host)):
+        raise ConfigError(
+            f"A key would travel unencrypted to {host}.",
+            hint="Use https, or allow it with GEMINI_NB_ALLOW_HTTP=1 if that network is yours.",
+        )
+    return url.rstrip("/")
+
+
+def http_allowed(settings: Settings) -> bool:
+    """Whether plain http to other machines was explicitly allowed."""
+    return settings.allow_http or _flag("GEMINI_NB_ALLOW_HTTP", default=False)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address can only be this machine."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _shown(url: object) -> str:
+    # What stands before an @ is a password.
+    return repr(str(url).rpartition("@")[2][:100])
+
+
+def _flag(name: str, default: bool) -> bool:
+    value = os.environ.get(name)
+    return default if value is None else value.strip().lower() in _TRUE

@@ -1,0 +1,57 @@
+"""Keys and tokens that never leave their object, and the scrubber that makes sure of it.
+
+A key kept as a plain string turns up in reprs, in `%xmode Verbose` tracebacks, in pickles and in the error
+page of a gateway that echoes its request. So a `Secret` shows nothing, cannot be pickled, and every living
+one is known to `scrub`, which takes it out of any text that came from outside.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from typing import NoReturn
+
+__all__ = ["Secret", "scrub"]
+
+_SHORTEST = 6  # replacing shorter ones would mangle ordinary words of an error message
+_MASK = "[secret]"
+_living: weakref.WeakSet[Secret] = weakref.WeakSet()
+_lock = threading.Lock()
+
+
+class Secret:
+    """A key or token; `reveal()` is the only way to its text.
+
+    Args:
+        text: the secret; white space around it is dropped, as pasting brings it along.
+    """
+
+    __slots__ = ("__weakref__", "_text")
+
+    def __init__(self, text: str) -> None:
+        self._text = text.strip()
+        with _lock:
+            _living.add(self)
+
+    def reveal(self) -> str:
+        """Return the text itself, for a request header and nothing else."""
+        return self._text
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+    def __repr__(self) -> str:
+        return "Secret('********')"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A secret is not pickled or copied into a file.")
+
+
+def scrub(text: str) -> str:
+    """Take every living secret out of a text that came from a server or an exception."""
+    with _lock:
+        known = sorted({secret.reveal() for secret in _living}, key=len, reverse=True)
+    for secret in known:
+        if len(secret) >= _SHORTEST:
+            text = text.replace(secret, _MASK)
+    return text

@@ -1,0 +1,54 @@
+"""A tool call: what the model asked for, and what became of it."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from typing import Any
+
+from gemini_nb.streams.states import TOOL_STATUSES, ToolStatus, advance
+
+__all__ = ["ToolCall"]
+
+
+@dataclass(slots=True, kw_only=True)
+class ToolCall:
+    """One call of one tool.
+
+    Attributes:
+        id: the model's id of the call, None where it gave none.
+        name: the tool's name.
+        args: the arguments as the model wrote them.
+        status: "pending", "awaiting_approval", "running", "done", "failed" or "cancelled".
+        result: what the tool returned, as it was sent to the model.
+        error: why there is no result.
+        turn: the model call that asked for it, from 1.
+        started_at: when it began to run, in seconds since the epoch.
+        ended_at: when it ended.
+    """
+
+    id: str | None
+    name: str
+    args: dict[str, Any]
+    status: ToolStatus = ToolStatus.PENDING
+    result: Any = None
+    error: str | None = None
+    turn: int = 1
+    started_at: float | None = None
+    ended_at: float | None = None
+    index: int = field(default=0, repr=False)
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds it ran, None while it has not ended."""
+        if self.started_at is None or self.ended_at is None:
+            return None
+        return self.ended_at - self.started_at
+
+    def advance(self, status: ToolStatus) -> None:
+        """Go on to another status."""
+        self.status = advance(TOOL_STATUSES, self.status, status)
+
+    def snapshot(self) -> ToolCall:
+        """A copy that stays as the call is now."""
+        return copy.copy(self)

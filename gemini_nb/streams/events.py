@@ -1,0 +1,232 @@
+"""Everything that can happen to a stream, as a closed union of values.
+
+Events are frozen: the same object goes to every subscriber, on threads of their own, and to those who come
+late. What they carry is a snapshot of the moment, tool calls too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from gemini_nb.api.content import Part
+from gemini_nb.api.usage import Usage
+from gemini_nb.errors import GeminiError
+from gemini_nb.streams.calls import ToolCall
+from gemini_nb.streams.states import Phase
+
+__all__ = [
+    "PartReceived",
+    "PhaseChanged",
+    "RetryScheduled",
+    "StreamCompleted",
+    "StreamEvent",
+    "StreamFailed",
+    "StreamStarted",
+    "StreamStopped",
+    "TextDelta",
+    "TextRewound",
+    "ThoughtDelta",
+    "ToolCallFinished",
+    "ToolCallRequested",
+    "ToolCallStarted",
+    "UsageUpdated",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Event:
+    """What every event has.
+
+    Attributes:
+        stream_id: the stream it belongs to.
+        seq: its number in the stream, from 0.
+        time: when it happened, in seconds since the epoch.
+    """
+
+    stream_id: str
+    seq: int
+    time: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamStarted(_Event):
+    """The stream's task began; always the first event."""
+
+    kind: Literal["stream_started"] = field(default="stream_started", init=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseChanged(_Event):
+    """The orchestration went on to another phase.
+
+    Attributes:
+        phase: the phase that begins.
+        turn: the model call it belongs to, from 1; a tool round has the number of the call that asked for it.
+    """
+
+    kind: Literal["phase_changed"] = field(default="phase_changed", init=False)
+    phase: Phase
+    turn: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextDelta(_Event):
+    """The answer grew.
+
+    Attributes:
+        text: what was added.
+    """
+
+    kind: Literal["text_delta"] = field(default="text_delta", init=False)
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThoughtDelta(_Event):
+    """The summary of the model's thoughts grew.
+
+    Attributes:
+        text: what was added.
+    """
+
+    kind: Literal["thought_delta"] = field(default="thought_delta", init=False)
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextRewound(_Event):
+    """A broken model call is made again; the end of the text no longer holds.
+
+    Attributes:
+        length: characters of the stream's text that stay.
+    """
+
+    kind: Literal["text_rewound"] = field(default="text_rewound", init=False)
+    length: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCallRequested(_Event):
+    """The model asked for a tool.
+
+    Attributes:
+        call: the call as it stood then.
+    """
+
+    kind: Literal["tool_call_requested"] = field(default="tool_call_requested", init=False)
+    call: ToolCall
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCallStarted(_Event):
+    """A tool began to run, or to wait for a person's approval.
+
+    Attributes:
+        call: the call as it stood then.
+    """
+
+    kind: Literal["tool_call_started"] = field(default="tool_call_started", init=False)
+    call: ToolCall
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCallFinished(_Event):
+    """A tool ended, one way or another.
+
+    Attributes:
+        call: the call with its result or error.
+    """
+
+    kind: Literal["tool_call_finished"] = field(default="tool_call_finished", init=False)
+    call: ToolCall
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartReceived(_Event):
+    """Something other than text or a function call arrived: code, its output, an image, sources.
+
+    Attributes:
+        part: the part as it came.
+    """
+
+    kind: Literal["part_received"] = field(default="part_received", init=False)
+    part: Part
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageUpdated(_Event):
+    """The token counts changed.
+
+    Attributes:
+        usage: the counts of all model calls of the stream so far.
+    """
+
+    kind: Literal["usage_updated"] = field(default="usage_updated", init=False)
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryScheduled(_Event):
+    """A model call failed and is made again.
+
+    Attributes:
+        attempt: the number of the request to come, 2 or more.
+        delay: seconds until then.
+        reason: what went wrong.
+    """
+
+    kind: Literal["retry_scheduled"] = field(default="retry_scheduled", init=False)
+    attempt: int
+    delay: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamCompleted(_Event):
+    """The model ended its answer.
+
+    Attributes:
+        finish_reason: Gemini's word for why.
+    """
+
+    kind: Literal["stream_completed"] = field(default="stream_completed", init=False)
+    finish_reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamFailed(_Event):
+    """The stream ended with an error; the text that arrived stays.
+
+    Attributes:
+        error: what went wrong.
+    """
+
+    kind: Literal["stream_failed"] = field(default="stream_failed", init=False)
+    error: GeminiError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamStopped(_Event):
+    """Somebody stopped the stream; the text that arrived stays."""
+
+    kind: Literal["stream_stopped"] = field(default="stream_stopped", init=False)
+
+
+StreamEvent: TypeAlias = (
+    StreamStarted
+    | PhaseChanged
+    | TextDelta
+    | ThoughtDelta
+    | TextRewound
+    | ToolCallRequested
+    | ToolCallStarted
+    | ToolCallFinished
+    | PartReceived
+    | UsageUpdated
+    | RetryScheduled
+    | StreamCompleted
+    | StreamFailed
+    | StreamStopped
+)
+"""Every event; match on the class and end with `assert_never`."""

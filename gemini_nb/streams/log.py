@@ -1,0 +1,114 @@
+"""The event log of one stream, and the cursors that read it.
+
+A queue for each subscriber would hold what a slow one has not taken, lose what came before it, and let the
+slowest decide for all. Here events are kept once, in order, and a reader is a position: it replays from the
+first event, lags at nobody's cost, and leaves without a trace.
+
+Only the loop thread appends. Readers on other threads look at a list that only grows, which needs no lock.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from gemini_nb.streams.events import StreamCompleted, StreamEvent, StreamFailed, StreamStopped
+
+__all__ = ["TERMINAL", "Cursor", "EventLog", "Reader"]
+
+TERMINAL = (StreamCompleted, StreamFailed, StreamStopped)
+
+
+class Reader(Protocol):
+    """Somebody who wants to know that the log grew."""
+
+    def notify(self) -> None:
+        """There is something to read. Called on the loop thread; must neither block nor raise."""
+
+
+class EventLog:
+    """An append-only list of events, closed by exactly one terminal event."""
+
+    __slots__ = ("_events", "_lock", "_readers", "closed")
+
+    def __init__(self) -> None:
+        self.closed = False
+        self._events: list[StreamEvent] = []
+        self._readers: tuple[Reader, ...] = ()
+        self._lock = threading.Lock()  # for the readers, who come and go on any thread
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def __getitem__(self, index: int) -> StreamEvent:
+        return self._events[index]
+
+    def append(self, event: StreamEvent) -> None:
+        """Add an event and tell the readers. Loop thread only."""
+        self._events.append(event)
+        if isinstance(event, TERMINAL):
+            self.closed = True
+        for reader in self._readers:
+            reader.notify()
+
+    def since(self, position: int) -> list[StreamEvent]:
+        """The events from a position on."""
+        return self._events[position:]
+
+    def attach(self, reader: Reader) -> None:
+        """Notify this reader from now on."""
+        with self._lock:
+            self._readers = (*self._readers, reader)
+
+    def detach(self, reader: Reader) -> None:
+        """Notify this reader no longer."""
+        with self._lock:
+            self._readers = tuple(other for other in self._readers if other is not reader)
+
+    @property
+    def reader_count(self) -> int:
+        """How many read along."""
+        return len(self._readers)
+
+
+class Cursor:
+    """A position in a log, and what to call when there is more to read.
+
+    Args:
+        log: the log to read.
+        wake: called on the loop thread whenever the log grew.
+        replay: start at the first event, or only with what is still to come.
+    """
+
+    __slots__ = ("_log", "_wake", "position")
+
+    def __init__(self, log: EventLog, wake: Callable[[], object], *, replay: bool = True) -> None:
+        self.position = 0 if replay else len(log)
+        self._log = log
+        self._wake = wake
+        log.attach(self)
+
+    def notify(self) -> None:
+        """There is something to read."""
+        self._wake()
+
+    def take(self) -> list[StreamEvent]:
+        """Return the events not read yet and move past them."""
+        events = self._log.since(self.position)
+        self.position += len(events)
+        return events
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there are events not read yet."""
+        return self.position < len(self._log)
+
+    @property
+    def at_end(self) -> bool:
+        """Whether everything was read and nothing more will come."""
+        return self._log.closed and self.position >= len(self._log)
+
+    def close(self) -> None:
+        """Leave the log. The stream goes on."""
+        self._log.detach(self)

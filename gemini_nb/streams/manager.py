@@ -1,0 +1,338 @@
+"""The kernel's one place where streams are started, found, watched and stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import os
+import threading
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from gemini_nb.api.content import Content
+from gemini_nb.api.retry import RetryPolicy
+from gemini_nb.config import Settings
+from gemini_nb.errors import ArgumentError, ConfigError, StreamNotFoundError
+from gemini_nb.streams.orchestrator import Gate, ToolOrchestrator
+from gemini_nb.streams.readers import EventReader
+from gemini_nb.streams.runtime import Runtime, default_runtime, forget_default_runtime
+from gemini_nb.streams.states import Status
+from gemini_nb.streams.stream import Stream, StreamInfo, Subscriber
+
+__all__ = ["Statistics", "StreamManager", "adopt_manager", "get_manager"]
+
+
+class Statistics(NamedTuple):
+    """Counts over a manager's streams.
+
+    Attributes:
+        total: streams started since the manager was made.
+        active: streams running now.
+        completed: streams listed that ended with an answer.
+        error: streams listed that failed.
+        stopped: streams listed that were stopped.
+        waiting: active streams that wait for their turn under `max_concurrent`.
+        subscribers: callbacks on listed streams.
+        retries: model calls that listed streams made again.
+        tokens: tokens of all listed streams.
+    """
+
+    total: int
+    active: int
+    completed: int
+    error: int
+    stopped: int
+    waiting: int
+    subscribers: int
+    retries: int
+    tokens: int
+
+
+class StreamManager:
+    """Many streams at once, each on its own, none of them in the way of a cell.
+
+    Args:
+        max_concurrent: streams of one model that run at a time; the others wait, first come first served.
+        history: finished streams that stay listed.
+        settings: defaults for every stream.
+        runtime: the machinery to run on; by default one of its own.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_concurrent: int | None = None,
+        history: int = 200,
+        settings: Settings | None = None,
+        runtime: Runtime | None = None,
+    ) -> None:
+        if max_concurrent is not None and max_concurrent < 1:
+            raise ConfigError("max_concurrent is at least 1, or None for no limit.")
+        if history < 0:
+            raise ConfigError("history is a number of finished streams, 0 or more.")
+        self.runtime = runtime or Runtime(settings)
+        self._max_concurrent = max_concurrent
+        self._history = history
+        self._lock = threading.Lock()
+        self._streams: dict[str, Stream] = {}
+        self._total = 0
+        self._waiting = 0
+        self._gates: dict[tuple[asyncio.AbstractEventLoop, str], asyncio.Semaphore] = {}
+        atexit.register(self.shutdown)
+
+    def start_stream(
+        self,
+        contents: object = None,
+        subscriber: Subscriber | None = None,
+        *,
+        model: str | None = None,
+        auth: str | None = None,
+        credentials: object = None,
+        base_url: str | None = None,
+        api_version: str | None = None,
+        endpoint: str | None = None,
+        request_body: Mapping[str, Any] | None = None,
+        tools: Iterable[object] = (),
+        turn_limit: int = 10,
+        system_instruction: object = None,
+        generation_config: Mapping[str, Any] | None = None,
+        safety_settings: Iterable[Mapping[str, Any]] | None = None,
+        tool_config: Mapping[str, Any] | None = None,
+        chat: Any = None,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        gate: Gate | None = None,
+    ) -> Stream:
+        """Start a stream and return at once, before anything is sent.
+
+        Args:
+            contents: what to ask: a string, a part, a Content dictionary, or a list of these.
+            subscriber: called with every event from the first, on a thread of its own kind.
+            model: the model's id; by default the configured one.
+            auth: "gemini", "vertex_ai" or "simulator"; by default what configuration and environment say.
+            credentials: {"api_key": ...}, or for vertex_ai {"project_id", "location", "service_account" (path
+                or dictionary), "access_token"}, or a google-auth Credentials object.
+            base_url: another root, such as "http://127.0.0.1:8765".
+            api_version: such as "v1beta", the default.
+            endpoint: a full URL, used as it is.
+            request_body: a whole body, in place of contents.
+            tools: Python functions the model may call, declarations, or Gemini's own tools.
+            turn_limit: tool rounds at most, checked before tools run.
+            system_instruction: text, or a Content.
+            generation_config: Gemini's generationConfig; only what is set is sent.
+            safety_settings: Gemini's safetySettings.
+            tool_config: Gemini's toolConfig.
+            chat: a `Chat` whose history goes first and gets the new turns.
+            retry: when to ask again.
+            timeout: seconds without a byte to bear; by default 900 before an answer begins, then 300.
+            metadata: notes of the caller's, kept with the stream.
+            gate: entered for the whole run, for limits on concurrency.
+
+        Raises:
+            ArgumentError: neither or both of contents and request_body, or something that cannot be sent.
+            ConfigError: no key, or a value that does not fit. Nothing was sent.
+        """
+        if chat is not None and request_body is not None:
+            raise ArgumentError("A chat brings its own history; a request_body does, too.", hint="Use one.")
+        orchestrator = ToolOrchestrator(
+            None,
+            subscriber,
+            contents,
+            auth,
+            runtime=self.runtime,
+            gate=gate or contextlib.nullcontext,
+            history=_history(chat),
+            model=model,
+            credentials=credentials,
+            base_url=base_url,
+            api_version=api_version,
+            endpoint=endpoint,
+            request_body=request_body,
+            tools=tools,
+            turn_limit=turn_limit,
+            system_instruction=system_instruction,
+            generation_config=generation_config,
+            safety_settings=safety_settings,
+            tool_config=tool_config,
+            retry=retry,
+            timeout=timeout,
+            metadata=metadata,
+        )
+        if chat is not None:
+            chat.attach(orchestrator)
+        if gate is None and self._max_concurrent is not None:
+            orchestrator.limit(lambda: self._admission(orchestrator.stream.model))
+        orchestrator.on_end.append(lambda _: self._forget_old())
+        with self._lock:
+            self._streams[orchestrator.stream.stream_id] = orchestrator.stream
+            self._total += 1
+        return orchestrator.start()
+
+    @contextlib.asynccontextmanager
+    async def _admission(self, model: str) -> AsyncIterator[None]:
+        assert self._max_concurrent is not None  # noqa: S101 - only then is there a gate
+        key = (asyncio.get_running_loop(), model)
+        gate = self._gates.setdefault(key, asyncio.Semaphore(self._max_concurrent))
+        self._waiting += 1
+        try:
+            await gate.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            gate.release()
+
+    def _forget_old(self) -> None:
+        with self._lock:
+            done = [stream for stream in self._streams.values() if stream.status is not Status.ACTIVE]
+            for stream in done[: max(0, len(done) - self._history)]:
+                del self._streams[stream.stream_id]
+
+    def get_stream(self, stream: Stream | str) -> Stream:
+        """Return the stream of this id; a Stream is returned as it is.
+
+        Raises:
+            StreamNotFoundError: there is none, or none any more.
+        """
+        if isinstance(stream, Stream):
+            return stream
+        found = self._streams.get(stream)
+        if found is None:
+            known = ", ".join(list(self._streams)[-5:])
+            raise StreamNotFoundError(
+                f"There is no stream {stream!r}.",
+                hint=f"The newest are {known}." if known else "None was started yet.",
+            )
+        return found
+
+    def list_streams(self, *, all: bool = False) -> list[Stream]:  # noqa: A002 - the name is fixed
+        """Return the active streams, oldest first; with `all` the finished ones still listed, too."""
+        streams = list(self._streams.values())
+        return streams if all else [stream for stream in streams if stream.status is Status.ACTIVE]
+
+    def get_stream_info(self, stream: Stream | str) -> StreamInfo:
+        """Return one moment of a stream as a value.
+
+        Raises:
+            StreamNotFoundError: there is no such stream.
+        """
+        return self.get_stream(stream).info()
+
+    def get_stream_status(self, stream: Stream | str) -> Status:
+        """Return "active", "completed", "error" or "stopped".
+
+        Raises:
+            StreamNotFoundError: there is no such stream.
+        """
+        return self.get_stream(stream).status
+
+    def stop_stream(self, stream: Stream | str) -> None:
+        """Stop a stream, its requests and its tools; what arrived stays. Stopping an ended one does nothing.
+
+        Raises:
+            StreamNotFoundError: there is no such stream.
+        """
+        self.get_stream(stream).stop()
+
+    def stop_all(self) -> None:
+        """Stop every active stream."""
+        streams = self.list_streams()
+        for stream in streams:
+            stream.request_stop()
+        for stream in streams:
+            stream.stop()
+
+    def subscribe(
+        self, stream: Stream | str, subscriber: Subscriber | None = None, *, replay: bool = True
+    ) -> EventReader | None:
+        """Call `subscriber` with every event of a stream, or return an iterator of its events.
+
+        Args:
+            stream: a Stream or its id; finished ones replay.
+            subscriber: a callable, or None for an iterator (for `for` and `async for`).
+            replay: begin with the first event, or only with new ones.
+
+        Raises:
+            StreamNotFoundError: there is no such stream.
+        """
+        found = self.get_stream(stream)
+        if subscriber is None:
+            return found.reader(replay=replay)
+        found.subscribe(subscriber, replay=replay)
+        return None
+
+    subscribe_stream = subscribe
+
+    def unsubscribe(self, stream: Stream | str, subscriber: Subscriber) -> None:
+        """Call it no more; the stream goes on.
+
+        Raises:
+            StreamNotFoundError: there is no such stream.
+        """
+        self.get_stream(stream).unsubscribe(subscriber)
+
+    def statistics(self) -> Statistics:
+        """Return counts over the listed streams."""
+        infos = [stream.info() for stream in self.list_streams(all=True)]
+        by_status = {status: sum(info.status is status for info in infos) for status in Status}
+        return Statistics(
+            total=self._total,
+            active=by_status[Status.ACTIVE],
+            completed=by_status[Status.COMPLETED],
+            error=by_status[Status.ERROR],
+            stopped=by_status[Status.STOPPED],
+            waiting=self._waiting,
+            subscribers=sum(len(info.subscribers) for info in infos),
+            retries=sum(info.retries for info in infos),
+            tokens=sum(info.usage.total_token_count for info in infos),
+        )
+
+    def shutdown(self) -> None:
+        """Stop every stream and end threads, connections and the simulator. Shutting down twice is once."""
+        atexit.unregister(self.shutdown)
+        if self.runtime.closed:
+            return
+        for stream in self.list_streams():
+            stream.request_stop()
+        self.runtime.close()
+
+
+def _history(chat: Any) -> list[Content]:
+    return [] if chat is None else list(chat.history)
+
+
+_manager: StreamManager | None = globals().get("_manager")  # survives a reload of this module
+_manager_lock = threading.Lock()
+
+
+def get_manager() -> StreamManager:
+    """Return the kernel's one manager, made on first use; from any thread."""
+    global _manager  # noqa: PLW0603 - one for each kernel is what it is for
+    with _manager_lock:
+        if _manager is None or _manager.runtime.closed:
+            _manager = StreamManager(runtime=default_runtime())
+        return _manager
+
+
+def adopt_manager(manager: StreamManager | None) -> None:
+    """Make this the kernel's manager, as found on the shell after the modules were imported anew."""
+    global _manager  # noqa: PLW0603 - see above
+    with _manager_lock:
+        _manager = manager
+
+
+def _after_fork() -> None:
+    """In the child: threads were not forked along, so its streams are the parent's."""
+    global _manager, _manager_lock  # noqa: PLW0603 - see above
+    if _manager is not None:
+        atexit.unregister(_manager.shutdown)
+    _manager = None
+    _manager_lock = threading.Lock()
+    forget_default_runtime()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

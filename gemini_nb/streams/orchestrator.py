@@ -1,0 +1,310 @@
+"""The conversation behind one stream: model calls and tool rounds until the model has answered.
+
+Text and thoughts are shown in every phase. Each model call is read to its end before its tools run, since
+the later of several parallel calls, signatures and the token counts come last. What the model sent goes back
+as it came, followed by one response for each call, in the order of the calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import itertools
+from collections.abc import Callable, Iterable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, assert_never
+
+from gemini_nb.api import failures
+from gemini_nb.api.client import ChunkReceived, ModelCall, RetryPlanned, call_model
+from gemini_nb.api.content import Content, Part
+from gemini_nb.api.turn import ModelTurn
+from gemini_nb.api.usage import Usage
+from gemini_nb.config import Auth
+from gemini_nb.errors import GeminiError, InternalError, TurnLimitError
+from gemini_nb.secrets import scrub
+from gemini_nb.streams.calls import ToolCall
+from gemini_nb.streams.record import StreamRecord
+from gemini_nb.streams.request import build_request
+from gemini_nb.streams.runtime import Runtime, default_runtime
+from gemini_nb.streams.states import Phase, ToolStatus
+from gemini_nb.streams.stream import Stream, Subscriber
+from gemini_nb.tools.execution import ToolFailedError, run_tool
+from gemini_nb.tools.tool import Tool
+
+__all__ = ["OrchestratorInfo", "ToolOrchestrator"]
+
+_numbers = itertools.count(1)
+
+Gate = Callable[[], AbstractAsyncContextManager[object]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrchestratorInfo:
+    """One moment of an orchestration.
+
+    Attributes:
+        stream_id: the stream's name.
+        subscribers: who gets its events by callback.
+        chat: the history: what was asked, and every finished round.
+        auth_strategy: the service that answers.
+        config: the request body's fields beside the history.
+        phase: what it is doing.
+        turn: the model call it is in, from 1.
+        turn_limit: tool rounds at most.
+        error: why it failed.
+    """
+
+    stream_id: str
+    subscribers: tuple[Subscriber, ...]
+    chat: tuple[Content, ...]
+    auth_strategy: Auth
+    config: dict[str, Any]
+    phase: Phase
+    turn: int
+    turn_limit: int
+    error: GeminiError | None
+
+
+class ToolOrchestrator:
+    """Run one stream, with as many rounds of tools as the model asks for.
+
+    A manager makes one for each stream; it also works by itself.
+
+    Args:
+        stream_id: the stream's name, None for a new one.
+        subscriber: called with every event from the first, or None.
+        chat: what is asked: a string, parts, contents, or anything with a `history` of contents.
+        auth: "gemini", "vertex_ai", "simulator", or None for what the environment says.
+        runtime: the machinery to run on; by default the kernel's.
+        gate: entered for the whole run, for limits on concurrency.
+        **config: everything else `StreamManager.start_stream` takes.
+
+    Raises:
+        ArgumentError: neither or both of contents and request_body.
+        ConfigError: a value does not fit.
+    """
+
+    def __init__(
+        self,
+        stream_id: str | None,
+        subscriber: Subscriber | None,
+        chat: object,
+        auth: str | None = None,
+        *,
+        runtime: Runtime | None = None,
+        gate: Gate = contextlib.nullcontext,
+        **config: Any,
+    ) -> None:
+        self._runtime = runtime or default_runtime()
+        contents = getattr(chat, "history", chat)
+        self._request = build_request(self._runtime, contents=contents, auth=auth, **config)
+        self._record = StreamRecord(stream_id or f"s{next(_numbers)}")
+        self._contents = self._request.contents.copy()
+        self._spent = Usage()
+        self._partial: ModelTurn | None = None
+        self._gate = gate
+        self._task: asyncio.Task[None] | None = None
+        self._started = False
+        self.stream = Stream(self._record, self._request, self._runtime, self._stop_soon)
+        self.on_end: list[Callable[[ToolOrchestrator], object]] = []
+        """Called on the loop thread when the stream has ended, before its terminal event."""
+        if subscriber is not None:
+            self.stream.subscribe(subscriber)
+
+    @property
+    def phase(self) -> Phase:
+        """What it is doing, or was when it ended."""
+        return self._record.phase
+
+    @property
+    def history(self) -> list[Content]:
+        """What was asked, and every finished round since."""
+        return self._contents.copy()
+
+    @property
+    def history_with_partial(self) -> list[Content]:
+        """The history, with what had arrived of a model call that did not end."""
+        partial = self._partial.parts if self._partial is not None else []
+        return [*self._contents, {"role": "model", "parts": partial}] if partial else self._contents.copy()
+
+    def limit(self, gate: Gate) -> None:
+        """Enter this for the whole run. Before the start only."""
+        self._gate = gate
+
+    def start(self) -> Stream:
+        """Begin, in a copy of the caller's context. Returns at once; starting twice is once."""
+        if not self._started:
+            self._started = True
+            self._runtime.enlist(self._record)
+            self._runtime.loop.spawn(self._run(), contextvars.copy_context())
+        return self.stream
+
+    def stop(self) -> None:
+        """Stop its requests and its tools."""
+        self.stream.stop()
+
+    def subscribe(self, subscriber: Subscriber) -> None:
+        """Call one more subscriber with every event from the first."""
+        self.stream.subscribe(subscriber)
+
+    def info(self) -> OrchestratorInfo:
+        """Return this moment as one value."""
+        return OrchestratorInfo(
+            stream_id=self._record.stream_id,
+            subscribers=self.stream.info().subscribers,
+            chat=tuple(self._contents),
+            auth_strategy=self._request.endpoint.auth,
+            config=self._request.body,
+            phase=self._record.phase,
+            turn=self._record.turn,
+            turn_limit=self._request.turn_limit,
+            error=self._record.error,
+        )
+
+    def _stop_soon(self) -> None:
+        self._runtime.loop.call(self._stop_now)
+
+    def _stop_now(self) -> None:
+        self._end(self._record.stop)
+        if self._task is not None:
+            self._task.cancel()
+
+    def _end(self, finish: Callable[[], None]) -> None:
+        """End the stream, once: whoever comes first decides how."""
+        if self._record.is_done:
+            return
+        self._runtime.discharge(self._record)
+        for callback in self.on_end:
+            callback(self)
+        finish()
+
+    async def _run(self) -> None:
+        self._task = asyncio.current_task()
+        record = self._record
+        if record.is_done:
+            return
+        try:
+            record.start()
+            async with self._gate():
+                await self._converse()
+        except asyncio.CancelledError:
+            self._end(record.stop)
+        except GeminiError as caught:
+            error = failures.detached(caught)
+            self._end(lambda: record.fail(error))
+        except Exception as caught:  # noqa: BLE001 - a bug of ours ends this stream, not the loop
+            bug = InternalError(f"gemini_nb failed: {scrub(f'{type(caught).__name__}: {caught}')}")
+            self._end(lambda: record.fail(bug))
+        else:
+            self._end(record.complete)
+
+    async def _converse(self) -> None:
+        rounds = 0
+        while True:
+            turn = await self._call_model()
+            if turn.block_reason is not None:
+                raise failures.blocked(turn)
+            calls = [(part, self._call_of(part)) for part in turn.function_calls]
+            self._partial = None
+            if turn.parts:
+                self._contents.append(turn.content)
+            for _, call in calls:
+                self._record.add_call(call)
+            if not calls or any(self._request.tools.is_declared_only(call.name) for _, call in calls):
+                return
+            if rounds >= self._request.turn_limit:
+                raise TurnLimitError(
+                    f"The model asked for tools again after {rounds} rounds of them.",
+                    hint="Raise `turn_limit` if that many rounds are what the question needs.",
+                )
+            rounds += 1
+            self._record.enter(Phase.EXECUTING_TOOLS)
+            responses = await self._run_tools(calls)
+            self._contents.append({"role": "user", "parts": responses})
+            self._record.enter(Phase.AWAITING_FINAL_RESPONSE)
+
+    async def _call_model(self) -> ModelTurn:
+        request, record = self._request, self._record
+        turn = self._partial = ModelTurn()
+        call = ModelCall(
+            endpoint=request.endpoint,
+            body=request.body_for(self._contents),
+            retry=request.retry,
+            timeouts=request.timeouts,
+            max_event_bytes=self._runtime.settings.max_event_bytes,
+        )
+        try:
+            async with contextlib.aclosing(call_model(self._runtime.clients, call, turn)) as events:
+                async for event in events:
+                    match event:
+                        case ChunkReceived():
+                            self._show(event, turn)
+                        case RetryPlanned():
+                            record.retry(event.attempt, event.delay, str(event.error))
+                        case _:
+                            assert_never(event)
+        finally:
+            self._take_facts(turn)
+        return turn
+
+    def _show(self, chunk: ChunkReceived, turn: ModelTurn) -> None:
+        record = self._record
+        if not record.chunks or record.chunks[-1] is not chunk.data:
+            record.chunks.append(chunk.data)
+        for part in chunk.parts:
+            text = part.get("text")
+            if isinstance(text, str):
+                if text:
+                    (record.add_thought if part.get("thought") is True else record.add_text)(text)
+            elif "functionCall" not in part:
+                record.add_part(part)
+        if turn.usage:
+            record.set_usage(self._spent + Usage.from_wire(turn.usage))
+
+    def _take_facts(self, turn: ModelTurn) -> None:
+        record = self._record
+        self._spent += Usage.from_wire(turn.usage)
+        record.parts.extend(turn.parts)
+        record.finish_reason = turn.finish_reason
+        record.finish_message = turn.finish_message
+        record.model_version = turn.model_version or record.model_version
+        record.response_id = turn.response_id or record.response_id
+
+    def _call_of(self, part: Part) -> ToolCall:
+        wire = part["functionCall"]
+        args = wire.get("args")
+        return ToolCall(
+            id=wire.get("id"),
+            name=str(wire.get("name") or ""),
+            args=args if isinstance(args, dict) else {},
+            turn=self._record.turn,
+        )
+
+    async def _run_tools(self, calls: Iterable[tuple[Part, ToolCall]]) -> list[Part]:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._run_tool(part, call)) for part, call in calls]
+        return [task.result() for task in tasks]
+
+    async def _run_tool(self, part: Part, call: ToolCall) -> Part:
+        record = self._record
+        record.start_call(call)
+        try:
+            result = await run_tool(self._tool(call.name), call.args, self._runtime.kernel_loop)
+        except ToolFailedError as error:
+            response: dict[str, Any] = {"error": str(error)}
+            record.finish_call(call, ToolStatus.FAILED, error=str(error))
+        else:
+            response = {"result": result}
+            record.finish_call(call, ToolStatus.DONE, result=result)
+        wire = part["functionCall"]
+        identity = {"id": wire["id"]} if "id" in wire else {}
+        return {"functionResponse": {**identity, "name": call.name, "response": response}}
+
+    def _tool(self, name: str) -> Tool:
+        tool = self._request.tools.get(name)
+        if tool is None:
+            known = ", ".join(self._request.tools.names) or "none"
+            raise ToolFailedError(f"there is no tool {name!r}; the tools are: {known}")
+        return tool

@@ -1,0 +1,118 @@
+"""Iterating over a stream's events, blocking or on any event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import concurrent.futures
+import contextlib
+import functools
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Self
+
+from gemini_nb.streams.log import Cursor, EventLog
+
+if TYPE_CHECKING:
+    from gemini_nb.streams.events import StreamEvent
+    from gemini_nb.streams.runtime import Runtime
+
+__all__ = ["EventReader", "sleep_until_set"]
+
+POLL = 0.1
+"""Seconds after which a wait on a kernel's loop looks up: ipykernel turns Ctrl-C into a cancellation that is
+only noticed when the loop wakes."""
+
+
+class EventReader:
+    """An iterator of events, for `for` and for `async for`, that waits for those still to come.
+
+    Dropping it in the middle leaves the stream alone.
+
+    Args:
+        log: the stream's log.
+        runtime: knows how to wait.
+        replay: from the first event on, or only new ones.
+    """
+
+    def __init__(self, log: EventLog, runtime: Runtime, *, replay: bool = True) -> None:
+        self._runtime = runtime
+        self._buffer: collections.deque[StreamEvent] = collections.deque()
+        self._wake: Callable[[], object] | None = None
+        reference = weakref.ref(self)  # the log must not keep an abandoned reader alive
+
+        def notify() -> None:
+            reader = reference()
+            if reader is not None and reader._wake is not None:  # noqa: SLF001 - its own
+                reader._wake()  # noqa: SLF001
+
+        self._cursor = Cursor(log, notify, replay=replay)
+
+    def close(self) -> None:
+        """Leave the stream."""
+        self._cursor.close()
+
+    def __del__(self) -> None:
+        self._cursor.close()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> StreamEvent:
+        while not self._fill():
+            if self._cursor.at_end:
+                self.close()
+                raise StopIteration
+            self._runtime.check_may_block()
+            future: concurrent.futures.Future[object] = concurrent.futures.Future()
+            self._wake = functools.partial(_fulfil, future)
+            if not self._cursor.has_more and not self._cursor.at_end:
+                self._runtime.block_on(future, None)
+            self._wake = None
+        return self._buffer.popleft()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> StreamEvent:
+        while not self._fill():
+            if self._cursor.at_end:
+                self.close()
+                raise StopAsyncIteration
+            ready = asyncio.Event()
+            self._wake = _waker(ready)
+            try:
+                if not self._cursor.has_more and not self._cursor.at_end:
+                    await sleep_until_set(ready)
+            finally:
+                self._wake = None
+        return self._buffer.popleft()
+
+    def _fill(self) -> bool:
+        if not self._buffer:
+            self._buffer.extend(self._cursor.take())
+        return bool(self._buffer)
+
+
+def _fulfil(future: concurrent.futures.Future[object]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _waker(ready: asyncio.Event) -> Callable[[], object]:
+    loop = asyncio.get_running_loop()
+
+    def wake() -> None:
+        with contextlib.suppress(RuntimeError):  # that loop was closed; nobody waits there any more
+            loop.call_soon_threadsafe(ready.set)
+
+    return wake
+
+
+async def sleep_until_set(event: asyncio.Event) -> None:
+    """Wait for the event, or a tenth of a second: whoever waits looks again."""
+    handle = asyncio.get_running_loop().call_later(POLL, event.set)
+    try:
+        await event.wait()
+    finally:
+        handle.cancel()

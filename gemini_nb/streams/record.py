@@ -1,0 +1,162 @@
+"""What is known of one stream, written on the loop thread, readable from everywhere.
+
+Every change is made by a method here, which changes the state, then appends the event that tells of it. So
+what a subscriber rebuilds from the events and what the stream shows are one and the same.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, TypeVar
+
+from gemini_nb.api.content import Part
+from gemini_nb.api.usage import Usage
+from gemini_nb.errors import GeminiError
+from gemini_nb.streams import events
+from gemini_nb.streams.calls import ToolCall
+from gemini_nb.streams.log import EventLog
+from gemini_nb.streams.states import PHASES, STATUSES, Phase, Status, ToolStatus, advance
+
+__all__ = ["StreamRecord"]
+
+E = TypeVar("E", bound=events.StreamEvent)
+
+
+class StreamRecord:
+    """The state of one stream and the log of its events.
+
+    Args:
+        stream_id: the stream's name.
+    """
+
+    def __init__(self, stream_id: str) -> None:
+        self.stream_id = stream_id
+        self.log = EventLog()
+        self.status = Status.ACTIVE
+        self.phase = Phase.AWAITING_MODEL_CALL
+        self.turn = 1
+        self.error: GeminiError | None = None
+        self.finish_reason: str | None = None
+        self.finish_message = ""
+        self.model_version: str | None = None
+        self.response_id: str | None = None
+        self.usage = Usage()
+        self.retries = 0
+        self.tool_calls: tuple[ToolCall, ...] = ()
+        self.parts: list[Part] = []
+        self.chunks: list[str] = []
+        self.started_at = time.time()
+        self.first_output_at: float | None = None
+        self.ended_at: float | None = None
+        self._text: list[str] = []
+        self._thoughts: list[str] = []
+        self._answer_from = 0
+
+    @property
+    def text(self) -> str:
+        """The text of all model calls."""
+        return "".join(self._text)
+
+    @property
+    def answer(self) -> str:
+        """The text of the last model call."""
+        return "".join(self._text[self._answer_from :])
+
+    @property
+    def thoughts(self) -> str:
+        """The thought summaries of all model calls."""
+        return "".join(self._thoughts)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the stream ended."""
+        return self.status is not Status.ACTIVE
+
+    def _append(self, event: type[E], **fields: Any) -> None:
+        log = self.log
+        log.append(event(stream_id=self.stream_id, seq=len(log), time=time.time(), **fields))
+
+    def start(self) -> None:
+        """The stream's task begins."""
+        self._append(events.StreamStarted)
+        self._append(events.PhaseChanged, phase=self.phase, turn=self.turn)
+
+    def enter(self, phase: Phase) -> None:
+        """Go on to another phase."""
+        self.phase = advance(PHASES, self.phase, phase)
+        if phase is Phase.AWAITING_FINAL_RESPONSE:
+            self.turn += 1
+            self._answer_from = len(self._text)
+        self._append(events.PhaseChanged, phase=phase, turn=self.turn)
+
+    def add_text(self, text: str) -> None:
+        """The answer grew."""
+        if self.first_output_at is None:
+            self.first_output_at = time.time()
+        self._text.append(text)
+        self._append(events.TextDelta, text=text)
+
+    def add_thought(self, text: str) -> None:
+        """The thought summary grew."""
+        self._thoughts.append(text)
+        self._append(events.ThoughtDelta, text=text)
+
+    def add_part(self, part: Part) -> None:
+        """Something arrived that is neither text nor a function call."""
+        self._append(events.PartReceived, part=part)
+
+    def add_call(self, call: ToolCall) -> None:
+        """The model asked for a tool."""
+        call.index = len(self.tool_calls)
+        self.tool_calls = (*self.tool_calls, call)
+        self._append(events.ToolCallRequested, call=call.snapshot())
+
+    def start_call(self, call: ToolCall) -> None:
+        """A tool begins to run."""
+        call.advance(ToolStatus.RUNNING)
+        call.started_at = time.time()
+        self._append(events.ToolCallStarted, call=call.snapshot())
+
+    def finish_call(
+        self, call: ToolCall, status: ToolStatus, *, result: Any = None, error: str | None = None
+    ) -> None:
+        """A tool ended."""
+        call.advance(status)
+        call.ended_at = time.time()
+        call.result, call.error = result, error
+        self._append(events.ToolCallFinished, call=call.snapshot())
+
+    def set_usage(self, usage: Usage) -> None:
+        """The token counts of all calls so far."""
+        if usage != self.usage:
+            self.usage = usage
+            self._append(events.UsageUpdated, usage=usage)
+
+    def retry(self, attempt: int, delay: float, reason: str) -> None:
+        """A model call is made again."""
+        self.retries += 1
+        self._append(events.RetryScheduled, attempt=attempt, delay=delay, reason=reason)
+
+    def complete(self) -> None:
+        """The model ended its answer."""
+        self._end(Status.COMPLETED)
+        self._append(events.StreamCompleted, finish_reason=self.finish_reason)
+
+    def fail(self, error: GeminiError) -> None:
+        """The stream ends with an error."""
+        self._end(Status.ERROR, error)
+        self._append(events.StreamFailed, error=error)
+
+    def stop(self) -> None:
+        """Somebody stopped the stream."""
+        self._end(Status.STOPPED)
+        self._append(events.StreamStopped)
+
+    def _end(self, status: Status, error: GeminiError | None = None) -> None:
+        target = advance(STATUSES, self.status, status)
+        self.error = error
+        for call in self.tool_calls:
+            if status is not Status.COMPLETED and not call.ended_at:
+                self.finish_call(call, ToolStatus.CANCELLED, error="the stream ended")
+        self.ended_at = time.time()
+        self.status = target

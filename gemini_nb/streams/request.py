@@ -1,0 +1,178 @@
+"""What a stream asks for: checked and complete before anything is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from gemini_nb.api.client import Timeouts
+from gemini_nb.api.content import JSON, Content, encode_body, to_contents, to_part
+from gemini_nb.api.endpoint import Endpoint, resolve_endpoint
+from gemini_nb.api.retry import RetryPolicy
+from gemini_nb.config import Auth, choose_auth
+from gemini_nb.errors import ArgumentError, ConfigError
+from gemini_nb.tools.tool import ToolSet
+
+if TYPE_CHECKING:
+    from gemini_nb.streams.runtime import Runtime
+
+__all__ = ["StreamRequest", "build_request"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamRequest:
+    """One stream's request.
+
+    Attributes:
+        endpoint: where it goes, and as whom.
+        contents: the conversation so far, the person's turn last.
+        body: the request body without its contents.
+        tools: what the model may call.
+        turn_limit: tool rounds at most.
+        retry: when to ask again.
+        timeouts: how long to bear silence.
+        metadata: the caller's own notes.
+    """
+
+    endpoint: Endpoint
+    contents: list[Content]
+    body: JSON
+    tools: ToolSet
+    turn_limit: int = 10
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def body_for(self, contents: list[Content]) -> JSON:
+        """The body of a model call with this history."""
+        return {"contents": contents, **self.body}
+
+
+def build_request(
+    runtime: Runtime,
+    *,
+    contents: object = None,
+    history: Iterable[Content] = (),
+    request_body: Mapping[str, Any] | None = None,
+    model: str | None = None,
+    auth: str | None = None,
+    credentials: object = None,
+    base_url: str | None = None,
+    api_version: str | None = None,
+    endpoint: str | None = None,
+    tools: Iterable[object] = (),
+    turn_limit: int = 10,
+    system_instruction: object = None,
+    generation_config: Mapping[str, Any] | None = None,
+    safety_settings: Iterable[Mapping[str, Any]] | None = None,
+    tool_config: Mapping[str, Any] | None = None,
+    retry: RetryPolicy | None = None,
+    timeout: float | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> StreamRequest:
+    """Check everything a caller passed and put the request together.
+
+    Raises:
+        ArgumentError: neither or both of contents and request_body, or something that cannot be sent.
+        ConfigError: a value does not fit.
+    """
+    if (contents is None) == (request_body is None):
+        raise ArgumentError(
+            "A stream needs contents or a request_body, and not both.",
+            hint='For example start_stream("Why is the sky blue?").',
+        )
+    toolset = ToolSet(tools)
+    if request_body is not None:
+        turns, body = _split_body(request_body)
+    else:
+        turns, body = [*history, *to_contents(contents)], {}
+    body |= _fields(system_instruction, generation_config, safety_settings, tool_config)
+    if toolset:
+        body["tools"] = [*body.get("tools", ()), *toolset.wire()]
+    encode_body({"contents": turns, **body})
+    service = choose_auth(auth, credentials, runtime.settings)
+    if service is Auth.SIMULATOR and endpoint is None:
+        credentials, base_url = _simulator(runtime, credentials, base_url)
+    return StreamRequest(
+        endpoint=resolve_endpoint(
+            settings=runtime.settings,
+            auth=service,
+            model=model,
+            credentials=credentials,
+            base_url=base_url,
+            api_version=api_version,
+            endpoint=endpoint,
+        ),
+        contents=turns,
+        body=body,
+        tools=toolset,
+        turn_limit=_checked_turn_limit(turn_limit),
+        retry=_checked_retry(retry),
+        timeouts=_timeouts(timeout),
+        metadata=dict(metadata or {}),
+    )
+
+
+def _split_body(request_body: Mapping[str, Any]) -> tuple[list[Content], JSON]:
+    if not isinstance(request_body, Mapping):
+        raise ArgumentError(f"A request_body is a dictionary, not a {type(request_body).__name__}.")
+    body = dict(request_body)
+    return to_contents(body.pop("contents", [])), body
+
+
+def _fields(
+    system_instruction: object,
+    generation_config: Mapping[str, Any] | None,
+    safety_settings: Iterable[Mapping[str, Any]] | None,
+    tool_config: Mapping[str, Any] | None,
+) -> JSON:
+    """The body's fields that the caller set; newer models refuse some that were not asked for."""
+    body: JSON = {}
+    if system_instruction is not None:
+        body["systemInstruction"] = _instruction(system_instruction)
+    for name, value in (("generationConfig", generation_config), ("toolConfig", tool_config)):
+        if value is not None:
+            if not isinstance(value, Mapping):
+                raise ArgumentError(f"{name} is a dictionary, not a {type(value).__name__}.")
+            if value:
+                body[name] = dict(value)
+    if safety_settings is not None:
+        body["safetySettings"] = [dict(setting) for setting in safety_settings]
+    return body
+
+
+def _instruction(value: object) -> Content:
+    if isinstance(value, Mapping) and "parts" in value:
+        return dict(value)
+    items = value if isinstance(value, (list, tuple)) else [value]
+    return {"parts": [to_part(item) for item in items]}
+
+
+def _simulator(runtime: Runtime, credentials: object, base_url: str | None) -> tuple[object, str | None]:
+    """Where the simulator is: the embedded one, or one of somebody else's, which takes any key."""
+    if base_url is None:
+        return {"api_key": runtime.simulator_key()}, runtime.simulator().base_url
+    return credentials or {"api_key": "any-key"}, base_url
+
+
+def _checked_turn_limit(turn_limit: int) -> int:
+    if not isinstance(turn_limit, int) or isinstance(turn_limit, bool) or turn_limit < 0:
+        raise ConfigError(f"turn_limit is a whole number of tool rounds, 0 or more, not {turn_limit!r}.")
+    return turn_limit
+
+
+def _checked_retry(retry: RetryPolicy | None) -> RetryPolicy:
+    if retry is None:
+        return RetryPolicy()
+    if not isinstance(retry, RetryPolicy):
+        raise ArgumentError(f"retry is a RetryPolicy, not a {type(retry).__name__}.")
+    return retry
+
+
+def _timeouts(timeout: float | None) -> Timeouts:
+    if timeout is None:
+        return Timeouts()
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0:
+        raise ConfigError(f"timeout is the seconds without a byte to bear, greater than 0, not {timeout!r}.")
+    return Timeouts(first_byte=timeout, idle=timeout, connect=min(timeout, Timeouts().connect))

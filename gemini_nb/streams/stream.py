@@ -1,0 +1,387 @@
+"""The handle on one run: what has arrived so far, and ways to wait for the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import inspect
+import json
+import time
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gemini_nb.api.content import JSON, Part
+from gemini_nb.api.usage import Usage
+from gemini_nb.config import Auth
+from gemini_nb.errors import ArgumentError, GeminiError
+from gemini_nb.streams.calls import ToolCall
+from gemini_nb.streams.delivery import Subscription
+from gemini_nb.streams.events import StreamEvent
+from gemini_nb.streams.log import TERMINAL, EventLog
+from gemini_nb.streams.readers import EventReader, sleep_until_set
+from gemini_nb.streams.record import StreamRecord
+from gemini_nb.streams.request import StreamRequest
+from gemini_nb.streams.runtime import Runtime
+from gemini_nb.streams.states import Phase, Status
+
+__all__ = ["Stream", "StreamInfo", "Subscriber"]
+
+Subscriber = Callable[[StreamEvent], object]
+
+_GRACE = 1.0  # seconds that `wait` gives callbacks to see the terminal event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamInfo:
+    """One moment of a stream, without secrets.
+
+    Attributes:
+        stream_id: the stream's name.
+        auth: the service that answers.
+        model: the model's id.
+        endpoint: the URL of its requests.
+        request_body: the first request's body.
+        status: "active", "completed", "error" or "stopped".
+        phase: what it is doing, or was when it ended.
+        turn: the model call it is in, from 1.
+        error: why it failed.
+        events: all events so far.
+        subscribers: who gets its events by callback.
+        started_at: in seconds since the epoch.
+        ended_at: likewise, None while it is active.
+        retries: model calls that were made again.
+        usage: tokens of all model calls.
+        tool_calls: every call so far.
+        metadata: the caller's own notes.
+    """
+
+    stream_id: str
+    auth: Auth
+    model: str
+    endpoint: str
+    request_body: JSON = field(repr=False)
+    status: Status
+    phase: Phase
+    turn: int
+    error: GeminiError | None
+    events: tuple[StreamEvent, ...] = field(repr=False)
+    subscribers: tuple[Subscriber, ...]
+    started_at: float
+    ended_at: float | None
+    retries: int
+    usage: Usage
+    tool_calls: tuple[ToolCall, ...]
+    metadata: Mapping[str, Any]
+
+
+class Stream:
+    """One run of the model, tools included, from its first request to its end.
+
+    Attributes are what has arrived so far; `result()` waits for all of it.
+    """
+
+    def __init__(
+        self, record: StreamRecord, request: StreamRequest, runtime: Runtime, stop: Callable[[], object]
+    ) -> None:
+        self._record = record
+        self._request = request
+        self._runtime = runtime
+        self._request_stop = stop
+        self._subscriptions: tuple[Subscription, ...] = ()
+        self._finished: concurrent.futures.Future[object] = concurrent.futures.Future()
+        # Running, so that a cancelled wait cannot cancel it for everybody else.
+        self._finished.set_running_or_notify_cancel()
+        record.log.attach(_AtEnd(record.log, self._finished))
+
+    def __repr__(self) -> str:
+        record = self._record
+        shown = f"{len(record.text)} characters"
+        return f"<Stream {self.stream_id} {self.model} {self.status}: {shown}>"
+
+    @property
+    def stream_id(self) -> str:
+        """The stream's name."""
+        return self._record.stream_id
+
+    @property
+    def model(self) -> str:
+        """The model's id, as it was asked for."""
+        return self._request.endpoint.model
+
+    @property
+    def auth(self) -> Auth:
+        """The service that answers: "gemini", "vertex_ai" or "simulator"."""
+        return self._request.endpoint.auth
+
+    @property
+    def status(self) -> Status:
+        """Is "active", "completed", "error" or "stopped"."""
+        return self._record.status
+
+    @property
+    def phase(self) -> Phase:
+        """What it is doing, or was when it ended."""
+        return self._record.phase
+
+    @property
+    def turn(self) -> int:
+        """The model call it is in, from 1."""
+        return self._record.turn
+
+    @property
+    def text(self) -> str:
+        """The text of all model calls so far, one after the other."""
+        return self._record.text
+
+    @property
+    def answer(self) -> str:
+        """The text of the last model call so far."""
+        return self._record.answer
+
+    @property
+    def thoughts(self) -> str:
+        """The summary of the model's thoughts so far."""
+        return self._record.thoughts
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """Every tool call so far, in the model's order."""
+        return self._record.tool_calls
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens of all model calls so far."""
+        return self._record.usage
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Gemini's word for why the last model call ended."""
+        return self._record.finish_reason
+
+    @property
+    def error(self) -> GeminiError | None:
+        """Why the stream failed, None if it did not."""
+        return self._record.error
+
+    @property
+    def parts(self) -> list[Part]:
+        """The model's parts as they came, of all finished model calls."""
+        return list(self._record.parts)
+
+    @property
+    def parsed(self) -> Any:
+        """The answer read as JSON where JSON was asked for, None while it is incomplete."""
+        config = self._request.body.get("generationConfig", {})
+        if config.get("responseMimeType", config.get("response_mime_type")) != "application/json":
+            return None
+        try:
+            return json.loads(self.answer)
+        except ValueError:
+            return None
+
+    @property
+    def events(self) -> tuple[StreamEvent, ...]:
+        """All events so far."""
+        return tuple(self._record.log.since(0))
+
+    @property
+    def chunks(self) -> list[JSON]:
+        """Every GenerateContentResponse as it came, those of broken calls too."""
+        return [value for data in self._record.chunks.copy() for value in _objects(data)]
+
+    @property
+    def model_version(self) -> str | None:
+        """The model that really answered."""
+        return self._record.model_version
+
+    @property
+    def response_id(self) -> str | None:
+        """The server's name for its last answer."""
+        return self._record.response_id
+
+    @property
+    def retries(self) -> int:
+        """Model calls that were made again."""
+        return self._record.retries
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """The caller's own notes."""
+        return self._request.metadata
+
+    @property
+    def record(self) -> StreamRecord:
+        """The state behind this handle, for panes that read along."""
+        return self._record
+
+    @property
+    def request(self) -> StreamRequest:
+        """What was asked."""
+        return self._request
+
+    def info(self) -> StreamInfo:
+        """Return this moment of the stream as one value."""
+        record = self._record
+        return StreamInfo(
+            stream_id=record.stream_id,
+            auth=self.auth,
+            model=self.model,
+            endpoint=self._request.endpoint.url,
+            request_body=self._request.body_for(self._request.contents),
+            status=record.status,
+            phase=record.phase,
+            turn=record.turn,
+            error=record.error,
+            events=self.events,
+            subscribers=tuple(subscription.callback for subscription in self._subscriptions),
+            started_at=record.started_at,
+            ended_at=record.ended_at,
+            retries=record.retries,
+            usage=record.usage,
+            tool_calls=tuple(call.snapshot() for call in record.tool_calls),
+            metadata=self.metadata,
+        )
+
+    def subscribe(self, subscriber: Subscriber, *, replay: bool = True) -> None:
+        """Call `subscriber` with every event, in order, on a thread of its own kind.
+
+        Args:
+            subscriber: any callable; told apart by `==`, and subscribing twice is once.
+            replay: begin with the first event of the stream, however late it is.
+
+        Raises:
+            ArgumentError: it cannot be called, or is asynchronous.
+        """
+        if not callable(subscriber):
+            raise ArgumentError(f"A subscriber is a callable, not a {type(subscriber).__name__}.")
+        if inspect.iscoroutinefunction(subscriber):
+            raise ArgumentError(
+                "A subscriber is an ordinary function.",
+                hint="Asynchronous code uses `async for event in stream`.",
+            )
+        if any(other.callback == subscriber for other in self._subscriptions):
+            return
+        made = Subscription(self._record.log, subscriber, self._runtime.delivery, replay=replay)
+        self._subscriptions = (*self._subscriptions, made)
+
+    def unsubscribe(self, subscriber: Subscriber) -> None:
+        """Call it no more; the stream goes on. Unknown subscribers are no error."""
+        gone = [other for other in self._subscriptions if other.callback == subscriber]
+        self._subscriptions = tuple(other for other in self._subscriptions if other not in gone)
+        for subscription in gone:
+            subscription.close()
+
+    def stop(self) -> None:
+        """Stop the stream, its requests and its tools. What has arrived stays; stopping twice is once."""
+        self.request_stop()
+        if not self._runtime.loop.is_current:
+            # A moment, so that the status is there when the call returns.
+            concurrent.futures.wait([self._finished], timeout=_GRACE)
+
+    def request_stop(self) -> None:
+        """Ask for the stop and return at once, from any thread."""
+        if not self._record.is_done:
+            self._request_stop()
+
+    def wait(self, timeout: float | None = None) -> Stream:
+        """Wait until the stream has ended, whichever way, and subscribers have heard of it.
+
+        A subscriber that is busy for longer than a second is not waited for. Ctrl-C stops the stream.
+
+        Args:
+            timeout: seconds, None for as long as it takes.
+
+        Raises:
+            TimeoutError: it has not ended in time.
+            BlockingCallError: called on the background loop's thread.
+        """
+        self._runtime.check_may_block()
+        try:
+            self.wait_only(timeout)
+        except KeyboardInterrupt:
+            self.request_stop()
+            raise
+        return self
+
+    def wait_only(self, timeout: float | None = None) -> None:
+        """Wait like `wait`, but let the stream go on after a Ctrl-C."""
+        self._runtime.check_may_block()
+        if not self._finished.done():
+            try:
+                self._runtime.block_on(self._finished, timeout)
+            except TimeoutError:
+                raise TimeoutError(f"{self.stream_id} has not ended after {timeout:g} s.") from None
+        if self._runtime.delivery.is_own_thread():
+            return
+        deadline = time.monotonic() + _GRACE
+        for subscription in self._subscriptions:
+            subscription.delivered.wait(max(0.0, deadline - time.monotonic()))
+
+    def result(self, timeout: float | None = None) -> str:
+        """Wait for the end and return the text; of a stopped stream, what had arrived.
+
+        Args:
+            timeout: seconds, None for as long as it takes.
+
+        Raises:
+            GeminiError: the stream failed; its `text` keeps what had arrived.
+            TimeoutError: it has not ended in time.
+        """
+        self.wait(timeout)
+        return self._outcome()
+
+    def _outcome(self) -> str:
+        if self._record.error is not None:
+            raise self._record.error.with_traceback(None)
+        return self.text
+
+    def __await__(self) -> Generator[Any, None, str]:
+        return self._result_async().__await__()
+
+    async def _result_async(self) -> str:
+        ready = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def wake(_: object) -> None:
+            with contextlib.suppress(RuntimeError):  # that loop was closed
+                loop.call_soon_threadsafe(ready.set)
+
+        self._finished.add_done_callback(wake)
+        try:
+            while not self._finished.done():
+                ready.clear()
+                await sleep_until_set(ready)
+        except asyncio.CancelledError:
+            self.request_stop()
+            raise
+        return self._outcome()
+
+    def __iter__(self) -> EventReader:
+        return self.reader()
+
+    def __aiter__(self) -> EventReader:
+        return self.reader()
+
+    def reader(self, *, replay: bool = True) -> EventReader:
+        """Return an iterator of events, from the first one or only of new ones."""
+        return EventReader(self._record.log, self._runtime, replay=replay)
+
+
+class _AtEnd:
+    """Fulfils a future when the log closes."""
+
+    def __init__(self, log: EventLog, future: concurrent.futures.Future[object]) -> None:
+        self._log = log
+        self._future = future
+
+    def notify(self) -> None:
+        if self._log.closed and isinstance(self._log[-1], TERMINAL) and not self._future.done():
+            self._log.detach(self)
+            self._future.set_result(None)
+
+
+def _objects(data: str) -> list[JSON]:
+    value = json.loads(data)
+    return [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, dict)]

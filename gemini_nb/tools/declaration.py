@@ -1,0 +1,164 @@
+"""A Python function as Gemini sees it: name, description and the JSON schema of its arguments.
+
+pydantic makes the schema and later validates what the model wrote against the same model, so a tool is never
+offered with a type that its call cannot take.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+import typing
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from gemini_nb.errors import ArgumentError, ConfigError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+__all__ = ["Signature", "declare"]
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,127}")
+
+
+class Signature:
+    """The arguments of a function, as a schema to send and as a check of what comes back.
+
+    Args:
+        function: any callable with a signature.
+        name: the tool's name, for error messages.
+
+    Raises:
+        ConfigError: an argument cannot be described; it names function and argument.
+    """
+
+    def __init__(self, function: Callable[..., Any], name: str) -> None:
+        self._name = name
+        self._parameters = _parameters(function, name)
+        self._model = _model(self._parameters, _hints(function, name), name)
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """The JSON schema of the arguments."""
+        schema = self._model.model_json_schema(by_alias=True)
+        schema.pop("title", None)
+        schema.pop("additionalProperties", None)
+        for property_schema in schema.get("properties", {}).values():
+            property_schema.pop("title", None)
+        schema.setdefault("properties", {})
+        return schema
+
+    def bind(self, args: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+        """Validate the model's arguments and return them as Python's.
+
+        Raises:
+            ValueError: they do not fit; the message is for the model to learn from.
+        """
+        import pydantic  # noqa: PLC0415 - loaded when the schema was made
+
+        try:
+            checked = self._model.model_validate(dict(args))
+        except pydantic.ValidationError as error:
+            problems = "; ".join(
+                f"{'.'.join(str(step) for step in problem['loc']) or 'arguments'}: {problem['msg']}"
+                for problem in error.errors(include_url=False)
+            )
+            raise ValueError(f"invalid arguments for {self._name}: {problems}") from None
+        positional: list[Any] = []
+        named: dict[str, Any] = {}
+        for index, parameter in enumerate(self._parameters):
+            field = f"p{index}"
+            if field not in checked.model_fields_set:
+                continue
+            if parameter.kind is parameter.POSITIONAL_ONLY:
+                positional.append(getattr(checked, field))
+            else:
+                named[parameter.name] = getattr(checked, field)
+        return positional, named
+
+
+def declare(function: Callable[..., Any], name: str | None, description: str | None) -> tuple[str, str]:
+    """Return the tool's name and description.
+
+    Raises:
+        ConfigError: Gemini takes no such name.
+    """
+    inner = function
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    chosen = name or getattr(inner, "__name__", None) or type(inner).__name__
+    if not _NAME.fullmatch(chosen):
+        raise ConfigError(
+            f"A tool cannot be named {chosen!r}.",
+            hint="Names have letters, digits and _ . : -, start with a letter or _, and have 128 characters "
+            'at most; give one with gemini_nb.tool(f, name="...").',
+        )
+    text = description if description is not None else (inspect.getdoc(inner) or "")
+    return chosen, text
+
+
+def _parameters(function: Callable[..., Any], name: str) -> list[inspect.Parameter]:
+    try:
+        signature = inspect.signature(function)
+    except (ValueError, TypeError):
+        raise ConfigError(f"The signature of {name} cannot be read.", hint="Wrap it in a function.") from None
+    variadic = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
+    return [parameter for parameter in signature.parameters.values() if parameter.kind not in variadic]
+
+
+def _hints(function: Callable[..., Any], name: str) -> dict[str, Any]:
+    inner: Any = function
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    if not (inspect.isroutine(inner) or isinstance(inner, type)):
+        inner = type(inner).__call__
+    try:
+        return typing.get_type_hints(inner, include_extras=True)
+    except NameError as error:
+        raise ConfigError(f"An annotation of {name} names something unknown: {error}.") from None
+    except TypeError:
+        return {}
+
+
+def _model(parameters: list[inspect.Parameter], hints: dict[str, Any], name: str) -> type[BaseModel]:
+    import pydantic  # noqa: PLC0415 - 100 ms that only tools need
+
+    fields: dict[str, Any] = {}
+    for index, parameter in enumerate(parameters):
+        kind = hints.get(parameter.name, Any)
+        default = ... if parameter.default is parameter.empty else parameter.default
+        # Fields have names of our own, since a tool's argument may be called "json" or "_x", as no field may.
+        fields[f"p{index}"] = (kind, pydantic.Field(default=default, alias=parameter.name))
+        _check(parameter.name, kind, name)
+    config = pydantic.ConfigDict(extra="forbid", arbitrary_types_allowed=False, populate_by_name=False)
+    return pydantic.create_model("Arguments", __config__=config, **fields)
+
+
+def _check(argument: str, kind: Any, name: str) -> None:
+    import pydantic  # noqa: PLC0415 - see _model
+
+    try:
+        model = pydantic.create_model("Argument", value=(kind, ...))
+        model.model_json_schema()
+    except (pydantic.errors.PydanticUserError, TypeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(
+            f"The argument {argument!r} of {name} cannot be described to the model: {reason}",
+            hint="Annotate it with a type that JSON can say, such as str, int, list[str] or a dataclass.",
+        ) from None
+
+
+def check_callable(value: object) -> Callable[..., Any]:
+    """Return the value if it can be called.
+
+    Raises:
+        ArgumentError: it cannot.
+    """
+    if not callable(value):
+        raise ArgumentError(
+            f"A {type(value).__name__} is not a tool.",
+            hint="Tools are functions, gemini_nb.tool(...) or ready-made declarations (dictionaries).",
+        )
+    return value

@@ -1,0 +1,176 @@
+"""One tool, and the set of tools that a stream offers."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor
+from typing import Any, TypeAlias, overload
+
+from gemini_nb.errors import ArgumentError, ConfigError
+from gemini_nb.tools.declaration import Signature, check_callable, declare
+
+__all__ = ["DEFAULT_TIMEOUT", "RunOn", "Tool", "ToolSet", "tool"]
+
+DEFAULT_TIMEOUT = 60.0
+_DECLARATIONS = {"functionDeclarations", "function_declarations"}
+RunOn: TypeAlias = "str | Executor | None"
+
+
+class Tool:
+    """A function that the model may call; for everybody else still that function.
+
+    Args:
+        function: any callable, sync or async.
+        name: the tool's name; by default the function's.
+        description: what it does; by default its docstring.
+        run_on: "thread", "kernel", "background" or an Executor; by default a thread for sync functions, and
+            the kernel's own loop (where the person's sessions and pools live) for async ones.
+        timeout: seconds it may run, None for no limit.
+        confirm: ask a person first.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        run_on: RunOn = None,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        confirm: bool | Callable[..., bool] = False,
+    ) -> None:
+        self.function = check_callable(function)
+        self.name, self.description = declare(function, name, description)
+        if isinstance(run_on, str) and run_on not in {"thread", "kernel", "background"}:
+            raise ConfigError(f'run_on is "thread", "kernel", "background" or an Executor, not {run_on!r}.')
+        if timeout is not None and not timeout > 0:
+            raise ConfigError("A tool's timeout is a number of seconds greater than 0, or None.")
+        self.run_on = run_on
+        self.timeout = timeout
+        self.confirm = confirm
+        self.signature = Signature(function, self.name)
+        functools.update_wrapper(self, function, updated=())
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function itself."""
+        return self.function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<Tool {self.name}>"
+
+    @property
+    def is_async(self) -> bool:
+        """Whether calling it gives something to await."""
+        inner: Any = self.function
+        while isinstance(inner, functools.partial):
+            inner = inner.func
+        return inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(type(inner).__call__)
+
+    @property
+    def declaration(self) -> dict[str, Any]:
+        """The functionDeclaration to send."""
+        declaration: dict[str, Any] = {"name": self.name}
+        if self.description:
+            declaration["description"] = self.description
+        schema = self.signature.schema
+        if schema["properties"]:
+            declaration["parametersJsonSchema"] = schema
+        return declaration
+
+
+@overload
+def tool(function: Callable[..., Any], /, **options: Any) -> Tool: ...
+@overload
+def tool(**options: Any) -> Callable[[Callable[..., Any]], Tool]: ...
+def tool(
+    function: Callable[..., Any] | None = None, /, **options: Any
+) -> Tool | Callable[[Callable[..., Any]], Tool]:
+    """Make a tool of a function, with options a bare function has no place for; also as a decorator.
+
+    Args:
+        function: any callable, sync or async.
+        **options: `name`, `description`, `run_on`, `timeout` and `confirm`, see `Tool`.
+
+    Raises:
+        ConfigError: the function cannot be described to the model.
+    """
+    if function is None:
+        return functools.partial(Tool, **options)
+    return Tool(function, **options)
+
+
+class ToolSet:
+    """The tools of one stream: functions that run here, and declarations that pass through.
+
+    Args:
+        tools: callables, `Tool`s, functionDeclarations or Gemini tool objects such as {"googleSearch": {}}.
+
+    Raises:
+        ConfigError: two have one name, or one cannot be declared.
+    """
+
+    def __init__(self, tools: Iterable[object] = ()) -> None:
+        if isinstance(tools, (str, bytes, Mapping)) or callable(tools):
+            tools = [tools]
+        self._tools: dict[str, Tool] = {}
+        self._declared: dict[str, dict[str, Any]] = {}
+        self._passed: list[dict[str, Any]] = []
+        for item in tools:
+            self._add(item)
+
+    def _add(self, item: object) -> None:
+        if isinstance(item, Mapping):
+            declarations = item.get("functionDeclarations", item.get("function_declarations"))
+            if declarations is None and "name" in item:
+                declarations = [item]
+            rest = {key: value for key, value in item.items() if key not in _DECLARATIONS}
+            if declarations is None:
+                self._passed.append(dict(item))
+                return
+            if rest and "name" not in item:
+                self._passed.append(rest)
+            for declaration in declarations:
+                self._name(str(declaration.get("name")))
+                self._declared[str(declaration.get("name"))] = dict(declaration)
+            return
+        if isinstance(item, str):
+            raise ArgumentError(
+                f"{item!r} is the name of a tool, not a tool.", hint="Pass the function itself."
+            )
+        made = item if isinstance(item, Tool) else Tool(check_callable(item))
+        self._name(made.name)
+        self._tools[made.name] = made
+
+    def _name(self, name: str) -> None:
+        if name in self._tools or name in self._declared:
+            raise ConfigError(
+                f"Two tools are named {name!r}.", hint='Rename one: gemini_nb.tool(f, name="...").'
+            )
+
+    def __bool__(self) -> bool:
+        return bool(self._tools or self._declared or self._passed)
+
+    def __iter__(self) -> Any:
+        return iter(self._tools.values())
+
+    def get(self, name: str) -> Tool | None:
+        """The function of this name, None if there is none."""
+        return self._tools.get(name)
+
+    def is_declared_only(self, name: str) -> bool:
+        """Whether the caller declared this tool without a function, to answer its calls elsewhere."""
+        return name in self._declared
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the functions that run here."""
+        return list(self._tools)
+
+    def wire(self) -> list[dict[str, Any]]:
+        """The request's `tools`; all functions stand in one object, the last."""
+        declarations = [*self._declared.values(), *(item.declaration for item in self._tools.values())]
+        return (
+            [*self._passed, {"functionDeclarations": declarations}] if declarations else self._passed.copy()
+        )
