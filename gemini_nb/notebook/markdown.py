@@ -1,0 +1,16 @@
+"""Markdown from a model: shown live as HTML, and settled as Markdown that is harmless in any front end.
+
+Rendering all of it at every repaint costs kernel time that grows with the answer, so `split_point` says
+where the finished part ends. Handing the raw text to the front end at the end is worse: JupyterLab does not
+sanitise the Markdown of a cell that has just run, so raw HTML runs there, images load, and two prices become
+a formula.
+"""
+
+from __future__ import annotations
+
+from gemini_nb.notebook.markdown_html import code_css, to_html
+from gemini_nb.notebook.markdown_split import split_point
+from gemini_nb.notebook.markdown_writer import settle
+from gemini_nb.notebook.neutral import escape, plain
+
+__all__ = ["code_css", "escape", "plain", "settle", "split_point", "to_html"]

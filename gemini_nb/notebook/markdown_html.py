@@ -1,0 +1,264 @@
+"""Markdown as HTML for a live pane.
+
+An ipywidgets HTML widget puts its value into the page as it is: `<img onerror>` runs there. So there are two
+walls, each enough by itself: tokens that hold no HTML, images or odd links, and nh3 with a strict allow-list.
+"""
+
+from __future__ import annotations
+
+import functools
+import html
+from typing import TYPE_CHECKING, Any
+
+from gemini_nb.notebook.markdown_math import CLOSERS
+from gemini_nb.notebook.markdown_parser import parse
+from gemini_nb.notebook.neutral import visible
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from markdown_it import MarkdownIt
+    from markdown_it.token import Token
+
+__all__ = ["code_css", "to_html"]
+
+_REL = "noopener noreferrer nofollow"
+_TAGS = frozenset(
+    (
+        "a",
+        "blockquote",
+        "br",
+        "code",
+        "del",
+        "div",
+        "em",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "hr",
+        "li",
+        "ol",
+        "p",
+        "pre",
+        "s",
+        "span",
+        "strong",
+        "table",
+        "tbody",
+        "td",
+        "th",
+        "thead",
+        "tr",
+        "ul",
+    )
+)
+_ALIGNMENTS = {"left", "center", "right"}
+_LONGEST_HIGHLIGHTED = 20_000
+
+# Only these reach a lexer: some of the several hundred others take quadratic time on hostile input.
+_LANGUAGES = frozenset(
+    (
+        "bash",
+        "c",
+        "c++",
+        "cpp",
+        "c#",
+        "cs",
+        "csharp",
+        "css",
+        "diff",
+        "docker",
+        "dockerfile",
+        "go",
+        "golang",
+        "graphql",
+        "html",
+        "ini",
+        "java",
+        "javascript",
+        "js",
+        "json",
+        "jsx",
+        "julia",
+        "kotlin",
+        "latex",
+        "lua",
+        "make",
+        "makefile",
+        "markdown",
+        "md",
+        "matlab",
+        "perl",
+        "php",
+        "powershell",
+        "py",
+        "python",
+        "python3",
+        "pycon",
+        "r",
+        "rb",
+        "ruby",
+        "rs",
+        "rust",
+        "scala",
+        "sh",
+        "shell",
+        "sql",
+        "swift",
+        "tex",
+        "toml",
+        "ts",
+        "tsx",
+        "typescript",
+        "xml",
+        "yaml",
+        "yml",
+        "zsh",
+    )
+)
+
+# Pygments' short classes, and the variables JupyterLab colours its own editor with in both themes.
+_COLOURS = {
+    "keyword": (".k", ".kd", ".kn", ".kr", ".kp", ".kt", ".ow"),
+    "comment": (".c", ".c1", ".ch", ".cm", ".cp", ".cpf", ".cs"),
+    "string": (
+        ".s",
+        ".s1",
+        ".s2",
+        ".sa",
+        ".sb",
+        ".sc",
+        ".sd",
+        ".se",
+        ".sh",
+        ".si",
+        ".sx",
+        ".sr",
+        ".ss",
+        ".dl",
+    ),
+    "number": (".m", ".mb", ".mf", ".mh", ".mi", ".il", ".mo"),
+    "operator": (".o",),
+    "builtin": (".nb", ".bp"),
+    "def": (".nf", ".fm", ".nc", ".ne"),
+    "atom": (".kc", ".no"),
+    "property": (".py",),
+    "attribute": (".na",),
+    "tag": (".nt",),
+    "meta": (".nd", ".gh", ".gu"),
+    "error": (".gd", ".gr"),
+}
+
+
+def to_html(text: str) -> str:
+    """Render Markdown, possibly cut off anywhere, as sanitised HTML."""
+    import nh3  # noqa: PLC0415 - importing the package stays cheap
+
+    tokens = parse(text)
+    if tokens is None:
+        return f'<pre class="gemini-nb-code">{html.escape(visible(text))}</pre>\n'
+    md = _renderer()
+    return nh3.clean(md.renderer.render(tokens, md.options, {}), **_allow_list())
+
+
+@functools.cache
+def code_css() -> str:
+    """The style sheet for rendered answers; it belongs on the page once, inside any pane."""
+    pane = ".gemini-nb-pane"
+    rules = [
+        f"{pane} .gemini-nb-code {{ overflow-x: auto; padding: 6px 8px; }}",
+        f"{pane} .gemini-nb-code {{ background: var(--jp-layout-color2, #f5f5f5); }}",
+        f"{pane} .gemini-nb-code, {pane} .gemini-nb-code code {{ white-space: pre; }}",
+        f"{pane} p, {pane} li, {pane} td, {pane} :not(pre) > code {{ overflow-wrap: anywhere; }}",
+        f"{pane} .gemini-nb-math {{ white-space: pre-wrap; }}",
+        f"{pane} .gemini-nb-math-block {{ display: block; text-align: center; }}",
+        *(f"{pane} .gemini-nb-{side} {{ text-align: {side}; }}" for side in sorted(_ALIGNMENTS)),
+    ]
+    for name, classes in _COLOURS.items():
+        selectors = ", ".join(f"{pane} .gemini-nb-code {css_class}" for css_class in classes)
+        rules.append(f"{selectors} {{ color: var(--jp-mirror-editor-{name}-color); }}")
+    rules.append(f"{pane} .gemini-nb-code .ge {{ font-style: italic; }}")
+    return "\n".join(rules) + "\n"
+
+
+@functools.cache
+def _allow_list() -> dict[str, Any]:
+    from pygments.token import STANDARD_TYPES  # noqa: PLC0415 - importing the package stays cheap
+
+    aligned = {f"gemini-nb-{side}" for side in _ALIGNMENTS}
+    return {
+        "tags": set(_TAGS),
+        "clean_content_tags": {"script", "style"},
+        "attributes": {"a": {"href", "title"}, "ol": {"start"}},
+        "allowed_classes": {
+            "span": {name for name in STANDARD_TYPES.values() if name},
+            "pre": {"gemini-nb-code"},
+            "code": {"gemini-nb-math", "gemini-nb-math-block"},
+            "td": aligned,
+            "th": aligned,
+        },
+        "tag_attribute_values": {"a": {"target": {"_blank"}}},
+        "url_schemes": {"http", "https", "mailto"},
+        "link_rel": _REL,
+        "strip_comments": True,
+    }
+
+
+@functools.cache
+def _renderer() -> MarkdownIt:
+    from markdown_it import MarkdownIt  # noqa: PLC0415 - importing the package stays cheap
+
+    md = MarkdownIt("commonmark", {"html": False})
+    for kind, rule in {
+        "fence": _code,
+        "code_block": _code,
+        "math_inline": _math,
+        "math_block": _math,
+        "link_open": _link_open,
+        "td_open": _cell_open,
+        "th_open": _cell_open,
+    }.items():
+        md.add_render_rule(kind, rule)
+    return md
+
+
+def _code(_: Any, tokens: Sequence[Token], index: int, *_rest: Any) -> str:
+    token = tokens[index]
+    words = visible(token.info).split()
+    code = _highlighted(token.content, words[0] if words else "")
+    return f'<pre class="gemini-nb-code"><code>{code}</code></pre>\n'
+
+
+@functools.lru_cache(maxsize=64)
+def _highlighted(code: str, language: str) -> str:
+    language = language.lower()
+    if language not in _LANGUAGES or len(code) > _LONGEST_HIGHLIGHTED:
+        return html.escape(code)
+    import pygments  # noqa: PLC0415 - importing the package stays cheap
+    from pygments.formatters import HtmlFormatter  # noqa: PLC0415 - as above
+    from pygments.lexers import get_lexer_by_name  # noqa: PLC0415 - as above
+
+    lexer = get_lexer_by_name(language, stripnl=False, ensurenl=False)
+    return str(pygments.highlight(code, lexer, HtmlFormatter(nowrap=True)))
+
+
+def _math(_: Any, tokens: Sequence[Token], index: int, *_rest: Any) -> str:
+    token = tokens[index]
+    shown = html.escape(token.markup + token.content + CLOSERS[token.markup])
+    if token.type == "math_block":
+        return f'<p><code class="gemini-nb-math gemini-nb-math-block">{shown}</code></p>\n'
+    return f'<code class="gemini-nb-math">{shown}</code>'
+
+
+def _link_open(_: Any, tokens: Sequence[Token], index: int, *_rest: Any) -> str:
+    url = html.escape(str(tokens[index].attrs["href"]))
+    return f'<a href="{url}" title="{url}" target="_blank">'
+
+
+def _cell_open(_: Any, tokens: Sequence[Token], index: int, *_rest: Any) -> str:
+    token = tokens[index]
+    side = str(token.attrs.get("style", "")).removeprefix("text-align:")
+    return f'<{token.tag} class="gemini-nb-{side}">' if side in _ALIGNMENTS else f"<{token.tag}>"

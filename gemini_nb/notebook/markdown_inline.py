@@ -1,0 +1,268 @@
+r"""Inline tokens written as Markdown that means the same in every front end.
+
+Three readers with different rules see this text. JupyterLab cuts formulas out of the source before it
+parses, and MathJax searches the finished page for them once more. The parser of nbconvert looks for formulas
+first and ends emphasis inside code. CommonMark and GitHub do neither. Where two of them disagree on what is
+a pair, text can slip out of a code span and become HTML. So nothing written here is harmful under *any*
+pairing: a raw dollar in text only ever opens or closes a formula, `<` is written only in a few constant tags,
+and code that would be harmful as text is written as entities.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from gemini_nb.notebook.markdown_math import CLOSERS, safe_tex
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from markdown_it.token import Token
+
+__all__ = ["code_span", "write_inline"]
+
+# Harmful or misleading if it is ever read as text: a tag, a link, an image, a formula's delimiter.
+_HOT_CODE = re.compile(r"<[A-Za-z/!?]|\]\(|\]\[|\]:|!\[|\$\$|\\\\?[()\[\]]|\\(?:begin|end)\s*\{|@@|&[#\w]+;")
+_CODE_ENTITIES = {ord(c): f"&#{ord(c)};" for c in "$\\@[]!*_`~|"} | {38: "&amp;", 60: "&lt;", 62: "&gt;"}
+_SPECIAL = re.compile(r"[&<\[\]!\\$*_`~@|\t]|(?<=ftp):(?=//)", re.IGNORECASE)
+_MATHJAX_WORD = re.compile(r"\\(?:begin|end|(?:eq)?ref)\s*\{")
+_PLAIN_URL = re.compile(r"https?://[A-Za-z0-9./?#=%+,:~&_-]+", re.IGNORECASE)
+_UNWRAPPED_URL = re.compile(r"(?:[A-Za-z0-9./?#=%+,:&-]|(?<=[A-Za-z0-9])_(?=[A-Za-z0-9]))+")
+_TITLE = re.compile(r"[\w .,:;?/-]+")
+_LINE_START = re.compile(r"[#>]|[-+*:](?=\s|$)|[-:|=][-:|= \t]*$|~~~")
+_ORDERED = re.compile(r"(\d{1,9})([.)](?:\s|$))")
+_NEEDS_DISPLAY = re.compile(r"\\(?:begin|end)|\\\\ *[(\[]")
+_MANY_BRACKETS = 100
+_CONTAINERS = {"em": ("*", "_"), "strong": ("**", "__"), "s": ("~~",)}
+
+# What a run of inline tokens becomes: source, ("em", children), ("math", source).
+_Piece = str | tuple[str, "list[_Piece] | str"]
+
+
+def write_inline(tokens: Sequence[Token], *, one_line: bool = False, in_table: bool = False) -> str:
+    """Write a paragraph, a heading (`one_line`) or a table cell (`in_table`)."""
+    writer = _Writer(tokens, one_line=one_line or in_table, in_table=in_table)
+    source = re.sub(r"[ \t]*\n[ \t\n]*", "\n", _joined(writer.pieces)).strip(" \t\n")
+    if one_line or in_table:
+        return source
+    # A tag alone on the first line would begin a block of raw HTML.
+    source = re.sub(r"^(?:<br>\s*|\\\n\s*)+", "", source)
+    return "\n".join(map(_at_line_start, source.split("\n")))
+
+
+def code_span(content: str, *, in_table: bool = False, entities: bool = False) -> str:
+    """A code span; written with entities where its content would be harmful if it were read as text."""
+    if entities or _HOT_CODE.search(content):
+        return f"<code>{content.translate(_CODE_ENTITIES)}</code>"
+    fence = "`" * (1 + max((len(run) for run in re.findall(r"`+", content)), default=0))
+    if content[0] == "`" or content[-1] == "`" or (content[0] == content[-1] == " " and content.strip()):
+        content = f" {content} "
+    return fence + (content.replace("|", r"\|") if in_table else content) + fence
+
+
+class _Writer:
+    """One pass over the tokens; what is open is a stack of lists of pieces."""
+
+    def __init__(self, tokens: Sequence[Token], *, one_line: bool, in_table: bool) -> None:
+        self.pieces: list[_Piece] = []
+        self._one_line, self._in_table = one_line, in_table
+        self._links: list[tuple[Token, list[_Piece]]] = []
+        self._stack: list[list[_Piece]] = []
+        items = list(self._merged(tokens))
+        text = "".join(item for item in items if isinstance(item, str))
+        self._has_formula = any(isinstance(item, tuple) for item in items)
+        # A lone dollar pairs with nothing. MathJax would pair two in one paragraph, escaped or not.
+        self._bare_dollar = not self._has_formula
+        # Readers look for a link behind each open bracket; many of them take quadratic time.
+        self._many_brackets = text.count("[") > _MANY_BRACKETS
+        self._at_end = False  # whether the text being escaped ends a line
+        self._bare_tilde = text.count("~") == 1 and not any(token.type == "s_open" for token in tokens)
+        for index, item in enumerate(items):
+            if isinstance(item, str):
+                following = items[index + 1 : index + 2]
+                self._at_end = not following or getattr(following[0], "type", "") in {
+                    "softbreak",
+                    "hardbreak",
+                }
+                self.pieces.append(self._escaped(item))
+            elif isinstance(item, tuple):
+                self.pieces.append(item)
+            else:
+                self._write(item, last=index == len(items) - 1)
+
+    def _merged(self, tokens: Iterable[Token]) -> Iterable[str | tuple[str, str] | Token]:
+        """Runs of text as one string, formulas as ("math", source), the other tokens as they are."""
+        text = ""
+        for token in tokens:
+            if token.type == "text":
+                text += token.content
+                continue
+            if text:
+                yield text
+            text = ""
+            formula = self._formula(token) if token.type == "math_inline" else None
+            yield token if formula is None else ("math", formula)
+        if text:
+            yield text
+
+    def _formula(self, token: Token) -> str | None:
+        tex = safe_tex(" ".join(token.content.split()))
+        if tex is None:
+            return None
+        if self._in_table and "|" in tex:
+            tex = re.sub(r"\|", r"\\vert ", re.sub(r"\\\|", r"\\Vert ", tex)).strip()
+        if _NEEDS_DISPLAY.search(tex) or token.markup in {"$$", r"\["}:
+            if not self._one_line:
+                return f"$${tex}$$"
+            if _NEEDS_DISPLAY.search(tex):
+                return None
+        return f"${{{tex}}}$" if tex[0].isdigit() and not re.search(r"[\\^_{}]", tex) else f"${tex}$"
+
+    def _write(self, token: Token, *, last: bool) -> None:
+        kind, _, side = token.type.rpartition("_")
+        if kind == "link":
+            self._link(token, side)
+        elif kind in _CONTAINERS and side == "open":
+            self._stack.append(self.pieces)
+            self.pieces = []
+        elif kind in _CONTAINERS:
+            inner, self.pieces = self.pieces, self._stack.pop()
+            self.pieces.append((kind, inner))
+        elif token.type == "code_inline":
+            self._code(token.content)
+        elif token.type == "math_inline":  # one that is not safe: its source is shown instead
+            self._code(" ".join((token.markup + token.content + CLOSERS[token.markup]).split()))
+        elif token.type == "softbreak":
+            self.pieces.append(" " if self._one_line else "\n")
+        elif token.type == "hardbreak":
+            # A backslash may end a line, but not what a delimiter closes.
+            at_start = not self.pieces or self.pieces[-1] in ("\n", "\\\n")
+            plain = not (self._one_line or last or at_start or self._stack or self._links)
+            self.pieces.append("\\\n" if plain else "<br>")
+
+    def _code(self, content: str) -> None:
+        if content:
+            beside_code = bool(self.pieces) and str(self.pieces[-1]).endswith("`")
+            entities = beside_code or (self._has_formula and "$" in content)
+            self.pieces.append(code_span(content, in_table=self._in_table, entities=entities))
+
+    def _link(self, token: Token, side: str) -> None:
+        if side == "open":
+            self._links.append((token, self.pieces))
+            self.pieces = []
+            return
+        opening, outer = self._links.pop()
+        href, label = str(opening.attrs["href"]), _joined(self.pieces).strip()
+        self.pieces = outer
+        if opening.info in {"auto", "bare"} and label == _url_label(href):
+            self.pieces.append(("url", href))
+            return
+        title = str(opening.attrs.get("title", ""))
+        title = f' "{title}"' if _TITLE.fullmatch(title) else ""
+        self.pieces.append(f"[{label}]({href.replace('&', '&amp;')}{title})")
+
+    def _escaped(self, text: str) -> str:
+        return _SPECIAL.sub(lambda found: self._escape(found[0], text, found.start()), text)
+
+    def _escape(self, char: str, text: str, at: int) -> str:
+        before, after = text[at - 1 : at] if at else "", text[at + 1 : at + 2]
+        match char:
+            case "<" | "`" | ":":
+                return "&lt;" if char == "<" else f"&#{ord(char)};"
+            case "&":
+                risky = after == "#" or after.isalnum() if after else not self._at_end
+                return "&amp;" if risky else "&"
+            case "[" | "]" | "!":
+                risky = after in {"[": "", "]": "([:", "!": "["}[char] if after else not self._at_end
+                return (
+                    f"&#{ord(char)};"
+                    if risky or (char != "!" and (self._links or self._many_brackets))
+                    else char
+                )
+            case "\\":
+                return self._backslash(text, at)
+            case "$":
+                bare, self._bare_dollar = self._bare_dollar, False
+                return r"\$" if bare else r"<span>\$</span>"
+            case "*":
+                return "*" if before.isspace() and after.isspace() else r"\*"
+            case "_":
+                return "_" if before.isalnum() and after.isalnum() else r"\_"
+            case "~":
+                return "~" if self._bare_tilde else r"\~"
+            case "@":
+                return "&#64;" if before == "@" else "@"
+            case "|":
+                return r"\|" if self._in_table else "|"
+        return " "
+
+    def _backslash(self, text: str, at: int) -> str:
+        after = text[at + 1 : at + 2]
+        if (
+            (not after and self._has_formula)
+            or after in {"\\", "$", "(", "["}
+            or _MATHJAX_WORD.match(text, at)
+        ):
+            return r"<span>\\</span>"
+        return "\\" if after.isascii() and after.isalnum() else "&#92;"
+
+
+def _url_label(href: str) -> str:
+    """How the text of a bare address comes out of `_escaped`, where it can be written bare."""
+    return href if _PLAIN_URL.fullmatch(href) else ""
+
+
+def _joined(pieces: Sequence[_Piece]) -> str:
+    """Put the pieces together, choosing each delimiter by its neighbours."""
+    source = ""
+    for index, piece in enumerate(pieces):
+        if isinstance(piece, str):
+            source += piece if piece != "\n" or not source.endswith("\n") else ""
+            continue
+        kind, inner = piece
+        before, after = source[-1:], _first(pieces[index + 1 : index + 2])
+        if kind == "math":
+            spaced_before = " " if before.isalnum() or before == "$" else ""
+            source += spaced_before + str(inner) + (" " if after.isalnum() or after == "$" else "")
+        elif kind == "url":
+            url = str(inner)
+            alone = (not before or before in " \n(") and (not after or after in " \n).,;:!?")
+            source += url if alone and _UNWRAPPED_URL.fullmatch(url) else f"<{url}>"
+        else:
+            source += _emphasised(
+                kind, _joined(inner) if not isinstance(inner, str) else inner, before, after
+            )
+    return source
+
+
+def _first(pieces: Sequence[_Piece]) -> str:
+    if not pieces:
+        return ""
+    if isinstance(pieces[0], str):
+        return pieces[0][:1]
+    return {"math": "$", "url": "h"}.get(pieces[0][0], "*")
+
+
+def _emphasised(kind: str, inner: str, before: str, after: str) -> str:
+    lead, trail = (
+        inner[: len(inner) - len(inner.lstrip())],
+        inner[len(inner.rstrip()) :] if inner.strip() else "",
+    )
+    inner = inner.strip()
+    for delimiter in _CONTAINERS[kind] if inner else ():
+        mark = delimiter[0]
+        touching = {lead[-1:] or before, trail[:1] or after, inner[0], inner[-1]}
+        word_before, word_after = not lead and before.isalnum(), not trail and after.isalnum()
+        if mark in touching or (mark == "_" and (word_before or word_after)):
+            continue
+        if (word_before and not inner[0].isalnum()) or (word_after and not inner[-1].isalnum()):
+            continue
+        return f"{lead}{delimiter}{inner}{delimiter}{trail}"
+    return lead + inner + trail
+
+
+def _at_line_start(line: str) -> str:
+    if found := _ORDERED.match(line):
+        return f"{found[1]}\\{line[len(found[1]) :]}"
+    return f"\\{line}" if _LINE_START.match(line) else line

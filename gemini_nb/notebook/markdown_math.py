@@ -1,0 +1,153 @@
+r"""Where a formula begins and ends, for the live pane and for the settled Markdown alike.
+
+Markdown knows no formulas. Left to it, `$a_1 + b_1$` turns into italics and the backslash of `\(` vanishes,
+while a front end that looks for dollars turns "$5 and $6" into a formula. So formulas become tokens before
+emphasis and escapes are read, by rules that would rather leave a formula as text than eat a price.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+    from markdown_it.rules_block import StateBlock
+    from markdown_it.rules_inline import StateInline
+
+__all__ = ["BLOCK_LINES", "CLOSERS", "add_math_rules", "safe_tex"]
+
+CLOSERS = {"$": "$", "$$": "$$", r"\(": r"\)", r"\[": r"\]"}
+BLOCK_LINES = 100  # an opener with no closer in so many lines is text, however long the answer grows
+_INLINE_LENGTH = 1000
+_DISPLAY_LENGTH = 8000
+_TEX_SIGN = re.compile(r"[\\^_={}+<>|]")
+_PRICE = re.compile(r"\d[^\\^_{}]*")
+
+# What can open a link, load something, set attributes, or change what later formulas mean.
+_DENIED = re.compile(
+    r"""\\(?:href|url|html\w*|style|class|cssid|data|require|includegraphics|unicode|mmltoken|toggle|bbox|texttip
+    |mathtip|tooltip|action|verb|x?def|edef|gdef|let|futurelet|(?:re|provide|declare)?(?:new)?(?:command|environment)
+    |renewcommand|renewenvironment|newtheorem|declaremathoperator|global|long|csname|catcode|input|include|write
+    |openin|openout|read|label|tag|(?:eq)?ref)(?![a-z])""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_ENVIRONMENT = re.compile(r"\\(?:begin|end)\{[a-z]*\*?\}", re.IGNORECASE)
+_TEXT_MODE = re.compile(r"\\(?:text\w*|mbox|hbox)\b")
+_MARKDOWN = re.compile(r"`|!\[|\]\(|\]\[|\]:|://|@@|\$|~~|(?<!\\)%|&[#\w]+;")
+
+
+def safe_tex(tex: str) -> str | None:
+    r"""`tex` in a form that is harmless even where it is read as Markdown or HTML; None if there is none.
+
+    `<` and `>` become `\lt` and `\gt`. Braces must balance as both the front end's search for formulas and
+    MathJax count them, or the formula would end somewhere else than here.
+    """
+    tex = tex.strip()
+    if _DENIED.search(tex) or _MARKDOWN.search(tex) or tex.endswith("\\") or not tex:
+        return None
+    if "<" in tex or ">" in tex:
+        if _TEXT_MODE.search(tex):
+            return None
+        tex = re.sub(r" ?<(?: |(?=[^\w])|(?=\w))", r" \\lt ", tex)
+        tex = re.sub(r" ?>(?: |(?=[^\w])|(?=\w)|$)", r" \\gt ", tex).strip()
+        if "<" in tex or ">" in tex:
+            return None
+    as_front_end = re.sub(r"\\[{}$]", "", _ENVIRONMENT.sub("", tex))
+    as_mathjax = re.sub(r"\\(?:[a-zA-Z]|.)", "", _ENVIRONMENT.sub("", tex), flags=re.DOTALL)
+    return tex if _balanced(as_front_end) and _balanced(as_mathjax) else None
+
+
+def _balanced(tex: str) -> bool:
+    depth = 0
+    for brace in re.findall(r"[{}]", tex):
+        depth += 1 if brace == "{" else -1
+        if depth < 0:
+            return False
+    return depth == 0
+
+
+def add_math_rules(md: MarkdownIt) -> None:
+    """Teach `md` the tokens `math_inline` and `math_block`; `markup` is the opener, `content` the TeX."""
+    md.inline.ruler.before("escape", "math", _inline)
+    md.block.ruler.before("fence", "math", _block, {"alt": ["paragraph", "reference", "blockquote", "list"]})
+
+
+def _inline(state: StateInline, silent: bool) -> bool:
+    found = _match(state.src, state.pos, state.posMax)
+    if found is None:
+        return False
+    opener, tex, end = found
+    if not silent:
+        token = state.push("math_inline", "code", 0)
+        token.markup, token.content = opener, tex
+    state.pos = end
+    return True
+
+
+def _match(src: str, pos: int, limit: int) -> tuple[str, str, int] | None:
+    opener = src[pos : pos + 2]
+    if opener in {"$$", r"\[", r"\("}:
+        start, closer = pos + 2, CLOSERS[opener]
+        end = src.find(closer, start, min(limit, start + _DISPLAY_LENGTH))
+        tex = src[start:end] if end >= 0 else ""
+        if not tex.strip() or "`" in tex or (opener != "$$" and not _looks_like_tex(opener, tex)):
+            return None
+        return opener, tex, end + 2
+    if src[pos] != "$" or (pos and (src[pos - 1].isalnum() or src[pos - 1] in "$\\")):
+        return None
+    end = src.find("$", pos + 1, min(limit, pos + _INLINE_LENGTH))
+    tex = src[pos + 1 : end] if end >= 0 else ""
+    if (
+        not tex
+        or tex != tex.strip()
+        or "\n" in tex
+        or "`" in tex
+        or tex.endswith("\\")
+        or _PRICE.fullmatch(tex)
+    ):
+        return None
+    following = src[end + 1 : end + 2]
+    return None if following.isalnum() or following == "$" else ("$", tex, end + 1)
+
+
+def _looks_like_tex(opener: str, tex: str) -> bool:
+    r"""Tell a formula from brackets that a writer of Markdown escaped, as in `\[sic\]`."""
+    return bool(_TEX_SIGN.search(tex)) or (opener == r"\(" and len(tex.split()) == 1)
+
+
+def _block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    if state.is_code_block(start):
+        return False
+    first = _line(state, start)
+    opener = first[:2]
+    if opener not in {"$$", r"\["}:
+        return False
+    closer, lines = CLOSERS[opener], []
+    limit = min(end, start + BLOCK_LINES)
+    closes = (
+        state.src.find(closer, state.bMarks[start] + state.tShift[start] + 2, state.eMarks[limit - 1]) >= 0
+    )
+    for number in range(start, limit if closes else start):
+        if number > start and state.sCount[number] < state.blkIndent and not state.isEmpty(number):
+            return False
+        line = first[2:] if number == start else _line(state, number)
+        body, found, rest = line.partition(closer)
+        lines.append(body)
+        if not found:
+            continue
+        tex = "\n".join(lines).strip()
+        if rest.strip() or not tex or "`" in tex or (opener != "$$" and not _looks_like_tex(opener, tex)):
+            return False
+        if not silent:
+            token = state.push("math_block", "code", 0)
+            token.markup, token.content, token.map, token.block = opener, tex, [start, number + 1], True
+            state.line = number + 1
+        return True
+    if end == state.lineMax:
+        state.env.setdefault("open_math", []).append(start)
+    return False
+
+
+def _line(state: StateBlock, number: int) -> str:
+    return state.src[state.bMarks[number] + state.tShift[number] : state.eMarks[number]].strip()

@@ -1,0 +1,232 @@
+"""Markdown as tokens that are already tame: no HTML, no image, no link but http, https and mailto.
+
+Both the live pane and the settled Markdown are made from these tokens, so what a person may click or load is
+decided once. The parser is plain CommonMark with tables and strikethrough. Input that would take it out of
+linear time, or so deep that it would drop text, is refused (None), and shown as it is by the callers.
+"""
+
+from __future__ import annotations
+
+import functools
+import html
+import re
+import urllib.parse
+from typing import TYPE_CHECKING
+
+from gemini_nb.notebook.markdown_math import add_math_rules
+from gemini_nb.notebook.neutral import visible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from markdown_it import MarkdownIt
+    from markdown_it.rules_core import StateCore
+    from markdown_it.rules_inline import StateInline
+    from markdown_it.token import Token
+
+__all__ = ["allowed_url", "block_tokens", "parse"]
+
+_NESTING = 60
+_ALLOWED = re.compile(r"(?:https?://[^/?#\s]|mailto:[^\s])", re.IGNORECASE)
+_BARE_URL = re.compile(r"\bhttps?://[^\s<>\"'`\\^{}|*\[\]\u3000-\u303f\uff00-\uffef]{1,2000}")
+_IN_URL = "-._/?#=%+,:;~!@&"
+_BREAK = re.compile(r"<br[ \t]*/?>", re.IGNORECASE)
+_OWN_TAG = re.compile(r"<code>([^<>`]*)</code>|<span>(\\\$|\\\\)</span>")
+
+# Above these, the parser's time grows with the square of the text.
+_MOST_CHARACTERS = 1_000_000
+_MOST_LINES = 20_000
+_LONGEST_LINE = 100_000
+_MOST_BRACKETS = 400
+_MOST_MARKS = 4000
+_DEEP = re.compile(r"^(?:[ \t]*(?:>|[-*+][ \t]|\d{1,9}[.)][ \t])){25}|^[ \t]{200}", re.MULTILINE)
+
+
+def parse(text: str) -> list[Token] | None:
+    """The tokens of `text`, tamed; None when it must be shown without rendering."""
+    text = visible(text)
+    if _is_pathological(text):
+        return None
+    tokens = _parser().parse(text)
+    if any(token.level >= _NESTING - 2 for token in tokens):
+        return None
+    for token in tokens:
+        if token.children is not None:
+            token.children = list(_tame(token.children))
+    return tokens
+
+
+def block_tokens(text: str) -> tuple[list[Token], list[int]] | None:
+    """The top-level structure, and the lines (from 0) where a formula opens and does not close.
+
+    None as in `parse`.
+    """
+    from markdown_it.rules_block import StateBlock  # noqa: PLC0415 - importing the package stays cheap
+
+    text = visible(text)
+    if _is_pathological(text):
+        return None
+    md = _parser()
+    tokens: list[Token] = []
+    state = StateBlock(text, md, {}, tokens)
+    md.block.tokenize(state, state.line, state.lineMax)
+    return tokens, state.env.get("open_math", [])
+
+
+def allowed_url(url: str) -> bool:
+    """Whether a person may be offered `url` as a link."""
+    return _ALLOWED.match(url) is not None
+
+
+@functools.cache
+def _parser() -> MarkdownIt:
+    from markdown_it import MarkdownIt  # noqa: PLC0415 - importing the package stays cheap
+
+    md = MarkdownIt("commonmark", {"html": False, "maxNesting": _NESTING, "langPrefix": ""})
+    md.enable(["table", "strikethrough"])
+    add_math_rules(md)
+    md.core.ruler.at("inline", _inline)
+    md.inline.ruler.before("autolink", "own_tags", _own_tags)
+    return md
+
+
+def _own_tags(state: StateInline, silent: bool) -> bool:
+    """A line break, which models write in tables, and the two forms that settled Markdown itself uses."""
+    if state.src[state.pos] != "<":
+        return False
+    if found := _BREAK.match(state.src, state.pos, state.posMax):
+        if not silent:
+            state.push("hardbreak", "br", 0)
+    elif found := _OWN_TAG.match(state.src, state.pos, state.posMax):
+        if not silent and found[2]:
+            state.pending += found[2][1:]
+        elif not silent:
+            state.push("code_inline", "code", 0).content = visible(html.unescape(found[1])).replace("\n", " ")
+    else:
+        return False
+    state.pos = found.end()
+    return True
+
+
+def _is_pathological(text: str) -> bool:
+    """Whether `text` as a whole is nothing that a person could read as rendered text."""
+    return len(text) > _MOST_CHARACTERS or text.count("\n") > _MOST_LINES or _DEEP.search(text) is not None
+
+
+def _inline(state: StateCore) -> None:
+    """Parse the inline text, but leave alone what holds more marks than any person's paragraph."""
+    for token in state.tokens:
+        if token.type != "inline":
+            continue
+        token.children = []
+        content = token.content
+        marks = sum(map(content.count, "*_`~<"))
+        if content.count("[") > _MOST_BRACKETS or marks > _MOST_MARKS or len(content) > _LONGEST_LINE:
+            token.children.append(_token("text", content=content))
+        else:
+            state.md.inline.parse(content, state.md, state.env, token.children)
+
+
+def _token(kind: str, tag: str = "", nesting: int = 0, content: str = "") -> Token:
+    from markdown_it.token import Token  # noqa: PLC0415 - importing the package stays cheap
+
+    return Token(kind, tag, nesting, content=content)  # type: ignore[arg-type]  # nesting is -1, 0 or 1
+
+
+def _tame(children: Sequence[Token]) -> Iterator[Token]:
+    opened: list[Token | None] = []  # the links we are in; None for one that is kept
+    previous: Token | None = None
+    for token in children:
+        if (
+            token.type == "link_close"
+            and opened[-1] is None
+            and previous is not None
+            and previous.nesting == 1
+        ):
+            yield _token("text", content=str(previous.attrs.get("href", "")) or "link")
+        previous = token
+        if token.type == "image":
+            yield from _image(token, in_link=bool(opened))
+        elif token.type == "link_open":
+            token.attrs["href"] = url = _canonical(str(token.attrs.get("href", "")))
+            keep = allowed_url(url) and not opened
+            opened.append(None if keep else token)
+            if keep:
+                yield token
+        elif token.type == "link_close":
+            dropped = opened.pop()
+            if dropped is None:
+                yield token
+            else:
+                yield from _address(str(dropped.attrs.get("href", "")))
+        elif token.type == "text":
+            if opened:
+                yield _token("text", content=_one_line(token.content))
+            else:
+                yield from _linkified(_one_line(token.content))
+        else:
+            yield token
+
+
+def _one_line(content: str) -> str:
+    """An entity can put any character into a text, even those that `visible` took out of the source."""
+    return visible(content).replace("\n", " ")
+
+
+def _image(token: Token, *, in_link: bool) -> Iterator[Token]:
+    url, alt = str(token.attrs.get("src", "")), _one_line(_alt(token.children or ())) or "image"
+    yield _token("text", content="🖼 ")
+    if allowed_url(url) and not in_link:
+        yield from _link(url, alt)
+    else:
+        yield _token("text", content=alt)
+        yield from _address(url)
+
+
+def _alt(children: Sequence[Token]) -> str:
+    return "".join(
+        _alt(child.children or ())
+        if child.type == "image"
+        else "\n"
+        if "break" in child.type
+        else child.content
+        for child in children
+    )
+
+
+def _address(url: str) -> Iterator[Token]:
+    shown = visible(url).replace("\n", " ").strip()
+    if shown:
+        yield _token("text", content=" (")
+        yield _token("code_inline", "code", content=shown if len(shown) <= 200 else shown[:200] + "…")
+        yield _token("text", content=")")
+
+
+def _link(url: str, text: str, info: str = "") -> Iterator[Token]:
+    opening = _token("link_open", "a", 1)
+    opening.attrs["href"], opening.info = _canonical(url), info
+    yield opening
+    yield _token("text", content=text)
+    yield _token("link_close", "a", -1)
+
+
+def _canonical(url: str) -> str:
+    """`url` with everything encoded that could end it, or begin something else, in any Markdown dialect."""
+    return urllib.parse.quote(url, safe=_IN_URL, errors="replace").replace("@@", "%40%40")
+
+
+def _linkified(content: str) -> Iterator[Token]:
+    position = 0
+    for found in _BARE_URL.finditer(content):
+        url = found[0].rstrip(".,;:!?~_'\"")
+        while url.endswith(")") and url.count(")") > url.count("("):
+            url = url[:-1].rstrip(".,;:!?~_'\"")
+        href = _parser().normalizeLink(url)
+        if not allowed_url(href):
+            continue
+        if found.start() > position:
+            yield _token("text", content=content[position : found.start()])
+        yield from _link(href, url, "bare")
+        position = found.start() + len(url)
+    if position < len(content):
+        yield _token("text", content=content[position:])
