@@ -1,0 +1,214 @@
+"""An answer as the chunks of a stream, or as one response.
+
+Here is everything that makes an answer look like the service's own: limits that cut it, signatures and ids on
+calls, running token counts, and the time a model takes. A chunk is a whole GenerateContentResponse.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import secrets
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from gemini_nb.simulator.answer import Answer
+from gemini_nb.simulator.prompt import Prompt
+from gemini_nb.simulator.signatures import generation, sign_call, sign_text
+from gemini_nb.simulator.tokens import CHARACTERS_PER_TOKEN, part_tokens, text_tokens
+
+__all__ = ["Step", "merge_chunks", "one_response", "stream_chunks"]
+
+Step = Mapping[str, Any] | float | bytes | threading.Event
+"""What is delivered: a chunk, a delay in seconds, bytes as they are, or an event to wait for."""
+
+_FIRST = (0.2, 0.4)
+_THOUGHT = (0.12, 0.25)
+_NEXT = (0.03, 0.07)
+_MOST_WORDS = 6
+_LONGEST_WAIT = 2.0
+_WORDS = re.compile(r"\S+\s*|\s+")
+
+
+def stream_chunks(answer: Answer, prompt: Prompt) -> Iterator[Step]:
+    """Cut an answer into timed chunks."""
+    parts, finish = _limit(answer, prompt.config)
+    envelope = _Envelope(prompt, answer)
+    rng = prompt.rng("pace", len(prompt.rounds))
+    wait = rng.uniform(*_FIRST)
+    for thought in _shown_thoughts(answer, prompt):
+        yield wait
+        yield envelope.chunk([thought])
+        wait = rng.uniform(*_THOUGHT)
+    envelope.thoughts = sum(map(text_tokens, answer.thoughts))
+    held: dict[str, Any] | None = None
+    for part in _sign(parts, prompt):
+        for piece in _pieces(part, rng):
+            if held is not None:
+                yield wait
+                yield envelope.chunk([held])
+                wait = rng.uniform(*_NEXT)
+            held = piece
+    last = _last_part(parts, prompt)
+    if last is not None and held is not None:
+        yield wait
+        yield envelope.chunk([held])
+        wait = rng.uniform(*_NEXT)
+    yield wait
+    yield envelope.chunk([last or held or {"text": ""}], finish=finish)
+
+
+def one_response(answer: Answer, prompt: Prompt) -> Iterator[Step]:
+    """Make the one response of generateContent, after about the time the stream would have taken."""
+    steps = list(stream_chunks(answer, prompt))
+    yield min(_LONGEST_WAIT, sum(step for step in steps if isinstance(step, float)))
+    yield merge_chunks(step for step in steps if isinstance(step, Mapping))
+
+
+def merge_chunks(chunks: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Join chunks into one response: texts of a kind put together, everything else from the last one."""
+    merged: dict[str, Any] = {}
+    parts: list[dict[str, Any]] = []
+    candidate: dict[str, Any] = {}
+    for chunk in chunks:
+        merged |= chunk
+        for found in (chunk.get("candidates") or ())[:1]:
+            candidate |= {key: value for key, value in found.items() if key != "content"}
+            for part in (found.get("content") or {}).get("parts", ()):
+                _append(parts, part)
+    if parts or candidate:
+        merged["candidates"] = [{"content": {"role": "model", "parts": parts}, **candidate}]
+    return merged
+
+
+class _Envelope:
+    """What stands around the parts, and the counts that run through a response."""
+
+    def __init__(self, prompt: Prompt, answer: Answer) -> None:
+        self.thoughts = 0
+        self._prompt = prompt
+        self._answer = answer
+        self._texts = 0
+        self._others = 0
+        self._id = secrets.token_urlsafe(16)
+        self._created = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+    def chunk(self, parts: list[dict[str, Any]], *, finish: str | None = None) -> dict[str, Any]:
+        for part in parts:
+            self._count(part)
+        candidate: dict[str, Any] = {"content": {"role": "model", "parts": parts}}
+        if finish is not None:
+            candidate |= {"finishReason": finish, **self._answer.metadata}
+        if not self._prompt.vertex:
+            candidate["index"] = 0
+        chunk = {
+            "candidates": [candidate],
+            "usageMetadata": self._usage(last=finish is not None),
+            "modelVersion": self._prompt.model,
+        }
+        if self._prompt.vertex:
+            chunk["createTime"] = self._created
+        return {**chunk, "responseId": self._id}
+
+    def _count(self, part: Mapping[str, Any]) -> None:
+        if part.get("thought"):
+            self.thoughts += text_tokens(part["text"])
+        elif "text" in part:
+            self._texts += len(part["text"])
+        else:
+            self._others += part_tokens(part)
+
+    def _usage(self, *, last: bool) -> dict[str, Any]:
+        if self._prompt.vertex and not last:
+            return {"trafficType": "ON_DEMAND"}
+        prompt = self._prompt.tokens
+        answer = -(-self._texts // CHARACTERS_PER_TOKEN) + self._others
+        tools = self._answer.prompt_tokens_of_tools if last else 0
+        usage: dict[str, Any] = {"promptTokenCount": prompt}
+        if answer or last:
+            usage["candidatesTokenCount"] = answer
+        usage["totalTokenCount"] = prompt + answer + self.thoughts + tools
+        usage["promptTokensDetails"] = [{"modality": "TEXT", "tokenCount": prompt}]
+        if tools:
+            usage["toolUsePromptTokenCount"] = tools
+        if self.thoughts:
+            usage["thoughtsTokenCount"] = self.thoughts
+        if self._prompt.vertex:
+            usage["candidatesTokensDetails"] = [{"modality": "TEXT", "tokenCount": answer}]
+            usage["trafficType"] = "ON_DEMAND"
+        return usage
+
+
+def _shown_thoughts(answer: Answer, prompt: Prompt) -> Iterator[dict[str, Any]]:
+    if prompt.config.get("thinkingConfig", {}).get("includeThoughts"):
+        for thought in answer.thoughts:
+            yield {"text": thought, "thought": True}
+
+
+def _limit(answer: Answer, config: Mapping[str, Any]) -> tuple[list[dict[str, Any]], str]:
+    """Cut the parts at a stop sequence or at the token limit; return them and why the answer ends."""
+    left = int(config.get("maxOutputTokens") or 2**31)
+    kept: list[dict[str, Any]] = []
+    for part in answer.parts:
+        text = part.get("text")
+        if text is None:
+            left -= part_tokens(part)
+            if left < 0:
+                return kept, "MAX_TOKENS"
+            kept.append(part)
+            continue
+        stops = [at for stop in config.get("stopSequences", ()) if (at := text.find(stop)) >= 0]
+        shown = text[: min(stops)] if stops else text
+        if text_tokens(shown) > left:
+            return [*kept, {"text": shown[: left * CHARACTERS_PER_TOKEN]}], "MAX_TOKENS"
+        left -= text_tokens(shown)
+        kept.append({**part, "text": shown})
+        if stops:
+            return kept, "STOP"
+    return kept, answer.finish_reason
+
+
+def _sign(parts: Iterable[dict[str, Any]], prompt: Prompt) -> Iterator[dict[str, Any]]:
+    """Give calls their ids, and the first of them its signature."""
+    first = True
+    for part in parts:
+        if "functionCall" not in part or not prompt.signs:
+            yield part
+            continue
+        call = {"id": secrets.token_hex(6), **part["functionCall"]}
+        yield {"functionCall": call, **({"thoughtSignature": sign_call(call)} if first else {})}
+        first = False
+
+
+def _last_part(parts: Iterable[Mapping[str, Any]], prompt: Prompt) -> dict[str, Any] | None:
+    """The empty text at the end, which models that sign use to carry the signature of an answer."""
+    if generation(prompt.model) < 3:
+        return None
+    text = "".join(part.get("text", "") for part in parts)
+    called = any("functionCall" in part for part in parts)
+    return {"text": ""} if called else {"text": "", "thoughtSignature": sign_text(text)}
+
+
+def _pieces(part: dict[str, Any], rng: random.Random) -> Iterator[dict[str, Any]]:
+    """Cut a text between words, the first piece short as models make it; other parts stay whole."""
+    if "text" not in part:
+        yield part
+        return
+    words = _WORDS.findall(part["text"])
+    start, size = 0, 1
+    while start < len(words):
+        yield {"text": "".join(words[start : start + size])}
+        start += size
+        size = rng.randint(2, _MOST_WORDS)
+
+
+def _append(parts: list[dict[str, Any]], part: Mapping[str, Any]) -> None:
+    """Add a part, joined to the one before if both are plain text, or both thoughts."""
+    last = parts[-1] if parts else {}
+    joins = part.keys() <= {"text", "thought"} and last.keys() <= {"text", "thought"}
+    if last and joins and "text" in part and part.get("thought") == last.get("thought"):
+        last["text"] += part["text"]
+    else:
+        parts.append(dict(part))

@@ -1,0 +1,116 @@
+"""What is answered: function calls, a structured answer, server-side tools, or prose."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from gemini_nb.simulator.answer import Answer
+from gemini_nb.simulator.arguments import make_value
+from gemini_nb.simulator.calls import introduce, next_calls
+from gemini_nb.simulator.prompt import Prompt
+from gemini_nb.simulator.prose import NOTE, looks_back, think, wants_plan, write_day, write_prose
+from gemini_nb.simulator.results import tell_results
+from gemini_nb.simulator.signatures import generation
+from gemini_nb.simulator.tokens import text_tokens
+
+__all__ = ["answer_prompt"]
+
+_SOURCES = (
+    ("example.com", "https://example.com/overview"),
+    ("example.org", "https://example.org/background"),
+)
+
+
+def answer_prompt(prompt: Prompt) -> Answer:
+    """Answer a prompt."""
+    thoughts = think(prompt) if _thinks(prompt) else []
+    wanted = prompt.must_call or not looks_back(prompt)
+    if prompt.declarations and wanted and (calls := next_calls(prompt)):
+        introduction = introduce(calls, later=bool(prompt.rounds))
+        made = [{"functionCall": {"name": call.name, "args": call.args}} for call in calls]
+        return Answer(thoughts=thoughts, parts=[{"text": introduction}, *made])
+    mime_type = prompt.config.get("responseMimeType", "text/plain")
+    if mime_type != "text/plain":
+        return Answer(thoughts=thoughts, parts=[{"text": _structured(prompt, mime_type)}])
+    if prompt.rounds:
+        text = f"{tell_results(prompt.rounds)} {NOTE}"
+        if wants_plan(prompt.clues):
+            text += f"\n\nWith that, the day could look like this:\n\n{write_day()}"
+        return Answer(thoughts=thoughts, parts=[{"text": text}])
+    if "codeExecution" in prompt.builtins:
+        return _run_code(prompt, thoughts)
+    text = write_prose(prompt)
+    answer = Answer(thoughts=thoughts, parts=[{"text": text}])
+    if prompt.builtins & {"googleSearch", "googleSearchRetrieval"}:
+        answer.metadata["groundingMetadata"] = _ground(prompt, text)
+    return answer
+
+
+def _thinks(prompt: Prompt) -> bool:
+    thinking = prompt.config.get("thinkingConfig", {})
+    if thinking.get("thinkingBudget") == 0:
+        return False
+    return generation(prompt.model) >= 3 or bool(thinking) or "2.5" in prompt.model
+
+
+def _structured(prompt: Prompt, mime_type: str) -> str:
+    schema = prompt.config.get("responseJsonSchema", prompt.config.get("responseSchema"))
+    rng = prompt.rng("structured")
+    if schema is None:
+        return json.dumps(
+            {"topic": prompt.clues.topic, "answer": write_prose(prompt)}, ensure_ascii=False, indent=2
+        )
+    value = make_value(schema, prompt.clues, rng)
+    if mime_type == "text/x.enum":
+        return str(value)
+    return json.dumps(value, ensure_ascii=False, indent=2)
+
+
+def _run_code(prompt: Prompt, thoughts: list[str]) -> Answer:
+    """Show a computation. The code is one of ours and its output is known; nothing from the prompt is run."""
+    numbers = [number.value for number in prompt.clues.numbers]
+    if len(numbers) >= 2:
+        shown = [int(number) if number.is_integer() else number for number in numbers]
+        code = f"values = {shown}\nprint(sum(values))\n"
+        result: Any = sum(shown)
+        outcome = f"The sum of these {len(shown)} numbers is {result}."
+    else:
+        count = int(min(max(numbers[0] if numbers else 10, 1), 40))
+        code = f"a, b = 0, 1\nfor _ in range({count}):\n    a, b = b, a + b\nprint(a)\n"
+        first, second = 0, 1
+        for _ in range(count):
+            first, second = second, first + second
+        result = first
+        outcome = f"Fibonacci number {count} is {result}."
+    output = f"{result}\n"
+    parts: list[dict[str, Any]] = [
+        {"text": f"I will compute this for {prompt.clues.topic}.\n\n"},
+        {"executableCode": {"language": "PYTHON", "code": code}},
+        {"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": output}},
+        {"text": f"{outcome} {NOTE}"},
+    ]
+    return Answer(thoughts=thoughts, parts=parts, prompt_tokens_of_tools=text_tokens(code + output))
+
+
+def _ground(prompt: Prompt, text: str) -> dict[str, Any]:
+    """Build grounding metadata over the first paragraph; segments count bytes, as the service does."""
+    paragraphs = [block for block in text.split("\n\n") if not block.startswith("#")]
+    segment = paragraphs[0]
+    start = len(text[: text.index(segment)].encode())
+    query = prompt.clues.topic
+    return {
+        "webSearchQueries": [query],
+        "searchEntryPoint": {"renderedContent": f"<div>Simulated search for {_escape(query)}</div>"},
+        "groundingChunks": [{"web": {"uri": uri, "title": title}} for title, uri in _SOURCES],
+        "groundingSupports": [
+            {
+                "segment": {"startIndex": start, "endIndex": start + len(segment.encode()), "text": segment},
+                "groundingChunkIndices": list(range(len(_SOURCES))),
+            }
+        ],
+    }
+
+
+def _escape(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;")

@@ -1,0 +1,174 @@
+"""A Gemini-compatible server in this process, or in the foreground of a command."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from gemini_nb.errors import CallerError, ConfigError
+from gemini_nb.simulator.record import Request
+from gemini_nb.simulator.service import Scenario, Service
+
+if TYPE_CHECKING:
+    from gemini_nb.simulator.server import Server
+
+__all__ = ["Simulator", "serve"]
+
+
+class Simulator:
+    """A real HTTP server on 127.0.0.1 that speaks Gemini's protocol and answers from scenarios.
+
+        with Simulator() as simulator:
+            client = genai.Client(api_key="any", http_options={"base_url": simulator.base_url})
+
+    Args:
+        api_key: the key (or, on the URLs of Vertex AI, the bearer token) that is accepted; None takes any
+            that is not empty. One is always demanded.
+        port: the port to listen on, 0 for any that is free.
+        pace: what delays are multiplied by: 1 is as slow as a model, 0 as fast as the machine.
+        seed: decides, with the prompt, what is made up; the same prompt gets the same answer.
+        scenario: called with the request body and the model's id in place of the built-in scenarios. It
+            returns an iterable of whole chunks (sent as they are), delays in seconds (times `pace`), bytes
+            (sent raw) and `threading.Event` objects (waited for). It runs on the server's loop and must not
+            block.
+        verify: whether thought signatures are checked when they come back; None checks those of the built-in
+            scenarios only.
+    """
+
+    def __init__(
+        self,
+        *,
+        api_key: str | None = None,
+        port: int = 0,
+        pace: float = 1.0,
+        seed: int = 0,
+        scenario: Scenario | None = None,
+        verify: bool | None = None,
+    ) -> None:
+        if api_key is not None and not api_key.strip():
+            raise ConfigError("The simulator's api_key is empty.", hint="Leave it out to accept any key.")
+        self._port = port
+        self._lock = threading.Lock()
+        self._server: Server | None = None
+        self._service = Service(
+            api_key=api_key,
+            pace=pace,
+            seed=seed,
+            scenario=scenario,
+            verify=scenario is None if verify is None else verify,
+        )
+
+    @property
+    def api_key(self) -> str | None:
+        """The key it accepts, None where it takes any."""
+        return self._service.api_key
+
+    @property
+    def base_url(self) -> str:
+        """Where it listens, such as "http://127.0.0.1:8765".
+
+        Raises:
+            CallerError: it is not running.
+        """
+        server = self._server
+        if server is None:
+            raise CallerError(
+                "The simulator is not running.", hint="Use it in a with statement, or call start()."
+            )
+        return f"http://127.0.0.1:{server.port}"
+
+    @property
+    def requests(self) -> list[Request]:
+        """The requests that arrived so far, in order."""
+        return list(self._service.requests)
+
+    @property
+    def running(self) -> bool:
+        """Whether it is serving."""
+        server = self._server
+        return server is not None and server.thread.is_alive()
+
+    @property
+    def open_answers(self) -> int:
+        """How many answers are being written now."""
+        server = self._server
+        return len(server.running) if server is not None else 0
+
+    def start(self) -> Self:
+        """Bind the port and serve it; a running simulator stays as it is.
+
+        Raises:
+            ConfigError: the port is taken or not allowed.
+        """
+        from gemini_nb.simulator.server import Server  # noqa: PLC0415 - imports tornado
+
+        with self._lock:
+            if self._server is None:
+                try:
+                    self._server = Server(self._service, self._port)
+                except (OSError, OverflowError) as error:
+                    raise ConfigError(
+                        f"The simulator cannot listen on port {self._port}: {error}",
+                        hint="Choose another port, or 0 for any that is free.",
+                    ) from error
+                atexit.register(self.close)
+        return self
+
+    def close(self) -> None:
+        """Cut the answers that are being written and stop serving. Closing twice is fine."""
+        with self._lock:
+            server, self._server = self._server, None
+        if server is not None:
+            atexit.unregister(self.close)
+            server.close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        where = self.base_url if self._server is not None else "not running"
+        return f"<Simulator {where}, key {'any' if self.api_key is None else '***'}>"
+
+
+def serve(port: int, api_key: str | None, pace: float) -> None:
+    """Serve in the foreground until Ctrl-C.
+
+    Args:
+        port: the port to listen on, 0 for any that is free.
+        api_key: the key that is accepted; None takes any.
+        pace: what delays are multiplied by.
+
+    Raises:
+        ConfigError: the port is taken or not allowed.
+    """
+    with Simulator(port=port, api_key=api_key, pace=pace) as simulator:
+        key = "any-key" if api_key is None else "the key you gave"
+        print(_USAGE.format(url=simulator.base_url, key=key), flush=True)  # noqa: T201 - a command's output
+        try:
+            while simulator.running:
+                threading.Event().wait(0.5)
+        except KeyboardInterrupt:
+            print("Stopped.", flush=True)  # noqa: T201 - a command's output
+
+
+_USAGE = """\
+Gemini simulator: {url}
+Answers are simulated. No model is asked and nothing leaves this machine.
+
+In a notebook:
+    import gemini_nb
+    gemini_nb.get_manager().start_stream("Hello", auth="gemini", base_url="{url}",
+                                         credentials={{"api_key": "{key}"}})
+
+With any Gemini client:
+    export GOOGLE_GEMINI_BASE_URL={url}
+    export GEMINI_API_KEY={key}
+
+Press Ctrl-C to stop."""
