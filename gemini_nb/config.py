@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -21,14 +22,19 @@ __all__ = [
     "Auth",
     "Settings",
     "check_base_url",
+    "check_url",
     "choose_auth",
+    "choose_model",
     "environment_key",
+    "http_allowed",
     "is_loopback",
+    "missing_key",
 ]
 
 DEFAULT_MODEL = "gemini-3.8-flash"
 """The model google-genai's documentation uses everywhere, November 2026."""
 
+_MODEL = re.compile(r"(?!/)[^\s\x00-\x1f\x7f?&#%\\]+(?<!/)")
 _TRUE = {"1", "true", "yes", "on"}
 
 
@@ -68,9 +74,7 @@ def choose_model(model: str | None, settings: Settings) -> str:
         ConfigError: the id cannot be part of a URL.
     """
     chosen = model or settings.model or os.environ.get("GEMINI_NB_MODEL") or DEFAULT_MODEL
-    if not isinstance(chosen, str) or any(
-        mark in chosen for mark in ("..", "?", "&", "#", " ", "\n", "\\", "%")
-    ):
+    if not isinstance(chosen, str) or ".." in chosen or not _MODEL.fullmatch(chosen):
         raise ConfigError(f"{chosen!r} is not a model id.", hint=f'One looks like "{DEFAULT_MODEL}".')
     return chosen
 
@@ -101,7 +105,7 @@ def choose_auth(auth: str | None, credentials: object, settings: Settings) -> Au
 
 def _auth_of(credentials: object) -> Auth:
     if isinstance(credentials, Mapping):
-        vertex = {"project_id", "location", "service_account", "access_token", "quota_project_id"}
+        vertex = {"project_id", "location", "service_account", "access_token"}
         return Auth.VERTEX_AI if vertex & set(credentials) else Auth.GEMINI
     return Auth.VERTEX_AI
 
@@ -130,24 +134,38 @@ def check_base_url(url: str, *, allow_http: bool) -> str:
     Raises:
         ConfigError: not an http(s) URL, with a query or credentials in it, or plain http to another machine.
     """
+    checked = check_url(url, allow_http=allow_http)
+    if "?" in checked:
+        raise ConfigError("A base URL has no query.", hint="A full URL goes into `endpoint`.")
+    return checked.rstrip("/")
+
+
+def check_url(url: str, *, allow_http: bool) -> str:
+    """Return the URL as it is if a key may be sent there.
+
+    Raises:
+        ConfigError: not an http(s) URL, with credentials or a fragment, or plain http to another machine.
+    """
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except (ValueError, AttributeError, TypeError):
         host, parts = None, urlsplit("")
-    if not host or parts.scheme not in {"http", "https"}:
+    # urlsplit drops line ends and passes over blanks and backslashes, which others read in other ways.
+    odd = not isinstance(url, str) or any(mark <= " " or mark in '\\\x7f"<>' for mark in url)
+    if odd or not host or parts.scheme not in {"http", "https"}:
         raise ConfigError(
             f"{_shown(url)} is not a base URL.",
             hint='One looks like "https://host" or "http://127.0.0.1:8765".',
         )
-    if parts.username or parts.password or parts.fragment:
+    if "@" in parts.netloc or "#" in url:
         raise ConfigError("The base URL must not carry a user, password or fragment.")
     if parts.scheme == "http" and not (allow_http or is_loopback(host)):
         raise ConfigError(
             f"A key would travel unencrypted to {host}.",
             hint="Use https, or allow it with GEMINI_NB_ALLOW_HTTP=1 if that network is yours.",
         )
-    return url.rstrip("/")
+    return url
 
 
 def http_allowed(settings: Settings) -> bool:

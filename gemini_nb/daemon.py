@@ -8,6 +8,7 @@ here are daemons, one for each call: they are never joined.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import threading
 from collections.abc import Callable
@@ -33,8 +34,9 @@ async def run_in_daemon_thread(function: Callable[..., T], *args: Any, name: str
             return
         if error is None:
             future.set_result(result)  # type: ignore[arg-type]  # None only when T allows it
-        elif isinstance(error, StopIteration):
-            future.set_exception(RuntimeError("the function raised StopIteration"))
+        elif isinstance(error, StopIteration) or not isinstance(error, Exception):
+            # A future cannot hold the first, and a SystemExit would end the loop of all the other streams.
+            future.set_exception(RuntimeError(f"the function raised {type(error).__name__}"))
         else:
             future.set_exception(error)
 
@@ -45,7 +47,7 @@ async def run_in_daemon_thread(function: Callable[..., T], *args: Any, name: str
             result = context.run(function, *args)
         except BaseException as caught:  # noqa: BLE001 - it belongs to the awaiting task, SystemExit too
             error = caught
-        if not loop.is_closed():
+        with contextlib.suppress(RuntimeError):  # the loop was closed, nobody waits any more
             loop.call_soon_threadsafe(settle, result, error)
 
     threading.Thread(target=run, name=name, daemon=True).start()

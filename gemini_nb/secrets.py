@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections.abc import Iterator, Mapping
 from typing import NoReturn
 
-__all__ = ["Secret", "scrub"]
+__all__ = ["Secret", "scrub", "seal"]
 
 _SHORTEST = 6  # replacing shorter ones would mangle ordinary words of an error message
 _MASK = "[secret]"
@@ -45,6 +46,41 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("A secret is not pickled or copied into a file.")
+
+
+class _Sealed(Mapping[object, object]):
+    """A mapping whose values no repr shows."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[object, object]) -> None:
+        self._values = {name: seal(value) for name, value in values.items()}
+
+    def __getitem__(self, name: object) -> object:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[object]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"<credentials: {', '.join(sorted(map(str, self._values)))}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("Credentials are not pickled or copied into a file.")
+
+
+def seal(credentials: object) -> object:
+    """Return credentials that a traceback with variables may show; other objects than mappings stay.
+
+    A function that takes credentials rebinds its argument to this first, since a frame's variables hold what
+    the caller wrote down.
+    """
+    if isinstance(credentials, Mapping) and not isinstance(credentials, _Sealed):
+        return _Sealed(credentials)
+    return credentials
 
 
 def scrub(text: str) -> str:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
+import hashlib
+import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from gemini_nb.api.google_token import SCOPE, GoogleCredentials, share
 from gemini_nb.config import Auth, environment_key, missing_key
-from gemini_nb.daemon import run_in_daemon_thread
-from gemini_nb.errors import ConfigError, GeminiError
-from gemini_nb.secrets import Secret, scrub
+from gemini_nb.errors import ConfigError
+from gemini_nb.secrets import Secret
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
 
-__all__ = ["AccessToken", "ApiKey", "Authenticator", "GoogleCredentials", "authenticator"]
-
-_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
-_REFRESH_TIMEOUT = 30.0
+__all__ = ["AccessToken", "ApiKey", "Authenticator", "GoogleCredentials", "authenticator", "project_of"]
 
 
 class Authenticator(Protocol):
@@ -77,78 +75,6 @@ class AccessToken:
         return {"Authorization": f"Bearer {self._token.reveal()}"}
 
 
-class GoogleCredentials:
-    """google-auth's credentials: application default, a service account, or an object of the caller's.
-
-    google-auth blocks while it refreshes, up to minutes behind a dead proxy, so a refresh runs in a thread of
-    its own, one at a time: a hundred streams that find an expired token cause one refresh.
-
-    Args:
-        credentials: the credentials, or None for the application default ones, found on first use.
-    """
-
-    can_refresh = True
-
-    def __init__(self, credentials: Credentials | None) -> None:
-        self._credentials = credentials
-        self._lock: asyncio.Lock | None = None
-        self._shown: Secret | None = None  # keeps the token known to the scrubber while it lives
-
-    @property
-    def identity(self) -> str:
-        """The credentials object's number in this process."""
-        return f"google-{id(self):x}"
-
-    async def headers(self, *, refresh: bool = False) -> dict[str, str]:
-        """Return the token's header, refreshed if it is about to expire.
-
-        Raises:
-            GeminiError: no credentials were found, or Google refused to make a token of them.
-        """
-        if self._lock is None:
-            self._lock = asyncio.Lock()
-        before = self._token
-        async with self._lock:
-            stale = refresh and self._token == before
-            if stale or self._credentials is None or not self._credentials.valid:
-                await run_in_daemon_thread(self._refresh, name="gemini_nb-auth")
-        headers = {"Authorization": f"Bearer {self._token}"}
-        quota_project = getattr(self._credentials, "quota_project_id", None)
-        if quota_project:
-            headers["x-goog-user-project"] = quota_project
-        return headers
-
-    @property
-    def _token(self) -> str | None:
-        return None if self._credentials is None else self._credentials.token
-
-    def _refresh(self) -> None:
-        import functools  # noqa: PLC0415 - see below
-
-        import google.auth  # noqa: PLC0415 - 150 ms that only Vertex AI needs
-        import google.auth.exceptions  # noqa: PLC0415
-        from google.auth.transport.requests import Request  # noqa: PLC0415
-
-        try:
-            if self._credentials is None:
-                self._credentials, _ = google.auth.default(scopes=[_SCOPE])
-            self._credentials.refresh(functools.partial(Request(), timeout=_REFRESH_TIMEOUT))
-        except google.auth.exceptions.DefaultCredentialsError:
-            raise ConfigError(
-                "No Google credentials were found for vertex_ai.",
-                hint="Run `gcloud auth application-default login`, set GOOGLE_APPLICATION_CREDENTIALS, "
-                'or pass credentials={"service_account": path} or {"access_token": token}.',
-            ) from None
-        except google.auth.exceptions.GoogleAuthError as error:
-            raise GeminiError(
-                f"Google refused to make an access token: {scrub(str(error))[:500]}",
-                hint="Check the service account's key, or log in again.",
-                status_code=401,
-                api_status="UNAUTHENTICATED",
-            ) from None
-        self._shown = Secret(self._credentials.token or "")
-
-
 def authenticator(auth: Auth, credentials: object) -> Authenticator:
     """Make the authenticator for what the caller passed, or for what the environment holds.
 
@@ -160,79 +86,96 @@ def authenticator(auth: Auth, credentials: object) -> Authenticator:
     given = _mapping(credentials)
     unknown = set(given) - {"api_key"}
     if unknown:
-        raise ConfigError(f"{auth} credentials have no {min(unknown)!r}.", hint='They are {"api_key": ...}.')
+        raise ConfigError(
+            f"{auth} credentials have no {_least(unknown)!r}.", hint='They are {"api_key": ...}.'
+        )
     key = _secret(given.get("api_key")) or environment_key()
     if not key:
         raise missing_key()
-    if not key.reveal().isascii() or not key.reveal().isprintable() or " " in key.reveal():
-        raise ConfigError(
-            "The API key has characters that no key has.", hint="Copy it again, without quotes."
-        )
-    return ApiKey(key)
+    return ApiKey(_checked(key))
 
 
 def _vertex(credentials: object) -> Authenticator:
     if credentials is None:
-        return GoogleCredentials(None)
+        path = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS", "")
+        return share(("default", path), None, lambda: None)
     if not isinstance(credentials, Mapping):
-        if not callable(getattr(credentials, "refresh", None)):
+        if not all(hasattr(credentials, name) for name in ("refresh", "token", "valid")):
             raise ConfigError(f"A {type(credentials).__name__} is not a google-auth Credentials object.")
-        return GoogleCredentials(_scoped(credentials))
-    known = {"project_id", "location", "service_account", "access_token"}
+        return share(("object", id(credentials)), credentials, lambda: _scoped(credentials))
+    known = {"project_id", "location", "service_account", "access_token", "api_key"}
     unknown = set(credentials) - known
     if unknown:
         raise ConfigError(
-            f"vertex_ai credentials have no {min(unknown)!r}.",
+            f"vertex_ai credentials have no {_least(unknown)!r}.",
             hint=f"They have {', '.join(sorted(known))}.",
         )
     if (token := _secret(credentials.get("access_token"))) is not None:
         return AccessToken(token)
+    if (key := _secret(credentials.get("api_key"))) is not None:
+        return ApiKey(key)
     if (account := credentials.get("service_account")) is not None:
-        return GoogleCredentials(_service_account(account))
-    return GoogleCredentials(None)
+        info = _account_info(account)
+        digest = hashlib.sha256(json.dumps(info, sort_keys=True, default=str).encode()).digest()
+        return share(("account", digest), None, lambda: _service_account(info))
+    return _vertex(None)
 
 
 def _scoped(credentials: Any) -> Credentials:
     from google.auth.credentials import with_scopes_if_required  # noqa: PLC0415 - only Vertex AI needs it
 
-    scoped: Credentials = with_scopes_if_required(credentials, [_SCOPE])
+    scoped: Credentials = with_scopes_if_required(credentials, [SCOPE])
     return scoped
 
 
-def _service_account(account: Any) -> Credentials:
+def _account_info(account: Any) -> dict[str, Any]:
+    try:
+        if not isinstance(account, Mapping):
+            account = json.loads(Path(account).expanduser().read_text(encoding="utf-8"))
+        info: dict[str, Any] = dict(account)
+    except OSError as error:
+        raise ConfigError(f"The service account's file cannot be read: {error.strerror}.") from None
+    except (ValueError, TypeError) as error:
+        raise _no_account(error) from None
+    return info
+
+
+def _service_account(info: dict[str, Any]) -> Credentials:
     from google.oauth2.service_account import Credentials as ServiceAccount  # noqa: PLC0415 - see above
 
     try:
-        if isinstance(account, Mapping):
-            made: Credentials = ServiceAccount.from_service_account_info(dict(account), scopes=[_SCOPE])
-        else:
-            made = ServiceAccount.from_service_account_file(Path(account), scopes=[_SCOPE])
-    except OSError as error:
-        raise ConfigError(f"The service account's file cannot be read: {error.strerror}.") from None
-    except (ValueError, TypeError, KeyError) as error:
-        raise ConfigError(
-            "The service account is not a key file of Google's.",
-            hint=f"{type(error).__name__}: it is the JSON file with private_key, client_email and token_uri.",
-        ) from None
-    else:
-        return made
+        made: Credentials = ServiceAccount.from_service_account_info(info, scopes=[SCOPE])
+    except Exception as error:  # noqa: BLE001 - whatever the libraries make of a broken key
+        raise _no_account(error) from None
+    return made
+
+
+def _no_account(error: Exception) -> ConfigError:
+    return ConfigError(
+        "The service account is not a key file of Google's.",
+        hint=f"{type(error).__name__}: it is the JSON file with private_key, client_email and token_uri.",
+    )
 
 
 def project_of(credentials: object) -> str | None:
     """The project that the credentials name or belong to, if they say."""
+    account: object = None
     if isinstance(credentials, Mapping):
         if credentials.get("project_id"):
             return str(credentials["project_id"])
         account = credentials.get("service_account")
-        if isinstance(account, (str, os.PathLike)):
-            import json  # noqa: PLC0415 - a file that may not be there
+    elif credentials is not None:
+        return getattr(credentials, "project_id", None)
+    if isinstance(account, (str, os.PathLike)):
+        try:
+            account = json.loads(Path(account).expanduser().read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+    return account.get("project_id") if isinstance(account, Mapping) else None
 
-            try:
-                account = json.loads(Path(account).read_text(encoding="utf-8"))
-            except (OSError, ValueError):
-                return None
-        return account.get("project_id") if isinstance(account, Mapping) else None
-    return getattr(credentials, "project_id", None)
+
+def _least(names: Iterable[object]) -> str:
+    return min(str(name) for name in names)
 
 
 def _mapping(credentials: object) -> Mapping[str, object]:
@@ -246,8 +189,16 @@ def _mapping(credentials: object) -> Mapping[str, object]:
 def _secret(value: object) -> Secret | None:
     if value is None:
         return None
-    if isinstance(value, Secret):
-        return value
-    if isinstance(value, str) and value.strip():
-        return Secret(value)
-    raise ConfigError("A key or token is a non-empty string.")
+    secret = Secret(value) if isinstance(value, str) else value
+    if not isinstance(secret, Secret) or not secret:
+        raise ConfigError("A key or token is a non-empty string.")
+    return _checked(secret)
+
+
+def _checked(secret: Secret) -> Secret:
+    text = secret.reveal()
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ConfigError(
+            "The key or token has characters that none has.", hint="Copy it again, without quotes."
+        )
+    return secret

@@ -12,19 +12,20 @@ import asyncio
 import contextlib
 import json
 import random
-import ssl
-from collections.abc import AsyncGenerator, Callable
+import urllib.request
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from urllib.parse import urlsplit
 
 from gemini_nb.api import failures
 from gemini_nb.api.content import JSON, Part, encode_body
+from gemini_nb.api.failures import excerpt
 from gemini_nb.api.idle import IdleTimeout
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.sse import MAX_EVENT_BYTES, SSEDecoder
 from gemini_nb.config import is_loopback
-from gemini_nb.errors import GeminiError, ProtocolError, StreamCutError
+from gemini_nb.errors import APIError, GeminiError, IdleTimeoutError, ProtocolError, StreamCutError
 
 if TYPE_CHECKING:
     import httpx
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
 
 __all__ = ["CallEvent", "ChunkReceived", "HTTPClients", "ModelCall", "RetryPlanned", "Timeouts", "call_model"]
 
+_LARGE = 256 * 1024
 _MAX_ERROR_BODY = 256 * 1024
+_ERROR_BODY_SECONDS = 10.0  # the status is known; its explanation is not worth a long wait
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +46,7 @@ class Timeouts:
 
     Attributes:
         connect: until a connection stands.
-        first_byte: until the answer begins; a model may think for many minutes without a word.
+        first_byte: from then until the answer begins; a model may think for many minutes without a word.
         idle: between two bytes of the answer.
     """
 
@@ -116,9 +119,13 @@ class HTTPClients:
         """Return the client for this URL.
 
         Raises:
-            ConfigError: the proxy variables name a proxy of an unknown kind.
+            ConfigError: the URL is none, or the environment names a proxy of an unknown kind, or certificates
+                that are not there.
         """
-        local = is_loopback(urlsplit(url).hostname or "")
+        try:
+            local = is_loopback(urlsplit(url).hostname or "")
+        except ValueError as error:
+            raise failures.not_made(error) from None
         client = self._clients.get(local)
         if client is None:
             client = self._clients[local] = _make_client(trust_env=not local)
@@ -135,6 +142,8 @@ def _make_client(*, trust_env: bool) -> httpx.AsyncClient:
     import httpx  # noqa: PLC0415 - with aiohttp half a second, imported when the first stream starts
     from httpx_aiohttp import HttpxAiohttpClient  # noqa: PLC0415
 
+    if trust_env:
+        _check_proxies()
     try:
         return HttpxAiohttpClient(
             # 0 is aiohttp's word for no limit; httpx's own, None, leaves aiohttp at its default of 100.
@@ -142,8 +151,24 @@ def _make_client(*, trust_env: bool) -> httpx.AsyncClient:
             follow_redirects=False,
             trust_env=trust_env,
         )
+    except OSError as error:
+        raise failures.bad_certificates(error) from None
     except (ImportError, ValueError, httpx.InvalidURL) as error:
         raise failures.bad_proxy(error) from None
+
+
+def _check_proxies() -> None:
+    """Refuse what httpx takes and its transport stumbles over at every request."""
+    proxies = urllib.request.getproxies()  # where httpx looks, too
+    for kind in ("http", "https", "all"):
+        proxy = proxies.get(kind, "")
+        try:
+            parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+            usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            usable = False
+        if proxy and not usable:
+            raise failures.bad_proxy(ValueError(f"{kind}_proxy={proxy}"))
 
 
 async def call_model(
@@ -165,10 +190,10 @@ async def call_model(
         GeminiError: the call failed for good. What had arrived is in `turn`.
     """
     attempt = 1
-    refreshed = False
+    refresh = refreshed = False
     while True:
         try:
-            async with contextlib.aclosing(_attempt(clients, call, turn, refresh=refreshed)) as chunks:
+            async with contextlib.aclosing(_attempt(clients, call, turn, refresh=refresh)) as chunks:
                 async for chunk in chunks:
                     yield chunk
         except GeminiError as error:
@@ -179,7 +204,8 @@ async def call_model(
         if turn.has_output:
             raise failure
         delay: float | None
-        if failure.status_code == 401 and call.endpoint.authenticator.can_refresh and not refreshed:
+        refresh = not refreshed and _is_refusal(failure) and call.endpoint.authenticator.can_refresh
+        if refresh:
             refreshed, delay = True, 0.0
         elif call.retry.is_retryable(failure):
             delay = call.retry.delay(attempt, hint=failure.retry_after, jitter=jitter())
@@ -187,52 +213,79 @@ async def call_model(
             delay = None
         if delay is None:
             raise failures.final(failure, call.retry)
+        turn.clear()  # a finishReason of the failed attempt says nothing about the next
         attempt += 1
         yield RetryPlanned(attempt, delay, failure)
         await asyncio.sleep(delay)
+
+
+def _is_refusal(failure: GeminiError) -> bool:
+    # Where Google refused to make a token, there is no token to replace.
+    return isinstance(failure, APIError) and failure.status_code == 401
 
 
 async def _attempt(
     clients: HTTPClients, call: ModelCall, turn: ModelTurn, *, refresh: bool
 ) -> AsyncGenerator[ChunkReceived, None]:
     """Make one request and yield its chunks; a body that ends without a finishReason was cut."""
-    url = call.endpoint.url
     headers = await call.endpoint.authenticator.headers(refresh=refresh)
-    headers |= {"Content-Type": "application/json", "Accept": "text/event-stream"}
-    client = clients.client_for(url)
-    request = client.build_request(
-        "POST",
-        url,
-        content=encode_body(call.body),
-        headers=headers,
-        timeout=_httpx_timeout(call.timeouts),
-    )
-    idle = IdleTimeout(max(call.timeouts.first_byte, call.timeouts.connect + 1))
+    client = clients.client_for(call.endpoint.url)
+    request = _request(client, call, headers)
+    timeouts = call.timeouts
+    idle = IdleTimeout(timeouts.connect + timeouts.first_byte)
     try:
         response = await _send(client, request, idle)
-        async with contextlib.aclosing(response):
+        try:
             if response.status_code != 200:
-                raise failures.refused(
-                    response.status_code, response.headers, await _error_body(response, idle), call
-                )
-            async for chunk in _chunks(response, call, turn, idle):
-                yield chunk
+                idle.seconds = min(timeouts.idle, _ERROR_BODY_SECONDS)
+                body = await _error_body(response, idle)
+                raise failures.refused(response.status_code, response.headers, body, call)
+            async with contextlib.aclosing(_chunks(response, call, turn, idle)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        finally:
+            with contextlib.suppress(Exception):  # closing reports again what went wrong before
+                await response.aclose()
     finally:
         idle.close()
 
 
-def _httpx_timeout(timeouts: Timeouts) -> httpx.Timeout:
+def _request(client: httpx.AsyncClient, call: ModelCall, headers: dict[str, str]) -> httpx.Request:
     import httpx  # noqa: PLC0415 - loaded with the client
 
-    return httpx.Timeout(None, connect=timeouts.connect)
+    content = encode_body(call.body)
+    large = len(content) > _LARGE
+    connect = call.timeouts.connect
+    try:
+        return client.build_request(
+            "POST",
+            call.endpoint.url,
+            content=_pieces(content) if large else content,
+            headers={
+                **headers,
+                "Content-Type": "application/json",
+                "Content-Length": str(len(content)),
+                "Accept": "text/event-stream",
+            },
+            # In this transport `pool` covers all of connecting, the name look-up and a proxy's answer, too.
+            timeout=httpx.Timeout(None, connect=connect, pool=connect),
+        )
+    except (ValueError, TypeError, httpx.InvalidURL) as error:
+        raise failures.not_made(error) from None
+
+
+async def _pieces(content: bytes) -> AsyncIterator[bytes]:
+    # aiohttp warns of large bodies in one piece: they would all be copied into the socket's buffer at once.
+    for start in range(0, len(content), _LARGE):
+        yield content[start : start + _LARGE]
 
 
 async def _send(client: httpx.AsyncClient, request: httpx.Request, idle: IdleTimeout) -> httpx.Response:
     try:
         return await idle.wait(client.send(request, stream=True))
-    except (GeminiError, asyncio.CancelledError):
+    except GeminiError:
         raise
-    except (Exception, ssl.SSLError) as error:  # noqa: BLE001 - each transport has its own exceptions
+    except Exception as error:  # noqa: BLE001 - each transport has its own exceptions
         raise failures.not_sent(error, request.url.host) from None
 
 
@@ -240,24 +293,26 @@ async def _chunks(
     response: httpx.Response, call: ModelCall, turn: ModelTurn, idle: IdleTimeout
 ) -> AsyncGenerator[ChunkReceived, None]:
     decoder = SSEDecoder(max_event_bytes=call.max_event_bytes)
-    body = response.aiter_bytes()
     broken: GeminiError | None = None
     ended = False
-    while not ended:
-        try:
-            events = decoder.feed(await idle.wait(anext(body)))
-        except StopAsyncIteration:
-            events, ended = decoder.finish(), True
-        except (GeminiError, asyncio.CancelledError):
-            raise
-        except Exception as error:  # noqa: BLE001 - see _send
-            broken, events, ended = failures.broken(error, response.url.host), [], True
-        idle.seconds = call.timeouts.idle
-        for event in events:
-            for value in _values(event.data, at_end=ended):
-                if "error" in value and not isinstance(value.get("candidates"), list):
-                    raise failures.reported(value["error"], call)
-                yield ChunkReceived(event.data, turn.add(value))
+    async with contextlib.aclosing(cast("AsyncGenerator[bytes, None]", response.aiter_bytes())) as body:
+        while not ended:
+            try:
+                events = decoder.feed(await idle.wait(anext(body)))
+            except StopAsyncIteration:
+                events, ended = decoder.finish(), True
+            except IdleTimeoutError as silence:
+                broken, events, ended = silence, [], True
+            except GeminiError:
+                raise
+            except Exception as error:  # noqa: BLE001 - see _send
+                broken, events, ended = failures.broken(error, response.url.host), [], True
+            idle.seconds = call.timeouts.idle
+            for event in events:
+                for value in _values(event.data, at_end=ended):
+                    if "error" in value and not isinstance(value.get("candidates"), list):
+                        raise failures.reported(value["error"], call)
+                    yield ChunkReceived(event.data, turn.add(value))
     if broken is not None and not turn.is_surely_finished:
         raise broken
     if not turn.is_finished:
@@ -274,7 +329,7 @@ def _values(data: str, *, at_end: bool) -> list[JSON]:
     except (ValueError, RecursionError):
         if at_end:
             raise StreamCutError("The answer was cut in the middle of an event.") from None
-        raise ProtocolError(f"The server sent an event that is not JSON: {failures.excerpt(text)}") from None
+        raise ProtocolError(f"The server sent an event that is not JSON: {excerpt(text)}") from None
     values = value if isinstance(value, list) else [value]
     return [item for item in values if isinstance(item, dict)]
 
@@ -283,8 +338,8 @@ def _raise_unfinished(response: httpx.Response, decoder: SSEDecoder, turn: Model
     kind = response.headers.get("content-type", "")
     if not turn.has_output and (decoder.junk or "html" in kind):
         raise ProtocolError(
-            f"The server's answer is not a Gemini stream but {kind or 'of no named type'}: "
-            f"{failures.excerpt(decoder.junk)}",
+            f"The server's answer is not a Gemini stream but {excerpt(kind) or 'of no named type'}: "
+            f"{excerpt(decoder.junk)}",
             hint="A proxy, a login page or a wrong base URL answers in Gemini's place.",
         )
     raise StreamCutError("The answer ended without a finishReason: it was cut on the way.")

@@ -9,8 +9,19 @@ from dataclasses import dataclass, field
 from urllib.parse import quote, urlsplit
 
 from gemini_nb.api.auth import Authenticator, authenticator, project_of
-from gemini_nb.config import Auth, Settings, check_base_url, choose_auth, choose_model, http_allowed
-from gemini_nb.errors import ConfigError
+from gemini_nb.api.failures import detached
+from gemini_nb.config import (
+    Auth,
+    Settings,
+    check_base_url,
+    check_url,
+    choose_auth,
+    choose_model,
+    environment_key,
+    http_allowed,
+)
+from gemini_nb.errors import ConfigError, GeminiError
+from gemini_nb.secrets import seal
 
 __all__ = ["Endpoint", "resolve_endpoint"]
 
@@ -65,47 +76,78 @@ def resolve_endpoint(
     Raises:
         ConfigError: something is missing or does not fit.
     """
-    service = choose_auth(auth, credentials, settings)
-    chosen = choose_model(model, settings)
-    allow_http = http_allowed(settings)
-    if endpoint is not None:
-        url = check_base_url(endpoint, allow_http=allow_http)
+    credentials = seal(credentials)
+    try:
+        service = choose_auth(auth, credentials, settings)
+        chosen = choose_model(model, settings)
+        allow_http = http_allowed(settings)
+        if service is Auth.VERTEX_AI and credentials is None and endpoint is None:
+            credentials = _express_key(chosen)
+        if endpoint is not None:
+            url = check_url(endpoint, allow_http=allow_http)
+        elif service is Auth.VERTEX_AI:
+            path, host = _vertex_path(chosen, credentials)
+            base = base_url or os.environ.get("GOOGLE_VERTEX_BASE_URL") or host
+            root = _versioned(check_base_url(base, allow_http=allow_http), api_version, beta="v1beta1")
+            url = f"{root}/{quote(path, safe='/:')}:streamGenerateContent?alt=sse"
+        else:
+            base = base_url or os.environ.get("GOOGLE_GEMINI_BASE_URL") or _DEVELOPER_HOST
+            root = _versioned(check_base_url(base, allow_http=allow_http), api_version, beta="v1beta")
+            name = chosen if chosen.startswith(("models/", "tunedModels/")) else f"models/{chosen}"
+            url = f"{root}/{quote(name)}:streamGenerateContent?alt=sse"
+        proof = authenticator(service, credentials)
+    except GeminiError as error:
+        failure = detached(error)
     else:
-        make_url = _vertex_url if service is Auth.VERTEX_AI else _developer_url
-        url = make_url(chosen, credentials, base_url, api_version)
-        check_base_url(url, allow_http=allow_http)
-    return Endpoint(auth=service, model=chosen, url=url, authenticator=authenticator(service, credentials))
+        return Endpoint(auth=service, model=chosen, url=url, authenticator=proof)
+    raise failure
 
 
-def _developer_url(model: str, credentials: object, base_url: str | None, api_version: str | None) -> str:  # noqa: ARG001 - one signature for both services
-    base = base_url or os.environ.get("GOOGLE_GEMINI_BASE_URL") or _DEVELOPER_HOST
-    name = model if model.startswith(("models/", "tunedModels/")) else f"models/{model}"
-    return f"{_versioned(base, api_version, beta='v1beta')}/{quote(name)}:streamGenerateContent?alt=sse"
+def _project(credentials: object) -> str | None:
+    return project_of(credentials) or os.environ.get("GOOGLE_CLOUD_PROJECT") or None
 
 
-def _vertex_url(model: str, credentials: object, base_url: str | None, api_version: str | None) -> str:
+def _express_key(model: str) -> object:
+    """The key for Vertex AI's express mode, which has no project; only GOOGLE_API_KEY can be one."""
+    if _project(None) or model.startswith("projects/") or not os.environ.get("GOOGLE_API_KEY", "").strip():
+        return None
+    return seal({"api_key": environment_key()})
+
+
+def _vertex_path(model: str, credentials: object) -> tuple[str, str]:
+    """The path behind the version, and the service's host for it."""
     given = credentials if isinstance(credentials, Mapping) else {}
-    project = project_of(credentials) or os.environ.get("GOOGLE_CLOUD_PROJECT")
-    location = given.get("location") or os.environ.get("GOOGLE_CLOUD_LOCATION") or "global"
-    if not project and not model.startswith("projects/"):
+    path = _vertex_model(model)
+    if path.startswith("projects/"):
+        found = re.match(r"projects/[^/]+/locations/([^/]+)/", path)
+        return path, _vertex_host(_checked_id("location", found[1] if found else "global"))
+    project = _project(credentials)
+    if project is None:
+        if "api_key" in given:
+            return path, _vertex_host("global")
         raise ConfigError(
             "vertex_ai needs a Google Cloud project.",
             hint='Set GOOGLE_CLOUD_PROJECT, or pass credentials={"project_id": ...}.',
         )
-    for name, value in (("project", project), ("location", location)):
-        if value and not re.fullmatch(r"[A-Za-z0-9:._-]+", str(value)):
-            raise ConfigError(f"{value!r} is not a {name} id.")
-    base = base_url or os.environ.get("GOOGLE_VERTEX_BASE_URL") or _vertex_host(str(location))
-    path = _vertex_model(model)
-    if not path.startswith("projects/"):
-        path = f"projects/{project}/locations/{location}/{path}"
-    root = _versioned(base, api_version, beta="v1beta1")
-    return f"{root}/{quote(path, safe='/:')}:streamGenerateContent?alt=sse"
+    location = given.get("location") or os.environ.get("GOOGLE_CLOUD_LOCATION") or "global"
+    where = f"projects/{_checked_id('project', project)}/locations/{_checked_id('location', location)}"
+    return f"{where}/{path}", _vertex_host(str(location))
+
+
+def _checked_id(name: str, value: object) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9:._-]+", value) or ".." in value:
+        raise ConfigError(f"{value!r} is not a {name} id.")
+    return value
 
 
 def _vertex_host(location: str) -> str:
     if location == "global":
         return "https://aiplatform.googleapis.com"
+    if location in {"us", "eu"}:
+        return f"https://aiplatform.{location}.rep.googleapis.com"
+    if not re.fullmatch(r"[a-z0-9-]+", location):
+        # It becomes a part of the host's name: a dot would send the token elsewhere.
+        raise ConfigError(f"{location!r} is not a location id.", hint='One looks like "europe-west4".')
     return f"https://{location}-aiplatform.googleapis.com"
 
 
@@ -117,10 +159,11 @@ def _vertex_model(model: str) -> str:
 
 
 def _versioned(base: str, api_version: str | None, *, beta: str) -> str:
-    base = base.rstrip("/")
-    wanted = api_version or os.environ.get("GOOGLE_GENAI_API_VERSION")
+    wanted = api_version or os.environ.get("GOOGLE_GENAI_API_VERSION") or beta
     if wanted == "beta":
         wanted = beta
+    if not isinstance(wanted, str) or not re.fullmatch(r"[A-Za-z0-9]+", wanted):
+        raise ConfigError(f"{wanted!r} is not an API version.", hint=f'One looks like "{beta}".')
     if _VERSION_AT_END.search(base):
-        return base if api_version is None else _VERSION_AT_END.sub(f"/{api_version}", base)
-    return f"{base}/{wanted or beta}"
+        return base if api_version is None else _VERSION_AT_END.sub(f"/{wanted}", base)
+    return f"{base}/{wanted}"

@@ -26,12 +26,14 @@ if TYPE_CHECKING:
     from gemini_nb.api.turn import ModelTurn
 
 __all__ = [
+    "bad_certificates",
     "bad_proxy",
     "blocked",
     "broken",
     "detached",
     "excerpt",
     "final",
+    "not_made",
     "not_sent",
     "refused",
     "reported",
@@ -58,7 +60,9 @@ def not_sent(error: Exception, host: str) -> GeminiError:
             f"No connection to {host}: {detail}", hint="Is the network up, and the base URL right?"
         )
     if names & {"InvalidURL", "UnsupportedProtocol"}:
-        return ProtocolError(f"The URL of {host} cannot be used: {detail}", hint="Check the base URL.")
+        return ConfigError(f"The URL of {host} cannot be used: {detail}", hint="Check the base URL.")
+    if names & {"ClientResponseError", "HttpProcessingError"}:
+        return ProtocolError(f"What {host} answered is not HTTP: {detail}", hint="Check the base URL.")
     return TransportError(f"{host} closed the connection before it answered: {detail}")
 
 
@@ -83,8 +87,31 @@ def detached(error: GeminiError) -> GeminiError:
 def bad_proxy(error: Exception) -> ConfigError:
     """The error for proxy variables that cannot be used."""
     return ConfigError(
-        f"The proxy of the environment cannot be used: {excerpt(str(error).rpartition('@')[2])}",
+        f"The proxy of the environment cannot be used: {_without_password(str(error))}",
         hint="See HTTP_PROXY, HTTPS_PROXY and ALL_PROXY; only http and https proxies are supported.",
+    )
+
+
+def _without_password(text: str) -> str:
+    before, at, after = text.rpartition("@")
+    return excerpt(f"{before.partition('://')[0]}://…@{after}" if at else text)
+
+
+def bad_certificates(error: OSError) -> ConfigError:
+    """The error for certificates of the environment that cannot be read."""
+    return ConfigError(
+        f"The certificates of the environment cannot be used: {excerpt(str(error))}",
+        hint="See SSL_CERT_FILE and SSL_CERT_DIR.",
+    )
+
+
+def not_made(error: Exception) -> ConfigError:
+    """The error for a URL or a header that cannot be put into a request."""
+    # A UnicodeEncodeError would show the header's text.
+    reason = error.reason if isinstance(error, UnicodeEncodeError) else str(error)
+    return ConfigError(
+        f"The request cannot be put together: {excerpt(reason)}",
+        hint="Check the base URL and the key or token.",
     )
 
 
@@ -114,18 +141,26 @@ def refused(status: int, headers: Mapping[str, str], body: bytes, call: ModelCal
 def reported(error: object, call: ModelCall) -> GeminiError:
     """The error for an error object of the server's, from an error body or from inside a stream."""
     facts: Mapping[str, Any] = error if isinstance(error, Mapping) else {"message": str(error)}
-    code = facts.get("code")
-    status = code if isinstance(code, int) else 500
+    name = facts.get("status")
+    name = excerpt(name, 60) if isinstance(name, str) else None
+    status = _status(facts.get("code"), name)
     details = list(objects(facts.get("details")))
     message = excerpt(str(facts.get("message") or "no message"), 1000)
-    name = facts.get("status")
     return APIError(
-        f"{status} {name}: {message}" if isinstance(name, str) else f"{status}: {message}",
+        f"{status} {name}: {message}" if name else f"{status}: {message}",
         hint=_hint(status, message, details, call),
         status_code=status,
-        api_status=name if isinstance(name, str) else _NAMES.get(status),
+        api_status=name or _NAMES.get(status),
         retry_after=retry_delay_of(details, message),
     )
+
+
+def _status(code: object, name: str | None) -> int:
+    if isinstance(code, int):
+        return code
+    if isinstance(code, str) and code.isdecimal() and len(code) == 3:
+        return int(code)
+    return next((status for status, known in _NAMES.items() if known == name), 500)
 
 
 def blocked(turn: ModelTurn) -> PromptBlockedError:
@@ -141,7 +176,7 @@ def blocked(turn: ModelTurn) -> PromptBlockedError:
 def final(error: GeminiError, policy: RetryPolicy) -> GeminiError:
     """The same error, with why it was not asked again."""
     wait = error.retry_after
-    if wait is not None and wait > policy.max_server_delay and error.status_code in {429, 503}:
+    if wait is not None and wait > policy.max_server_delay and policy.is_retryable(error):
         error.hint = (
             f"The server asks to wait {wait:g} s, longer than the {policy.max_server_delay:g} s that "
             f"RetryPolicy.max_server_delay allows. {error.hint}"
@@ -152,7 +187,7 @@ def final(error: GeminiError, policy: RetryPolicy) -> GeminiError:
 
 
 def _hint(status: int, message: str, details: list[dict[str, Any]], call: ModelCall) -> str:
-    reasons = {detail.get("reason") for detail in details}
+    reasons = [detail.get("reason") for detail in details]
     vertex = call.endpoint.auth is Auth.VERTEX_AI
     if "API_KEY_INVALID" in reasons or "api key not valid" in message.lower():
         return "Check the API key: GEMINI_API_KEY, GOOGLE_API_KEY or credentials."

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from gemini_nb.errors import IdleTimeoutError
 
@@ -20,19 +20,33 @@ T = TypeVar("T")
 
 
 class IdleTimeout:
-    """Guards the awaits of one task against a peer that says nothing.
+    """Guards the awaits of one reader against a peer that says nothing.
 
     Args:
         seconds: how long one wait may take; change it at any time through the attribute of this name.
     """
 
     def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
+        self._seconds = seconds
         self._loop = asyncio.get_running_loop()
-        self._task = asyncio.current_task()
-        self._since: float | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._since = 0.0
         self._expired = False
         self._timer = self._loop.call_later(seconds, self._check)
+
+    @property
+    def seconds(self) -> float:
+        """How long one wait may take."""
+        return self._seconds
+
+    @seconds.setter
+    def seconds(self, seconds: float) -> None:
+        shorter = seconds < self._seconds
+        self._seconds = seconds
+        if shorter:
+            # The armed timer would look at the note too late.
+            self._timer.cancel()
+            self._timer = self._loop.call_later(seconds, self._check)
 
     async def wait(self, awaitable: Awaitable[T]) -> T:
         """Await something of the peer's.
@@ -41,17 +55,19 @@ class IdleTimeout:
             IdleTimeoutError: it took longer than `seconds`.
         """
         self._since = self._loop.time()
+        # Asked anew each time: a reader may move from one task to another between two chunks.
+        self._task = task = asyncio.current_task()
         try:
             return await awaitable
         except asyncio.CancelledError:
-            if self._expired and self._task is not None and self._task.uncancel() == 0:
+            if self._expired and task is not None and task.uncancel() == 0:
                 raise IdleTimeoutError(
-                    f"The server sent nothing for {self.seconds:g} s.",
+                    f"The server sent nothing for {self._seconds:g} s.",
                     hint="It may be overloaded, or the connection is dead. A longer `timeout` waits longer.",
                 ) from None
             raise
         finally:
-            self._since = None
+            self._task = None
 
     def close(self) -> None:
         """Disarm the timer."""
@@ -59,10 +75,9 @@ class IdleTimeout:
 
     def _check(self) -> None:
         now = self._loop.time()
-        start = now if self._since is None else self._since
-        if self._since is not None and now >= start + self.seconds:
+        start = now if self._task is None else self._since
+        if self._task is not None and now >= start + self._seconds:
             self._expired = True
-            assert self._task is not None  # noqa: S101 - made inside a task
             self._task.cancel()
         else:
-            self._timer = self._loop.call_at(start + self.seconds, self._check)
+            self._timer = self._loop.call_at(start + self._seconds, self._check)

@@ -98,7 +98,9 @@ class SSEDecoder:
         Raises:
             ProtocolError: an event grew beyond the size cap.
         """
-        if self._skip_lf and chunk:
+        if not chunk:
+            return []
+        if self._skip_lf:
             # The last chunk ended in CR; a LF here is the second half of that line end.
             self._skip_lf = False
             chunk = chunk.removeprefix(b"\n")
@@ -171,7 +173,7 @@ class SSEDecoder:
             if b"\0" not in value:
                 self._id = _text(value)
         elif name == b"retry":
-            if value.isdigit():
+            if value.isdigit() and len(value) < 10:
                 self.retry = int(value)
         elif name and len(self.junk) < 200:
             self.junk = (self.junk + _text(line) + "\n")[:200]
@@ -229,18 +231,16 @@ class _JSONScanner:
                     start = match.start()
                 self._depth += 1
             elif self._depth == 0:
-                self.done = True  # the bracket that closes the array
-                return values
+                self._array = False
             else:
                 self._depth -= 1
                 if self._depth == 0:
                     values.append(b"\n".join([*self._lines, line[start:position]]))
                     self._lines.clear()
-                    if not self._array:
-                        self.done = True
-                        return values
         if self._depth:
             self._lines.append(line[start:])
+        # Several objects may stand on one line, so only its end says that nothing more follows.
+        self.done = self._depth == 0 and not self._array
         return values
 
 

@@ -40,6 +40,10 @@ class ModelTurn:
     )
 
     def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything: the call is asked again from its beginning."""
         self.finish_reason: str | None = None
         self.finish_message = ""
         self.block_reason: str | None = None
@@ -59,7 +63,9 @@ class ModelTurn:
         shown where they came; they do not become part of the history.
         """
         self._add_facts(chunk)
-        candidate = next(iter(objects(chunk.get("candidates"))), None)
+        # Alternatives (candidateCount > 1) come with an index; one turn tells one of them.
+        candidates = (one for one in objects(chunk.get("candidates")) if not one.get("index"))
+        candidate = next(candidates, None)
         if candidate is None:
             return []
         content = candidate.get("content")
@@ -126,8 +132,8 @@ class ModelTurn:
 
     @property
     def has_output(self) -> bool:
-        """Whether anything of the answer arrived."""
-        return bool(self._parts)
+        """Whether anything of the answer arrived; empty unsigned text is nothing."""
+        return any(not (is_plain_text(part) and not part["text"]) for part in self._parts) or any(self._run)
 
     @property
     def is_finished(self) -> bool:

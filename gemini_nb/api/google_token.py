@@ -1,0 +1,174 @@
+"""Google access tokens, made by google-auth and shared by all who use the same credentials."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import functools
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from gemini_nb.api.failures import detached, excerpt
+from gemini_nb.errors import ConfigError, ConnectError, GeminiError
+from gemini_nb.secrets import Secret
+
+if TYPE_CHECKING:
+    from google.auth.credentials import Credentials
+
+__all__ = ["SCOPE", "GoogleCredentials", "share"]
+
+SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+_REFRESH_TIMEOUT = 30.0
+_SHARED_MAX = 32
+
+
+class GoogleCredentials:
+    """google-auth's credentials: application default, a service account, or an object of the caller's.
+
+    google-auth blocks while it refreshes, up to minutes behind a dead proxy, so a refresh runs in a thread of
+    its own, one at a time: a hundred streams that find an expired token, on any loop, cause one refresh, and
+    one of them that is stopped meanwhile takes nothing from the others.
+
+    Args:
+        credentials: the credentials, or None for the application default ones, found on first use.
+    """
+
+    can_refresh = True
+
+    def __init__(self, credentials: Credentials | None) -> None:
+        self._credentials = credentials
+        self._default = credentials is None
+        self._lock = threading.Lock()
+        self._pending: Future[None] | None = None
+        self._given: WeakKeyDictionary[asyncio.Task[Any], str] = WeakKeyDictionary()
+        self._shown: Secret | None = None  # keeps the token known to the scrubber while it lives
+
+    @property
+    def identity(self) -> str:
+        """The credentials object's number in this process."""
+        return f"google-{id(self):x}"
+
+    async def headers(self, *, refresh: bool = False) -> dict[str, str]:
+        """Return the token's header, refreshed if it is about to expire.
+
+        Raises:
+            GeminiError: no credentials were found, or Google refused to make a token of them.
+        """
+        task = asyncio.current_task()
+        # The token this task was refused with. Another one may have been made for another stream by now.
+        known = None if task is None else self._given.get(task)
+        refused = (known or self._token) if refresh else None
+        if (pending := self._refresh_unless_good(refused)) is not None:
+            await _result(pending)
+        token = self._token
+        if not token:
+            return {}  # anonymous credentials, for a server that asks for none
+        if task is not None:
+            self._given[task] = token
+        if self._shown is None or self._shown.reveal() != token:
+            self._shown = Secret(token)
+        headers = {"Authorization": f"Bearer {token}"}
+        quota_project = getattr(self._credentials, "quota_project_id", None)
+        if quota_project:
+            headers["x-goog-user-project"] = quota_project
+        return headers
+
+    @property
+    def _token(self) -> str | None:
+        return None if self._credentials is None else self._credentials.token
+
+    def _refresh_unless_good(self, refused: str | None) -> Future[None] | None:
+        with self._lock:
+            if self._pending is not None:
+                return self._pending
+            credentials = self._credentials
+            if credentials is not None and credentials.valid and (refused is None or self._token != refused):
+                return None
+            pending = self._pending = Future()
+            pending.set_running_or_notify_cancel()  # one stream that is stopped must not cancel it for all
+        threading.Thread(target=self._run, args=(pending,), name="gemini_nb-auth", daemon=True).start()
+        return pending
+
+    def _run(self, pending: Future[None]) -> None:
+        error: GeminiError | None = None
+        try:
+            self._refresh()
+        except GeminiError as caught:
+            error = caught
+        except Exception as caught:  # noqa: BLE001 - a caller's own class raises what it likes
+            error = _refused(caught)
+        with self._lock:
+            self._pending = None
+            if error is not None and self._default:
+                self._credentials = None  # logging in again writes a new file, so read it anew
+        if error is None:
+            pending.set_result(None)
+        else:
+            pending.set_exception(detached(error))
+
+    def _refresh(self) -> None:
+        import google.auth  # noqa: PLC0415 - 150 ms that only Vertex AI needs
+        import google.auth.exceptions  # noqa: PLC0415
+        import requests  # noqa: PLC0415
+        from google.auth.transport.requests import Request  # noqa: PLC0415
+
+        try:
+            if self._credentials is None:
+                self._credentials, _ = google.auth.default(scopes=[SCOPE])
+            with requests.Session() as session:
+                self._credentials.refresh(functools.partial(Request(session), timeout=_REFRESH_TIMEOUT))
+        except google.auth.exceptions.DefaultCredentialsError as error:
+            raise ConfigError(
+                f"No Google credentials were found for vertex_ai: {excerpt(str(error), 500)}",
+                hint="Run `gcloud auth application-default login`, set GOOGLE_APPLICATION_CREDENTIALS, "
+                'or pass credentials={"service_account": path} or {"access_token": token}.',
+            ) from None
+        except google.auth.exceptions.TransportError as error:
+            raise ConnectError(
+                f"Google's token server cannot be reached: {excerpt(str(error), 500)}",
+                hint="Is the network up, and a proxy set if one is needed?",
+            ) from None
+
+
+async def _result(pending: Future[None]) -> None:
+    try:
+        await asyncio.wrap_future(pending)
+    except GeminiError as error:
+        failure = detached(copy.copy(error))  # many streams wait, and each adds to its own
+    else:
+        return
+    raise failure
+
+
+def _refused(error: Exception) -> GeminiError:
+    reason = error.args[0] if error.args else ""  # google-auth's second one is the whole answer
+    if getattr(error, "retryable", False):
+        return ConnectError(f"Google's token server is not at work: {excerpt(str(reason), 500)}")
+    if not type(error).__module__.startswith("google."):
+        reason = f"{type(error).__name__}: {error}"
+    return GeminiError(
+        f"Google refused to make an access token: {excerpt(str(reason), 500) or type(error).__name__}",
+        hint="Check the service account's key, or log in again.",
+        status_code=401,
+        api_status="UNAUTHENTICATED",
+    )
+
+
+_shared: OrderedDict[tuple[object, ...], tuple[object, GoogleCredentials]] = OrderedDict()
+_shared_lock = threading.Lock()
+
+
+def share(key: tuple[object, ...], keep: object, make: Callable[[], Credentials | None]) -> GoogleCredentials:
+    """One object for the same credentials: one token, and one quota, for all the streams that use them."""
+    with _shared_lock:
+        known = _shared.get(key)
+        if known is None:
+            known = _shared[key] = (keep, GoogleCredentials(make()))
+        _shared.move_to_end(key)
+        while len(_shared) > _SHARED_MAX:
+            _shared.popitem(last=False)
+        return known[1]

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import base64
+import copy
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+from google.auth.credentials import AnonymousCredentials
+from google.oauth2.credentials import Credentials as UserCredentials
+from google.oauth2.service_account import Credentials as ServiceAccountCredentials
+
+from calling import KEY, ask, call_to, endpoint_to, shown
+from gemini_nb.api.auth import AccessToken, ApiKey, Authenticator, GoogleCredentials, authenticator
+from gemini_nb.api.client import HTTPClients
+from gemini_nb.api.endpoint import Endpoint
+from gemini_nb.config import Auth
+from gemini_nb.errors import ConfigError, GeminiError
+from gemini_nb.secrets import scrub
+from scripted import ScriptedServer, json_error, sse_answer, text
+from token_server import TOKEN, TokenServer
+
+pytest_plugins = ["google_accounts"]
+
+FINISHED = sse_answer(text("Hello", finish="STOP"))
+
+
+@pytest.fixture
+async def clients() -> AsyncIterator[HTTPClients]:
+    pools = HTTPClients()
+    yield pools
+    await pools.aclose()
+
+
+def vertex(credentials: object) -> Authenticator:
+    return authenticator(Auth.VERTEX_AI, credentials)
+
+
+def vertex_endpoint(server: ScriptedServer, credentials: object) -> Endpoint:
+    return endpoint_to(server.url, auth="vertex_ai", credentials=credentials)
+
+
+def bearer(number: int) -> dict[str, str]:
+    return {"Authorization": f"Bearer {TOKEN}-{number}"}
+
+
+async def test_an_access_token(clients: HTTPClients) -> None:
+    refusal = json_error(401, f"{TOKEN} is no good")
+    with ScriptedServer([FINISHED, refusal]) as server:
+        endpoint = vertex_endpoint(server, {"access_token": f" {TOKEN}\n", "project_id": "p"})
+        assert (await ask(clients, endpoint)).text == "Hello"
+        failure = (await ask(clients, endpoint)).failure
+        assert [request.headers["authorization"] for request in server.requests] == [f"Bearer {TOKEN}"] * 2
+        assert "x-goog-api-key" not in server.requests[0].headers
+    assert failure.attempts == 1
+    assert TOKEN not in shown(failure)
+    assert isinstance(endpoint.authenticator, AccessToken)
+
+
+async def test_a_credentials_object_with_a_token_of_its_own() -> None:
+    one = vertex(UserCredentials(token=TOKEN, quota_project_id="payer"))
+    assert await one.headers() == {"Authorization": f"Bearer {TOKEN}", "x-goog-user-project": "payer"}
+    assert scrub(TOKEN) == "[secret]"
+
+
+async def test_a_credentials_object_is_scoped(account: dict[str, str], tokens: TokenServer) -> None:
+    unscoped = ServiceAccountCredentials.from_service_account_info(account)
+    one = vertex(unscoped)
+    assert vertex(unscoped) is one
+    assert await one.headers() == bearer(1)
+    assertion = parse_qs(tokens.requests[0].body.decode())["assertion"][0].split(".")[1]
+    assert b"cloud-platform" in base64.urlsafe_b64decode(assertion + "==")
+
+
+async def test_anonymous_credentials_send_nothing() -> None:
+    assert await vertex(AnonymousCredentials()).headers() == {}
+
+
+async def test_a_credentials_object_that_fails_in_its_own_way() -> None:
+    class Own:
+        token = None
+        valid = False
+
+        def refresh(self, request: object) -> None:
+            raise ZeroDivisionError("of my own")
+
+    with pytest.raises(GeminiError, match="of my own"):
+        await vertex(Own()).headers()
+
+
+@pytest.mark.parametrize("auth", [Auth.GEMINI, Auth.SIMULATOR])
+async def test_an_api_key(auth: Auth) -> None:
+    one = authenticator(auth, {"api_key": f"  {KEY}\n"})
+    assert await one.headers() == {"x-goog-api-key": KEY}
+    assert isinstance(one, ApiKey)
+    assert not one.can_refresh
+    assert KEY not in one.identity
+
+
+async def test_vertex_takes_an_api_key_instead() -> None:
+    assert await vertex({"api_key": KEY}).headers() == {"x-goog-api-key": KEY}
+
+
+def test_identity_tells_callers_apart(account: dict[str, str]) -> None:
+    def identity(credentials: object, auth: Auth = Auth.VERTEX_AI) -> str:
+        return authenticator(auth, credentials).identity
+
+    assert identity({"api_key": KEY}, Auth.GEMINI) == identity({"api_key": KEY}, Auth.GEMINI)
+    several = [
+        identity({"api_key": KEY}, Auth.GEMINI),
+        identity({"api_key": KEY + "x"}, Auth.GEMINI),
+        identity({"access_token": TOKEN}),
+        identity({"access_token": TOKEN + "x"}),
+        identity({"service_account": account}),
+        identity({"service_account": {**account, "client_email": "other@x.iam"}}),
+        identity(AnonymousCredentials()),
+    ]
+    assert len(set(several)) == len(several)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"api_key": ""},
+        {"api_key": " "},
+        {"api_key": 7},
+        {"api_key": "two words"},
+        {"api_key": "“quoted”"},
+        {"api_key": "a\x00b"},
+        {"api_key": KEY, "project_id": "p"},
+        {"apikey": KEY},
+        {7: KEY},
+        KEY,
+        UserCredentials(token=TOKEN),
+    ],
+)
+def test_api_keys_that_are_none(wrong: object) -> None:
+    with pytest.raises(ConfigError) as caught:
+        authenticator(Auth.GEMINI, wrong)
+    assert KEY not in str(caught.value)
+
+
+def test_credentials_are_not_shown() -> None:
+    for one in (authenticator(Auth.GEMINI, {"api_key": KEY}), vertex({"access_token": TOKEN})):
+        assert KEY not in repr(one)
+        assert TOKEN not in repr(one)
+        with pytest.raises(TypeError):
+            copy.deepcopy(one)
+    assert isinstance(vertex(None), GoogleCredentials)
+    assert "authenticator" not in repr(call_to("http://127.0.0.1:1"))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"service_account": "/nowhere/account.json"},
+        {"service_account": {"type": "service_account", "private_key": KEY}},
+        {"service_account": 7},
+        {"service_account": []},
+        {"access_token": ""},
+        {"access_token": "two words"},
+        {"access_token": f"{TOKEN}é"},
+        {"access_token": 7},
+        {"api_key": "", "project_id": "p"},
+        {"project": "p"},
+        {7: "p"},
+        7,
+        "a string",
+        object(),
+    ],
+)
+def test_credentials_that_are_none(wrong: object) -> None:
+    with pytest.raises(ConfigError) as caught:
+        vertex(wrong)
+    assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '"x"', "{}", '{"type": "authorized_user"}', "\0"])
+def test_a_file_that_is_no_service_account(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "account.json"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(ConfigError, match="not a key file of Google's"):
+        vertex({"service_account": path})
+
+
+@pytest.mark.parametrize(
+    "change", [{"private_key": "-----BEGIN no key"}, {"private_key": None}, {"token_uri": None}]
+)
+def test_an_account_with_a_broken_key(account: dict[str, str], change: dict[str, Any]) -> None:
+    broken = {name: value for name, value in {**account, **change}.items() if value is not None}
+    with pytest.raises(ConfigError, match="not a key file of Google's"):
+        vertex({"service_account": broken})

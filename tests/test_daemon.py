@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+
+import pytest
+
+from gemini_nb.daemon import run_in_daemon_thread
+
+place = contextvars.ContextVar("place", default="nowhere")
+
+
+async def test_the_result_comes_from_a_thread_of_its_own() -> None:
+    thread = await run_in_daemon_thread(threading.current_thread, name="worker")
+    assert thread is not threading.current_thread()
+    assert thread.daemon
+    assert thread.name == "worker"
+
+
+async def test_arguments_and_context_are_passed_on() -> None:
+    place.set("here")
+    assert await run_in_daemon_thread(lambda *args: (args, place.get()), 1, 2) == ((1, 2), "here")
+
+
+async def test_an_exception_is_the_callers() -> None:
+    with pytest.raises(ZeroDivisionError):
+        await run_in_daemon_thread(lambda: 1 / 0)
+
+
+@pytest.mark.parametrize(
+    "kind", [SystemExit, KeyboardInterrupt, GeneratorExit, StopIteration, asyncio.CancelledError]
+)
+async def test_what_would_end_the_loop_does_not(kind: type[BaseException]) -> None:
+    def leave() -> None:
+        raise kind
+
+    with pytest.raises(RuntimeError, match=f"the function raised {kind.__name__}"):
+        await run_in_daemon_thread(leave)
+
+
+async def test_many_at_once_wait_for_nobody() -> None:
+    everybody = threading.Barrier(40)
+    places = await asyncio.gather(*(run_in_daemon_thread(everybody.wait, 20) for _ in range(40)))
+    assert sorted(places) == list(range(40))
+
+
+async def test_a_cancelled_wait_abandons_the_thread() -> None:
+    started, go, done = threading.Event(), threading.Event(), threading.Event()
+
+    def work() -> None:
+        started.set()
+        go.wait()
+        done.set()
+
+    task = asyncio.create_task(run_in_daemon_thread(work))
+    await asyncio.to_thread(started.wait)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    go.set()
+    assert await asyncio.to_thread(done.wait, 20)
+
+
+def test_a_thread_that_outlives_its_loop_says_nothing() -> None:
+    go = threading.Event()
+    threads: list[threading.Thread] = []
+
+    def work() -> None:
+        threads.append(threading.current_thread())
+        started.set()
+        go.wait()
+
+    async def leave() -> None:
+        task = asyncio.create_task(run_in_daemon_thread(work))
+        await asyncio.to_thread(started.wait)
+        task.cancel()
+
+    started = threading.Event()
+    asyncio.run(leave())
+    go.set()
+    threads[0].join(20)
+    assert not threads[0].is_alive()

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gemini_nb.api.sse import ServerSentEvent, SSEDecoder
+from gemini_nb.api.turn import ModelTurn
+
+FOLDER = Path(__file__).parents[2] / "shared" / "recordings"
+
+needs_recordings = pytest.mark.skipif(
+    not FOLDER.is_dir(),
+    reason="the recorded Gemini streams (../shared/recordings) are not on this machine: "
+    "the decoder is NOT tested against real answers",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    events: int
+    kinds: list[str] = field(default_factory=lambda: ["text"])
+    begins: str = ""
+    ends: str = ""
+    finish: str | None = "STOP"
+    total: int | None = None
+    error: int | None = None
+    blocked: str | None = None
+
+
+EXPECTED = {
+    "googleai/streaming-failure-image-rejected.txt": Expected(events=1, kinds=[], finish=None, error=400),
+    "googleai/streaming-failure-prompt-blocked-safety.txt": Expected(
+        events=1, kinds=[], finish=None, blocked="SAFETY"
+    ),
+    "googleai/streaming-success-basic-reply-short.txt": Expected(
+        events=3, begins="The capital of Wyoming is **Cheyenne**.\n", total=17
+    ),
+    "googleai/streaming-success-citations.txt": Expected(
+        events=26, begins="Okay, let's break down quantum mechanics."
+    ),
+    "googleai/streaming-success-code-execution.txt": Expected(
+        events=6,
+        kinds=["text", "executableCode", "codeExecutionResult", "text"],
+        ends="The sum of the first 5 prime numbers is 28.",
+        total=485,
+    ),
+    "googleai/streaming-success-thinking-function-call-thought-summary-signature.txt": Expected(
+        events=3, kinds=["thought", "functionCall+thoughtSignature"], begins="**Calculating the Days**"
+    ),
+    "vertexai/streaming-failure-error-mid-stream.txt": Expected(
+        events=3, begins="First Second ", ends="First Second ", error=499
+    ),
+    "vertexai/streaming-failure-finish-reason-safety.txt": Expected(
+        events=1, begins="<redacted>", finish="SAFETY"
+    ),
+    "vertexai/streaming-failure-unknown-model.txt": Expected(events=1, kinds=[], finish=None, error=404),
+    "vertexai/streaming-success-basic-reply-long.txt": Expected(
+        events=4, begins="Okay, let's brew a decent cup of coffee!", ends="coffee in no time.\n"
+    ),
+    "vertexai/streaming-success-function-call-short.txt": Expected(events=1, kinds=["functionCall"]),
+    "vertexai/streaming-success-quotes-escaped.txt": Expected(
+        events=4,
+        begins=' Pineapples and "bananas" are',
+        ends="pineapples do not grow on banana plants.",
+        finish=None,
+    ),
+    "vertexai/streaming-success-utf8.txt": Expected(events=4, begins="秋风瑟瑟"),
+}
+
+
+def decode(*pieces: bytes) -> list[ServerSentEvent]:
+    decoder = SSEDecoder()
+    return [event for piece in pieces for event in decoder.feed(piece)] + decoder.finish()
+
+
+def body_of(name: str) -> bytes:
+    return (FOLDER / name).read_bytes()
+
+
+def fold(events: list[ServerSentEvent]) -> tuple[ModelTurn, list[Any]]:
+    turn = ModelTurn()
+    values = [json.loads(event.data) for event in events]
+    for value in values:
+        turn.add(value)
+    return turn, [value["error"] for value in values if "error" in value]
+
+
+def kind_of(part: dict[str, Any]) -> str:
+    return "thought" if part.get("thought") is True else "+".join(part)
+
+
+@needs_recordings
+def test_every_recording_is_expected_to_say_something() -> None:
+    there = {path.relative_to(FOLDER).as_posix() for path in FOLDER.glob("*/*.txt")}
+    assert there == set(EXPECTED)
+
+
+@needs_recordings
+@pytest.mark.parametrize("name", EXPECTED)
+def test_a_recording_cut_anywhere_gives_the_same_events(name: str) -> None:
+    body = body_of(name)
+    whole = decode(body)
+    assert len(whole) == EXPECTED[name].events
+    for at in range(len(body) + 1):
+        assert decode(body[:at], body[at:]) == whole, f"cut at byte {at}"
+    assert decode(*(body[at : at + 1] for at in range(len(body)))) == whole
+
+
+@needs_recordings
+@pytest.mark.parametrize("name", EXPECTED)
+def test_a_recording_folds_into_a_turn(name: str) -> None:
+    expected = EXPECTED[name]
+    turn, errors = fold(decode(body_of(name)))
+    words = "".join(part["text"] for part in turn.parts if "text" in part)
+    assert [kind_of(part) for part in turn.parts] == expected.kinds
+    assert words.startswith(expected.begins)
+    assert words.endswith(expected.ends)
+    assert turn.finish_reason == expected.finish
+    assert turn.block_reason == expected.blocked
+    assert [error["code"] for error in errors] == ([] if expected.error is None else [expected.error])
+    if expected.total is not None:
+        assert turn.usage["totalTokenCount"] == expected.total
+
+
+@needs_recordings
+@pytest.mark.parametrize("name", EXPECTED)
+def test_no_text_of_a_recording_is_lost(name: str) -> None:
+    values = [json.loads(event.data) for event in decode(body_of(name))]
+    parts = [
+        part
+        for value in values
+        for candidate in value.get("candidates", [])
+        for part in candidate["content"].get("parts", [])
+    ]
+    turn, _ = fold(decode(body_of(name)))
+    assert "".join(part.get("text", "") for part in turn.parts) == "".join(
+        part.get("text", "") for part in parts
+    )
+    assert [part for part in turn.parts if "text" not in part] == [
+        part for part in parts if "text" not in part
+    ]
+
+
+@needs_recordings
+def test_the_signature_stays_on_its_call() -> None:
+    turn, _ = fold(
+        decode(body_of("googleai/streaming-success-thinking-function-call-thought-summary-signature.txt"))
+    )
+    [call] = turn.function_calls
+    assert call["functionCall"] == {"name": "now", "args": {}}
+    assert call["thoughtSignature"].startswith("CiIBVKhc7vB+vaaq6rA/KC79Ts7iXagIOA4EBOyBFDpl")
+    assert turn.content == {"role": "model", "parts": turn.parts}
+
+
+@needs_recordings
+def test_facts_of_a_vertex_answer() -> None:
+    turn, _ = fold(decode(body_of("vertexai/streaming-success-basic-reply-long.txt")))
+    assert turn.usage["trafficType"] == "ON_DEMAND"
+    assert turn.usage["candidatesTokenCount"] == 1706
+    assert turn.model_version == "gemini-2.0-flash"
+    assert turn.response_id == "By4ZaNWAEPKQhMIP4KS3oAc"
+
+
+@needs_recordings
+def test_citations_are_kept_beside_the_parts() -> None:
+    turn, _ = fold(decode(body_of("googleai/streaming-success-citations.txt")))
+    assert turn.metadata["citationMetadata"]["citationSources"]
+    assert [kind_of(part) for part in turn.parts] == ["text"]

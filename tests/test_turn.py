@@ -1,0 +1,249 @@
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gemini_nb.api.turn import ModelTurn
+from gemini_nb.api.usage import Usage
+
+
+def chunk(*parts: object, finish: str | None = None, **fields: Any) -> dict[str, Any]:
+    candidate: dict[str, Any] = {"content": {"role": "model", "parts": list(parts)}}
+    if finish is not None:
+        candidate["finishReason"] = finish
+    return {"candidates": [candidate], **fields}
+
+
+def folded(*chunks: dict[str, Any]) -> ModelTurn:
+    turn = ModelTurn()
+    for one in chunks:
+        turn.add(one)
+    return turn
+
+
+VERBATIM = [
+    {"text": "x", "thoughtSignature": "c2ln"},
+    {"text": "", "thoughtSignature": "c2ln"},
+    {"text": "x", "thought": True, "thoughtSignature": "c2ln"},
+    {"text": "x", "partMetadata": {"a": None}},
+    {"functionCall": {"name": "f", "id": "1", "args": {"x": [1, 2.5, None]}}, "thoughtSignature": "c2ln"},
+    {"functionCall": {"name": "f"}},
+    {"functionCall": {"name": "f", "args": None}},
+    {"toolCall": {"id": "1", "toolType": "GOOGLE_SEARCH_WEB", "args": {"queries": ["a"]}}},
+    {
+        "toolResponse": {"id": "1", "toolType": "GOOGLE_SEARCH_WEB", "response": {}},
+        "thoughtSignature": "c2ln",
+    },
+    {"executableCode": {"language": "PYTHON", "code": "1"}},
+    {"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "1"}},
+    {"inlineData": {"mimeType": "image/png", "data": "AAAA"}, "thought": True},
+    {"somethingNew": {"of": "next year"}, "andItsSibling": 1},
+    {},
+]
+
+
+@pytest.mark.parametrize("part", VERBATIM)
+def test_a_part_comes_out_as_it_came(part: dict[str, Any]) -> None:
+    before, after = {"text": "before"}, {"text": "after"}
+    sent = copy.deepcopy([before, part, part, after])
+    turn = ModelTurn()
+    assert turn.add(chunk(*sent)) == [before, part, part, after]
+    assert turn.parts == [before, part, part, after]
+    assert turn.content == {"role": "model", "parts": [before, part, part, after]}
+
+
+def test_adjacent_unsigned_text_is_joined_and_no_other() -> None:
+    turn = folded(
+        chunk({"text": "Hm", "thought": True}),
+        chunk({"text": "m.", "thought": True}),
+        chunk({"text": "The "}, {"text": "sky"}),
+        chunk({"text": " is"}),
+        chunk({"text": " blue", "thoughtSignature": "c2ln"}),
+        chunk({"text": ", "}),
+        chunk({"functionCall": {"name": "f"}}),
+        chunk({"text": "yes"}),
+        chunk({"text": "."}),
+        chunk({"text": "Ah", "thought": True}),
+    )
+    assert turn.parts == [
+        {"text": "Hmm.", "thought": True},
+        {"text": "The sky is"},
+        {"text": " blue", "thoughtSignature": "c2ln"},
+        {"text": ", "},
+        {"functionCall": {"name": "f"}},
+        {"text": "yes."},
+        {"text": "Ah", "thought": True},
+    ]
+
+
+def test_reading_the_parts_midway_changes_nothing() -> None:
+    turn = ModelTurn()
+    seen = []
+    for word in ("a", "b", "c"):
+        turn.add(chunk({"text": word}))
+        seen.append(turn.parts[0]["text"])
+    assert seen == ["a", "ab", "abc"]
+
+
+def test_what_came_is_not_changed() -> None:
+    first = chunk({"text": "a"})
+    parts = folded(first, chunk({"text": "b"})).parts
+    assert parts == [{"text": "ab"}]
+    assert first == chunk({"text": "a"})
+
+
+def test_signed_empty_text_is_kept_and_unsigned_is_not() -> None:
+    signed = {"text": "", "thoughtSignature": "c2ln"}
+    turn = folded(chunk({"text": ""}), chunk({"text": "a"}), chunk(signed, {"text": ""}, finish="STOP"))
+    assert turn.parts == [{"text": "a"}, signed]
+
+
+plain = st.builds(
+    lambda words, thought: {"text": words, **({"thought": True} if thought else {})},
+    st.text(max_size=3),
+    st.booleans(),
+)
+
+
+@settings(deadline=None, database=None)
+@given(st.lists(st.lists(plain | st.sampled_from(VERBATIM[:-1]), max_size=4), max_size=6))
+def test_joining_loses_nothing(chunks: list[list[dict[str, Any]]]) -> None:
+    sent = [part for parts in chunks for part in parts]
+    turn = folded(*(chunk(*parts) for parts in chunks))
+
+    def words(parts: list[dict[str, Any]], *, thought: bool) -> str:
+        return "".join(part.get("text", "") for part in parts if bool(part.get("thought")) is thought)
+
+    for thought in (True, False):
+        assert words(turn.parts, thought=thought) == words(sent, thought=thought)
+    assert [part for part in turn.parts if part in VERBATIM] == [part for part in sent if part in VERBATIM]
+    assert turn.has_output is bool(turn.parts)
+
+
+def test_calls_in_order_with_and_without_arguments() -> None:
+    turn = folded(
+        chunk({"functionCall": {"name": "f", "args": {}}, "thoughtSignature": "c2ln"}),
+        chunk({"functionCall": {"name": "g", "id": "2"}}, finish="STOP"),
+        chunk({"functionCall": "not one"}),
+    )
+    assert [part["functionCall"]["name"] for part in turn.function_calls] == ["f", "g"]
+    assert "args" not in turn.function_calls[1]["functionCall"]
+
+
+def test_usage_is_the_newest_count_and_never_a_sum() -> None:
+    turn = folded(
+        chunk(usageMetadata={"promptTokenCount": 7, "candidatesTokenCount": 1, "totalTokenCount": 8}),
+        chunk(usageMetadata={"trafficType": "ON_DEMAND"}),
+        chunk(usageMetadata={"candidatesTokenCount": 5, "totalTokenCount": 12}),
+        chunk(),
+        chunk(usageMetadata=None),
+    )
+    assert turn.usage == {
+        "promptTokenCount": 7,
+        "candidatesTokenCount": 5,
+        "totalTokenCount": 12,
+        "trafficType": "ON_DEMAND",
+    }
+
+
+def test_usage_of_several_calls_is_summed_by_name() -> None:
+    one = Usage.from_wire({"promptTokenCount": 7, "thoughtsTokenCount": 2, "totalTokenCount": None, "x": 1})
+    total = one + Usage(prompt_token_count=3)
+    assert total == Usage(prompt_token_count=10, thoughts_token_count=2)
+    assert total["promptTokenCount"] == total["prompt_token_count"] == 10
+    with pytest.raises(KeyError):
+        total["tokens"]
+
+
+@pytest.mark.parametrize(
+    "candidate",
+    [
+        {},
+        {"content": None},
+        {"content": {}},
+        {"content": {"role": "model"}},
+        {"content": {"role": "model", "parts": None}},
+        {"content": {"role": "model", "parts": []}},
+        {"content": {"role": "model", "parts": [None, "x", 3]}},
+        {"content": "x"},
+    ],
+)
+def test_a_candidate_without_content(candidate: dict[str, Any]) -> None:
+    turn = folded({"candidates": [candidate]})
+    assert (turn.parts, turn.has_output, turn.is_finished) == ([], False, False)
+    turn.add({"candidates": [{**candidate, "finishReason": "MALFORMED_FUNCTION_CALL", "finishMessage": "m"}]})
+    assert (turn.finish_reason, turn.finish_message) == ("MALFORMED_FUNCTION_CALL", "m")
+    assert turn.is_finished
+
+
+@pytest.mark.parametrize(
+    "value", [{}, {"candidates": None}, {"candidates": []}, {"candidates": {}}, {"x": 1}]
+)
+def test_a_chunk_without_candidates(value: dict[str, Any]) -> None:
+    turn = ModelTurn()
+    assert turn.add(value) == []
+    assert not turn.is_finished
+
+
+def test_a_blocked_prompt_is_finished_without_output() -> None:
+    turn = folded({"promptFeedback": {"blockReason": "SAFETY", "blockReasonMessage": "no"}})
+    assert (turn.block_reason, turn.block_message) == ("SAFETY", "no")
+    assert turn.is_finished
+    assert not turn.has_output
+    assert not folded({"promptFeedback": {"safetyRatings": []}}).is_finished
+
+
+def test_a_finish_reason_in_every_chunk_is_not_the_end_until_nothing_follows() -> None:
+    turn = folded(chunk({"text": "a"}, finish="STOP"))
+    assert (turn.is_finished, turn.is_surely_finished) == (True, True)
+    turn.add(chunk({"text": "b"}, finish="STOP"))
+    assert (turn.is_finished, turn.is_surely_finished) == (True, False)
+    assert turn.parts == [{"text": "ab"}]
+
+
+def test_facts_after_the_finish_reason_leave_it_the_end() -> None:
+    turn = folded(chunk({"text": "a"}, finish="STOP"), {"usageMetadata": {"totalTokenCount": 3}})
+    assert turn.is_surely_finished
+    assert turn.usage == {"totalTokenCount": 3}
+
+
+def test_one_turn_tells_the_first_of_several_alternatives() -> None:
+    def alternative(index: int, words: str, **fields: Any) -> dict[str, Any]:
+        return {"index": index, "content": {"parts": [{"text": words}]}, **fields}
+
+    turn = folded(
+        {"candidates": [alternative(1, "B"), alternative(0, "A")]},
+        {"candidates": [alternative(1, "b", finishReason="MAX_TOKENS")]},
+        {"candidates": [alternative(0, "a", finishReason="STOP")]},
+    )
+    assert turn.parts == [{"text": "Aa"}]
+    assert turn.finish_reason == "STOP"
+
+
+def test_citations_and_grounding_are_shown_and_not_sent_back() -> None:
+    value = chunk({"text": "a"})
+    value["candidates"][0]["groundingMetadata"] = {"webSearchQueries": ["q"]}
+    turn = ModelTurn()
+    assert turn.add(value) == [{"text": "a"}, {"groundingMetadata": {"webSearchQueries": ["q"]}}]
+    assert turn.parts == [{"text": "a"}]
+    assert turn.metadata == {"groundingMetadata": {"webSearchQueries": ["q"]}}
+
+
+def test_who_answered() -> None:
+    turn = folded(chunk(modelVersion="m-001", responseId="r"), chunk())
+    assert (turn.model_version, turn.response_id) == ("m-001", "r")
+
+
+def test_a_cleared_turn_is_a_new_one() -> None:
+    turn = folded(
+        chunk({"text": "a"}, finish="STOP", usageMetadata={"totalTokenCount": 1}, modelVersion="m"),
+        {"promptFeedback": {"blockReason": "SAFETY"}},
+    )
+    turn.clear()
+    new = ModelTurn()
+    for name in ModelTurn.__slots__:
+        assert getattr(turn, name) == getattr(new, name)
