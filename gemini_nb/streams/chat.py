@@ -51,9 +51,14 @@ class Chat:
         manager = self._manager or get_manager()
         return manager.start_stream(contents, subscriber, chat=self, **{**self._options, **options})
 
-    def attach(self, orchestrator: ToolOrchestrator) -> None:
-        """Take the turns of this run into the history when it ends."""
-        known = len(self.history)
+    def attach(self, orchestrator: ToolOrchestrator, known: int | None = None) -> None:
+        """Take the turns of this run into the history when it ends.
+
+        Args:
+            orchestrator: the run.
+            known: how many turns of its history came from here; by default all there are now.
+        """
+        known = len(self.history) if known is None else known
         orchestrator.on_end.append(lambda ended: self._extend(ended.history_with_partial[known:]))
 
     def _extend(self, turns: list[Content]) -> None:

@@ -3,20 +3,23 @@
 A callback on the loop thread would hold up every stream, one on the main thread would wait for the cell that
 is running, and a thread for each subscriber would be a thousand threads. Here a few daemon threads share the
 subscriptions that have something to deliver. One subscription is on one thread at a time, which keeps its
-order. When all threads are held up in slow callbacks while others wait, one more thread is started.
+order. When all threads are held up in slow callbacks while others wait, more are started: one, two, four ...
 """
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import queue
 import threading
 from collections.abc import Callable
 
+from gemini_nb.errors import ConfigError
 from gemini_nb.secrets import scrub
 from gemini_nb.streams.events import StreamEvent
 from gemini_nb.streams.log import Cursor, EventLog
+from gemini_nb.streams.loop import BackgroundLoop
 
 __all__ = ["Delivery", "Subscription"]
 
@@ -58,10 +61,11 @@ class Subscription:
 
     def _enqueue(self) -> None:
         with self._lock:
-            if self._queued:
+            if self._queued or self._left:
                 return
             self._queued = True
-        self._delivery.enqueue(self)
+        if not self._delivery.enqueue(self):
+            self.close()
 
     def deliver(self) -> None:
         """Call the callback with everything there is. Delivery threads only."""
@@ -81,85 +85,133 @@ class Subscription:
 
     def _call(self, event: StreamEvent) -> None:
         try:
-            self.callback(event)
-        except Exception as error:  # noqa: BLE001 - a failing subscriber harms only itself
+            result = self.callback(event)
+            if inspect.iscoroutine(result):
+                result.close()
+                raise TypeError("it is asynchronous; use `async for event in stream`")  # noqa: TRY301 - told alike
+        except BaseException as error:  # noqa: BLE001 - a failing subscriber harms only itself, sys.exit() too
             level = logging.DEBUG if self._failed else logging.WARNING
             self._failed = True
             name = getattr(self.callback, "__name__", type(self.callback).__name__)
-            message = scrub(f"{type(error).__name__}: {error}")
             logger.log(
-                level, "subscriber %s failed on %s of %s: %s", name, event.kind, event.stream_id, message
+                level,
+                "subscriber %s failed on %s of %s: %s",
+                name,
+                event.kind,
+                event.stream_id,
+                _described(error),
             )
 
 
-class Delivery:
-    """The threads that call subscribers."""
+def _described(error: BaseException) -> str:
+    try:
+        return scrub(f"{type(error).__name__}: {error}")
+    except Exception:  # noqa: BLE001 - an exception whose own __str__ fails
+        return type(error).__name__
 
-    def __init__(self) -> None:
+
+class Delivery:
+    """The threads that call subscribers.
+
+    Args:
+        loop: where it is noticed that all of them are held up.
+    """
+
+    def __init__(self, loop: BackgroundLoop) -> None:
+        self._loop = loop
         self._ready: queue.SimpleQueue[Subscription | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._threads: set[threading.Thread] = set()
+        self._queued = 0
         self._idle = 0
-        self._taken = 0
-        self._watching = False
+        self._returned = 0
+        self._watch: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
-    def enqueue(self, subscription: Subscription) -> None:
-        """Deliver what is new to this subscription soon."""
+    def enqueue(self, subscription: Subscription) -> bool:
+        """Deliver what is new to this subscription soon; False after the end of all threads."""
+        with self._lock:
+            if self._closed and not self._threads:
+                return False
+            self._queued += 1
+            start = not self._threads
+            watched = self._watch is not None and not self._watch.is_closed()
+            short = self._queued > self._idle and not start and not watched and not self._closed
         self._ready.put(subscription)
-        if self._idle == 0:
-            self._reinforce()
+        if start:
+            self._start_threads(1)
+        elif short:
+            self._start_watch()
+        return True
 
-    def _reinforce(self) -> None:
-        """Start the first thread at once, and one more if all stay busy for too long."""
+    def _start_watch(self) -> None:
+        try:
+            loop = self._loop.loop
+        except ConfigError:  # closed in between
+            return
         with self._lock:
-            if self._closed or self._watching:
+            if self._watch is loop:
                 return
-            if not self._threads:
-                self._start_thread()
+            self._watch = loop
+            returned = self._returned
+        loop.call_soon_threadsafe(loop.call_later, _PATIENCE, self._check, loop, returned, 1)
+
+    def _check(self, loop: asyncio.AbstractEventLoop, returned: int, more: int) -> None:
+        """Start threads, twice as many each time, while nobody comes back from a callback."""
+        with self._lock:
+            lacking = self._queued - self._idle
+            if self._closed or lacking <= 0:
+                self._watch = None
                 return
+            stuck = self._returned == returned
+            returned = self._returned
+        if stuck:
+            self._start_threads(min(more, lacking))
+        loop.call_later(_PATIENCE, self._check, loop, returned, more * 2 if stuck else 1)
+
+    def _start_threads(self, count: int) -> None:
+        for _ in range(count):
+            thread = threading.Thread(target=self._work, name="gemini_nb-delivery", daemon=True)
+            with self._lock:
+                self._threads.add(thread)
             try:
-                loop = asyncio.get_running_loop()
-            except RuntimeError:
-                self._start_thread()  # subscribing happens elsewhere, and rarely
-            else:
-                self._watching = True
-                loop.call_later(_PATIENCE, self._check, loop, self._taken)
-
-    def _check(self, loop: asyncio.AbstractEventLoop, taken: int) -> None:
-        with self._lock:
-            self._watching = not self._closed and self._idle == 0 and not self._ready.empty()
-            if not self._watching:
+                thread.start()
+            except RuntimeError as error:  # the system has no more, or the interpreter is ending
+                with self._lock:
+                    self._threads.discard(thread)
+                logger.warning("no thread for subscribers: %s", error)
                 return
-            if self._taken == taken:
-                self._start_thread()
-            loop.call_later(_PATIENCE, self._check, loop, self._taken)
-
-    def _start_thread(self) -> None:
-        thread = threading.Thread(target=self._work, name="gemini_nb-delivery", daemon=True)
-        self._threads.add(thread)
-        thread.start()
 
     def _work(self) -> None:
         while (subscription := self._take()) is not None:
             subscription.deliver()
-        with self._lock:
-            self._threads.discard(threading.current_thread())
+            with self._lock:
+                self._returned += 1
 
     def _take(self) -> Subscription | None:
+        """Wait for work; None when this thread is to end."""
         with self._lock:
             self._idle += 1
-        try:
-            while True:
-                try:
-                    return self._ready.get(timeout=_IDLE)
-                except queue.Empty:
-                    if len(self._threads) > 1:
-                        return None
-        finally:
+        while True:
+            try:
+                subscription = self._ready.get(timeout=_IDLE)
+            except queue.Empty:
+                with self._lock:
+                    if self._queued > 0 or len(self._threads) == 1:
+                        continue
+                    self._leave()
+                    return None
             with self._lock:
+                if subscription is None:
+                    self._leave()
+                    return None
                 self._idle -= 1
-                self._taken += 1
+                self._queued -= 1
+            return subscription
+
+    def _leave(self) -> None:
+        self._idle -= 1
+        self._threads.discard(threading.current_thread())
 
     def is_own_thread(self) -> bool:
         """Whether this is one of the delivery threads."""

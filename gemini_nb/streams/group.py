@@ -10,7 +10,7 @@ from typing import Any, overload
 
 from gemini_nb.errors import ConfigError, GeminiError
 from gemini_nb.streams.manager import StreamManager, get_manager
-from gemini_nb.streams.stream import Stream
+from gemini_nb.streams.stream import Stream, stop_together
 
 __all__ = ["StreamGroup", "map_prompts"]
 
@@ -64,7 +64,10 @@ class StreamGroup(Sequence[Stream]):
         deadline = None if timeout is None else time.monotonic() + timeout
         try:
             for stream in self.streams:
-                stream.wait_only(None if deadline is None else max(0.0, deadline - time.monotonic()))
+                stream.wait_end(None if deadline is None else max(0.0, deadline - time.monotonic()))
+            grace = time.monotonic() + 1.0  # for the subscribers of all of them together
+            for stream in self.streams:
+                stream.wait_delivered(grace)
         except KeyboardInterrupt:
             self.stop()
             raise
@@ -73,12 +76,11 @@ class StreamGroup(Sequence[Stream]):
     def result(self, timeout: float | None = None) -> list[str]:
         """Wait for all and return their texts; the first failure is raised."""
         self.wait(timeout)
-        return [stream.result() for stream in self.streams]
+        return [stream.outcome() for stream in self.streams]
 
     def stop(self) -> None:
         """Stop them all."""
-        for stream in self.streams:
-            stream.request_stop()
+        stop_together(self.streams)
 
 
 def map_prompts(
@@ -96,7 +98,14 @@ def map_prompts(
         raise ConfigError("concurrency is at least 1.")
     gate = _Gate(concurrency)
     chosen = manager or get_manager()
-    return StreamGroup([chosen.start_stream(prompt, gate=gate.enter, **options) for prompt in prompts])
+    started: list[Stream] = []
+    try:
+        for prompt in list(prompts):
+            started.append(chosen.start_stream(prompt, gate=gate.enter, **options))  # noqa: PERF401 - see below
+    except BaseException:
+        stop_together(started)  # nobody would have a handle on them
+        raise
+    return StreamGroup(started)
 
 
 class _Gate:

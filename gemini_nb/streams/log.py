@@ -9,15 +9,21 @@ Only the loop thread appends. Readers on other threads look at a list that only 
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from typing import Protocol
 
+from gemini_nb.errors import InternalError
+from gemini_nb.secrets import scrub
 from gemini_nb.streams.events import StreamCompleted, StreamEvent, StreamFailed, StreamStopped
 
 __all__ = ["TERMINAL", "Cursor", "EventLog", "Reader"]
 
 TERMINAL = (StreamCompleted, StreamFailed, StreamStopped)
+_LAST_KINDS = {"stream_completed", "stream_failed", "stream_stopped"}  # classes differ after a reload
+
+logger = logging.getLogger("gemini_nb")
 
 
 class Reader(Protocol):
@@ -30,12 +36,13 @@ class Reader(Protocol):
 class EventLog:
     """An append-only list of events, closed by exactly one terminal event."""
 
-    __slots__ = ("_events", "_lock", "_readers", "closed")
+    __slots__ = ("_events", "_gone", "_lock", "_readers", "closed")
 
     def __init__(self) -> None:
         self.closed = False
         self._events: list[StreamEvent] = []
         self._readers: tuple[Reader, ...] = ()
+        self._gone: list[Reader] = []
         self._lock = threading.Lock()  # for the readers, who come and go on any thread
 
     def __len__(self) -> int:
@@ -45,12 +52,21 @@ class EventLog:
         return self._events[index]
 
     def append(self, event: StreamEvent) -> None:
-        """Add an event and tell the readers. Loop thread only."""
+        """Add an event and tell the readers. Loop thread only.
+
+        Raises:
+            InternalError: the stream has ended; nothing comes after that.
+        """
+        if self.closed:
+            raise InternalError(f"{event.kind} cannot follow the end of {event.stream_id}.")
         self._events.append(event)
-        if isinstance(event, TERMINAL):
+        if event.kind in _LAST_KINDS:
             self.closed = True
         for reader in self._readers:
-            reader.notify()
+            try:
+                reader.notify()
+            except Exception as error:  # noqa: BLE001 - a broken reader must not break the stream
+                logger.warning("a reader failed: %s", scrub(f"{type(error).__name__}: {error}"))
 
     def since(self, position: int) -> list[StreamEvent]:
         """The events from a position on."""
@@ -59,17 +75,32 @@ class EventLog:
     def attach(self, reader: Reader) -> None:
         """Notify this reader from now on."""
         with self._lock:
-            self._readers = (*self._readers, reader)
+            self._readers = (*self._remaining(), reader)
 
     def detach(self, reader: Reader) -> None:
-        """Notify this reader no longer."""
-        with self._lock:
-            self._readers = tuple(other for other in self._readers if other is not reader)
+        """Notify this reader no longer.
+
+        Finalizers call this, and the garbage collector runs those in the middle of anything, even of this
+        very method: so it never waits for the lock. Whoever has it leaves the rest to the next one.
+        """
+        self._gone.append(reader)
+        if self._lock.acquire(blocking=False):
+            try:
+                self._readers = self._remaining()
+            finally:
+                self._lock.release()
+
+    def _remaining(self) -> tuple[Reader, ...]:
+        while self._gone:
+            gone = self._gone.pop()
+            self._readers = tuple(reader for reader in self._readers if reader is not gone)
+        return self._readers
 
     @property
     def reader_count(self) -> int:
         """How many read along."""
-        return len(self._readers)
+        gone = self._gone.copy()
+        return sum(all(reader is not other for other in gone) for reader in self._readers)
 
 
 class Cursor:

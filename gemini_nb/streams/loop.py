@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import contextvars
 import logging
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from gemini_nb.errors import ConfigError
 from gemini_nb.secrets import scrub
 
 __all__ = ["BackgroundLoop"]
 
 T = TypeVar("T")
 logger = logging.getLogger("gemini_nb")
+
+_PATIENCE = 1.0  # seconds that a task may take to hear of its cancellation when the loop ends
 
 
 class BackgroundLoop:
@@ -28,15 +32,22 @@ class BackgroundLoop:
     Args:
         name: the thread's name.
         on_death: called on the dying thread if the loop ends without `close`.
+        cleanup: awaited on the loop when it ends, either way, after its tasks were cancelled.
     """
 
-    def __init__(self, name: str, on_death: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        name: str,
+        on_death: Callable[[], object],
+        cleanup: Callable[[], Coroutine[Any, Any, None]] | None = None,
+    ) -> None:
         self._name = name
         self._on_death = on_death
+        self._cleanup = cleanup
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._closing = False
+        self._closed = False
         self._tasks: set[asyncio.Task[Any]] = set()
 
     @property
@@ -51,24 +62,35 @@ class BackgroundLoop:
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
-        """The loop, running; started, or replaced after a death, where necessary."""
+        """The loop, running; started, or replaced after a death, where necessary.
+
+        Raises:
+            ConfigError: it was closed.
+        """
         loop = self._loop
         if loop is not None and self.is_alive:
             return loop
         with self._lock:
+            if self._closed:
+                raise ConfigError(
+                    "This manager was shut down.", hint="gemini_nb.get_manager() makes a new one."
+                )
             if self._loop is None or not self.is_alive:
                 self._start()
             assert self._loop is not None  # noqa: S101 - _start made it
             return self._loop
 
     def _start(self) -> None:
-        self._closing = False
-        self._tasks = set()
         loop = asyncio.new_event_loop()
         loop.set_exception_handler(_log_exception)
         started = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(loop, started), name=self._name, daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._run, args=(loop, started), name=self._name, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no more threads, or the interpreter is ending
+            loop.close()
+            raise
+        self._thread = thread
         started.wait()
         self._loop = loop
 
@@ -78,54 +100,85 @@ class BackgroundLoop:
             loop.run_forever()
         except BaseException as error:  # noqa: BLE001 - whatever it was, the streams must hear of it
             logger.error("the background loop died: %s", scrub(f"{type(error).__name__}: {error}"))  # noqa: TRY400 - its frames may show a request
-        finally:
-            if not self._closing:
+        with self._lock:
+            died = self._loop is loop
+            if died:
                 self._loop = None
+        try:
+            if died:
                 self._on_death()
-            _drain(loop)
+            loop.run_until_complete(_drain(self._cleanup))
+        except BaseException as error:  # noqa: BLE001 - a task that raises SystemExit again
+            logger.warning("the background loop ended badly: %s", scrub(f"{type(error).__name__}: {error}"))
+        finally:
             loop.close()
 
     def call(self, function: Callable[..., object], *args: Any) -> None:
-        """Call a function on the loop's thread soon; at once when already there."""
+        """Call a function on the loop's thread soon; at once when already there. Dropped after `close`."""
         if self.is_current:
             function(*args)
-        else:
-            self.loop.call_soon_threadsafe(function, *args)
+            return
+        with contextlib.suppress(ConfigError):
+            self._schedule(function, *args)
 
-    def spawn(self, coroutine: Coroutine[Any, Any, None], context: contextvars.Context) -> None:
-        """Run a coroutine as a task of its own, in this context. It must not raise."""
+    def _schedule(self, function: Callable[..., object], *args: Any) -> None:
+        while True:
+            loop = self.loop
+            try:
+                loop.call_soon_threadsafe(function, *args)
+            except RuntimeError:
+                if not loop.is_closed():
+                    raise
+            else:
+                return
+
+    def spawn(self, function: Callable[[], Coroutine[Any, Any, None]], context: contextvars.Context) -> None:
+        """Run a coroutine function as a task of its own, in this context. It must not raise.
+
+        Raises:
+            ConfigError: the loop was closed.
+        """
 
         def start() -> None:
-            task = asyncio.get_running_loop().create_task(coroutine, context=context)
+            task = asyncio.get_running_loop().create_task(function(), context=context)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-        self.loop.call_soon_threadsafe(start)
+        self._schedule(start)
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
         """Run a coroutine and return the future of its result."""
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
 
     def close(self, timeout: float) -> None:
-        """Cancel every task, end the thread and close the loop. Not from the loop's own thread."""
+        """Cancel every task, end the thread and close the loop, for good. Not from the loop's own thread."""
         with self._lock:
             loop, thread = self._loop, self._thread
-            self._closing = True
+            self._closed = True
             self._loop = None
-        if loop is None or thread is None or not thread.is_alive():
+        if thread is None or not thread.is_alive():
             return
-        loop.call_soon_threadsafe(loop.stop)
+        if loop is not None:
+            with contextlib.suppress(RuntimeError):  # it died in between
+                loop.call_soon_threadsafe(loop.stop)
         thread.join(timeout)
 
 
-def _drain(loop: asyncio.AbstractEventLoop) -> None:
+async def _drain(cleanup: Callable[[], Coroutine[Any, Any, None]] | None) -> None:
     """Let every task of a stopped loop hear of its cancellation and clean up."""
-    tasks = asyncio.all_tasks(loop)
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        loop.run_until_complete(asyncio.wait(tasks, timeout=1.0))
-    loop.run_until_complete(loop.shutdown_asyncgens())
+    await asyncio.sleep(0)  # what was scheduled before the end begins, so that it can be cancelled
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + _PATIENCE
+    while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+        if loop.time() >= deadline:
+            break
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=max(0.0, deadline - loop.time()))
+    if cleanup is not None:
+        await cleanup()
+    await asyncio.sleep(0)  # closed connections hear of it in the next round
+    await loop.shutdown_asyncgens()
 
 
 def _log_exception(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

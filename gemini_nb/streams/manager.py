@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import collections
 import contextlib
 import os
 import threading
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from gemini_nb.api.content import Content
@@ -18,7 +19,7 @@ from gemini_nb.streams.orchestrator import Gate, ToolOrchestrator
 from gemini_nb.streams.readers import EventReader
 from gemini_nb.streams.runtime import Runtime, default_runtime, forget_default_runtime
 from gemini_nb.streams.states import Status
-from gemini_nb.streams.stream import Stream, StreamInfo, Subscriber
+from gemini_nb.streams.stream import Stream, StreamInfo, Subscriber, stop_together
 
 __all__ = ["Statistics", "StreamManager", "adopt_manager", "get_manager"]
 
@@ -76,7 +77,11 @@ class StreamManager:
         self._history = history
         self._lock = threading.Lock()
         self._streams: dict[str, Stream] = {}
+        self._ended: collections.deque[str] = collections.deque()
+        self._pid = os.getpid()
         self._total = 0
+        self.on_start: list[Callable[[Stream], object]] = []
+        """Called on the loop thread with every stream that starts, for dashboards."""
         self._waiting = 0
         self._gates: dict[tuple[asyncio.AbstractEventLoop, str], asyncio.Semaphore] = {}
         atexit.register(self.shutdown)
@@ -136,14 +141,14 @@ class StreamManager:
         """
         if chat is not None and request_body is not None:
             raise ArgumentError("A chat brings its own history; a request_body does, too.", hint="Use one.")
+        history = _history(chat)
         orchestrator = ToolOrchestrator(
             None,
             subscriber,
             contents,
             auth,
             runtime=self.runtime,
-            gate=gate or contextlib.nullcontext,
-            history=_history(chat),
+            history=history,
             model=model,
             credentials=credentials,
             base_url=base_url,
@@ -160,36 +165,45 @@ class StreamManager:
             timeout=timeout,
             metadata=metadata,
         )
+        stream = orchestrator.stream
         if chat is not None:
-            chat.attach(orchestrator)
-        if gate is None and self._max_concurrent is not None:
-            orchestrator.limit(lambda: self._admission(orchestrator.stream.model))
-        orchestrator.on_end.append(lambda _: self._forget_old())
+            chat.attach(orchestrator, known=len(history))
+        orchestrator.limit(lambda: self._admission(stream.model, gate))
+        orchestrator.on_end.append(lambda _: self._forget_old(stream.stream_id))
         with self._lock:
-            self._streams[orchestrator.stream.stream_id] = orchestrator.stream
+            self._streams[stream.stream_id] = stream
             self._total += 1
-        return orchestrator.start()
+        try:
+            orchestrator.start()
+        except BaseException:
+            with self._lock:
+                self._streams.pop(stream.stream_id, None)
+            raise
+        for callback in self.on_start:
+            self.runtime.loop.call(callback, stream)
+        return stream
 
     @contextlib.asynccontextmanager
-    async def _admission(self, model: str) -> AsyncIterator[None]:
-        assert self._max_concurrent is not None  # noqa: S101 - only then is there a gate
-        key = (asyncio.get_running_loop(), model)
-        gate = self._gates.setdefault(key, asyncio.Semaphore(self._max_concurrent))
-        self._waiting += 1
-        try:
-            await gate.acquire()
-        finally:
-            self._waiting -= 1
-        try:
+    async def _admission(self, model: str, gate: Gate | None) -> AsyncIterator[None]:
+        async with contextlib.AsyncExitStack() as stack:
+            if gate is not None:  # the caller's first: what waits for that must not take up a place here
+                await stack.enter_async_context(gate())
+            if self._max_concurrent is not None:
+                key = (asyncio.get_running_loop(), model)
+                places = self._gates.setdefault(key, asyncio.Semaphore(self._max_concurrent))
+                self._waiting += 1
+                try:
+                    await places.acquire()
+                finally:
+                    self._waiting -= 1
+                stack.callback(places.release)
             yield
-        finally:
-            gate.release()
 
-    def _forget_old(self) -> None:
+    def _forget_old(self, ended: str) -> None:
         with self._lock:
-            done = [stream for stream in self._streams.values() if stream.status is not Status.ACTIVE]
-            for stream in done[: max(0, len(done) - self._history)]:
-                del self._streams[stream.stream_id]
+            self._ended.append(ended)
+            while len(self._ended) > self._history:
+                self._streams.pop(self._ended.popleft(), None)
 
     def get_stream(self, stream: Stream | str) -> Stream:
         """Return the stream of this id; a Stream is returned as it is.
@@ -197,9 +211,9 @@ class StreamManager:
         Raises:
             StreamNotFoundError: there is none, or none any more.
         """
-        if isinstance(stream, Stream):
+        if not isinstance(stream, str) and hasattr(stream, "stream_id"):  # a class may have been reloaded
             return stream
-        found = self._streams.get(stream)
+        found = self._streams.get(stream) if isinstance(stream, str) else None
         if found is None:
             known = ", ".join(list(self._streams)[-5:])
             raise StreamNotFoundError(
@@ -211,7 +225,7 @@ class StreamManager:
     def list_streams(self, *, all: bool = False) -> list[Stream]:  # noqa: A002 - the name is fixed
         """Return the active streams, oldest first; with `all` the finished ones still listed, too."""
         streams = list(self._streams.values())
-        return streams if all else [stream for stream in streams if stream.status is Status.ACTIVE]
+        return streams if all else [stream for stream in streams if stream.status == Status.ACTIVE]
 
     def get_stream_info(self, stream: Stream | str) -> StreamInfo:
         """Return one moment of a stream as a value.
@@ -240,10 +254,7 @@ class StreamManager:
     def stop_all(self) -> None:
         """Stop every active stream."""
         streams = self.list_streams()
-        for stream in streams:
-            stream.request_stop()
-        for stream in streams:
-            stream.stop()
+        stop_together(streams)
 
     def subscribe(
         self, stream: Stream | str, subscriber: Subscriber | None = None, *, replay: bool = True
@@ -276,8 +287,8 @@ class StreamManager:
 
     def statistics(self) -> Statistics:
         """Return counts over the listed streams."""
-        infos = [stream.info() for stream in self.list_streams(all=True)]
-        by_status = {status: sum(info.status is status for info in infos) for status in Status}
+        streams = self.list_streams(all=True)
+        by_status = collections.Counter(str(stream.status) for stream in streams)
         return Statistics(
             total=self._total,
             active=by_status[Status.ACTIVE],
@@ -285,23 +296,28 @@ class StreamManager:
             error=by_status[Status.ERROR],
             stopped=by_status[Status.STOPPED],
             waiting=self._waiting,
-            subscribers=sum(len(info.subscribers) for info in infos),
-            retries=sum(info.retries for info in infos),
-            tokens=sum(info.usage.total_token_count for info in infos),
+            subscribers=sum(stream.subscriber_count for stream in streams),
+            retries=sum(stream.retries for stream in streams),
+            tokens=sum(stream.usage.total_token_count for stream in streams),
         )
 
     def shutdown(self) -> None:
-        """Stop every stream and end threads, connections and the simulator. Shutting down twice is once."""
+        """Stop every stream and end threads, connections and the simulator. Shutting down twice is once.
+
+        Raises:
+            BlockingCallError: called on the background loop's own thread.
+        """
+        if os.getpid() == self._pid:  # a forked child has the object, but not its threads
+            self.runtime.close()
         atexit.unregister(self.shutdown)
-        if self.runtime.closed:
-            return
-        for stream in self.list_streams():
-            stream.request_stop()
-        self.runtime.close()
 
 
 def _history(chat: Any) -> list[Content]:
-    return [] if chat is None else list(chat.history)
+    if chat is None:
+        return []
+    if not callable(getattr(chat, "attach", None)):
+        raise ArgumentError(f"A {type(chat).__name__} is not a chat.", hint="Make one: gemini_nb.Chat().")
+    return list(chat.history)
 
 
 _manager: StreamManager | None = globals().get("_manager")  # survives a reload of this module

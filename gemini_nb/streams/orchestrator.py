@@ -11,7 +11,9 @@ import asyncio
 import contextlib
 import contextvars
 import itertools
-from collections.abc import Callable, Iterable
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, assert_never
@@ -35,7 +37,9 @@ from gemini_nb.tools.tool import Tool
 
 __all__ = ["OrchestratorInfo", "ToolOrchestrator"]
 
-_numbers = itertools.count(1)
+logger = logging.getLogger("gemini_nb")
+
+_numbers: Iterator[int] = globals().get("_numbers", itertools.count(1))  # survives a reload of this module
 
 Gate = Callable[[], AbstractAsyncContextManager[object]]
 
@@ -104,9 +108,12 @@ class ToolOrchestrator:
         self._contents = self._request.contents.copy()
         self._spent = Usage()
         self._partial: ModelTurn | None = None
+        self._unread: ModelTurn | None = None
+        self._round: tuple[ToolCall, ...] = ()
         self._gate = gate
         self._task: asyncio.Task[None] | None = None
-        self._started = False
+        self._lock = threading.Lock()
+        self._started = self._ending = self._answered = False
         self.stream = Stream(self._record, self._request, self._runtime, self._stop_soon)
         self.on_end: list[Callable[[ToolOrchestrator], object]] = []
         """Called on the loop thread when the stream has ended, before its terminal event."""
@@ -125,9 +132,20 @@ class ToolOrchestrator:
 
     @property
     def history_with_partial(self) -> list[Content]:
-        """The history, with what had arrived of a model call that did not end."""
-        partial = self._partial.parts if self._partial is not None else []
-        return [*self._contents, {"role": "model", "parts": partial}] if partial else self._contents.copy()
+        """The history, with what had arrived of a model call that did not end.
+
+        A function call without a response would make Gemini refuse the conversation's next turn, so calls
+        that a stop or an error kept from an answer are answered with that.
+        """
+        history = self._contents.copy()
+        if self._partial is not None and self._partial.parts:
+            history.append(self._partial.content)
+        calls = [part for part in history[-1]["parts"] if isinstance(part.get("functionCall"), dict)]
+        if calls and not self._answered and history[-1].get("role") == "model":
+            known = dict(enumerate(self._round)) if self._partial is None else {}
+            responses = [_response(part, known.get(index)) for index, part in enumerate(calls)]
+            history.append({"role": "user", "parts": responses})
+        return history
 
     def limit(self, gate: Gate) -> None:
         """Enter this for the whole run. Before the start only."""
@@ -135,10 +153,12 @@ class ToolOrchestrator:
 
     def start(self) -> Stream:
         """Begin, in a copy of the caller's context. Returns at once; starting twice is once."""
-        if not self._started:
+        with self._lock:
+            if self._started or self._record.is_done:
+                return self.stream
+            self._runtime.enlist(self._record, self._end_early)
             self._started = True
-            self._runtime.enlist(self._record)
-            self._runtime.loop.spawn(self._run(), contextvars.copy_context())
+        self._runtime.loop.spawn(self._run, contextvars.copy_context())
         return self.stream
 
     def stop(self) -> None:
@@ -164,20 +184,29 @@ class ToolOrchestrator:
         )
 
     def _stop_soon(self) -> None:
-        self._runtime.loop.call(self._stop_now)
+        if self._runtime.closed:
+            self._end_early(None)  # it was never started, and nothing runs any more
+        else:
+            self._runtime.loop.call(self._end_early, None)
 
-    def _stop_now(self) -> None:
-        self._end(self._record.stop)
-        if self._task is not None:
+    def _end_early(self, error: GeminiError | None) -> None:
+        """Stop, or fail with the machinery's error; on the loop's thread, or when there is none any more."""
+        self._end(self._record.stop if error is None else lambda: self._record.fail(error))
+        if self._task is not None and self._runtime.loop.is_current:
             self._task.cancel()
 
     def _end(self, finish: Callable[[], None]) -> None:
         """End the stream, once: whoever comes first decides how."""
-        if self._record.is_done:
+        if self._record.is_done or self._ending:
             return
+        self._ending = True
+        self._take_facts()
         self._runtime.discharge(self._record)
         for callback in self.on_end:
-            callback(self)
+            try:
+                callback(self)
+            except Exception as error:  # noqa: BLE001 - the stream must end all the same
+                logger.warning("at a stream's end: %s", scrub(f"{type(error).__name__}: {error}"))
         finish()
 
     async def _run(self) -> None:
@@ -198,6 +227,7 @@ class ToolOrchestrator:
             bug = InternalError(f"gemini_nb failed: {scrub(f'{type(caught).__name__}: {caught}')}")
             self._end(lambda: record.fail(bug))
         else:
+            self._answered = True
             self._end(record.complete)
 
     async def _converse(self) -> None:
@@ -207,9 +237,9 @@ class ToolOrchestrator:
             if turn.block_reason is not None:
                 raise failures.blocked(turn)
             calls = [(part, self._call_of(part)) for part in turn.function_calls]
-            self._partial = None
             if turn.parts:
                 self._contents.append(turn.content)
+            self._partial, self._round = None, tuple(call for _, call in calls)
             for _, call in calls:
                 self._record.add_call(call)
             if not calls or any(self._request.tools.is_declared_only(call.name) for _, call in calls):
@@ -227,7 +257,8 @@ class ToolOrchestrator:
 
     async def _call_model(self) -> ModelTurn:
         request, record = self._request, self._record
-        turn = self._partial = ModelTurn()
+        clients = await self._runtime.ready()
+        turn = self._partial = self._unread = ModelTurn()
         call = ModelCall(
             endpoint=request.endpoint,
             body=request.body_for(self._contents),
@@ -236,7 +267,7 @@ class ToolOrchestrator:
             max_event_bytes=self._runtime.settings.max_event_bytes,
         )
         try:
-            async with contextlib.aclosing(call_model(self._runtime.clients, call, turn)) as events:
+            async with contextlib.aclosing(call_model(clients, call, turn)) as events:
                 async for event in events:
                     match event:
                         case ChunkReceived():
@@ -246,7 +277,7 @@ class ToolOrchestrator:
                         case _:
                             assert_never(event)
         finally:
-            self._take_facts(turn)
+            self._take_facts()
         return turn
 
     def _show(self, chunk: ChunkReceived, turn: ModelTurn) -> None:
@@ -263,7 +294,11 @@ class ToolOrchestrator:
         if turn.usage:
             record.set_usage(self._spent + Usage.from_wire(turn.usage))
 
-    def _take_facts(self, turn: ModelTurn) -> None:
+    def _take_facts(self) -> None:
+        """Note what the model call left behind, once, and before the stream's end is told."""
+        turn, self._unread = self._unread, None
+        if turn is None:
+            return
         record = self._record
         self._spent += Usage.from_wire(turn.usage)
         record.parts.extend(turn.parts)
@@ -293,14 +328,10 @@ class ToolOrchestrator:
         try:
             result = await run_tool(self._tool(call.name), call.args, self._runtime.kernel_loop)
         except ToolFailedError as error:
-            response: dict[str, Any] = {"error": str(error)}
             record.finish_call(call, ToolStatus.FAILED, error=str(error))
         else:
-            response = {"result": result}
             record.finish_call(call, ToolStatus.DONE, result=result)
-        wire = part["functionCall"]
-        identity = {"id": wire["id"]} if "id" in wire else {}
-        return {"functionResponse": {**identity, "name": call.name, "response": response}}
+        return _response(part, call)
 
     def _tool(self, name: str) -> Tool:
         tool = self._request.tools.get(name)
@@ -308,3 +339,14 @@ class ToolOrchestrator:
             known = ", ".join(self._request.tools.names) or "none"
             raise ToolFailedError(f"there is no tool {name!r}; the tools are: {known}")
         return tool
+
+
+def _response(part: Part, call: ToolCall | None) -> Part:
+    """The answer to a functionCall part, with the model's id where it gave one, never an invented one."""
+    if call is not None and call.status == ToolStatus.DONE:
+        response: dict[str, Any] = {"result": call.result}
+    else:
+        response = {"error": (call and call.error) or "the stream ended before this tool had a result"}
+    wire = part["functionCall"]
+    identity = {"id": wire["id"]} if wire.get("id") is not None else {}
+    return {"functionResponse": {**identity, "name": str(wire.get("name") or ""), "response": response}}

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from gemini_nb.api.content import Part
 from gemini_nb.api.usage import Usage
-from gemini_nb.errors import GeminiError
+from gemini_nb.errors import GeminiError, InternalError
 from gemini_nb.streams import events
 from gemini_nb.streams.calls import ToolCall
 from gemini_nb.streams.log import EventLog
@@ -70,11 +70,16 @@ class StreamRecord:
     @property
     def is_done(self) -> bool:
         """Whether the stream ended."""
-        return self.status is not Status.ACTIVE
+        return self.status != Status.ACTIVE
 
     def _append(self, event: type[E], **fields: Any) -> None:
         log = self.log
         log.append(event(stream_id=self.stream_id, seq=len(log), time=time.time(), **fields))
+
+    def _check_active(self) -> None:
+        """Nothing follows the end, so that what a person has seen last stays true."""
+        if self.is_done:
+            raise InternalError(f"{self.stream_id} has ended and cannot go on.")
 
     def start(self) -> None:
         """The stream's task begins."""
@@ -83,6 +88,7 @@ class StreamRecord:
 
     def enter(self, phase: Phase) -> None:
         """Go on to another phase."""
+        self._check_active()
         self.phase = advance(PHASES, self.phase, phase)
         if phase is Phase.AWAITING_FINAL_RESPONSE:
             self.turn += 1
@@ -91,6 +97,7 @@ class StreamRecord:
 
     def add_text(self, text: str) -> None:
         """The answer grew."""
+        self._check_active()
         if self.first_output_at is None:
             self.first_output_at = time.time()
         self._text.append(text)
@@ -98,6 +105,7 @@ class StreamRecord:
 
     def add_thought(self, text: str) -> None:
         """The thought summary grew."""
+        self._check_active()
         self._thoughts.append(text)
         self._append(events.ThoughtDelta, text=text)
 
@@ -107,12 +115,14 @@ class StreamRecord:
 
     def add_call(self, call: ToolCall) -> None:
         """The model asked for a tool."""
+        self._check_active()
         call.index = len(self.tool_calls)
         self.tool_calls = (*self.tool_calls, call)
         self._append(events.ToolCallRequested, call=call.snapshot())
 
     def start_call(self, call: ToolCall) -> None:
         """A tool begins to run."""
+        self._check_active()
         call.advance(ToolStatus.RUNNING)
         call.started_at = time.time()
         self._append(events.ToolCallStarted, call=call.snapshot())
@@ -121,6 +131,7 @@ class StreamRecord:
         self, call: ToolCall, status: ToolStatus, *, result: Any = None, error: str | None = None
     ) -> None:
         """A tool ended."""
+        self._check_active()
         call.advance(status)
         call.ended_at = time.time()
         call.result, call.error = result, error
@@ -128,12 +139,14 @@ class StreamRecord:
 
     def set_usage(self, usage: Usage) -> None:
         """The token counts of all calls so far."""
+        self._check_active()
         if usage != self.usage:
             self.usage = usage
             self._append(events.UsageUpdated, usage=usage)
 
     def retry(self, attempt: int, delay: float, reason: str) -> None:
         """A model call is made again."""
+        self._check_active()
         self.retries += 1
         self._append(events.RetryScheduled, attempt=attempt, delay=delay, reason=reason)
 
@@ -154,9 +167,11 @@ class StreamRecord:
 
     def _end(self, status: Status, error: GeminiError | None = None) -> None:
         target = advance(STATUSES, self.status, status)
+        if not len(self.log):  # stopped before its task began
+            self.start()
         self.error = error
         for call in self.tool_calls:
-            if status is not Status.COMPLETED and not call.ended_at:
+            if status != Status.COMPLETED and call.ended_at is None:
                 self.finish_call(call, ToolStatus.CANCELLED, error="the stream ended")
         self.ended_at = time.time()
         self.status = target

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -82,7 +83,9 @@ def build_request(
             "A stream needs contents or a request_body, and not both.",
             hint='For example start_stream("Why is the sky blue?").',
         )
-    toolset = ToolSet(tools)
+    if request_body is not None and not isinstance(request_body, Mapping):
+        raise ArgumentError(f"A request_body is a dictionary, not a {type(request_body).__name__}.")
+    toolset = ToolSet(tools, declared=(request_body or {}).get("tools"))
     if request_body is not None:
         turns, body = _split_body(request_body)
     else:
@@ -91,6 +94,7 @@ def build_request(
     if toolset:
         body["tools"] = [*body.get("tools", ()), *toolset.wire()]
     encode_body({"contents": turns, **body})
+    turns, body = copy.deepcopy((turns, body))  # what the caller changes from now on changes nothing here
     service = choose_auth(auth, credentials, runtime.settings)
     if service is Auth.SIMULATOR and endpoint is None:
         credentials, base_url = _simulator(runtime, credentials, base_url)
@@ -110,13 +114,11 @@ def build_request(
         turn_limit=_checked_turn_limit(turn_limit),
         retry=_checked_retry(retry),
         timeouts=_timeouts(timeout),
-        metadata=dict(metadata or {}),
+        metadata=dict(_mapping(metadata, "metadata")) if metadata is not None else {},
     )
 
 
 def _split_body(request_body: Mapping[str, Any]) -> tuple[list[Content], JSON]:
-    if not isinstance(request_body, Mapping):
-        raise ArgumentError(f"A request_body is a dictionary, not a {type(request_body).__name__}.")
     body = dict(request_body)
     return to_contents(body.pop("contents", [])), body
 
@@ -132,19 +134,32 @@ def _fields(
     if system_instruction is not None:
         body["systemInstruction"] = _instruction(system_instruction)
     for name, value in (("generationConfig", generation_config), ("toolConfig", tool_config)):
-        if value is not None:
-            if not isinstance(value, Mapping):
-                raise ArgumentError(f"{name} is a dictionary, not a {type(value).__name__}.")
-            if value:
-                body[name] = dict(value)
+        if value is not None and _mapping(value, name):
+            body[name] = dict(value)
     if safety_settings is not None:
-        body["safetySettings"] = [dict(setting) for setting in safety_settings]
+        body["safetySettings"] = [
+            dict(_mapping(setting, "a safety setting")) for setting in _listed(safety_settings)
+        ]
     return body
+
+
+def _mapping(value: Mapping[str, Any] | object, name: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ArgumentError(f"{name} is a dictionary, not a {type(value).__name__}.")
+    return value
+
+
+def _listed(settings: object) -> Iterable[object]:
+    if isinstance(settings, (str, Mapping)) or not isinstance(settings, Iterable):
+        raise ArgumentError(f"safety_settings are a list, not a {type(settings).__name__}.")
+    return settings
 
 
 def _instruction(value: object) -> Content:
     if isinstance(value, Mapping) and "parts" in value:
         return dict(value)
+    if value in ("", [], ()) or (isinstance(value, str) and not value.strip()):
+        raise ConfigError("The system instruction is empty.", hint="Leave it out if there is none.")
     items = value if isinstance(value, (list, tuple)) else [value]
     return {"parts": [to_part(item) for item in items]}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import concurrent.futures
 import threading
 import time
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from gemini_nb.api.client import HTTPClients
 from gemini_nb.config import Settings
-from gemini_nb.errors import BlockingCallError, ConfigError, InternalError
+from gemini_nb.errors import BlockingCallError, ConfigError, GeminiError, InternalError
 from gemini_nb.secrets import Secret
 from gemini_nb.streams.delivery import Delivery
 from gemini_nb.streams.loop import BackgroundLoop
@@ -25,6 +26,7 @@ __all__ = ["Runtime", "default_runtime", "forget_default_runtime"]
 _POLL = 0.2  # seconds between looks for a Ctrl-C where the platform's lock does not wake for one
 
 BlockOn = Callable[["concurrent.futures.Future[object]", "float | None"], object]
+End = Callable[["GeminiError | None"], object]
 
 
 class Runtime:
@@ -39,13 +41,14 @@ class Runtime:
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
-        self.loop = BackgroundLoop("gemini_nb-loop", self._on_death)
-        self.delivery = Delivery()
+        self.loop = BackgroundLoop("gemini_nb-loop", self._on_death, self._close_clients)
+        self.delivery = Delivery(self.loop)
         self.kernel_loop: Callable[[], asyncio.AbstractEventLoop | None] = lambda: None
         self.block_on: BlockOn = wait_for
         self.closed = False
         self._clients: dict[asyncio.AbstractEventLoop, HTTPClients] = {}
-        self._active: set[StreamRecord] = set()
+        self._active: dict[StreamRecord, End] = {}
+        self._client_import: concurrent.futures.Future[object] | None = None
         self._simulator: Simulator | None = None
         self._lock = threading.Lock()
 
@@ -54,19 +57,23 @@ class Runtime:
         """The connections of the running loop. Loop thread only."""
         return self._clients.setdefault(asyncio.get_running_loop(), HTTPClients())
 
-    def enlist(self, record: StreamRecord) -> None:
-        """Let this stream hear if the loop dies."""
+    def enlist(self, record: StreamRecord, end: End) -> None:
+        """Have `end` called if the loop dies (with an error) or is shut down (with None).
+
+        Raises:
+            ConfigError: it was shut down.
+        """
         with self._lock:
             if self.closed:
                 raise ConfigError(
                     "This manager was shut down.", hint="gemini_nb.get_manager() makes a new one."
                 )
-            self._active.add(record)
+            self._active[record] = end
 
     def discharge(self, record: StreamRecord) -> None:
         """This stream ended."""
         with self._lock:
-            self._active.discard(record)
+            self._active.pop(record, None)
 
     def check_may_block(self) -> None:
         """Refuse a wait that could never end.
@@ -96,21 +103,43 @@ class Runtime:
         """The key that the embedded simulator accepts."""
         return Secret(self.simulator().api_key or "simulator")
 
-    def warm_up(self) -> None:
-        """Import the client on the loop's thread, so that the first stream does not wait for it."""
-        self.loop.call(_import_client)
+    def warm_up(self) -> concurrent.futures.Future[object]:
+        """Import the client in a thread, once, so that neither the first stream nor the loop waits for it."""
+        with self._lock:
+            future = self._client_import
+            if future is None:
+                future = self._client_import = concurrent.futures.Future()
+                future.set_running_or_notify_cancel()  # for all streams; a stopped one must not cancel it
+                threading.Thread(
+                    target=_import_client, args=(future,), name="gemini_nb-import", daemon=True
+                ).start()
+        return future
+
+    async def ready(self) -> HTTPClients:
+        """Return the connections of the running loop, once the client is imported."""
+        future = self.warm_up()
+        if not future.done():
+            await asyncio.wrap_future(future)
+        return self.clients
 
     def close(self, timeout: float = 2.0) -> None:
-        """End threads, connections and the simulator. Idempotent."""
+        """Stop every stream; end threads, connections and the simulator. Idempotent.
+
+        Raises:
+            BlockingCallError: called on the loop's own thread.
+        """
+        self.check_may_block()
         with self._lock:
+            if self.closed:
+                return
             self.closed = True
             simulator, self._simulator = self._simulator, None
         deadline = time.monotonic() + timeout
         if self.loop.is_alive:
-            future = self.loop.submit(self._close_clients())
-            concurrent.futures.wait([future], timeout=timeout / 2)
+            self.loop.call(self._end_all, None)
         self.loop.close(max(0.2, deadline - time.monotonic()))
-        self.delivery.close(max(0.2, deadline - time.monotonic()))
+        self._end_all(None)  # what came too late, or after the loop had died
+        self.delivery.close(min(1.0, max(0.2, deadline - time.monotonic())))
         if simulator is not None:
             simulator.close()
 
@@ -120,16 +149,14 @@ class Runtime:
             await clients.aclose()
 
     def _on_death(self) -> None:
+        self._end_all("The background loop that ran this stream died.")
+
+    def _end_all(self, reason: str | None) -> None:
         with self._lock:
-            records, self._active = self._active, set()
-        for record in records:
-            if not record.is_done:
-                record.fail(
-                    InternalError(
-                        "The background loop that ran this stream died.",
-                        hint="Start the stream again: a new loop takes over.",
-                    )
-                )
+            ends, self._active = list(self._active.values()), {}
+        for end in ends:
+            hint = "Start the stream again: a new loop takes over."
+            end(None if reason is None else InternalError(reason, hint=hint))
 
 
 def wait_for(future: concurrent.futures.Future[object], timeout: float | None) -> object:
@@ -139,17 +166,19 @@ def wait_for(future: concurrent.futures.Future[object], timeout: float | None) -
         TimeoutError: it is not done in time.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
-    while True:
+    while not future.done():
         left = _POLL if deadline is None else min(_POLL, deadline - time.monotonic())
-        try:
-            return future.result(max(0.0, left))
-        except TimeoutError:
-            if future.done() or (deadline is not None and time.monotonic() >= deadline):
-                raise
+        if left <= 0:
+            raise TimeoutError
+        concurrent.futures.wait([future], timeout=left)
+    return future.result()
 
 
-def _import_client() -> None:
-    import httpx_aiohttp  # noqa: F401, PLC0415 - imported for its effect, httpx and aiohttp with it
+def _import_client(future: concurrent.futures.Future[object]) -> None:
+    try:
+        import httpx_aiohttp  # noqa: F401, PLC0415 - imported for its effect, httpx and aiohttp with it
+    finally:  # what failed here fails again, and is told, where the client is made
+        future.set_result(None)
 
 
 _default: Runtime | None = globals().get("_default")  # survives a reload of this module
@@ -162,11 +191,14 @@ def default_runtime() -> Runtime:
     with _default_lock:
         if _default is None or _default.closed:
             _default = Runtime()
+            atexit.register(_default.close)
         return _default
 
 
 def forget_default_runtime() -> None:
     """In a forked child: the parent's threads are not here, so a new runtime is made when needed."""
     global _default, _default_lock  # noqa: PLW0603 - see above
+    if _default is not None:
+        atexit.unregister(_default.close)
     _default = None
     _default_lock = threading.Lock()  # the parent's may have been held at the fork

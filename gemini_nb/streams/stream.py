@@ -7,9 +7,9 @@ import concurrent.futures
 import contextlib
 import inspect
 import json
+import threading
 import time
-from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any
 
 from gemini_nb.api.content import JSON, Part
@@ -19,61 +19,19 @@ from gemini_nb.errors import ArgumentError, GeminiError
 from gemini_nb.streams.calls import ToolCall
 from gemini_nb.streams.delivery import Subscription
 from gemini_nb.streams.events import StreamEvent
-from gemini_nb.streams.log import TERMINAL, EventLog
+from gemini_nb.streams.info import StreamInfo, Subscriber
+from gemini_nb.streams.log import EventLog
 from gemini_nb.streams.readers import EventReader, sleep_until_set
 from gemini_nb.streams.record import StreamRecord
 from gemini_nb.streams.request import StreamRequest
 from gemini_nb.streams.runtime import Runtime
 from gemini_nb.streams.states import Phase, Status
 
-__all__ = ["Stream", "StreamInfo", "Subscriber"]
-
-Subscriber = Callable[[StreamEvent], object]
+__all__ = ["Stream", "StreamInfo", "Subscriber", "stop_together"]
 
 _GRACE = 1.0  # seconds that `wait` gives callbacks to see the terminal event
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamInfo:
-    """One moment of a stream, without secrets.
-
-    Attributes:
-        stream_id: the stream's name.
-        auth: the service that answers.
-        model: the model's id.
-        endpoint: the URL of its requests.
-        request_body: the first request's body.
-        status: "active", "completed", "error" or "stopped".
-        phase: what it is doing, or was when it ended.
-        turn: the model call it is in, from 1.
-        error: why it failed.
-        events: all events so far.
-        subscribers: who gets its events by callback.
-        started_at: in seconds since the epoch.
-        ended_at: likewise, None while it is active.
-        retries: model calls that were made again.
-        usage: tokens of all model calls.
-        tool_calls: every call so far.
-        metadata: the caller's own notes.
-    """
-
-    stream_id: str
-    auth: Auth
-    model: str
-    endpoint: str
-    request_body: JSON = field(repr=False)
-    status: Status
-    phase: Phase
-    turn: int
-    error: GeminiError | None
-    events: tuple[StreamEvent, ...] = field(repr=False)
-    subscribers: tuple[Subscriber, ...]
-    started_at: float
-    ended_at: float | None
-    retries: int
-    usage: Usage
-    tool_calls: tuple[ToolCall, ...]
-    metadata: Mapping[str, Any]
+_LOOK = 0.005  # seconds between looks whether they have, where a wait is awaited
+_ASYNC = (inspect.iscoroutinefunction, inspect.isasyncgenfunction)
 
 
 class Stream:
@@ -90,6 +48,7 @@ class Stream:
         self._runtime = runtime
         self._request_stop = stop
         self._subscriptions: tuple[Subscription, ...] = ()
+        self._lock = threading.Lock()  # for those who subscribe and leave, on any thread
         self._finished: concurrent.futures.Future[object] = concurrent.futures.Future()
         # Running, so that a cancelled wait cannot cancel it for everybody else.
         self._finished.set_running_or_notify_cancel()
@@ -217,6 +176,11 @@ class Stream:
         return self._record
 
     @property
+    def runtime(self) -> Runtime:
+        """The machinery it runs on, for panes that paint on its loop."""
+        return self._runtime
+
+    @property
     def request(self) -> StreamRequest:
         """What was asked."""
         return self._request
@@ -256,29 +220,33 @@ class Stream:
         """
         if not callable(subscriber):
             raise ArgumentError(f"A subscriber is a callable, not a {type(subscriber).__name__}.")
-        if inspect.iscoroutinefunction(subscriber):
+        if any(is_async(part) for part in (subscriber, type(subscriber).__call__) for is_async in _ASYNC):
             raise ArgumentError(
                 "A subscriber is an ordinary function.",
                 hint="Asynchronous code uses `async for event in stream`.",
             )
-        if any(other.callback == subscriber for other in self._subscriptions):
-            return
-        made = Subscription(self._record.log, subscriber, self._runtime.delivery, replay=replay)
-        self._subscriptions = (*self._subscriptions, made)
+        with self._lock:
+            if any(other.callback == subscriber for other in self._subscriptions):
+                return
+            made = Subscription(self._record.log, subscriber, self._runtime.delivery, replay=replay)
+            self._subscriptions = (*self._subscriptions, made)
 
     def unsubscribe(self, subscriber: Subscriber) -> None:
         """Call it no more; the stream goes on. Unknown subscribers are no error."""
-        gone = [other for other in self._subscriptions if other.callback == subscriber]
-        self._subscriptions = tuple(other for other in self._subscriptions if other not in gone)
+        with self._lock:
+            gone = [other for other in self._subscriptions if other.callback == subscriber]
+            self._subscriptions = tuple(other for other in self._subscriptions if other not in gone)
         for subscription in gone:
             subscription.close()
 
+    @property
+    def subscriber_count(self) -> int:
+        """How many callables get its events."""
+        return len(self._subscriptions)
+
     def stop(self) -> None:
         """Stop the stream, its requests and its tools. What has arrived stays; stopping twice is once."""
-        self.request_stop()
-        if not self._runtime.loop.is_current:
-            # A moment, so that the status is there when the call returns.
-            concurrent.futures.wait([self._finished], timeout=_GRACE)
+        stop_together([self])
 
     def request_stop(self) -> None:
         """Ask for the stop and return at once, from any thread."""
@@ -307,17 +275,28 @@ class Stream:
 
     def wait_only(self, timeout: float | None = None) -> None:
         """Wait like `wait`, but let the stream go on after a Ctrl-C."""
+        self.wait_end(timeout)
+        self.wait_delivered(time.monotonic() + _GRACE)
+
+    def wait_end(self, timeout: float | None = None) -> None:
+        """Wait for the end alone, not for the subscribers.
+
+        Raises:
+            TimeoutError: it has not ended in time.
+            BlockingCallError: called on the background loop's thread.
+        """
         self._runtime.check_may_block()
         if not self._finished.done():
             try:
                 self._runtime.block_on(self._finished, timeout)
             except TimeoutError:
                 raise TimeoutError(f"{self.stream_id} has not ended after {timeout:g} s.") from None
-        if self._runtime.delivery.is_own_thread():
-            return
-        deadline = time.monotonic() + _GRACE
-        for subscription in self._subscriptions:
-            subscription.delivered.wait(max(0.0, deadline - time.monotonic()))
+
+    def wait_delivered(self, deadline: float) -> None:
+        """Wait until subscribers have heard of the end, or until this time of `time.monotonic`."""
+        if not self._runtime.delivery.is_own_thread():
+            for subscription in self._subscriptions:
+                subscription.delivered.wait(max(0.0, deadline - time.monotonic()))
 
     def result(self, timeout: float | None = None) -> str:
         """Wait for the end and return the text; of a stopped stream, what had arrived.
@@ -330,9 +309,14 @@ class Stream:
             TimeoutError: it has not ended in time.
         """
         self.wait(timeout)
-        return self._outcome()
+        return self.outcome()
 
-    def _outcome(self) -> str:
+    def outcome(self) -> str:
+        """Return the text that is there, without waiting.
+
+        Raises:
+            GeminiError: the stream failed.
+        """
         if self._record.error is not None:
             raise self._record.error.with_traceback(None)
         return self.text
@@ -353,10 +337,17 @@ class Stream:
             while not self._finished.done():
                 ready.clear()
                 await sleep_until_set(ready)
+            deadline = time.monotonic() + _GRACE
+            while not self._is_delivered() and time.monotonic() < deadline:  # noqa: ASYNC110 - threads tell
+                await asyncio.sleep(_LOOK)
         except asyncio.CancelledError:
             self.request_stop()
             raise
-        return self._outcome()
+        return self.outcome()
+
+    def _is_delivered(self) -> bool:
+        own = self._runtime.delivery.is_own_thread()
+        return own or all(subscription.delivered.is_set() for subscription in self._subscriptions)
 
     def __iter__(self) -> EventReader:
         return self.reader()
@@ -369,6 +360,15 @@ class Stream:
         return EventReader(self._record.log, self._runtime, replay=replay)
 
 
+def stop_together(streams: Iterable[Stream]) -> None:
+    """Stop these streams, and give them a moment, so that their status is there when the call returns."""
+    stopping = list(streams)
+    for stream in stopping:
+        stream.request_stop()
+    waited = [stream._finished for stream in stopping if not stream.runtime.loop.is_current]  # noqa: SLF001 - its module
+    concurrent.futures.wait(waited, timeout=_GRACE)
+
+
 class _AtEnd:
     """Fulfils a future when the log closes."""
 
@@ -377,7 +377,7 @@ class _AtEnd:
         self._future = future
 
     def notify(self) -> None:
-        if self._log.closed and isinstance(self._log[-1], TERMINAL) and not self._future.done():
+        if self._log.closed and not self._future.done():
             self._log.detach(self)
             self._future.set_result(None)
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from gemini_nb.errors import ArgumentError, ConfigError
+from gemini_nb.tools.docstring import argument_texts
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -37,6 +38,7 @@ class Signature:
     def __init__(self, function: Callable[..., Any], name: str) -> None:
         self._name = name
         self._parameters = _parameters(function, name)
+        self._texts = argument_texts(inspect.getdoc(_innermost(function)))
         self._model = _model(self._parameters, _hints(function, name), name)
 
     @property
@@ -45,8 +47,10 @@ class Signature:
         schema = self._model.model_json_schema(by_alias=True)
         schema.pop("title", None)
         schema.pop("additionalProperties", None)
-        for property_schema in schema.get("properties", {}).values():
+        for name, property_schema in schema.get("properties", {}).items():
             property_schema.pop("title", None)
+            if name in self._texts:
+                property_schema.setdefault("description", self._texts[name])
         schema.setdefault("properties", {})
         return schema
 
@@ -68,14 +72,18 @@ class Signature:
             raise ValueError(f"invalid arguments for {self._name}: {problems}") from None
         positional: list[Any] = []
         named: dict[str, Any] = {}
+        skipped: list[Any] = []
         for index, parameter in enumerate(self._parameters):
             field = f"p{index}"
-            if field not in checked.model_fields_set:
-                continue
-            if parameter.kind is parameter.POSITIONAL_ONLY:
-                positional.append(getattr(checked, field))
+            given = field in checked.model_fields_set
+            if parameter.kind is not parameter.POSITIONAL_ONLY:
+                if given:
+                    named[parameter.name] = getattr(checked, field)
+            elif given:  # one in the middle that was left out keeps its place with its default
+                positional += [*skipped, getattr(checked, field)]
+                skipped.clear()
             else:
-                named[parameter.name] = getattr(checked, field)
+                skipped.append(parameter.default)
         return positional, named
 
 
@@ -85,9 +93,7 @@ def declare(function: Callable[..., Any], name: str | None, description: str | N
     Raises:
         ConfigError: Gemini takes no such name.
     """
-    inner = function
-    while isinstance(inner, functools.partial):
-        inner = inner.func
+    inner = _innermost(function)
     chosen = name or getattr(inner, "__name__", None) or type(inner).__name__
     if not _NAME.fullmatch(chosen):
         raise ConfigError(
@@ -97,6 +103,12 @@ def declare(function: Callable[..., Any], name: str | None, description: str | N
         )
     text = description if description is not None else (inspect.getdoc(inner) or "")
     return chosen, text
+
+
+def _innermost(function: Callable[..., Any]) -> Callable[..., Any]:
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function
 
 
 def _parameters(function: Callable[..., Any], name: str) -> list[inspect.Parameter]:
@@ -110,16 +122,21 @@ def _parameters(function: Callable[..., Any], name: str) -> list[inspect.Paramet
 
 def _hints(function: Callable[..., Any], name: str) -> dict[str, Any]:
     inner: Any = function
-    while isinstance(inner, functools.partial):
-        inner = inner.func
-    if not (inspect.isroutine(inner) or isinstance(inner, type)):
-        inner = type(inner).__call__
+    while isinstance(inner, functools.partial) or hasattr(inner, "__wrapped__"):
+        inner = inner.func if isinstance(inner, functools.partial) else inner.__wrapped__
+    if isinstance(inner, type):
+        inner = inner.__init__  # type: ignore[misc]  # read, never called
+    elif not inspect.isroutine(inner):
+        inner = inspect.unwrap(type(inner).__call__)
     try:
         return typing.get_type_hints(inner, include_extras=True)
-    except NameError as error:
-        raise ConfigError(f"An annotation of {name} names something unknown: {error}.") from None
-    except TypeError:
+    except TypeError:  # a built-in function, which has none
         return {}
+    except Exception as error:  # noqa: BLE001 - an annotation is a person's expression
+        raise ConfigError(
+            f"An annotation of {name} cannot be read: {error}.",
+            hint="Are all its types defined where the function is?",
+        ) from None
 
 
 def _model(parameters: list[inspect.Parameter], hints: dict[str, Any], name: str) -> type[BaseModel]:
@@ -128,12 +145,22 @@ def _model(parameters: list[inspect.Parameter], hints: dict[str, Any], name: str
     fields: dict[str, Any] = {}
     for index, parameter in enumerate(parameters):
         kind = hints.get(parameter.name, Any)
-        default = ... if parameter.default is parameter.empty else parameter.default
+        default = ... if parameter.default is parameter.empty else _shown(parameter.default)
         # Fields have names of our own, since a tool's argument may be called "json" or "_x", as no field may.
         fields[f"p{index}"] = (kind, pydantic.Field(default=default, alias=parameter.name))
         _check(parameter.name, kind, name)
     config = pydantic.ConfigDict(extra="forbid", arbitrary_types_allowed=False, populate_by_name=False)
     return pydantic.create_model("Arguments", __config__=config, **fields)
+
+
+def _shown(default: Any) -> Any:
+    """A default as the schema tells it; one that JSON cannot say is told as null and never used."""
+    import pydantic_core  # noqa: PLC0415 - see _model
+
+    try:
+        return pydantic_core.to_jsonable_python(default, inf_nan_mode="null")
+    except Exception:  # noqa: BLE001 - any object of a person's
+        return None
 
 
 def _check(argument: str, kind: Any, name: str) -> None:
@@ -142,7 +169,7 @@ def _check(argument: str, kind: Any, name: str) -> None:
     try:
         model = pydantic.create_model("Argument", value=(kind, ...))
         model.model_json_schema()
-    except (pydantic.errors.PydanticUserError, TypeError) as error:
+    except Exception as error:  # noqa: BLE001 - an annotation may be anything, and so may its failure
         reason = str(error).partition("\n")[0]
         raise ConfigError(
             f"The argument {argument!r} of {name} cannot be described to the model: {reason}",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Coroutine
+import json
+from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Any
 
@@ -43,18 +44,26 @@ async def run_tool(tool: Tool, args: dict[str, Any], kernel_loop: KernelLoop) ->
         if limit.expired():
             raise ToolFailedError(f"{tool.name} took longer than {tool.timeout:g} s") from None
         raise _failed(error) from None
+    except ToolFailedError:
+        raise
     except asyncio.CancelledError:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
         raise ToolFailedError(f"{tool.name} was cancelled") from None
-    except Exception as error:  # noqa: BLE001 - whatever a person's function raises
+    except GeneratorExit:
+        raise
+    except BaseException as error:  # noqa: BLE001 - sys.exit() in a tool, too, must not end the loop
         raise _failed(error) from None
     return to_json(result)
 
 
 def _failed(error: BaseException) -> ToolFailedError:
-    return ToolFailedError(scrub(f"{type(error).__name__}: {error}"))
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - an exception whose own __str__ fails
+        text = "(no message)"
+    return ToolFailedError(scrub(f"{type(error).__name__}: {text}"))
 
 
 async def _call(tool: Tool, positional: list[Any], named: dict[str, Any], kernel_loop: KernelLoop) -> Any:
@@ -65,7 +74,7 @@ async def _call(tool: Tool, positional: list[Any], named: dict[str, Any], kernel
         return await asyncio.wrap_future(tool.run_on.submit(tool.function, *positional, **named))
     place = tool.run_on or ("kernel" if tool.is_async else "thread")
     loop = kernel_loop() if place == "kernel" else None
-    if loop is not None:
+    if loop is not None and not loop.is_closed():
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_settled(call), loop))
     if tool.is_async:
         return await call()
@@ -74,20 +83,41 @@ async def _call(tool: Tool, positional: list[Any], named: dict[str, Any], kernel
 
 
 async def _settled(call: Callable[[], Any]) -> Any:
-    result = call()
-    return await result if isinstance(result, Coroutine) or inspect.isawaitable(result) else result
+    try:
+        result = call()
+        return await result if inspect.isawaitable(result) else result
+    except (SystemExit, KeyboardInterrupt) as error:
+        # asyncio lets these two through, and they would end the kernel's loop.
+        raise _failed(error) from None
 
 
 def to_json(value: Any) -> Any:
     """Return a tool's result as JSON; what JSON cannot say becomes text, never a crash."""
     import pydantic_core  # noqa: PLC0415 - comes with pydantic, which tools load
 
-    item = getattr(value, "tolist", None)  # numpy's arrays and scalars
-    if callable(item) and not isinstance(value, type):
-        value = item()
     try:
-        return pydantic_core.to_jsonable_python(
-            value, serialize_unknown=True, inf_nan_mode="null", bytes_mode="base64"
+        made = pydantic_core.to_jsonable_python(
+            value, fallback=_plain, inf_nan_mode="null", bytes_mode="base64"
         )
-    except (ValueError, TypeError, RecursionError):
-        return scrub(repr(value))
+        json.dumps(made, allow_nan=False, ensure_ascii=False).encode()
+    except Exception:  # noqa: BLE001 - a circle, half a surrogate pair, a person's own __str__ ...
+        return _text(value)
+    return made
+
+
+def _plain(value: Any) -> Any:
+    """What to send of an object that JSON does not know: numpy's values have `tolist`."""
+    convert = getattr(value, "tolist", None)
+    if callable(convert) and not isinstance(value, type):
+        converted = convert()
+        if isinstance(converted, (str, int, float, bool, list, type(None))):
+            return converted
+    return str(value)
+
+
+def _text(value: Any) -> str:
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - see to_json
+        return f"<{type(value).__name__}>"
+    return scrub(text).encode("utf-8", "replace").decode()

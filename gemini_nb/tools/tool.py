@@ -15,6 +15,7 @@ __all__ = ["DEFAULT_TIMEOUT", "RunOn", "Tool", "ToolSet", "tool"]
 
 DEFAULT_TIMEOUT = 60.0
 _DECLARATIONS = {"functionDeclarations", "function_declarations"}
+_PLACES = ("thread", "kernel", "background")
 RunOn: TypeAlias = "str | Executor | None"
 
 
@@ -41,19 +42,24 @@ class Tool:
         timeout: float | None = DEFAULT_TIMEOUT,
         confirm: bool | Callable[..., bool] = False,
     ) -> None:
-        self.function = check_callable(function)
-        self.name, self.description = declare(function, name, description)
-        if isinstance(run_on, str) and run_on not in {"thread", "kernel", "background"}:
+        inner = function.function if isinstance(function, Tool) else function
+        self.function: Callable[..., Any] = check_callable(inner)
+        self.name, self.description = declare(inner, name, description)
+        if not (run_on is None or run_on in _PLACES or isinstance(run_on, Executor)):
             raise ConfigError(f'run_on is "thread", "kernel", "background" or an Executor, not {run_on!r}.')
-        if timeout is not None and not timeout > 0:
-            raise ConfigError("A tool's timeout is a number of seconds greater than 0, or None.")
+        if isinstance(run_on, Executor) and self.is_async:
+            raise ConfigError(
+                f"{self.name} is asynchronous and cannot run on an Executor.",
+                hint='Use run_on="kernel" or "background", or make it an ordinary function.',
+            )
+        _check_timeout(timeout)
         self.run_on = run_on
         self.timeout = timeout
         self.confirm = confirm
-        self.signature = Signature(function, self.name)
-        functools.update_wrapper(self, function, updated=())
+        self.signature = Signature(inner, self.name)
+        functools.update_wrapper(self, inner, updated=())
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Call the function itself."""
         return self.function(*args, **kwargs)
 
@@ -101,19 +107,36 @@ def tool(
     return Tool(function, **options)
 
 
+def _check_timeout(timeout: object) -> None:
+    number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
+    if timeout is not None and not (number and timeout > 0):  # type: ignore[operator]  # a number by then
+        raise ConfigError(
+            f"A tool's timeout is a number of seconds greater than 0, or None, not {timeout!r}."
+        )
+
+
 class ToolSet:
     """The tools of one stream: functions that run here, and declarations that pass through.
 
     Args:
         tools: callables, `Tool`s, functionDeclarations or Gemini tool objects such as {"googleSearch": {}}.
+        declared: the `tools` of a whole request body, which are sent already.
 
     Raises:
         ConfigError: two have one name, or one cannot be declared.
+        ArgumentError: one is no tool.
     """
 
-    def __init__(self, tools: Iterable[object] = ()) -> None:
+    def __init__(
+        self, tools: Iterable[object] | Callable[..., Any] | None = (), *, declared: object = ()
+    ) -> None:
+        if tools is None:
+            tools = ()
         if isinstance(tools, (str, bytes, Mapping)) or callable(tools):
             tools = [tools]
+        if not isinstance(tools, Iterable):
+            raise ArgumentError(f"tools are a list of functions, not a {type(tools).__name__}.")
+        self._sent = {name for item in _mappings(declared) for name in _names(item)}
         self._tools: dict[str, Tool] = {}
         self._declared: dict[str, dict[str, Any]] = {}
         self._passed: list[dict[str, Any]] = []
@@ -131,9 +154,13 @@ class ToolSet:
                 return
             if rest and "name" not in item:
                 self._passed.append(rest)
+            if not isinstance(declarations, (list, tuple)):
+                raise ArgumentError("functionDeclarations are a list of dictionaries.")
             for declaration in declarations:
-                self._name(str(declaration.get("name")))
-                self._declared[str(declaration.get("name"))] = dict(declaration)
+                if not isinstance(declaration, Mapping) or not isinstance(declaration.get("name"), str):
+                    raise ArgumentError("A function declaration is a dictionary with a name.")
+                self._name(declaration["name"])
+                self._declared[declaration["name"]] = dict(declaration)
             return
         if isinstance(item, str):
             raise ArgumentError(
@@ -161,7 +188,7 @@ class ToolSet:
 
     def is_declared_only(self, name: str) -> bool:
         """Whether the caller declared this tool without a function, to answer its calls elsewhere."""
-        return name in self._declared
+        return name not in self._tools and (name in self._declared or name in self._sent)
 
     @property
     def names(self) -> list[str]:
@@ -170,7 +197,17 @@ class ToolSet:
 
     def wire(self) -> list[dict[str, Any]]:
         """The request's `tools`; all functions stand in one object, the last."""
-        declarations = [*self._declared.values(), *(item.declaration for item in self._tools.values())]
+        functions = [item.declaration for item in self._tools.values() if item.name not in self._sent]
+        declarations = [*self._declared.values(), *functions]
         return (
             [*self._passed, {"functionDeclarations": declarations}] if declarations else self._passed.copy()
         )
+
+
+def _mappings(value: object) -> list[Mapping[str, Any]]:
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, (list, tuple)) else []
+
+
+def _names(item: Mapping[str, Any]) -> list[str]:
+    """The names of the functions that a Gemini tool object declares."""
+    return [str(declaration.get("name")) for key in _DECLARATIONS for declaration in _mappings(item.get(key))]

@@ -1,0 +1,136 @@
+"""What the tests of streams share: a manager and a server that belong together, subscribers to be asked.
+
+Waits are on conditions, and every one of them fails after `PATIENCE` seconds instead of hanging.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gemini_nb.streams.events import StreamEvent
+from gemini_nb.streams.loop import BackgroundLoop
+from gemini_nb.streams.manager import StreamManager
+from gemini_nb.streams.stream import Stream
+from scripted import PATIENCE, Answer, Request, ScriptedServer, Wait, sse_answer, text
+
+__all__ = [
+    "KEY",
+    "PATIENCE",
+    "Recorder",
+    "Rig",
+    "always",
+    "hello",
+    "hold",
+    "hold_loop",
+    "join",
+    "rig",
+    "run_python",
+]
+
+KEY = "key-that-must-not-be-seen-4711"
+
+
+@dataclass
+class Rig:
+    """A manager and the server that its streams ask."""
+
+    manager: StreamManager
+    server: ScriptedServer
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {"auth": "gemini", "credentials": {"api_key": KEY}, "base_url": self.server.url}
+
+    def start(self, contents: Any = "Hi", subscriber: Any = None, **options: Any) -> Stream:
+        return self.manager.start_stream(contents, subscriber, **{**self.options, **options})
+
+
+@contextlib.contextmanager
+def rig(script: Iterable[Answer] | Callable[[Request], Answer], **options: Any) -> Iterator[Rig]:
+    with ScriptedServer(script) as server:
+        manager = StreamManager(**options)
+        try:
+            yield Rig(manager, server)
+        finally:
+            manager.shutdown()
+
+
+def always(*chunks: Any) -> Callable[[Request], Answer]:
+    """The same answer for every request."""
+    return lambda _: sse_answer(*chunks)
+
+
+def hello(words: str = "Hello") -> Callable[[Request], Answer]:
+    return always(text(words, finish="STOP"))
+
+
+def hold(words: str = "one ") -> Callable[[Request], Answer]:
+    """An answer that begins and never ends."""
+    return always(text(words), Wait())
+
+
+class Recorder:
+    """A subscriber that keeps what it gets, and can be made to stand still at an event of some kind."""
+
+    def __init__(self, stand_at: str = "", until: threading.Event | None = None) -> None:
+        self.events: list[StreamEvent] = []
+        self.threads: set[threading.Thread] = set()
+        self._stand_at, self._until = stand_at, until
+        self._changed = threading.Condition()
+
+    def __call__(self, event: StreamEvent) -> None:
+        with self._changed:
+            self.events.append(event)
+            self.threads.add(threading.current_thread())
+            self._changed.notify_all()
+        if self._until is not None and self._stand_at in {"", event.kind}:
+            self._until.wait(PATIENCE)
+
+    @property
+    def kinds(self) -> list[str]:
+        return [event.kind for event in self.events]
+
+    def wait(self, kind: str, count: int = 1) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.kinds.count(kind) >= count, PATIENCE), self.kinds
+
+
+def hold_loop(loop: BackgroundLoop) -> threading.Event:
+    """Make the background loop stand still until the returned event is set."""
+    held, go_on = threading.Event(), threading.Event()
+
+    def stand() -> None:
+        held.set()
+        go_on.wait(PATIENCE)
+
+    loop.call(stand)
+    assert held.wait(PATIENCE)
+    return go_on
+
+
+def join(*threads: threading.Thread) -> None:
+    for thread in threads:
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+
+
+def run_python(code: str, *flags: str, arguments: Iterable[str] = ()) -> subprocess.CompletedProcess[str]:
+    """Run a program in an interpreter of its own, with the package and these helpers in reach."""
+    here = Path(__file__).parent
+    path = os.pathsep.join([str(here.parent), str(here)])
+    return subprocess.run(
+        [sys.executable, *flags, "-c", code, *arguments],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )

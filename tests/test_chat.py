@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from answers import PATIENCE, Recorder, always, hello, hold, rig
+from gemini_nb import Chat
+from gemini_nb.errors import ArgumentError, ConfigError
+from scripted import call, json_error, sse_answer, text
+
+
+def user(words: str) -> dict[str, Any]:
+    return {"role": "user", "parts": [{"text": words}]}
+
+
+def model(words: str) -> dict[str, Any]:
+    return {"role": "model", "parts": [{"text": words}]}
+
+
+def double(number: int) -> int:
+    """Double a number."""
+    return 2 * number
+
+
+def test_the_history_goes_along_and_grows() -> None:
+    answers = [sse_answer(text("One.", finish="STOP")), sse_answer(text("Two.", finish="STOP"))]
+    with rig(answers) as made:
+        chat = Chat(manager=made.manager, **made.options)
+        assert chat.send("First?").result() == "One."
+        assert chat.send("Second?").result() == "Two."
+        assert chat.history == [user("First?"), model("One."), user("Second?"), model("Two.")]
+        assert made.server.requests[1].json["contents"] == chat.history[:3]
+        assert repr(chat) == "<Chat of 4 turns>"
+
+
+def test_tool_rounds_are_part_of_it() -> None:
+    def script(request: Any) -> Any:
+        asked = len(request.json["contents"]) == 1
+        return sse_answer(
+            call("double", args={"number": 2}, finish="STOP") if asked else text("4", finish="STOP")
+        )
+
+    with rig(script) as made:
+        chat = Chat(manager=made.manager, tools=[double], **made.options)
+        chat.send("Twice 2?").wait()
+        assert [content["role"] for content in chat.history] == ["user", "model", "user", "model"]
+        chat.send("And?").wait()
+        assert made.server.requests[2].json["contents"][:4] == chat.history[:4]
+
+
+@pytest.mark.parametrize("way", ["error", "stop"])
+def test_a_stream_that_fails_or_is_stopped_keeps_both_turns(way: str) -> None:
+    with rig(hold()) as made:
+        chat = Chat(manager=made.manager, **made.options)
+        recorder = Recorder()
+        stream = chat.send("Hi", recorder, timeout=0.2 if way == "error" else None)
+        recorder.wait("text_delta")
+        if way == "stop":
+            stream.stop()
+        stream.wait(PATIENCE)
+        assert stream.status == ("stopped" if way == "stop" else "error")
+        assert chat.history == [user("Hi"), model(stream.text)]
+
+
+def test_a_stream_that_was_refused_keeps_the_question() -> None:
+    with rig(lambda _: json_error(400)) as made:
+        chat = Chat(manager=made.manager, **made.options)
+        chat.send("Hi").wait()
+        assert chat.history == [user("Hi")]
+
+
+def test_a_stop_while_tools_run_leaves_no_call_without_a_response() -> None:
+    """Gemini refuses the next message of a conversation that has one."""
+    began, go_on = threading.Event(), threading.Event()
+
+    def slow() -> None:
+        began.set()
+        go_on.wait(PATIENCE)
+
+    calls = [
+        {"functionCall": {"id": "a", "name": "double", "args": {"number": 1}}},
+        {"functionCall": {"name": "slow"}},
+    ]
+    chunk = {"candidates": [{"content": {"parts": calls}, "finishReason": "STOP"}]}
+    with rig(always(chunk)) as made:
+        chat = Chat(manager=made.manager, tools=[double, slow], **made.options)
+        recorder = Recorder()
+        stream = chat.send("Go", recorder)
+        assert began.wait(PATIENCE)
+        recorder.wait("tool_call_finished")
+        stream.stop()
+        go_on.set()
+        assert chat.history[:2] == [user("Go"), {"role": "model", "parts": calls}]
+        done, stopped = (part["functionResponse"] for part in chat.history[2]["parts"])
+        assert done == {"id": "a", "name": "double", "response": {"result": 2}}
+        assert stopped["name"] == "slow"
+        assert "ended" in stopped["response"]["error"]
+        assert chat.history[2]["role"] == "user"
+
+
+def test_the_turn_limit_leaves_no_call_without_a_response() -> None:
+    with rig(always(call("double", args={"number": 1}, finish="STOP"))) as made:
+        chat = Chat(manager=made.manager, tools=[double], turn_limit=1, **made.options)
+        assert chat.send("Go").wait().status == "error"
+        assert [content["role"] for content in chat.history] == ["user", "model", "user", "model", "user"]
+        assert list(chat.history[-1]["parts"][0]["functionResponse"]["response"]) == ["error"]
+
+
+def test_a_declared_call_stays_open_for_the_caller_to_answer() -> None:
+    with rig(always(call("elsewhere", finish="STOP"))) as made:
+        chat = Chat(manager=made.manager, tools=[{"name": "elsewhere"}], **made.options)
+        chat.send("Go").wait()
+        assert [content["role"] for content in chat.history] == ["user", "model"]
+        answer = {"functionResponse": {"name": "elsewhere", "response": {"result": 1}}}
+        chat.send(answer).wait()
+        assert made.server.requests[1].json["contents"][-1] == {"role": "user", "parts": [answer]}
+
+
+def test_defaults_and_what_one_message_changes() -> None:
+    with rig(hello()) as made:
+        chat = Chat(
+            [user("Before"), model("Yes.")],
+            manager=made.manager,
+            model="chat-model",
+            system_instruction="Be brief.",
+            generation_config={"temperature": 0},
+            **made.options,
+        )
+        first = chat.send("Hi")
+        first.wait()
+        second = chat.send("Hi", model="other-model", generation_config={"temperature": 1})
+        second.wait()
+        assert (first.model, second.model) == ("chat-model", "other-model")
+        bodies = [request.json for request in made.server.requests]
+        assert [body["generationConfig"]["temperature"] for body in bodies] == [0, 1]
+        assert all(body["systemInstruction"] == {"parts": [{"text": "Be brief."}]} for body in bodies)
+        assert bodies[0]["contents"][:2] == [user("Before"), model("Yes.")]
+
+
+def test_two_messages_at_once_add_their_own_turns_each() -> None:
+    def script(request: Any) -> Any:
+        words = request.json["contents"][-1]["parts"][0]["text"]
+        return sse_answer(text(words.upper(), finish="STOP"))
+
+    with rig(script) as made:
+        chat = Chat(manager=made.manager, **made.options)
+        streams = [chat.send(words) for words in ("a", "b", "c")]
+        for stream in streams:
+            stream.wait()
+        asked = [turn["parts"][0]["text"] for turn in chat.history]
+        assert sorted(asked) == ["A", "B", "C", "a", "b", "c"]
+        assert all(asked[at + 1] == asked[at].upper() for at in (0, 2, 4))
+
+
+def test_a_message_that_cannot_be_sent_changes_nothing() -> None:
+    with rig(hello()) as made:
+        chat = Chat(manager=made.manager, **made.options)
+        with pytest.raises(ConfigError):
+            chat.send("")
+        with pytest.raises(ArgumentError):
+            chat.send("Hi", tools=["name"])
+        assert chat.history == []
+        assert made.manager.list_streams(all=True) == []
+
+
+def test_a_history_can_be_given_and_changed() -> None:
+    given = [user("a"), model("b")]
+    chat = Chat(given)
+    given.clear()
+    assert len(chat.history) == 2
+    with pytest.raises(ArgumentError):
+        Chat([5])  # type: ignore[list-item]  # that it is refused is the point
+
+
+def test_a_start_stream_with_a_chat_is_a_message_of_it() -> None:
+    with rig(hello()) as made:
+        chat = Chat()
+        made.start("Hi", chat=chat).wait()
+        assert chat.history == [user("Hi"), model("Hello")]

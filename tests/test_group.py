@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+
+import gemini_nb
+from answers import PATIENCE, Recorder, always, hello, hold, rig
+from gemini_nb.errors import APIError, ConfigError
+from gemini_nb.streams.group import StreamGroup
+from scripted import Wait, json_error, sse_answer, text
+
+
+def prompt_of(request: Any) -> str:
+    words: str = request.json["contents"][0]["parts"][0]["text"]
+    return words
+
+
+def echo(request: Any) -> Any:
+    return sse_answer(text(prompt_of(request).upper(), finish="STOP"))
+
+
+def test_results_come_in_the_order_of_the_prompts() -> None:
+    with rig(echo) as made:
+        group = gemini_nb.map(list("abcdef"), manager=made.manager, concurrency=3, **made.options)
+        assert isinstance(group, StreamGroup)
+        assert group.result() == group.texts == list("ABCDEF")
+        assert group.wait() is group
+        assert group.errors == [None] * 6
+        assert (len(group), group[0].text, [stream.text for stream in group[1:3]]) == (6, "A", ["B", "C"])
+        assert [stream.text for stream in group] == group.texts
+        assert group[2] in group
+        assert repr(group) == "<StreamGroup of 6 streams, 6 done>"
+
+
+def test_the_concurrency_limit_holds() -> None:
+    gates = [threading.Event() for _ in range(7)]
+
+    def script(request: Any) -> Any:
+        return sse_answer(text("a"), Wait(gates[int(prompt_of(request))]), text("b", finish="STOP"))
+
+    with rig(script) as made:
+        group = gemini_nb.map(map(str, range(7)), manager=made.manager, concurrency=3, **made.options)
+        for done in range(7):
+            made.server.wait_requests(min(done + 3, 7))
+            assert len(made.server.requests) == min(done + 3, 7)
+            assert made.server.open <= 4
+            gates[done].set()
+            group[done].wait()
+        assert [prompt_of(request) for request in made.server.requests] == list("0123456")
+
+
+def test_the_managers_own_limit_holds_too() -> None:
+    go_on = threading.Event()
+    with rig(always(text("a"), Wait(go_on), text("b", finish="STOP")), max_concurrent=2) as made:
+        group = gemini_nb.map(list("abcde"), manager=made.manager, concurrency=4, **made.options)
+        made.server.wait_requests(2)
+        first = Recorder()
+        group[0].subscribe(first)
+        first.wait("text_delta")
+        assert (len(made.server.requests), made.manager.statistics().waiting) == (2, 2)
+        go_on.set()
+        assert group.result() == ["ab"] * 5
+
+
+def test_stopping_stops_all_also_those_that_wait() -> None:
+    with rig(hold()) as made:
+        group = gemini_nb.map(list("abcd"), manager=made.manager, concurrency=2, **made.options)
+        made.server.wait_requests(2)
+        group.stop()
+        assert [stream.status for stream in group] == ["stopped"] * 4
+        assert len(made.server.requests) == 2
+        assert len(group.result()) == 4
+
+
+def test_a_failure_is_one_streams_own_and_result_raises_it() -> None:
+    with rig(lambda request: json_error(400) if prompt_of(request) == "b" else echo(request)) as made:
+        group = gemini_nb.map(list("abc"), manager=made.manager, **made.options).wait()
+        assert group.texts == ["A", "", "C"]
+        assert [type(error) for error in group.errors] == [type(None), APIError, type(None)]
+        with pytest.raises(APIError):
+            group.result()
+
+
+def test_waiting_has_one_timeout_for_all() -> None:
+    with rig(hold()) as made:
+        group = gemini_nb.map(list("abc"), manager=made.manager, **made.options)
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            group.wait(0.05)
+        assert time.monotonic() - began < 2
+        assert [stream.status for stream in group] == ["active"] * 3
+
+
+def test_blocked_subscribers_cost_one_second_together() -> None:
+    go_on = threading.Event()
+    with rig(hello()) as made:
+        began = time.monotonic()
+        blocked = Recorder("", go_on)
+        group = gemini_nb.map(list("abcdef"), manager=made.manager, subscriber=blocked, **made.options)
+        assert group.result() == ["Hello"] * 6
+        assert time.monotonic() - began < 3
+        go_on.set()
+
+
+def test_a_prompt_that_cannot_be_sent_stops_what_was_started() -> None:
+    with rig(hold()) as made:
+        with pytest.raises(ConfigError):
+            gemini_nb.map(["a", ""], manager=made.manager, **made.options)
+        assert made.manager.list_streams() == []
+        with pytest.raises(ConfigError):
+            gemini_nb.map(["a"], manager=made.manager, concurrency=0, **made.options)
+
+
+def test_no_prompts_no_streams() -> None:
+    with rig(hello()) as made:
+        group = gemini_nb.map([], manager=made.manager, **made.options)
+        assert (group.result(), len(group)) == ([], 0)
+        assert group.wait(PATIENCE) is group

@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from answers import PATIENCE, hold_loop, join
+from gemini_nb.errors import ConfigError
+from gemini_nb.streams import loop as loop_module
+from gemini_nb.streams.loop import BackgroundLoop
+
+Flag = threading.Event
+
+
+@pytest.fixture
+def deaths() -> list[threading.Thread]:
+    return []
+
+
+@pytest.fixture
+def background(deaths: list[threading.Thread]) -> Iterator[BackgroundLoop]:
+    loop = BackgroundLoop("test-loop", lambda: deaths.append(threading.current_thread()))
+    yield loop
+    loop.close(PATIENCE)
+    assert not loop.is_alive
+
+
+def test_it_starts_with_its_first_use(background: BackgroundLoop) -> None:
+    assert not background.is_alive
+    done = Flag()
+    seen: list[bool] = []
+    background.call(lambda: seen.append(background.is_current))
+    background.call(done.set)
+    assert done.wait(PATIENCE)
+    assert (background.is_alive, background.is_current, seen) == (True, False, [True])
+    assert background._thread is not None
+    assert background._thread.daemon
+
+
+def test_many_threads_start_one_loop(background: BackgroundLoop) -> None:
+    found: list[object] = []
+    together = threading.Barrier(8)
+
+    def use() -> None:
+        together.wait(PATIENCE)
+        found.append(background.loop)
+
+    threads = [threading.Thread(target=use) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    join(*threads)
+    assert len(set(map(id, found))) == 1
+
+
+def test_a_call_on_the_loop_is_made_at_once(background: BackgroundLoop) -> None:
+    order: list[str] = []
+    done = Flag()
+
+    def outer() -> None:
+        background.call(order.append, "inner")
+        order.append("outer")
+        done.set()
+
+    background.call(outer)
+    assert done.wait(PATIENCE)
+    assert order == ["inner", "outer"]
+
+
+def test_a_task_runs_in_the_context_it_is_given(background: BackgroundLoop) -> None:
+    variable = contextvars.ContextVar("variable", default="outside")
+    context = contextvars.copy_context()
+    context.run(variable.set, "inside")
+    seen: list[str] = []
+    done = Flag()
+
+    async def look() -> None:
+        seen.append(variable.get())
+        done.set()
+
+    background.spawn(look, context)
+    assert done.wait(PATIENCE)
+    assert seen == ["inside"]
+    assert background.submit(asyncio.sleep(0, "result")).result(PATIENCE) == "result"
+
+
+def test_a_callback_that_raises_is_logged_and_the_loop_goes_on(
+    background: BackgroundLoop, caplog: pytest.LogCaptureFixture
+) -> None:
+    done = Flag()
+    background.call(lambda: 1 / 0)
+    background.call(done.set)
+    assert done.wait(PATIENCE)
+    assert "ZeroDivisionError" in caplog.text
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, None])
+def test_a_loop_that_dies_tells_it_and_is_replaced(
+    background: BackgroundLoop, deaths: list[threading.Thread], error: type[BaseException] | None
+) -> None:
+    first, thread = background.loop, background._thread
+    assert thread is not None
+
+    def die() -> None:
+        if error is None:
+            first.stop()
+        else:
+            raise error
+
+    cancelled = Flag()
+
+    async def wait() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+
+    background.spawn(wait, contextvars.copy_context())
+    background.call(die)
+    join(thread)
+    assert deaths == [thread]
+    assert cancelled.is_set()
+    assert first.is_closed()
+    assert background.loop is not first
+    assert background.submit(asyncio.sleep(0, "again")).result(PATIENCE) == "again"
+
+
+def test_closing_cancels_tasks_then_cleans_up(deaths: list[threading.Thread]) -> None:
+    order: list[str] = []
+
+    async def cleanup() -> None:
+        order.append("cleanup")
+
+    background = BackgroundLoop("test-loop", lambda: deaths.append(threading.current_thread()), cleanup)
+    began = Flag()
+
+    async def work() -> None:
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            order.append("cancelled")
+
+    background.spawn(work, contextvars.copy_context())
+    assert began.wait(PATIENCE)
+    background.close(PATIENCE)
+    background.close(PATIENCE)
+    assert order == ["cancelled", "cleanup"]
+    assert deaths == []
+
+
+def test_after_closing_calls_are_dropped_and_tasks_refused(background: BackgroundLoop) -> None:
+    assert background.loop.is_running()
+    background.close(PATIENCE)
+    background.call(lambda: pytest.fail("called"))
+    with pytest.raises(ConfigError, match="shut down"):
+        background.spawn(lambda: asyncio.sleep(0), contextvars.copy_context())
+    assert not background.is_alive
+
+
+def test_a_loop_that_never_ran_can_be_closed() -> None:
+    background = BackgroundLoop("test-loop", lambda: None)
+    background.close(PATIENCE)
+    with pytest.raises(ConfigError):
+        _ = background.loop
+
+
+def test_a_task_that_will_not_end_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop_module, "_PATIENCE", 0.05)
+    background = BackgroundLoop("test-loop", lambda: None)
+    began = Flag()
+    stubborn: list[asyncio.Task[None] | None] = []
+
+    async def resist() -> None:
+        stubborn.append(asyncio.current_task())
+        began.set()
+        for _ in range(3):
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                continue
+
+    background.spawn(resist, contextvars.copy_context())
+    assert began.wait(PATIENCE)
+    background.close(PATIENCE)
+    assert not background.is_alive
+    stubborn.clear()
+
+
+def test_what_was_spawned_and_not_yet_begun_is_not_left_unawaited() -> None:
+    background = BackgroundLoop("test-loop", lambda: None)
+    go_on = hold_loop(background)
+    for _ in range(20):
+        background.spawn(lambda: asyncio.sleep(60), contextvars.copy_context())
+    loop = background.loop
+    loop.call_soon_threadsafe(loop.stop)
+    go_on.set()
+    background.close(PATIENCE)
+    assert loop.is_closed()
