@@ -3,6 +3,7 @@
 #   make demo        open the notebooks in JupyterLab, with simulated answers
 #   make test        lint, types, and every test that is not slow; installs a browser where it may
 #   make test-slow   the slow tests
+#   make bench       what a chunk costs, against a bare socket
 #
 # DEMO_ARGS="--port 9999 --no-browser" and PYTEST_ARGS="-k pane" are passed on, PYTHON=python3.12 chooses a
 # Python.
@@ -18,7 +19,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # An environment that was half made, or whose Python has gone, is made again.
 VENV_IF_BROKEN = $(shell $(BIN)/python -c "import pip" 2>/dev/null || echo venv)
 
-.PHONY: demo test test-slow lint types browser venv
+.PHONY: bench demo test test-slow lint types browser venv
 .SUFFIXES:
 
 demo: $(VENV)/.installed-demo
@@ -36,6 +37,9 @@ test-slow: $(VENV)/.installed-test browser
 	  if [ $$status -eq 5 ] && ! grep -rqE --include='*.py' 'mark\.slow' tests; then \
 	    echo "*** NO SLOW TESTS RAN: no test in tests/ is marked slow ***"; \
 	  else exit $$status; fi; }
+
+bench: $(VENV)/.installed-test
+	@$(BIN)/python tests/benchmarks/transports.py
 
 lint: $(VENV)/.installed-test
 	@echo "Checking style"

@@ -10,6 +10,7 @@ import re
 from collections.abc import Generator, Iterator
 
 import pytest
+
 from lab import CHROMIUM_NAMES, Browser, Lab, LabServer, find_chromium
 
 REQUIRED = os.environ.get("GEMINI_NB_REQUIRE_BROWSER") == "1"  # read now: tests run without GEMINI_ variables

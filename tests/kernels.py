@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Kernel", "Result", "isolated_environment"]
 
 START_SECONDS = 60.0
-OPEN: set["Kernel"] = set()
+OPEN: set[Kernel] = set()
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 PRIVATE = ("GEMINI_", "GOOGLE_", "JUPYTER", "IPYTHON")
 

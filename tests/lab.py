@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-from kernels import isolated_environment
 from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import Locator, Page, ViewportSize, WebSocket, expect, sync_playwright
+
+from kernels import isolated_environment
 
 __all__ = ["Browser", "Lab", "LabPage", "LabServer", "find_chromium"]
 
@@ -244,7 +245,7 @@ class LabPage:
     def save(self) -> Any:
         """Save, and return the notebook as nbformat reads it from the file."""
         self.page.evaluate(FINISHED_COMMAND, "docmanager:save")
-        return nbformat.read(self.path, as_version=4)  # type: ignore[no-untyped-call]  # nbformat has no types here
+        return nbformat.read(self.path, as_version=4)
 
     def screenshot(self, name: str) -> Path:
         RESULTS.mkdir(exist_ok=True)

@@ -14,11 +14,11 @@ from typing import Any
 
 import httpx
 import pytest
-from simulator_wire import KEY, MODEL, STREAM, ask, chunks_of, text_of
 
 from gemini_nb.errors import CallerError, ConfigError
 from gemini_nb.simulator import Scenario, Simulator
 from gemini_nb.simulator.delivery import SSEEncoder, deliver
+from simulator_wire import KEY, MODEL, STREAM, ask, chunks_of, text_of
 
 
 def endless(body: dict[str, Any], model: str) -> Iterator[dict[str, Any] | float]:

@@ -8,9 +8,9 @@ from typing import Any
 
 import httpx
 import pytest
-from simulator_wire import MODEL, TABLE, WEATHER, Talk
 
 from gemini_nb.simulator import Simulator
+from simulator_wire import MODEL, TABLE, WEATHER, Talk
 
 
 @pytest.fixture(scope="module")

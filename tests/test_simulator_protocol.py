@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+
+from gemini_nb.simulator import Simulator
 from simulator_wire import (
     DEVELOPER,
     EXPRESS,
@@ -20,8 +22,6 @@ from simulator_wire import (
     stream,
     text_of,
 )
-
-from gemini_nb.simulator import Simulator
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ from typing import Any
 
 import httpx
 import pytest
-from simulator_wire import DEVELOPER, EXPRESS, KEY, MODEL, TOKEN, VERTEX, ask, refused
 
 from gemini_nb.simulator import Simulator
+from simulator_wire import DEVELOPER, EXPRESS, KEY, MODEL, TOKEN, VERTEX, ask, refused
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ from typing import Any
 
 import httpx
 import pytest
-from simulator_wire import CLOCK, TABLE, WEATHER, Talk, strings
 
 from gemini_nb.simulator import Simulator
+from simulator_wire import CLOCK, TABLE, WEATHER, Talk, strings
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,52 @@
+"""What kind of front end runs the cells: a live notebook, a headless run, a terminal."""
+
+from __future__ import annotations
+
+import sys
+from enum import Enum
+from typing import Any
+
+__all__ = ["Frontend", "cell_id", "deleted_cells", "frontend_of"]
+
+
+class Frontend(Enum):
+    """Who looks at the output of a cell, and when."""
+
+    LIVE = "a page that shows widgets while they change"
+    HEADLESS = "a run that keeps what a cell has sent when it ends"
+    WAITING = "a page that shows widgets, but only while the cell runs"
+    TERMINAL = "a terminal"
+
+
+def frontend_of(shell: Any) -> Frontend:
+    """Find out which.
+
+    nbclient, nbconvert and papermill say with each request that nobody can answer a question; a person's
+    front end says the opposite.
+    """
+    kernel = getattr(shell, "kernel", None)
+    if kernel is None:
+        return Frontend.TERMINAL
+    if not _request(shell).get("content", {}).get("allow_stdin", True):
+        return Frontend.HEADLESS
+    if "google.colab" in sys.modules:
+        return Frontend.WAITING
+    return Frontend.LIVE
+
+
+def cell_id(shell: Any) -> str | None:
+    """The id of the cell that is running, where the front end tells."""
+    found = _request(shell).get("metadata", {}).get("cellId")
+    return found if isinstance(found, str) else None
+
+
+def deleted_cells(shell: Any) -> list[str]:
+    """The ids of cells that were deleted since the last request."""
+    found = _request(shell).get("metadata", {}).get("deletedCells")
+    return [item for item in found if isinstance(item, str)] if isinstance(found, list) else []
+
+
+def _request(shell: Any) -> dict[str, Any]:
+    kernel = getattr(shell, "kernel", None)
+    parent = kernel.get_parent("shell") if kernel is not None else None
+    return parent if isinstance(parent, dict) else {}

@@ -1,0 +1,121 @@
+"""What stays of a stream in the notebook: Markdown that survives saving, re-opening and exporting.
+
+A front end does not sanitise the Markdown of a cell that was just run, so everything the model or a tool
+wrote goes through `markdown.settle` or into a code block before it stands here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import assert_never
+
+from gemini_nb.api.content import Part
+from gemini_nb.notebook import figures
+from gemini_nb.notebook.markdown import escape, plain, settle
+from gemini_nb.notebook.transcript import Block, CallBlock, NoticeBlock, PartBlock, TextBlock, Transcript
+from gemini_nb.streams.calls import ToolCall
+from gemini_nb.streams.states import Status
+from gemini_nb.streams.stream import Stream
+
+__all__ = ["mimebundle", "to_markdown", "to_text"]
+
+_LONG = 4000
+
+
+def mimebundle(stream: Stream) -> dict[str, str]:
+    """The settled output of a stream, as Markdown and as plain text."""
+    return {"text/markdown": to_markdown(stream), "text/plain": to_text(stream)}
+
+
+def to_markdown(stream: Stream) -> str:
+    """The answer with its tool calls folded, and a line of figures."""
+    transcript = Transcript()
+    transcript.apply_all(list(stream.events))
+    pieces = [_block(block) for block in transcript.blocks if not isinstance(block, NoticeBlock)]
+    if transcript.thoughts:
+        pieces.insert(0, _fold("Thoughts", settle(transcript.thoughts)))
+    if end := figures.ending(stream):
+        pieces.append(f"> **{stream.status.value}**: {_inline(end)}" if end != "stopped" else "> **stopped**")
+    facts = " · ".join([figures.title(stream), stream.status.value, *figures.summary(stream)])
+    pieces.append(f"<sub>{escape(facts)}</sub>")
+    return "\n\n".join(piece for piece in pieces if piece.strip())
+
+
+def to_text(stream: Stream) -> str:
+    """The same for a terminal or a front end without Markdown."""
+    facts = " · ".join([figures.title(stream), stream.status.value, *figures.summary(stream)])
+    calls = [f"[{call_line(call)}]" for call in stream.tool_calls]
+    pieces = [*calls, stream.text, figures.ending(stream), f"({facts})"]
+    if stream.status is Status.ACTIVE:
+        pieces.append(f"It goes on; %gemini_show {stream.stream_id} shows more.")
+    return plain("\n".join(piece for piece in pieces if piece))
+
+
+def call_line(call: ToolCall) -> str:
+    """One tool call in one line."""
+    args = ", ".join(
+        f"{name}={_short(json.dumps(value, ensure_ascii=False))}" for name, value in call.args.items()
+    )
+    outcome = call.error if call.error is not None else call.status.value
+    duration = f", {call.duration:.1f} s" if call.duration is not None else ""
+    return f"{call.name}({args}): {_short(outcome, 200)}{duration}"
+
+
+def _block(block: Block) -> str:
+    match block:
+        case TextBlock():
+            return settle(block.text)
+        case CallBlock():
+            return _call(block.call)
+        case PartBlock():
+            return _part(block.part)
+        case NoticeBlock():
+            return _inline(block.text)
+        case _:
+            assert_never(block)
+
+
+def _call(call: ToolCall) -> str:
+    body = code_block(json.dumps(call.args, ensure_ascii=False, indent=2), "json")
+    if call.error is not None:
+        body += "\n\n" + code_block(call.error, "")
+    elif call.result is not None:
+        body += "\n\n" + code_block(json.dumps(call.result, ensure_ascii=False, indent=2), "json")
+    return _fold("tool " + call_line(call), body)
+
+
+def _part(part: Part) -> str:
+    code, outcome = part.get("executableCode"), part.get("codeExecutionResult")
+    if isinstance(code, dict):
+        return code_block(str(code.get("code") or ""), "python")
+    if isinstance(outcome, dict):
+        return code_block(str(outcome.get("output") or outcome.get("outcome") or ""), "")
+    names = ", ".join(key for key in part if key != "thoughtSignature")
+    return _fold(names or "part", code_block(json.dumps(part, ensure_ascii=False, indent=2), "json"))
+
+
+def _fold(summary: str, body: str) -> str:
+    return f"<details><summary>{_inline_html(summary)}</summary>\n\n{body}\n\n</details>"
+
+
+def code_block(text: str, language: str) -> str:
+    """A fenced block that nothing in the text can close."""
+    text = plain(text)
+    if len(text) > _LONG:
+        text = f"{text[:_LONG]}\n… {len(text) - _LONG:,} characters more"
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
+def _inline(text: str) -> str:
+    return settle(" ".join(text.split())).strip()
+
+
+def _inline_html(text: str) -> str:
+    # Inside an HTML block Markdown is not parsed, but MathJax looks everywhere.
+    return escape(" ".join(text.split())).replace("$", "&#36;").replace("\\", "&#92;")
+
+
+def _short(text: str, limit: int = 60) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,0 +1,53 @@
+"""A stream in a terminal: text as it comes, tool calls as lines."""
+
+from __future__ import annotations
+
+import sys
+from typing import TextIO
+
+from gemini_nb.notebook import figures
+from gemini_nb.notebook.markdown import plain
+from gemini_nb.notebook.settled import call_line
+from gemini_nb.streams.events import (
+    RetryScheduled,
+    TextDelta,
+    TextRewound,
+    ToolCallFinished,
+    ToolCallRequested,
+)
+from gemini_nb.streams.stream import Stream
+
+__all__ = ["print_stream"]
+
+
+def print_stream(stream: Stream, out: TextIO | None = None) -> None:
+    """Print a stream until it ends. Ctrl-C stops it; what came stays on the screen.
+
+    Args:
+        stream: the stream.
+        out: where to; by default standard output.
+    """
+    out = out or sys.stdout
+    try:
+        for event in stream:
+            match event:
+                case TextDelta():
+                    out.write(plain(event.text))
+                case TextRewound():
+                    out.write("\n[the connection broke; the answer begins again]\n")
+                case ToolCallRequested():
+                    out.write(f"\n[{event.call.name} …]\n")
+                case ToolCallFinished():
+                    out.write(plain(f"[{call_line(event.call)}]\n"))
+                case RetryScheduled():
+                    out.write(plain(f"\n[{event.reason} Asking again in {event.delay:.1f} s.]\n"))
+                case _:
+                    continue
+            out.flush()
+    except KeyboardInterrupt:
+        stream.stop()
+    facts = " · ".join([figures.title(stream), stream.status.value, *figures.summary(stream)])
+    end = figures.ending(stream)
+    shown = f"\n{end}" if end and stream.error is None else ""
+    out.write(plain(f"{shown}\n({facts})\n"))
+    out.flush()

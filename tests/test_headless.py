@@ -1,0 +1,77 @@
+"""Notebooks that are executed without a person: what is left must read like a document."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from nbconvert import HTMLExporter, MarkdownExporter
+
+from kernels import isolated_environment
+
+QUICKSTART = Path(__file__).parent.parent / "notebooks" / "quickstart.ipynb"
+
+
+@pytest.fixture(autouse=True)
+def simulated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels of these tests start in this process's environment."""
+    for name in list(os.environ):
+        if name.startswith(("JUPYTER", "IPYTHON")):
+            monkeypatch.delenv(name)
+    for name, value in isolated_environment(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("GEMINI_NB_AUTH", "simulator")
+
+
+def execute(*cells: str) -> nbformat.NotebookNode:
+    notebook: nbformat.NotebookNode = made_of(*cells)
+    NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
+    return notebook
+
+
+def made_of(*cells: str) -> nbformat.NotebookNode:
+    made: nbformat.NotebookNode = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(cell) for cell in cells]
+    )
+    return made
+
+
+def test_nbclient_keeps_every_answer_and_exports_read_well() -> None:
+    notebook = execute(
+        "%load_ext gemini_nb",
+        'def weather(city: str) -> str:\n    """Tell the weather."""\n    return "cloudless <b>sky</b>"',
+        "%%gemini_stream -t weather -o trip\nPlan a day in Lisbon. Check the weather first.",
+        "%%gemini_stream -o second\nDescribe a lighthouse.",
+        "%gemini_streams\nprint(trip.text[:20])",
+    )
+    for cell in notebook.cells[2:4]:
+        (output,) = cell.outputs
+        assert set(output.data) == {"text/markdown", "text/plain"}
+    assert "widgets" not in notebook.metadata
+    assert "completed" in notebook.cells[4].outputs[0].text
+    page, _ = HTMLExporter().from_notebook_node(notebook)
+    assert "cloudless &lt;b&gt;sky&lt;/b&gt;" in page
+    assert "<details>" in page
+    text, _ = MarkdownExporter().from_notebook_node(notebook)
+    assert "lighthouse" in text.lower()
+
+
+def test_a_failed_stream_fails_the_run_and_keeps_its_output() -> None:
+    notebook = made_of("%load_ext gemini_nb", "%%gemini_stream -m unknown-model\nHello", "print('never')")
+    with pytest.raises(CellExecutionError, match="404"):
+        NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
+    assert "404" in notebook.cells[1].outputs[0].data["text/markdown"]
+
+
+def test_papermill_runs_the_quickstart(tmp_path: Path) -> None:
+    papermill = pytest.importorskip("papermill", reason="papermill is not installed")
+    done = tmp_path / "done.ipynb"
+    papermill.execute_notebook(str(QUICKSTART), str(done), progress_bar=False)
+    notebook = nbformat.read(done, as_version=4)
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    assert sum("text/markdown" in output.get("data", {}) for output in outputs) == 2
+    assert not any("widget-view" in str(output.get("data", {})) for output in outputs)

@@ -1,0 +1,216 @@
+"""The magics in a real kernel, fed by the embedded simulator."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from kernels import Kernel, Result
+
+LOAD = "%load_ext gemini_nb"
+
+
+@pytest.fixture(scope="module")
+def shared(make_shared_kernel: Callable[..., Kernel]) -> Kernel:
+    return make_shared_kernel(GEMINI_NB_AUTH="simulator")
+
+
+@pytest.fixture
+def shell(shared: Kernel) -> Kernel:
+    """A kernel with the extension loaded and no stream of another test running."""
+    loaded = shared.run(f"{LOAD}\n%gemini_stop all")
+    assert loaded.status == "ok", loaded.error_text
+    return shared
+
+
+def settled(result: Result, kernel: Kernel) -> str:
+    """The Markdown that a stream's output settles into."""
+    outputs = result.outputs
+    kernel.wait_until(lambda: any("text/markdown" in bundle for bundle in outputs))
+    return next(str(bundle["text/markdown"]) for bundle in outputs if "text/markdown" in bundle)
+
+
+def test_a_cell_returns_at_once_and_its_stream_goes_on_while_others_compute(shell: Kernel) -> None:
+    first = shell.run("%%gemini_stream -o trip\nDescribe a lighthouse in 120 words.")
+    assert first.status == "ok", first.error_text
+    busy = shell.run(
+        "import time\n"
+        "before = len(trip.events)\n"
+        "status = trip.status\n"
+        "end = time.monotonic() + 1.5\n"
+        "while time.monotonic() < end: sum(range(1000))\n"
+        "print(status, len(trip.events) > before)"
+    )
+    assert busy.stdout.split() == ["active", "True"]
+    text = settled(first, shell)
+    assert shell.run("print(trip.result())").stdout.strip()[:20] in text
+    assert "simulated" in text
+
+
+def test_wait_keeps_the_kernels_loop_free(shell: Kernel) -> None:
+    shell.run(
+        "import asyncio\n"
+        "ticks = []\n"
+        "async def tick():\n"
+        "    while True:\n"
+        "        ticks.append(1)\n"
+        "        await asyncio.sleep(0.01)\n"
+        "task = asyncio.ensure_future(tick())"
+    )
+    result = shell.run("%%gemini_stream --wait -o done\nDescribe a lighthouse.")
+    assert result.status == "ok", result.error_text
+    assert any("text/markdown" in bundle for bundle in result.outputs)
+    assert int(shell.run("print(len(ticks)); task.cancel()").stdout.split()[0]) > 5
+    assert shell.run("print(done.status)").stdout.strip() == "completed"
+
+
+def test_an_interrupt_stops_the_stream_of_a_waiting_cell(shell: Kernel) -> None:
+    run = shell.start("%%gemini_stream --wait -o long\nWrite a long text of 2000 words.")
+    shell.wait_until(lambda: bool(run.outputs))
+    shell.interrupt()
+    shell.finish(run)
+    assert run.status == "error"
+    assert "KeyboardInterrupt" in run.error_text
+    assert len(run.error_text.splitlines()) <= 3
+    assert shell.run("print(long.status)").stdout.strip() == "stopped"
+    assert "stopped" in settled(run, shell)
+
+
+def test_time_magic_around_a_stream_cell(shell: Kernel) -> None:
+    result = shell.run("%%time\n%%gemini_stream --wait -o timed\nDescribe a lighthouse.")
+    assert result.status == "ok", result.error_text
+    assert "Wall time" in result.stdout
+    assert shell.run("print(timed.status)").stdout.strip() == "completed"
+
+
+def test_tools_from_the_notebook(shell: Kernel) -> None:
+    shell.run(
+        "def weather(city: str) -> dict:\n"
+        "    'Tell the weather of a city.'\n"
+        "    return {'sky': 'cloudless', 'city': city}"
+    )
+    prompt = "Plan a day in Lisbon. Check the weather first."
+    result = shell.run(f"%%gemini_stream -t weather -o trip --wait\n{prompt}")
+    assert result.status == "ok", result.error_text
+    text = settled(result, shell)
+    assert "<details><summary>tool weather" in text
+    assert "cloudless" in text
+    out = shell.run("print(trip.tool_calls[0].args, trip.tool_calls[0].result)").stdout
+    assert out.strip() == "{'city': 'Lisbon'} {'sky': 'cloudless', 'city': 'Lisbon'}"
+
+
+@pytest.mark.parametrize(
+    ("cell", "words"),
+    [
+        ("%%gemini_stream -t nothere\nHello", "There is no tool 'nothere'"),
+        ("%%gemini_stream --temperatur x\nHello", "invalid float value"),
+        ("%%gemini_stream --colour red\nHello", "unrecognized arguments"),
+        ("%%gemini_stream --auth someone\nHello", "invalid choice"),
+        ("%%gemini_stream -m a?b\nHello", "is not a model id"),
+        ("%%gemini_stream\n   ", "The prompt is empty"),
+        ("%%gemini_stream -o a-b\nHello", "is not a name"),
+        ("%gemini_stop s999", "There is no stream"),
+        ("%gemini_show", "Which stream?"),
+        ("%gemini_streams now", "takes no arguments"),
+    ],
+)
+def test_what_a_person_types_wrong(shell: Kernel, cell: str, words: str) -> None:
+    count = "import gemini_nb; print(gemini_nb.get_manager().statistics().total)"
+    before = shell.run(count).stdout
+    result = shell.run(cell)
+    shown = result.error_text + result.stderr
+    assert result.status == "error"
+    assert words in shown
+    assert "Traceback" not in shown
+    assert shell.run(count).stdout == before
+
+
+def test_no_key_names_the_variables_and_the_simulator(make_kernel: Callable[..., Kernel]) -> None:
+    kernel = make_kernel()
+    kernel.run(LOAD)
+    result = kernel.run("%%gemini_stream\nHello")
+    assert result.status == "error"
+    for word in ("GEMINI_API_KEY", "GOOGLE_API_KEY", "--auth simulator"):
+        assert word in result.error_text
+
+
+def test_stop_show_streams_and_wait(shell: Kernel) -> None:
+    shell.run("%%gemini_stream -o one\nWrite a long text of 2000 words.")
+    shell.run("%%gemini_stream -o two\nDescribe a lighthouse.")
+    listed = shell.run("%gemini_streams").stdout
+    assert "Write a long text" in listed
+    assert "Describe a lighthouse" in listed
+    shell.run("%gemini_wait two")
+    assert shell.run("%gemini_stop one\nprint(one.status, two.status)").stdout.split() == [
+        "stopped",
+        "completed",
+    ]
+    shown = shell.run("%gemini_show two")
+    assert "text/markdown" in shown.outputs[0]
+    value = shell.run("two")
+    assert "text/markdown" in value.outputs[0]
+    assert "lighthouse" in value.outputs[0]["text/plain"].lower()
+
+
+def test_a_cell_that_runs_again_stops_its_own_stream(shell: Kernel) -> None:
+    shell.run("%%gemini_stream -o first\nWrite a long text of 2000 words.", cell_id="one")
+    shell.run("%%gemini_stream -o second\nWrite a long text of 2000 words.", cell_id="one")
+    assert shell.run("print(first.wait().status, second.status)").stdout.split() == ["stopped", "active"]
+
+
+def test_a_headless_run_waits_and_keeps_the_answer(shell: Kernel) -> None:
+    result = shell.run("%%gemini_stream -o here\nDescribe a lighthouse.", allow_stdin=False)
+    assert result.status == "ok", result.error_text
+    assert [set(bundle) for bundle in result.outputs] == [{"text/markdown", "text/plain"}]
+    assert "lighthouse" in result.outputs[0]["text/markdown"].lower()
+
+
+def test_a_headless_cell_fails_when_its_stream_does(shell: Kernel) -> None:
+    result = shell.run("%%gemini_stream -m unknown-model\nHello", allow_stdin=False)
+    assert result.status == "error"
+    assert "404" in result.error_text
+
+
+def test_loading_twice_reloading_and_unloading(shell: Kernel) -> None:
+    shell.run("import gemini_nb; before = gemini_nb.get_manager()")
+    shell.run("%load_ext gemini_nb")
+    shell.run("%reload_ext gemini_nb")
+    assert shell.run("import gemini_nb; print(before is gemini_nb.get_manager())").stdout.strip() == "True"
+    shell.run("%%gemini_stream -o long\nWrite a long text of 2000 words.")
+    shell.run("%unload_ext gemini_nb")
+    assert shell.run("print(long.wait().status)").stdout.strip() == "stopped"
+    again = shell.run("%%gemini_stream\nHello")
+    assert "not found" in again.stderr + again.error_text
+    code = "print('gemini_wait' in get_ipython().magics_manager.magics['line'])"
+    assert shell.run(code).stdout.strip() == "False"
+    assert shell.run(LOAD).status == "ok"
+    assert shell.run("%%gemini_stream --wait\nDescribe a lighthouse.").status == "ok"
+
+
+def test_the_key_is_nowhere_in_the_output(make_kernel: Callable[..., Kernel]) -> None:
+    secret = "AIza-very-secret-key-0123456789"
+    kernel = make_kernel(GEMINI_API_KEY=secret)
+    kernel.run(LOAD)
+    kernel.run(
+        "from gemini_nb.simulator import Simulator\nsim = Simulator(api_key='another-key').__enter__()"
+    )
+    kernel.run("%xmode Verbose")
+    kernel.run("import os; os.environ['GOOGLE_GEMINI_BASE_URL'] = sim.base_url")
+    result = kernel.run("%%gemini_stream --wait -o refused\nHello")
+    assert result.status == "error"
+    assert "API key not valid" in result.error_text or "API_KEY_INVALID" in result.error_text
+    again = kernel.run("refused.result()")
+    assert again.status == "error"
+    more = kernel.run("refused, refused.info(), refused.events, gemini_nb.get_manager().runtime")
+    for run in (result, again, more):
+        assert secret not in json.dumps(run.messages, default=str)
+    assert kernel.run("print(refused.retries, len(sim.requests))").stdout.split() == ["0", "1"]
+
+
+def test_a_dashboard_in_a_kernel_lists_and_stops(shell: Kernel) -> None:
+    shown = shell.run("%gemini_dashboard")
+    assert "application/vnd.jupyter.widget-view+json" in shown.outputs[0]
+    shell.run("%%gemini_stream -o long\nWrite a long text of 2000 words.")
+    shell.wait_until(lambda: "Write a long text" in json.dumps(shell.widgets, default=str))

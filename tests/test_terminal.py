@@ -1,0 +1,97 @@
+"""Terminal IPython: the text streams to standard output, and the cell waits."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import gemini_nb
+from gemini_nb.notebook.terminal import print_stream
+from gemini_nb.simulator import Simulator
+from kernels import isolated_environment
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    return {**isolated_environment(tmp_path), "GEMINI_NB_AUTH": "simulator", "TERM": "dumb"}
+
+
+def ipython(environment: dict[str, str], script: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "IPython", "--no-banner", "--colors=NoColor", str(script)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_cell_in_a_script_prints_its_answer(environment: dict[str, str], tmp_path: Path) -> None:
+    script = tmp_path / "ask.ipy"
+    script.write_text(
+        "%load_ext gemini_nb\n"
+        "def weather(city: str) -> str:\n"
+        "    '''Tell the weather.'''\n"
+        "    return 'cloudless'\n"
+        "prompt = 'Plan a day in Lisbon. Check the weather first.'\n"
+        "get_ipython().run_cell_magic('gemini_stream', '-t weather -o trip', prompt)\n"
+        "print('then', trip.status)\n"
+    )
+    done = ipython(environment, script)
+    assert done.returncode == 0, done.stderr
+    assert '[weather(city="Lisbon"): done' in done.stdout
+    assert "cloudless" in done.stdout
+    assert "completed" in done.stdout
+    assert done.stdout.strip().endswith("then completed")
+    assert not done.stderr
+
+
+def test_text_arrives_while_the_stream_goes_on_and_control_characters_do_not() -> None:
+    hold = threading.Event()
+
+    def scenario(body: dict[str, Any], model: str) -> Iterator[Any]:
+        yield {"candidates": [{"content": {"parts": [{"text": "red \x1b[31mtext"}]}}]}
+        yield hold
+        yield {"candidates": [{"content": {"parts": [{"text": " ends"}]}, "finishReason": "STOP"}]}
+
+    class Out(io.StringIO):
+        def write(self, text: str) -> int:
+            if "red" in text:
+                hold.set()  # only what was printed lets the answer end
+            return super().write(text)
+
+    with Simulator(scenario=scenario, pace=0) as simulator:
+        stream = gemini_nb.get_manager().start_stream("hello", auth="simulator", base_url=simulator.base_url)
+        out = Out()
+        print_stream(stream, out)
+    assert "red text ends" in out.getvalue()
+    assert "\x1b" not in out.getvalue()
+
+
+def test_ctrl_c_stops_the_stream_and_leaves_its_text(environment: dict[str, str], tmp_path: Path) -> None:
+    script = tmp_path / "long.py"
+    script.write_text(
+        "import sys, gemini_nb\n"
+        "from gemini_nb.notebook.terminal import print_stream\n"
+        "stream = gemini_nb.get_manager().start_stream('Write a long text of 3000 words.')\n"
+        "print_stream(stream)\n"
+        "print('status:', stream.status)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, str(script)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    seen = process.stdout.read(40)
+    os.kill(process.pid, signal.SIGINT)
+    rest, errors = process.communicate(timeout=30)
+    assert process.returncode == 0, errors
+    assert len(seen) == 40
+    assert rest.strip().endswith("status: stopped")

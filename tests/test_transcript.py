@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gemini_nb.notebook.transcript import CallBlock, NoticeBlock, PartBlock, TextBlock, Transcript
+from gemini_nb.streams import events
+from gemini_nb.streams.calls import ToolCall
+from gemini_nb.streams.states import ToolStatus
+
+
+def make(kind: Any, **fields: Any) -> Any:
+    return kind(stream_id="s1", seq=0, time=0.0, **fields)
+
+
+def call(status: ToolStatus, index: int = 0) -> ToolCall:
+    return ToolCall(id=None, name="weather", args={}, status=status, index=index)
+
+
+def texts(transcript: Transcript) -> list[str]:
+    return [block.text for block in transcript.blocks if isinstance(block, TextBlock)]
+
+
+def test_blocks_stand_in_the_order_of_reading() -> None:
+    transcript = Transcript()
+    transcript.apply_all(
+        [
+            make(events.TextDelta, text="before "),
+            make(events.TextDelta, text="the call"),
+            make(events.ToolCallRequested, call=call(ToolStatus.PENDING)),
+            make(events.ThoughtDelta, text="hm"),
+            make(events.TextDelta, text="after"),
+            make(events.PartReceived, part={"executableCode": {}}),
+            make(events.RetryScheduled, attempt=2, delay=1.0, reason="503."),
+            make(events.ToolCallFinished, call=call(ToolStatus.DONE)),
+        ]
+    )
+    kinds = [type(block) for block in transcript.blocks]
+    assert kinds == [TextBlock, CallBlock, TextBlock, PartBlock, NoticeBlock]
+    assert texts(transcript) == ["before the call", "after"]
+    assert isinstance(transcript.blocks[1], CallBlock)
+    assert transcript.blocks[1].call.status is ToolStatus.DONE
+    assert transcript.thoughts == "hm"
+    assert transcript.changed == {0, 1, 2, 3, 4}
+
+
+def test_only_what_changed_is_marked() -> None:
+    transcript = Transcript()
+    transcript.apply_all(
+        [
+            make(events.TextDelta, text="a"),
+            make(events.ToolCallRequested, call=call(ToolStatus.PENDING)),
+        ]
+    )
+    transcript.changed.clear()
+    transcript.apply_all([make(events.ToolCallStarted, call=call(ToolStatus.RUNNING))])
+    assert transcript.changed == {1}
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.one_of(st.text(max_size=8), st.integers(0, 40), st.just(None)), max_size=30))
+def test_the_text_of_the_blocks_is_the_text_of_the_stream(steps: list[str | int | None]) -> None:
+    """Deltas, rewinds and calls in any order; None stands for a call."""
+    transcript, text, calls = Transcript(), "", 0
+    for step in steps:
+        if step is None:
+            transcript.apply(make(events.ToolCallRequested, call=call(ToolStatus.PENDING, calls)))
+            calls += 1
+        elif isinstance(step, int):
+            text = text[: min(step, len(text))]
+            transcript.apply(make(events.TextRewound, length=len(text)))
+        else:
+            text += step
+            transcript.apply(make(events.TextDelta, text=step))
+    transcript.apply_all([])
+    assert "".join(texts(transcript)) == text
