@@ -7,6 +7,7 @@ at every call, so a key set in a cell counts at once.
 from __future__ import annotations
 
 import ipaddress
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -171,6 +172,22 @@ def check_url(url: str, *, allow_http: bool) -> str:
 def http_allowed(settings: Settings) -> bool:
     """Whether plain http to other machines was explicitly allowed."""
     return settings.allow_http or _flag("GEMINI_NB_ALLOW_HTTP", default=False)
+
+
+def simulator_pace() -> float:
+    """What the embedded simulator's pauses are multiplied by: GEMINI_NB_SIMULATOR_PACE, 1 by default.
+
+    Raises:
+        ConfigError: it is not a number, or negative.
+    """
+    value = os.environ.get("GEMINI_NB_SIMULATOR_PACE", "1")
+    try:
+        pace = float(value)
+    except ValueError:
+        pace = -1.0
+    if not 0 <= pace < math.inf:
+        raise ConfigError(f"GEMINI_NB_SIMULATOR_PACE is a number, 0 or more, not {value!r}.")
+    return pace
 
 
 def is_loopback(host: str) -> bool:

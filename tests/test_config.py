@@ -3,7 +3,15 @@ from __future__ import annotations
 import pytest
 from google.auth.credentials import AnonymousCredentials
 
-from gemini_nb.config import Auth, Settings, check_base_url, choose_auth, environment_key, is_loopback
+from gemini_nb.config import (
+    Auth,
+    Settings,
+    check_base_url,
+    choose_auth,
+    environment_key,
+    is_loopback,
+    simulator_pace,
+)
 from gemini_nb.errors import ConfigError, GeminiError
 
 KEY = "AIzaSy-made-up-for-tests-0123456789abcd"
@@ -138,3 +146,16 @@ def test_settings_are_changed_in_a_copy() -> None:
     settings = Settings(model="a")
     assert settings.updated(model="b", allow_http=True) == Settings(model="b", allow_http=True)
     assert settings == Settings(model="a")
+
+
+def test_the_embedded_simulators_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert simulator_pace() == 1.0
+    monkeypatch.setenv("GEMINI_NB_SIMULATOR_PACE", "0.25")
+    assert simulator_pace() == 0.25
+
+
+@pytest.mark.parametrize("value", ["fast", "-1", "nan", "inf", ""])
+def test_a_pace_that_is_none(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("GEMINI_NB_SIMULATOR_PACE", value)
+    with pytest.raises(ConfigError, match="GEMINI_NB_SIMULATOR_PACE"):
+        simulator_pace()

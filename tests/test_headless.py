@@ -11,6 +11,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter, MarkdownExporter
 
+from gemini_nb.simulator import Simulator
 from kernels import isolated_environment
 
 QUICKSTART = Path(__file__).parent.parent / "notebooks" / "quickstart.ipynb"
@@ -25,6 +26,7 @@ def simulated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in isolated_environment(tmp_path).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("GEMINI_NB_AUTH", "simulator")
+    monkeypatch.setenv("GEMINI_NB_SIMULATOR_PACE", "0.1")
 
 
 def execute(*cells: str) -> nbformat.NotebookNode:
@@ -75,3 +77,19 @@ def test_papermill_runs_the_quickstart(tmp_path: Path) -> None:
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     assert sum("text/markdown" in output.get("data", {}) for output in outputs) == 2
     assert not any("widget-view" in str(output.get("data", {})) for output in outputs)
+
+
+def test_the_quickstart_with_a_key_against_another_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is wired to the embedded simulator: the same cells, a key, and a server of another process."""
+    key = "a-key-for-this-test"
+    with Simulator(api_key=key, pace=0) as server:
+        monkeypatch.setenv("GEMINI_NB_AUTH", "gemini")
+        monkeypatch.setenv("GEMINI_API_KEY", key)
+        monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", server.base_url)
+        notebook: nbformat.NotebookNode = nbformat.read(QUICKSTART, as_version=4)
+        NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
+        asked = [request for request in server.requests if request.path.endswith(":streamGenerateContent")]
+    assert len(asked) == 3  # one question, and one with a round of tools
+    assert "simulated)" not in str(notebook)
+    assert key not in str(notebook)
+    assert "gemini-3.8-flash · completed" in str(notebook)

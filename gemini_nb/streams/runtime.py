@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gemini_nb.api.client import HTTPClients
-from gemini_nb.config import Settings
+from gemini_nb.config import Settings, simulator_pace
 from gemini_nb.errors import BlockingCallError, ConfigError, GeminiError, InternalError
 from gemini_nb.secrets import Secret
 from gemini_nb.streams.delivery import Delivery
@@ -95,7 +95,8 @@ class Runtime:
 
                 from gemini_nb.simulator import Simulator  # noqa: PLC0415 - a server that few need
 
-                self._simulator = Simulator(api_key=f"simulator-{secrets.token_urlsafe(24)}")
+                key = f"simulator-{secrets.token_urlsafe(24)}"
+                self._simulator = Simulator(api_key=key, pace=simulator_pace())
                 self._simulator.start()
             return self._simulator
 
