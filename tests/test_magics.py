@@ -14,7 +14,7 @@ LOAD = "%load_ext gemini_nb"
 
 @pytest.fixture(scope="module")
 def shared(make_shared_kernel: Callable[..., Kernel]) -> Kernel:
-    return make_shared_kernel(GEMINI_NB_AUTH="simulator")
+    return make_shared_kernel(GEMINI_NB_AUTH="simulator", GEMINI_NB_SIMULATOR_PACE="0.3")
 
 
 @pytest.fixture
@@ -99,6 +99,63 @@ def test_tools_from_the_notebook(shell: Kernel) -> None:
     assert "cloudless" in text
     out = shell.run("print(trip.tool_calls[0].args, trip.tool_calls[0].result)").stdout
     assert out.strip() == "{'city': 'Lisbon'} {'sky': 'cloudless', 'city': 'Lisbon'}"
+
+
+ASYNC_TOOL = """
+import asyncio, threading
+queue = asyncio.Queue(1)
+async def feed():
+    while True:
+        await queue.put("cloudless")
+feeder = asyncio.ensure_future(feed())
+async def weather(city: str) -> str:
+    'Tell the weather of a city.'
+    assert threading.current_thread() is threading.main_thread()
+    return await queue.get()  # the kernel's own queue
+"""
+PROMPT = "Plan a day in Lisbon. Check the weather first."
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        f"%%gemini_stream -t weather -o trip --wait\n{PROMPT}",
+        f"%%time\n%%gemini_stream -t weather -o trip --wait\n{PROMPT}",
+        f"trip = gemini_nb.get_manager().start_stream({PROMPT!r}, tools=[weather])\ntrip.result(20)",
+        f"trip = gemini_nb.get_manager().start_stream({PROMPT!r}, tools=[weather])\nawait trip",
+        f"trip = gemini_nb.get_manager().start_stream({PROMPT!r}, tools=[weather])\nfor event in trip: pass",
+    ],
+    ids=["awaited magic", "blocking magic", "result", "await", "for"],
+)
+def test_an_async_tool_runs_on_the_kernels_loop_while_a_cell_waits(shell: Kernel, cell: str) -> None:
+    shell.run(f"import gemini_nb\n{ASYNC_TOOL}")
+    waiting = shell.start(cell)
+    queued = [shell.start(f"print({number})") for number in range(3)]
+    shell.finish(waiting)
+    assert waiting.status == "ok", waiting.error_text
+    assert [shell.finish(run).stdout for run in queued] == ["0\n", "1\n", "2\n"], "queued cells were lost"
+    out = shell.run("feeder.cancel(); print(trip.tool_calls[0].status, trip.tool_calls[0].result)").stdout
+    assert out.split() == ["done", "cloudless"]
+
+
+def test_an_interrupt_of_a_blocked_wait_stops_the_stream_and_its_tool(shell: Kernel) -> None:
+    shell.run(
+        "import asyncio, gemini_nb\n"
+        "started = asyncio.Event()\n"
+        "async def weather(city: str) -> str:\n"
+        "    'Tell the weather of a city.'\n"
+        "    print('started', flush=True)\n"
+        "    await asyncio.sleep(60)\n"
+    )
+    run = shell.start(
+        f"trip = gemini_nb.get_manager().start_stream({PROMPT!r}, tools=[weather])\ntrip.result()"
+    )
+    shell.wait_until(lambda: "started" in run.stdout)
+    shell.interrupt()
+    shell.finish(run)
+    assert run.status == "error"
+    out = shell.run("print(trip.wait().status, trip.tool_calls[0].status)").stdout
+    assert out.split() == ["stopped", "cancelled"]
 
 
 @pytest.mark.parametrize(

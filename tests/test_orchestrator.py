@@ -364,7 +364,7 @@ async def test_asynchronous_tools_run_on_the_kernels_loop_when_there_is_one() ->
 
     calls = [{"functionCall": {"name": name}} for name in ("later", "exits_here")]
     with rig(once(chunk(*calls, finish="STOP"))) as made:
-        made.manager.runtime.kernel_loop = lambda: here
+        made.manager.runtime.kernel.find = lambda: here
         stream = made.start(tools=[later, exits_here])
         await stream
         assert seen == [here]
@@ -378,7 +378,7 @@ def test_a_kernel_loop_that_was_closed_is_not_used() -> None:
     gone = asyncio.new_event_loop()
     gone.close()
     with rig(once(call("later", finish="STOP"))) as made:
-        made.manager.runtime.kernel_loop = lambda: gone
+        made.manager.runtime.kernel.find = lambda: gone
         assert made.start(tools=[later]).wait().tool_calls[0].result == "gemini_nb-loop"
 
 

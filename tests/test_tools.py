@@ -20,6 +20,7 @@ import gemini_nb
 from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.tools.docstring import argument_texts
 from gemini_nb.tools.execution import ToolFailedError, run_tool, to_json
+from gemini_nb.tools.kernel import KernelLoop
 from gemini_nb.tools.tool import Tool, ToolSet
 
 
@@ -530,7 +531,7 @@ def test_results_become_json(value: Any, result: Any) -> None:
 
 
 async def run(function: Callable[..., Any], **options: Any) -> Any:
-    return await run_tool(Tool(function, **options), {}, lambda: None)
+    return await run_tool(Tool(function, **options), {}, KernelLoop())
 
 
 async def test_a_tool_that_runs_too_long_is_given_up() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from gemini_nb.notebook.magics import ASYNC_MAGIC, GeminiMagics
 from gemini_nb.notebook.markdown import to_html
 from gemini_nb.notebook.settled import to_markdown, to_text
+from gemini_nb.notebook.waiting import blocking_wait
 from gemini_nb.streams.manager import StreamManager, adopt_manager, get_manager
 from gemini_nb.streams.stream import Stream
 
@@ -38,9 +39,11 @@ class _Extension:
         for mime, render in _renderers().items():
             if mime in shell.display_formatter.formatters:
                 shell.display_formatter.formatters[mime].for_type(Stream, render)
-        self.manager.runtime.kernel_loop = _kernel_loop(shell)
-        self.manager.runtime.warm_up()
-        self.manager.runtime.loop.call(to_html, "")  # the renderer, too, is imported before it is needed
+        runtime = self.manager.runtime
+        runtime.kernel.find = _kernel_loop(shell)
+        runtime.block_on = blocking_wait(runtime.kernel)
+        runtime.warm_up()
+        runtime.loop.call(to_html, "")  # the renderer, too, is imported before it is needed
 
     def unregister(self) -> None:
         shell = self.shell

@@ -1,18 +1,24 @@
-"""Waiting in a cell for its own stream, so that an interrupt stops the work and not only the wait."""
+"""Waiting in a cell, so that an interrupt stops the work too, and a tool gets the loop it needs."""
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
 import contextlib
+import math
+import time
 from collections.abc import Generator
 
 from gemini_nb.errors import GeminiError
+from gemini_nb.notebook.pump import pump
+from gemini_nb.streams.runtime import BlockOn, wait_for
 from gemini_nb.streams.stream import Stream
+from gemini_nb.tools.kernel import KernelLoop
 
-__all__ = ["StreamInterrupted", "await_stream", "stopping"]
+__all__ = ["StreamInterrupted", "await_stream", "blocking_wait", "stopping"]
 
 _GRACE = 5.0  # seconds for the last paint
+_SLICE = 0.05  # seconds between looks for a tool that needs the loop
 
 
 class StreamInterrupted(KeyboardInterrupt):
@@ -56,6 +62,36 @@ async def await_stream(stream: Stream, settled: concurrent.futures.Future[None] 
 async def _until_done(future: concurrent.futures.Future[None] | None) -> None:
     if future is not None:
         await asyncio.wait([asyncio.wrap_future(future)], timeout=_GRACE)
+
+
+def blocking_wait(kernel: KernelLoop) -> BlockOn:
+    """Return the wait of `stream.result()` and its like in a kernel.
+
+    An ordinary wait until a tool of some stream needs the loop that is blocked by it; then the wait keeps
+    that loop going for as long as there is such work.
+    """
+
+    def block_on(future: concurrent.futures.Future[object], timeout: float | None) -> object:
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        while True:
+            left = max(0.0, deadline - time.monotonic())
+            try:
+                return wait_for(future, min(_SLICE, left))
+            except TimeoutError:
+                if future.done() or left <= 0:
+                    raise
+            loop = _running_loop()
+            if kernel.has_work and loop is not None and loop is kernel.find():
+                pump(loop, lambda: future.done() or not kernel.has_work or time.monotonic() >= deadline)
+
+    return block_on
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def _interrupted(stream: Stream) -> StreamInterrupted:

@@ -326,7 +326,7 @@ class ToolOrchestrator:
         record = self._record
         record.start_call(call)
         try:
-            result = await run_tool(self._tool(call.name), call.args, self._runtime.kernel_loop)
+            result = await run_tool(self._tool(call.name), call.args, self._runtime.kernel)
         except ToolFailedError as error:
             record.finish_call(call, ToolStatus.FAILED, error=str(error))
         else:

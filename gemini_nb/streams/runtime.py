@@ -16,6 +16,7 @@ from gemini_nb.errors import BlockingCallError, ConfigError, GeminiError, Intern
 from gemini_nb.secrets import Secret
 from gemini_nb.streams.delivery import Delivery
 from gemini_nb.streams.loop import BackgroundLoop
+from gemini_nb.tools.kernel import KernelLoop
 
 if TYPE_CHECKING:
     from gemini_nb.simulator import Simulator
@@ -34,7 +35,7 @@ class Runtime:
 
     Attributes:
         settings: defaults for every stream.
-        kernel_loop: finds the loop that runs the person's cells; a notebook sets it.
+        kernel: the loop that runs the person's cells; a notebook says which.
         block_on: waits for a future in a thread of the person's; a notebook puts one in its place that keeps
             the kernel's loop going.
     """
@@ -43,7 +44,7 @@ class Runtime:
         self.settings = settings or Settings()
         self.loop = BackgroundLoop("gemini_nb-loop", self._on_death, self._close_clients)
         self.delivery = Delivery(self.loop)
-        self.kernel_loop: Callable[[], asyncio.AbstractEventLoop | None] = lambda: None
+        self.kernel = KernelLoop()
         self.block_on: BlockOn = wait_for
         self.closed = False
         self._clients: dict[asyncio.AbstractEventLoop, HTTPClients] = {}

@@ -11,24 +11,23 @@ from typing import Any
 
 from gemini_nb.daemon import run_in_daemon_thread
 from gemini_nb.secrets import scrub
+from gemini_nb.tools.kernel import KernelLoop
 from gemini_nb.tools.tool import Tool
 
-__all__ = ["KernelLoop", "ToolFailedError", "run_tool", "to_json"]
-
-KernelLoop = Callable[[], "asyncio.AbstractEventLoop | None"]
+__all__ = ["ToolFailedError", "run_tool", "to_json"]
 
 
 class ToolFailedError(Exception):
     """A tool gave no result; the message goes to the model."""
 
 
-async def run_tool(tool: Tool, args: dict[str, Any], kernel_loop: KernelLoop) -> Any:
+async def run_tool(tool: Tool, args: dict[str, Any], kernel: KernelLoop) -> Any:
     """Run a tool and return its result as JSON.
 
     Args:
         tool: the tool.
         args: the arguments as the model wrote them.
-        kernel_loop: finds the loop that runs the person's cells, if there is one.
+        kernel: the loop that runs the person's cells, if there is one.
 
     Raises:
         ToolFailedError: bad arguments, an exception in the tool, or its time was over.
@@ -39,7 +38,7 @@ async def run_tool(tool: Tool, args: dict[str, Any], kernel_loop: KernelLoop) ->
         raise ToolFailedError(str(error)) from None
     try:
         async with asyncio.timeout(tool.timeout) as limit:
-            result = await _call(tool, positional, named, kernel_loop)
+            result = await _call(tool, positional, named, kernel)
     except TimeoutError as error:
         if limit.expired():
             raise ToolFailedError(f"{tool.name} took longer than {tool.timeout:g} s") from None
@@ -66,16 +65,16 @@ def _failed(error: BaseException) -> ToolFailedError:
     return ToolFailedError(scrub(f"{type(error).__name__}: {text}"))
 
 
-async def _call(tool: Tool, positional: list[Any], named: dict[str, Any], kernel_loop: KernelLoop) -> Any:
+async def _call(tool: Tool, positional: list[Any], named: dict[str, Any], kernel: KernelLoop) -> Any:
     def call() -> Any:
         return tool.function(*positional, **named)
 
     if isinstance(tool.run_on, Executor):
         return await asyncio.wrap_future(tool.run_on.submit(tool.function, *positional, **named))
     place = tool.run_on or ("kernel" if tool.is_async else "thread")
-    loop = kernel_loop() if place == "kernel" else None
-    if loop is not None and not loop.is_closed():
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_settled(call), loop))
+    loop = kernel.running() if place == "kernel" else None
+    if loop is not None:
+        return await kernel.run(_settled(call), loop)
     if tool.is_async:
         return await call()
     result = await run_in_daemon_thread(call, name=f"gemini_nb-tool-{tool.name}")

@@ -1,0 +1,46 @@
+"""The loop that runs a person's cells, and the tools that run on it.
+
+An async tool belongs there: that is where the person's sessions and pools were made. While a cell blocks that
+loop in a wait for the very stream the tool belongs to, neither would ever go on, so the wait has to know that
+there is work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+__all__ = ["KernelLoop"]
+
+T = TypeVar("T")
+
+
+class KernelLoop:
+    """Where a person's cells run; none until a notebook says so.
+
+    Attributes:
+        find: returns the loop, or None where there is none.
+    """
+
+    def __init__(self) -> None:
+        self.find: Callable[[], asyncio.AbstractEventLoop | None] = lambda: None
+        self._working = 0
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a tool waits for the loop, or runs on it."""
+        return self._working > 0
+
+    def running(self) -> asyncio.AbstractEventLoop | None:
+        """Return the loop if it can take work."""
+        loop = self.find()
+        return None if loop is None or loop.is_closed() else loop
+
+    async def run(self, coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> T:
+        """Run a coroutine on the loop and return its result. Only from one other loop."""
+        self._working += 1
+        try:
+            return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, loop))
+        finally:
+            self._working -= 1
