@@ -27,7 +27,7 @@ pytest_plugins = ["google_accounts"]
 FINISHED = sse_answer(text("Hello", finish="STOP"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def clients() -> AsyncIterator[HTTPClients]:
     pools = HTTPClients()
     yield pools

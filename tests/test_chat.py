@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from answers import PATIENCE, Recorder, always, hello, hold, rig
-from gemini_nb import Chat
+from gemini_nb import Chat, ToolOrchestrator
 from gemini_nb.errors import ArgumentError, ConfigError
 from scripted import call, json_error, sse_answer, text
 
@@ -152,6 +152,18 @@ def test_two_messages_at_once_add_their_own_turns_each() -> None:
         asked = [turn["parts"][0]["text"] for turn in chat.history]
         assert sorted(asked) == ["A", "B", "C", "a", "b", "c"]
         assert all(asked[at + 1] == asked[at].upper() for at in (0, 2, 4))
+
+
+def test_a_turn_that_comes_in_while_a_message_is_sent_takes_nothing_away() -> None:
+    class Busy(Chat):
+        def attach(self, orchestrator: ToolOrchestrator, known: int | None = None) -> None:
+            self.history.append(user("Meanwhile"))
+            super().attach(orchestrator, known)
+
+    with rig(hello()) as made:
+        chat = Busy(manager=made.manager, **made.options)
+        chat.send("Hi").wait()
+        assert chat.history == [user("Meanwhile"), user("Hi"), model("Hello")]
 
 
 def test_a_message_that_cannot_be_sent_changes_nothing() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from calling import KEY, NOW, ask, call_to, collect, endpoint_to, shown
+from calling import KEY, ask, call_to, collect, endpoint_to, shown
 from gemini_nb.api.client import ChunkReceived, HTTPClients, Timeouts, call_model
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.turn import ModelTurn
@@ -40,11 +40,9 @@ from scripted import (
 
 ONCE = RetryPolicy(attempts=1)
 SHORT = Timeouts(connect=0.4, first_byte=0.1, idle=20.0)
-FINISHED = sse_answer(text("Hello", finish="STOP"))
-HOST = "http://gemini.test"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def clients() -> AsyncIterator[HTTPClients]:
     pools = HTTPClients()
     yield pools
@@ -101,10 +99,12 @@ async def test_every_fault_is_one_of_our_errors(
 
 
 async def test_chunks_that_are_none(clients: HTTPClients) -> None:
-    with ScriptedServer([response(200, CHUNKED, b"4\r\ndataXX", Wait())]) as server:
-        failure = (await ask(clients, server, retry=ONCE)).failure
-    # Whether the transport stumbles over them before it hands over the answer's head is a matter of timing.
-    assert type(failure) in {ProtocolError, TransportError}
+    timeouts = Timeouts(connect=1.0, first_byte=1.0, idle=0.1)
+    with ScriptedServer([response(200, CHUNKED, b"4\r\ndataXX", Close())]) as server:
+        failure = (await ask(clients, server, retry=ONCE, timeouts=timeouts)).failure
+    # Whether they come together with the answer's head is a matter of timing. If not, the transport forgets
+    # to tell its reader, whom the idle timeout helps out.
+    assert type(failure) in {ProtocolError, TransportError, IdleTimeoutError}
 
 
 async def test_a_login_page_says_what_it_is(clients: HTTPClients) -> None:
@@ -169,7 +169,9 @@ async def test_a_header_that_cannot_be_sent_is_not_shown(clients: HTTPClients, m
     with ScriptedServer([]) as server:
         endpoint = endpoint_to(server.url)
         object.__setattr__(endpoint, "authenticator", Quoting(KEY + mark))
-        failure = (await ask(clients, endpoint, retry=ONCE)).failure
+        failure = (await ask(clients, endpoint)).failure
+        assert server.connections == 0
+    assert isinstance(failure, ConfigError)
     assert KEY not in shown(failure)
 
 
@@ -182,9 +184,6 @@ async def test_a_traceback_shows_no_key(clients: HTTPClients) -> None:
     traceback = shown(outcome.failure)
     assert "call_model" in traceback
     assert KEY not in traceback
-
-
-# -------------------------------------------------------------------------------------- silence
 
 
 async def test_silence_before_the_answer(clients: HTTPClients) -> None:
@@ -231,9 +230,6 @@ async def test_an_error_body_is_not_waited_for(clients: HTTPClients, monkeypatch
         outcome = await ask(clients, server, timeouts=Timeouts(connect=10, first_byte=3600, idle=3600))
     assert outcome.failure.status_code == 400
     assert "Bad requ" in outcome.failure.message
-
-
-# --------------------------------------------------------------------------------------- stopping
 
 
 async def stopped(
@@ -311,90 +307,3 @@ async def test_one_cancelled_call_leaves_the_others(clients: HTTPClients) -> Non
         await asyncio.to_thread(server.wait_open, 2)
         release.set()
         assert [(await task).text for task in (tasks[0], tasks[2])] == ["Hello", "Hello"]
-
-
-# ---------------------------------------------------------------------------------------- proxies
-
-
-@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
-async def test_a_proxy_of_the_environment(
-    clients: HTTPClients, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    with ScriptedServer([FINISHED]) as proxy:
-        monkeypatch.setenv(name, proxy.url)
-        outcome = await ask(clients, HOST)
-        [request] = proxy.requests
-    assert outcome.text == "Hello"
-    assert request.target == f"{HOST}/v1beta/models/gemini-test:streamGenerateContent?alt=sse"
-    assert request.headers["x-goog-api-key"] == KEY
-
-
-@pytest.mark.filterwarnings(
-    "ignore:.*(BasicAuth|proxy_auth).* deprecated:DeprecationWarning"
-)  # httpx-aiohttp's
-async def test_a_proxy_that_asks_who_comes(clients: HTTPClients, monkeypatch: pytest.MonkeyPatch) -> None:
-    with ScriptedServer([FINISHED]) as proxy:
-        monkeypatch.setenv("HTTP_PROXY", f"http://me:hidden@127.0.0.1:{proxy.port}")
-        assert (await ask(clients, HOST)).text == "Hello"
-        assert proxy.requests[0].headers["proxy-authorization"] == "Basic bWU6aGlkZGVu"
-
-
-async def test_a_tunnel_is_shown_no_key(clients: HTTPClients, monkeypatch: pytest.MonkeyPatch) -> None:
-    with ScriptedServer([answer(407)]) as proxy:
-        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
-        outcome = await ask(clients, "https://gemini.test", retry=ONCE)
-        [request] = proxy.requests
-    assert (request.method, request.target) == ("CONNECT", "gemini.test:443")
-    assert KEY not in str(request.headers)
-    assert isinstance(outcome.failure, ConnectError)
-    assert "407" in outcome.failure.message
-
-
-async def test_a_proxy_that_never_answers(clients: HTTPClients, monkeypatch: pytest.MonkeyPatch) -> None:
-    timeouts = Timeouts(connect=0.2, first_byte=3600, idle=3600)
-    with ScriptedServer([[Wait()]]) as proxy:
-        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
-        outcome = await ask(clients, "https://gemini.test", retry=ONCE, timeouts=timeouts)
-    assert isinstance(outcome.failure, ConnectError)
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-async def test_no_proxy_for_this_machine(
-    clients: HTTPClients, monkeypatch: pytest.MonkeyPatch, host: str
-) -> None:
-    with ScriptedServer([]) as proxy, ScriptedServer([FINISHED]) as server:
-        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-            monkeypatch.setenv(name, proxy.url)
-        assert (await ask(clients, f"http://{host}:{server.port}")).text == "Hello"
-        assert proxy.connections == 0
-
-
-async def test_no_proxy_where_the_person_wants_none(
-    clients: HTTPClients, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # 0.0.0.0 reaches this machine, too, and is not known as loopback.
-    with ScriptedServer([]) as proxy, ScriptedServer([FINISHED]) as server:
-        monkeypatch.setenv("HTTP_PROXY", proxy.url)
-        monkeypatch.setenv("NO_PROXY", "0.0.0.0")
-        assert (await ask(clients, f"http://0.0.0.0:{server.port}")).text == "Hello"
-        assert proxy.connections == 0
-
-
-@pytest.mark.parametrize(
-    "proxy", ["ftp://127.0.0.1:1", "socks5://me:hidden@127.0.0.1:1", "http://[", "http://a:b"]
-)
-async def test_a_proxy_variable_that_cannot_be_used(
-    clients: HTTPClients, monkeypatch: pytest.MonkeyPatch, proxy: str
-) -> None:
-    monkeypatch.setenv("HTTP_PROXY", proxy)
-    failure = (await ask(clients, HOST, retry=NOW)).failure
-    assert isinstance(failure, ConfigError)
-    assert "HTTP_PROXY" in failure.hint
-    assert "hidden" not in shown(failure)
-
-
-async def test_certificates_that_are_not_there(clients: HTTPClients, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/certificates.pem")
-    failure = (await ask(clients, HOST)).failure
-    assert isinstance(failure, ConfigError)
-    assert "SSL_CERT_FILE" in failure.hint

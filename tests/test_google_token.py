@@ -27,7 +27,7 @@ FINISHED = sse_answer(text("Hello", finish="STOP"))
 INVALID_GRANT = {"error": "invalid_grant", "error_description": "Invalid JWT Signature."}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def clients() -> AsyncIterator[HTTPClients]:
     pools = HTTPClients()
     yield pools

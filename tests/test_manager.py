@@ -435,6 +435,15 @@ def test_shutdown_while_others_start_leaves_nothing_running(holding: Rig) -> Non
     assert not holding.manager.runtime.loop.is_alive
 
 
+def test_a_shutdown_that_the_loop_cannot_hear_ends_streams_all_the_same(holding: Rig) -> None:
+    stream = texted(holding)
+    go_on = hold_loop(holding.manager.runtime.loop)
+    unheard = holding.start()
+    holding.manager.runtime.close(timeout=0.1)
+    assert stream.wait(2).status == unheard.wait(2).status == "stopped"
+    go_on.set()
+
+
 def test_shutdown_in_a_callback(answering: Rig) -> None:
     done = threading.Event()
 

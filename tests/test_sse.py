@@ -171,7 +171,7 @@ streams = st.lists(st.tuples(lines | json_bodies | st.binary(max_size=8), ends))
 )
 
 
-@settings(deadline=None, database=None)
+@settings(deadline=None, database=None, max_examples=60)
 @given(body=streams | st.binary(), data=st.data())
 def test_any_cut_gives_the_events_of_the_whole(body: bytes, data: st.DataObject) -> None:
     cuts = data.draw(st.lists(st.integers(0, len(body))).map(sorted))
@@ -185,7 +185,7 @@ names = st.none() | st.text(
 )
 
 
-@settings(deadline=None, database=None)
+@settings(deadline=None, database=None, max_examples=60)
 @given(
     data=st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\r")),
     event=names,
@@ -199,7 +199,7 @@ def test_what_is_encoded_is_decoded(data: str, event: str | None, id: str | None
     assert decode(*bytewise(body)) == [expected]
 
 
-@settings(deadline=None, database=None)
+@settings(deadline=None, database=None, max_examples=60)
 @given(body=json_bodies)
 def test_an_array_of_objects_gives_the_objects(body: bytes) -> None:
     assert [json.loads(data) for data in datas(body)] == json.loads(body)

@@ -24,6 +24,7 @@ from gemini_nb.errors import (
     PromptBlockedError,
 )
 from gemini_nb.secrets import Secret
+from gemini_nb.streams.log import Cursor
 from gemini_nb.streams.stream import Stream
 from scripted import Signal, Wait, call, json_error, sse_answer, text
 
@@ -207,9 +208,11 @@ def test_wait_gives_up_on_a_blocked_callback_after_a_second(answering: Rig, way:
 def test_stop_is_there_when_the_call_returns_and_stopping_twice_is_once(holding: Rig) -> None:
     stream = holding.start()
     first_text(stream)
+    left: list[Any] = []
+    Cursor(stream.record.log, lambda: left.append(stream.parts), replay=False)
     stream.stop()
     assert (stream.status, stream.text, stream.result()) == ("stopped", "one ", "one ")
-    assert stream.parts == [{"text": "one "}]
+    assert left == [[{"text": "one "}]]  # there with the event that tells of the end
     stream.stop()
     stream.request_stop()
     assert ends(stream) == ["stream_stopped"]
@@ -611,12 +614,15 @@ def test_what_is_shown_while_it_runs() -> None:
 
 def test_what_the_caller_changes_after_the_call_changes_nothing(answering: Rig) -> None:
     go_on = hold_loop(answering.manager.runtime.loop)
-    body: dict[str, Any] = {"contents": [{"role": "user", "parts": [{"text": "before"}]}]}
+    file = {"fileData": {"fileUri": "before"}}
+    body: dict[str, Any] = {"contents": [{"role": "user", "parts": [file]}], "labels": {"a": "before"}}
     stream = answering.start(None, request_body=body)
-    body["contents"][0]["parts"][0]["text"] = "after"
+    file["fileData"]["fileUri"] = body["labels"]["a"] = "after"
     go_on.set()
     stream.wait()
-    assert answering.server.requests[0].json["contents"][0]["parts"] == [{"text": "before"}]
+    sent = answering.server.requests[0].json
+    assert sent["contents"][0]["parts"] == [{"fileData": {"fileUri": "before"}}]
+    assert sent["labels"] == {"a": "before"}
 
 
 # ------------------------------------------------------------------ secrets

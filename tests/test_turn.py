@@ -109,7 +109,7 @@ plain = st.builds(
 )
 
 
-@settings(deadline=None, database=None)
+@settings(deadline=None, database=None, max_examples=60)
 @given(st.lists(st.lists(plain | st.sampled_from(VERBATIM[:-1]), max_size=4), max_size=6))
 def test_joining_loses_nothing(chunks: list[list[dict[str, Any]]]) -> None:
     sent = [part for parts in chunks for part in parts]

@@ -1,10 +1,4 @@
-"""One model call over httpx: open, decode, notice what went wrong, ask again.
-
-httpx is the interface, aiohttp the transport beneath it: a chunk that arrives by itself costs less than half
-the processor time it costs in httpx's own transport (`tests/benchmarks` compares them). Two habits of that
-transport are dealt with here: without an explicit 0 its pool stops at 100 connections, and only its client
-class, not the bare transport, honours the proxy variables.
-"""
+"""One model call over httpx: open, decode, notice what went wrong, ask again."""
 
 from __future__ import annotations
 
@@ -12,19 +6,17 @@ import asyncio
 import contextlib
 import json
 import random
-import urllib.request
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
-from urllib.parse import urlsplit
 
 from gemini_nb.api import failures
 from gemini_nb.api.content import JSON, Part, encode_body
 from gemini_nb.api.failures import excerpt
 from gemini_nb.api.idle import IdleTimeout
+from gemini_nb.api.pools import HTTPClients
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.sse import MAX_EVENT_BYTES, SSEDecoder
-from gemini_nb.config import is_loopback
 from gemini_nb.errors import APIError, GeminiError, IdleTimeoutError, ProtocolError, StreamCutError
 
 if TYPE_CHECKING:
@@ -103,72 +95,6 @@ class RetryPlanned:
 
 
 CallEvent: TypeAlias = ChunkReceived | RetryPlanned
-
-
-class HTTPClients:
-    """The connection pools of one event loop.
-
-    Loopback gets a pool of its own that ignores proxy variables: a proxy cannot reach this machine's
-    loopback, and must not be shown a key that was allowed to travel unencrypted because it stays here.
-    """
-
-    def __init__(self) -> None:
-        self._clients: dict[bool, httpx.AsyncClient] = {}
-
-    def client_for(self, url: str) -> httpx.AsyncClient:
-        """Return the client for this URL.
-
-        Raises:
-            ConfigError: the URL is none, or the environment names a proxy of an unknown kind, or certificates
-                that are not there.
-        """
-        try:
-            local = is_loopback(urlsplit(url).hostname or "")
-        except ValueError as error:
-            raise failures.not_made(error) from None
-        client = self._clients.get(local)
-        if client is None:
-            client = self._clients[local] = _make_client(trust_env=not local)
-        return client
-
-    async def aclose(self) -> None:
-        """Close every connection."""
-        while self._clients:
-            _, client = self._clients.popitem()
-            await client.aclose()
-
-
-def _make_client(*, trust_env: bool) -> httpx.AsyncClient:
-    import httpx  # noqa: PLC0415 - with aiohttp half a second, imported when the first stream starts
-    from httpx_aiohttp import HttpxAiohttpClient  # noqa: PLC0415
-
-    if trust_env:
-        _check_proxies()
-    try:
-        return HttpxAiohttpClient(
-            # 0 is aiohttp's word for no limit; httpx's own, None, leaves aiohttp at its default of 100.
-            limits=httpx.Limits(max_connections=0, max_keepalive_connections=20, keepalive_expiry=30.0),
-            follow_redirects=False,
-            trust_env=trust_env,
-        )
-    except OSError as error:
-        raise failures.bad_certificates(error) from None
-    except (ImportError, ValueError, httpx.InvalidURL) as error:
-        raise failures.bad_proxy(error) from None
-
-
-def _check_proxies() -> None:
-    """Refuse what httpx takes and its transport stumbles over at every request."""
-    proxies = urllib.request.getproxies()  # where httpx looks, too
-    for kind in ("http", "https", "all"):
-        proxy = proxies.get(kind, "")
-        try:
-            parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-            usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            usable = False
-        if proxy and not usable:
-            raise failures.bad_proxy(ValueError(f"{kind}_proxy={proxy}"))
 
 
 async def call_model(
@@ -253,6 +179,9 @@ async def _attempt(
 def _request(client: httpx.AsyncClient, call: ModelCall, headers: dict[str, str]) -> httpx.Request:
     import httpx  # noqa: PLC0415 - loaded with the client
 
+    # The transport finds this out when it has connected, and forgets to close the connection.
+    if not all(value.isascii() and value.isprintable() for value in headers.values()):
+        raise failures.not_made(ValueError("a header holds a character that no header can hold"))
     content = encode_body(call.body)
     large = len(content) > _LARGE
     connect = call.timeouts.connect
