@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import nbformat
+import papermill
 import pytest
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
@@ -70,7 +71,6 @@ def test_a_failed_stream_fails_the_run_and_keeps_its_output() -> None:
 
 
 def test_papermill_runs_the_quickstart(tmp_path: Path) -> None:
-    papermill = pytest.importorskip("papermill", reason="papermill is not installed")
     done = tmp_path / "done.ipynb"
     papermill.execute_notebook(str(QUICKSTART), str(done), progress_bar=False)
     notebook = nbformat.read(done, as_version=4)

@@ -44,7 +44,13 @@ def _stream_arguments(function: Any) -> Any:
         argument("--search", action="store_true", help="let the model search with Google"),
         argument("--code", action="store_true", help="let the model run Python on Google's side"),
         argument("--wait", action="store_true", default=None, help="the cell ends when the answer has"),
-        argument("--no-wait", dest="wait", action="store_false", help="the cell ends at once (the default)"),
+        argument(
+            "--no-wait",
+            dest="wait",
+            action="store_false",
+            default=None,
+            help="the cell ends at once (the default)",
+        ),
     ]
     for option in reversed(options):
         function = option(function)
