@@ -630,3 +630,22 @@ def test_the_interpreter_may_end_in_the_middle_without_a_word() -> None:
         done = run_python(EXITED, "-X", "dev", "-W", "error", arguments=[server.url])
         assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "21", "")
         server.wait_open(0)
+
+
+ALONE = """
+import sys
+import gemini_nb
+def tell(event):
+    if event.kind == "stream_stopped":
+        print(event.kind)
+options = dict(credentials={"api_key": "a-key"}, base_url=sys.argv[1])
+stream = gemini_nb.ToolOrchestrator(None, tell, "Hi", **options).start()
+next(event for event in stream if event.kind == "text_delta")
+"""
+
+
+def test_an_orchestrator_without_a_manager_is_stopped_at_the_interpreters_end() -> None:
+    with ScriptedServer(hold()) as server:
+        done = run_python(ALONE, arguments=[server.url])
+        assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "stream_stopped", "")
+        server.wait_open(0)
