@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1] / "gemini_nb"
 ROOMS = ["errors", "secrets", "daemon", "config", "api", "simulator", "tools", "streams", "notebook", "cli"]
 STREAMS = [
     ["states"],
+    ["approval"],
     ["calls"],
     ["events"],
     ["log"],

@@ -107,6 +107,41 @@ def test_a_tool_card_goes_through_its_states(manager: gemini_nb.StreamManager) -
     assert "&lt;i&gt;result&lt;/i&gt;" in shown(pane)
 
 
+@pytest.mark.parametrize(("press", "status"), [("Approve", "done"), ("Deny", "failed")])
+def test_a_person_may_say_no(manager: gemini_nb.StreamManager, press: str, status: str) -> None:
+    ran = []
+
+    def pay(amount: int) -> str:
+        """Pay somebody."""
+        ran.append(amount)
+        return "paid"
+
+    with Simulator(pace=0) as simulator:
+        stream = manager.start_stream(
+            "Pay 20 now.",
+            auth="simulator",
+            base_url=simulator.base_url,
+            tools=[gemini_nb.tool(pay, confirm=True)],
+        )
+        pane = StreamPane(stream)
+        until(lambda: 'data-status="awaiting_approval"' in shown(pane))
+        assert ran == []
+        assert stream.tool_calls[0].status == "awaiting_approval"
+        next(found for found in buttons(pane) if found.description == press).click()
+        stream.wait(10)
+        pane.settled.result(10)
+    assert stream.status == "completed"
+    assert stream.tool_calls[0].status == status
+    assert ran == ([20] if press == "Approve" else [])
+    assert {found.description for found in buttons(pane)} == {"Stop"}
+
+
+def buttons(widget: Any) -> list[widgets.Button]:
+    """All buttons of a widget and its children."""
+    inner = [found for child in getattr(widget, "children", ()) for found in buttons(child)]
+    return [*([widget] if isinstance(widget, widgets.Button) else []), *inner]
+
+
 def test_an_error_and_a_strange_ending_are_said(manager: gemini_nb.StreamManager) -> None:
     def scenario(body: dict[str, Any], model: str) -> Iterator[Any]:
         yield said("partial", "MAX_TOKENS")

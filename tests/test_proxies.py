@@ -81,7 +81,7 @@ async def test_no_proxy_for_this_machine(
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
             monkeypatch.setenv(name, proxy.url)
         assert (await ask(clients, f"http://{host}:{server.port}")).text == "Hello"
-        assert proxy.connections == 0
+        assert proxy.requests == []
 
 
 async def test_no_proxy_where_the_person_wants_none(
@@ -92,7 +92,7 @@ async def test_no_proxy_where_the_person_wants_none(
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
         monkeypatch.setenv("NO_PROXY", "0.0.0.0")
         assert (await ask(clients, f"http://0.0.0.0:{server.port}")).text == "Hello"
-        assert proxy.connections == 0
+        assert proxy.requests == []
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import ipywidgets as widgets
 
 from gemini_nb.notebook import look
 from gemini_nb.notebook.painter import painter_of
-from gemini_nb.notebook.pane import answer_where_asked, close_tree, html, set_value, stop_button
+from gemini_nb.notebook.pane import button, close_tree, html, set_value, stop_button
 from gemini_nb.notebook.table import table
 from gemini_nb.streams.manager import StreamManager, get_manager
 from gemini_nb.streams.states import Status
@@ -40,10 +40,7 @@ class Dashboard(widgets.VBox):
         self._painter = painter_of(manager.runtime)
         self._rows: dict[str, _Row] = {}
         self._totals = html()
-        self._stop_all = widgets.Button(description="Stop all", tooltip="Stop every active stream")
-        self._stop_all.layout.width = "auto"
-        self._stop_all.on_click(lambda _: self._request_stop_all())
-        answer_where_asked(self._stop_all)
+        self._stop_all = button("Stop all", self._request_stop_all, tooltip="Stop every active stream")
         self._list = widgets.VBox()
         head = widgets.HBox([self._totals, self._stop_all])
         head.layout.justify_content = "space-between"

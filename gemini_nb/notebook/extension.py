@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from gemini_nb.notebook.frontend import Frontend, frontend_of
 from gemini_nb.notebook.magics import ASYNC_MAGIC, GeminiMagics
 from gemini_nb.notebook.markdown import to_html
 from gemini_nb.notebook.settled import to_markdown, to_text
@@ -41,6 +42,7 @@ class _Extension:
                 shell.display_formatter.formatters[mime].for_type(Stream, render)
         runtime = self.manager.runtime
         runtime.kernel.find = _kernel_loop(shell)
+        runtime.can_ask = lambda: frontend_of(shell) is not Frontend.HEADLESS
         runtime.block_on = blocking_wait(runtime.kernel)
         runtime.warm_up()
         runtime.loop.call(to_html, "")  # the renderer, too, is imported before it is needed

@@ -9,6 +9,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextvars
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, assert_never
 
 import ipywidgets as widgets
@@ -18,6 +19,7 @@ from gemini_nb.notebook.markdown import split_point, to_html
 from gemini_nb.notebook.painter import painter_of
 from gemini_nb.notebook.settled import code_block, mimebundle, to_text
 from gemini_nb.notebook.transcript import Block, CallBlock, NoticeBlock, PartBlock, TextBlock, Transcript
+from gemini_nb.streams.calls import ToolCall
 from gemini_nb.streams.log import Cursor
 from gemini_nb.streams.states import Status, ToolStatus
 from gemini_nb.streams.stream import Stream
@@ -46,7 +48,7 @@ class StreamPane(widgets.VBox):
         self._stream = stream
         self._painter = painter_of(stream.runtime)
         self._transcript = Transcript()
-        self._views: list[_TextView | widgets.HTML] = []
+        self._views: list[Any] = []  # what `_view_for` makes; ipywidgets has no types to tell them apart
         self._handle: DisplayHandle | None = None
         self._context = contextvars.copy_context()
         self._thoughts: widgets.HTML | None = None
@@ -146,14 +148,13 @@ class StreamPane(widgets.VBox):
 
     def _paint_block(self, index: int, block: Block) -> None:
         for missing in self._transcript.blocks[len(self._views) : index + 1]:
-            self._views.append(_TextView() if isinstance(missing, TextBlock) else html())
+            self._views.append(_view_for(missing))
         view = self._views[index]
         match block:
             case TextBlock():
-                assert isinstance(view, _TextView)  # noqa: S101 - made for this block above
                 view.draw(block)
             case CallBlock():
-                set_value(view, look.call_html(block.call))
+                view.draw(block.call)
             case NoticeBlock():
                 set_value(view, look.notice_html(block.text))
             case PartBlock():
@@ -211,6 +212,34 @@ class _TextView:
         set_value(self.widgets[-1], to_html(tail))
 
 
+class _CallView(widgets.VBox):
+    """A tool call's card, with Approve and Deny while it waits for them."""
+
+    children: tuple[widgets.Widget, ...]
+
+    def __init__(self) -> None:
+        self._card = html()
+        super().__init__([self._card])
+
+    def draw(self, call: ToolCall) -> None:
+        """Draw the card, and the buttons if they are wanted."""
+        set_value(self._card, look.call_html(call))
+        asking = call.status == ToolStatus.AWAITING_APPROVAL
+        if asking and len(self.children) == 1:
+            approve, deny = button("Approve", call.approve), button("Deny", call.deny)
+            self.children = (self._card, widgets.HBox([approve, deny]))
+        elif not asking and len(self.children) == 2:
+            buttons = self.children[1]
+            self.children = (self._card,)
+            close_tree(buttons)
+
+
+def _view_for(block: Block) -> _TextView | _CallView | widgets.HTML:
+    if isinstance(block, TextBlock):
+        return _TextView()
+    return _CallView() if isinstance(block, CallBlock) else html()
+
+
 def html(value: str = "") -> widgets.HTML:
     """An HTML widget; its margins are the style sheet's."""
     return widgets.HTML(value)
@@ -223,14 +252,20 @@ def set_value(widget: Any, value: str) -> None:
 
 
 def stop_button(stream: Stream) -> widgets.Button:
-    """A button that stops a stream, also while a cell runs where the platform allows it."""
-    button = widgets.Button(description="Stop", tooltip=f"Stop {stream.stream_id}")
-    button.layout.width = "auto"
-    button.layout.flex = "0 0 auto"
-    button.layout.display = "" if stream.status is Status.ACTIVE else "none"
-    button.on_click(lambda _: stream.request_stop())
-    answer_where_asked(button)
-    return button
+    """A button that stops a stream."""
+    made = button("Stop", stream.request_stop, tooltip=f"Stop {stream.stream_id}")
+    made.layout.flex = "0 0 auto"
+    made.layout.display = "" if stream.status is Status.ACTIVE else "none"
+    return made
+
+
+def button(name: str, action: Callable[[], object], tooltip: str = "") -> widgets.Button:
+    """A button; its action must not block, and runs while a cell does where the platform allows it."""
+    made = widgets.Button(description=name, tooltip=tooltip)
+    made.layout.width = "auto"
+    made.on_click(lambda _: action())
+    answer_where_asked(made)
+    return made
 
 
 def answer_where_asked(widget: widgets.Widget) -> None:

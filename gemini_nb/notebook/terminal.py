@@ -8,13 +8,16 @@ from typing import TextIO
 from gemini_nb.notebook import figures
 from gemini_nb.notebook.markdown import plain
 from gemini_nb.notebook.settled import call_line
+from gemini_nb.streams.calls import ToolCall
 from gemini_nb.streams.events import (
     RetryScheduled,
     TextDelta,
     TextRewound,
     ToolCallFinished,
     ToolCallRequested,
+    ToolCallStarted,
 )
+from gemini_nb.streams.states import ToolStatus
 from gemini_nb.streams.stream import Stream
 
 __all__ = ["print_stream"]
@@ -37,6 +40,8 @@ def print_stream(stream: Stream, out: TextIO | None = None) -> None:
                     out.write("\n[the connection broke; the answer begins again]\n")
                 case ToolCallRequested():
                     out.write(f"\n[{event.call.name} …]\n")
+                case ToolCallStarted() if event.call.status == ToolStatus.AWAITING_APPROVAL:
+                    _ask(event.call)
                 case ToolCallFinished():
                     out.write(plain(f"[{call_line(event.call)}]\n"))
                 case RetryScheduled():
@@ -51,3 +56,12 @@ def print_stream(stream: Stream, out: TextIO | None = None) -> None:
     shown = f"\n{end}" if end and stream.error is None else ""
     out.write(plain(f"{shown}\n({facts})\n"))
     out.flush()
+
+
+def _ask(call: ToolCall) -> None:
+    if call.approval is None or not sys.stdin.isatty():
+        call.deny("nobody is there to approve it")
+    elif input(plain(f"[{call.name} {call.args}: run it? y/N] ")).strip().lower() in {"y", "yes"}:
+        call.approve()
+    else:
+        call.deny()

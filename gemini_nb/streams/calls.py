@@ -6,6 +6,8 @@ import copy
 from dataclasses import dataclass, field
 from typing import Any
 
+from gemini_nb.errors import ConfigError
+from gemini_nb.streams.approval import Approval
 from gemini_nb.streams.states import TOOL_STATUSES, ToolStatus, advance
 
 __all__ = ["ToolCall"]
@@ -37,6 +39,7 @@ class ToolCall:
     started_at: float | None = None
     ended_at: float | None = None
     index: int = field(default=0, repr=False)
+    approval: Approval | None = field(default=None, repr=False, compare=False)
 
     @property
     def duration(self) -> float | None:
@@ -44,6 +47,29 @@ class ToolCall:
         if self.started_at is None or self.ended_at is None:
             return None
         return self.ended_at - self.started_at
+
+    def approve(self) -> None:
+        """Let a call that awaits approval run. From any thread; the first answer counts.
+
+        Raises:
+            ConfigError: nobody asked.
+        """
+        self._asked().approve()
+
+    def deny(self, reason: str = "the person said no") -> None:
+        """Do not let a call that awaits approval run; the stream goes on and the model is told why.
+
+        Raises:
+            ConfigError: nobody asked.
+        """
+        self._asked().deny(reason)
+
+    def _asked(self) -> Approval:
+        if self.approval is None:
+            raise ConfigError(
+                f"{self.name} does not await approval.", hint="gemini_nb.tool(f, confirm=True) makes it ask."
+            )
+        return self.approval
 
     def advance(self, status: ToolStatus) -> None:
         """Go on to another status."""

@@ -26,13 +26,14 @@ from gemini_nb.api.usage import Usage
 from gemini_nb.config import Auth
 from gemini_nb.errors import GeminiError, InternalError, TurnLimitError
 from gemini_nb.secrets import scrub
+from gemini_nb.streams.approval import Approval
 from gemini_nb.streams.calls import ToolCall
 from gemini_nb.streams.record import StreamRecord
 from gemini_nb.streams.request import build_request
 from gemini_nb.streams.runtime import Runtime, default_runtime
 from gemini_nb.streams.states import Phase, ToolStatus
 from gemini_nb.streams.stream import Stream, Subscriber
-from gemini_nb.tools.execution import ToolFailedError, run_tool
+from gemini_nb.tools.execution import ToolFailedError, check_with, run_tool
 from gemini_nb.tools.tool import Tool
 
 __all__ = ["OrchestratorInfo", "ToolOrchestrator"]
@@ -323,15 +324,31 @@ class ToolOrchestrator:
         return [task.result() for task in tasks]
 
     async def _run_tool(self, part: Part, call: ToolCall) -> Part:
-        record = self._record
-        record.start_call(call)
+        record, tool = self._record, self._request.tools.get(call.name)
         try:
+            if tool is not None and tool.confirm:
+                await self._ask(tool, call)
+            record.start_call(call)
             result = await run_tool(self._tool(call.name), call.args, self._runtime.kernel)
         except ToolFailedError as error:
             record.finish_call(call, ToolStatus.FAILED, error=str(error))
         else:
             record.finish_call(call, ToolStatus.DONE, result=result)
         return _response(part, call)
+
+    async def _ask(self, tool: Tool, call: ToolCall) -> None:
+        """Wait until the call is approved, by a person or by the tool's own function."""
+        call.approval = Approval()
+        self._record.ask_for_call(call)
+        if callable(tool.confirm):
+            if await check_with(tool.confirm, call.snapshot()):
+                return
+            raise ToolFailedError(f"{tool.name} was denied by its confirm function")
+        if not self._runtime.can_ask():
+            raise ToolFailedError(f"{tool.name} was denied: nobody is there to approve it")
+        denial = await call.approval.denial()
+        if denial is not None:
+            raise ToolFailedError(f"{tool.name} was denied: {denial}")
 
     def _tool(self, name: str) -> Tool:
         tool = self._request.tools.get(name)

@@ -120,6 +120,12 @@ class StreamRecord:
         self.tool_calls = (*self.tool_calls, call)
         self._append(events.ToolCallRequested, call=call.snapshot())
 
+    def ask_for_call(self, call: ToolCall) -> None:
+        """A tool waits for a person's approval."""
+        self._check_active()
+        call.advance(ToolStatus.AWAITING_APPROVAL)
+        self._append(events.ToolCallStarted, call=call.snapshot())
+
     def start_call(self, call: ToolCall) -> None:
         """A tool begins to run."""
         self._check_active()

@@ -36,6 +36,7 @@ class Runtime:
     Attributes:
         settings: defaults for every stream.
         kernel: the loop that runs the person's cells; a notebook says which.
+        can_ask: whether somebody is there to approve a tool; a notebook knows.
         block_on: waits for a future in a thread of the person's; a notebook puts one in its place that keeps
             the kernel's loop going.
     """
@@ -45,6 +46,7 @@ class Runtime:
         self.loop = BackgroundLoop("gemini_nb-loop", self._on_death, self._close_clients)
         self.delivery = Delivery(self.loop)
         self.kernel = KernelLoop()
+        self.can_ask: Callable[[], bool] = lambda: True
         self.block_on: BlockOn = wait_for
         self.closed = False
         self._clients: dict[asyncio.AbstractEventLoop, HTTPClients] = {}

@@ -14,7 +14,7 @@ from gemini_nb.secrets import scrub
 from gemini_nb.tools.kernel import KernelLoop
 from gemini_nb.tools.tool import Tool
 
-__all__ = ["ToolFailedError", "run_tool", "to_json"]
+__all__ = ["ToolFailedError", "check_with", "run_tool", "to_json"]
 
 
 class ToolFailedError(Exception):
@@ -55,6 +55,18 @@ async def run_tool(tool: Tool, args: dict[str, Any], kernel: KernelLoop) -> Any:
     except BaseException as error:  # noqa: BLE001 - sys.exit() in a tool, too, must not end the loop
         raise _failed(error) from None
     return to_json(result)
+
+
+async def check_with(confirm: Callable[..., Any], call: object) -> bool:
+    """Ask a tool's own confirm function, in a thread.
+
+    Raises:
+        ToolFailedError: it raised, which is no approval.
+    """
+    try:
+        return bool(await run_in_daemon_thread(confirm, call, name="gemini_nb-confirm"))
+    except Exception as error:  # noqa: BLE001 - whatever a person's function raises
+        raise _failed(error) from None
 
 
 def _failed(error: BaseException) -> ToolFailedError:

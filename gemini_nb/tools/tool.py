@@ -29,7 +29,7 @@ class Tool:
         run_on: "thread", "kernel", "background" or an Executor; by default a thread for sync functions, and
             the kernel's own loop (where the person's sessions and pools live) for async ones.
         timeout: seconds it may run, None for no limit.
-        confirm: ask a person first.
+        confirm: ask a person first, or a function that is given the call and says yes or no.
     """
 
     def __init__(

@@ -1,0 +1,102 @@
+"""Tools that ask a person, or a function of the person's, before they run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from answers import rig
+from gemini_nb.errors import ConfigError
+from gemini_nb.streams.calls import ToolCall
+from gemini_nb.tools.tool import Tool
+from scripted import Answer, Request, call, sse_answer, text
+
+
+def asking(*names: str) -> Callable[[Request], Answer]:
+    """A model that calls these tools once and is content with what comes of it."""
+
+    def answer(request: Request) -> Answer:
+        if any(content["role"] == "model" for content in request.json["contents"]):
+            return sse_answer(text("done", finish="STOP"))
+        return sse_answer(*(call(name) for name in names), text("", finish="STOP"))
+
+    return answer
+
+
+def approvals(**options: Any) -> tuple[list[str], Tool, Tool]:
+    """Two tools, the first of which asks."""
+    ran: list[str] = []
+
+    def pay() -> str:
+        """Pay."""
+        ran.append("pay")
+        return "paid"
+
+    def look() -> str:
+        """Look."""
+        ran.append("look")
+        return "seen"
+
+    return ran, Tool(pay, **options), Tool(look)
+
+
+def asked_for(event: Any) -> bool:
+    return bool(event.kind == "tool_call_started" and event.call.status == "awaiting_approval")
+
+
+@pytest.mark.parametrize(
+    ("answer", "response"),
+    [
+        (lambda call: call.approve(), {"result": "paid"}),
+        (lambda call: call.deny("too dear"), {"error": "pay was denied: too dear"}),
+    ],
+    ids=["approved", "denied"],
+)
+def test_a_call_waits_for_its_approval_and_others_do_not_wait_with_it(
+    answer: Callable[[Any], None], response: dict[str, str]
+) -> None:
+    ran, pay, look = approvals(confirm=True)
+    with rig(asking("pay", "look")) as made:
+        stream = made.start(tools=[pay, look])
+        finished = []
+        for event in stream:
+            if event.kind == "tool_call_finished":
+                finished.append(event.call.name)
+                if event.call.name == "look":
+                    assert ran == ["look"]
+                    answer(stream.tool_calls[0])
+        body = made.server.requests[1].json
+    assert finished == ["look", "pay"]
+    responses = [part["functionResponse"] for part in body["contents"][-1]["parts"]]
+    assert [one["response"] for one in responses] == [response, {"result": "seen"}]
+
+
+def test_a_function_may_decide_and_its_failure_is_no_approval() -> None:
+    for confirm, expected in ((lambda _: True, ["pay"]), (lambda _: False, []), (lambda _: 1 / 0, [])):
+        ran, pay, _ = approvals(confirm=confirm)
+        with rig(asking("pay")) as made:
+            stream = made.start(tools=[pay]).wait(10)
+        assert (ran, stream.status) == (expected, "completed")
+
+
+def test_where_nobody_can_answer_a_call_is_denied_at_once() -> None:
+    ran, pay, _ = approvals(confirm=True)
+    with rig(asking("pay")) as made:
+        made.manager.runtime.can_ask = lambda: False
+        stream = made.start(tools=[pay]).wait(10)
+    assert ran == []
+    assert stream.tool_calls[0].error == "pay was denied: nobody is there to approve it"
+
+
+def test_a_stop_while_somebody_is_asked() -> None:
+    ran, pay, _ = approvals(confirm=True)
+    with rig(asking("pay")) as made:
+        stream = made.start(tools=[pay])
+        next(event for event in stream if asked_for(event))
+        stream.stop()
+        stream.tool_calls[0].approve()
+    assert (ran, stream.status, stream.tool_calls[0].status) == ([], "stopped", "cancelled")
+    with pytest.raises(ConfigError, match="does not await approval"):
+        ToolCall(id=None, name="pay", args={}).approve()
