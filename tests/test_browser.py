@@ -20,6 +20,7 @@ LONG = "Write a long text of 1500 words about lighthouses."
 
 GROWN = """([i, n]) =>
     document.querySelectorAll('.jp-Cell')[i].querySelector('.gemini-nb-body').innerText.length > n"""
+FULL = "() => document.querySelector('.gemini-nb-scroll').clientHeight >= 470"
 
 
 def code_cells(name: str) -> list[str]:
@@ -76,6 +77,7 @@ def test_stop_in_the_pane_and_in_the_dashboard(lab: Lab) -> None:
     expect(page.output(1)).to_contain_text("stopped")
     row = page.output(3).locator(".gemini-nb-row").filter(has=page.page.locator("[data-status=active]"))
     expect(row).to_have_count(1)
+    page.page.wait_for_function(FULL)  # until then the pane pushes the dashboard down, away from the mouse
     row.get_by_role("button", name="Stop", exact=True).click()
     expect(page.output(2)).to_contain_text("stopped")
     expect(page.output(3).locator("[data-stream-id][data-status=stopped]")).to_have_count(2)
