@@ -11,7 +11,7 @@ import math
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import urlsplit
 
@@ -62,10 +62,6 @@ class Settings:
     model: str | None = None
     allow_http: bool = False
     max_event_bytes: int = 64 * 2**20
-
-    def updated(self, **changes: object) -> Settings:
-        """Return a copy with these settings changed."""
-        return replace(self, **changes)  # type: ignore[arg-type]  # names and types are the person's
 
 
 def choose_model(model: str | None, settings: Settings) -> str:

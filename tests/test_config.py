@@ -142,12 +142,6 @@ def test_a_base_url_loses_its_slash() -> None:
     assert check_base_url("https://h/a//", allow_http=False) == "https://h/a"
 
 
-def test_settings_are_changed_in_a_copy() -> None:
-    settings = Settings(model="a")
-    assert settings.updated(model="b", allow_http=True) == Settings(model="b", allow_http=True)
-    assert settings == Settings(model="a")
-
-
 def test_the_embedded_simulators_pace(monkeypatch: pytest.MonkeyPatch) -> None:
     assert simulator_pace() == 1.0
     monkeypatch.setenv("GEMINI_NB_SIMULATOR_PACE", "0.25")

@@ -137,11 +137,9 @@ def test_retry_info(details: list[Any], message: str, seconds: float | None) -> 
     "wrong",
     [
         {"attempts": 0},
-        {"restarts": -1},
         {"initial_delay": -1},
         {"max_delay": -1},
         {"max_server_delay": -0.1},
-        {"on_cut": "ask"},
     ],
 )
 def test_a_policy_that_makes_no_sense(wrong: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ import email.utils
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from gemini_nb.errors import APIError, ConfigError, GeminiError, IdleTimeoutError, TransportError
 
@@ -29,24 +29,18 @@ class RetryPolicy:
         max_delay: seconds that any backoff of our own may take.
         max_server_delay: longest wait a server may ask for; beyond it the call fails at once, saying so,
             since a person would rather know than watch a cell for an hour.
-        restarts: how often a call that broke after output is asked again without progress.
-        on_cut: what to do then: "restart" asks again and replaces the partial text, "keep" ends with it.
     """
 
     attempts: int = 5
     initial_delay: float = 1.0
     max_delay: float = 30.0
     max_server_delay: float = 60.0
-    restarts: int = 3
-    on_cut: Literal["restart", "keep"] = "restart"
 
     def __post_init__(self) -> None:
-        if self.attempts < 1 or self.restarts < 0:
-            raise ConfigError("attempts must be at least 1 and restarts at least 0.")
+        if self.attempts < 1:
+            raise ConfigError("attempts counts the first request, so it is at least 1.")
         if min(self.initial_delay, self.max_delay, self.max_server_delay) < 0:
             raise ConfigError("Delays are seconds and not negative.")
-        if self.on_cut not in {"restart", "keep"}:
-            raise ConfigError(f'on_cut is "restart" or "keep", not {self.on_cut!r}.')
 
     def is_retryable(self, error: GeminiError) -> bool:
         """Whether the same request can succeed later. A quota of zero cannot."""
