@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def account(tokens: TokenServer, private_key: str) -> dict[str, str]:
     return {
         "type": "service_account",
         "project_id": "the-project",
-        "private_key_id": "1",
+        "private_key_id": uuid.uuid4().hex,  # ports come again, and the same account shares its token
         "private_key": private_key,
         "client_email": "robot@the-project.iam.gserviceaccount.com",
         "client_id": "2",

@@ -1,13 +1,11 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import threading
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from urllib.parse import parse_qs
 
 import pytest
 
@@ -19,7 +17,7 @@ from gemini_nb.config import Auth
 from gemini_nb.errors import ConfigError, ConnectError, GeminiError
 from gemini_nb.secrets import scrub
 from scripted import Answer, Request, ScriptedServer, answer, json_error, sse_answer, text
-from token_server import TOKEN, TokenServer
+from token_server import TOKEN, TokenServer, claims_of
 
 pytest_plugins = ["google_accounts"]
 
@@ -53,8 +51,7 @@ async def test_a_service_account(
     given = {"path": account_file, "text": str(account_file), "dictionary": account}[form]
     assert await vertex({"service_account": given}).headers() == bearer(1)
     [request] = tokens.requests
-    assertion = parse_qs(request.body.decode())["assertion"][0].split(".")[1]
-    claims = json.loads(base64.urlsafe_b64decode(assertion + "=="))
+    claims = claims_of(request)
     assert claims["scope"] == "https://www.googleapis.com/auth/cloud-platform"
     assert claims["iss"] == account["client_email"]
 
@@ -260,3 +257,4 @@ async def test_no_credentials_and_then_a_login(
     tokens.refusal = None
     path.write_text(json.dumps({**account, "client_email": "other@x.iam"}), encoding="utf-8")
     assert await one.headers() == bearer(2)
+    assert claims_of(tokens.requests[1])["iss"] == "other@x.iam"
