@@ -15,6 +15,7 @@ from gemini_nb.api.content import Content
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.config import Settings
 from gemini_nb.errors import ArgumentError, ConfigError, StreamNotFoundError
+from gemini_nb.secrets import seal
 from gemini_nb.streams.orchestrator import Gate, ToolOrchestrator
 from gemini_nb.streams.readers import EventReader
 from gemini_nb.streams.runtime import Runtime, default_runtime, forget_default_runtime
@@ -139,6 +140,7 @@ class StreamManager:
             ArgumentError: neither or both of contents and request_body, or something that cannot be sent.
             ConfigError: no key, or a value that does not fit. Nothing was sent.
         """
+        credentials = seal(credentials)
         if chat is not None and request_body is not None:
             raise ArgumentError("A chat brings its own history; a request_body does, too.", hint="Use one.")
         history = _history(chat)

@@ -25,7 +25,7 @@ from gemini_nb.api.turn import ModelTurn
 from gemini_nb.api.usage import Usage
 from gemini_nb.config import Auth
 from gemini_nb.errors import GeminiError, InternalError, TurnLimitError
-from gemini_nb.secrets import scrub
+from gemini_nb.secrets import scrub, seal
 from gemini_nb.streams.approval import Approval
 from gemini_nb.streams.calls import ToolCall
 from gemini_nb.streams.record import StreamRecord
@@ -102,6 +102,7 @@ class ToolOrchestrator:
         gate: Gate = contextlib.nullcontext,
         **config: Any,
     ) -> None:
+        config["credentials"] = seal(config.get("credentials"))
         self._runtime = runtime or default_runtime()
         contents = getattr(chat, "history", chat)
         self._request = build_request(self._runtime, contents=contents, auth=auth, **config)

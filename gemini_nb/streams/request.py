@@ -13,6 +13,7 @@ from gemini_nb.api.endpoint import Endpoint, resolve_endpoint
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.config import Auth, choose_auth
 from gemini_nb.errors import ArgumentError, ConfigError
+from gemini_nb.secrets import seal
 from gemini_nb.tools.tool import ToolSet
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def build_request(
         ArgumentError: neither or both of contents and request_body, or something that cannot be sent.
         ConfigError: a value does not fit.
     """
+    credentials = seal(credentials)
     if (contents is None) == (request_body is None):
         raise ArgumentError(
             "A stream needs contents or a request_body, and not both.",
