@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.usage import Usage
+from gemini_nb.api.values import File
 from gemini_nb.errors import (
     APIError,
     ArgumentError,
@@ -50,6 +51,7 @@ from gemini_nb.streams.events import (
     ToolCallFinished,
     ToolCallRequested,
     ToolCallStarted,
+    ToolCallUpdated,
     UsageUpdated,
 )
 from gemini_nb.streams.group import StreamGroup
@@ -58,6 +60,7 @@ from gemini_nb.streams.manager import Statistics, StreamManager, get_manager
 from gemini_nb.streams.orchestrator import OrchestratorInfo, ToolOrchestrator
 from gemini_nb.streams.states import Phase, Status, ToolStatus
 from gemini_nb.streams.stream import Stream, StreamInfo
+from gemini_nb.tools.report import progress
 from gemini_nb.tools.tool import Tool, tool
 
 if TYPE_CHECKING:
@@ -73,6 +76,7 @@ __all__ = [
     "Chat",
     "ConfigError",
     "ConnectError",
+    "File",
     "GeminiError",
     "IdleTimeoutError",
     "InternalError",
@@ -106,6 +110,7 @@ __all__ = [
     "ToolCallFinished",
     "ToolCallRequested",
     "ToolCallStarted",
+    "ToolCallUpdated",
     "ToolOrchestrator",
     "ToolStatus",
     "TransportError",
@@ -117,6 +122,7 @@ __all__ = [
     "get_manager",
     "load_ipython_extension",
     "map",
+    "progress",
     "simulator",
     "tool",
     "unload_ipython_extension",

@@ -26,6 +26,7 @@ STREAMS = [
     ["request"],
     ["info"],
     ["stream"],
+    ["round"],
     ["orchestrator"],
     ["manager"],
     ["chat"],

@@ -55,7 +55,7 @@ def test_an_empty_prompt(contents: object) -> None:
 
 @pytest.mark.parametrize("contents", [None, 3, b"bytes", [None], [["nested"]], types.Part, {"parts": [3]}])
 def test_what_a_prompt_cannot_be(contents: object) -> None:
-    with pytest.raises(ArgumentError, match="A prompt cannot hold a"):
+    with pytest.raises(ArgumentError, match="A prompt cannot hold"):
         to_contents(contents)
 
 

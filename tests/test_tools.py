@@ -19,8 +19,10 @@ from typing_extensions import TypedDict
 import gemini_nb
 from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.tools.docstring import argument_texts
-from gemini_nb.tools.execution import ToolFailedError, run_tool, to_json
+from gemini_nb.tools.execution import ToolFailedError, run_tool
 from gemini_nb.tools.kernel import KernelLoop
+from gemini_nb.tools.report import Report
+from gemini_nb.tools.result import to_result
 from gemini_nb.tools.tool import Tool, ToolSet
 
 
@@ -522,7 +524,7 @@ CIRCLE.append(CIRCLE)
     ],
 )
 def test_results_become_json(value: Any, result: Any) -> None:
-    made = to_json(value)
+    made = to_result(value).value
     assert made == result
     json.dumps(made, allow_nan=False, ensure_ascii=False).encode()
 
@@ -531,7 +533,8 @@ def test_results_become_json(value: Any, result: Any) -> None:
 
 
 async def run(function: Callable[..., Any], **options: Any) -> Any:
-    return await run_tool(Tool(function, **options), {}, KernelLoop())
+    made = await run_tool(Tool(function, **options), {}, KernelLoop(), Report(lambda: None))
+    return made.value
 
 
 async def test_a_tool_that_runs_too_long_is_given_up() -> None:

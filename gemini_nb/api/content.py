@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
+from gemini_nb.api.values import frame_text, media_part
 from gemini_nb.errors import ArgumentError, ConfigError
 
 __all__ = ["JSON", "Content", "Part", "encode_body", "to_contents", "to_part"]
@@ -51,26 +52,36 @@ def to_contents(contents: object) -> list[Content]:
 
 
 def to_part(value: object) -> Part:
-    """Turn a string or a part into a part.
+    """Turn a string, a part, an image, a figure, a DataFrame, bytes or a `File` into a part.
 
     Raises:
-        ArgumentError: it is neither.
-        ConfigError: it is empty.
+        ArgumentError: it is none of these.
+        ConfigError: it is empty, or too large to send.
     """
     if isinstance(value, str):
         if not value.strip():
             raise ConfigError("The prompt is empty.", hint="Write what the model should answer.")
         return {"text": value}
+    if (media := media_part(value)) is not None:
+        return media
+    if (table := frame_text(value)) is not None:
+        return {"text": table}
     part = _as_mapping(value)
     if part is None:
         raise ArgumentError(
-            f"A prompt cannot hold a {type(value).__name__}.",
-            hint="It holds strings, parts such as {'text': ...}, turns such as {'role': ..., 'parts': ...}, "
-            "or a list of these.",
+            f"A prompt cannot hold {_name(value)}.",
+            hint="It holds strings, images, figures, DataFrames, gemini_nb.File(path), parts such as "
+            "{'text': ...}, turns such as {'role': ..., 'parts': ...}, or a list of these.",
         )
     if not part:
         raise ConfigError("A part of the prompt is empty.")
     return part
+
+
+def _name(value: object) -> str:
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return "bytes of an unknown kind"
+    return f"a {type(value).__name__}"
 
 
 def _as_mapping(value: object) -> JSON | None:

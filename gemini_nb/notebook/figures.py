@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 
 from gemini_nb.config import Auth
+from gemini_nb.streams.calls import ToolCall
 from gemini_nb.streams.states import Phase, Status
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["ending", "phase_word", "summary", "title"]
+__all__ = ["ending", "phase_word", "pictures", "summary", "title"]
+
+_PICTURES = {"image/png", "image/jpeg", "image/gif", "image/webp"}
 
 _PHASES = {
     Phase.AWAITING_MODEL_CALL: "asking",
@@ -65,3 +68,13 @@ def summary(stream: Stream) -> list[str]:
     if stream.retries:
         facts.append(f"{stream.retries} {'retry' if stream.retries == 1 else 'retries'}")
     return facts
+
+
+def pictures(call: ToolCall) -> list[tuple[str, str, str]]:
+    """Name, type and base64 of the images that a tool returned."""
+    found = [part["inlineData"] for part in call.parts]
+    return [
+        (str(one.get("displayName") or "image"), one["mimeType"], one["data"])
+        for one in found
+        if one["mimeType"] in _PICTURES
+    ]

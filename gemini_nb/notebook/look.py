@@ -98,18 +98,41 @@ def call_html(call: ToolCall) -> str:
     """A tool call as a card: name, arguments, state, result."""
     args = json.dumps(call.args, ensure_ascii=False)
     mark = _MARKS[call.status]
-    running = f" {time.time() - call.started_at:.0f} s" if call.ended_at is None and call.started_at else ""
-    took = f" {call.duration:.1f} s" if call.duration is not None else ""
-    outcome = ""
+    outcome = pre_html(call.output) if call.output else ""
     if call.error is not None:
-        outcome = pre_html(call.error)
+        outcome += pre_html(call.error)
     elif call.status is ToolStatus.DONE:
-        outcome = pre_html(json.dumps(call.result, ensure_ascii=False))
-    status = call.status.value.replace("_", " ")
+        outcome += pre_html(json.dumps(call.result, ensure_ascii=False)) + _pictures(call)
     return (
         f'<div class="gemini-nb-card" data-status="{call.status.value}" data-tool="{escape(call.name)}">'
         f"<span>{mark}</span> <b>{escape(call.name)}</b> <code>{escape(_cut(args, 300))}</code> "
-        f"<i>{status}{running}{took}</i>{outcome}</div>"
+        f"<i>{_state(call)}</i>{_progress(call)}{outcome}</div>"
+    )
+
+
+def _state(call: ToolCall) -> str:
+    """What a call does, and for how long."""
+    if call.ended_at is None and call.waits_for is not None:
+        return f"waits for {escape(call.waits_for)}"
+    words = call.status.value.replace("_", " ")
+    if call.duration is not None:
+        return f"{words} {call.duration:.1f} s"
+    return f"{words} {time.time() - call.started_at:.0f} s" if call.started_at else words
+
+
+def _progress(call: ToolCall) -> str:
+    """How far a running call says it is."""
+    if call.ended_at is not None or (call.progress is None and not call.progress_text):
+        return ""
+    bar = "" if call.progress is None else f'<progress max="1" value="{call.progress:.3f}"></progress> '
+    return f'<div class="gemini-nb-progress">{bar}{escape(call.progress_text)}</div>'
+
+
+def _pictures(call: ToolCall) -> str:
+    """The images a tool returned; other media are named only."""
+    return "".join(
+        f'<img alt="{escape(name)}" src="data:{kind};base64,{data}">'
+        for name, kind, data in figures.pictures(call)
     )
 
 

@@ -78,10 +78,14 @@ def _block(block: Block) -> str:
 
 def _call(call: ToolCall) -> str:
     body = code_block(json.dumps(call.args, ensure_ascii=False, indent=2), "json")
+    if call.output:
+        body += "\n\n" + code_block(call.output, "")
     if call.error is not None:
         body += "\n\n" + code_block(call.error, "")
     elif call.result is not None:
         body += "\n\n" + code_block(json.dumps(call.result, ensure_ascii=False, indent=2), "json")
+    for name, kind, data in figures.pictures(call):
+        body += f"\n\n![{_inline(name)}](data:{kind};base64,{data})"
     return _fold("tool " + call_line(call), body)
 
 

@@ -43,7 +43,7 @@ def print_stream(stream: Stream, out: TextIO | None = None) -> None:
                 case ToolCallStarted() if event.call.status == ToolStatus.AWAITING_APPROVAL:
                     _ask(event.call)
                 case ToolCallFinished():
-                    out.write(plain(f"[{call_line(event.call)}]\n"))
+                    out.write(plain(f"{_said(event.call)}[{call_line(event.call)}]\n"))
                 case RetryScheduled():
                     out.write(plain(f"\n[{event.reason} Asking again in {event.delay:.1f} s.]\n"))
                 case _:
@@ -56,6 +56,11 @@ def print_stream(stream: Stream, out: TextIO | None = None) -> None:
     shown = f"\n{end}" if end and stream.error is None else ""
     out.write(plain(f"{shown}\n({facts})\n"))
     out.flush()
+
+
+def _said(call: ToolCall) -> str:
+    """What a tool printed, set apart from the answer."""
+    return "".join(f"  | {line}\n" for line in call.output.splitlines())
 
 
 def _ask(call: ToolCall) -> None:

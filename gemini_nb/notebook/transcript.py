@@ -25,6 +25,7 @@ from gemini_nb.streams.events import (
     ToolCallFinished,
     ToolCallRequested,
     ToolCallStarted,
+    ToolCallUpdated,
     UsageUpdated,
 )
 
@@ -114,7 +115,7 @@ class Transcript:
                 self.thoughts += event.text
             case TextRewound():
                 self._rewind(event.length)
-            case ToolCallRequested() | ToolCallStarted() | ToolCallFinished():
+            case ToolCallRequested() | ToolCallStarted() | ToolCallUpdated() | ToolCallFinished():
                 self._set_call(event.call)
             case PartReceived():
                 self._add(PartBlock(event.part))

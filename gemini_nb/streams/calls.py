@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from gemini_nb.api.content import Part
 from gemini_nb.errors import ConfigError
 from gemini_nb.streams.approval import Approval
 from gemini_nb.streams.states import TOOL_STATUSES, ToolStatus, advance
@@ -23,7 +25,12 @@ class ToolCall:
         args: the arguments as the model wrote them.
         status: "pending", "awaiting_approval", "running", "done", "failed" or "cancelled".
         result: what the tool returned, as it was sent to the model.
+        parts: the images and files it returned, which `result` refers to by their display names.
         error: why there is no result.
+        output: what it printed and logged, the last 20,000 characters of it.
+        progress: how far it said it is, from 0 to 1, None where it did not.
+        progress_text: what it said it is doing.
+        waits_for: what keeps it from starting, such as "the kernel" while a cell computes.
         turn: the model call that asked for it, from 1.
         started_at: when it began to run, in seconds since the epoch.
         ended_at: when it ended.
@@ -34,7 +41,12 @@ class ToolCall:
     args: dict[str, Any]
     status: ToolStatus = ToolStatus.PENDING
     result: Any = None
+    parts: tuple[Part, ...] = ()
     error: str | None = None
+    output: str = ""
+    progress: float | None = None
+    progress_text: str = ""
+    waits_for: str | None = None
     turn: int = 1
     started_at: float | None = None
     ended_at: float | None = None
@@ -74,6 +86,16 @@ class ToolCall:
     def advance(self, status: ToolStatus) -> None:
         """Go on to another status."""
         self.status = advance(TOOL_STATUSES, self.status, status)
+
+    def note(self, *, output: str, progress: float | None, progress_text: str, waits_for: str | None) -> bool:
+        """Take what the running tool says; returns whether any of it is new."""
+        said = (output, progress, progress_text, waits_for)
+        if said == (self.output, self.progress, self.progress_text, self.waits_for):
+            return False
+        if self.waits_for is not None and waits_for is None:
+            self.started_at = time.time()
+        self.output, self.progress, self.progress_text, self.waits_for = said
+        return True
 
     def snapshot(self) -> ToolCall:
         """A copy that stays as the call is now."""

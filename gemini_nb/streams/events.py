@@ -30,6 +30,7 @@ __all__ = [
     "ToolCallFinished",
     "ToolCallRequested",
     "ToolCallStarted",
+    "ToolCallUpdated",
     "UsageUpdated",
 ]
 
@@ -131,6 +132,18 @@ class ToolCallStarted(_Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCallUpdated(_Event):
+    """A running tool printed something, said how far it is, or got the place it waited for.
+
+    Attributes:
+        call: the call as it stood then.
+    """
+
+    kind: Literal["tool_call_updated"] = field(default="tool_call_updated", init=False)
+    call: ToolCall
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCallFinished(_Event):
     """A tool ended, one way or another.
 
@@ -221,6 +234,7 @@ StreamEvent: TypeAlias = (
     | TextRewound
     | ToolCallRequested
     | ToolCallStarted
+    | ToolCallUpdated
     | ToolCallFinished
     | PartReceived
     | UsageUpdated

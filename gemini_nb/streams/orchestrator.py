@@ -13,7 +13,7 @@ import contextvars
 import itertools
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, assert_never
@@ -26,15 +26,13 @@ from gemini_nb.api.usage import Usage
 from gemini_nb.config import Auth
 from gemini_nb.errors import GeminiError, InternalError, TurnLimitError
 from gemini_nb.secrets import scrub, seal
-from gemini_nb.streams.approval import Approval
 from gemini_nb.streams.calls import ToolCall
 from gemini_nb.streams.record import StreamRecord
 from gemini_nb.streams.request import build_request
+from gemini_nb.streams.round import ToolRound, unanswered
 from gemini_nb.streams.runtime import Runtime, default_runtime
-from gemini_nb.streams.states import Phase, ToolStatus
+from gemini_nb.streams.states import Phase
 from gemini_nb.streams.stream import Stream, Subscriber
-from gemini_nb.tools.execution import ToolFailedError, check_with, run_tool
-from gemini_nb.tools.tool import Tool
 
 __all__ = ["OrchestratorInfo", "ToolOrchestrator"]
 
@@ -111,7 +109,7 @@ class ToolOrchestrator:
         self._spent = Usage()
         self._partial: ModelTurn | None = None
         self._unread: ModelTurn | None = None
-        self._round: tuple[ToolCall, ...] = ()
+        self._round: ToolRound | None = None
         self._gate = gate
         self._task: asyncio.Task[None] | None = None
         self._lock = threading.Lock()
@@ -144,9 +142,8 @@ class ToolOrchestrator:
             history.append(self._partial.content)
         calls = [part for part in history[-1]["parts"] if isinstance(part.get("functionCall"), dict)]
         if calls and not self._answered and history[-1].get("role") == "model":
-            known = dict(enumerate(self._round)) if self._partial is None else {}
-            responses = [_response(part, known.get(index)) for index, part in enumerate(calls)]
-            history.append({"role": "user", "parts": responses})
+            ran = self._round if self._partial is None else None
+            history.append({"role": "user", "parts": ran.answers() if ran is not None else unanswered(calls)})
         return history
 
     def limit(self, gate: Gate) -> None:
@@ -241,7 +238,8 @@ class ToolOrchestrator:
             calls = [(part, self._call_of(part)) for part in turn.function_calls]
             if turn.parts:
                 self._contents.append(turn.content)
-            self._partial, self._round = None, tuple(call for _, call in calls)
+            self._round = ToolRound(calls, self._request.tools, self._record, self._runtime)
+            self._partial = None
             for _, call in calls:
                 self._record.add_call(call)
             if not calls or any(self._request.tools.is_declared_only(call.name) for _, call in calls):
@@ -253,7 +251,7 @@ class ToolOrchestrator:
                 )
             rounds += 1
             self._record.enter(Phase.EXECUTING_TOOLS)
-            responses = await self._run_tools(calls)
+            responses = await self._round.run()
             self._contents.append({"role": "user", "parts": responses})
             self._record.enter(Phase.AWAITING_FINAL_RESPONSE)
 
@@ -318,53 +316,3 @@ class ToolOrchestrator:
             args=args if isinstance(args, dict) else {},
             turn=self._record.turn,
         )
-
-    async def _run_tools(self, calls: Iterable[tuple[Part, ToolCall]]) -> list[Part]:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._run_tool(part, call)) for part, call in calls]
-        return [task.result() for task in tasks]
-
-    async def _run_tool(self, part: Part, call: ToolCall) -> Part:
-        record, tool = self._record, self._request.tools.get(call.name)
-        try:
-            if tool is not None and tool.confirm:
-                await self._ask(tool, call)
-            record.start_call(call)
-            result = await run_tool(self._tool(call.name), call.args, self._runtime.kernel)
-        except ToolFailedError as error:
-            record.finish_call(call, ToolStatus.FAILED, error=str(error))
-        else:
-            record.finish_call(call, ToolStatus.DONE, result=result)
-        return _response(part, call)
-
-    async def _ask(self, tool: Tool, call: ToolCall) -> None:
-        """Wait until the call is approved, by a person or by the tool's own function."""
-        call.approval = Approval()
-        self._record.ask_for_call(call)
-        if callable(tool.confirm):
-            if await check_with(tool.confirm, call.snapshot()):
-                return
-            raise ToolFailedError(f"{tool.name} was denied by its confirm function")
-        if not self._runtime.can_ask():
-            raise ToolFailedError(f"{tool.name} was denied: nobody is there to approve it")
-        denial = await call.approval.denial()
-        if denial is not None:
-            raise ToolFailedError(f"{tool.name} was denied: {denial}")
-
-    def _tool(self, name: str) -> Tool:
-        tool = self._request.tools.get(name)
-        if tool is None:
-            known = ", ".join(self._request.tools.names) or "none"
-            raise ToolFailedError(f"there is no tool {name!r}; the tools are: {known}")
-        return tool
-
-
-def _response(part: Part, call: ToolCall | None) -> Part:
-    """The answer to a functionCall part, with the model's id where it gave one, never an invented one."""
-    if call is not None and call.status == ToolStatus.DONE:
-        response: dict[str, Any] = {"result": call.result}
-    else:
-        response = {"error": (call and call.error) or "the stream ended before this tool had a result"}
-    wire = part["functionCall"]
-    identity = {"id": wire["id"]} if wire.get("id") is not None else {}
-    return {"functionResponse": {**identity, "name": str(wire.get("name") or ""), "response": response}}

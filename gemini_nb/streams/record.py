@@ -133,14 +133,25 @@ class StreamRecord:
         call.started_at = time.time()
         self._append(events.ToolCallStarted, call=call.snapshot())
 
+    def report_call(self, call: ToolCall, **facts: Any) -> None:
+        """A running tool printed something, or came further; what it says after its end is too late."""
+        if not self.is_done and call.ended_at is None and call.note(**facts):
+            self._append(events.ToolCallUpdated, call=call.snapshot())
+
     def finish_call(
-        self, call: ToolCall, status: ToolStatus, *, result: Any = None, error: str | None = None
+        self,
+        call: ToolCall,
+        status: ToolStatus,
+        *,
+        result: Any = None,
+        parts: tuple[Part, ...] = (),
+        error: str | None = None,
     ) -> None:
         """A tool ended."""
         self._check_active()
         call.advance(status)
         call.ended_at = time.time()
-        call.result, call.error = result, error
+        call.result, call.parts, call.error = result, parts, error
         self._append(events.ToolCallFinished, call=call.snapshot())
 
     def set_usage(self, usage: Usage) -> None:

@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
-import json
 from collections.abc import Callable
-from concurrent.futures import Executor
 from typing import Any
 
 from gemini_nb.daemon import run_in_daemon_thread
+from gemini_nb.errors import ConfigError
 from gemini_nb.secrets import scrub
 from gemini_nb.tools.kernel import KernelLoop
+from gemini_nb.tools.places import call_in_place
+from gemini_nb.tools.report import Report, reporting
+from gemini_nb.tools.result import ToolResult, to_result
 from gemini_nb.tools.tool import Tool
 
-__all__ = ["ToolFailedError", "check_with", "run_tool", "to_json"]
+__all__ = ["ToolFailedError", "check_with", "run_tool"]
 
 
 class ToolFailedError(Exception):
     """A tool gave no result; the message goes to the model."""
 
 
-async def run_tool(tool: Tool, args: dict[str, Any], kernel: KernelLoop) -> Any:
-    """Run a tool and return its result as JSON.
+async def run_tool(tool: Tool, args: dict[str, Any], kernel: KernelLoop, report: Report) -> ToolResult:
+    """Run a tool and return its result.
 
     Args:
-        tool: the tool.
+        tool: the tool; its time is counted from when it starts, not while it waits for its place.
         args: the arguments as the model wrote them.
         kernel: the loop that runs the person's cells, if there is one.
+        report: takes what the tool prints, and how far it says it is.
 
     Raises:
         ToolFailedError: bad arguments, an exception in the tool, or its time was over.
@@ -36,15 +38,23 @@ async def run_tool(tool: Tool, args: dict[str, Any], kernel: KernelLoop) -> Any:
         positional, named = tool.signature.bind(args)
     except ValueError as error:
         raise ToolFailedError(str(error)) from None
+    loop = asyncio.get_running_loop()
     try:
-        async with asyncio.timeout(tool.timeout) as limit:
-            result = await _call(tool, positional, named, kernel)
+        with reporting(report):
+            async with asyncio.timeout(None) as limit:
+
+                def begin() -> None:
+                    report.wait_for(None)
+                    if tool.timeout is not None and not report.closed:
+                        limit.reschedule(loop.time() + tool.timeout)
+
+                result = await call_in_place(
+                    tool, positional, named, kernel=kernel, report=report, begin=begin
+                )
     except TimeoutError as error:
         if limit.expired():
             raise ToolFailedError(f"{tool.name} took longer than {tool.timeout:g} s") from None
         raise _failed(error) from None
-    except ToolFailedError:
-        raise
     except asyncio.CancelledError:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
@@ -54,7 +64,17 @@ async def run_tool(tool: Tool, args: dict[str, Any], kernel: KernelLoop) -> Any:
         raise
     except BaseException as error:  # noqa: BLE001 - sys.exit() in a tool, too, must not end the loop
         raise _failed(error) from None
-    return to_json(result)
+    return await _as_result(result)
+
+
+async def _as_result(value: Any) -> ToolResult:
+    try:
+        if value is None or isinstance(value, (str, int, float)):
+            return to_result(value)
+        # A figure is drawn, a file read, a large frame written out: not on the loop of all the streams.
+        return await run_in_daemon_thread(to_result, value, name="gemini_nb-result")
+    except ConfigError as error:
+        raise _failed(error) from None
 
 
 async def check_with(confirm: Callable[..., Any], call: object) -> bool:
@@ -75,60 +95,3 @@ def _failed(error: BaseException) -> ToolFailedError:
     except Exception:  # noqa: BLE001 - an exception whose own __str__ fails
         text = "(no message)"
     return ToolFailedError(scrub(f"{type(error).__name__}: {text}"))
-
-
-async def _call(tool: Tool, positional: list[Any], named: dict[str, Any], kernel: KernelLoop) -> Any:
-    def call() -> Any:
-        return tool.function(*positional, **named)
-
-    if isinstance(tool.run_on, Executor):
-        return await asyncio.wrap_future(tool.run_on.submit(tool.function, *positional, **named))
-    place = tool.run_on or ("kernel" if tool.is_async else "thread")
-    loop = kernel.running() if place == "kernel" else None
-    if loop is not None:
-        return await kernel.run(_settled(call), loop)
-    if tool.is_async:
-        return await call()
-    result = await run_in_daemon_thread(call, name=f"gemini_nb-tool-{tool.name}")
-    return await result if inspect.isawaitable(result) else result
-
-
-async def _settled(call: Callable[[], Any]) -> Any:
-    try:
-        result = call()
-        return await result if inspect.isawaitable(result) else result
-    except (SystemExit, KeyboardInterrupt) as error:
-        # asyncio lets these two through, and they would end the kernel's loop.
-        raise _failed(error) from None
-
-
-def to_json(value: Any) -> Any:
-    """Return a tool's result as JSON; what JSON cannot say becomes text, never a crash."""
-    import pydantic_core  # noqa: PLC0415 - comes with pydantic, which tools load
-
-    try:
-        made = pydantic_core.to_jsonable_python(
-            value, fallback=_plain, inf_nan_mode="null", bytes_mode="base64"
-        )
-        json.dumps(made, allow_nan=False, ensure_ascii=False).encode()
-    except Exception:  # noqa: BLE001 - a circle, half a surrogate pair, a person's own __str__ ...
-        return _text(value)
-    return made
-
-
-def _plain(value: Any) -> Any:
-    """What to send of an object that JSON does not know: numpy's values have `tolist`."""
-    convert = getattr(value, "tolist", None)
-    if callable(convert) and not isinstance(value, type):
-        converted = convert()
-        if isinstance(converted, (str, int, float, bool, list, type(None))):
-            return converted
-    return str(value)
-
-
-def _text(value: Any) -> str:
-    try:
-        text = repr(value)
-    except Exception:  # noqa: BLE001 - see to_json
-        return f"<{type(value).__name__}>"
-    return scrub(text).encode("utf-8", "replace").decode()

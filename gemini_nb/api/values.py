@@ -1,0 +1,194 @@
+"""A person's objects as Gemini takes them: images, figures, files and frames become parts.
+
+Prompts and tool results go through this one module, so that what can be asked about can also be returned.
+The libraries these objects come from are recognised, never imported: whoever has a DataFrame has pandas.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import mimetypes
+import os
+from pathlib import Path
+from typing import Any
+
+from gemini_nb.errors import ConfigError
+
+__all__ = ["MAX_INLINE_BYTES", "File", "frame_text", "inline_data", "media_part", "mime_type_of"]
+
+MAX_INLINE_BYTES = 20 * 1024 * 1024 * 3 // 4
+"""Largest file sent inside a request: base64 makes four bytes of three, and Gemini takes 20 MB in all."""
+
+_ROWS = 40
+_COLUMNS = 40
+_CHARACTERS = 12_000
+_SIGNATURES = (
+    (b"\x89PNG\r\n\x1a\n", 0, "image/png"),
+    (b"\xff\xd8\xff", 0, "image/jpeg"),
+    (b"GIF8", 0, "image/gif"),
+    (b"WEBP", 8, "image/webp"),
+    (b"%PDF-", 0, "application/pdf"),
+    (b"WAVE", 8, "audio/wav"),
+    (b"OggS", 0, "audio/ogg"),
+    (b"fLaC", 0, "audio/flac"),
+    (b"ID3", 0, "audio/mp3"),
+    (b"\xff\xfb", 0, "audio/mp3"),
+    (b"ftyp", 4, "video/mp4"),
+    (b"\x1aE\xdf\xa3", 0, "video/webm"),
+)
+
+
+class File:
+    """A file whose content is sent, in a prompt or as a tool's result; a bare path is only text.
+
+    Args:
+        path: the file.
+        mime_type: its type; by default what its name says.
+
+    Raises:
+        ConfigError: there is no such file, it is too large, or its type is not known.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], mime_type: str | None = None) -> None:
+        self.path = Path(path).expanduser()
+        try:
+            size = self.path.stat().st_size
+        except OSError as error:
+            raise ConfigError(f"{self.path} cannot be read: {error.strerror}.") from None
+        if not self.path.is_file():
+            raise ConfigError(f"{self.path} is not a file.")
+        _check_size(size, str(self.path))
+        self.mime_type = mime_type or _type_of_name(self.path)
+
+    def __repr__(self) -> str:
+        return f"File({str(self.path)!r})"
+
+    def part(self) -> dict[str, Any]:
+        """Read it and return the part to send: text as text, everything else as data.
+
+        Raises:
+            ConfigError: it cannot be read, or has grown too large.
+        """
+        try:
+            data = self.path.read_bytes()
+        except OSError as error:
+            raise ConfigError(f"{self.path} cannot be read: {error.strerror}.") from None
+        if self.mime_type.startswith("text/") or self.mime_type == "application/json":
+            try:
+                return {"text": f"{self.path.name}:\n{data.decode()}"}
+            except UnicodeDecodeError:
+                pass
+        return inline_data(data, self.mime_type, name=str(self.path))
+
+
+def _type_of_name(path: Path) -> str:
+    kind, encoding = mimetypes.guess_type(path.name)
+    if kind is None or encoding is not None:
+        with path.open("rb") as file:
+            kind = mime_type_of(file.read(16))
+    if kind is None:
+        raise ConfigError(f"The type of {path} is not known.", hint='Say it: File(path, "image/png").')
+    return kind
+
+
+def mime_type_of(data: bytes) -> str | None:
+    """What the first bytes of a file say it is, None where they say nothing."""
+    return next((kind for mark, at, kind in _SIGNATURES if data[at : at + len(mark)] == mark), None)
+
+
+def inline_data(data: bytes, mime_type: str, *, name: str = "The data") -> dict[str, Any]:
+    """Return a part that holds a file.
+
+    Raises:
+        ConfigError: it is larger than a request may be.
+    """
+    _check_size(len(data), name)
+    return {"inlineData": {"mimeType": mime_type, "data": base64.b64encode(data).decode("ascii")}}
+
+
+def _check_size(size: int, name: str) -> None:
+    if size > MAX_INLINE_BYTES:
+        raise ConfigError(
+            f"{name} has {size / 1e6:.1f} MB; a request holds {MAX_INLINE_BYTES / 1e6:.1f} MB at most.",
+            hint="Upload it with Google's Files API, and pass {'fileData': {'fileUri': ...}}.",
+        )
+
+
+def media_part(value: object) -> dict[str, Any] | None:
+    """Return the part for an image, a figure, a file or bytes of a known kind; None for anything else.
+
+    Raises:
+        ConfigError: it is too large to send, or cannot be read.
+    """
+    if isinstance(value, File):
+        return value.part()
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        data = bytes(value)
+        kind = mime_type_of(data)
+        return None if kind is None else inline_data(data, kind)
+    picture = _picture(value)
+    return None if picture is None else inline_data(picture, "image/png", name=f"A {type(value).__name__}")
+
+
+def _picture(value: Any) -> bytes | None:
+    """A figure or an image as PNG."""
+    buffer = io.BytesIO()
+    if _is_from(value, "matplotlib", "Figure"):
+        value.savefig(buffer, format="png", bbox_inches="tight")
+    elif _is_from(value, "matplotlib", "Axes"):
+        value.figure.savefig(buffer, format="png", bbox_inches="tight")
+    elif _is_from(value, "PIL", "Image"):
+        plain = value if value.mode in {"1", "L", "LA", "P", "RGB", "RGBA"} else value.convert("RGB")
+        plain.save(buffer, format="png")
+    else:
+        return None
+    return buffer.getvalue()
+
+
+def _is_from(value: object, package: str, *names: str) -> bool:
+    """Whether a class of this package, or a child of one, made it."""
+    return any(
+        cls.__name__ in names and cls.__module__.partition(".")[0] == package for cls in type(value).__mro__
+    )
+
+
+def frame_text(value: Any) -> str | None:
+    """Return a DataFrame, a Series or an array as a compact table with its shape and types, else None.
+
+    Long ones are cut, and say so: a million rows would cost a million tokens.
+    """
+    if _is_from(value, "pandas", "DataFrame", "Series"):
+        return _pandas_text(value)
+    if _is_from(value, "polars", "DataFrame", "Series"):
+        return _polars_text(value)
+    if _is_from(value, "numpy", "ndarray") and value.size > _ROWS * _COLUMNS:
+        return f"array of shape {value.shape}, dtype {value.dtype}, cut to its corners:\n{value}"
+    return None
+
+
+def _pandas_text(value: Any) -> str:
+    frame = value.to_frame() if _is_from(value, "pandas", "Series") else value
+    shown = frame.iloc[:_ROWS, :_COLUMNS]
+    types = [f"{name}: {kind}" for name, kind in zip(shown.columns, shown.dtypes, strict=True)]
+    return _table(type(value).__name__, frame.shape, types, shown.to_csv())
+
+
+def _polars_text(value: Any) -> str:
+    frame = value.to_frame() if _is_from(value, "polars", "Series") else value
+    shown = frame[:, :_COLUMNS].head(_ROWS)
+    types = [f"{name}: {kind}" for name, kind in shown.schema.items()]
+    return _table(type(value).__name__, frame.shape, types, shown.write_csv())
+
+
+def _table(kind: str, shape: tuple[int, int], types: list[str], csv: str) -> str:
+    rows, columns = shape
+    head = f"{kind}, {rows:,} rows x {columns:,} columns ({', '.join(types)}"
+    head += f", and {columns - len(types):,} more)" if columns > len(types) else ")"
+    notes = [f"only the first {_ROWS} rows"] if rows > _ROWS else []
+    notes += [f"only the first {_COLUMNS} columns"] if columns > _COLUMNS else []
+    if len(csv) > _CHARACTERS:
+        csv = csv[:_CHARACTERS].rpartition("\n")[0] + "\n"
+        notes = ["cut, since it is long"]
+    note = f"; {' and '.join(notes)} follow" if notes else ""
+    return f"{head}{note}:\n{csv}"

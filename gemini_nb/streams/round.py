@@ -1,0 +1,152 @@
+"""One round of tools: every call the model made in one turn, at once, each with an answer in the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from gemini_nb.api.content import Part
+from gemini_nb.secrets import scrub
+from gemini_nb.streams.approval import Approval
+from gemini_nb.streams.calls import ToolCall
+from gemini_nb.streams.record import StreamRecord
+from gemini_nb.streams.runtime import Runtime
+from gemini_nb.streams.states import ToolStatus
+from gemini_nb.tools.execution import ToolFailedError, check_with, run_tool
+from gemini_nb.tools.report import Report
+from gemini_nb.tools.tool import Tool, ToolSet
+
+__all__ = ["ToolRound", "unanswered"]
+
+_INTERVAL = 0.1  # seconds between two events about what a running tool says
+
+
+class ToolRound:
+    """The calls of one model turn.
+
+    Args:
+        calls: each functionCall part with what is known of it.
+        tools: what the stream offers.
+        record: the stream's state.
+        runtime: the machinery it runs on.
+    """
+
+    def __init__(
+        self, calls: Sequence[tuple[Part, ToolCall]], tools: ToolSet, record: StreamRecord, runtime: Runtime
+    ) -> None:
+        self.calls = calls
+        self._tools = tools
+        self._record = record
+        self._runtime = runtime
+
+    async def run(self) -> list[Part]:
+        """Run all of them at once and return their functionResponse parts, in the order of the calls."""
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._run_tool(part, call)) for part, call in self.calls]
+        return [task.result() for task in tasks]
+
+    def answers(self) -> list[Part]:
+        """What can be answered now, where a stop or an error ended the round."""
+        return [_response(part, call) for part, call in self.calls]
+
+    async def _run_tool(self, part: Part, call: ToolCall) -> Part:
+        record, tool = self._record, self._tools.get(call.name)
+        try:
+            if tool is not None and tool.confirm:
+                await self._ask(tool, call)
+            record.start_call(call)
+            result = await self._call(self._tool(call.name), call)
+        except ToolFailedError as error:
+            record.finish_call(call, ToolStatus.FAILED, error=str(error))
+        else:
+            record.finish_call(call, ToolStatus.DONE, result=result.value, parts=result.parts)
+        return _response(part, call)
+
+    async def _call(self, tool: Tool, call: ToolCall) -> Any:
+        relay = _Relay(self._record, call)
+        try:
+            return await run_tool(tool, call.args, self._runtime.kernel, relay.report)
+        finally:
+            relay.close()
+
+    async def _ask(self, tool: Tool, call: ToolCall) -> None:
+        """Wait until the call is approved, by a person or by the tool's own function."""
+        call.approval = Approval()
+        self._record.ask_for_call(call)
+        if callable(tool.confirm):
+            if await check_with(tool.confirm, call.snapshot()):
+                return
+            raise ToolFailedError(f"{tool.name} was denied by its confirm function")
+        if not self._runtime.can_ask():
+            raise ToolFailedError(f"{tool.name} was denied: nobody is there to approve it")
+        denial = await call.approval.denial()
+        if denial is not None:
+            raise ToolFailedError(f"{tool.name} was denied: {denial}")
+
+    def _tool(self, name: str) -> Tool:
+        tool = self._tools.get(name)
+        if tool is None:
+            known = ", ".join(self._tools.names) or "none"
+            raise ToolFailedError(f"there is no tool {name!r}; the tools are: {known}")
+        return tool
+
+
+class _Relay:
+    """Carries what a running tool says into the stream's record, a few times a second."""
+
+    def __init__(self, record: StreamRecord, call: ToolCall) -> None:
+        self._record = record
+        self._call = call
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = False
+        self.report = Report(self._changed)
+
+    def _changed(self) -> None:
+        if not self._due:
+            self._due = True
+            self._loop.call_soon_threadsafe(self._schedule)
+
+    def _schedule(self) -> None:
+        if self._timer is None and not self.report.closed:
+            self._timer = self._loop.call_later(_INTERVAL, self._tell)
+
+    def _tell(self) -> None:
+        self._timer, self._due = None, False
+        self._record.report_call(self._call, **self._facts())
+
+    def _facts(self) -> dict[str, Any]:
+        report = self.report
+        return {
+            "output": scrub(report.output),
+            "progress": report.fraction,
+            "progress_text": scrub(report.text),
+            "waits_for": report.waits_for,
+        }
+
+    def close(self) -> None:
+        """Put what was said last beside the result; the call's end tells of it."""
+        self.report.closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._call.note(**self._facts())
+
+
+def unanswered(parts: Iterable[Part]) -> list[Part]:
+    """Answers to calls that never ran: Gemini refuses a conversation whose calls have none."""
+    return [_response(part, None) for part in parts]
+
+
+def _response(part: Part, call: ToolCall | None) -> Part:
+    """The answer to a functionCall part, with the model's id where it gave one, never an invented one."""
+    media: dict[str, Any] = {}
+    if call is not None and call.status == ToolStatus.DONE:
+        response: dict[str, Any] = {"result": call.result}
+        media = {"parts": list(call.parts)} if call.parts else {}
+    else:
+        response = {"error": (call and call.error) or "the stream ended before this tool had a result"}
+    wire = part["functionCall"]
+    identity = {"id": wire["id"]} if wire.get("id") is not None else {}
+    name = str(wire.get("name") or "")
+    return {"functionResponse": {**identity, "name": name, "response": response, **media}}

@@ -1,0 +1,101 @@
+"""What a tool returned, as the model gets it: JSON, with images and files beside it.
+
+A functionResponse holds JSON in `response` and media in `parts`; where a picture stood in the JSON there
+stands a reference to it by name. What neither can say becomes text, never a crash.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gemini_nb.api.content import Part
+from gemini_nb.api.values import frame_text, media_part
+from gemini_nb.errors import ConfigError
+from gemini_nb.secrets import scrub
+
+__all__ = ["ToolResult", "to_result"]
+
+_DEPTH = 6
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """A tool's result.
+
+    Attributes:
+        value: as JSON.
+        parts: the media that belong to it, each with the display name that `value` refers to.
+    """
+
+    value: Any
+    parts: tuple[Part, ...] = ()
+
+
+def to_result(value: Any) -> ToolResult:
+    """Turn whatever a tool returned into what is sent.
+
+    Raises:
+        ConfigError: a file is too large, or cannot be read; the message is for the model.
+    """
+    parts: list[Part] = []
+    replaced = _take_media(value, parts, _DEPTH)
+    try:
+        made = _to_json(replaced)
+    except Exception:  # noqa: BLE001 - a circle, half a surrogate pair, a person's own __str__ ...
+        made = _text(value)
+    return ToolResult(made, tuple(parts))
+
+
+def _take_media(value: Any, parts: list[Part], depth: int) -> Any:
+    """The value with references where media stood, and tables where frames did."""
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    if depth and type(value) is dict:
+        return {key: _take_media(item, parts, depth - 1) for key, item in value.items()}
+    if depth and type(value) in {list, tuple}:
+        return [_take_media(item, parts, depth - 1) for item in value]
+    try:
+        part, text = media_part(value), frame_text(value)
+    except ConfigError:
+        raise
+    except Exception:  # noqa: BLE001 - a figure without a canvas, a frame of unspeakable objects ...
+        return value
+    if part is None:
+        return value if text is None else text
+    if "inlineData" not in part:
+        return part["text"]
+    data = part["inlineData"]
+    name = f"{data['mimeType'].partition('/')[0]}-{len(parts) + 1}"
+    parts.append({"inlineData": {**data, "displayName": name}})
+    return {"$ref": name}
+
+
+def _to_json(value: Any) -> Any:
+    import pydantic_core  # noqa: PLC0415 - comes with pydantic, which tools load
+
+    made = pydantic_core.to_jsonable_python(value, fallback=_plain, inf_nan_mode="null", bytes_mode="base64")
+    json.dumps(made, allow_nan=False, ensure_ascii=False).encode()
+    return made
+
+
+def _plain(value: Any) -> Any:
+    """What to send of an object that JSON does not know: numpy's values have `tolist`."""
+    convert = getattr(value, "tolist", None)
+    if callable(convert) and not isinstance(value, type):
+        converted = convert()
+        if isinstance(converted, (str, int, float, bool, list, type(None))):
+            return converted
+    if isinstance(value, Mapping):
+        return dict(value)
+    return str(value)
+
+
+def _text(value: Any) -> str:
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - see to_result
+        return f"<{type(value).__name__}>"
+    return scrub(text).encode("utf-8", "replace").decode()
