@@ -144,13 +144,13 @@ def test_an_interrupt_of_a_blocked_wait_stops_the_stream_and_its_tool(shell: Ker
         "started = asyncio.Event()\n"
         "async def weather(city: str) -> str:\n"
         "    'Tell the weather of a city.'\n"
-        "    print('started', flush=True)\n"
+        "    display('started')\n"
         "    await asyncio.sleep(60)\n"
     )
     run = shell.start(
         f"trip = gemini_nb.get_manager().start_stream({PROMPT!r}, tools=[weather])\ntrip.result()"
     )
-    shell.wait_until(lambda: "started" in run.stdout)
+    shell.wait_until(lambda: any("started" in output["text/plain"] for output in run.outputs))
     shell.interrupt()
     shell.finish(run)
     assert run.status == "error"

@@ -394,9 +394,9 @@ LINES = st.lists(
 @given(LINES)
 def test_words_are_never_lost(lines: list[str]) -> None:
     source = "\n".join(lines)
-    words = re.findall("[a-z]+", source)
-    assert re.findall("[a-z]+", "".join(walk(to_html(source)).words)) == words
-    assert re.findall("[a-z]+", "".join(walk(commonmark(settle(source))).words)) == words
+    letters = re.findall("[a-z]", source)
+    assert re.findall("[a-z]", "".join(walk(to_html(source)).words)) == letters
+    assert re.findall("[a-z]", "".join(walk(commonmark(settle(source))).words)) == letters
 
 
 ORDINARY = [
