@@ -6,7 +6,8 @@
     │   ├── IdleTimeoutError          connected, but nothing arrived for too long
     │   └── StreamCutError            the answer stopped before its finishReason
     ├── APIError                    the server: it said no, by status or inside the stream
-    │   └── PromptBlockedError        the prompt was refused, there is no answer
+    │   ├── PromptBlockedError        the prompt was refused, there is no answer
+    │   └── EmptyAnswerError          the model ended without an answer, however often it was asked
     ├── ProtocolError               the server: what it sent is not Gemini's protocol
     ├── TurnLimitError              the model: it went on asking for tools
     ├── InternalError               us: a bug, or a background loop that died
@@ -28,6 +29,7 @@ __all__ = [
     "CallerError",
     "ConfigError",
     "ConnectError",
+    "EmptyAnswerError",
     "GeminiError",
     "IdleTimeoutError",
     "InternalError",
@@ -50,6 +52,7 @@ class GeminiError(Exception):
         api_status: Google's name for the status, such as "RESOURCE_EXHAUSTED".
         retry_after: seconds the server asked to wait, None where it did not.
         attempts: requests made for the model call that failed.
+        is_permanent: whether asking again cannot help, though others of its kind pass.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class GeminiError(Exception):
         api_status: str | None = None,
         retry_after: float | None = None,
         attempts: int = 1,
+        is_permanent: bool = False,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -69,6 +73,7 @@ class GeminiError(Exception):
         self.api_status = api_status
         self.retry_after = retry_after
         self.attempts = attempts
+        self.is_permanent = is_permanent
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".rstrip()
@@ -105,6 +110,10 @@ class APIError(GeminiError):
 
 class PromptBlockedError(APIError):
     """The prompt was blocked before the model answered; asking again gives the same."""
+
+
+class EmptyAnswerError(APIError):
+    """The model ended its turn without an answer, however often it was asked again."""
 
 
 class ProtocolError(GeminiError):

@@ -25,13 +25,15 @@ from gemini_nb.config import Settings
 from gemini_nb.errors import GeminiError
 from scripted import Request, ScriptedServer
 
-__all__ = ["BODY", "KEY", "NOW", "Outcome", "ask", "call_to", "collect", "endpoint_to", "shown"]
+__all__ = ["BODY", "KEEP", "KEY", "NOW", "Outcome", "ask", "call_to", "collect", "endpoint_to", "shown"]
 
 KEY = "AIzaSy-made-up-for-tests-0123456789abcd"
 CREDENTIALS = {"api_key": KEY}
 BODY: dict[str, Any] = {"contents": [{"role": "user", "parts": [{"text": "Why is the sky blue? ☀"}]}]}
 NOW = RetryPolicy(initial_delay=0.0)
 """Asks again without waiting."""
+KEEP = RetryPolicy(initial_delay=0.0, on_cut="keep")
+"""The same, but an answer that broke stays as it is."""
 
 
 @dataclass(kw_only=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from calling import BODY, KEY, NOW, Outcome, ask, call_to, collect, endpoint_to
+from calling import BODY, KEEP, KEY, NOW, Outcome, ask, call_to, collect, endpoint_to
 from gemini_nb.api.client import ChunkReceived, HTTPClients, call_model
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.turn import ModelTurn
@@ -156,7 +156,7 @@ async def test_what_broke_after_output_is_told_with_what_had_come(
     clients: HTTPClients, rest: list[Any], kind: type[Exception], status: int | None
 ) -> None:
     with ScriptedServer([sse_answer(text("Hel"), *rest)]) as server:
-        outcome = await ask(clients, server)
+        outcome = await ask(clients, server, retry=KEEP)
     assert type(outcome.failure) is kind
     assert outcome.failure.status_code == status
     assert outcome.text == "Hel"
@@ -165,7 +165,7 @@ async def test_what_broke_after_output_is_told_with_what_had_come(
 
 async def test_a_body_that_ends_properly_without_a_finish_reason_was_cut(clients: HTTPClients) -> None:
     with ScriptedServer([sse_answer(text("Hel"), framing="close")]) as server:
-        outcome = await ask(clients, server)
+        outcome = await ask(clients, server, retry=KEEP)
     assert isinstance(outcome.failure, StreamCutError)
     assert outcome.text == "Hel"
 

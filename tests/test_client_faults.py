@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from calling import KEY, ask, call_to, collect, endpoint_to, shown
+from calling import KEEP, KEY, ask, call_to, collect, endpoint_to, shown
 from gemini_nb.api.client import ChunkReceived, HTTPClients, Timeouts, call_model
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.turn import ModelTurn
@@ -199,7 +199,7 @@ async def test_silence_before_the_answer(clients: HTTPClients) -> None:
 async def test_silence_in_the_middle_ends_after_the_shorter_time(clients: HTTPClients) -> None:
     timeouts = Timeouts(connect=10, first_byte=3600, idle=0.1)
     with ScriptedServer([sse_answer(text("Hel"), Wait())]) as server:
-        outcome = await ask(clients, server, timeouts=timeouts)
+        outcome = await ask(clients, server, timeouts=timeouts, retry=KEEP)
         await asyncio.to_thread(server.requests[0].wait_closed)
     assert isinstance(outcome.failure, IdleTimeoutError)
     assert "0.1 s" in outcome.failure.message
@@ -225,7 +225,7 @@ async def test_a_reader_that_takes_its_time_is_not_the_servers_silence(clients: 
 
 
 async def test_an_error_body_is_not_waited_for(clients: HTTPClients, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gemini_nb.api.client._ERROR_BODY_SECONDS", 0.1)
+    monkeypatch.setattr("gemini_nb.api.attempt._ERROR_BODY_SECONDS", 0.1)
     with ScriptedServer([response(400, {"Content-Length": "1000"}, b"Bad requ", Wait())]) as server:
         outcome = await ask(clients, server, timeouts=Timeouts(connect=10, first_byte=3600, idle=3600))
     assert outcome.failure.status_code == 400

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from calling import BODY, KEY, ask, call_to
+from calling import BODY, KEEP, KEY, ask, call_to
 from gemini_nb.api.client import HTTPClients, RetryPlanned, call_model
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.turn import ModelTurn
@@ -68,7 +68,7 @@ async def test_nothing_of_a_failed_attempt_is_left(clients: HTTPClients) -> None
     with ScriptedServer(
         [sse_answer(empty, {"error": {"code": 503, "message": "x"}}), sse_answer(text("cut"))]
     ) as server:
-        outcome = await ask(clients, server)
+        outcome = await ask(clients, server, retry=KEEP)
     assert isinstance(outcome.failure, StreamCutError)
     assert outcome.turn.finish_reason is None
 

@@ -28,6 +28,9 @@ VALUES: dict[str, Any] = {
     "attempt": 2,
     "delay": 0.5,
     "reason": "cut",
+    "keeps": 3,
+    "thoughts_length": 2,
+    "parts": 1,
     "finish_reason": "STOP",
     "error": GeminiError("no"),
 }

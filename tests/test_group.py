@@ -60,7 +60,7 @@ def test_the_managers_own_limit_holds_too() -> None:
         first = Recorder()
         group[0].subscribe(first)
         first.wait("text_delta")
-        assert (len(made.server.requests), made.manager.statistics().waiting) == (2, 2)
+        assert (len(made.server.requests), made.manager.statistics().waiting) == (2, 3)
         go_on.set()
         assert group.result() == ["ab"] * 5
 

@@ -13,7 +13,6 @@ from gemini_nb.errors import (
     ConfigError,
     ConnectError,
     GeminiError,
-    IdleTimeoutError,
     PromptBlockedError,
     ProtocolError,
     StreamCutError,
@@ -79,9 +78,8 @@ def test_what_is_asked_again(error: GeminiError, again: bool, attempts: int) -> 
     assert RetryPolicy().is_retryable(error) is again
 
 
-def test_silence_is_put_up_with_once_more() -> None:
-    assert RetryPolicy().is_retryable(IdleTimeoutError("x", attempts=1))
-    assert not RetryPolicy().is_retryable(IdleTimeoutError("x", attempts=2))
+def test_what_is_permanent_is_not_asked_again() -> None:
+    assert not RetryPolicy().is_retryable(ConnectError("x", is_permanent=True))
 
 
 @pytest.mark.parametrize(

@@ -238,12 +238,65 @@ def test_who_answered() -> None:
     assert (turn.model_version, turn.response_id) == ("m-001", "r")
 
 
-def test_a_cleared_turn_is_a_new_one() -> None:
-    turn = folded(
-        chunk({"text": "a"}, finish="STOP", usageMetadata={"totalTokenCount": 1}, modelVersion="m"),
-        {"promptFeedback": {"blockReason": "SAFETY"}},
-    )
-    turn.clear()
-    new = ModelTurn()
-    for name in ModelTurn.__slots__:
-        assert getattr(turn, name) == getattr(new, name)
+def test_a_rewound_turn_keeps_what_was_shown_until_something_takes_its_place() -> None:
+    turn = folded(chunk({"text": "a"}, usageMetadata={"totalTokenCount": 1}))
+    turn.rewind()
+    assert (turn.parts, turn.has_output, turn.is_stale) == ([{"text": "a"}], False, True)
+    turn.add({"usageMetadata": {"totalTokenCount": 2}})
+    assert turn.is_stale
+    turn.add(chunk({"text": "b"}))
+    assert (turn.parts, turn.has_output, turn.is_stale) == ([{"text": "b"}], True, False)
+    assert turn.total_usage.total_token_count == 3
+
+
+def test_an_empty_end_takes_the_place_of_what_was_shown() -> None:
+    turn = folded(chunk({"text": "a"}))
+    turn.rewind()
+    turn.add(chunk(finish="STOP"))
+    assert turn.parts == []
+
+
+def test_a_second_failure_without_output_loses_nothing() -> None:
+    turn = folded(chunk({"text": "a"}))
+    turn.rewind()
+    turn.rewind()
+    assert turn.parts == [{"text": "a"}]
+
+
+def token(value: str, *parts: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
+    made = chunk(*parts, finish=finish)
+    made["candidates"][0]["continuationToken"] = value
+    return made
+
+
+def test_a_turn_is_cut_back_to_its_newest_token() -> None:
+    turn = folded(chunk({"text": "a"}), token("t1", {"text": "b"}), chunk({"text": "c"}))
+    turn.rewind()
+    assert (turn.continuation_token, turn.parts) == ("t1", [{"text": "abc"}])
+    turn.add(chunk({"text": "C"}, finish="STOP"))
+    assert turn.parts == [{"text": "abC"}]
+
+
+def test_a_token_that_is_refused_is_forgotten() -> None:
+    turn = folded(token("t1", {"text": "a"}))
+    turn.rewind()
+    turn.rewind(to_start=True)
+    assert (turn.continuation_token, turn.is_stale) == (None, True)
+    turn.add(chunk({"text": "b"}))
+    assert turn.parts == [{"text": "b"}]
+
+
+def test_a_continued_turn_goes_on() -> None:
+    turn = folded(chunk({"text": "a"}), token("t1", finish="CONTINUATION"))
+    assert turn.is_continued
+    turn.go_on()
+    assert (turn.is_finished, turn.has_output, turn.is_stale) == (False, False, False)
+    turn.add(chunk({"text": "b"}, finish="STOP"))
+    assert turn.parts == [{"text": "ab"}]
+
+
+def test_a_continued_turn_with_an_older_token_tells_the_rest_again() -> None:
+    turn = folded(token("t1", {"text": "a"}), chunk({"text": "b"}, finish="CONTINUATION"))
+    turn.go_on()
+    turn.add(chunk({"text": "B"}, finish="STOP"))
+    assert turn.parts == [{"text": "aB"}]

@@ -1,100 +1,65 @@
-"""One model call over httpx: open, decode, notice what went wrong, ask again."""
+"""One model call: as many requests as it takes until the model's turn is whole.
+
+A failed request may have shown half an answer already. Asking again and appending, as a plain retry does,
+would tell that half twice; giving up would lose the rest. So the turn is rewound: to the newest continuation
+token where the server gave one, else to its beginning, and what was shown stays until new output replaces it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
 from gemini_nb.api import failures
-from gemini_nb.api.content import JSON, Part, encode_body
-from gemini_nb.api.failures import excerpt
-from gemini_nb.api.idle import IdleTimeout
+from gemini_nb.api.attempt import ChunkReceived, ModelCall, Timeouts, request_once
+from gemini_nb.api.cooldown import CoolingDown
 from gemini_nb.api.pools import HTTPClients
-from gemini_nb.api.retry import RetryPolicy
-from gemini_nb.api.sse import MAX_EVENT_BYTES, SSEDecoder
-from gemini_nb.errors import APIError, GeminiError, IdleTimeoutError, ProtocolError, StreamCutError
+from gemini_nb.errors import APIError, EmptyAnswerError, GeminiError, IdleTimeoutError, ProtocolError
 
 if TYPE_CHECKING:
-    import httpx
-
-    from gemini_nb.api.endpoint import Endpoint
     from gemini_nb.api.turn import ModelTurn
 
-__all__ = ["CallEvent", "ChunkReceived", "HTTPClients", "ModelCall", "RetryPlanned", "Timeouts", "call_model"]
+__all__ = [
+    "CallEvent",
+    "ChunkReceived",
+    "CoolingDown",
+    "HTTPClients",
+    "ModelCall",
+    "RetryPlanned",
+    "Timeouts",
+    "call_model",
+]
 
-_LARGE = 256 * 1024
-_MAX_ERROR_BODY = 256 * 1024
-_ERROR_BODY_SECONDS = 10.0  # the status is known; its explanation is not worth a long wait
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timeouts:
-    """Seconds of silence that are put up with; there is no limit on the whole.
-
-    Attributes:
-        connect: until a connection stands.
-        first_byte: from then until the answer begins; a model may think for many minutes without a word.
-        idle: between two bytes of the answer.
-    """
-
-    connect: float = 10.0
-    first_byte: float = 900.0
-    idle: float = 300.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelCall:
-    """Everything one model call needs.
-
-    Attributes:
-        endpoint: where it goes, and as whom.
-        body: the request body.
-        retry: when to ask again.
-        timeouts: how long to bear silence.
-        max_event_bytes: largest event accepted.
-    """
-
-    endpoint: Endpoint
-    body: JSON
-    retry: RetryPolicy = field(default_factory=RetryPolicy)
-    timeouts: Timeouts = field(default_factory=Timeouts)
-    max_event_bytes: int = MAX_EVENT_BYTES
-
-
-@dataclass(frozen=True, slots=True)
-class ChunkReceived:
-    """A GenerateContentResponse arrived.
-
-    Attributes:
-        data: its JSON text, as it came.
-        parts: the parts it added to the turn.
-    """
-
-    data: str
-    parts: list[Part]
+_SLIPS = {"MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL"}
+_ASKED_AGAIN = 2  # times, after a slip of the model's: its next sample is usually sound
+_STALLS = 2  # requests that may fall silent before their first output
+_COOLING = {429, 503}
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPlanned:
-    """The call failed before any output and is asked again.
+    """A request failed, and the call is made again.
 
     Attributes:
         attempt: the number of the request to come, 2 or more.
         delay: seconds until then.
         error: why.
+        had_output: whether some of the answer was shown, which new output will replace.
+        from_start: whether a continuation token was given up, so that all of the answer is told anew.
     """
 
     attempt: int
     delay: float
     error: GeminiError
+    had_output: bool = False
+    from_start: bool = False
 
 
-CallEvent: TypeAlias = ChunkReceived | RetryPlanned
+CallEvent: TypeAlias = ChunkReceived | RetryPlanned | CoolingDown
 
 
 async def call_model(
@@ -115,169 +80,125 @@ async def call_model(
     Raises:
         GeminiError: the call failed for good. What had arrived is in `turn`.
     """
-    attempt = 1
-    refresh = refreshed = False
+    recovery = _Recovery(call, turn, jitter)
+    quota = call.endpoint.quota
     while True:
+        async with contextlib.aclosing(clients.cooldowns.admit(quota)) as pauses:
+            async for pause in pauses:
+                yield pause
+        recovery.attempt += 1
         try:
-            async with contextlib.aclosing(_attempt(clients, call, turn, refresh=refresh)) as chunks:
+            requested = request_once(clients, call, turn, refresh=recovery.refresh)
+            async with contextlib.aclosing(requested) as chunks:
                 async for chunk in chunks:
                     yield chunk
+            failure = recovery.slip()
         except GeminiError as error:
             failure = failures.detached(error)
-            failure.attempts = attempt
-        else:
-            return
-        if turn.has_output:
-            raise failure
-        delay: float | None
-        refresh = not refreshed and _is_refusal(failure) and call.endpoint.authenticator.can_refresh
-        if refresh:
-            refreshed, delay = True, 0.0
-        elif call.retry.is_retryable(failure):
-            delay = call.retry.delay(attempt, hint=failure.retry_after, jitter=jitter())
-        else:
-            delay = None
+        if failure is None:
+            if not turn.is_continued:
+                return
+            turn.go_on()
+            continue
+        plan = recovery.plan(failure)
+        if failure.status_code in _COOLING:
+            clients.cooldowns.impose(quota, failure.retry_after or plan.delay, str(failure))
+        yield plan
+        await asyncio.sleep(plan.delay)
+
+
+class _Recovery:
+    """What a call has been through, and whether and when it is made again."""
+
+    def __init__(self, call: ModelCall, turn: ModelTurn, jitter: Callable[[], float]) -> None:
+        self.attempt = 0
+        self.refresh = False
+        self._call = call
+        self._turn = turn
+        self._jitter = jitter
+        self._failures = 0  # in a row, without output
+        self._restarts = 0  # without progress
+        self._stalls = 0
+        self._slips = 0
+        self._refreshed = False
+        self._checkpoint: str | None = None
+
+    def slip(self) -> GeminiError | None:
+        """What is wrong with a turn that ended in order, None where nothing is."""
+        turn = self._turn
+        reason = turn.finish_reason
+        empty = reason == "STOP" and not turn.parts and not turn.metadata
+        if not empty and reason not in _SLIPS:
+            return None
+        if turn.parts and self._slips >= _ASKED_AGAIN:
+            return None
+        said = "without a word" if empty else f"with {reason}"
+        detail = f" {failures.excerpt(turn.finish_message)}" if turn.finish_message else ""
+        return EmptyAnswerError(
+            f"The model ended {said}.{detail}",
+            hint="Ask again, ask otherwise, or simplify the tools.",
+            status_code=200,
+            api_status=reason,
+        )
+
+    def plan(self, failure: GeminiError) -> RetryPlanned:
+        """Rewind the turn for another request.
+
+        Raises:
+            GeminiError: there is to be none; the turn is left as it is.
+        """
+        turn = self._turn
+        failure.attempts = self.attempt
+        had_output = turn.has_output
+        delay = self._delay(failure)
         if delay is None:
-            raise failures.final(failure, call.retry)
-        turn.clear()  # a finishReason of the failed attempt says nothing about the next
-        attempt += 1
-        yield RetryPlanned(attempt, delay, failure)
-        await asyncio.sleep(delay)
+            raise failures.final(failure, self._call.retry)
+        # A server that knows the token no more is asked from the beginning.
+        rejected = isinstance(failure, APIError) and failure.status_code in {400, 404}
+        turn.rewind(to_start=rejected)
+        return RetryPlanned(self.attempt + 1, delay, failure, had_output, from_start=rejected)
 
+    def _delay(self, failure: GeminiError) -> float | None:
+        """Seconds until the next request, None where there is to be none."""
+        policy, turn = self._call.retry, self._turn
+        self.refresh = False
+        if isinstance(failure, EmptyAnswerError):
+            self._slips += 1
+            return 0.0 if self._slips <= _ASKED_AGAIN else None
+        if turn.has_output:
+            return self._delay_of_restart(failure)
+        if failure.status_code == 401 and self._can_refresh(failure):
+            self._refreshed = self.refresh = True
+            return 0.0
+        if failure.status_code in {400, 404} and turn.continuation_token is not None:
+            return 0.0
+        if isinstance(failure, IdleTimeoutError):
+            self._stalls += 1
+            if self._stalls >= _STALLS:
+                return None
+        if not policy.is_retryable(failure):
+            return None
+        self._failures += 1
+        return policy.delay(self._failures, hint=failure.retry_after, jitter=self._jitter())
 
-def _is_refusal(failure: GeminiError) -> bool:
-    # Where Google refused to make a token, there is no token to replace.
-    return isinstance(failure, APIError) and failure.status_code == 401
+    def _delay_of_restart(self, failure: GeminiError) -> float | None:
+        """The same for a request that had shown some of its answer."""
+        policy, token = self._call.retry, self._turn.continuation_token
+        if token != self._checkpoint:
+            self._checkpoint, self._restarts = token, 0
+        self._failures = self._stalls = 0
+        is_cut = policy.is_retryable(failure) or isinstance(failure, ProtocolError)
+        if policy.on_cut == "keep" or failure.is_permanent or not is_cut:
+            return None
+        if self._restarts >= policy.restarts:
+            return None
+        self._restarts += 1
+        return policy.backoff(self._restarts, hint=failure.retry_after, jitter=self._jitter())
 
-
-async def _attempt(
-    clients: HTTPClients, call: ModelCall, turn: ModelTurn, *, refresh: bool
-) -> AsyncGenerator[ChunkReceived, None]:
-    """Make one request and yield its chunks; a body that ends without a finishReason was cut."""
-    headers = await call.endpoint.authenticator.headers(refresh=refresh)
-    client = clients.client_for(call.endpoint.url)
-    request = _request(client, call, headers)
-    timeouts = call.timeouts
-    idle = IdleTimeout(timeouts.connect + timeouts.first_byte)
-    try:
-        response = await _send(client, request, idle)
-        try:
-            if response.status_code != 200:
-                idle.seconds = min(timeouts.idle, _ERROR_BODY_SECONDS)
-                body = await _error_body(response, idle)
-                raise failures.refused(response.status_code, response.headers, body, call)
-            async with contextlib.aclosing(_chunks(response, call, turn, idle)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
-        finally:
-            with contextlib.suppress(Exception):  # closing reports again what went wrong before
-                await response.aclose()
-    finally:
-        idle.close()
-
-
-def _request(client: httpx.AsyncClient, call: ModelCall, headers: dict[str, str]) -> httpx.Request:
-    import httpx  # noqa: PLC0415 - loaded with the client
-
-    # The transport finds this out when it has connected, and forgets to close the connection.
-    if not all(value.isascii() and value.isprintable() for value in headers.values()):
-        raise failures.not_made(ValueError("a header holds a character that no header can hold"))
-    content = encode_body(call.body)
-    large = len(content) > _LARGE
-    connect = call.timeouts.connect
-    try:
-        return client.build_request(
-            "POST",
-            call.endpoint.url,
-            content=_pieces(content) if large else content,
-            headers={
-                **headers,
-                "Content-Type": "application/json",
-                "Content-Length": str(len(content)),
-                "Accept": "text/event-stream",
-            },
-            # In this transport `pool` covers all of connecting, the name look-up and a proxy's answer, too.
-            timeout=httpx.Timeout(None, connect=connect, pool=connect),
+    def _can_refresh(self, failure: GeminiError) -> bool:
+        # Where Google refused to make a token, there is no token to replace.
+        return (
+            isinstance(failure, APIError)
+            and not self._refreshed
+            and self._call.endpoint.authenticator.can_refresh
         )
-    except (ValueError, TypeError, httpx.InvalidURL) as error:
-        raise failures.not_made(error) from None
-
-
-async def _pieces(content: bytes) -> AsyncIterator[bytes]:
-    # aiohttp warns of large bodies in one piece: they would all be copied into the socket's buffer at once.
-    for start in range(0, len(content), _LARGE):
-        yield content[start : start + _LARGE]
-
-
-async def _send(client: httpx.AsyncClient, request: httpx.Request, idle: IdleTimeout) -> httpx.Response:
-    try:
-        return await idle.wait(client.send(request, stream=True))
-    except GeminiError:
-        raise
-    except Exception as error:  # noqa: BLE001 - each transport has its own exceptions
-        raise failures.not_sent(error, request.url.host) from None
-
-
-async def _chunks(
-    response: httpx.Response, call: ModelCall, turn: ModelTurn, idle: IdleTimeout
-) -> AsyncGenerator[ChunkReceived, None]:
-    decoder = SSEDecoder(max_event_bytes=call.max_event_bytes)
-    broken: GeminiError | None = None
-    ended = False
-    async with contextlib.aclosing(cast("AsyncGenerator[bytes, None]", response.aiter_bytes())) as body:
-        while not ended:
-            try:
-                events = decoder.feed(await idle.wait(anext(body)))
-            except StopAsyncIteration:
-                events, ended = decoder.finish(), True
-            except IdleTimeoutError as silence:
-                broken, events, ended = silence, [], True
-            except GeminiError:
-                raise
-            except Exception as error:  # noqa: BLE001 - see _send
-                broken, events, ended = failures.broken(error, response.url.host), [], True
-            idle.seconds = call.timeouts.idle
-            for event in events:
-                for value in _values(event.data, at_end=ended):
-                    if "error" in value and not isinstance(value.get("candidates"), list):
-                        raise failures.reported(value["error"], call)
-                    yield ChunkReceived(event.data, turn.add(value))
-    if broken is not None and not turn.is_surely_finished:
-        raise broken
-    if not turn.is_finished:
-        _raise_unfinished(response, decoder, turn)
-
-
-def _values(data: str, *, at_end: bool) -> list[JSON]:
-    """The objects in an event's data; `[DONE]`, which some gateways send, says nothing."""
-    text = data.strip()
-    if not text or text == "[DONE]":
-        return []
-    try:
-        value: Any = json.loads(text)
-    except (ValueError, RecursionError):
-        if at_end:
-            raise StreamCutError("The answer was cut in the middle of an event.") from None
-        raise ProtocolError(f"The server sent an event that is not JSON: {excerpt(text)}") from None
-    values = value if isinstance(value, list) else [value]
-    return [item for item in values if isinstance(item, dict)]
-
-
-def _raise_unfinished(response: httpx.Response, decoder: SSEDecoder, turn: ModelTurn) -> None:
-    kind = response.headers.get("content-type", "")
-    if not turn.has_output and (decoder.junk or "html" in kind):
-        raise ProtocolError(
-            f"The server's answer is not a Gemini stream but {excerpt(kind) or 'of no named type'}: "
-            f"{excerpt(decoder.junk)}",
-            hint="A proxy, a login page or a wrong base URL answers in Gemini's place.",
-        )
-    raise StreamCutError("The answer ended without a finishReason: it was cut on the way.")
-
-
-async def _error_body(response: httpx.Response, idle: IdleTimeout) -> bytes:
-    body = b""
-    with contextlib.suppress(Exception):  # a broken error body leaves the status, which says more
-        stream = response.aiter_bytes()
-        while len(body) < _MAX_ERROR_BODY:
-            body += await idle.wait(anext(stream))
-    return body[:_MAX_ERROR_BODY]

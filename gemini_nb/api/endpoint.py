@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from gemini_nb.api.auth import Authenticator, authenticator, project_of
 from gemini_nb.api.failures import detached
@@ -48,8 +48,8 @@ class Endpoint:
     @property
     def quota(self) -> tuple[str, str, str]:
         """What shares one rate limit: base URL, model and caller."""
-        parts = urlsplit(self.url)
-        return (f"{parts.scheme}://{parts.netloc}", self.model, self.authenticator.identity)
+        host = "/".join(self.url.split("/", 3)[:3])
+        return host, self.model, self.authenticator.identity
 
 
 def resolve_endpoint(

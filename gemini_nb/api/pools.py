@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gemini_nb.api import failures
+from gemini_nb.api.cooldown import Cooldowns
 from gemini_nb.config import is_loopback
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ __all__ = ["HTTPClients"]
 
 
 class HTTPClients:
-    """The connection pools of one event loop.
+    """The connection pools of one event loop, and the quotas that its requests wait for.
 
     Loopback gets a pool of its own that ignores proxy variables: a proxy cannot reach this machine's
     loopback, and must not be shown a key that was allowed to travel unencrypted because it stays here.
@@ -29,6 +30,7 @@ class HTTPClients:
 
     def __init__(self) -> None:
         self._clients: dict[bool, httpx.AsyncClient] = {}
+        self.cooldowns = Cooldowns()
 
     def client_for(self, url: str) -> httpx.AsyncClient:
         """Return the client for this URL.

@@ -6,9 +6,9 @@ import email.utils
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from gemini_nb.errors import APIError, ConfigError, GeminiError, IdleTimeoutError, TransportError
+from gemini_nb.errors import APIError, ConfigError, GeminiError, TransportError
 
 __all__ = ["RETRYABLE_STATUS", "RetryPolicy", "parse_retry_after", "retry_delay_of"]
 
@@ -29,23 +29,33 @@ class RetryPolicy:
         max_delay: seconds that any backoff of our own may take.
         max_server_delay: longest wait a server may ask for; beyond it the call fails at once, saying so,
             since a person would rather know than watch a cell for an hour.
+        restarts: times a call that broke after some of its answer is made again without progress. A new
+            continuation token is progress; an answer that is told anew from its beginning is none.
+        on_cut: "restart" makes such a call again and replaces its text; "keep" ends the stream with an error
+            and the text as it is, since every restart is paid for.
     """
 
     attempts: int = 5
     initial_delay: float = 1.0
     max_delay: float = 30.0
     max_server_delay: float = 60.0
+    restarts: int = 3
+    on_cut: Literal["restart", "keep"] = "restart"
 
     def __post_init__(self) -> None:
         if self.attempts < 1:
             raise ConfigError("attempts counts the first request, so it is at least 1.")
         if min(self.initial_delay, self.max_delay, self.max_server_delay) < 0:
             raise ConfigError("Delays are seconds and not negative.")
+        if self.restarts < 0:
+            raise ConfigError("restarts is 0 or more.")
+        if self.on_cut not in {"restart", "keep"}:
+            raise ConfigError(f'on_cut is "restart" or "keep", not {self.on_cut!r}.')
 
     def is_retryable(self, error: GeminiError) -> bool:
         """Whether the same request can succeed later. A quota of zero cannot."""
-        if isinstance(error, IdleTimeoutError):
-            return error.attempts < 2
+        if error.is_permanent:
+            return False
         if isinstance(error, APIError):
             return error.status_code in RETRYABLE_STATUS and "limit: 0" not in error.message
         return isinstance(error, TransportError)
@@ -63,7 +73,17 @@ class RetryPolicy:
         """
         if attempt >= self.attempts:
             return None
-        ceiling = min(self.max_delay, self.initial_delay * 2.0 ** (attempt - 1))
+        return self.backoff(attempt, hint=hint, jitter=jitter)
+
+    def backoff(self, failed: int, *, hint: float | None, jitter: float) -> float | None:
+        """The same without a limit on the number of attempts.
+
+        Args:
+            failed: how many have failed.
+            hint: seconds the server asked for.
+            jitter: a random number from 0 to 1.
+        """
+        ceiling = min(self.max_delay, self.initial_delay * 2.0 ** min(failed - 1, 60))
         if hint is None:
             return ceiling * jitter
         if hint > self.max_server_delay:

@@ -142,6 +142,7 @@ class SSEDecoder:
             raise ProtocolError(
                 f"The server sent an event of more than {self._max:,} bytes.",
                 hint="Its answer is not a Gemini stream, or a file in it is too large to stream.",
+                is_permanent=True,
             )
 
     def _line(self, line: bytes, events: list[ServerSentEvent]) -> None:

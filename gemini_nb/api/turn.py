@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from gemini_nb.api.content import JSON, Content, Part, is_plain_text, objects
+from gemini_nb.api.usage import Usage
 
 __all__ = ["ModelTurn"]
 
@@ -23,14 +22,20 @@ class ModelTurn:
         model_version: the model that really answered.
         response_id: the server's name for the answer.
         metadata: citations, grounding and URL context, newest of each.
+        continuation_token: where another request can go on, None where the server gave no such place.
     """
 
     __slots__ = (
+        "_earlier",
+        "_from",
+        "_kept",
         "_parts",
         "_resumed",
         "_run",
+        "_stale",
         "block_message",
         "block_reason",
+        "continuation_token",
         "finish_message",
         "finish_reason",
         "metadata",
@@ -40,21 +45,57 @@ class ModelTurn:
     )
 
     def __init__(self) -> None:
-        self.clear()
+        self.continuation_token: str | None = None
+        self.model_version: str | None = None
+        self.response_id: str | None = None
+        self.metadata: JSON = {}
+        self.usage: JSON = {}
+        self._earlier = Usage()
+        self._parts: list[Part] = []
+        self._run: list[str] = []
+        self._kept: list[Part] = []
+        self._stale: list[Part] | None = None
+        self._begin()
 
-    def clear(self) -> None:
-        """Forget everything: the call is asked again from its beginning."""
+    def _begin(self) -> None:
+        """Another request for this turn: what only the last one said is forgotten."""
+        self._earlier += Usage.from_wire(self.usage)
+        self.usage = {}
+        self._close_run()
+        self._from = len(self._parts)
         self.finish_reason: str | None = None
         self.finish_message = ""
         self.block_reason: str | None = None
         self.block_message = ""
-        self.usage: JSON = {}
-        self.model_version: str | None = None
-        self.response_id: str | None = None
-        self.metadata: JSON = {}
-        self._parts: list[Part] = []
-        self._run: list[str] = []
         self._resumed = False
+
+    def rewind(self, *, to_start: bool = False) -> None:
+        """The call is made again, from the newest continuation token or else from its beginning.
+
+        What had arrived behind that place stays in `parts` until something new takes its place, so that a
+        second failure loses nothing a person has seen.
+
+        Args:
+            to_start: forget the token, too.
+        """
+        shown = self._shown()
+        if to_start:
+            self.continuation_token, self._kept = None, []
+            self.metadata = {}
+        self._close_run()
+        self._stale = shown if len(shown) > len(self._kept) else None
+        self._parts = self._kept.copy()
+        self._begin()
+
+    def go_on(self) -> None:
+        """The server ended the request, not the turn; the next one continues it."""
+        if len(self._parts) > len(self._kept):
+            self.rewind()  # its token is an older one, from which it tells the rest again
+        else:
+            self._begin()
+
+    def _shown(self) -> list[Part]:
+        return self._parts if self._stale is None else self._stale
 
     def add(self, chunk: JSON) -> list[Part]:
         """Fold one GenerateContentResponse in and return its new parts.
@@ -74,6 +115,8 @@ class ModelTurn:
             self._resumed = True
         for part in parts:
             self._append(part)
+        if self._stale is not None and (self.has_output or candidate.get("finishReason")):
+            self._stale = None
         for field in _METADATA:
             if isinstance(candidate.get(field), dict):
                 self.metadata[field] = candidate[field]
@@ -81,6 +124,10 @@ class ModelTurn:
         if isinstance(candidate.get("finishReason"), str):
             self.finish_reason = candidate["finishReason"]
             self.finish_message = str(candidate.get("finishMessage") or "")
+        if isinstance(candidate.get("continuationToken"), str):
+            self.continuation_token = candidate["continuationToken"]
+            self._close_run()
+            self._kept = self._parts.copy()
         return parts
 
     def _add_facts(self, chunk: JSON) -> None:
@@ -118,7 +165,16 @@ class ModelTurn:
         if self._run:
             self._parts[-1]["text"] = "".join(self._run)
             self._run[:] = [self._parts[-1]["text"]]
-        return [part for part in self._parts if not (is_plain_text(part) and not part["text"])]
+        joined: list[Part] = []
+        for part in self._shown():
+            if _is_empty(part):
+                continue
+            last = joined[-1] if joined else {}
+            if is_plain_text(part) and is_plain_text(last) and last.get("thought") == part.get("thought"):
+                joined[-1] = {**last, "text": last["text"] + part["text"]}
+            else:
+                joined.append(part)
+        return joined
 
     @property
     def content(self) -> Content:
@@ -132,8 +188,23 @@ class ModelTurn:
 
     @property
     def has_output(self) -> bool:
-        """Whether anything of the answer arrived; empty unsigned text is nothing."""
-        return any(not (is_plain_text(part) and not part["text"]) for part in self._parts) or any(self._run)
+        """Whether the last request brought anything of the answer; empty unsigned text is nothing."""
+        return any(not _is_empty(part) for part in self._parts[self._from :]) or any(self._run)
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether `parts` still holds what the next output will replace."""
+        return self._stale is not None
+
+    @property
+    def is_continued(self) -> bool:
+        """Whether the server ended the request because it was long, and offers to go on."""
+        return self.finish_reason == "CONTINUATION" and self.continuation_token is not None
+
+    @property
+    def total_usage(self) -> Usage:
+        """The tokens of all requests for this turn, those that were cut and made again, too."""
+        return self._earlier + Usage.from_wire(self.usage)
 
     @property
     def is_finished(self) -> bool:
@@ -149,7 +220,5 @@ class ModelTurn:
         return self.is_finished and not self._resumed
 
 
-def text_of(part: Part) -> str | None:
-    """The text of a part that is text (thought or not), else None."""
-    text: Any = part.get("text")
-    return text if isinstance(text, str) else None
+def _is_empty(part: Part) -> bool:
+    return is_plain_text(part) and not part["text"]

@@ -115,6 +115,7 @@ class Transcript:
                 self.thoughts += event.text
             case TextRewound():
                 self._rewind(event.length)
+                self.thoughts = self.thoughts[: event.thoughts_length]
             case ToolCallRequested() | ToolCallStarted() | ToolCallUpdated() | ToolCallFinished():
                 self._set_call(event.call)
             case PartReceived():

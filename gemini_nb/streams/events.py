@@ -97,14 +97,18 @@ class ThoughtDelta(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextRewound(_Event):
-    """A broken model call is made again; the end of the text no longer holds.
+    """New output of a model call that broke and was made again; it replaces what the call had shown.
 
     Attributes:
         length: characters of the stream's text that stay.
+        thoughts_length: characters of its thoughts that stay.
+        parts: other parts (`PartReceived`) that stay, counted from the stream's first.
     """
 
     kind: Literal["text_rewound"] = field(default="text_rewound", init=False)
     length: int
+    thoughts_length: int = 0
+    parts: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,12 +191,15 @@ class RetryScheduled(_Event):
         attempt: the number of the request to come, 2 or more.
         delay: seconds until then.
         reason: what went wrong.
+        keeps: characters of the stream's text that will stay when new output comes; None where the call had
+            shown nothing. Until then, and if nothing comes, all of it stays.
     """
 
     kind: Literal["retry_scheduled"] = field(default="retry_scheduled", init=False)
     attempt: int
     delay: float
     reason: str
+    keeps: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

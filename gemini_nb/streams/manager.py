@@ -18,6 +18,7 @@ from gemini_nb.errors import ArgumentError, ConfigError, StreamNotFoundError
 from gemini_nb.secrets import seal
 from gemini_nb.streams.orchestrator import Gate, ToolOrchestrator
 from gemini_nb.streams.readers import EventReader
+from gemini_nb.streams.record import Waiting
 from gemini_nb.streams.runtime import Runtime, default_runtime, forget_default_runtime
 from gemini_nb.streams.states import Status
 from gemini_nb.streams.stream import Stream, StreamInfo, Subscriber, stop_together
@@ -34,10 +35,11 @@ class Statistics(NamedTuple):
         completed: streams listed that ended with an answer.
         error: streams listed that failed.
         stopped: streams listed that were stopped.
-        waiting: active streams that wait for their turn under `max_concurrent`.
+        waiting: active streams that wait for their turn, for a quota or for another attempt.
         subscribers: callbacks on listed streams.
         retries: model calls that listed streams made again.
         tokens: tokens of all listed streams.
+        waits: for each stream that waits, by its id, for what and until when.
     """
 
     total: int
@@ -49,6 +51,7 @@ class Statistics(NamedTuple):
     subscribers: int
     retries: int
     tokens: int
+    waits: Mapping[str, Waiting]
 
 
 class StreamManager:
@@ -83,7 +86,6 @@ class StreamManager:
         self._total = 0
         self.on_start: list[Callable[[Stream], object]] = []
         """Called on the loop thread with every stream that starts, for dashboards."""
-        self._waiting = 0
         self._gates: dict[tuple[asyncio.AbstractEventLoop, str], asyncio.Semaphore] = {}
         atexit.register(self.shutdown)
 
@@ -170,7 +172,7 @@ class StreamManager:
         stream = orchestrator.stream
         if chat is not None:
             chat.attach(orchestrator, known=len(history))
-        orchestrator.limit(lambda: self._admission(stream.model, gate))
+        orchestrator.limit(lambda: self._admission(stream, gate))
         orchestrator.on_end.append(lambda _: self._forget_old(stream.stream_id))
         with self._lock:
             self._streams[stream.stream_id] = stream
@@ -186,19 +188,17 @@ class StreamManager:
         return stream
 
     @contextlib.asynccontextmanager
-    async def _admission(self, model: str, gate: Gate | None) -> AsyncIterator[None]:
+    async def _admission(self, stream: Stream, gate: Gate | None) -> AsyncIterator[None]:
         async with contextlib.AsyncExitStack() as stack:
+            stream.record.wait_for("its turn")
             if gate is not None:  # the caller's first: what waits for that must not take up a place here
                 await stack.enter_async_context(gate())
             if self._max_concurrent is not None:
-                key = (asyncio.get_running_loop(), model)
+                key = (asyncio.get_running_loop(), stream.model)
                 places = self._gates.setdefault(key, asyncio.Semaphore(self._max_concurrent))
-                self._waiting += 1
-                try:
-                    await places.acquire()
-                finally:
-                    self._waiting -= 1
+                await places.acquire()
                 stack.callback(places.release)
+            stream.record.go_on()
             yield
 
     def _forget_old(self, ended: str) -> None:
@@ -290,6 +290,7 @@ class StreamManager:
     def statistics(self) -> Statistics:
         """Return counts over the listed streams."""
         streams = self.list_streams(all=True)
+        waits = {stream.stream_id: waiting for stream in streams if (waiting := stream.record.waiting)}
         by_status = collections.Counter(str(stream.status) for stream in streams)
         return Statistics(
             total=self._total,
@@ -297,10 +298,11 @@ class StreamManager:
             completed=by_status[Status.COMPLETED],
             error=by_status[Status.ERROR],
             stopped=by_status[Status.STOPPED],
-            waiting=self._waiting,
+            waiting=len(waits),
             subscribers=sum(stream.subscriber_count for stream in streams),
             retries=sum(stream.retries for stream in streams),
             tokens=sum(stream.usage.total_token_count for stream in streams),
+            waits=waits,
         )
 
     def shutdown(self) -> None:

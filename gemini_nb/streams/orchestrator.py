@@ -19,12 +19,18 @@ from dataclasses import dataclass
 from typing import Any, assert_never
 
 from gemini_nb.api import failures
-from gemini_nb.api.client import ChunkReceived, ModelCall, RetryPlanned, call_model
+from gemini_nb.api.client import (
+    ChunkReceived,
+    CoolingDown,
+    ModelCall,
+    RetryPlanned,
+    call_model,
+)
 from gemini_nb.api.content import Content, Part
 from gemini_nb.api.turn import ModelTurn
 from gemini_nb.api.usage import Usage
 from gemini_nb.config import Auth
-from gemini_nb.errors import GeminiError, InternalError, TurnLimitError
+from gemini_nb.errors import EmptyAnswerError, GeminiError, InternalError, TurnLimitError
 from gemini_nb.secrets import scrub, seal
 from gemini_nb.streams.calls import ToolCall
 from gemini_nb.streams.record import StreamRecord
@@ -110,6 +116,7 @@ class ToolOrchestrator:
         self._partial: ModelTurn | None = None
         self._unread: ModelTurn | None = None
         self._round: ToolRound | None = None
+        self._call_start = self._checkpoint = self._record.mark()
         self._gate = gate
         self._task: asyncio.Task[None] | None = None
         self._lock = threading.Lock()
@@ -266,6 +273,7 @@ class ToolOrchestrator:
             timeouts=request.timeouts,
             max_event_bytes=self._runtime.settings.max_event_bytes,
         )
+        self._call_start = self._checkpoint = record.mark()
         try:
             async with contextlib.aclosing(call_model(clients, call, turn)) as events:
                 async for event in events:
@@ -273,15 +281,29 @@ class ToolOrchestrator:
                         case ChunkReceived():
                             self._show(event, turn)
                         case RetryPlanned():
-                            record.retry(event.attempt, event.delay, str(event.error))
+                            self._retry(event)
+                        case CoolingDown():
+                            record.wait_for(event.reason, event.until)
                         case _:
                             assert_never(event)
+        except EmptyAnswerError:
+            if not record.text:
+                raise
         finally:
             self._take_facts()
         return turn
 
+    def _retry(self, plan: RetryPlanned) -> None:
+        if plan.from_start:
+            self._checkpoint = self._call_start
+        had_output = plan.had_output or self._checkpoint != self._record.mark()
+        keeps = self._checkpoint.length if had_output else None
+        self._record.retry(plan.attempt, plan.delay, str(plan.error), keeps)
+
     def _show(self, chunk: ChunkReceived, turn: ModelTurn) -> None:
         record = self._record
+        if chunk.replaces:
+            record.rewind(self._checkpoint)
         if not record.chunks or record.chunks[-1] is not chunk.data:
             record.chunks.append(chunk.data)
         for part in chunk.parts:
@@ -292,7 +314,9 @@ class ToolOrchestrator:
             elif "functionCall" not in part:
                 record.add_part(part)
         if turn.usage:
-            record.set_usage(self._spent + Usage.from_wire(turn.usage))
+            record.set_usage(self._spent + turn.total_usage)
+        if chunk.is_checkpoint:
+            self._checkpoint = record.mark()
 
     def _take_facts(self) -> None:
         """Note what the model call left behind, once, and before the stream's end is told."""
@@ -300,7 +324,7 @@ class ToolOrchestrator:
         if turn is None:
             return
         record = self._record
-        self._spent += Usage.from_wire(turn.usage)
+        self._spent += turn.total_usage
         record.parts.extend(turn.parts)
         record.finish_reason = turn.finish_reason
         record.finish_message = turn.finish_message

@@ -7,6 +7,7 @@ what a subscriber rebuilds from the events and what the stream shows are one and
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from gemini_nb.api.content import Part
@@ -17,9 +18,39 @@ from gemini_nb.streams.calls import ToolCall
 from gemini_nb.streams.log import EventLog
 from gemini_nb.streams.states import PHASES, STATUSES, Phase, Status, ToolStatus, advance
 
-__all__ = ["StreamRecord"]
+__all__ = ["Mark", "StreamRecord", "Waiting"]
 
 E = TypeVar("E", bound=events.StreamEvent)
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A place in what a stream has shown.
+
+    Attributes:
+        length: characters of the text before it.
+        texts: pieces of the text before it.
+        thoughts: pieces of the thoughts before it.
+        parts: other parts before it.
+    """
+
+    length: int
+    texts: int
+    thoughts: int
+    parts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What a stream waits for.
+
+    Attributes:
+        reason: what it is, in a few words.
+        until: when it goes on, in seconds since the epoch; None where nobody can tell.
+    """
+
+    reason: str
+    until: float | None = None
 
 
 class StreamRecord:
@@ -50,7 +81,10 @@ class StreamRecord:
         self.ended_at: float | None = None
         self._text: list[str] = []
         self._thoughts: list[str] = []
+        self._waiting: Waiting | None = None
         self._answer_from = 0
+        self._length = 0
+        self._shown_parts = 0
 
     @property
     def text(self) -> str:
@@ -71,6 +105,21 @@ class StreamRecord:
     def is_done(self) -> bool:
         """Whether the stream ended."""
         return self.status != Status.ACTIVE
+
+    @property
+    def waiting(self) -> Waiting | None:
+        """What the stream waits for before it can ask again, None where it does not."""
+        waiting = self._waiting
+        is_over = waiting is None or (waiting.until is not None and waiting.until <= time.time())
+        return None if is_over else waiting
+
+    def wait_for(self, reason: str, until: float | None = None) -> None:
+        """It waits for something."""
+        self._waiting = Waiting(reason, until)
+
+    def go_on(self) -> None:
+        """What it waited for has come."""
+        self._waiting = None
 
     def _append(self, event: type[E], **fields: Any) -> None:
         log = self.log
@@ -101,6 +150,7 @@ class StreamRecord:
         if self.first_output_at is None:
             self.first_output_at = time.time()
         self._text.append(text)
+        self._length += len(text)
         self._append(events.TextDelta, text=text)
 
     def add_thought(self, text: str) -> None:
@@ -111,7 +161,23 @@ class StreamRecord:
 
     def add_part(self, part: Part) -> None:
         """Something arrived that is neither text nor a function call."""
+        self._shown_parts += 1
         self._append(events.PartReceived, part=part)
+
+    def mark(self) -> Mark:
+        """The place where it is now, to come back to."""
+        return Mark(self._length, len(self._text), len(self._thoughts), self._shown_parts)
+
+    def rewind(self, mark: Mark) -> None:
+        """What was shown since that place no longer holds."""
+        self._check_active()
+        if mark == self.mark():
+            return
+        del self._text[mark.texts :]
+        del self._thoughts[mark.thoughts :]
+        self._length, self._shown_parts = mark.length, mark.parts
+        thoughts = sum(map(len, self._thoughts))
+        self._append(events.TextRewound, length=mark.length, thoughts_length=thoughts, parts=mark.parts)
 
     def add_call(self, call: ToolCall) -> None:
         """The model asked for a tool."""
@@ -161,11 +227,12 @@ class StreamRecord:
             self.usage = usage
             self._append(events.UsageUpdated, usage=usage)
 
-    def retry(self, attempt: int, delay: float, reason: str) -> None:
+    def retry(self, attempt: int, delay: float, reason: str, keeps: int | None = None) -> None:
         """A model call is made again."""
         self._check_active()
         self.retries += 1
-        self._append(events.RetryScheduled, attempt=attempt, delay=delay, reason=reason)
+        self.wait_for(reason, time.time() + delay)
+        self._append(events.RetryScheduled, attempt=attempt, delay=delay, reason=reason, keeps=keeps)
 
     def complete(self) -> None:
         """The model ended its answer."""
@@ -186,7 +253,7 @@ class StreamRecord:
         target = advance(STATUSES, self.status, status)
         if not len(self.log):  # stopped before its task began
             self.start()
-        self.error = error
+        self.error, self._waiting = error, None
         for call in self.tool_calls:
             if status != Status.COMPLETED and call.ended_at is None:
                 self.finish_call(call, ToolStatus.CANCELLED, error="the stream ended")

@@ -1,0 +1,238 @@
+"""One request of a model call over httpx: open, decode, and notice what went wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+from gemini_nb.api import failures
+from gemini_nb.api.content import JSON, Part, encode_body
+from gemini_nb.api.failures import excerpt
+from gemini_nb.api.idle import IdleTimeout
+from gemini_nb.api.pools import HTTPClients
+from gemini_nb.api.retry import RetryPolicy
+from gemini_nb.api.sse import MAX_EVENT_BYTES, SSEDecoder
+from gemini_nb.errors import GeminiError, IdleTimeoutError, ProtocolError, StreamCutError
+
+if TYPE_CHECKING:
+    import httpx
+
+    from gemini_nb.api.endpoint import Endpoint
+    from gemini_nb.api.turn import ModelTurn
+
+__all__ = ["ChunkReceived", "ModelCall", "Timeouts", "request_once"]
+
+_LARGE = 256 * 1024
+_MAX_ERROR_BODY = 256 * 1024
+_ERROR_BODY_SECONDS = 10.0  # the status is known; its explanation is not worth a long wait
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Seconds of silence that are put up with; there is no limit on the whole.
+
+    Attributes:
+        connect: until a connection stands.
+        first_byte: from then until the answer begins; a model may think for many minutes without a word.
+        idle: between two bytes of the answer.
+    """
+
+    connect: float = 10.0
+    first_byte: float = 900.0
+    idle: float = 300.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCall:
+    """Everything one model call needs.
+
+    Attributes:
+        endpoint: where it goes, and as whom.
+        body: the request body.
+        retry: when to ask again.
+        timeouts: how long to bear silence.
+        max_event_bytes: largest event accepted.
+    """
+
+    endpoint: Endpoint
+    body: JSON
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    max_event_bytes: int = MAX_EVENT_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkReceived:
+    """A GenerateContentResponse arrived.
+
+    Attributes:
+        data: its JSON text, as it came.
+        parts: the parts it added to the turn.
+        replaces: whether what was shown of a broken request before gives way to it.
+        is_checkpoint: whether the answer can go on from here.
+    """
+
+    data: str
+    parts: list[Part]
+    replaces: bool = False
+    is_checkpoint: bool = False
+
+
+async def request_once(
+    clients: HTTPClients, call: ModelCall, turn: ModelTurn, *, refresh: bool
+) -> AsyncGenerator[ChunkReceived, None]:
+    """Make one request and yield its chunks; a body that ends without a finishReason was cut.
+
+    Args:
+        clients: the connection pools of the running loop.
+        call: what to ask.
+        turn: takes the answer; where it holds a continuation token, the request goes on from there.
+        refresh: get a new access token first.
+
+    Raises:
+        GeminiError: no answer, a refusal, or a cut. What had arrived is in `turn`.
+    """
+    headers = await call.endpoint.authenticator.headers(refresh=refresh)
+    client = clients.client_for(call.endpoint.url)
+    request = _request(client, call, headers, turn.continuation_token)
+    timeouts = call.timeouts
+    idle = IdleTimeout(timeouts.connect + timeouts.first_byte)
+    try:
+        response = await _send(client, request, idle)
+        try:
+            if response.status_code != 200:
+                idle.seconds = min(timeouts.idle, _ERROR_BODY_SECONDS)
+                body = await _error_body(response, idle)
+                raise failures.refused(response.status_code, response.headers, body, call)
+            async with contextlib.aclosing(_chunks(response, call, turn, idle)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        finally:
+            with contextlib.suppress(Exception):  # closing reports again what went wrong before
+                await response.aclose()
+    finally:
+        idle.close()
+
+
+def _request(
+    client: httpx.AsyncClient, call: ModelCall, headers: dict[str, str], token: str | None
+) -> httpx.Request:
+    import httpx  # noqa: PLC0415 - loaded with the client
+
+    # The transport finds this out when it has connected, and forgets to close the connection.
+    if not all(value.isascii() and value.isprintable() for value in headers.values()):
+        raise failures.not_made(ValueError("a header holds a character that no header can hold"))
+    # The same body with a token, never with the text so far: the server knows it.
+    content = encode_body(call.body if token is None else {**call.body, "continuationToken": token})
+    large = len(content) > _LARGE
+    connect = call.timeouts.connect
+    try:
+        return client.build_request(
+            "POST",
+            call.endpoint.url,
+            content=_pieces(content) if large else content,
+            headers={
+                **headers,
+                "Content-Type": "application/json",
+                "Content-Length": str(len(content)),
+                "Accept": "text/event-stream",
+            },
+            # In this transport `pool` covers all of connecting, the name look-up and a proxy's answer, too.
+            timeout=httpx.Timeout(None, connect=connect, pool=connect),
+        )
+    except (ValueError, TypeError, httpx.InvalidURL) as error:
+        raise failures.not_made(error) from None
+
+
+async def _pieces(content: bytes) -> AsyncIterator[bytes]:
+    # aiohttp warns of large bodies in one piece: they would all be copied into the socket's buffer at once.
+    for start in range(0, len(content), _LARGE):
+        yield content[start : start + _LARGE]
+
+
+async def _send(client: httpx.AsyncClient, request: httpx.Request, idle: IdleTimeout) -> httpx.Response:
+    try:
+        return await idle.wait(client.send(request, stream=True))
+    except GeminiError:
+        raise
+    except Exception as error:  # noqa: BLE001 - each transport has its own exceptions
+        raise failures.not_sent(error, request.url.host) from None
+
+
+async def _chunks(
+    response: httpx.Response, call: ModelCall, turn: ModelTurn, idle: IdleTimeout
+) -> AsyncGenerator[ChunkReceived, None]:
+    decoder = SSEDecoder(max_event_bytes=call.max_event_bytes)
+    broken: GeminiError | None = None
+    ended = False
+    async with contextlib.aclosing(cast("AsyncGenerator[bytes, None]", response.aiter_bytes())) as body:
+        while not ended:
+            try:
+                events = decoder.feed(await idle.wait(anext(body)))
+            except StopAsyncIteration:
+                events, ended = decoder.finish(), True
+            except IdleTimeoutError as silence:
+                broken, events, ended = silence, [], True
+            except GeminiError:
+                raise
+            except Exception as error:  # noqa: BLE001 - see _send
+                broken, events, ended = failures.broken(error, response.url.host), [], True
+            idle.seconds = call.timeouts.idle
+            for event in events:
+                for value in _values(event.data, at_end=ended):
+                    if "error" in value and not isinstance(value.get("candidates"), list):
+                        raise failures.reported(value["error"], call)
+                    yield _chunk(event.data, value, turn)
+    if broken is not None and not turn.is_surely_finished:
+        raise broken
+    if not turn.is_finished:
+        _raise_unfinished(response, decoder, turn)
+
+
+def _chunk(data: str, value: JSON, turn: ModelTurn) -> ChunkReceived:
+    stale, token = turn.is_stale, turn.continuation_token
+    parts = turn.add(value)
+    return ChunkReceived(
+        data,
+        parts,
+        replaces=stale and not turn.is_stale,
+        is_checkpoint=turn.continuation_token is not token,
+    )
+
+
+def _values(data: str, *, at_end: bool) -> list[JSON]:
+    """The objects in an event's data; `[DONE]`, which some gateways send, says nothing."""
+    text = data.strip()
+    if not text or text == "[DONE]":
+        return []
+    try:
+        value: Any = json.loads(text)
+    except (ValueError, RecursionError):
+        if at_end:
+            raise StreamCutError("The answer was cut in the middle of an event.") from None
+        raise ProtocolError(f"The server sent an event that is not JSON: {excerpt(text)}") from None
+    values = value if isinstance(value, list) else [value]
+    return [item for item in values if isinstance(item, dict)]
+
+
+def _raise_unfinished(response: httpx.Response, decoder: SSEDecoder, turn: ModelTurn) -> None:
+    kind = response.headers.get("content-type", "")
+    if not turn.has_output and (decoder.junk or "html" in kind):
+        raise ProtocolError(
+            f"The server's answer is not a Gemini stream but {excerpt(kind) or 'of no named type'}: "
+            f"{excerpt(decoder.junk)}",
+            hint="A proxy, a login page or a wrong base URL answers in Gemini's place.",
+        )
+    raise StreamCutError("The answer ended without a finishReason: it was cut on the way.")
+
+
+async def _error_body(response: httpx.Response, idle: IdleTimeout) -> bytes:
+    body = b""
+    with contextlib.suppress(Exception):  # a broken error body leaves the status, which says more
+        stream = response.aiter_bytes()
+        while len(body) < _MAX_ERROR_BODY:
+            body += await idle.wait(anext(stream))
+    return body[:_MAX_ERROR_BODY]
