@@ -69,6 +69,15 @@ def _parser() -> argparse.ArgumentParser:
     simulator.add_argument(
         "--pace", type=float, default=1.0, help="what the pauses in an answer are multiplied by"
     )
+    simulator.add_argument(
+        "--fault",
+        action="append",
+        default=[],
+        metavar="SPEC",
+        help="what goes wrong with the next request to the model, such as 503~retry-after=2 or"
+        " cut=3~how=rst~times=2; give it once for each request",
+    )
+    simulator.add_argument("--list-faults", action="store_true", help="describe the faults and leave")
     return parser
 
 
@@ -76,10 +85,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _simulator(arguments: argparse.Namespace) -> int:
+    if arguments.list_faults:
+        from gemini_nb.simulator import faults  # noqa: PLC0415 - as below
+
+        _say((faults.__doc__ or "").rstrip())
+        return 0
     from gemini_nb.simulator import serve  # noqa: PLC0415 - the demo does not need the server in this process
 
     with contextlib.suppress(KeyboardInterrupt):
-        serve(port=arguments.port, api_key=arguments.key, pace=arguments.pace)
+        serve(port=arguments.port, api_key=arguments.key, pace=arguments.pace, faults=arguments.fault or None)
     return 0
 
 

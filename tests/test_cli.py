@@ -237,9 +237,11 @@ def test_the_simulator_gets_its_settings(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(sys.modules, "gemini_nb.simulator", module)
     assert cli.main(["simulator"]) == 0
     assert cli.main(["simulator", "--port", "9000", "--key", "made-up", "--pace", "2"]) == 0
+    assert cli.main(["simulator", "--fault", "503~retry-after=2", "--fault", "cut=3"]) == 0
     assert calls == [
-        {"port": 8765, "api_key": None, "pace": 1.0},
-        {"port": 9000, "api_key": "made-up", "pace": 2.0},
+        {"port": 8765, "api_key": None, "pace": 1.0, "faults": None},
+        {"port": 9000, "api_key": "made-up", "pace": 2.0, "faults": None},
+        {"port": 8765, "api_key": None, "pace": 1.0, "faults": ["503~retry-after=2", "cut=3"]},
     ]
 
 

@@ -1,12 +1,26 @@
 """A server on 127.0.0.1 that speaks Gemini's protocol: for the demo, for tests, and for trying without a key.
 
-Importing this is cheap; the HTTP server comes in with the first `start()`.
+Importing this is cheap; the HTTP server comes in with the first `start()`. What can be made to go wrong, and
+how it is written, is told in `gemini_nb.simulator.faults`.
 """
 
 from __future__ import annotations
 
+from gemini_nb.simulator.fault_plan import FaultSource, random_faults
+from gemini_nb.simulator.fault_spec import Spec, parse_fault
+from gemini_nb.simulator.faults import Fault
 from gemini_nb.simulator.record import Request
 from gemini_nb.simulator.service import Scenario
 from gemini_nb.simulator.simulator import Simulator, serve
 
-__all__ = ["Request", "Scenario", "Simulator", "serve"]
+__all__ = [
+    "Fault",
+    "FaultSource",
+    "Request",
+    "Scenario",
+    "Simulator",
+    "Spec",
+    "parse_fault",
+    "random_faults",
+    "serve",
+]

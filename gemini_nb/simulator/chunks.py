@@ -6,6 +6,7 @@ calls, running token counts, and the time a model takes. A chunk is a whole Gene
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import secrets
@@ -32,10 +33,30 @@ _LONGEST_WAIT = 2.0
 _WORDS = re.compile(r"\S+\s*|\s+")
 
 
-def stream_chunks(answer: Answer, prompt: Prompt) -> Iterator[Step]:
-    """Cut an answer into timed chunks."""
-    parts, finish = _limit(answer, prompt.config)
+def stream_chunks(answer: Answer, prompt: Prompt, *, after: int = 0) -> Iterator[Step]:
+    """Cut an answer into timed chunks.
+
+    The same prompt gets the same chunks each time, ids and signatures of calls included; only the response's
+    own id and time differ.
+
+    Args:
+        answer: the whole answer.
+        prompt: what it answers.
+        after: the number of chunks that a former response has given, and that are left out here.
+    """
     envelope = _Envelope(prompt, answer)
+    steps = _all_chunks(answer, prompt, envelope)
+    left = after
+    for step in steps if left else ():
+        left -= isinstance(step, Mapping)
+        if not left:
+            break
+    envelope.forget()
+    yield from steps
+
+
+def _all_chunks(answer: Answer, prompt: Prompt, envelope: _Envelope) -> Iterator[Step]:
+    parts, finish = _limit(answer, prompt.config)
     rng = prompt.rng("pace", len(prompt.rounds))
     wait = rng.uniform(*_FIRST)
     for thought in _shown_thoughts(answer, prompt):
@@ -60,9 +81,9 @@ def stream_chunks(answer: Answer, prompt: Prompt) -> Iterator[Step]:
     yield envelope.chunk([last or held or {"text": ""}], finish=finish)
 
 
-def one_response(answer: Answer, prompt: Prompt) -> Iterator[Step]:
+def one_response(chunks: Iterable[Step]) -> Iterator[Step]:
     """Make the one response of generateContent, after about the time the stream would have taken."""
-    steps = list(stream_chunks(answer, prompt))
+    steps = list(chunks)
     yield min(_LONGEST_WAIT, sum(step for step in steps if isinstance(step, float)))
     yield merge_chunks(step for step in steps if isinstance(step, Mapping))
 
@@ -111,6 +132,10 @@ class _Envelope:
         if self._prompt.vertex:
             chunk["createTime"] = self._created
         return {**chunk, "responseId": self._id}
+
+    def forget(self) -> None:
+        """Count from here: tokens that a former response has given are counted there."""
+        self.thoughts = self._texts = self._others = 0
 
     def _count(self, part: Mapping[str, Any]) -> None:
         if part.get("thought"):
@@ -173,11 +198,12 @@ def _limit(answer: Answer, config: Mapping[str, Any]) -> tuple[list[dict[str, An
 def _sign(parts: Iterable[dict[str, Any]], prompt: Prompt) -> Iterator[dict[str, Any]]:
     """Give calls their ids, and the first of them its signature."""
     first = True
+    rng = prompt.rng("ids", json.dumps(prompt.body.get("contents"), sort_keys=True, ensure_ascii=False))
     for part in parts:
         if "functionCall" not in part or not prompt.signs:
             yield part
             continue
-        call = {"id": secrets.token_hex(6), **part["functionCall"]}
+        call = {"id": f"{rng.getrandbits(48):012x}", **part["functionCall"]}
         yield {"functionCall": call, **({"thoughtSignature": sign_call(call)} if first else {})}
         first = False
 

@@ -11,21 +11,56 @@ import asyncio
 import json
 import threading
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from gemini_nb.api.sse import encode
 from gemini_nb.simulator.chunks import Step
+from gemini_nb.simulator.faults import End, Fault
 
-__all__ = ["ArrayEncoder", "Encoder", "ObjectEncoder", "SSEEncoder", "Sink", "deliver"]
+__all__ = [
+    "ArrayEncoder",
+    "BrokenOffError",
+    "BytesEncoder",
+    "Connection",
+    "Encoder",
+    "ObjectEncoder",
+    "Pause",
+    "Reply",
+    "SSEEncoder",
+    "Sink",
+    "deliver",
+]
 
 _POLL = 0.005
 _COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Silence for so many real seconds, whatever the pace; `math.inf` is until the client leaves."""
+
+    seconds: float
+
+
+class BrokenOffError(Exception):
+    """The answer ends here, on purpose; raised by steps and sinks.
+
+    Attributes:
+        how: how the connection ends.
+    """
+
+    def __init__(self, how: End) -> None:
+        super().__init__(f"The answer was to break off: {how}.")
+        self.how = how
+
+
 class Encoder(Protocol):
     """Turns chunks into the bytes of a body."""
 
-    content_type: str
+    @property
+    def content_type(self) -> str:
+        """What the bytes are."""
 
     def chunk(self, chunk: Mapping[str, Any]) -> bytes:
         """Encode one chunk."""
@@ -38,13 +73,20 @@ class Sink(Protocol):
     """Takes the bytes of one response."""
 
     async def write(self, data: bytes) -> None:
-        """Send bytes; the first ones open the response."""
+        """Send bytes; the first call opens the response, even with none."""
 
     async def finish(self) -> None:
         """End the response properly."""
 
     def cut(self) -> None:
         """Drop the connection in the middle of the response."""
+
+
+class Connection(Sink, Protocol):
+    """A sink that can end in all the ways in which a connection ends."""
+
+    def cut(self, *, reset: bool = False) -> None:
+        """Drop the connection; `reset` as a crashed server does, otherwise as one that closes it."""
 
 
 class SSEEncoder:
@@ -94,7 +136,41 @@ class ObjectEncoder:
         return b""
 
 
-async def deliver(steps: Iterable[Step], encoder: Encoder, sink: Sink, *, pace: float) -> None:
+class BytesEncoder:
+    """Bytes as they are, for bodies that are no JSON."""
+
+    def __init__(self, content_type: str) -> None:
+        self.content_type = content_type
+
+    def chunk(self, chunk: Mapping[str, Any]) -> bytes:
+        """Encode what there should not be as JSON."""
+        return _COMPACT.encode(chunk).encode()
+
+    def end(self) -> bytes:
+        """Nothing follows the bytes."""
+        return b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """How a request is answered.
+
+    Attributes:
+        status: the HTTP status.
+        headers: headers beside the content type.
+        encoder: turns the steps into a body.
+        steps: what happens when.
+        fault: what goes wrong with the bytes on their way.
+    """
+
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    encoder: Encoder = field(default_factory=ObjectEncoder)
+    steps: Iterable[Step | Pause]
+    fault: Fault | None = None
+
+
+async def deliver(steps: Iterable[Step | Pause], encoder: Encoder, sink: Sink, *, pace: float) -> None:
     """Take all steps in turn and end the response.
 
     Args:
@@ -102,6 +178,9 @@ async def deliver(steps: Iterable[Step], encoder: Encoder, sink: Sink, *, pace: 
         encoder: turns chunks into bytes.
         sink: where the bytes go.
         pace: what delays are multiplied by.
+
+    Raises:
+        BrokenOffError: a fault ended the answer.
     """
     gave_way = True
     for step in steps:
@@ -115,6 +194,8 @@ async def deliver(steps: Iterable[Step], encoder: Encoder, sink: Sink, *, pace: 
         if isinstance(step, threading.Event):
             while not step.is_set():  # noqa: ASYNC110 - it is set by other threads
                 await asyncio.sleep(_POLL)
+        elif isinstance(step, Pause):
+            await asyncio.sleep(step.seconds)
         else:
             await asyncio.sleep(max(0.0, step * pace))
         gave_way = True

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import socket
+import struct
 from typing import Any
 from urllib.parse import unquote
 
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler
 
-from gemini_nb.simulator.delivery import Encoder, Sink, deliver
+from gemini_nb.simulator.delivery import BrokenOffError, Encoder, Sink, deliver
+from gemini_nb.simulator.fault_wire import FaultySink
 from gemini_nb.simulator.record import Fields
 from gemini_nb.simulator.refusals import RefusalError
 from gemini_nb.simulator.service import Service
 
-__all__ = ["ApiHandler"]
+__all__ = ["ApiHandler", "reset_connection"]
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +52,11 @@ class ApiHandler(RequestHandler):
         headers = Fields(request.headers.get_all())
         reply = self._service.reply(request.method or "", unquote(request.path), query, headers, request.body)
         self.set_status(reply.status)
-        sink: Sink = _HandlerSink(self, reply.encoder)
+        for name, value in reply.headers.items():
+            self.set_header(name, value)
+        connection = _HandlerSink(self, reply.encoder)
+        faulty = None if reply.fault is None else FaultySink(connection, reply.fault)
+        sink: Sink = faulty or connection
         self._delivery = asyncio.create_task(
             deliver(reply.steps, reply.encoder, sink, pace=self._service.pace),
             name="gemini_nb-simulated-answer",
@@ -56,7 +64,12 @@ class ApiHandler(RequestHandler):
         self._running.add(self._delivery)
         self._delivery.add_done_callback(self._running.discard)
         try:
-            await self._delivery
+            try:
+                await self._delivery
+            except BrokenOffError as broken:
+                if faulty is None:
+                    raise
+                await faulty.break_off(broken.how)
         except (asyncio.CancelledError, StreamClosedError):
             sink.cut()
         except Exception:
@@ -89,6 +102,17 @@ class ApiHandler(RequestHandler):
             _log.error("The simulator failed.", exc_info=(typ, value, tb))
 
 
+def reset_connection(stream: Any) -> None:
+    """Close tornado's stream so that the other side sees a reset.
+
+    A socket that lingers for no time is reset when it is closed; one that does not linger says goodbye.
+    """
+    if not stream.closed():
+        with contextlib.suppress(OSError):
+            stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        stream.close()
+
+
 class _HandlerSink:
     """Writes to the connection of one handler."""
 
@@ -106,8 +130,10 @@ class _HandlerSink:
         self._open()
         await self._handler.finish()
 
-    def cut(self) -> None:
+    def cut(self, *, reset: bool = False) -> None:
         connection: Any = self._handler.request.connection
+        if reset:
+            reset_connection(connection.stream)
         connection.stream.close()
         if not self._handler._finished:  # noqa: SLF001 - tornado has no public name for it
             self._handler.finish()
@@ -116,3 +142,6 @@ class _HandlerSink:
         if not self._opened:
             self._opened = True
             self._handler.set_header("Content-Type", self._content_type)
+            # Small pieces must leave at once; otherwise the system holds them back to send them together.
+            connection: Any = self._handler.request.connection
+            connection.stream.set_nodelay(True)

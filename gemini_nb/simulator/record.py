@@ -6,11 +6,16 @@ values are there, and the repr hides those that are secret.
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Fields", "Request"]
+__all__ = ["KEPT", "Fields", "Record", "Request"]
+
+KEPT = 1000
+"""How many requests are remembered."""
 
 _SECRET = frozenset(
     {"authorization", "cookie", "key", "access_token", "x-goog-api-key", "proxy-authorization"}
@@ -58,3 +63,31 @@ class Request:
     headers: Fields
     body: Any
     time: float
+
+
+class Record:
+    """The newest requests and the number of all: a server that runs for days must not keep every body."""
+
+    __slots__ = ("_count", "_lock", "_requests")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._requests: deque[Request] = deque(maxlen=KEPT)
+        self._count = 0
+
+    def add(self, request: Request) -> None:
+        """Remember a request, and forget the oldest where there are too many."""
+        with self._lock:
+            self._requests.append(request)
+            self._count += 1
+
+    @property
+    def count(self) -> int:
+        """How many requests arrived."""
+        with self._lock:
+            return self._count
+
+    def newest(self) -> list[Request]:
+        """Return the requests that are remembered, in order."""
+        with self._lock:
+            return list(self._requests)

@@ -4,41 +4,36 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from gemini_nb.errors import ConfigError
 from gemini_nb.simulator.access import check_access
 from gemini_nb.simulator.catalogue import check_model, get_model, list_models
 from gemini_nb.simulator.chunks import Step, merge_chunks, one_response, stream_chunks
-from gemini_nb.simulator.delivery import ArrayEncoder, Encoder, ObjectEncoder, SSEEncoder
+from gemini_nb.simulator.continuation import FIELD, is_token, make_token, read_token
+from gemini_nb.simulator.delivery import ArrayEncoder, Encoder, ObjectEncoder, Reply, SSEEncoder
+from gemini_nb.simulator.fault_answers import shape_answer
+from gemini_nb.simulator.fault_errors import refusal
+from gemini_nb.simulator.fault_plan import FaultPlan, ModelFaults
+from gemini_nb.simulator.fault_spec import Spec, parse_fault, split_model
+from gemini_nb.simulator.fault_wire import break_reply
+from gemini_nb.simulator.faults import Fault
 from gemini_nb.simulator.fields import camel, parse_json, read_body
 from gemini_nb.simulator.prompt import read_prompt
-from gemini_nb.simulator.record import Fields, Request
+from gemini_nb.simulator.record import Fields, Record, Request
 from gemini_nb.simulator.refusals import RefusalError, invalid, unknown_field
 from gemini_nb.simulator.routes import Route, find_route
 from gemini_nb.simulator.scenarios import answer_prompt
 from gemini_nb.simulator.tokens import body_tokens
 from gemini_nb.simulator.validation import check_contents
 
-__all__ = ["Reply", "Scenario", "Service"]
+__all__ = ["Scenario", "Service"]
+
+_CALLERS = ("x-goog-api-key", "authorization")
 
 Scenario = Callable[[dict[str, Any], str], Iterable[Step]]
 """Answers a request body for a model with chunks, delays, raw bytes and events to wait for."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    """How a request is answered.
-
-    Attributes:
-        status: the HTTP status.
-        encoder: turns the steps into a body.
-        steps: what happens when.
-    """
-
-    status: int = 200
-    encoder: Encoder = field(default_factory=ObjectEncoder)
-    steps: Iterable[Step]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,7 +46,8 @@ class Service:
         seed: decides, with the prompt, what is made up.
         scenario: answers in place of the built-in scenarios.
         verify: whether thought signatures are checked.
-        requests: what was asked so far.
+        plan: what goes wrong with which request.
+        record: what was asked so far.
     """
 
     api_key: str | None = field(default=None, repr=False)
@@ -59,7 +55,9 @@ class Service:
     seed: int = 0
     scenario: Scenario | None = None
     verify: bool = True
-    requests: list[Request] = field(default_factory=list, repr=False)
+    plan: FaultPlan = field(default_factory=FaultPlan, repr=False)
+    record: Record = field(default_factory=Record, repr=False)
+    _of_models: ModelFaults = field(default_factory=ModelFaults, repr=False)
 
     def reply(self, verb: str, path: str, query: Fields, headers: Fields, raw: bytes) -> Reply:
         """Answer one request; whatever is wrong with it becomes an error body."""
@@ -69,9 +67,8 @@ class Service:
             body = parse_json(raw) if raw else None
         except RefusalError as error:
             problem = error
-        self.requests.append(
-            Request(method=verb, path=path, query=query, headers=headers, body=body, time=time.time())
-        )
+        request = Request(method=verb, path=path, query=query, headers=headers, body=body, time=time.time())
+        self.record.add(request)
         wrapped = False
         try:
             route = find_route(verb, path)
@@ -79,36 +76,84 @@ class Service:
             check_access(route, headers, query, self.api_key)
             if problem is not None:
                 raise problem
-            return self._answer(route, query, body)
+            name, spec = _read_spec(route)
+            route = replace(route, name=name)
+            if route.method not in {"streamGenerateContent", "generateContent"}:
+                return _answer_lookup(route, query, body)
+            fault = self._fault(request, spec)
+            if fault is None:
+                return self._answer(route, query, body, Fault())
+            if fault.status is not None:
+                reply = refusal(fault, route.model, wrapped=wrapped)
+            else:
+                reply = Reply(steps=()) if fault.refuses else self._answer(route, query, body, fault)
+            return break_reply(reply, fault, route.model)
         except RefusalError as error:
             return _refuse(error, wrapped=wrapped)
 
-    def _answer(self, route: Route, query: Fields, body: Any) -> Reply:
-        if route.method == "list":
-            return Reply(steps=[list_models(route, _camel_query(query))])
-        if route.method == "get":
-            return Reply(steps=[get_model(route)])
-        if route.method == "countTokens":
-            return Reply(steps=[_count_tokens(route, body)])
+    def _fault(self, request: Request, spec: Spec | None) -> Fault | None:
+        """Find what goes wrong with this request; what its model's id says comes first."""
+        if spec is None:
+            return self.plan.next(request)
+        caller = "|".join(
+            [*(request.headers.get(name, "") for name in _CALLERS), request.query.get("key", "")]
+        )
+        return self._of_models.next(spec, request.path.rpartition("/")[2].partition(":")[0], caller)
+
+    def _answer(self, route: Route, query: Fields, body: Any, fault: Fault) -> Reply:
         prompt = read_prompt(route, body, seed=self.seed, verify=self.verify)
-        streaming = route.method == "streamGenerateContent"
+        start = 0
+        if is_token(prompt.body.get(FIELD)):
+            start = read_token(prompt.body[FIELD], prompt.model, prompt.body)
         if self.scenario is not None:
-            steps = self.scenario(dict(body), prompt.model)
-            if not streaming:
-                steps = _merged(steps)
+            asked = dict(body)
+            if start:
+                asked = {name: value for name, value in asked.items() if camel(name) != FIELD}
+            steps = _after(start, self.scenario(asked, prompt.model))
         else:
             _check_references(prompt.body)
-            answer = answer_prompt(prompt)
-            steps = stream_chunks(answer, prompt) if streaming else one_response(answer, prompt)
-        if not streaming:
-            return Reply(steps=steps)
+            steps = stream_chunks(answer_prompt(prompt), prompt, after=start)
+        steps = shape_answer(
+            steps, fault, lambda events: make_token(start + events, prompt.model, prompt.body)
+        )
+        if route.method == "generateContent":
+            return Reply(steps=one_response(steps) if self.scenario is None else _merged(steps))
         return Reply(encoder=SSEEncoder() if query.get("alt") == "sse" else ArrayEncoder(), steps=steps)
+
+
+def _read_spec(route: Route) -> tuple[str, Spec | None]:
+    """Split the fault off the model's name."""
+    name, text = split_model(route.name)
+    try:
+        return name, None if text is None else parse_fault(text)
+    except ConfigError as error:
+        raise invalid(str(error), "model") from None
+
+
+def _answer_lookup(route: Route, query: Fields, body: Any) -> Reply:
+    """Answer what asks about models and prompts, and no model."""
+    if route.method == "list":
+        return Reply(steps=[list_models(route, _camel_query(query))])
+    if route.method == "get":
+        return Reply(steps=[get_model(route)])
+    return Reply(steps=[_count_tokens(route, body)])
+
+
+def _after(events: int, steps: Iterable[Step]) -> Iterable[Step]:
+    """Leave out so many chunks of a script, and what stands before and between them."""
+    rest = iter(steps)
+    while events:
+        step = next(rest, None)
+        if step is None:
+            return
+        events -= isinstance(step, Mapping)
+    yield from rest
 
 
 def _check_references(body: Mapping[str, Any]) -> None:
     """Refuse to go on from what was never given out; only a script may know of such things."""
-    if "continuationToken" in body:
-        raise invalid("The continuation token is not valid: the simulator's answers fit into one response.")
+    if FIELD in body and not is_token(body[FIELD]):
+        raise invalid("The continuation token is not valid: it was not given out by this simulator.", FIELD)
     if "cachedContent" in body:
         raise RefusalError(403, "PERMISSION_DENIED", "CachedContent not found (or permission denied).")
 

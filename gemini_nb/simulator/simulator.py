@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from gemini_nb.errors import CallerError, ConfigError
+from gemini_nb.simulator.fault_plan import FaultPlan, FaultSource
 from gemini_nb.simulator.record import Request
 from gemini_nb.simulator.service import Scenario, Service
 
@@ -35,6 +36,10 @@ class Simulator:
             block.
         verify: whether thought signatures are checked when they come back; None checks those of the built-in
             scenarios only.
+        faults: what goes wrong with the requests to the model, one fault for each in order: an iterable of
+            `Fault`, spec ("503~retry-after=2") or None, after whose end nothing goes wrong; a mapping from
+            the request's number, from 0; or what is called with that number and the request. It runs on the
+            server's loop and must not block. Which faults there are is told in `gemini_nb.simulator.faults`.
     """
 
     def __init__(
@@ -46,6 +51,7 @@ class Simulator:
         seed: int = 0,
         scenario: Scenario | None = None,
         verify: bool | None = None,
+        faults: FaultSource = None,
     ) -> None:
         if api_key is not None and not api_key.strip():
             raise ConfigError("The simulator's api_key is empty.", hint="Leave it out to accept any key.")
@@ -58,6 +64,7 @@ class Simulator:
             seed=seed,
             scenario=scenario,
             verify=scenario is None if verify is None else verify,
+            plan=FaultPlan(faults),
         )
 
     @property
@@ -81,8 +88,22 @@ class Simulator:
 
     @property
     def requests(self) -> list[Request]:
-        """The requests that arrived so far, in order."""
-        return list(self._service.requests)
+        """The requests that arrived so far, in order; of more than 1,000 the newest."""
+        return self._service.record.newest()
+
+    @property
+    def request_count(self) -> int:
+        """How many requests arrived so far, those that are forgotten included."""
+        return self._service.record.count
+
+    @property
+    def faults(self) -> FaultSource:
+        """What goes wrong with the requests to the model. Set it at any time; numbers begin at 0 again."""
+        return self._service.plan.source
+
+    @faults.setter
+    def faults(self, source: FaultSource) -> None:
+        self._service.plan = FaultPlan(source)
 
     @property
     def running(self) -> bool:
@@ -116,6 +137,26 @@ class Simulator:
                 atexit.register(self.close)
         return self
 
+    def refuse(self, seconds: float) -> None:
+        """Refuse connections for so long, as a server does that is started again.
+
+        When this returns, nothing listens on the port and all open connections have been reset. Called once
+        more before the time is over, the new time counts from then; 0 ends it at once.
+
+        Args:
+            seconds: how long; `math.inf` is until it is called again.
+
+        Raises:
+            CallerError: it is not running.
+            ConfigError: the time is negative.
+        """
+        if not seconds >= 0:
+            raise ConfigError(f"A simulator cannot refuse for {seconds!r} seconds.", hint="Give 0 or more.")
+        server = self._server
+        if server is None:
+            raise CallerError("The simulator is not running.", hint="Call start() before refuse().")
+        server.refuse(seconds)
+
     def close(self) -> None:
         """Cut the answers that are being written and stop serving. Closing twice is fine."""
         with self._lock:
@@ -137,18 +178,19 @@ class Simulator:
         return f"<Simulator {where}, key {'any' if self.api_key is None else '***'}>"
 
 
-def serve(port: int, api_key: str | None, pace: float) -> None:
+def serve(port: int, api_key: str | None, pace: float, faults: FaultSource = None) -> None:
     """Serve in the foreground until Ctrl-C.
 
     Args:
         port: the port to listen on, 0 for any that is free.
         api_key: the key that is accepted; None takes any.
         pace: what delays are multiplied by.
+        faults: what goes wrong, as for `Simulator`.
 
     Raises:
-        ConfigError: the port is taken or not allowed.
+        ConfigError: the port is taken or not allowed, or a fault cannot be read.
     """
-    with Simulator(port=port, api_key=api_key, pace=pace) as simulator:
+    with Simulator(port=port, api_key=api_key, pace=pace, faults=faults) as simulator:
         key = "any-key" if api_key is None else "the key you gave"
         print(_USAGE.format(url=simulator.base_url, key=key), flush=True)  # noqa: T201 - a command's output
         try:

@@ -1,0 +1,211 @@
+"""Faults in how an answer arrives: broken off, silent, slow, oddly written, compressed.
+
+Some count events and must see chunks, so they sit in front of the encoder; others count bytes, behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from gemini_nb.simulator.chunks import Step
+from gemini_nb.simulator.delivery import BrokenOffError, Connection, Encoder, Pause, Reply, SSEEncoder
+from gemini_nb.simulator.fault_errors import error_body
+from gemini_nb.simulator.faults import End, Fault
+
+__all__ = ["FaultySink", "break_reply"]
+
+_PROMISED = 2**30
+_DRIP_PAUSE = 0.001
+
+
+def break_reply(reply: Reply, fault: Fault, model: str) -> Reply:
+    """Let a reply arrive as the fault says.
+
+    Args:
+        reply: how the request would be answered.
+        fault: what goes wrong.
+        model: the model that was asked, for error events.
+    """
+    headers = dict(reply.headers)
+    if fault.gzip:
+        headers["Content-Encoding"] = "gzip"
+    if fault.how == "length":
+        headers["Content-Length"] = str(_PROMISED)
+    encoder = reply.encoder
+    if fault.sse and isinstance(encoder, SSEEncoder):
+        encoder = _OddEncoder(frozenset(fault.sse))
+    steps: Iterable[Step | Pause]
+    if fault.reset or fault.close:
+        steps = _unanswered(fault)
+    else:
+        steps = _Breaker(fault, encoder, model).run(reply.steps)
+    return replace(reply, headers=headers, encoder=encoder, steps=steps, fault=fault)
+
+
+def _unanswered(fault: Fault) -> Iterator[Pause]:
+    if fault.wait:
+        yield Pause(fault.wait)
+    raise BrokenOffError("rst" if fault.reset else "fin")
+
+
+class _Breaker:
+    """Lets an answer fail between its events."""
+
+    def __init__(self, fault: Fault, encoder: Encoder, model: str) -> None:
+        self._fault = fault
+        self._encoder = encoder
+        self._model = model
+        self._count = 0
+        self._stalled = False
+
+    def run(self, steps: Iterable[Step | Pause]) -> Iterator[Step | Pause]:
+        if self._fault.wait:
+            yield Pause(self._fault.wait)
+        steps = iter(steps)
+        yield from self._strike(steps)
+        for step in steps:
+            yield step
+            if isinstance(step, Mapping):
+                self._count += 1
+                yield from self._strike(steps)
+        yield from self._strike(steps, ended=True)
+        how = self._fault.how
+        if how is not None and how != "end" and self._fault.cut_bytes is None:
+            if tail := self._encoder.end():
+                yield tail
+            raise BrokenOffError(how)
+
+    def _strike(self, steps: Iterator[Step | Pause], *, ended: bool = False) -> Iterator[Step | Pause]:
+        """Do what is due after the events so far; all that is left where the answer has ended."""
+
+        def due(position: int | None) -> bool:
+            return position is not None and (ended or position == self._count)
+
+        fault = self._fault
+        if due(fault.stall) and not self._stalled:
+            self._stalled = True
+            yield b""  # the status and the headers are there, only the answer is not
+            yield Pause(math.inf if fault.stall_for is None else fault.stall_for)
+        if fault.error is not None and due(fault.error_after or 0):
+            yield self._error(fault.error)
+            raise BrokenOffError(fault.how or "end")
+        if due(fault.cut):
+            yield b""
+            if fault.inside is not None:
+                yield self._half(next((step for step in steps if isinstance(step, Mapping)), {}))
+            raise BrokenOffError(fault.how or "fin")
+
+    def _error(self, code: int) -> Step:
+        body = error_body(code, self._fault, self._model)
+        if self._fault.error_form in {None, "event"}:
+            return body
+        return json.dumps([body] if self._fault.error_form == "array" else body, indent=2).encode() + b"\n"
+
+    def _half(self, chunk: Mapping[str, Any]) -> bytes:
+        if self._fault.inside == "character":
+            whole = self._encoder.chunk({"candidates": [{"content": {"parts": [{"text": "h\N{BULLET}"}]}}]})
+            data = self._encoder.chunk(chunk)
+            whole = whole if data.isascii() else data
+            return whole[: next(at for at, byte in enumerate(whole) if byte > 127) + 1]
+        data = self._encoder.chunk(chunk)
+        body = data.rstrip()
+        half = body[: len(body) // 2]
+        return half + data[len(body) :] if self._fault.inside == "event" else half
+
+
+class FaultySink:
+    """Compresses, drips, and breaks off after a number of bytes.
+
+    Args:
+        sink: where the bytes go.
+        fault: what goes wrong.
+    """
+
+    def __init__(self, sink: Connection, fault: Fault) -> None:
+        self._sink = sink
+        self._left = fault.cut_bytes
+        self._end: End = fault.how or "fin"
+        self._size = fault.drip
+        self._pause = _DRIP_PAUSE if fault.drip_pause is None else fault.drip_pause
+        # 31 stands for a gzip header in front of a window of full size.
+        self._gzip = zlib.compressobj(wbits=31) if fault.gzip else None
+
+    async def write(self, data: bytes) -> None:
+        """Send bytes, in the way the fault says."""
+        if data and self._gzip is not None:
+            data = self._gzip.compress(data) + self._gzip.flush(zlib.Z_SYNC_FLUSH)
+        await self._pass_on(data)
+
+    async def finish(self) -> None:
+        """End the response properly, unless it was to break off before."""
+        if self._gzip is not None:
+            await self._pass_on(self._gzip.flush())
+        if self._left is not None:
+            await self._sink.write(b"")
+            raise BrokenOffError(self._end)
+        await self._sink.finish()
+
+    def cut(self, *, reset: bool = False) -> None:
+        """Drop the connection."""
+        self._sink.cut(reset=reset)
+
+    async def break_off(self, how: End) -> None:
+        """End the response where it is."""
+        if how != "end":
+            self._sink.cut(reset=how == "rst")
+            return
+        if self._gzip is not None and self._left is None:
+            await self._sink.write(self._gzip.flush())
+        await self._sink.write(b"")
+        await self._sink.finish()
+
+    async def _pass_on(self, data: bytes) -> None:
+        broken = self._left is not None and len(data) >= self._left
+        if self._left is not None:
+            data = data[: self._left]
+            self._left -= len(data)
+        if self._size is None:
+            await self._sink.write(data)
+        else:
+            for start in range(0, max(len(data), 1), self._size):
+                await self._sink.write(data[start : start + self._size])
+                await asyncio.sleep(self._pause)
+        if broken:
+            raise BrokenOffError(self._end)
+
+
+class _OddEncoder(SSEEncoder):
+    """Server-sent events that are right, but not as Gemini writes them."""
+
+    def __init__(self, words: frozenset[str]) -> None:
+        self._words = words
+        self._newline = "\n" if "lf" in words else "\r" if "cr" in words else "\r\n"
+        self._count = 0
+
+    def chunk(self, chunk: Mapping[str, Any]) -> bytes:
+        """Encode one chunk as one event, and what stands around it."""
+        self._count += 1
+        indent = 1 if "multiline" in self._words else None
+        text = json.dumps(chunk, ensure_ascii=False, indent=indent)
+        lines = [": keep-alive", ""] if "comments" in self._words else []
+        if "fields" in self._words:
+            lines += ["event: message", f"id: {self._count}", "retry: 1000", "unknown: field"]
+        for line in text.split("\n"):
+            lines.append(self._data(line))
+            if "comments" in self._words:
+                lines.append(":")
+        mark = "\N{BYTE ORDER MARK}" if "bom" in self._words and self._count == 1 else ""
+        return (mark + self._newline.join([*lines, "", ""])).encode()
+
+    def end(self) -> bytes:
+        """Say that it is done, where the words say so."""
+        return (self._data("[DONE]") + self._newline * 2).encode() if "done" in self._words else b""
+
+    def _data(self, line: str) -> str:
+        return ("data:" if "nospace" in self._words else "data: ") + line
