@@ -9,10 +9,13 @@ import json
 import socket
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from simulator_wire import MODEL, ask, chunks_of
+
+if TYPE_CHECKING:
+    from gemini_nb.simulator import Simulator
 
 PATIENCE = 10.0
 
@@ -100,7 +103,7 @@ def read(data: bytes, ending: str, started: float) -> Raw:
 
 
 def dechunk(body: bytes) -> tuple[list[bytes], bool]:
-    pieces = []
+    pieces: list[bytes] = []
     while b"\r\n" in body:
         size, _, body = body.partition(b"\r\n")
         length = int(size, 16)
@@ -109,3 +112,21 @@ def dechunk(body: bytes) -> tuple[list[bytes], bool]:
         pieces.append(body[:length])
         body = body[length + 2 :]
     return pieces, False
+
+
+def struck(sim: Simulator, spec: str, body: dict[str, Any] | None = None, **options: Any) -> Raw:
+    """Ask with this fault, and see that the next request has none."""
+    sim.faults = [spec]
+    answer = exchange(sim.base_url, body, **options)
+    again = exchange(sim.base_url, ask("Hello"))
+    assert (again.status, again.ending) == (200, "end")
+    return answer
+
+
+def said(chunks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What does not differ between two answers to one request."""
+    return [{k: v for k, v in chunk.items() if k not in {"responseId", "createTime"}} for chunk in chunks]
+
+
+def reasons(chunks: list[dict[str, Any]]) -> list[str | None]:
+    return [chunk["candidates"][0].get("finishReason") for chunk in chunks]

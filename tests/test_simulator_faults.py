@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from gemini_nb.simulator import Simulator
-from raw_client import Raw, exchange
-from simulator_wire import WEATHER, ask, chunks_of, parts_of, text_of
+from raw_client import Raw, exchange, reasons, said, struck
+from simulator_wire import ask, chunks_of
 
 EVENTS = 30
 """More events than the answer has."""
@@ -33,24 +33,6 @@ def whole(sim: Simulator) -> list[dict[str, Any]]:
     assert answer.ending == "end"
     assert 6 < len(answer.chunks) < EVENTS
     return answer.chunks
-
-
-def struck(sim: Simulator, spec: str, body: dict[str, Any] | None = None, **options: Any) -> Raw:
-    """Ask with this fault, and see that the next request has none."""
-    sim.faults = [spec]
-    answer = exchange(sim.base_url, body, **options)
-    again = exchange(sim.base_url, ask("Hello"))
-    assert (again.status, again.ending) == (200, "end")
-    return answer
-
-
-def said(chunks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What does not differ between two answers to one request."""
-    return [{k: v for k, v in chunk.items() if k not in {"responseId", "createTime"}} for chunk in chunks]
-
-
-def reasons(chunks: list[dict[str, Any]]) -> list[str | None]:
-    return [chunk["candidates"][0].get("finishReason") for chunk in chunks]
 
 
 # ------------------------------------------------------------------------------- instead of the answer
@@ -295,60 +277,7 @@ def test_an_answer_is_compressed(sim: Simulator, whole: list[dict[str, Any]]) ->
     assert (len(cut.body), cut.ending) == (100, "fin")
 
 
-# ------------------------------------------------------------------------------------ what the answer says
-
-
-def test_an_answer_ends_twice_or_never(sim: Simulator, whole: list[dict[str, Any]]) -> None:
-    twice = struck(sim, "finish-twice")
-    assert reasons(twice.chunks)[-3:] == [None, "STOP", "STOP"]
-    assert text_of(twice.chunks) == text_of(whole)
-    never = struck(sim, "no-finish")
-    assert never.ending == "end"
-    assert set(reasons(never.chunks)) == {None}
-    assert parts_of(never.chunks) == parts_of(whole)
-
-
-@pytest.mark.parametrize(
-    ("kind", "content"),
-    [
-        ("missing", {}),
-        ("object", {"content": {}}),
-        ("role", {"content": {"role": "model"}}),
-        ("parts", {"content": {"role": "model", "parts": []}}),
-    ],
-)
-def test_an_answer_is_empty(sim: Simulator, kind: str, content: dict[str, Any]) -> None:
-    for method in ("streamGenerateContent?alt=sse", "generateContent"):
-        answer = struck(sim, f"empty={kind}", method=method)
-        [chunk] = answer.chunks if "stream" in method else [answer.json]
-        assert (answer.ending, chunk["usageMetadata"]["promptTokenCount"] > 0) == ("end", True)
-        if "stream" in method:
-            assert chunk["candidates"] == [{**content, "finishReason": "STOP", "index": 0}]
-
-
-@pytest.mark.parametrize(
-    "reason", ["SAFETY", "RECITATION", "MAX_TOKENS", "MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL"]
-)
-def test_an_answer_ends_for_another_reason(sim: Simulator, whole: list[dict[str, Any]], reason: str) -> None:
-    answer = struck(sim, f"finish={reason}")
-    assert reasons(answer.chunks) == [None] * (len(whole) - 1) + [reason]
-    assert text_of(answer.chunks) == text_of(whole)
-    early = struck(sim, f"finish={reason}~finish-after=2")
-    assert reasons(early.chunks) == [None, None, reason]
-    assert early.chunks[2]["candidates"][0]["content"] == {"role": "model"}
-    assert (
-        struck(sim, f"finish={reason}", method="generateContent").json["candidates"][0]["finishReason"]
-        == reason
-    )
-
-
-def test_calls_are_lost_where_they_were_malformed(sim: Simulator) -> None:
-    asked = {**ask("Check the weather in Oslo"), "tools": [{"functionDeclarations": [WEATHER]}]}
-    normal = parts_of(exchange(sim.base_url, asked).chunks)
-    assert any("functionCall" in part for part in normal)
-    last = struck(sim, "finish=MALFORMED_FUNCTION_CALL", asked).chunks
-    assert not any("functionCall" in part for part in parts_of(last))
-    assert "Malformed function call" in last[-1]["candidates"][0]["finishMessage"]
+# -------------------------------------------------------------------------------------------- and together
 
 
 def test_faults_are_combined(sim: Simulator, whole: list[dict[str, Any]]) -> None:

@@ -66,6 +66,7 @@ def _decode(value: object) -> bytes:
 
 
 def _digest(count: bytes, model: str, body: Mapping[str, Any]) -> bytes:
-    asked = {name: value for name, value in body.items() if name != FIELD}
+    # google-genai adds an empty generationConfig to a request that goes on; it means the same without.
+    asked = {name: value for name, value in body.items() if name != FIELD and value not in ({}, [])}
     request = json.dumps([model, asked], sort_keys=True, ensure_ascii=False).encode()
     return hmac.new(_KEY, count + request, hashlib.sha256).digest()
