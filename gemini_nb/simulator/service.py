@@ -57,7 +57,7 @@ class Service:
     verify: bool = True
     plan: FaultPlan = field(default_factory=FaultPlan, repr=False)
     record: Record = field(default_factory=Record, repr=False)
-    _of_models: ModelFaults = field(default_factory=ModelFaults, repr=False)
+    _of_models: ModelFaults = field(default_factory=ModelFaults, init=False, repr=False)
 
     def reply(self, verb: str, path: str, query: Fields, headers: Fields, raw: bytes) -> Reply:
         """Answer one request; whatever is wrong with it becomes an error body."""

@@ -39,7 +39,9 @@ class Simulator:
         faults: what goes wrong with the requests to the model, one fault for each in order: an iterable of
             `Fault`, spec ("503~retry-after=2") or None, after whose end nothing goes wrong; a mapping from
             the request's number, from 0; or what is called with that number and the request. It runs on the
-            server's loop and must not block. Which faults there are is told in `gemini_nb.simulator.faults`.
+            server's loop and must not block. Requests that are refused for their key or their JSON do not
+            count, nor do those with a fault in the model's id. Which faults there are, and how a model's id
+            has one, is told in `gemini_nb.simulator.faults`.
     """
 
     def __init__(
