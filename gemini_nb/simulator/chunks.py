@@ -197,15 +197,15 @@ def _limit(answer: Answer, config: Mapping[str, Any]) -> tuple[list[dict[str, An
 
 def _sign(parts: Iterable[dict[str, Any]], prompt: Prompt) -> Iterator[dict[str, Any]]:
     """Give calls their ids, and the first of them its signature."""
-    first = True
-    rng = prompt.rng("ids", json.dumps(prompt.body.get("contents"), sort_keys=True, ensure_ascii=False))
+    rng: random.Random | None = None
     for part in parts:
         if "functionCall" not in part or not prompt.signs:
             yield part
             continue
+        first = rng is None
+        rng = rng or prompt.rng("ids", json.dumps(prompt.body["contents"], sort_keys=True))
         call = {"id": f"{rng.getrandbits(48):012x}", **part["functionCall"]}
         yield {"functionCall": call, **({"thoughtSignature": sign_call(call)} if first else {})}
-        first = False
 
 
 def _last_part(parts: Iterable[Mapping[str, Any]], prompt: Prompt) -> dict[str, Any] | None:
