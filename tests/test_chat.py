@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -191,3 +192,91 @@ def test_a_start_stream_with_a_chat_is_a_message_of_it() -> None:
         chat = Chat()
         made.start("Hi", chat=chat).wait()
         assert chat.history == [user("Hi"), model("Hello")]
+
+
+# ------------------------------------------------------------------ editing, forks, files
+
+
+def conversation() -> list[dict[str, Any]]:
+    asked = {"functionCall": {"name": "double", "args": {"number": 2}}, "thoughtSignature": "c2ln"}
+    answered = {"functionResponse": {"name": "double", "response": {"result": 4}}}
+    return [
+        user("First?"),
+        model("One."),
+        user("Twice 2?"),
+        {"role": "model", "parts": [asked]},
+        {"role": "user", "parts": [answered]},
+        model("4"),
+    ]
+
+
+def test_a_message_is_taken_back_with_its_tool_rounds() -> None:
+    chat = Chat(conversation())
+    assert chat.rewind() == conversation()[2:]
+    assert chat.history == conversation()[:2]
+    assert chat.rewind(0) == []
+    assert len(chat.rewind(1)) == 2
+    assert chat.history == []
+
+
+@pytest.mark.parametrize("messages", [3, -1, "all", 1.5])
+def test_what_cannot_be_taken_back(messages: Any) -> None:
+    chat = Chat(conversation())
+    with pytest.raises(ConfigError, match=r"2 messages; 3 cannot|takes a number of messages"):
+        chat.rewind(messages)
+    assert chat.history == conversation()
+
+
+def test_nothing_is_taken_back_from_under_a_running_stream() -> None:
+    with rig(hold()) as made:
+        chat = Chat(conversation(), manager=made.manager, **made.options)
+        stream = chat.send("Hi")
+        with pytest.raises(ConfigError, match="1 of this chat's streams still run"):
+            chat.rewind()
+        stream.stop()
+        stream.wait(PATIENCE)
+        assert chat.rewind()[0] == user("Hi")
+        assert chat.history == conversation()
+
+
+def test_an_edited_history_is_what_is_sent() -> None:
+    with rig(always(text("Yes.", finish="STOP"))) as made:
+        chat = Chat(conversation(), manager=made.manager, **made.options)
+        chat.history[1:] = [{"role": "model", "parts": [{"text": "Uno."}]}]
+        chat.send("And?").result()
+        assert made.server.requests[0].json["contents"] == [user("First?"), model("Uno."), user("And?")]
+        chat.history.append(3)  # type: ignore[arg-type]  # a person's mistake
+        with pytest.raises(ArgumentError, match="cannot hold a int"):
+            chat.send("And?")
+
+
+def test_a_fork_goes_its_own_way() -> None:
+    with rig(hello("Yes.")) as made:
+        chat = Chat(conversation(), manager=made.manager, system_instruction="Be brief.", **made.options)
+        fork = chat.fork(model="gemini-other")
+        fork.history[0]["parts"][0]["text"] = "Changed?"
+        fork.send("And?").result()
+        assert chat.history == conversation()
+        assert len(fork.history) == 8
+        assert "gemini-other" in made.server.requests[0].path
+        assert made.server.requests[0].json["systemInstruction"] == {"parts": [{"text": "Be brief."}]}
+
+
+def test_a_chat_is_saved_and_loaded_without_its_key(tmp_path: Path) -> None:
+    path = tmp_path / "talk.json"
+    with rig(hello("Yes.")) as made:
+        chat = Chat(conversation(), manager=made.manager, model="gemini-a", tools=[double], **made.options)
+        chat.save(path)
+        assert made.options["credentials"]["api_key"] not in path.read_text()
+        loaded = Chat.load(path, manager=made.manager, **made.options)
+        assert loaded.history == conversation()
+        loaded.send("And?").result()
+        assert "gemini-a" in made.server.requests[0].path
+    assert [file.name for file in tmp_path.iterdir()] == ["talk.json"]
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"history": []}'])
+def test_a_file_that_holds_no_chat(tmp_path: Path, content: str) -> None:
+    (tmp_path / "x.json").write_text(content)
+    with pytest.raises(ConfigError, match="holds no chat"):
+        Chat.load(tmp_path / "x.json")

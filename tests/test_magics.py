@@ -101,6 +101,14 @@ def test_tools_from_the_notebook(shell: Kernel) -> None:
     assert out.strip() == "{'city': 'Lisbon'} {'sky': 'cloudless', 'city': 'Lisbon'}"
 
 
+def test_a_chat_of_ones_own_brings_its_settings(shell: Kernel) -> None:
+    shell.run("import gemini_nb\ntalk = gemini_nb.Chat(model='gemini-2.5-pro')")
+    for words in ("Name a river.", "And a longer one?"):
+        done = shell.run(f"%%gemini_stream -c talk -o trip --wait\n{words}")
+        assert done.status == "ok", done.error_text
+    assert shell.run("print(trip.model, len(talk.history))").stdout.split() == ["gemini-2.5-pro", "4"]
+
+
 ASYNC_TOOL = """
 import asyncio, threading
 queue = asyncio.Queue(1)

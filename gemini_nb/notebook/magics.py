@@ -120,16 +120,18 @@ class GeminiMagics(Magics):
             if name is not None and not name.isidentifier():
                 raise UsageError(f"{name!r} is not a name a stream or chat can have.")
         self._replace_panes()
+        asked = {
+            "model": args.model,
+            "auth": args.auth,
+            "tools": tools,
+            "system_instruction": args.system,
+            "generation_config": config,
+        }
+        options = {name: value for name, value in asked.items() if value}
+        chat = self._chat(args.chat)
+        start = self.manager.start_stream if chat is None else chat.send  # a chat has settings of its own
         try:
-            stream = self.manager.start_stream(
-                cell.strip("\n"),
-                model=args.model,
-                auth=args.auth,
-                tools=tools,
-                system_instruction=args.system,
-                generation_config=config or None,
-                chat=self._chat(args.chat),
-            )
+            stream = start(cell.strip("\n"), **options)
         except GeminiError as error:
             raise error.with_traceback(None) from None
         if args.out is not None:

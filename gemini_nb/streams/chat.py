@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import os
 import threading
 from collections.abc import Iterable
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
-from gemini_nb.api.content import Content, to_contents
+from gemini_nb.api.content import Content, encode_body, to_contents
+from gemini_nb.errors import ConfigError
 from gemini_nb.streams.manager import StreamManager, get_manager
 from gemini_nb.streams.orchestrator import ToolOrchestrator
 from gemini_nb.streams.stream import Stream, Subscriber
 
 __all__ = ["Chat"]
+
+_FORMAT = "gemini_nb.Chat"
+_SAVED = ("model", "system_instruction", "generation_config", "safety_settings", "tool_config", "turn_limit")
 
 
 class Chat:
@@ -35,6 +43,7 @@ class Chat:
         """The turns so far, as they go over the wire; change it as you like."""
         self._manager = manager
         self._options = options
+        self._running = 0
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -51,6 +60,75 @@ class Chat:
         manager = self._manager or get_manager()
         return manager.start_stream(contents, subscriber, chat=self, **{**self._options, **options})
 
+    def rewind(self, messages: int = 1) -> list[Content]:
+        """Take back the last messages with all that was answered to them, and return those turns.
+
+        Args:
+            messages: how many of the person's; the tool results in between are not messages.
+
+        Raises:
+            ConfigError: there are not so many, or a stream of this chat still runs and would add its turns.
+        """
+        if not isinstance(messages, int) or messages < 0:
+            raise ConfigError(f"rewind takes a number of messages, 0 or more, not {messages!r}.")
+        with self._lock:
+            if self._running:
+                raise ConfigError(
+                    f"{self._running} of this chat's streams still run.", hint="Stop them first, or wait."
+                )
+            starts = [index for index, turn in enumerate(self.history) if _is_message(turn)]
+            if messages > len(starts):
+                raise ConfigError(f"This chat has {len(starts)} messages; {messages} cannot be taken back.")
+            start = starts[-messages] if messages else len(self.history)
+            self.history, taken = self.history[:start], self.history[start:]
+        return taken
+
+    def fork(self, **options: Any) -> Chat:
+        """Return a chat with a copy of this history, to go on in another direction.
+
+        Args:
+            **options: settings that are different there.
+        """
+        return Chat(copy.deepcopy(self.history), manager=self._manager, **{**self._options, **options})
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the history, and the settings that are plain values, as JSON. Keys and tools are left out.
+
+        Args:
+            path: the file; an older one is replaced only when the new one is whole.
+
+        Raises:
+            ArgumentError: something in the history is not JSON.
+        """
+        settings = {name: self._options[name] for name in _SAVED if self._options.get(name) is not None}
+        content = encode_body({"format": _FORMAT, "settings": settings, "history": self.history})
+        target = Path(path).expanduser()
+        half = target.with_name(f".{target.name}.part")
+        half.write_bytes(content)
+        half.replace(target)
+
+    @classmethod
+    def load(
+        cls, path: str | os.PathLike[str], *, manager: StreamManager | None = None, **options: Any
+    ) -> Self:
+        """Read a chat that `save` wrote.
+
+        Args:
+            path: the file.
+            manager: as in `Chat`.
+            **options: as in `Chat`; they go before the settings in the file. Tools are given again here.
+
+        Raises:
+            ConfigError: the file holds no chat.
+        """
+        try:
+            value = json.loads(Path(path).expanduser().read_bytes())
+        except ValueError:
+            value = None
+        if not isinstance(value, dict) or value.get("format") != _FORMAT:
+            raise ConfigError(f"{path} holds no chat.", hint="Chat.save writes one.")
+        return cls(value["history"], manager=manager, **{**value["settings"], **options})
+
     def attach(self, orchestrator: ToolOrchestrator, known: int | None = None) -> None:
         """Take the turns of this run into the history when it ends.
 
@@ -59,8 +137,16 @@ class Chat:
             known: how many turns of its history came from here; by default all there are now.
         """
         known = len(self.history) if known is None else known
+        with self._lock:
+            self._running += 1
         orchestrator.on_end.append(lambda ended: self._extend(ended.history_with_partial[known:]))
 
     def _extend(self, turns: list[Content]) -> None:
         with self._lock:
+            self._running -= 1
             self.history.extend(turns)
+
+
+def _is_message(turn: Content) -> bool:
+    """Whether a person said it: a turn of functionResponse parts alone is a tool round's."""
+    return turn.get("role") != "model" and any("functionResponse" not in part for part in turn["parts"])

@@ -11,7 +11,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from gemini_nb.api.content import Content
+from gemini_nb.api.content import Content, to_contents
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.config import Settings
 from gemini_nb.errors import ArgumentError, ConfigError, StreamNotFoundError
@@ -321,7 +321,8 @@ def _history(chat: Any) -> list[Content]:
         return []
     if not callable(getattr(chat, "attach", None)):
         raise ArgumentError(f"A {type(chat).__name__} is not a chat.", hint="Make one: gemini_nb.Chat().")
-    return list(chat.history)
+    turns = list(chat.history)
+    return to_contents(turns) if turns else []
 
 
 _manager: StreamManager | None = globals().get("_manager")  # survives a reload of this module
