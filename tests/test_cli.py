@@ -277,12 +277,3 @@ def test_the_simulator_serves_until_ctrl_c() -> None:
     finally:
         process.kill()
         process.communicate()
-
-
-def test_the_quickstart_is_clean_and_runs_in_any_jupyter() -> None:
-    notebook = json.loads((cli._shipped_notebooks() / cli.FIRST_NOTEBOOK).read_text())
-    assert notebook["metadata"]["kernelspec"]["name"] == "python3"
-    assert len(notebook["cells"]) < 12
-    for cell in notebook["cells"]:
-        assert not cell.get("outputs")
-        assert cell.get("execution_count") is None

@@ -15,7 +15,8 @@ from nbconvert import HTMLExporter, MarkdownExporter
 from gemini_nb.simulator import Simulator
 from kernels import isolated_environment
 
-QUICKSTART = Path(__file__).parent.parent / "notebooks" / "quickstart.ipynb"
+NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+QUICKSTART = NOTEBOOKS / "quickstart.ipynb"
 
 
 @pytest.fixture(autouse=True)
@@ -77,6 +78,42 @@ def test_papermill_runs_the_quickstart(tmp_path: Path) -> None:
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     assert sum("text/markdown" in output.get("data", {}) for output in outputs) == 2
     assert not any("widget-view" in str(output.get("data", {})) for output in outputs)
+
+
+def shown(notebook: nbformat.NotebookNode) -> list[str]:
+    """What the cells left in the notebook, cell by cell, those without an output left out."""
+    texts = [
+        "".join(str(output.get("data", output)) for output in cell.outputs) for cell in code_of(notebook)
+    ]
+    return [text for text in texts if text]
+
+
+def code_of(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def test_the_tools_notebook_shows_every_kind_of_call() -> None:
+    notebook: nbformat.NotebookNode = nbformat.read(NOTEBOOKS / "tools.ipynb", as_version=4)
+    NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
+    cities, booking, report, traffic = shown(notebook)
+    assert cities.count("<summary>tool weather") == cities.count("<summary>tool population") == 2
+    assert "4 stations answered" in cities
+    assert all(words in booking for words in ("tool find_hotel", "reserve_room(hotel_id=17)", "R-2041"))
+    assert "send_confirmation was denied: nobody is there to approve it" in booking
+    assert "ConnectionError: the exchange is closed" in report
+    assert "completed" in report
+    assert traffic.count("<summary>tool simulate_traffic") == 2
+
+
+@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_notebooks_are_clean_and_short_and_run_in_any_jupyter(path: Path) -> None:
+    notebook: nbformat.NotebookNode = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert notebook.metadata["kernelspec"]["name"] == "python3"
+    assert len(notebook.cells) < 12
+    for cell in code_of(notebook):
+        assert not cell.outputs
+        assert cell.execution_count is None
 
 
 def test_the_quickstart_with_a_key_against_another_server(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,6 +74,21 @@ def test_an_order_in_the_prompt_gives_one_tool_a_round(
     assert [[name for name, _ in calls] for calls in made] == [[name] for name in names]
 
 
+def test_a_call_is_made_with_what_an_earlier_one_gave(client: httpx.Client) -> None:
+    hotel, room = (
+        {
+            "name": name,
+            "parameters": {"type": "OBJECT", "properties": {key: {"type": kind}}, "required": [key]},
+        }
+        for name, key, kind in (("find_hotel", "city", "STRING"), ("reserve_room", "hotel_id", "INTEGER"))
+    )
+    talk = Talk(client, "Find a hotel in Lisbon, then reserve a room in it.", hotel, room)
+    calls = talk.answer()
+    talk.respond(calls, hotel_id=4711, city=3)
+    ((reserve),) = talk.answer()
+    assert (reserve["name"], reserve["args"]) == ("reserve_room", {"hotel_id": 4711})
+
+
 def test_the_same_prompt_makes_the_same_calls(client: httpx.Client) -> None:
     first, again = (Talk(client, "Book a restaurant table in Rome", TABLE).rounds() for _ in range(2))
     assert first == again

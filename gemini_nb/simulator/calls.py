@@ -14,6 +14,7 @@ from typing import Any
 
 from gemini_nb.simulator.arguments import make_arguments
 from gemini_nb.simulator.clues import Clues, name_words, read_clues, stem
+from gemini_nb.simulator.history import Exchange
 from gemini_nb.simulator.prompt import Declaration, Prompt
 from gemini_nb.simulator.vocabulary import (
     ASKING,
@@ -81,8 +82,25 @@ def next_calls(prompt: Prompt) -> list[PlannedCall]:
             else:
                 waiting.append(call)
         if waiting:
-            return waiting
+            facts = _facts(prompt.rounds)
+            return [replace(call, args=_informed(call.args, facts)) for call in waiting]
     return []
+
+
+def _facts(rounds: Iterable[Iterable[Exchange]]) -> dict[str, Any]:
+    """What earlier tools said, by name: an id that one of them gave is what the next one is asked with."""
+    facts: dict[str, Any] = {}
+    for exchange in (exchange for exchanges in rounds for exchange in exchanges):
+        result = exchange.response.get("result", exchange.response.get("output", exchange.response))
+        if isinstance(result, Mapping):
+            facts |= result
+    return facts
+
+
+def _informed(args: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: facts[name] if type(facts.get(name)) is type(value) else value for name, value in args.items()
+    }
 
 
 def introduce(calls: Iterable[PlannedCall], *, later: bool) -> str:
