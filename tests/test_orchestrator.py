@@ -540,3 +540,16 @@ def test_a_callback_at_the_end_that_fails_or_stops_again_changes_nothing(
     stream = orchestrator.start().wait(PATIENCE)
     assert stream.status == "completed"
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_arguments_in_pieces_do_not_go_with_functions() -> None:
+    def look(where: str) -> str:
+        """Look somewhere."""
+        return where
+
+    pieces = {"functionCallingConfig": {"streamFunctionCallArguments": True}}
+    with rig(always(DONE)) as made:
+        with pytest.raises(ConfigError, match="streamFunctionCallArguments does not go with functions"):
+            made.start(tools=[look], tool_config=pieces)
+        declared = {"functionDeclarations": [{"name": "look"}]}
+        assert made.start(tools=[declared], tool_config=pieces).wait(PATIENCE).status == "completed"

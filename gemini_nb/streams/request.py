@@ -95,6 +95,7 @@ def build_request(
     body |= _fields(system_instruction, generation_config, safety_settings, tool_config)
     if toolset:
         body["tools"] = [*body.get("tools", ()), *toolset.wire()]
+    _check_arguments_whole(body, toolset)
     encode_body({"contents": turns, **body})
     turns, body = copy.deepcopy((turns, body))  # what the caller changes from now on changes nothing here
     service = choose_auth(auth, credentials, runtime.settings)
@@ -143,6 +144,16 @@ def _fields(
             dict(_mapping(setting, "a safety setting")) for setting in _listed(safety_settings)
         ]
     return body
+
+
+def _check_arguments_whole(body: JSON, tools: ToolSet) -> None:
+    """Arguments that come in pieces are for an application that shows them; a function needs all of them."""
+    calling = body.get("toolConfig", {}).get("functionCallingConfig", {})
+    if isinstance(calling, Mapping) and calling.get("streamFunctionCallArguments") and tools.names:
+        raise ConfigError(
+            "streamFunctionCallArguments does not go with functions that are called here.",
+            hint="Leave it out, or pass declarations in place of functions.",
+        )
 
 
 def _mapping(value: Mapping[str, Any] | object, name: str) -> Mapping[str, Any]:
