@@ -1,4 +1,4 @@
-"""Panes and the dashboard without a page: what the widgets hold, on a manager of their own."""
+"""Panes without a page: what the widgets hold, on a manager of their own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import ipywidgets as widgets
 import pytest
 
 import gemini_nb
-from gemini_nb.notebook.dashboard import Dashboard
 from gemini_nb.notebook.markdown import to_html
 from gemini_nb.notebook.pane import StreamPane
 from gemini_nb.simulator import Simulator
@@ -175,29 +174,3 @@ def test_the_stop_button_stops(manager: gemini_nb.StreamManager) -> None:
     assert "so far" in shown(pane)
     assert "stopped" in shown(pane)
     assert button.layout.display == "none"
-
-
-def test_the_dashboard_lists_active_streams_first_and_stops_all(manager: gemini_nb.StreamManager) -> None:
-    def scenario(body: dict[str, Any], model: str) -> Iterator[Any]:
-        text = body["contents"][0]["parts"][0]["text"]
-        yield said("words")
-        if text != "short":
-            yield 60.0
-        yield said(".", "STOP")
-
-    with Simulator(scenario=scenario, pace=1) as simulator:
-        board = Dashboard(manager)
-        options: dict[str, Any] = {"auth": "simulator", "base_url": simulator.base_url}
-        short = manager.start_stream("short", **options).wait()
-        streams = [manager.start_stream(f"long <b>{number}</b>", **options) for number in range(3)]
-        until(lambda: shown(board).count('data-status="active"') >= 3)
-        rows = board.children[-1].children
-        for row, stream in zip(rows, [*streams, short], strict=True):
-            assert f'data-stream-id="{stream.stream_id}"' in shown(row)
-        assert "long &lt;b&gt;0&lt;/b&gt;" in shown(board)
-        stop_all = board.children[1].children[1]
-        stop_all.click()
-        until(lambda: 'data-status="active"' not in shown(board))
-    assert [stream.status for stream in streams] == ["stopped"] * 3
-    assert "3 stopped" in shown(board)
-    assert stop_all.disabled

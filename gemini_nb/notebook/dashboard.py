@@ -1,20 +1,29 @@
 """The dashboard: every stream of the kernel, what it does, and a button to stop it.
 
 It is one widget that may be shown in many cells: each view costs the page something, none costs the kernel
-more.
+more. While no page shows it, it draws nothing at all.
 """
 
 from __future__ import annotations
 
+import asyncio
+import heapq
 import threading
+import time
 import weakref
+from collections.abc import Iterable
 from typing import Any
 
 import ipywidgets as widgets
+from IPython import get_ipython
 
-from gemini_nb.notebook import look
+from gemini_nb.notebook.dashboard_look import more_html, totals_html
+from gemini_nb.notebook.dashboard_rows import ROW_COST, Allowance, Row, RowStyle
+from gemini_nb.notebook.dashboard_style import STYLE
+from gemini_nb.notebook.dashboard_words import count
+from gemini_nb.notebook.frontend import Frontend, frontend_of
 from gemini_nb.notebook.painter import painter_of
-from gemini_nb.notebook.pane import button, close_tree, html, set_value, stop_button
+from gemini_nb.notebook.pane import answer_where_asked
 from gemini_nb.notebook.table import table
 from gemini_nb.streams.manager import StreamManager, get_manager
 from gemini_nb.streams.states import Status
@@ -22,97 +31,189 @@ from gemini_nb.streams.stream import Stream
 
 __all__ = ["Dashboard", "dashboard"]
 
-_ACTIVE_ROWS = 50
-_FINISHED_ROWS = 10
+_ROWS = 20
+_PAUSE = 0.5  # seconds between two drawings of a row's figures; longer where many move
+_PAUSE_FOR_EACH = 0.05
 
 
 class Dashboard(widgets.VBox):
-    """All streams of a manager: the active ones first, then the last that finished.
+    """All streams of a manager: the active ones first, oldest first, then the last that finished.
 
     Args:
         manager: whose streams.
     """
 
     interval = 0.25
+    children: tuple[widgets.Widget, ...]
 
     def __init__(self, manager: StreamManager) -> None:
         self._manager = manager
         self._painter = painter_of(manager.runtime)
-        self._rows: dict[str, _Row] = {}
-        self._totals = html()
-        self._stop_all = button("Stop all", self._request_stop_all, tooltip="Stop every active stream")
-        self._list = widgets.VBox()
-        head = widgets.HBox([self._totals, self._stop_all])
-        head.layout.justify_content = "space-between"
-        super().__init__([html(look.style()), head, self._list])
-        self.add_class("gemini-nb-dashboard")
+        self._style = RowStyle()
+        self._rows: dict[str, Row] = {}
+        self._allowance = Allowance()
+        self._shown = self._closed = False
+        self._painted = 0.0
+        self._waiting_on: asyncio.AbstractEventLoop | None = None
+        plain = {"layout": self._style.box}
+        self._totals = widgets.HTML(style=self._style.html, **plain)
+        self._stop_all = widgets.Button(
+            description="Stop all", tooltip="Stop every active stream", disabled=True, **plain
+        )
+        self._stop_all.on_click(lambda _: self._request_stop_all())
+        answer_where_asked(self._stop_all)
+        head = widgets.Box([self._totals, self._stop_all], _dom_classes=("gemini-nb-head",), **plain)
+        self._active = widgets.VBox(**plain)
+        self._finished = widgets.VBox(**plain)
+        self._more = widgets.HTML(style=self._style.html, **plain)
+        sheet = widgets.HTML(STYLE, style=self._style.html, **plain)
+        # A view count of 0, not None, asks pages to keep it up to date.
+        super().__init__(
+            [sheet, head, self._active, self._finished, self._more],
+            _dom_classes=("gemini-nb-dashboard",),
+            _view_count=0,
+        )
+        self.observe(self._on_views, "_view_count")
         manager.on_start.append(self._wake)
-        manager.runtime.loop.call(self._wake)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        self._manager.runtime.loop.call(self._wake)
+        shell = get_ipython()
+        if shell is not None and frontend_of(shell) in {Frontend.HEADLESS, Frontend.TERMINAL}:
+            return {"text/plain": repr(self)}  # nobody would see a widget move
+        self._show(shown=True)
         bundle = super()._repr_mimebundle_(**kwargs)
         if isinstance(bundle, dict):
-            bundle["text/plain"] = table(self._manager)
+            bundle["text/plain"] = repr(self)
         return bundle
+
+    def __repr__(self) -> str:
+        return table(self._manager, limit=_ROWS)
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether a page shows it, as far as pages tell."""
+        return self._shown and not self._closed
+
+    def _on_views(self, change: Any) -> None:
+        self._show(shown=bool(change["new"]))
+
+    def _show(self, *, shown: bool) -> None:
+        self._shown = shown
+        if shown:
+            self._manager.runtime.loop.call(self._wake)
 
     def _request_stop_all(self) -> None:
         for stream in self._manager.list_streams():
             stream.request_stop()
 
+    def close(self) -> None:
+        """Close it, its rows and what they share."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._wake in self._manager.on_start:
+            self._manager.on_start.remove(self._wake)
+        self._manager.runtime.loop.call(self._close_parts)
+        super().close()
+
+    def _close_parts(self) -> None:
+        self._painter.forget(self)
+        for row in self._rows.values():
+            row.close()
+        self._rows.clear()
+        for child in (*self.children[1].children, *self.children):
+            child.close()
+        self._style.close()
+
     def _wake(self, _: Stream | None = None) -> None:
-        self._painter.request(self)
+        """Have it painted as soon as its interval allows. Loop thread only."""
+        loop = asyncio.get_running_loop()
+        if not self.is_shown or self._waiting_on is loop:
+            return
+        self._waiting_on = loop  # one that died paints nothing, and its successor is another
+        delay = max(0.0, self._painted + self.interval - time.monotonic())
+        loop.call_later(delay, self._painter.request, self)
 
     def paint(self) -> bool:
         """Draw what changed since the last time. Loop thread only."""
+        self._waiting_on = None
+        if not self.is_shown:
+            return False
+        self._painted = time.monotonic()
         streams = self._manager.list_streams(all=True)
-        active = [stream for stream in streams if stream.status is Status.ACTIVE]
-        finished = [stream for stream in reversed(streams) if stream.status is not Status.ACTIVE]
-        set_value(self._totals, look.totals_html(streams))
-        self._stop_all.disabled = not active
-        shown = [*active[:_ACTIVE_ROWS], *finished[:_FINISHED_ROWS]]
-        self._arrange(shown)
-        if active:
+        active = [stream for stream in streams if stream.record.status is Status.ACTIVE]
+        totals = count(stream.record for stream in streams)
+        _set(self._totals, "value", totals_html(totals))
+        _set(self._stop_all, "disabled", not active)
+        arranged = self._arrange(_chosen(streams, active))
+        shown = sum(row.stream.status is Status.ACTIVE for row in self._rows.values())
+        finished = len(streams) - len(active) - (len(self._rows) - shown)
+        more = more_html(max(0, len(active) - shown), max(0, finished), shown=len(self._rows))
+        _set(self._more, "value", more)
+        drawn = self._draw_rows(max(_PAUSE, shown * _PAUSE_FOR_EACH))
+        if active or not arranged or not drawn:
             # Tokens and times move without an event of the dashboard's own.
-            self._manager.runtime.loop.loop.call_later(self.interval, self._wake)
+            self._wake()
         return False
 
-    def _arrange(self, shown: list[Stream]) -> None:
-        gone = self._rows.keys() - {stream.stream_id for stream in shown}
-        boxes = tuple(self._row(stream).box for stream in shown)
-        if self._list.children != boxes:
-            self._list.children = boxes
-        for stream_id in gone:
-            close_tree(self._rows.pop(stream_id).box)
+    def _arrange(self, wanted: list[Stream]) -> bool:
+        """Show these streams, as far as the allowance goes. Returns whether it went far enough."""
+        complete = True
+        rows = {}
+        for stream in wanted:
+            row = self._rows.get(stream.stream_id)
+            if row is None or row.stream is not stream:
+                if not self._allowance.has(ROW_COST):
+                    complete = False
+                    continue
+                self._allowance.spend(ROW_COST)
+                row = Row(stream, self._style, self._on_fold)
+            rows[stream.stream_id] = row
+        old = [row for row in self._rows.values() if row not in rows.values()]
+        kept = 0 if complete else len(wanted) - len(rows)  # what had a place keeps it until its heir comes
+        rows |= {row.stream.stream_id: row for row in old[:kept] if row.stream.stream_id not in rows}
+        gone = [row for row in old if row not in rows.values()]
+        self._rows = rows
+        for box, is_active in ((self._active, True), (self._finished, False)):
+            boxes = [row.box for row in rows.values() if (row.stream.status is Status.ACTIVE) is is_active]
+            _set(box, "children", tuple(boxes))
+        for row in gone:
+            row.close()
+        return complete
 
-    def _row(self, stream: Stream) -> _Row:
-        row = self._rows.get(stream.stream_id)
-        if row is None:
-            row = self._rows[stream.stream_id] = _Row(stream)
-        row.paint()
-        return row
+    def _draw_rows(self, pause: float) -> bool:
+        complete = True
+        for row in self._rows.values():
+            if row.is_settled:
+                continue
+            if not self._allowance.has(1):
+                complete = False
+                continue
+            self._allowance.spend(row.paint(pause))
+        return complete
 
-    def __repr__(self) -> str:
-        return table(self._manager)
+    def _on_fold(self, row: Row) -> None:
+        """On whatever thread the front end's message was handled."""
+        self._manager.runtime.loop.call(self._fold, row)
+
+    def _fold(self, row: Row) -> None:
+        if self._rows.get(row.stream.stream_id) is row:
+            self._allowance.spend(row.paint_timeline())
 
 
-class _Row:
-    """One stream of the dashboard."""
+def _chosen(streams: Iterable[Stream], active: list[Stream]) -> list[Stream]:
+    """The streams that get a row."""
+    finished = heapq.nlargest(
+        max(0, _ROWS - len(active)),
+        (stream for stream in streams if stream.record.status is not Status.ACTIVE),
+        key=lambda stream: stream.record.ended_at or 0.0,
+    )
+    return [*active[:_ROWS], *finished]
 
-    def __init__(self, stream: Stream) -> None:
-        self._stream = stream
-        self._line = html(look.dashboard_row(stream))
-        self._line.layout.flex = "1 1 auto"
-        self._button = stop_button(stream)
-        self.box = widgets.HBox([self._line, self._button])
-        self.box.add_class("gemini-nb-row")
 
-    def paint(self) -> None:
-        """Draw what changed."""
-        set_value(self._line, look.dashboard_row(self._stream))
-        display = "" if self._stream.status is Status.ACTIVE else "none"
-        if self._button.layout.display != display:
-            self._button.layout.display = display
+def _set(widget: Any, name: str, value: object) -> None:
+    if getattr(widget, name) != value:
+        setattr(widget, name, value)
 
 
 _dashboards: weakref.WeakKeyDictionary[StreamManager, Dashboard] = weakref.WeakKeyDictionary()
@@ -128,6 +229,6 @@ def dashboard(manager: StreamManager | None = None) -> Dashboard:
     chosen = manager or get_manager()
     with _lock:
         found = _dashboards.get(chosen)
-        if found is None:
+        if found is None or found.comm is None:  # somebody closed it
             found = _dashboards[chosen] = Dashboard(chosen)
         return found

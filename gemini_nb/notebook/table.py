@@ -2,24 +2,55 @@
 
 from __future__ import annotations
 
-from gemini_nb.notebook import look
+import time
+
+from gemini_nb.notebook.dashboard_words import count, duration, first_words
 from gemini_nb.notebook.markdown import plain
 from gemini_nb.streams.manager import StreamManager
+from gemini_nb.streams.stream import Stream
 
 __all__ = ["table"]
 
+_HEAD = ("id", "status", "phase", "model", "tokens", "tools", "time", "prompt")
 
-def table(manager: StreamManager) -> str:
-    """Return one line for each listed stream."""
-    rows = [("id", "status", "phase", "model", "tokens", "prompt")]
-    for stream in manager.list_streams(all=True):
-        tokens = str(stream.usage.total_token_count)
-        prompt = look.prompt_words(stream)[:50]
-        rows.append((stream.stream_id, stream.status, stream.phase, stream.model, tokens, prompt))
-    if len(rows) == 1:
+
+def table(manager: StreamManager, *, limit: int | None = None) -> str:
+    """Return one line for each listed stream, and the totals.
+
+    Args:
+        manager: whose streams.
+        limit: the most lines, the newest streams; None for all.
+    """
+    streams = manager.list_streams(all=True)
+    if not streams:
         return "No stream was started yet."
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    shown = streams if limit is None else streams[-limit:]
+    rows = [_HEAD, *(_row(stream) for stream in shown)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD) - 1)]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)) for row in rows
     ]
-    return plain("\n".join(lines))
+    if len(shown) < len(streams):
+        lines.insert(1, f"… {len(streams) - len(shown):,} earlier streams")
+    totals = count(stream.record for stream in streams)
+    lines.append(
+        f"{totals.active} active, {totals.completed} completed, {totals.stopped} stopped, "
+        f"{totals.error} failed; {totals.tokens:,} tokens"
+    )
+    return "\n".join(lines)
+
+
+def _row(stream: Stream) -> tuple[str, ...]:
+    record = stream.record
+    done = sum(call.ended_at is not None for call in record.tool_calls)
+    cells = (
+        stream.stream_id,
+        record.status.value,
+        record.phase.value,
+        stream.model if stream.auth != "simulator" else f"{stream.model} (simulated)",
+        str(record.usage.total_token_count),
+        f"{done}/{len(record.tool_calls)}" if record.tool_calls else "",
+        duration((record.ended_at or time.time()) - record.started_at),
+        first_words(stream, 50),
+    )
+    return tuple(" ".join(plain(cell).split()) for cell in cells)

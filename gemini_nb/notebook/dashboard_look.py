@@ -1,0 +1,156 @@
+"""The HTML of a dashboard's totals and lines.
+
+Everything that a model, a tool, a server or a person wrote goes through `escape`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+from gemini_nb.config import Auth
+from gemini_nb.notebook import figures
+from gemini_nb.notebook.dashboard_words import Totals, clock, cut, duration
+from gemini_nb.notebook.markdown import escape
+from gemini_nb.notebook.sparkline import sparkline
+from gemini_nb.notebook.timeline import Trace
+from gemini_nb.streams.calls import ToolCall
+from gemini_nb.streams.states import Status, ToolStatus
+from gemini_nb.streams.stream import Stream
+
+__all__ = ["line_html", "more_html", "totals_html"]
+
+_MARKS = {
+    ToolStatus.PENDING: "…",
+    ToolStatus.AWAITING_APPROVAL: "?",
+    ToolStatus.RUNNING: "…",
+    ToolStatus.DONE: "✓",
+    ToolStatus.FAILED: "✗",
+    ToolStatus.CANCELLED: "■",
+}
+_EMPTY = "No stream was started yet. A <code>%%gemini_stream</code> cell starts one."
+_TIMES = "\u00d7"
+_CHIPS = 6
+
+
+def totals_html(totals: Totals) -> str:
+    """The line above the rows."""
+    errors = "error" if totals.error == 1 else "errors"
+    facts = [
+        ("active", totals.active, "active"),
+        ("waiting", totals.waiting, "waiting"),
+        ("completed", totals.completed, "completed"),
+        ("stopped", totals.stopped, "stopped"),
+        ("error", totals.error, errors),
+        ("tokens", totals.tokens, "tokens"),
+    ]
+    shown = "".join(
+        f'<span class="gemini-nb-total" data-total="{kind}" data-count="{number}">'
+        f"<b>{number:,}</b> {word}</span>"
+        for kind, number, word in facts
+    )
+    return f'<div class="gemini-nb-totals"><strong>Gemini streams</strong>{shown}</div>'
+
+
+def more_html(active: int, finished: int, *, shown: int) -> str:
+    """What has no row: how many streams there are besides, or that there are none at all."""
+    if not shown and not active + finished:
+        return f'<div class="gemini-nb-more">{_EMPTY}</div>'
+    if not active + finished:
+        return ""
+    parts = [f"{number:,} {word}" for number, word in ((active, "active"), (finished, "finished")) if number]
+    return f'<div class="gemini-nb-more">… and {active + finished:,} more: {", ".join(parts)}</div>'
+
+
+def line_html(stream: Stream, trace: Trace, words: str, now: float) -> str:
+    """One stream in one line."""
+    record = stream.record
+    waiting = getattr(record, "waiting", None) if record.status is Status.ACTIVE else None
+    again = trace.again_at(now) if waiting is None else None
+    phase = "waiting" if waiting is not None else "retrying" if again else figures.phase_word(stream)
+    mark = ' data-waiting=""' if waiting is not None or again is not None else ""
+    ago = (record.ended_at or now) - record.started_at
+    elapsed = duration(ago if record.ended_at is not None else math.floor(ago))
+    return (
+        f'<div class="gemini-nb-line" data-stream-id="{escape(stream.stream_id)}" '
+        f'data-status="{record.status.value}" data-phase="{record.phase.value}"{mark}>'
+        f'<div class="gemini-nb-what"><div class="gemini-nb-asked">'
+        f"<b>{escape(cut(stream.stream_id, 24))}</b> "
+        f'<bdi title="{escape(words)}">{escape(words)}</bdi></div><div class="gemini-nb-facts">'
+        f"{_model(stream)}{_chips(record.tool_calls)}{_troubles(stream, trace, waiting, again)}</div></div>"
+        f'<span class="gemini-nb-badge" data-status="{record.status.value}">{escape(phase)}</span>'
+        f"{_pace(stream, trace, now)}{_tokens(stream, trace)}"
+        f'<span class="gemini-nb-elapsed">{elapsed}</span></div>'
+    )
+
+
+def _model(stream: Stream) -> str:
+    name = escape(cut(stream.model, 60))
+    simulated = '<span class="gemini-nb-simulated">simulated</span>' if stream.auth is Auth.SIMULATOR else ""
+    return f'<span class="gemini-nb-model">{name}</span>{simulated}'
+
+
+def _chips(calls: Sequence[ToolCall]) -> str:
+    groups = [list(same) for _, same in itertools.groupby(calls, key=lambda call: (call.name, call.status))]
+    hidden = sum(len(group) for group in groups[:-_CHIPS])
+    chips = [f'<span class="gemini-nb-chip">{hidden} more</span>'] if hidden else []
+    for group in groups[-_CHIPS:]:
+        call = group[-1]
+        status = call.status.value.replace("_", " ")
+        took = f" after {duration(call.duration)}" if call.duration is not None else ""
+        note = f": {cut(call.error, 200)}" if call.error else ""
+        times = f" {_TIMES}{len(group)}" if len(group) > 1 else ""
+        chips.append(
+            f'<span class="gemini-nb-chip" data-tool-status="{call.status.value}" '
+            f'title="{escape(f"{status}{took}{note}")}"><bdi>{escape(cut(call.name, 40))}</bdi>{times} '
+            f"{_MARKS[call.status]}</span>"
+        )
+    return "".join(chips)
+
+
+def _troubles(stream: Stream, trace: Trace, waiting: object, again: float | None) -> str:
+    record, said = stream.record, []
+    if record.retries:
+        word = "retry" if record.retries == 1 else "retries"
+        reason = escape(cut(trace.last_retry, 300))
+        then = f", again at {clock(again)}" if again is not None else ""
+        said.append(
+            f'<span class="gemini-nb-trouble" title="{reason}">↻ {record.retries} {word}{then}</span>'
+        )
+    if waiting is not None:
+        until = getattr(waiting, "until", None)
+        then = f" until {clock(until)}" if until is not None else ""
+        reason = escape(cut(str(getattr(waiting, "reason", "")), 80))
+        said.append(f'<span class="gemini-nb-trouble">waits for {reason}{then}</span>')
+    end = figures.ending(stream)
+    if end and end != "stopped":
+        kind = "gemini-nb-error" if record.error is not None else "gemini-nb-trouble"
+        said.append(f'<span class="{kind}" title="{escape(cut(end, 600))}">{escape(cut(end, 160))}</span>')
+    return "".join(said)
+
+
+def _pace(stream: Stream, trace: Trace, now: float) -> str:
+    record, pace = stream.record, trace.pace
+    until = record.ended_at or now
+    ratio = pace.ratio(record.usage)
+    active = record.ended_at is None
+    rate = pace.now(until, ratio) if active else pace.average(until, ratio)
+    shown = f"{rate:.0f}/s" if rate >= 0.5 else ""
+    label = f"{rate:.0f} tokens per second {'now' if active else 'on average'}"
+    return (
+        f'<span class="gemini-nb-pace" title="{label}">{sparkline(pace.series(until, ratio), label)}'
+        f"<span>{shown}</span></span>"
+    )
+
+
+def _tokens(stream: Stream, trace: Trace) -> str:
+    usage = stream.usage
+    if not usage.total_token_count:
+        guess = round(trace.pace.characters / 4)
+        return f'<span class="gemini-nb-tokens" title="estimated">{f"≈{guess:,} tok" if guess else ""}</span>'
+    split = (
+        f"{usage.prompt_token_count:,} in, {usage.candidates_token_count:,} out, "
+        f"{usage.thoughts_token_count:,} thought"
+    )
+    return f'<span class="gemini-nb-tokens" title="{split}">{usage.total_token_count:,} tok</span>'

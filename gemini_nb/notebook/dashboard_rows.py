@@ -1,0 +1,179 @@
+"""The rows of a dashboard as widgets, and how many messages they may send.
+
+A widget opens a channel to the page for itself, one for its layout and one for its style. Twenty rows would
+open two hundred; here all rows share theirs. Streams that end by the hundred would still open and close rows
+faster than a page can follow, so an `Allowance` spreads that over the refreshes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import ipywidgets as widgets
+
+from gemini_nb.notebook.dashboard_look import line_html
+from gemini_nb.notebook.dashboard_timeline import timeline_html
+from gemini_nb.notebook.dashboard_words import first_words
+from gemini_nb.notebook.markdown import plain
+from gemini_nb.notebook.pane import answer_where_asked
+from gemini_nb.notebook.timeline import Trace
+from gemini_nb.streams.states import Status
+from gemini_nb.streams.stream import Stream
+
+__all__ = ["ROW_COST", "Allowance", "Row", "RowStyle"]
+
+ROW_COST = 9
+"""Messages that a row takes to come and to go: four widgets, and the list's new children."""
+
+
+class Allowance:
+    """Messages that may be sent: so many at once, and so many a second in the long run.
+
+    Args:
+        burst: how many at once.
+        rate: how many are added every second.
+    """
+
+    def __init__(self, burst: float = 250.0, rate: float = 100.0) -> None:
+        self._burst, self._rate = burst, rate
+        self._left, self._then = burst, time.monotonic()
+
+    def has(self, messages: int) -> bool:
+        """Whether so many may be sent now."""
+        now = time.monotonic()
+        self._left = min(self._burst, self._left + (now - self._then) * self._rate)
+        self._then = now
+        return self._left >= messages
+
+    def spend(self, messages: int) -> None:
+        """So many were sent."""
+        self._left -= messages
+
+
+class RowStyle:
+    """Layouts and styles that all rows of a dashboard share."""
+
+    def __init__(self) -> None:
+        self.box: Any = widgets.Layout()
+        self.html: Any = widgets.HTML().style
+        self.stop: Any = widgets.Button().style
+        self.fold: Any = widgets.ToggleButton().style
+
+    def close(self) -> None:
+        """Close them, after the rows."""
+        for shared in (self.box, self.html, self.stop, self.fold):
+            shared.close()
+
+
+class Row:
+    """One stream: its line, a button that stops it, and a timeline that unfolds.
+
+    Args:
+        stream: the stream.
+        style: what it shares with the other rows.
+        on_fold: called with the row, on any thread, when a person folded or unfolded it.
+    """
+
+    def __init__(self, stream: Stream, style: RowStyle, on_fold: Callable[[Row], object]) -> None:
+        self.stream = stream
+        self.trace = Trace(stream.record.log)
+        self.trace.read()
+        self._style = style
+        self._words = first_words(stream)
+        self._state: object = self._state_now()
+        self._due = 0.0
+        self._timeline: widgets.HTML | None = None
+        name = plain(stream.stream_id)
+        shared = {"layout": style.box}
+        self._line = widgets.HTML(
+            self._line_html(), style=style.html, _dom_classes=("gemini-nb-cell",), **shared
+        )
+        self._fold = widgets.ToggleButton(
+            tooltip=f"Timeline of {name}",
+            style=style.fold,
+            _dom_classes=("gemini-nb-fold",),
+            **shared,
+        )
+        self._stop = widgets.Button(
+            description="Stop",
+            tooltip=f"Stop {name}",
+            disabled=stream.status is not Status.ACTIVE,
+            style=style.stop,
+            _dom_classes=("gemini-nb-stop",),
+            **shared,
+        )
+        self._stop.on_click(lambda _: stream.request_stop())
+        self._fold.observe(lambda _: on_fold(self), "value")
+        for clicked in (self._fold, self._stop):
+            answer_where_asked(clicked)
+        self.box = widgets.Box(
+            [self._fold, self._line, self._stop], _dom_classes=("gemini-nb-row",), **shared
+        )
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing about it will change any more."""
+        return self.trace.at_end and self._state == self._state_now() and not self._must_fold
+
+    @property
+    def _must_fold(self) -> bool:
+        return bool(self._fold.value) != (self._timeline is not None)
+
+    def _state_now(self) -> object:
+        """What is drawn at once when it changes; figures are drawn now and then."""
+        record = self.stream.record
+        calls = tuple(call.status for call in record.tool_calls)
+        return (
+            record.status,
+            record.phase,
+            record.turn,
+            record.retries,
+            calls,
+            getattr(record, "waiting", None),
+        )
+
+    def paint(self, pause: float) -> int:
+        """Draw what changed, figures only after a pause in seconds. Returns the messages sent."""
+        self.trace.read()
+        state, now = self._state_now(), time.monotonic()
+        if state == self._state and now < self._due and not self._must_fold:
+            return 0
+        self._state, self._due = state, now + pause
+        sent = _set(self._line, "value", self._line_html())
+        sent += _set(self._stop, "disabled", self.stream.status is not Status.ACTIVE)
+        return sent + self.paint_timeline()
+
+    def paint_timeline(self) -> int:
+        """Draw the timeline where it is unfolded, and take it away where it is folded."""
+        if not self._fold.value:
+            if self._timeline is None:
+                return 0
+            self.box.children = self.box.children[:3]
+            self._timeline.close()
+            self._timeline = None
+            return 2
+        shown = timeline_html(self.stream, self.trace, time.time())
+        if self._timeline is not None:
+            return _set(self._timeline, "value", shown)
+        self._timeline = widgets.HTML(
+            shown, layout=self._style.box, style=self._style.html, _dom_classes=("gemini-nb-unfolded",)
+        )
+        self.box.children = (*self.box.children[:3], self._timeline)
+        return 2
+
+    def _line_html(self) -> str:
+        return line_html(self.stream, self.trace, self._words, time.time())
+
+    def close(self) -> None:
+        """Close its widgets; what it shares stays."""
+        for widget in (*self.box.children, self.box):
+            widget.close()
+
+
+def _set(widget: Any, name: str, value: object) -> int:
+    if getattr(widget, name) == value:
+        return 0
+    setattr(widget, name, value)
+    return 1

@@ -1,0 +1,390 @@
+"""The dashboard without a page: what its widgets hold and what it sends, on a manager of its own."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import comm
+import ipywidgets as widgets
+import pytest
+from comm.base_comm import BaseComm
+
+import gemini_nb
+from gemini_nb.notebook.dashboard import Dashboard, dashboard
+from gemini_nb.notebook.dashboard_words import duration, first_words
+from gemini_nb.notebook.table import table
+from gemini_nb.simulator import Simulator
+from gemini_nb.streams.calls import ToolCall
+from gemini_nb.streams.record import StreamRecord
+from gemini_nb.streams.states import ToolStatus
+from gemini_nb.streams.stream import Stream
+
+NASTY = '<img src=x onerror="boom()">\u202e"\'</div><script>boom()</script>'
+
+
+class Wire:
+    """Every comm message that widgets send, with its size."""
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[str, int]] = []
+
+    @property
+    def size(self) -> int:
+        return sum(size for _, size in self.messages)
+
+
+@pytest.fixture
+def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
+    wire = Wire()
+
+    class RecordingComm(BaseComm):
+        def publish_msg(self, msg_type: str, data: Any = None, *_: Any, **__: Any) -> None:
+            wire.messages.append((msg_type, len(repr(data))))
+
+    monkeypatch.setattr(comm, "create_comm", RecordingComm)
+    return wire
+
+
+@pytest.fixture
+def manager() -> Iterator[gemini_nb.StreamManager]:
+    manager = gemini_nb.StreamManager(history=2000)
+    yield manager
+    manager.shutdown()
+    widgets.Widget.close_all()
+
+
+@pytest.fixture
+def simulator() -> Iterator[Simulator]:
+    """Answers "short" at once; everything else has a first word and then nothing for a minute."""
+
+    def scenario(body: dict[str, Any], model: str) -> Iterator[Any]:
+        text = body["contents"][0]["parts"][0]["text"]
+        yield said("words")
+        if text != "short":
+            yield 60.0
+        yield said(".", "STOP")
+
+    with Simulator(scenario=scenario) as simulator:
+        yield simulator
+
+
+def said(text: str, reason: str | None = None) -> dict[str, Any]:
+    candidate: dict[str, Any] = {"content": {"role": "model", "parts": [{"text": text}]}}
+    if reason:
+        candidate["finishReason"] = reason
+    return {"candidates": [candidate]}
+
+
+def shown(widget: Any) -> str:
+    """All HTML of a widget and its children."""
+    own = widget.value if isinstance(widget, widgets.HTML) else ""
+    return own + "".join(shown(child) for child in getattr(widget, "children", ()))
+
+
+def rows_of(board: Dashboard) -> list[Any]:
+    return [row for group in board.children[2:4] for row in getattr(group, "children", ())]
+
+
+def part_of(row: Any, kind: type) -> Any:
+    return next(child for child in row.children if type(child) is kind)
+
+
+def on_page(board: Dashboard) -> Dashboard:
+    """Show it, as a cell whose value it is does."""
+    board._repr_mimebundle_()
+    return board
+
+
+def until(condition: Callable[[], bool]) -> None:
+    done = threading.Event()
+    for _ in range(1000):
+        if condition():
+            return
+        done.wait(0.01)
+    raise AssertionError("it never happened")
+
+
+def after_paints(manager: gemini_nb.StreamManager, seconds: float) -> None:
+    """Let the dashboard refresh for a while; nothing is to happen, so there is no event to wait for."""
+    threading.Event().wait(seconds)
+    passed = threading.Event()
+    manager.runtime.loop.call(passed.set)
+    assert passed.wait(5)
+
+
+def add_finished(manager: gemini_nb.StreamManager, like: Stream, number: int) -> list[Stream]:
+    """List finished streams that were never asked for, with the request of another."""
+    added = []
+    for index in range(number):
+        record = StreamRecord(f"f{index}")
+        record.start()
+        for _ in range(20):
+            record.add_text("some words ")
+        record.complete()
+        stream = Stream(record, like.request, manager.runtime, lambda: None)
+        manager._streams[stream.stream_id] = stream
+        added.append(stream)
+    return added
+
+
+def test_active_streams_come_first_and_stop_all_stops_them(
+    manager: gemini_nb.StreamManager, simulator: Simulator
+) -> None:
+    board = on_page(Dashboard(manager))
+    until(lambda: "No stream was started yet" in shown(board))
+    options: dict[str, Any] = {"auth": "simulator", "base_url": simulator.base_url}
+    short = manager.start_stream("short", **options).wait()
+    streams = [manager.start_stream(f"long <b>{number}</b>", **options) for number in range(3)]
+    until(lambda: shown(board).count('data-status="active"') >= 3)
+    for row, stream in zip(rows_of(board), [*streams, short], strict=True):
+        assert f'data-stream-id="{stream.stream_id}"' in shown(row)
+    assert "long &lt;b&gt;0&lt;/b&gt;" in shown(board)
+    assert 'data-total="active" data-count="3"' in shown(board)
+    stop_all = board.children[1].children[1]
+    assert (stop_all.description, stop_all.disabled) == ("Stop all", False)
+    stop_all.click()
+    until(lambda: 'data-status="active"' not in shown(board))
+    assert [stream.status for stream in streams] == ["stopped"] * 3
+    assert 'data-total="stopped" data-count="3"' in shown(board)
+    assert stop_all.disabled
+    latest = max(streams, key=lambda stream: stream.record.ended_at or 0.0)
+    assert f'data-stream-id="{latest.stream_id}"' in shown(rows_of(board)[0]), "the last that ended is first"
+
+
+def test_a_row_stops_its_own_stream(manager: gemini_nb.StreamManager, simulator: Simulator) -> None:
+    options: dict[str, Any] = {"auth": "simulator", "base_url": simulator.base_url}
+    first, second = (manager.start_stream(word, **options) for word in ("one", "two"))
+    board = on_page(Dashboard(manager))
+    until(lambda: len(rows_of(board)) == 2)
+    button = part_of(rows_of(board)[1], widgets.Button)
+    assert (button.description, button.tooltip) == ("Stop", f"Stop {second.stream_id}")
+    button.click()
+    second.wait(10)
+    assert (first.status, second.status) == ("active", "stopped")
+    until(lambda: bool(button.disabled))
+
+
+def test_without_a_page_it_draws_nothing(
+    manager: gemini_nb.StreamManager, simulator: Simulator, wire: Wire
+) -> None:
+    never, closed, left = Dashboard(manager), on_page(Dashboard(manager)), on_page(Dashboard(manager))
+    left._view_count = 1
+    left._view_count = 0  # the only view's cell ran again
+    closed.close()
+    after_paints(manager, 0.3)
+    wire.messages.clear()
+    manager.start_stream("long", auth="simulator", base_url=simulator.base_url)
+    after_paints(manager, 0.6)
+    assert wire.messages == []
+    assert [len(rows_of(board)) for board in (never, left)] == [0, 0]
+    left._view_count = 1
+    until(lambda: len(rows_of(left)) == 1)
+
+
+def test_a_closed_dashboard_is_made_anew(manager: gemini_nb.StreamManager) -> None:
+    board = dashboard(manager)
+    assert dashboard(manager) is board
+    board.close()
+    hooks = len(manager.on_start)
+    assert dashboard(manager) is not board
+    assert len(manager.on_start) == hooks + 1 == 1
+
+
+def test_a_timeline_survives_refreshes_and_is_taken_away_when_folded(
+    manager: gemini_nb.StreamManager,
+) -> None:
+    go_on = threading.Event()
+
+    def look_up(city: str) -> str:
+        """Look something up."""
+        go_on.wait(10)
+        return "found"
+
+    def scenario(body: dict[str, Any], model: str) -> Iterator[Any]:
+        if len(body["contents"]) == 1:
+            part = {"functionCall": {"name": "look_up", "args": {"city": "Rome"}}}
+            yield {"candidates": [{"content": {"role": "model", "parts": [part]}, "finishReason": "STOP"}]}
+        else:
+            yield said("done")
+            yield 60.0
+
+    with Simulator(scenario=scenario) as simulator:
+        stream = manager.start_stream("x", auth="simulator", base_url=simulator.base_url, tools=[look_up])
+        board = on_page(Dashboard(manager))
+        until(lambda: 'data-tool-status="running"' in shown(board))
+        (row,) = rows_of(board)
+        assert "gemini-nb-timeline" not in shown(row)
+        part_of(row, widgets.ToggleButton).value = True
+        until(lambda: "gemini-nb-timeline" in shown(row))
+        unfolded = row.children[-1]
+        assert 'data-kind="running"' in unfolded.value
+        go_on.set()
+        until(lambda: "model call 2" in unfolded.value and 'data-tool-status="done"' in shown(board))
+        assert rows_of(board) == [row]
+        assert row.children[-1] is unfolded
+        assert "look_up</bdi>" in unfolded.value
+        part_of(row, widgets.ToggleButton).value = False
+        until(lambda: "gemini-nb-timeline" not in shown(row))
+        assert unfolded.comm is None
+        assert len(row.children) == 3
+        stream.stop()
+
+
+def test_hostile_names_are_text(manager: gemini_nb.StreamManager, simulator: Simulator) -> None:
+    like = manager.start_stream(NASTY, auth="simulator", base_url=simulator.base_url)
+    like.stop()
+    record = StreamRecord(NASTY)
+    record.start()
+    for fails in (False, True):
+        record.add_call(call := ToolCall(id=None, name=NASTY, args={}))
+        record.start_call(call)
+        if fails:
+            record.finish_call(call, ToolStatus.FAILED, error=NASTY)
+    record.retry(2, 60.0, NASTY)
+    record.waiting = SimpleNamespace(reason=NASTY, until=time.time() + 60)  # type: ignore[attr-defined]  # to come
+    stream = Stream(record, like.request, manager.runtime, lambda: None)
+    manager._streams[NASTY] = stream
+    board = on_page(Dashboard(manager))
+    until(lambda: len(rows_of(board)) == 2)
+    for row in rows_of(board):
+        part_of(row, widgets.ToggleButton).value = True
+    until(lambda: sum("gemini-nb-legend" in shown(row) for row in rows_of(board)) == 2)
+    everything = "".join(shown(row) for row in rows_of(board))
+    assert "onerror=" in everything
+    for hostile in ("<img", "<script", "\u202e", 'onerror="'):
+        assert hostile not in everything
+    assert all(
+        "\u202e" not in child.tooltip for row in rows_of(board) for child in row.children if child.tooltip
+    )
+    assert "data-waiting" in everything
+    assert "waits for &lt;img" in everything
+    record.fail(gemini_nb.GeminiError(NASTY))
+    until(lambda: 'data-status="error"' in shown(board))
+    assert "<img" not in shown(rows_of(board)[0])
+
+
+def test_a_wait_says_for_what_and_until_when(manager: gemini_nb.StreamManager, simulator: Simulator) -> None:
+    stream = manager.start_stream("long", auth="simulator", base_url=simulator.base_url)
+    until_when = time.mktime((2030, 1, 1, 14, 3, 22, 0, 0, -1))
+    reason = "quota of gemini-3.8-flash"
+    stream.record.waiting = SimpleNamespace(reason=reason, until=until_when)  # type: ignore[attr-defined]  # to come
+    board = on_page(Dashboard(manager))
+    until(lambda: f"waits for {reason} until 14:03:22" in shown(board))
+    assert 'data-total="waiting" data-count="1"' in shown(board)
+    stream.record.waiting = None  # type: ignore[attr-defined]  # see above
+    until(lambda: "waits for" not in shown(board) and 'data-total="waiting" data-count="0"' in shown(board))
+
+
+def test_a_thousand_finished_streams_cost_twenty_rows(
+    manager: gemini_nb.StreamManager, simulator: Simulator, wire: Wire
+) -> None:
+    options: dict[str, Any] = {"auth": "simulator", "base_url": simulator.base_url}
+    like = manager.start_stream("long", **options)
+    add_finished(manager, like, 1000)
+    board = on_page(Dashboard(manager))
+    until(lambda: len(rows_of(board)) == 20 and "and 981 more: 981 finished" in shown(board))
+    assert 'data-total="completed" data-count="1,000"' in shown(board).replace("1000", "1,000")
+    assert len(wire.messages) < 250
+    assert wire.size < 150_000
+    wire.messages.clear()
+    after_paints(manager, 1.2)
+    assert len(wire.messages) <= 6, "one row moves, the others are not sent again"
+    like.stop()
+    until(lambda: 'data-status="active"' not in shown(board))
+    after_paints(manager, 0.3)
+    wire.messages.clear()
+    after_paints(manager, 0.6)
+    assert wire.messages == [], "nothing moves any more"
+
+
+def test_streams_that_end_by_the_hundred_do_not_flood_the_page(
+    manager: gemini_nb.StreamManager, simulator: Simulator, wire: Wire
+) -> None:
+    like = manager.start_stream("short", auth="simulator", base_url=simulator.base_url).wait()
+    board = on_page(Dashboard(manager))
+    until(lambda: len(rows_of(board)) == 1)
+    before = len(wire.messages)
+    start = time.monotonic()
+    for _ in range(10):
+        add_finished(manager, like, 100)
+        board._show(shown=True)
+        after_paints(manager, 0.1)
+    seconds = time.monotonic() - start
+    assert len(wire.messages) - before < 260 + 110 * seconds
+    last = {stream.stream_id for stream in add_finished(manager, like, 100)[-20:]}
+    board._show(shown=True)
+
+    def rows_are_the_last() -> bool:
+        return all(any(f'data-stream-id="{name}"' in shown(row) for row in rows_of(board)) for name in last)
+
+    until(rows_are_the_last)
+    assert len(rows_of(board)) == 20
+
+
+def test_it_refreshes_four_times_a_second_at_most(
+    manager: gemini_nb.StreamManager, simulator: Simulator
+) -> None:
+    board = on_page(Dashboard(manager))
+    painted: list[float] = []
+    paint = board.paint
+
+    def counted() -> bool:
+        painted.append(time.monotonic())
+        return paint()
+
+    board.paint = counted  # type: ignore[method-assign]  # to watch it
+    manager.start_stream("long", auth="simulator", base_url=simulator.base_url)
+    for _ in range(30):
+        manager.start_stream("short", auth="simulator", base_url=simulator.base_url)
+        threading.Event().wait(0.03)
+    until(lambda: len(painted) >= 4)
+    gaps = [later - earlier for earlier, later in itertools.pairwise(painted)]
+    assert min(gaps) > 0.24
+
+
+def test_the_table_lists_and_counts(manager: gemini_nb.StreamManager, simulator: Simulator) -> None:
+    assert table(manager) == "No stream was started yet."
+    like = manager.start_stream("short", auth="simulator", base_url=simulator.base_url).wait()
+    add_finished(manager, like, 30)
+    lines = table(manager).splitlines()
+    assert len(lines) == 1 + 31 + 1
+    assert lines[0].split() == ["id", "status", "phase", "model", "tokens", "tools", "time", "prompt"]
+    assert lines[-1].startswith("0 active, 31 completed, 0 stopped, 0 failed")
+    assert "(simulated)" in lines[1]
+    short = repr(Dashboard(manager)).splitlines()
+    assert len(short) == 1 + 1 + 20 + 1
+    assert "11 earlier streams" in short[1]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "0.0 s"),
+        (9.94, "9.9 s"),
+        (9.96, "10 s"),
+        (3, "3 s"),
+        (59.6, "1 min 00"),
+        (61.0, "1 min 01"),
+        (3700.0, "1 h 01"),
+        (-1.0, "0.0 s"),
+    ],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_the_first_words_of_whatever_was_asked(
+    manager: gemini_nb.StreamManager, simulator: Simulator
+) -> None:
+    options: dict[str, Any] = {"auth": "simulator", "base_url": simulator.base_url}
+    long = manager.start_stream("many  words \n" * 100_000, **options)
+    assert first_words(long, 20) == "many words many wor…"
+    image = {"inlineData": {"mimeType": "image/png", "data": "AAAA"}}
+    assert first_words(manager.start_stream([image, "and text"], **options)) == "and text"
+    assert first_words(manager.start_stream([image], **options)) == ""
+    manager.stop_all()

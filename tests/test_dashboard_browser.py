@@ -1,0 +1,263 @@
+"""The dashboard in a real JupyterLab: what a person sees, presses and is spared."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Locator, expect
+
+from lab import Lab, LabPage
+
+pytestmark = pytest.mark.browser
+
+SETUP = r"""
+import asyncio, os, threading
+os.environ["GEMINI_NB_AUTH"] = "simulator"
+%load_ext gemini_nb
+import gemini_nb
+from gemini_nb.simulator import Simulator
+manager = gemini_nb.get_manager()
+async def weather(city: str) -> str:
+    "Tell the weather of a city."
+    return "sunny"
+async def book_table(place: str) -> str:
+    "Book a table."
+    await asyncio.sleep(600)
+tries = {}
+def scenario(body, model):
+    text = body["contents"][-1]["parts"][0].get("text", "")
+    tries[text] = tries.get(text, 0) + 1
+    if "flaky" in text and tries[text] == 1:
+        return  # an answer without an end: it is asked for again
+    for number in range(3000):
+        yield {"candidates": [{"content": {"role": "model", "parts": [{"text": "word word "}]}}],
+               "usageMetadata": {"candidatesTokenCount": 2 * number, "totalTokenCount": 9 + 2 * number}}
+        yield 0.05
+server = Simulator(scenario=scenario).start()
+import ipykernel.comm.comm as kernel_comm
+sent, publish = [], kernel_comm.BaseComm.publish_msg
+def counted(self, *args, **fields):
+    sent.append(args)
+    return publish(self, *args, **fields)
+kernel_comm.BaseComm.publish_msg = counted
+endless = dict(base_url=server.base_url)
+"""
+TEN = r"""
+manager.start_stream("Describe a lighthouse in one sentence.").wait()
+manager.start_stream("Hello?", model="nothing").wait()
+manager.start_stream("Plan a day. Check the weather first and book a table.", tools=[weather, book_table])
+manager.start_stream("a flaky question", **endless)
+for number in range(6):
+    manager.start_stream(f"Question {number}", model=f"gemini-3.{number}-flash", **endless)
+"""
+BUSY = "import time\nend = time.monotonic() + 8\nwhile time.monotonic() < end: sum(range(1000))"
+ATTACK = r"""
+from gemini_nb.streams.record import StreamRecord
+from gemini_nb.streams.calls import ToolCall
+from gemini_nb.streams.states import ToolStatus
+from gemini_nb.streams.stream import Stream
+evil = '"><img src="http://127.0.0.1:9/leak" onerror="window.boom = 1"><svg onload="window.boom = 1">'
+evil += '</div></div><style>body { display: none }</style><script>window.boom = 1</script>'
+like = manager.start_stream(evil, **endless)
+for name in (evil, "second"):
+    record = StreamRecord(name)
+    record.start()
+    call = ToolCall(id=None, name=evil, args={})
+    record.add_call(call)
+    record.start_call(call)
+    record.finish_call(call, ToolStatus.FAILED, error=evil)
+    record.retry(2, 60.0, evil)
+    manager._streams[name] = Stream(record, like.request, manager.runtime, lambda: None)
+record.fail(gemini_nb.GeminiError(evil))
+"""
+THOUSAND = r"""
+like = manager.start_stream("Describe a lighthouse in one sentence.").wait()
+manager._history = 2000
+from gemini_nb.streams.record import StreamRecord
+from gemini_nb.streams.stream import Stream
+def add(number):
+    for index in range(number):
+        record = StreamRecord(f"f{index}")
+        record.start()
+        for _ in range(20):
+            record.add_text("some words ")
+        record.complete()
+        manager._streams[record.stream_id] = Stream(record, like.request, manager.runtime, lambda: None)
+add(1000)
+"""
+QUIET = """
+import time
+before = len(sent)
+time.sleep(1.2)
+print('messages:', len(sent) - before, manager.list_streams())
+"""
+RESET = """([i, source]) => {
+    window.jupyterapp.shell.currentWidget.content.model.cells.get(i).sharedModel.setSource(source) }"""
+MARKED = "() => [...document.querySelectorAll('.gemini-nb-timeline')].length"
+ELAPSED = """([i, before]) =>
+    document.querySelectorAll('.jp-Cell')[i].querySelector('.gemini-nb-elapsed').textContent !== before"""
+OVERFLOW = "board => board.scrollWidth - board.clientWidth"
+LUMINANCE = """board => getComputedStyle(board).backgroundColor.match(/[0-9.]+/g)
+    .slice(0, 3).reduce((sum, value) => sum + Number(value), 0) / 3"""
+ANIMATION = "row => getComputedStyle(row, '::before').animationName"
+DARK = "() => document.body.dataset.jpThemeLight === 'false'"
+LIGHT = "() => document.body.dataset.jpThemeLight === 'true'"
+THEME = "name => window.jupyterapp.commands.execute('apputils:change-theme', {theme: name})"
+
+
+@pytest.fixture
+def opened(lab: Lab) -> Iterator[LabPage]:
+    """A notebook with ten streams and two dashboards, in cells 2 and 3."""
+    page = lab.open([SETUP, TEN, "%gemini_dashboard", "gemini_nb.dashboard()"], height=1400)
+    for i in range(4):
+        page.run(i)
+        page.wait_done(i)
+    expect(rows(page, 2)).to_have_count(10)
+    yield page
+    assert not page.errors
+
+
+def rows(page: LabPage, cell: int, status: str | None = None) -> Locator:
+    found = page.output(cell).locator(".gemini-nb-dashboard .gemini-nb-row")
+    state = page.page.locator(f"[data-stream-id][data-status={status}]")
+    return found if status is None else found.filter(has=state)
+
+
+def stop_in(row: Locator) -> Locator:
+    return row.get_by_role("button", name="Stop", exact=True)
+
+
+def test_ten_streams_in_two_views_with_stops_while_the_kernel_is_busy(opened: LabPage) -> None:
+    page = opened
+    expect(rows(page, 3)).to_have_count(10)
+    for cell in (2, 3):
+        expect(rows(page, cell, "active")).to_have_count(8)
+        expect(rows(page, cell).nth(0)).to_contain_text(re.compile("weather ✓.*book_table …"))
+        expect(rows(page, cell).nth(1)).to_contain_text("1 retry")
+        expect(rows(page, cell, "error")).to_contain_text("404")
+        expect(stop_in(rows(page, cell))).to_have_count(8)
+    expect(page.output(2).locator("[data-total=active]")).to_have_text("8 active")
+    page.screenshot("dashboard-ten")
+    page.add_cell(BUSY)
+    page.run(4)
+    expect(page.prompt(4)).to_have_text("[*]:")
+    stop_in(rows(page, 3).nth(2)).click()
+    expect(rows(page, 2, "stopped")).to_have_count(1)
+    expect(rows(page, 2, "stopped")).to_contain_text("Question 0")
+    page.output(2).get_by_role("button", name="Stop all", exact=True).click()
+    for cell in (2, 3):
+        expect(rows(page, cell, "active")).to_have_count(0)
+        expect(rows(page, cell, "stopped")).to_have_count(8)
+    expect(page.prompt(4)).to_have_text("[*]:")
+    expect(page.output(2).get_by_role("button", name="Stop all", exact=True)).to_be_disabled()
+    expect(stop_in(rows(page, 2))).to_have_count(0)
+    page.wait_done(4)
+
+
+def test_a_timeline_unfolds_by_mouse_and_keyboard_and_stays_open(opened: LabPage) -> None:
+    page = opened
+    row = rows(page, 2).nth(0)
+    fold = row.get_by_role("button", name=re.compile("^Timeline of s"))
+    fold.click()
+    timeline = row.locator(".gemini-nb-timeline")
+    expect(timeline).to_be_visible()
+    for name in ("model call 1", "weather", "model call 2", "book_table"):
+        expect(timeline.locator(".gemini-nb-lane").filter(has_text=name)).to_have_count(1)
+    expect(timeline.locator("[data-kind=running]").first).to_be_visible()
+    assert page.page.evaluate(MARKED) == 2, "both views show it"
+    for _ in range(3):
+        before = row.locator(".gemini-nb-elapsed").inner_text()
+        page.page.wait_for_function(ELAPSED, arg=[2, before])
+        expect(timeline).to_be_visible()
+    page.screenshot("dashboard-unfolded")
+    fold.focus()
+    page.page.keyboard.press("Space")
+    expect(timeline).to_have_count(0)
+    page.page.keyboard.press("Tab")
+    expect(stop_in(row)).to_be_focused()
+    page.page.keyboard.press("Space")
+    expect(rows(page, 2, "stopped")).to_have_count(1)
+    expect(rows(page, 2, "stopped")).to_contain_text("Plan a day.")
+
+
+def test_what_no_page_shows_is_not_sent_and_a_reloaded_page_goes_on(opened: LabPage) -> None:
+    page = opened
+    for cell in (2, 3):
+        page.page.evaluate(RESET, [cell, "print('something else')"])
+        page.run(cell)
+        page.wait_done(cell)
+        expect(page.output(cell)).to_contain_text("something else")
+    quiet = page.add_cell(QUIET)
+    page.run(quiet)
+    page.wait_done(quiet)
+    expect(page.output(quiet)).to_contain_text("messages: 0 [<Stream")
+    last = page.add_cell("%gemini_dashboard")
+    page.run(last)
+    expect(rows(page, last)).to_have_count(10)
+    tokens = rows(page, last).nth(2).locator(".gemini-nb-tokens")
+    before = tokens.inner_text()
+    expect(tokens).not_to_have_text(before)
+    page.save()
+    page.reload()
+    expect(rows(page, last)).to_have_count(10)
+    before = tokens.inner_text()
+    expect(tokens).not_to_have_text(before)
+
+
+def test_themes_narrow_columns_and_no_motion(opened: LabPage) -> None:
+    page = opened
+    board = page.output(2).locator(".gemini-nb-dashboard")
+    assert board.evaluate(LUMINANCE) > 200
+    active = rows(page, 2, "active").first
+    assert active.evaluate(ANIMATION) == "gemini-nb-breathe"
+    page.page.emulate_media(reduced_motion="reduce")
+    assert active.evaluate(ANIMATION) == "none"
+    active.get_by_role("button", name=re.compile("^Timeline")).click()
+    expect(active.locator(".gemini-nb-timeline")).to_be_visible()
+    page.page.evaluate(THEME, "JupyterLab Dark")
+    page.page.wait_for_function(DARK)
+    assert board.evaluate(LUMINANCE) < 80
+    page.screenshot("dashboard-dark")
+    for width in (900, 700, 480):
+        page.page.set_viewport_size({"width": width, "height": 1400})
+        expect(stop_in(active)).to_be_in_viewport()
+        assert board.evaluate(OVERFLOW) <= 0
+    page.screenshot("dashboard-narrow")
+    page.page.evaluate(THEME, "JupyterLab Light")  # the server keeps it for whoever comes next
+    page.page.wait_for_function(LIGHT)
+
+
+def test_hostile_names_stay_text(lab: Lab) -> None:
+    page = lab.open([SETUP, ATTACK, "%gemini_dashboard"])
+    asked: list[str] = []
+    page.page.on("request", lambda request: asked.append(request.url))
+    for i in range(3):
+        page.run(i)
+        page.wait_done(i)
+    expect(rows(page, 2)).to_have_count(3)
+    for row in rows(page, 2).all():
+        row.get_by_role("button", name=re.compile("^Timeline")).click()
+    expect(page.output(2).locator(".gemini-nb-legend")).to_have_count(3)
+    board = page.output(2).locator(".gemini-nb-dashboard")
+    assert board.locator("img, script, iframe, svg[onload]").count() == 0
+    expect(board).to_contain_text("<img src=")
+    assert page.page.evaluate("() => window.boom === undefined")
+    assert not [url for url in asked if "127.0.0.1:9/" in url]
+    page.screenshot("dashboard-hostile")
+
+
+def test_a_thousand_streams_are_twenty_rows_and_quiet(lab: Lab) -> None:
+    page = lab.open([SETUP, THOUSAND, "%gemini_dashboard"])
+    for i in range(3):
+        page.run(i)
+        page.wait_done(i)
+    board = page.output(2).locator(".gemini-nb-dashboard")
+    expect(rows(page, 2)).to_have_count(20)
+    expect(board).to_contain_text("… and 981 more: 981 finished")
+    expect(board.locator("[data-total=completed]")).to_have_text("1,001 completed")
+    quiet = page.add_cell(QUIET)
+    page.run(quiet)
+    page.wait_done(quiet)
+    expect(page.output(quiet)).to_contain_text("messages: 0 []")
