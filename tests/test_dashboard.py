@@ -23,6 +23,7 @@ from gemini_nb.streams.calls import ToolCall
 from gemini_nb.streams.record import StreamRecord
 from gemini_nb.streams.states import ToolStatus
 from gemini_nb.streams.stream import Stream
+from kernels import Kernel
 
 NASTY = '<img src=x onerror="boom()">\u202e"\'</div><script>boom()</script>'
 
@@ -219,8 +220,11 @@ def test_a_timeline_survives_refreshes_and_is_taken_away_when_folded(
         until(lambda: 'data-tool-status="running"' in shown(board))
         (row,) = rows_of(board)
         assert "gemini-nb-timeline" not in shown(row)
-        part_of(row, widgets.ToggleButton).value = True
+        fold = part_of(row, widgets.ToggleButton)
+        assert fold.tooltip == f"Timeline of {stream.stream_id}"
+        fold.value = True
         until(lambda: "gemini-nb-timeline" in shown(row))
+        assert fold.tooltip.endswith("shown below")
         unfolded = row.children[-1]
         assert 'data-kind="running"' in unfolded.value
         go_on.set()
@@ -228,7 +232,7 @@ def test_a_timeline_survives_refreshes_and_is_taken_away_when_folded(
         assert rows_of(board) == [row]
         assert row.children[-1] is unfolded
         assert "look_up</bdi>" in unfolded.value
-        part_of(row, widgets.ToggleButton).value = False
+        fold.value = False
         until(lambda: "gemini-nb-timeline" not in shown(row))
         assert unfolded.comm is None
         assert len(row.children) == 3
@@ -359,6 +363,20 @@ def test_the_table_lists_and_counts(manager: gemini_nb.StreamManager, simulator:
     short = repr(Dashboard(manager)).splitlines()
     assert len(short) == 1 + 1 + 20 + 1
     assert "11 earlier streams" in short[1]
+
+
+def test_a_headless_run_gets_a_table_once(kernel: Kernel) -> None:
+    kernel.run("%load_ext gemini_nb\nimport os; os.environ['GEMINI_NB_AUTH'] = 'simulator'")
+    kernel.run("import gemini_nb; s = gemini_nb.get_manager().start_stream('Describe a lighthouse.').wait()")
+    for code in ("gemini_nb.dashboard()", "%gemini_dashboard"):
+        result = kernel.start(code, allow_stdin=False)
+        kernel.finish(result)
+        text = result.stdout or result.texts()[0]
+        assert "1 completed" in text
+        assert "Describe a lighthouse." in text
+        assert all("application/vnd.jupyter.widget-view+json" not in bundle for bundle in result.outputs)
+    live = kernel.run("gemini_nb.dashboard()")
+    assert "application/vnd.jupyter.widget-view+json" in live.outputs[0]
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ class Row:
         self._state: object = self._state_now()
         self._due = 0.0
         self._timeline: widgets.HTML | None = None
-        name = plain(stream.stream_id)
+        self._name = name = plain(stream.stream_id)
         shared = {"layout": style.box}
         self._line = widgets.HTML(
             self._line_html(), style=style.html, _dom_classes=("gemini-nb-cell",), **shared
@@ -153,7 +153,7 @@ class Row:
             self.box.children = self.box.children[:3]
             self._timeline.close()
             self._timeline = None
-            return 2
+            return 2 + _set(self._fold, "tooltip", f"Timeline of {self._name}")
         shown = timeline_html(self.stream, self.trace, time.time())
         if self._timeline is not None:
             return _set(self._timeline, "value", shown)
@@ -161,7 +161,8 @@ class Row:
             shown, layout=self._style.box, style=self._style.html, _dom_classes=("gemini-nb-unfolded",)
         )
         self.box.children = (*self.box.children[:3], self._timeline)
-        return 2
+        # The button tells a screen reader nothing of its state but by its name.
+        return 2 + _set(self._fold, "tooltip", f"Timeline of {self._name}, shown below")
 
     def _line_html(self) -> str:
         return line_html(self.stream, self.trace, self._words, time.time())
