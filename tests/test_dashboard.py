@@ -15,7 +15,9 @@ import pytest
 from comm.base_comm import BaseComm
 
 import gemini_nb
+from gemini_nb.notebook import dashboard_rows
 from gemini_nb.notebook.dashboard import Dashboard, dashboard
+from gemini_nb.notebook.dashboard_look import line_html
 from gemini_nb.notebook.dashboard_words import duration, first_words
 from gemini_nb.notebook.table import table
 from gemini_nb.simulator import Simulator
@@ -304,6 +306,44 @@ def test_a_thousand_finished_streams_cost_twenty_rows(
     wire.messages.clear()
     after_paints(manager, 0.6)
     assert wire.messages == [], "nothing moves any more"
+
+
+def test_finished_rows_are_not_even_looked_at_again(
+    manager: gemini_nb.StreamManager, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[str] = []
+
+    def counted(stream: Stream, *rest: Any) -> str:
+        drawn.append(stream.stream_id)
+        return line_html(stream, *rest)
+
+    monkeypatch.setattr(dashboard_rows, "line_html", counted)
+    like = manager.start_stream("long", auth="simulator", base_url=simulator.base_url)
+    add_finished(manager, like, 15)
+    board = on_page(Dashboard(manager))
+    until(lambda: len(rows_of(board)) == 16)
+    until(lambda: drawn.count(like.stream_id) >= 3)
+    assert all(drawn.count(f"f{index}") == 1 for index in range(15))
+
+
+def test_ten_streams_that_write_all_the_time_send_figures_twice_a_second(
+    manager: gemini_nb.StreamManager, wire: Wire
+) -> None:
+    def scenario(body: dict[str, Any], model: str) -> Iterator[Any]:
+        for _ in range(3000):
+            yield said("word ")
+            yield 0.03
+
+    with Simulator(scenario=scenario) as simulator:
+        for _ in range(10):
+            manager.start_stream("x", auth="simulator", base_url=simulator.base_url)
+        board = on_page(Dashboard(manager))
+        until(lambda: shown(board).count(" tok<") == 10)
+        before = len(wire.messages)
+        after_paints(manager, 2.0)
+        sent = len(wire.messages) - before
+        assert 20 < sent < 64, "ten rows twice a second, and the totals at most four times"
+        manager.stop_all()
 
 
 def test_streams_that_end_by_the_hundred_do_not_flood_the_page(
