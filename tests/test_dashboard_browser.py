@@ -143,6 +143,8 @@ def test_ten_streams_in_two_views_with_stops_while_the_kernel_is_busy(opened: La
     page.add_cell(BUSY)
     page.run(4)
     expect(page.prompt(4)).to_have_text("[*]:")
+    rows(page, 2).nth(0).get_by_role("button", name=re.compile("^Timeline")).click()
+    expect(rows(page, 2).nth(0).locator(".gemini-nb-timeline")).to_be_visible()
     stop_in(rows(page, 3).nth(2)).click()
     expect(rows(page, 2, "stopped")).to_have_count(1)
     expect(rows(page, 2, "stopped")).to_contain_text("Question 0")
