@@ -13,6 +13,7 @@ import comm
 import ipywidgets as widgets
 import pytest
 from comm.base_comm import BaseComm
+from ipywidgets.widgets.widget import _instances
 
 import gemini_nb
 from gemini_nb.notebook import dashboard_rows
@@ -190,9 +191,12 @@ def test_without_a_page_it_draws_nothing(
 
 
 def test_a_closed_dashboard_is_made_anew(manager: gemini_nb.StreamManager) -> None:
-    board = dashboard(manager)
+    widgets.Widget.close_all()
+    board = on_page(dashboard(manager))
     assert dashboard(manager) is board
+    until(lambda: "No stream" in shown(board))
     board.close()
+    until(lambda: not _instances)
     hooks = len(manager.on_start)
     assert dashboard(manager) is not board
     assert len(manager.on_start) == hooks + 1 == 1

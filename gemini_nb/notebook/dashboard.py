@@ -58,7 +58,11 @@ class Dashboard(widgets.VBox):
         plain = {"layout": self._style.box}
         self._totals = widgets.HTML(style=self._style.html, **plain)
         self._stop_all = widgets.Button(
-            description="Stop all", tooltip="Stop every active stream", disabled=True, **plain
+            description="Stop all",
+            tooltip="Stop every active stream",
+            disabled=True,
+            style=self._style.stop,
+            **plain,
         )
         self._stop_all.on_click(lambda _: self._request_stop_all())
         answer_where_asked(self._stop_all)
@@ -123,6 +127,7 @@ class Dashboard(widgets.VBox):
         self._rows.clear()
         for child in (*self.children[1].children, *self.children):
             child.close()
+        self.layout.close()
         self._style.close()
 
     def _wake(self, _: Stream | None = None) -> None:

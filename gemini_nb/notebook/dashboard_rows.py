@@ -12,6 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 import ipywidgets as widgets
+from ipywidgets.widgets.widget_bool import ToggleButtonStyle
+from ipywidgets.widgets.widget_string import HTMLStyle
 
 from gemini_nb.notebook.dashboard_look import line_html
 from gemini_nb.notebook.dashboard_timeline import timeline_html
@@ -57,9 +59,9 @@ class RowStyle:
 
     def __init__(self) -> None:
         self.box: Any = widgets.Layout()
-        self.html: Any = widgets.HTML().style
-        self.stop: Any = widgets.Button().style
-        self.fold: Any = widgets.ToggleButton().style
+        self.html: Any = HTMLStyle()
+        self.stop: Any = widgets.ButtonStyle()
+        self.fold: Any = ToggleButtonStyle()
 
     def close(self) -> None:
         """Close them, after the rows."""
