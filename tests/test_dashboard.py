@@ -6,7 +6,6 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import comm
@@ -256,7 +255,7 @@ def test_hostile_names_are_text(manager: gemini_nb.StreamManager, simulator: Sim
         if fails:
             record.finish_call(call, ToolStatus.FAILED, error=NASTY)
     record.retry(2, 60.0, NASTY)
-    record.waiting = SimpleNamespace(reason=NASTY, until=time.time() + 60)  # type: ignore[attr-defined]  # to come
+    record.wait_for(NASTY, time.time() + 60)
     stream = Stream(record, like.request, manager.runtime, lambda: None)
     manager._streams[NASTY] = stream
     board = on_page(Dashboard(manager))
@@ -280,13 +279,14 @@ def test_hostile_names_are_text(manager: gemini_nb.StreamManager, simulator: Sim
 
 def test_a_wait_says_for_what_and_until_when(manager: gemini_nb.StreamManager, simulator: Simulator) -> None:
     stream = manager.start_stream("long", auth="simulator", base_url=simulator.base_url)
+    next(event for event in stream if event.kind == "text_delta")  # it has had its turn
     until_when = time.mktime((2030, 1, 1, 14, 3, 22, 0, 0, -1))
     reason = "quota of gemini-3.8-flash"
-    stream.record.waiting = SimpleNamespace(reason=reason, until=until_when)  # type: ignore[attr-defined]  # to come
+    stream.record.wait_for(reason, until_when)
     board = on_page(Dashboard(manager))
     until(lambda: f"waits for {reason} until 14:03:22" in shown(board))
     assert 'data-total="waiting" data-count="1"' in shown(board)
-    stream.record.waiting = None  # type: ignore[attr-defined]  # see above
+    stream.record.go_on()
     until(lambda: "waits for" not in shown(board) and 'data-total="waiting" data-count="0"' in shown(board))
 
 

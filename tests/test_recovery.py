@@ -305,7 +305,7 @@ async def test_one_refusal_makes_every_call_of_that_quota_wait(clients: HTTPClie
 
 
 async def test_another_model_does_not_wait(clients: HTTPClients) -> None:
-    clients.cooldowns.impose(("elsewhere", "m", "k"), 60, "quota")
+    clients.cooldowns.impose(("elsewhere", "m", "k"), 60, "quota of m")
     with ScriptedServer([HELLO]) as server:
         outcome = await ask(clients, server)
     assert not any(isinstance(event, CoolingDown) for event in outcome.events)
@@ -325,7 +325,8 @@ def test_a_stream_tells_what_it_waits_for() -> None:
         next(event for event in stream if event.kind == "retry_scheduled")
         waiting = stream.record.waiting
         assert waiting is not None
-        assert "429" in waiting.reason
+        assert waiting.reason == f"quota of {stream.model}"
         assert made.manager.statistics().waiting == 1
+        assert made.manager.statistics().waits == {stream.stream_id: waiting}
         stream.stop()
         assert stream.record.waiting is None

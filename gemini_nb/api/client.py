@@ -48,6 +48,7 @@ class RetryPlanned:
         attempt: the number of the request to come, 2 or more.
         delay: seconds until then.
         error: why.
+        awaited: what is waited for until then, in a few words.
         had_output: whether some of the answer was shown, which new output will replace.
         from_start: whether a continuation token was given up, so that all of the answer is told anew.
     """
@@ -55,6 +56,7 @@ class RetryPlanned:
     attempt: int
     delay: float
     error: GeminiError
+    awaited: str
     had_output: bool = False
     from_start: bool = False
 
@@ -102,7 +104,7 @@ async def call_model(
             continue
         plan = recovery.plan(failure)
         if failure.status_code in _COOLING:
-            clients.cooldowns.impose(quota, failure.retry_after or plan.delay, str(failure))
+            clients.cooldowns.impose(quota, failure.retry_after or plan.delay, plan.awaited)
         yield plan
         await asyncio.sleep(plan.delay)
 
@@ -156,7 +158,8 @@ class _Recovery:
         # A server that knows the token no more is asked from the beginning.
         rejected = isinstance(failure, APIError) and failure.status_code in {400, 404}
         turn.rewind(to_start=rejected)
-        return RetryPlanned(self.attempt + 1, delay, failure, had_output, from_start=rejected)
+        awaited = failures.awaited(failure, self._call)
+        return RetryPlanned(self.attempt + 1, delay, failure, awaited, had_output, from_start=rejected)
 
     def _delay(self, failure: GeminiError) -> float | None:
         """Seconds until the next request, None where there is to be none."""

@@ -24,7 +24,7 @@ class CoolingDown:
 
     Attributes:
         until: when it will go out, in seconds since the epoch.
-        reason: what the other one was told.
+        reason: what is waited for, in a few words.
     """
 
     until: float
@@ -50,7 +50,7 @@ class Cooldowns:
         Args:
             quota: what is shared: base URL, model and caller.
             seconds: how long.
-            reason: what the server said.
+            reason: what is waited for, in a few words.
         """
         state = self._quotas.setdefault(quota, _Quota())
         until = time.time() + seconds

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gemini_nb.api.turn import ModelTurn
 
 __all__ = [
+    "awaited",
     "bad_certificates",
     "bad_proxy",
     "blocked",
@@ -171,6 +172,13 @@ def blocked(turn: ModelTurn) -> PromptBlockedError:
         status_code=200,
         api_status=turn.block_reason,
     )
+
+
+def awaited(error: GeminiError, call: ModelCall) -> str:
+    """What a call waits for after this error, in a few words."""
+    if error.status_code == 429:
+        return f"quota of {call.endpoint.model}"
+    return "the server" if error.status_code is not None else "the connection"
 
 
 def final(error: GeminiError, policy: RetryPolicy) -> GeminiError:

@@ -16,6 +16,7 @@ from gemini_nb.notebook.markdown import escape
 from gemini_nb.notebook.sparkline import sparkline
 from gemini_nb.notebook.timeline import Trace
 from gemini_nb.streams.calls import ToolCall
+from gemini_nb.streams.record import Waiting
 from gemini_nb.streams.states import Status, ToolStatus
 from gemini_nb.streams.stream import Stream
 
@@ -66,7 +67,7 @@ def more_html(active: int, finished: int, *, shown: int) -> str:
 def line_html(stream: Stream, trace: Trace, words: str, now: float) -> str:
     """One stream in one line."""
     record = stream.record
-    waiting = getattr(record, "waiting", None) if record.status is Status.ACTIVE else None
+    waiting = record.waiting if record.status is Status.ACTIVE else None
     again = trace.again_at(now) if waiting is None else None
     phase = "waiting" if waiting is not None else "retrying" if again else figures.phase_word(stream)
     mark = ' data-waiting=""' if waiting is not None or again is not None else ""
@@ -109,7 +110,7 @@ def _chips(calls: Sequence[ToolCall]) -> str:
     return "".join(chips)
 
 
-def _troubles(stream: Stream, trace: Trace, waiting: object, again: float | None) -> str:
+def _troubles(stream: Stream, trace: Trace, waiting: Waiting | None, again: float | None) -> str:
     record, said = stream.record, []
     if record.retries:
         word = "retry" if record.retries == 1 else "retries"
@@ -119,9 +120,9 @@ def _troubles(stream: Stream, trace: Trace, waiting: object, again: float | None
             f'<span class="gemini-nb-trouble" title="{reason}">↻ {record.retries} {word}{then}</span>'
         )
     if waiting is not None:
-        until = getattr(waiting, "until", None)
+        until = waiting.until
         then = f" until {clock(until)}" if until is not None else ""
-        reason = escape(cut(str(getattr(waiting, "reason", "")), 80))
+        reason = escape(cut(waiting.reason, 80))
         said.append(f'<span class="gemini-nb-trouble">waits for {reason}{then}</span>')
     end = figures.ending(stream)
     if end and end != "stopped":

@@ -133,7 +133,7 @@ class Row:
             record.turn,
             record.retries,
             calls,
-            getattr(record, "waiting", None),
+            record.waiting,
         )
 
     def paint(self, pause: float) -> int:

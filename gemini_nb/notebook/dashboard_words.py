@@ -33,7 +33,7 @@ def count(records: Iterable[StreamRecord]) -> Totals:
     for record in records:
         by_status[record.status] += 1
         tokens += record.usage.total_token_count
-        waiting += record.status is Status.ACTIVE and getattr(record, "waiting", None) is not None
+        waiting += record.status is Status.ACTIVE and record.waiting is not None
     return Totals(
         active=by_status[Status.ACTIVE],
         waiting=waiting,

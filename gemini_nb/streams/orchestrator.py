@@ -13,6 +13,7 @@ import contextvars
 import itertools
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -299,6 +300,7 @@ class ToolOrchestrator:
         had_output = plan.had_output or self._checkpoint != self._record.mark()
         keeps = self._checkpoint.length if had_output else None
         self._record.retry(plan.attempt, plan.delay, str(plan.error), keeps)
+        self._record.wait_for(plan.awaited, time.time() + plan.delay)
 
     def _show(self, chunk: ChunkReceived, turn: ModelTurn) -> None:
         record = self._record

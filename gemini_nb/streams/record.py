@@ -231,7 +231,6 @@ class StreamRecord:
         """A model call is made again."""
         self._check_active()
         self.retries += 1
-        self.wait_for(reason, time.time() + delay)
         self._append(events.RetryScheduled, attempt=attempt, delay=delay, reason=reason, keeps=keeps)
 
     def complete(self) -> None:

@@ -1,0 +1,89 @@
+"""A prompt that sees the notebook: `{city}`, `{trip.text}`, `{rows[0]}`, `{prices['tea']:.2f}`.
+
+Prompts are full of braces that mean themselves: JSON, code, sets. `str.format` would raise at the first of
+them. Here a pair of braces is replaced only where it names something that is there, and is left alone
+otherwise. Nothing is called, nothing that begins with an underscore is reached for, and what was put in is
+not looked at again: text from a file cannot reach a variable.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from gemini_nb.api.values import frame_text, media_part
+from gemini_nb.streams.stream import Stream
+
+__all__ = ["interpolate"]
+
+_STEP = r"""\.[^\W\d]\w*|\[-?\d+\]|\[(?:'[^'\\\n]*'|"[^"\\\n]*")\]"""
+_FIELD = re.compile(
+    rf"(?P<open>\{{\{{?)(?P<name>[^\W\d]\w*)(?P<steps>(?:{_STEP})*)(?::(?P<spec>[^\s{{}}][^{{}}\n]*))?(?P<close>\}}\}}?)"
+)
+_STEPS = re.compile(_STEP)
+
+
+def interpolate(text: str, *namespaces: Mapping[str, Any]) -> list[Any]:
+    """Return the prompt as the contents to send: strings, and images or files where a name stood for one.
+
+    Args:
+        text: the prompt. A name in double braces, `{{city}}`, stands for itself in single ones.
+        *namespaces: where names are looked up; the first that has one counts.
+    """
+    pieces: list[Any] = []
+    end = 0
+    for match in _FIELD.finditer(text):
+        doubled = match["open"] == "{{" and match["close"] == "}}"
+        try:
+            value = _resolve(match["name"], match["steps"], namespaces)
+            shown = f"{match[0][1:-1]}" if doubled else _shown(value, match["spec"])
+        except Exception:  # noqa: BLE001, S112 - a person's objects; what does not resolve stays as it is
+            continue
+        outer = "" if doubled else match["open"][1:]
+        pieces += [text[end : match.start()] + outer, shown, "" if doubled else match["close"][1:]]
+        end = match.end()
+    pieces.append(text[end:])
+    return _joined(pieces)
+
+
+def _resolve(name: str, steps: str, namespaces: tuple[Mapping[str, Any], ...]) -> Any:
+    if name.startswith("__"):
+        raise LookupError(name)
+    value = next(namespace for namespace in namespaces if name in namespace)[name]
+    for step in _STEPS.findall(steps):
+        if step.startswith("["):
+            value = value[ast.literal_eval(step[1:-1])]
+        elif step.startswith("._"):
+            raise LookupError(step)
+        elif isinstance(value, Mapping) and step[1:] in value:
+            value = value[step[1:]]
+        else:
+            value = getattr(value, step[1:])
+    return value
+
+
+def _shown(value: Any, spec: str | None) -> Any:
+    """What stands in a value's place: text, or the value itself where it is an image or a file."""
+    if isinstance(value, Stream):
+        value = value.text
+    if spec is not None:
+        return format(value, spec)
+    if isinstance(value, (str, int, float)):
+        return str(value)
+    if (table := frame_text(value)) is not None:
+        return f"\n{table}\n"
+    return value if media_part(value) is not None else str(value)
+
+
+def _joined(pieces: list[Any]) -> list[Any]:
+    """Neighbouring strings as one, and none that says nothing beside others that do."""
+    made: list[Any] = []
+    for piece in pieces:
+        if isinstance(piece, str) and made and isinstance(made[-1], str):
+            made[-1] += piece
+        else:
+            made.append(piece)
+    said = [piece for piece in made if not isinstance(piece, str) or piece.strip()]
+    return said or [""]

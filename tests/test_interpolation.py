@@ -1,0 +1,99 @@
+"""Names in braces become what they stand for; all other braces mean themselves."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from answers import hello, rig
+from gemini_nb.notebook.interpolation import interpolate
+
+NAMES: dict[str, Any] = {
+    "city": "Lisbon",
+    "n": 3,
+    "pi": 3.14159,
+    "rows": [{"tea": 1.5}, {"tea": 2}],
+    "trip": SimpleNamespace(days=2, _secret="hidden", where=SimpleNamespace(name="Porto")),
+    "tricky": "{city} {n}",
+    "_": "the last one",
+    "größe": 7,
+    "a": 5,
+}
+
+
+def said(text: str) -> str:
+    (made,) = interpolate(text, NAMES)
+    assert isinstance(made, str)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Plan a day in {city}.", "Plan a day in Lisbon."),
+        ("{n}{n} {pi:.2f} {n:03d}", "33 3.14 003"),
+        ("{trip.days} days in {trip.where.name}", "2 days in Porto"),
+        ("{rows[0]['tea']} {rows[-1][\"tea\"]} {rows[1].tea:.1f}", "1.5 2 2.0"),
+        ("{_} {größe}", "the last one 7"),
+        ("{tricky}", "{city} {n}"),
+        ("a set: {{city}}", "a set: {city}"),
+    ],
+)
+def test_what_resolves_is_replaced(text: str, expected: str) -> None:
+    assert said(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"city": "Lisbon", "n": {"a": 1}}',
+        "def f(): return {x for x in range(3)}",
+        "{unknown} {city.nothing} {rows[9]} {rows['no']} {city.upper()} {len(city)}",
+        "{trip._secret} {city.__class__} {__builtins__}",
+        "{ city } {city!r} {} {0} {city",
+        '{a: 1} {n: "x"}',
+        "{city:d} {n:%Y}",
+        "\\frac{1}{2}",
+        "{rows[n]} {rows[0:1]}",
+    ],
+)
+def test_what_does_not_resolve_stays(text: str) -> None:
+    assert said(text) == text
+
+
+def test_json_survives_whatever_is_defined() -> None:
+    value = json.dumps({"city": [1, {"n": None}], "rows": {}}, indent=2)
+    assert said(f"Sum this up:\n{value}") == f"Sum this up:\n{value}"
+
+
+def test_the_first_namespace_that_has_a_name_counts() -> None:
+    assert interpolate("{item} in {city}", {"item": 1}, NAMES | {"item": 2}) == ["1 in Lisbon"]
+
+
+def test_a_frame_becomes_a_table_and_an_image_a_part_of_its_own() -> None:
+    picture = Image.new("RGB", (2, 2))
+    names = {"frame": pd.DataFrame({"a": [1]}), "picture": picture}
+    (text,) = interpolate("What is in {frame}?", names)
+    assert "DataFrame, 1 rows x 1 columns" in text
+    assert interpolate("Compare {picture} with\n{picture}", names) == [
+        "Compare ",
+        picture,
+        " with\n",
+        picture,
+    ]
+    assert interpolate("{picture} {picture}", names) == [picture, picture]
+
+
+def test_a_stream_becomes_its_text() -> None:
+    with rig(hello("So it is.")) as made:
+        stream = made.start().wait(10)
+    assert interpolate("Shorter: {s}", {"s": stream}) == [f"Shorter: {stream.text}"]
+
+
+def test_an_empty_prompt_stays_empty() -> None:
+    assert interpolate("  ", NAMES) == [""]
