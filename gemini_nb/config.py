@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 from urllib.parse import urlsplit
 
 from gemini_nb.errors import ConfigError
@@ -56,12 +57,14 @@ class Settings:
         model: the model's id.
         allow_http: send keys over plain http to other machines, too. Loopback is always allowed.
         max_event_bytes: largest single event accepted from a server.
+        on_cut: "restart" or "keep", what becomes of an answer that broke; see `RetryPolicy`.
     """
 
     auth: str | None = None
     model: str | None = None
     allow_http: bool = False
     max_event_bytes: int = 64 * 2**20
+    on_cut: Literal["restart", "keep"] = "restart"
 
 
 def choose_model(model: str | None, settings: Settings) -> str:

@@ -10,6 +10,7 @@
     │   └── EmptyAnswerError          the model ended without an answer, however often it was asked
     ├── ProtocolError               the server: what it sent is not Gemini's protocol
     ├── TurnLimitError              the model: it went on asking for tools
+    ├── SchemaMismatchError         the model: its answer does not fit the schema
     ├── InternalError               us: a bug, or a background loop that died
     └── CallerError                  the caller
         ├── ConfigError               (ValueError) a setting, key or name does not fit
@@ -35,6 +36,7 @@ __all__ = [
     "InternalError",
     "PromptBlockedError",
     "ProtocolError",
+    "SchemaMismatchError",
     "StreamCutError",
     "StreamNotFoundError",
     "TransportError",
@@ -122,6 +124,10 @@ class ProtocolError(GeminiError):
 
 class TurnLimitError(GeminiError):
     """The model asked for tools in more rounds than `turn_limit` allows."""
+
+
+class SchemaMismatchError(GeminiError):
+    """The answer does not have the form that was asked for; its text stays."""
 
 
 class InternalError(GeminiError):

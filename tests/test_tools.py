@@ -10,11 +10,10 @@ import json
 import math
 import threading
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, Literal, Optional
+from typing import Annotated, Any, Literal, Optional, TypedDict
 
 import pydantic
 import pytest
-from typing_extensions import TypedDict
 
 import gemini_nb
 from gemini_nb.errors import ArgumentError, ConfigError

@@ -72,13 +72,9 @@ class StreamManager:
         settings: Settings | None = None,
         runtime: Runtime | None = None,
     ) -> None:
-        if max_concurrent is not None and max_concurrent < 1:
-            raise ConfigError("max_concurrent is at least 1, or None for no limit.")
-        if history < 0:
-            raise ConfigError("history is a number of finished streams, 0 or more.")
         self.runtime = runtime or Runtime(settings)
-        self._max_concurrent = max_concurrent
-        self._history = history
+        self.max_concurrent = max_concurrent
+        self.history = history
         self._lock = threading.Lock()
         self._streams: dict[str, Stream] = {}
         self._ended: collections.deque[str] = collections.deque()
@@ -86,8 +82,30 @@ class StreamManager:
         self._total = 0
         self.on_start: list[Callable[[Stream], object]] = []
         """Called on the loop thread with every stream that starts, for dashboards."""
-        self._gates: dict[tuple[asyncio.AbstractEventLoop, str], asyncio.Semaphore] = {}
         atexit.register(self.shutdown)
+
+    @property
+    def max_concurrent(self) -> int | None:
+        """Streams of one model that run at a time, None for no limit; what runs already goes on."""
+        return self._max_concurrent
+
+    @max_concurrent.setter
+    def max_concurrent(self, limit: int | None) -> None:
+        if limit is not None and limit < 1:
+            raise ConfigError("max_concurrent is at least 1, or None for no limit.")
+        self._max_concurrent = limit
+        self._gates: dict[tuple[asyncio.AbstractEventLoop, str], asyncio.Semaphore] = {}
+
+    @property
+    def history(self) -> int:
+        """Finished streams that stay listed."""
+        return self._history
+
+    @history.setter
+    def history(self, length: int) -> None:
+        if length < 0:
+            raise ConfigError("history is a number of finished streams, 0 or more.")
+        self._history = length
 
     def start_stream(
         self,
@@ -107,6 +125,7 @@ class StreamManager:
         generation_config: Mapping[str, Any] | None = None,
         safety_settings: Iterable[Mapping[str, Any]] | None = None,
         tool_config: Mapping[str, Any] | None = None,
+        schema: object = None,
         chat: Any = None,
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
@@ -132,6 +151,8 @@ class StreamManager:
             generation_config: Gemini's generationConfig; only what is set is sent.
             safety_settings: Gemini's safetySettings.
             tool_config: Gemini's toolConfig.
+            schema: the form of the answer: a pydantic model, dataclass, TypedDict or JSON schema; an answer
+                that does not fit is an error. `stream.parsed` is what it stands for.
             chat: a `Chat` whose history goes first and gets the new turns.
             retry: when to ask again.
             timeout: seconds without a byte to bear; by default 900 before an answer begins, then 300.
@@ -165,6 +186,7 @@ class StreamManager:
             generation_config=generation_config,
             safety_settings=safety_settings,
             tool_config=tool_config,
+            schema=schema,
             retry=retry,
             timeout=timeout,
             metadata=metadata,

@@ -31,7 +31,7 @@ from gemini_nb.api.content import Content, Part
 from gemini_nb.api.turn import ModelTurn
 from gemini_nb.api.usage import Usage
 from gemini_nb.config import Auth
-from gemini_nb.errors import EmptyAnswerError, GeminiError, InternalError, TurnLimitError
+from gemini_nb.errors import EmptyAnswerError, GeminiError, InternalError, SchemaMismatchError, TurnLimitError
 from gemini_nb.secrets import scrub, seal
 from gemini_nb.streams.calls import ToolCall
 from gemini_nb.streams.record import StreamRecord
@@ -225,6 +225,7 @@ class ToolOrchestrator:
             record.start()
             async with self._gate():
                 await self._converse()
+                self._check_form()
         except asyncio.CancelledError:
             self._end(record.stop)
         except GeminiError as caught:
@@ -262,6 +263,21 @@ class ToolOrchestrator:
             responses = await self._round.run()
             self._contents.append({"role": "user", "parts": responses})
             self._record.enter(Phase.AWAITING_FINAL_RESPONSE)
+
+    def _check_form(self) -> None:
+        """Fail where the answer does not have the form that was asked for."""
+        schema = self._request.schema
+        if schema is None:
+            return
+        try:
+            schema.read(self._record.answer)
+        except ValueError as error:
+            reason = self._record.finish_reason
+            cut = f" It ended with {reason}." if reason != "STOP" else ""
+            raise SchemaMismatchError(
+                f"The answer is not a {schema.name}: {failures.excerpt(str(error), 500)}.{cut}",
+                hint="Its text is kept. Ask again, or make the schema simpler.",
+            ) from None
 
     async def _call_model(self) -> ModelTurn:
         request, record = self._request, self._record

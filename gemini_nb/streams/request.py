@@ -11,9 +11,10 @@ from gemini_nb.api.client import Timeouts
 from gemini_nb.api.content import JSON, Content, encode_body, to_contents, to_part
 from gemini_nb.api.endpoint import Endpoint, resolve_endpoint
 from gemini_nb.api.retry import RetryPolicy
-from gemini_nb.config import Auth, choose_auth
+from gemini_nb.config import Auth, Settings, choose_auth
 from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.secrets import seal
+from gemini_nb.tools.schema import OutputSchema
 from gemini_nb.tools.tool import ToolSet
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class StreamRequest:
         retry: when to ask again.
         timeouts: how long to bear silence.
         metadata: the caller's own notes.
+        schema: the form of a structured answer, None for free text.
     """
 
     endpoint: Endpoint
@@ -45,6 +47,7 @@ class StreamRequest:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     timeouts: Timeouts = field(default_factory=Timeouts)
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    schema: OutputSchema | None = None
 
     def body_for(self, contents: list[Content]) -> JSON:
         """The body of a model call with this history."""
@@ -69,6 +72,7 @@ def build_request(
     generation_config: Mapping[str, Any] | None = None,
     safety_settings: Iterable[Mapping[str, Any]] | None = None,
     tool_config: Mapping[str, Any] | None = None,
+    schema: object = None,
     retry: RetryPolicy | None = None,
     timeout: float | None = None,
     metadata: Mapping[str, Any] | None = None,
@@ -87,6 +91,9 @@ def build_request(
         )
     if request_body is not None and not isinstance(request_body, Mapping):
         raise ArgumentError(f"A request_body is a dictionary, not a {type(request_body).__name__}.")
+    output = OutputSchema(schema) if schema is not None else None
+    if output is not None:
+        generation_config = {**(generation_config or {}), **output.generation_config}
     toolset = ToolSet(tools, declared=(request_body or {}).get("tools"))
     if request_body is not None:
         turns, body = _split_body(request_body)
@@ -115,9 +122,10 @@ def build_request(
         body=body,
         tools=toolset,
         turn_limit=_checked_turn_limit(turn_limit),
-        retry=_checked_retry(retry),
+        retry=_checked_retry(retry, runtime.settings),
         timeouts=_timeouts(timeout),
         metadata=dict(_mapping(metadata, "metadata")) if metadata is not None else {},
+        schema=output,
     )
 
 
@@ -190,9 +198,9 @@ def _checked_turn_limit(turn_limit: int) -> int:
     return turn_limit
 
 
-def _checked_retry(retry: RetryPolicy | None) -> RetryPolicy:
+def _checked_retry(retry: RetryPolicy | None, settings: Settings) -> RetryPolicy:
     if retry is None:
-        return RetryPolicy()
+        return RetryPolicy(on_cut=settings.on_cut)
     if not isinstance(retry, RetryPolicy):
         raise ArgumentError(f"retry is a RetryPolicy, not a {type(retry).__name__}.")
     return retry

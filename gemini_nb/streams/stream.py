@@ -131,12 +131,12 @@ class Stream:
 
     @property
     def parsed(self) -> Any:
-        """The answer read as JSON where JSON was asked for, None while it is incomplete."""
-        config = self._request.body.get("generationConfig", {})
+        """What the answer stands for where a schema or JSON was asked for, None while it is incomplete."""
+        config, schema = self._request.body.get("generationConfig", {}), self._request.schema
         if config.get("responseMimeType", config.get("response_mime_type")) != "application/json":
             return None
         try:
-            return json.loads(self.answer)
+            return json.loads(self.answer) if schema is None else schema.read(self.answer)
         except ValueError:
             return None
 

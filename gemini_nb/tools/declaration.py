@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.tools.docstring import argument_texts
+from gemini_nb.tools.typed import for_pydantic
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -144,7 +145,7 @@ def _model(parameters: list[inspect.Parameter], hints: dict[str, Any], name: str
 
     fields: dict[str, Any] = {}
     for index, parameter in enumerate(parameters):
-        kind = hints.get(parameter.name, Any)
+        kind = for_pydantic(hints.get(parameter.name, Any))
         default = ... if parameter.default is parameter.empty else _shown(parameter.default)
         # Fields have names of our own, since a tool's argument may be called "json" or "_x", as no field may.
         fields[f"p{index}"] = (kind, pydantic.Field(default=default, alias=parameter.name))

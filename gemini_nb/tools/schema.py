@@ -1,0 +1,68 @@
+"""What an answer must look like: a type, as the schema that is sent and as the check of what comes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from gemini_nb.errors import ArgumentError, ConfigError
+from gemini_nb.tools.typed import for_pydantic
+
+__all__ = ["OutputSchema"]
+
+
+class OutputSchema:
+    """The form of a structured answer.
+
+    Args:
+        schema: a pydantic model, dataclass, TypedDict or any other type pydantic knows, or a JSON schema.
+
+    Raises:
+        ArgumentError: it is none of these.
+        ConfigError: it cannot be said in JSON.
+    """
+
+    def __init__(self, schema: object) -> None:
+        self._adapter: Any = None
+        if isinstance(schema, Mapping):
+            self.name, self.json_schema = str(schema.get("title", "the schema")), dict(schema)
+            return
+        if isinstance(schema, (str, bytes, int, float)) or schema is None:
+            raise ArgumentError(
+                f"{schema!r} is no schema.",
+                hint="Pass a pydantic model, a dataclass, a TypedDict or a JSON schema.",
+            )
+        import pydantic  # noqa: PLC0415 - 100 ms that only structured answers need
+
+        self.name = getattr(schema, "__name__", None) or str(schema)
+        try:
+            self._adapter = pydantic.TypeAdapter(for_pydantic(schema))
+            self.json_schema = self._adapter.json_schema()
+        except Exception as error:  # noqa: BLE001 - a type may be anything, and so may its failure
+            reason = str(error).partition("\n")[0]
+            raise ConfigError(f"{self.name} cannot be described to the model: {reason}") from None
+
+    @property
+    def generation_config(self) -> dict[str, Any]:
+        """The fields that ask for such an answer."""
+        return {"responseMimeType": "application/json", "responseJsonSchema": self.json_schema}
+
+    def read(self, text: str) -> Any:
+        """Return an answer as what it stands for; with a JSON schema, as plain JSON.
+
+        Raises:
+            ValueError: it does not fit; the message says where.
+        """
+        if self._adapter is None:
+            return json.loads(text)
+        import pydantic  # noqa: PLC0415 - loaded already
+
+        try:
+            return self._adapter.validate_json(text)
+        except pydantic.ValidationError as error:
+            problems = [
+                f"{'.'.join(str(step) for step in problem['loc']) or 'the answer'}: {problem['msg']}"
+                for problem in error.errors(include_url=False)
+            ]
+            raise ValueError("; ".join(problems[:5])) from None
