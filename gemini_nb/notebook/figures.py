@@ -9,9 +9,19 @@ from gemini_nb.streams.calls import ToolCall
 from gemini_nb.streams.states import Phase, Status
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["ending", "phase_word", "pictures", "summary", "title"]
+__all__ = [
+    "PICTURES",
+    "elapsed",
+    "ending",
+    "facts",
+    "phase_word",
+    "pictures",
+    "summary",
+    "title",
+    "tokens_per_second",
+]
 
-_PICTURES = {"image/png", "image/jpeg", "image/gif", "image/webp"}
+PICTURES = {"image/png", "image/jpeg", "image/gif", "image/webp"}
 
 _PHASES = {
     Phase.AWAITING_MODEL_CALL: "asking",
@@ -55,19 +65,55 @@ def elapsed(stream: Stream) -> float:
 def summary(stream: Stream) -> list[str]:
     """Times and tokens, each a few words; what is not known yet is left out."""
     record, usage = stream.record, stream.usage
-    facts = [f"{elapsed(stream):.1f} s"]
+    found = [f"{elapsed(stream):.1f} s"]
     if record.first_output_at is not None:
-        facts.append(f"first text after {record.first_output_at - record.started_at:.1f} s")
+        found.append(f"first text after {record.first_output_at - record.started_at:.1f} s")
     if usage.total_token_count:
         thought = f" + {usage.thoughts_token_count} thought" if usage.thoughts_token_count else ""
-        facts.append(f"{usage.prompt_token_count} → {usage.candidates_token_count}{thought} tokens")
-    if usage.candidates_token_count and record.first_output_at is not None:
-        seconds = (record.ended_at or time.time()) - record.first_output_at
-        if seconds > 0.05:
-            facts.append(f"{usage.candidates_token_count / seconds:.0f} tokens/s")
+        found.append(f"{usage.prompt_token_count} → {usage.candidates_token_count}{thought} tokens")
+    if pace := tokens_per_second(stream):
+        found.append(f"{pace:.0f} tokens/s")
     if stream.retries:
-        facts.append(f"{stream.retries} {'retry' if stream.retries == 1 else 'retries'}")
-    return facts
+        found.append(f"{stream.retries} {'retry' if stream.retries == 1 else 'retries'}")
+    return found
+
+
+def facts(stream: Stream) -> list[str]:
+    """The figures of a pane's head, in the order of `summary`, each with its own word."""
+    record, usage = stream.record, stream.usage
+    ran = elapsed(stream)
+    found = [_duration(ran) if record.ended_at is not None else _duration(float(int(ran)))]
+    if record.first_output_at is not None:
+        found.append(f"first text after {record.first_output_at - record.started_at:.1f} s")
+    counts = {
+        "in": usage.prompt_token_count,
+        "out": usage.candidates_token_count,
+        "thought": usage.thoughts_token_count,
+    }
+    known = [f"{count:,} {word}" for word, count in counts.items() if count]
+    if known:
+        found.append(f"tokens: {', '.join(known)}")
+    if pace := tokens_per_second(stream):
+        found.append(f"{pace:.0f} tokens/s")
+    if stream.retries:
+        found.append(f"{stream.retries} {'retry' if stream.retries == 1 else 'retries'}")
+    return found
+
+
+def tokens_per_second(stream: Stream) -> float | None:
+    """Tokens of the answer for each second since its first text; None while nobody can tell."""
+    first = stream.record.first_output_at
+    if first is None or not stream.usage.candidates_token_count:
+        return None
+    seconds = (stream.record.ended_at or time.time()) - first
+    return stream.usage.candidates_token_count / seconds if seconds > 0.05 else None
+
+
+def _duration(seconds: float) -> str:
+    """A time in words: 7 s, 7.3 s, 2 min 05 s."""
+    if seconds >= 60:
+        return f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"
+    return f"{seconds:.0f} s" if seconds == int(seconds) else f"{seconds:.1f} s"
 
 
 def pictures(call: ToolCall) -> list[tuple[str, str, str]]:
@@ -76,5 +122,5 @@ def pictures(call: ToolCall) -> list[tuple[str, str, str]]:
     return [
         (str(one.get("displayName") or "image"), one["mimeType"], one["data"])
         for one in found
-        if one["mimeType"] in _PICTURES
+        if one["mimeType"] in PICTURES
     ]

@@ -13,7 +13,15 @@ from typing import assert_never
 from gemini_nb.api.content import Part
 from gemini_nb.notebook import figures
 from gemini_nb.notebook.markdown import escape, plain, settle
-from gemini_nb.notebook.transcript import Block, CallBlock, NoticeBlock, PartBlock, TextBlock, Transcript
+from gemini_nb.notebook.transcript import (
+    Block,
+    CallBlock,
+    NoticeBlock,
+    PartBlock,
+    StruckBlock,
+    TextBlock,
+    Transcript,
+)
 from gemini_nb.streams.calls import ToolCall
 from gemini_nb.streams.states import Status
 from gemini_nb.streams.stream import Stream
@@ -69,7 +77,9 @@ def _block(block: Block) -> str:
         case CallBlock():
             return _call(block.call)
         case PartBlock():
-            return _part(block.part)
+            return "" if block.gone else _part(block.part)
+        case StruckBlock():
+            return _fold("Text of an attempt that broke", settle(block.text)) if block.text else ""
         case NoticeBlock():
             return _inline(block.text)
         case _:

@@ -29,7 +29,16 @@ from gemini_nb.streams.events import (
     UsageUpdated,
 )
 
-__all__ = ["Block", "CallBlock", "NoticeBlock", "PartBlock", "TextBlock", "Transcript"]
+__all__ = [
+    "Block",
+    "CallBlock",
+    "NoticeBlock",
+    "PartBlock",
+    "StruckBlock",
+    "TextBlock",
+    "Transcript",
+    "retry_words",
+]
 
 
 @dataclass(slots=True)
@@ -75,12 +84,29 @@ class PartBlock:
 
     Attributes:
         part: the part as it came.
+        at: how long the stream's text was then.
+        gone: whether the model call that sent it broke and was made again.
     """
 
     part: Part
+    at: int = 0
+    gone: bool = False
 
 
-Block: TypeAlias = TextBlock | CallBlock | NoticeBlock | PartBlock
+@dataclass(slots=True)
+class StruckBlock:
+    """Text of a broken model call, shown until as much new text has taken its place.
+
+    Attributes:
+        start: where the new text begins in the stream's text.
+        text: the text that no longer holds; empty once it is replaced.
+    """
+
+    start: int
+    text: str
+
+
+Block: TypeAlias = TextBlock | CallBlock | NoticeBlock | PartBlock | StruckBlock
 
 
 @dataclass(slots=True)
@@ -90,15 +116,21 @@ class Transcript:
     Attributes:
         blocks: in the order of reading.
         thoughts: the summary of the model's thoughts.
+        thinking: whether thoughts are the last that came.
         changed: indexes of blocks that are new or different; whoever draws them clears it.
     """
 
     blocks: list[Block] = field(default_factory=list)
     thoughts: str = ""
+    thinking: bool = False
     changed: set[int] = field(default_factory=set)
     _length: int = 0
     _calls: dict[int, int] = field(default_factory=dict)
     _pieces: list[str] = field(default_factory=list)
+    _struck: StruckBlock | None = None
+    _call_from: int = 0  # the first block of the model call that runs
+    _call_text: int = 0  # where its text begins
+    _call_thoughts: int = 0  # and its thoughts
 
     def apply_all(self, events: list[StreamEvent]) -> None:
         """Fold several events in."""
@@ -108,6 +140,8 @@ class Transcript:
 
     def apply(self, event: StreamEvent) -> None:
         """Fold one event in."""
+        if not isinstance(event, UsageUpdated | RetryScheduled):
+            self.thinking = isinstance(event, ThoughtDelta)
         match event:
             case TextDelta():
                 self._pieces.append(event.text)
@@ -119,13 +153,18 @@ class Transcript:
             case ToolCallRequested() | ToolCallStarted() | ToolCallUpdated() | ToolCallFinished():
                 self._set_call(event.call)
             case PartReceived():
-                self._add(PartBlock(event.part))
-            case RetryScheduled():
-                self._add(NoticeBlock(f"{event.reason} Asking again in {event.delay:.1f} s."))
-            case StreamStarted() | PhaseChanged() | UsageUpdated():
-                pass
-            case StreamCompleted() | StreamFailed() | StreamStopped():
                 self._flush()
+                self._add(PartBlock(event.part, self._length))
+            case RetryScheduled():
+                self._add(NoticeBlock(retry_words(event)))
+            case PhaseChanged():
+                self._begin_call()
+            case StreamStarted() | UsageUpdated():
+                pass
+            case StreamCompleted():
+                self._begin_call()
+            case StreamFailed() | StreamStopped():
+                self._flush()  # what was struck stays readable: nothing took its place
             case _:
                 assert_never(event)
 
@@ -141,6 +180,22 @@ class Transcript:
         last.text += added
         self._length += len(added)
         self.changed.add(len(self.blocks) - 1)
+        struck = self._struck
+        if struck is not None and self._length - struck.start >= len(struck.text):
+            self._drop_struck()
+
+    def _begin_call(self) -> None:
+        """The model call that ran is complete; what it struck was replaced by something shorter."""
+        self._flush()
+        self._drop_struck()
+        self._call_from, self._call_text = len(self.blocks), self._length
+        self._call_thoughts = len(self.thoughts)
+
+    def _drop_struck(self) -> None:
+        if self._struck is not None:
+            self._struck.text = ""
+            self.changed.add(next(i for i, block in enumerate(self.blocks) if block is self._struck))
+            self._struck = None
 
     def _add(self, block: Block) -> None:
         self._flush()
@@ -158,10 +213,42 @@ class Transcript:
 
     def _rewind(self, length: int) -> None:
         self._flush()
-        self._length = min(self._length, length)
+        taken: list[str] = []
         for index, block in enumerate(self.blocks):
             if isinstance(block, TextBlock) and block.start + len(block.text) > length:
-                block.text = block.text[: max(0, length - block.start)]
+                keep = max(0, length - block.start)
+                taken.append(block.text[keep:])
+                block.text = block.text[:keep]
                 block.start = min(block.start, length)
                 block.rewound += 1
                 self.changed.add(index)
+            elif isinstance(block, PartBlock) and index >= self._call_from and block.at >= length:
+                block.gone = True
+                self.changed.add(index)
+        if length <= self._call_text:  # it begins again, not from a checkpoint: so do its thoughts
+            self.thoughts = self.thoughts[: self._call_thoughts]
+        self._length = min(self._length, length)
+        if text := "".join(taken):
+            self._strike(StruckBlock(self._length, text))
+
+    def _strike(self, struck: StruckBlock) -> None:
+        """Show it before the notice that says why, which came just before."""
+        self._drop_struck()
+        self._struck = struck
+        last = len(self.blocks) - 1
+        if last < 0 or not isinstance(self.blocks[last], NoticeBlock):
+            self._add(struck)
+            return
+        notice = self.blocks[last]
+        self.blocks[last] = struck
+        self.changed.add(last)
+        self._add(notice)
+
+
+def retry_words(event: RetryScheduled) -> str:
+    """Why a model call is made again, and when."""
+    reason = event.reason.strip()
+    when = f"in {event.delay:.1f} s" if event.delay >= 0.05 else "now"
+    if "again" in reason.lower():  # it says so itself, and how often
+        return reason if event.delay < 0.05 else f"{reason.rstrip('.')} {when}."
+    return f"{reason} Asking again {when}, request {event.attempt}."

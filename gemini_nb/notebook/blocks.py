@@ -1,0 +1,146 @@
+"""How each block of a transcript is drawn in a pane: live as a view, and at the end as HTML."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import TYPE_CHECKING, Any, Protocol, assert_never
+
+from gemini_nb.api.content import Part
+from gemini_nb.notebook import figures, look
+from gemini_nb.notebook.card import CallView, call_html
+from gemini_nb.notebook.markdown import escape, to_html
+from gemini_nb.notebook.running_text import TextView
+from gemini_nb.notebook.settled import code_block
+from gemini_nb.notebook.transcript import Block, CallBlock, NoticeBlock, PartBlock, StruckBlock, TextBlock
+from gemini_nb.notebook.widgetry import close_tree, piece, set_value
+
+if TYPE_CHECKING:
+    import ipywidgets as widgets
+
+__all__ = ["BlockView", "block_html", "view_for"]
+
+_STRUCK = 4000  # characters of a broken attempt that are shown
+
+
+class BlockView(Protocol):
+    """One block on the page."""
+
+    @property
+    def widgets(self) -> list[widgets.Widget]:
+        """What stands in the pane for it."""
+
+    def draw(self, block: Any) -> None:
+        """Draw what changed; the block is of the kind that the view was made for."""
+
+    def close(self) -> None:
+        """Take it off the page."""
+
+
+def view_for(block: Block, old: BlockView | None = None) -> BlockView:
+    """The view of a block: the old one, drawn again, where it is of the right kind."""
+    kind = _KINDS.get(type(block), _PieceView)
+    if old is None or type(old) is not kind:
+        if old is not None:
+            old.close()
+        made: BlockView = kind(block)
+        return made
+    old.draw(block)
+    return old
+
+
+class _TextBlockView(TextView):
+    def __init__(self, block: TextBlock) -> None:
+        super().__init__(block.text, block.rewound)
+
+    def draw(self, block: Any, rewound: int = 0) -> None:
+        """Draw a block, or as a `TextView` does."""
+        if isinstance(block, TextBlock):
+            super().draw(block.text, block.rewound)
+        else:
+            super().draw(block, rewound)
+
+
+class _CallBlockView(CallView):
+    def __init__(self, block: CallBlock) -> None:
+        super().__init__(block.call)
+
+    def draw(self, block: Any) -> None:
+        """Draw a block's call."""
+        super().draw(block.call)
+
+
+class _PieceView:
+    """A block that is one piece of HTML, and nothing while that is empty."""
+
+    def __init__(self, block: Block) -> None:
+        self._piece: Any = None
+        self.draw(block)
+
+    @property
+    def widgets(self) -> list[widgets.Widget]:
+        return [self._piece] if self._piece is not None else []
+
+    def draw(self, block: Block) -> None:
+        value = block_html(block)
+        if self._piece is not None and value:
+            set_value(self._piece, value)
+        elif value:
+            self._piece = piece(value)
+        else:
+            self.close()
+
+    def close(self) -> None:
+        if self._piece is not None:
+            close_tree(self._piece)
+            self._piece = None
+
+
+_KINDS: dict[type, Any] = {TextBlock: _TextBlockView, CallBlock: _CallBlockView}
+
+
+def block_html(block: Block) -> str:
+    """A block for a page that changes no more."""
+    match block:
+        case TextBlock():
+            return to_html(block.text)
+        case CallBlock():
+            return call_html(block.call)
+        case NoticeBlock():
+            return look.notice_html(block.text)
+        case PartBlock():
+            return "" if block.gone else _part_html(block.part)
+        case StruckBlock():
+            return _struck_html(block.text)
+        case _:
+            assert_never(block)
+
+
+def _struck_html(text: str) -> str:
+    if not text:
+        return ""
+    shown = text if len(text) <= _STRUCK else "…" + text[-_STRUCK:]
+    return f'<div class="gemini-nb-struck"><del>{escape(shown)}</del></div>'
+
+
+def _part_html(part: Part) -> str:
+    """Code, its output, a picture; of anything else its name."""
+    code, outcome, data = (part.get(name) for name in ("executableCode", "codeExecutionResult", "inlineData"))
+    if isinstance(code, dict):
+        return to_html(code_block(str(code.get("code") or ""), "python"))
+    if isinstance(outcome, dict):
+        return look.pre_html(str(outcome.get("output") or outcome.get("outcome") or ""))
+    if isinstance(data, dict) and data.get("mimeType") in figures.PICTURES and _is_base64(data.get("data")):
+        return (
+            f'<img class="gemini-nb-picture" alt="an image from the model" '
+            f'src="data:{data["mimeType"]};base64,{data["data"]}">'
+        )
+    return look.notice_html(", ".join(name for name in part if name != "thoughtSignature"))
+
+
+def _is_base64(data: object) -> bool:
+    try:
+        base64.b64decode(str(data), validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    return isinstance(data, str)

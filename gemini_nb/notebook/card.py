@@ -1,0 +1,178 @@
+"""A tool call as a card: what is called with what, how far it is, and what came of it.
+
+The arguments and the result of a call can be long and are seldom read, so they are folded; what a person
+waits for is not: seconds, progress, the last lines that the tool printed, and pictures it returned.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from gemini_nb.notebook import figures
+from gemini_nb.notebook.detail import detail, detail_html
+from gemini_nb.notebook.markdown import escape, plain
+from gemini_nb.notebook.widgetry import box, button, close_tree, piece, set_value
+from gemini_nb.streams.calls import ToolCall
+from gemini_nb.streams.states import ToolStatus
+
+if TYPE_CHECKING:
+    import ipywidgets as widgets
+
+__all__ = ["CallView", "call_html"]
+
+_LONGEST = 20_000
+_LINES, _LINE = 4, 200  # of what a running tool printed last
+_PAUSE = 1.0  # seconds between two refreshes of a folded body
+
+
+class CallView:
+    """The live card of one call."""
+
+    def __init__(self, call: ToolCall) -> None:
+        self._brief = piece(_brief(call), "gemini-nb-brief")
+        self._inside = piece(_inside(call), "gemini-nb-inside")
+        self._buttons: Any = None
+        self._due = 0.0
+        label = f"Details of the call of {plain(call.name)}"
+        self.widget = detail(label, self._brief, self._inside, "gemini-nb-call")
+        self._ask(call)
+
+    @property
+    def widgets(self) -> list[widgets.Widget]:
+        """What stands in the pane."""
+        return [self.widget]
+
+    def draw(self, call: ToolCall) -> None:
+        """Draw what changed."""
+        set_value(self._brief, _brief(call))
+        now = time.monotonic()
+        if call.ended_at is not None or now >= self._due:
+            self._due = now + _PAUSE
+            set_value(self._inside, _inside(call))
+        self._ask(call)
+
+    def close(self) -> None:
+        """Take it off the page."""
+        close_tree(self.widget)
+
+    def _ask(self, call: ToolCall) -> None:
+        """Show the buttons for as long as a person's answer is awaited."""
+        asking = call.status is ToolStatus.AWAITING_APPROVAL
+        if asking and self._buttons is None:
+            approve = button("Approve", call.approve, tooltip=f"Let {plain(call.name)} run")
+            approve.button_style = "primary"
+            deny = button("Deny", call.deny, tooltip=f"Do not let {plain(call.name)} run")
+            self._buttons = box([approve, deny], "gemini-nb-buttons")
+            self.widget.children = (*self.widget.children, self._buttons)
+        elif not asking and self._buttons is not None:
+            old, self._buttons = self._buttons, None
+            self.widget.children = self.widget.children[:-1]
+            close_tree(old)
+
+
+def call_html(call: ToolCall) -> str:
+    """The card of a call that changes no more."""
+    return detail_html(_brief(call), _inside(call), "gemini-nb-call")
+
+
+def _brief(call: ToolCall) -> str:
+    """The line that is always shown, and what belongs right beneath it."""
+    below = ""
+    if call.ended_at is None:
+        below = _progress(call) + _last_lines(call)
+    elif call.error is not None:
+        below = f'<div class="gemini-nb-error">{escape(_cut(_first_line(call.error), 300))}</div>'
+    else:
+        below = _pictures(call)
+    return (
+        f'<div class="gemini-nb-card" data-status="{call.status.value}" data-tool="{escape(call.name)}">'
+        f'<div class="gemini-nb-called"><span class="gemini-nb-mark" aria-hidden="true"></span>'
+        f"<b>{escape(call.name)}</b><code>{escape(_cut(_arguments(call), 160))}</code>"
+        f'<span class="gemini-nb-state">{_state(call)}</span></div>{below}</div>'
+    )
+
+
+def _arguments(call: ToolCall) -> str:
+    return ", ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in call.args.items())
+
+
+def _state(call: ToolCall) -> str:
+    """What a call does, and for how long."""
+    if call.ended_at is None and call.waits_for is not None:
+        return f"waits for {escape(call.waits_for)}"
+    if call.status is ToolStatus.AWAITING_APPROVAL:
+        return "may it run?"
+    if call.duration is not None:
+        return f"{call.status.value} · {call.duration:.1f} s"
+    return (
+        f"{call.status.value} · {time.time() - call.started_at:.0f} s"
+        if call.started_at
+        else call.status.value
+    )
+
+
+def _progress(call: ToolCall) -> str:
+    """How far a running call says it is."""
+    if call.progress is None and not call.progress_text:
+        return ""
+    bar = ""
+    if call.progress is not None:
+        percent = f"{100 * call.progress:.0f}"
+        bar = (
+            f'<progress max="100" value="{percent}" aria-label="progress of {escape(call.name)}"></progress>'
+            f"<span>{percent} %</span>"
+        )
+    return f'<div class="gemini-nb-progress">{bar}<span>{escape(_cut(call.progress_text, 200))}</span></div>'
+
+
+def _last_lines(call: ToolCall) -> str:
+    lines = plain(call.output[-2000:]).rstrip("\n").split("\n")[-_LINES:]
+    shown = "\n".join(_cut(line, _LINE) for line in lines)
+    return f'<pre class="gemini-nb-printed">{escape(shown)}</pre>' if shown.strip() else ""
+
+
+def _inside(call: ToolCall) -> str:
+    """Everything of the call, each under its name."""
+    found = [("arguments", json.dumps(call.args, ensure_ascii=False, indent=2))] if call.args else []
+    if call.output:
+        found.append(("printed", call.output))
+    if call.error is not None:
+        found.append(("error", call.error))
+    elif call.status is ToolStatus.DONE:
+        found.append(("result", _result(call.result)))
+    return "".join(
+        f'<div class="gemini-nb-what">{name}</div><pre>{escape(_shortened(text))}</pre>'
+        for name, text in found
+    )
+
+
+def _result(result: Any) -> str:
+    return (
+        result if isinstance(result, str) else json.dumps(result, ensure_ascii=False, indent=2, default=str)
+    )
+
+
+def _pictures(call: ToolCall) -> str:
+    """The images a tool returned; other media are named only."""
+    return "".join(
+        f'<img class="gemini-nb-picture" alt="{escape(name)}" src="data:{kind};base64,{escape(data)}">'
+        for name, kind, data in figures.pictures(call)
+    )
+
+
+def _first_line(text: str) -> str:
+    return text.strip().split("\n", 1)[0]
+
+
+def _shortened(text: str) -> str:
+    """Long texts without their middle: how it began and how it ended say most."""
+    if len(text) <= _LONGEST:
+        return text
+    half = _LONGEST // 2
+    return f"{text[:half]}\n… {len(text) - 2 * half:,} characters more …\n{text[-half:]}"
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,0 +1,93 @@
+"""The head of a pane: who answers, which step it is at, and the figures.
+
+A word for the phase would say where a stream is, but not what comes next nor what it has behind it. So the
+phases stand side by side, and the one that runs is marked.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from gemini_nb.config import Auth
+from gemini_nb.notebook import figures
+from gemini_nb.notebook.markdown import escape
+from gemini_nb.streams.states import Phase, Status
+from gemini_nb.streams.stream import Stream
+
+__all__ = ["head_html", "waiting_words"]
+
+_STEPS = ("asking", "tools", "answering")
+_SERVICES = {Auth.GEMINI: "Gemini API", Auth.VERTEX_AI: "Vertex AI", Auth.SIMULATOR: "simulated"}
+
+
+def head_html(stream: Stream) -> str:
+    """The head, live or final."""
+    active = stream.status is Status.ACTIVE
+    return (
+        f'<div class="gemini-nb-head" data-stream-id="{escape(stream.stream_id)}" '
+        f'data-status="{stream.status.value}" data-phase="{stream.phase.value}">'
+        f'<div class="gemini-nb-title"><b>{escape(stream.model)}</b>'
+        f'<span class="gemini-nb-auth" data-auth="{stream.auth.value}">{_SERVICES[stream.auth]}</span>'
+        f"{_steps(stream) if active else _badge(stream)}</div>"
+        f'<div class="gemini-nb-figures">{_figures(stream)}</div>{_troubles(stream)}</div>'
+    )
+
+
+def _steps(stream: Stream) -> str:
+    """The phases, those that are over, the one that runs, and those to come."""
+    now = _step_now(stream)
+    used_tools = bool(stream.tool_calls) or stream.phase is not Phase.AWAITING_MODEL_CALL
+    items = []
+    for index, name in enumerate(_STEPS):
+        if name == "tools" and index < now and not used_tools:
+            state = "skipped"
+        else:
+            state = "done" if index < now else "now" if index == now else "next"
+        current = ' aria-current="step"' if index == now else ""
+        items.append(f'<li data-step="{state}"{current}>{name}</li>')
+    turn = f'<span class="gemini-nb-turn">turn {stream.turn}</span>' if stream.turn > 1 else ""
+    return f'<ol class="gemini-nb-steps" aria-label="phase">{"".join(items)}</ol>{turn}'
+
+
+def _step_now(stream: Stream) -> int:
+    match stream.phase:
+        case Phase.EXECUTING_TOOLS:
+            return 1
+        case Phase.AWAITING_FINAL_RESPONSE:
+            return 2
+    return 2 if stream.record.first_output_at is not None else 0
+
+
+def _badge(stream: Stream) -> str:
+    word = escape(figures.phase_word(stream))
+    return f'<span class="gemini-nb-badge" role="status" data-status="{stream.status.value}">{word}</span>'
+
+
+def _figures(stream: Stream) -> str:
+    return "".join(f"<span>{escape(fact)}</span>" for fact in figures.facts(stream))
+
+
+def _troubles(stream: Stream) -> str:
+    """What keeps it waiting, or why it ended as it did."""
+    waiting = getattr(stream.record, "waiting", None)
+    if stream.status is Status.ACTIVE:
+        shown = "" if waiting is None else waiting_words(waiting)
+        return f'<div class="gemini-nb-notice">{escape(shown)}</div>' if shown else ""
+    end = figures.ending(stream)
+    if end in {"", "stopped"}:
+        return ""
+    kind = "error" if stream.error is not None else "end"
+    return f'<div class="gemini-nb-notice" data-kind="{kind}" role="alert">{escape(end)}</div>'
+
+
+def waiting_words(waiting: Any) -> str:
+    """What a stream waits for, and until when where that is known."""
+    until = getattr(waiting, "until", None)
+    when = (
+        f" until {time.strftime('%H:%M:%S', time.localtime(until))}"
+        if isinstance(until, (int, float))
+        else ""
+    )
+    reason = str(getattr(waiting, "reason", "") or "its turn")
+    return f"{reason}{when}" if "wait" in reason.lower() else f"waits for {reason}{when}"

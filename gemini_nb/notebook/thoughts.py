@@ -1,0 +1,62 @@
+"""The model's thoughts: one line that lives while it thinks, and all of them when it is unfolded."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any
+
+from gemini_nb.notebook.detail import detail, detail_html
+from gemini_nb.notebook.markdown import escape, to_html
+from gemini_nb.notebook.running_text import TextView
+from gemini_nb.notebook.widgetry import close_tree, piece, set_value
+
+__all__ = ["ThoughtsView", "thoughts_html"]
+
+_MARKS = re.compile(r"^[#>\s]+|[*`]+|\b_|_\b")
+_PAUSE = 0.25  # thoughts are glanced at, so they need not be smooth
+
+
+class ThoughtsView:
+    """The live fold of a stream's thoughts."""
+
+    def __init__(self) -> None:
+        self._brief = piece("", "gemini-nb-brief")
+        self._text = TextView()
+        self._text.widget.add_class("gemini-nb-inside")
+        self._due = 0.0
+        self._length = 0
+        self._rewound = 0
+        self.widget: Any = detail(
+            "The model's thoughts", self._brief, self._text.widget, "gemini-nb-thoughts"
+        )
+
+    def draw(self, thoughts: str, *, thinking: bool) -> bool:
+        """Draw what changed; returns whether there is more to draw soon."""
+        now = time.monotonic()
+        if thinking and now < self._due:
+            return True
+        self._due = now + _PAUSE
+        if len(thoughts) < self._length:  # a broken model call is made again
+            self._rewound += 1
+        self._length = len(thoughts)
+        self._text.draw(thoughts, self._rewound)
+        set_value(self._brief, _brief(thoughts, thinking=thinking))
+        return False
+
+    def close(self) -> None:
+        """Take it off the page."""
+        close_tree(self.widget)
+
+
+def thoughts_html(thoughts: str) -> str:
+    """The fold for a page that changes no more."""
+    return detail_html(_brief(thoughts, thinking=False), to_html(thoughts), "gemini-nb-thoughts")
+
+
+def _brief(thoughts: str, *, thinking: bool) -> str:
+    if not thinking:
+        return '<div class="gemini-nb-thinking">Thoughts</div>'
+    lines = [line for line in (_MARKS.sub("", line).strip() for line in thoughts[-600:].split("\n")) if line]
+    last = escape(lines[-1][-200:]) if lines else ""
+    return f'<div class="gemini-nb-thinking" data-thinking="">Thinking<bdi>{last}</bdi></div>'

@@ -1,0 +1,155 @@
+"""The few widgets a pane is made of, cheap to open, to send and to close.
+
+An `HTML()` of ipywidgets opens three channels to the page: itself, a layout and a style, with every default
+spelled out. A pane of a long answer has hundreds. Here all of them share one layout and one style, say only
+what differs from what the page knows anyway, and count what they send, for the painter's budget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ipywidgets as widgets
+
+from gemini_nb.streams.states import Status
+from gemini_nb.streams.stream import Stream
+
+__all__ = [
+    "Counted",
+    "answer_where_asked",
+    "box",
+    "button",
+    "close_tree",
+    "html",
+    "messages",
+    "piece",
+    "set_value",
+    "shared_layout",
+    "stop_button",
+]
+
+_NAMED = {f"_{side}_{fact}" for side in ("model", "view") for fact in ("module", "module_version", "name")}
+_shared: dict[type[widgets.Widget], widgets.Widget] = {}
+_sent = 0
+
+
+def messages() -> int:
+    """How many messages these widgets have sent so far, all together."""
+    return _sent
+
+
+class Counted(widgets.Widget):
+    """A widget that counts its messages."""
+
+    def open(self) -> None:
+        """Tell the page of the widget."""
+        if self.comm is None:
+            _count()
+        super().open()
+
+    def close(self) -> None:
+        """Take it from every page."""
+        if self.comm is not None:
+            _count()
+        super().close()
+
+    def _send(self, msg: Any, buffers: Any = None) -> None:
+        _count()
+        super()._send(msg, buffers=buffers)
+
+
+def _count(number: int = 1) -> None:
+    global _sent  # noqa: PLW0603 - one count for all widgets of the process, as there is one page to flood
+    _sent += number
+
+
+class _Piece(Counted, widgets.HTML):
+    """An HTML widget that opens with what differs from the page's own defaults."""
+
+    def get_state(self, key: Any = None, drop_defaults: bool = False) -> Any:
+        if key is not None or self.comm is not None:  # an update, or a page that asks for all of it
+            return super().get_state(key, drop_defaults)
+        state = super().get_state(drop_defaults=True)
+        return {**{name: getattr(self, name) for name in _NAMED}, **state}
+
+
+class _Box(Counted, widgets.Box):
+    """A box that is counted."""
+
+
+def shared_layout() -> Any:
+    """The layout without any settings; what it looks like is the style sheet's."""
+    return _one(widgets.Layout)
+
+
+def _one(kind: type[widgets.Widget]) -> Any:
+    found = _shared.get(kind)
+    if found is None or found.comm is None:  # the first, or somebody closed all widgets
+        _count()
+        found = _shared[kind] = kind()
+    return found
+
+
+def piece(value: str = "", *classes: str) -> Any:
+    """An HTML widget without a layout of its own, which must not be changed."""
+    return _Piece(
+        value, layout=shared_layout(), style=_one(widgets.HTML.style.klass), _dom_classes=tuple(classes)
+    )
+
+
+def box(children: Sequence[widgets.Widget], *classes: str, **traits: Any) -> Any:
+    """A box without a layout of its own, which must not be changed."""
+    return _Box(list(children), layout=shared_layout(), _dom_classes=tuple(classes), **traits)
+
+
+def html(value: str = "") -> widgets.HTML:
+    """An HTML widget with a layout of its own."""
+    return widgets.HTML(value)
+
+
+def set_value(widget: Any, value: str) -> None:
+    """Send a value if it is new."""
+    if widget.value != value:
+        widget.value = value
+
+
+def stop_button(stream: Stream) -> widgets.Button:
+    """A button that stops a stream."""
+    made = button("Stop", stream.request_stop, tooltip=f"Stop {stream.stream_id}")
+    made.layout.flex = "0 0 auto"
+    made.layout.display = "" if stream.status is Status.ACTIVE else "none"
+    return made
+
+
+def button(name: str, action: Callable[[], object], tooltip: str = "") -> widgets.Button:
+    """A button; its action must not block, and runs while a cell does where the platform allows it."""
+    _count(3)
+    made = widgets.Button(description=name, tooltip=tooltip)
+    made.layout.width = "auto"
+    made.on_click(lambda _: action())
+    answer_where_asked(made)
+    return made
+
+
+def answer_where_asked(widget: widgets.Widget) -> None:
+    """Let clicks be handled while the kernel runs a cell.
+
+    JupyterLab sends them to a subshell for that; ipykernel 7.4 hands them to the busy main shell again, the
+    one that last sent on the comm.
+    """
+    comm = widget.comm
+    if hasattr(comm, "_reply_subshell_for"):
+        comm._reply_subshell_for = lambda _, default: default  # noqa: SLF001 - there is no public way
+
+
+def close_tree(widget: widgets.Widget, *, deep: bool = True) -> None:
+    """Close a widget and everything in it, layouts and styles too, but for those that all share."""
+    for child in getattr(widget, "children", ()) if deep else ():
+        close_tree(child)
+    shared = tuple(_shared.values())
+    for name in ("layout", "style"):
+        part = getattr(widget, name, None)
+        if isinstance(part, widgets.Widget) and not any(part is one for one in shared):
+            part.close()
+    widget.close()

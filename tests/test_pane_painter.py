@@ -1,0 +1,127 @@
+"""The painter: everything is painted in the end, and never more is sent than a page can take."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from gemini_nb.notebook import painter as painter_module
+from gemini_nb.notebook.painter import BUDGET, Painter
+
+if TYPE_CHECKING:
+    import pytest
+
+
+class Board:
+    """A view that sends some messages with each paint."""
+
+    interval = 0.0
+
+    def __init__(self, painter: Painter, cost: int = 1) -> None:
+        self.painter, self.cost = painter, cost
+        self.sent = 0
+        self.paints: list[float] = []
+        self.wanted = self.shown = 0
+
+    def change(self) -> None:
+        self.wanted += 1
+        self.painter.request(self)
+
+    def paint(self) -> bool:
+        self.shown = self.wanted
+        self.sent += self.cost
+        self.paints.append(time.monotonic())
+        return False
+
+
+async def until_shown(*boards: Board) -> None:
+    async with asyncio.timeout(10):
+        while any(  # noqa: ASYNC110 - what is looked at knows no events
+            board.shown != board.wanted for board in boards
+        ):
+            await asyncio.sleep(0.01)
+
+
+def most_in_one_second(boards: list[Board]) -> int:
+    paints = sorted((then, board.cost) for board in boards for then in board.paints)
+    return max(sum(cost for then, cost in paints if start <= then < start + 1.0) for start, _ in paints)
+
+
+async def test_a_view_is_painted_twenty_times_a_second_at_most() -> None:
+    board = Board(Painter())
+    start = time.monotonic()
+    while time.monotonic() < start + 0.5:
+        board.change()
+        await asyncio.sleep(0.002)
+    await until_shown(board)
+    assert 3 <= len(board.paints) <= 12
+
+
+async def test_never_more_than_the_budget_and_the_last_state_of_all() -> None:
+    painter = Painter()
+    boards = [Board(painter, cost) for cost in (2, 5, 20, 59) * 10]
+    start = time.monotonic()
+    while time.monotonic() < start + 2.2:
+        for board in boards:
+            board.change()
+        await asyncio.sleep(0.02)
+    closed: list[int] = []
+    painter.close_soon([lambda number=number: closed.append(number) for number in range(30)])  # type: ignore[misc]
+    assert most_in_one_second(boards) <= BUDGET
+    for board in boards:
+        board.cost = 1
+    await until_shown(*boards)
+    assert closed == list(range(30))
+
+
+async def test_views_take_turns() -> None:
+    painter = Painter()
+    boards = [Board(painter) for _ in range(12)]
+    for _ in range(60):
+        for board in boards:
+            board.change()
+        await asyncio.sleep(0.01)
+    await until_shown(*boards)
+    counts = [len(board.paints) for board in boards]
+    assert max(counts) - min(counts) <= 1
+
+
+async def test_one_broken_view_does_not_stop_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Board):
+        def paint(self) -> bool:
+            raise ZeroDivisionError
+
+    painter = Painter()
+    broken, whole = Broken(painter), Board(painter)
+    broken.change()
+    whole.change()
+    await until_shown(whole)
+    assert "ZeroDivisionError" in caplog.text
+
+
+async def test_a_forgotten_view_is_not_painted() -> None:
+    painter = Painter()
+    gone, stays = Board(painter), Board(painter)
+    gone.change()
+    stays.change()
+    painter.forget(gone)
+    await until_shown(stays)
+    assert gone.paints == []
+
+
+async def test_what_lives_is_painted_by_time_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(painter_module, "_TICK", 0.05)
+
+    class Living(Board):
+        def paint(self) -> bool:
+            super().paint()
+            return len(self.paints) < 4
+
+    board = Living(Painter())
+    board.change()
+    async with asyncio.timeout(5):
+        while len(board.paints) < 4:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.15)
+    assert len(board.paints) == 4
