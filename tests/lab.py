@@ -247,6 +247,10 @@ class LabPage:
         self.page.evaluate(FINISHED_COMMAND, "docmanager:save")
         return nbformat.read(self.path, as_version=4)
 
+    def forget_prompts(self) -> None:
+        """The cells are others now."""
+        self._before.clear()
+
     def screenshot(self, name: str) -> Path:
         RESULTS.mkdir(exist_ok=True)
         path = RESULTS / f"{name}.png"

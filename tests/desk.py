@@ -1,0 +1,108 @@
+"""One open notebook for many browser tests, because opening one takes longer than most tests.
+
+Each test gets it empty: new cells, no output, no stream that runs. The kernel stays, with the package loaded
+and the stage open.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, expect
+
+from browser_fixtures import FAILED
+from lab import Browser, Lab, LabPage, LabServer
+
+__all__ = ["Desk", "desk", "kept_desk"]
+
+TESTS = Path(__file__).parent
+OPEN = f"""import sys; sys.path.insert(0, {str(TESTS)!r})
+import gemini_nb
+from stage import *
+%load_ext gemini_nb
+open_stage()"""
+SET_CELLS = """sources => {
+  const notebook = window.jupyterapp.shell.currentWidget.content;
+  const model = notebook.model.sharedModel;
+  model.transact(() => {
+    model.deleteCellRange(0, model.cells.length);
+    sources.forEach((source, i) => model.insertCell(i, {cell_type: 'code', source}));
+  });
+  notebook.activeCellIndex = 0;
+}"""
+IDLE = "() => window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel.status === 'idle'"
+
+
+class Desk:
+    """A notebook whose kernel talks to the stage."""
+
+    def __init__(self, server: LabServer, browser: Browser) -> None:
+        self.lab = Lab(server, browser)
+        self.browser = browser
+        self.page: LabPage = self.lab.open([OPEN])
+        self._run_first()
+
+    def set(self, cells: Sequence[str]) -> LabPage:
+        """Begin anew with these cells; streams that run are stopped."""
+        page = self.page
+        page.page.wait_for_function(IDLE)
+        page.page.evaluate(SET_CELLS, ["%gemini_stop", *cells])
+        expect(page.page.locator(".jp-Notebook .jp-Cell .cm-content")).to_have_count(len(cells) + 1)
+        page.forget_prompts()
+        self._run_first()
+        folder = self.lab.server.notebooks / "gates"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        page.errors.clear()
+        return page
+
+    def run(self, *cells: int) -> None:
+        """Run cells one after the other; the first of a test is 1."""
+        for i in cells:
+            self.page.run(i)
+            self.page.wait_done(i)
+
+    def open_gate(self, name: str) -> None:
+        """Let a play go on."""
+        (self.lab.server.notebooks / "gates" / name).touch()
+
+    def pane(self, i: int) -> Locator:
+        return self.page.output(i).locator(".gemini-nb-pane")
+
+    def new_kernel(self) -> None:
+        """Save, close, and open from disk with a new kernel, without running anything."""
+        self.page.restart_kernel_and_reopen()
+
+    def open_stage(self) -> None:
+        """Make a new kernel one that talks to the stage."""
+        self.page.page.evaluate(SET_CELLS, [OPEN])
+        self._run_first()
+
+    def _run_first(self) -> None:
+        self.page.run(0)
+        self.page.wait_done(0)
+
+
+@pytest.fixture(scope="module")
+def kept_desk(lab_server: LabServer, browser: Browser) -> Iterator[Desk]:
+    with browser.active():
+        desk = Desk(lab_server, browser)
+    yield desk
+    with browser.active():
+        desk.lab.close(None)
+
+
+@pytest.fixture
+def desk(kept_desk: Desk, request: pytest.FixtureRequest) -> Iterator[Desk]:
+    """The module's notebook; after a test that failed there is a picture of it."""
+    with kept_desk.browser.active():
+        yield kept_desk
+        if request.node.stash.get(FAILED, False):
+            kept_desk.page.screenshot(re.sub(r"\W+", "-", request.node.name).strip("-"))
+        for page in kept_desk.lab.pages[1:]:
+            page.close()
+        del kept_desk.lab.pages[1:]

@@ -1,0 +1,164 @@
+"""What notebooks in the browser talk to: a play for each prompt, which goes on when the test says so.
+
+It runs in the notebook's kernel. A test tells it to go on by making a file, which works while the kernel
+computes and needs no cell.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gemini_nb
+from attacks import ARGUMENTS, CODE, ERROR, MARKDOWN, NAME, OUTPUT, RESULT, THOUGHTS
+from gemini_nb.simulator import Simulator
+
+__all__ = ["attack_error", "attack_tool", "open_stage", "pay", "work"]
+
+GATES = Path("gates")
+PLAYS: dict[str, Callable[[int], Iterator[Any]]] = {}
+WORDS = "Some words about lighthouses that a person may read in peace. "
+
+
+def gate(name: str, *said_meanwhile: str) -> Iterator[Any]:
+    """Wait until the test has made the file."""
+    while not (GATES / name).exists():
+        yield 0.02
+        for text in said_meanwhile:
+            yield said(text)
+
+
+def said(*parts: str | dict[str, Any], reason: str | None = None, **more: Any) -> dict[str, Any]:
+    made = [{"text": part} if isinstance(part, str) else part for part in parts]
+    candidate: dict[str, Any] = {"content": {"role": "model", "parts": made}}
+    if reason:
+        candidate["finishReason"] = reason
+    return {"candidates": [candidate], **more}
+
+
+def play(name: str) -> Callable[[Callable[[int], Iterator[Any]]], None]:
+    def add(function: Callable[[int], Iterator[Any]]) -> None:
+        PLAYS[name] = function
+
+    return add
+
+
+@play("grow")
+def grow(_: int) -> Iterator[Any]:
+    yield said("# A growing answer\n\n")
+    yield from gate("grown", WORDS)
+    yield said("\n\nThe end.", reason="STOP")
+
+
+@play("slow")
+def slow(_: int) -> Iterator[Any]:
+    for number in range(40):
+        if (GATES / "grown").exists():
+            break
+        yield 0.5
+        yield said(f"Step {number}. {WORDS}")
+    yield said("\n\nThe end.", reason="STOP")
+
+
+@play("paragraphs")
+def paragraphs(_: int) -> Iterator[Any]:
+    for number in range(40):
+        yield said(f"Paragraph {number}. {WORDS * 4}\n\n")
+    yield from gate("more")
+    for number in range(40, 60):
+        yield said(f"Paragraph {number}. {WORDS * 4}\n\n")
+    yield from gate("done")
+    yield said("The end.", reason="STOP")
+
+
+@play("call")
+def call(calls: int) -> Iterator[Any]:
+    if calls == 0:
+        yield said({"text": "**Thinking** about it.", "thought": True})
+        yield from gate("thought")
+        yield said("Let me work.\n\n", usageMetadata={"promptTokenCount": 12, "totalTokenCount": 12})
+        yield said({"functionCall": {"name": "work", "args": {"topic": "light"}}}, reason="STOP")
+    else:
+        yield said("It **worked**.\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```python\nprint('x')\n```\n")
+        yield from gate("answered")
+        yield said("\n\nIt costs $5 or $6, and $a_1^2$.", reason="STOP")
+
+
+@play("confirm")
+def confirm(calls: int) -> Iterator[Any]:
+    if calls == 0:
+        made = {"functionCall": {"name": "pay", "args": {"amount": 20}}}
+        yield said("Let me pay.\n\n", made, reason="STOP")
+    else:
+        yield said("So be it.", reason="STOP")
+
+
+@play("attack")
+def attack(calls: int) -> Iterator[Any]:
+    if calls == 0:
+        yield said({"text": THOUGHTS, "thought": True})
+        yield said({"executableCode": {"language": "PYTHON", "code": CODE}})
+        yield said({"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": OUTPUT}, NAME: 1})
+        yield said({NAME: {"data": OUTPUT}})
+        for name in ("attack_tool", "attack_error", NAME):
+            yield said({"functionCall": {"name": name, "args": ARGUMENTS}})
+        yield said("\n\n", reason="STOP")
+    else:
+        for text in MARKDOWN:
+            yield said(f"{text}\n\n")
+        yield from gate("attacked")
+        yield said("Unharmed.", reason="STOP", usageMetadata={"totalTokenCount": 1})
+
+
+def scenario(body: dict[str, Any], _: str) -> Iterator[Any]:
+    prompt = body["contents"][0]["parts"][0]["text"].split()[0]
+    yield from PLAYS[prompt](sum(content["role"] == "model" for content in body["contents"]))
+
+
+def work(topic: str) -> str:
+    """Do something that takes its time."""
+    print(f"working on {topic}")  # noqa: T201 - its card shows it
+    gemini_nb.progress(0.25, "a quarter")
+    _wait("half")
+    gemini_nb.progress(0.5, "half")
+    _wait("worked")
+    return "done with <b>everything</b>"
+
+
+def _wait(name: str) -> None:
+    for _ in range(1000):
+        if (GATES / name).exists():
+            return
+        time.sleep(0.01)
+
+
+def _pay(amount: int) -> str:
+    """Pay somebody."""
+    return f"paid {amount}"
+
+
+def attack_tool(**_: str) -> Any:
+    """Say and return what an attacker wants to be shown."""
+    print(OUTPUT)  # noqa: T201 - its card shows it
+    gemini_nb.progress(0.5, OUTPUT)
+    return {"text": RESULT, RESULT: 1}
+
+
+def attack_error(**_: str) -> Any:
+    """Fail as an attacker wants it."""
+    raise RuntimeError(ERROR)
+
+
+pay = gemini_nb.tool(_pay, name="pay", confirm=True)
+
+
+def open_stage() -> None:
+    """Let every stream of this kernel be answered here."""
+    simulator = Simulator(scenario=scenario, pace=1).start()
+    os.environ["GOOGLE_GEMINI_BASE_URL"] = simulator.base_url
+    os.environ["GEMINI_API_KEY"] = "a-key-that-nobody-checks"
+    os.environ["GEMINI_NB_AUTH"] = "gemini"
+    GATES.mkdir(exist_ok=True)

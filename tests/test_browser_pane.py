@@ -1,0 +1,252 @@
+"""A pane's life in a real JupyterLab, in one notebook that every test gets empty."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, expect
+
+from desk import Desk, desk, kept_desk
+
+__all__ = ["desk", "kept_desk"]  # fixtures
+
+pytestmark = pytest.mark.browser
+
+GROWN = "([pane, length]) => pane.innerText.length > length"
+AT_END = """box => Math.abs(box.scrollTop) < 2 && box.scrollHeight > box.clientHeight + 100"""
+SPIN = "import os\nwhile not os.path.exists('gates/computed'): sum(range(1000))"
+CLOSE_VIEW = """() => {
+  const areas = ['main', 'left', 'right', 'down'];
+  const widgets = areas.flatMap(area => [...window.jupyterapp.shell.widgets(area)]);
+  widgets.find(widget => widget.node.matches(':has(.jp-LinkedOutputView), .jp-LinkedOutputView')).close();
+}"""
+VIEW = "() => { window.jupyterapp.commands.execute('notebook:create-output-view'); }"
+SEEN = """box => {
+  const edge = box.getBoundingClientRect();
+  return document.elementFromPoint(edge.x + 60, edge.y + 60).innerText;
+}"""
+INSIDE = """pane => [...pane.querySelectorAll('*')].every(
+  element => element.getBoundingClientRect().right <= innerWidth + 1)"""
+COLOURS = """pane => {
+  const of = element => getComputedStyle(element);
+  return [of(pane).color, of(pane.querySelector('.gemini-nb-figures')).color,
+          of(document.querySelector('.jp-NotebookPanel-notebook')).backgroundColor];
+}"""
+
+
+def body(pane: Locator) -> Locator:
+    return pane.locator(".gemini-nb-body")
+
+
+def wait_grown(desk: Desk, pane: Locator, by: int = 60) -> None:
+    shown = body(pane)
+    expect(shown).to_contain_text(re.compile(r"\w+ \w+"))
+    before = len(shown.inner_text())
+    desk.page.page.wait_for_function(GROWN, arg=[shown.element_handle(), before + by])
+
+
+def test_two_panes_grow_while_a_later_cell_computes(desk: Desk) -> None:
+    page = desk.set(["%%gemini_stream\ngrow one", "%%gemini_stream\ngrow two", SPIN])
+    desk.run(1, 2)
+    page.run(3)
+    for i in (1, 2):
+        wait_grown(desk, desk.pane(i))
+    assert page.prompt(3).inner_text() == "[*]:"
+    desk.open_gate("grown")
+    for i in (1, 2):
+        expect(page.output(i).locator(".jp-RenderedMarkdown")).to_contain_text("The end.", timeout=10_000)
+        expect(desk.pane(i)).to_have_count(0)
+    desk.open_gate("computed")
+    page.wait_done(3)
+    assert page.errors == []
+
+
+def test_a_tool_card_through_its_states(desk: Desk) -> None:
+    page = desk.set(["%%gemini_stream -t work\ncall it"])
+    desk.run(1)
+    pane = desk.pane(1)
+    expect(pane.locator(".gemini-nb-thinking")).to_contain_text("Thinking about it.")
+    steps = pane.locator(".gemini-nb-steps")
+    expect(steps.locator("[aria-current=step]")).to_have_text("asking")
+    thoughts = pane.locator('summary[aria-label="The model\'s thoughts"]')
+    thoughts.focus()
+    page.page.keyboard.press("Enter")
+    inside = pane.locator(".gemini-nb-thoughts .gemini-nb-inside")
+    expect(inside.locator("strong")).to_have_text("Thinking")
+    desk.open_gate("thought")
+    card = pane.locator(".gemini-nb-card")
+    expect(card).to_have_attribute("data-status", "running")
+    expect(steps.locator("[aria-current=step]")).to_have_text("tools")
+    expect(card.locator("progress")).to_have_attribute("value", "25")
+    expect(card.locator(".gemini-nb-printed")).to_have_text("working on light")
+    expect(card.locator(".gemini-nb-state")).to_have_text(re.compile("running · [1-9] s"))
+    pane.locator("summary[aria-label='Details of the call of work']").click()
+    details = pane.locator(".gemini-nb-call .gemini-nb-inside")
+    expect(details).to_contain_text('"topic": "light"')
+    desk.open_gate("half")
+    expect(card.locator("progress")).to_have_attribute("value", "50")
+    expect(details).to_be_visible()
+    desk.open_gate("worked")
+    expect(card).to_have_attribute("data-status", "done")
+    expect(details).to_contain_text("done with <b>everything</b>")
+    expect(details).to_be_visible()  # it was unfolded, and what came did not fold it
+    expect(inside).to_be_visible()
+    expect(steps.locator("[aria-current=step]")).to_have_text("answering")
+    expect(pane.locator(".gemini-nb-turn")).to_have_text("turn 2")
+    expect(pane.locator("table td").first).to_have_text("1")
+    expect(pane.locator(".gemini-nb-code .nb")).to_have_text("print")
+    desk.open_gate("answered")
+    settled = page.output(1).locator(".jp-RenderedMarkdown")
+    expect(settled.locator("summary").nth(1)).to_contain_text('work(topic="light"): done')
+    expect(settled).to_contain_text("It costs $5 or $6")
+    expect(settled.locator("mjx-container")).to_have_count(1)  # the formula, and not the prices
+    assert page.errors == []
+
+
+@pytest.mark.parametrize(("name", "status"), [("Approve", "done"), ("Deny", "failed")])
+def test_a_person_answers_by_click(desk: Desk, name: str, status: str) -> None:
+    page = desk.set(["%%gemini_stream -t pay\nconfirm it", SPIN])
+    desk.run(1)
+    expect(desk.pane(1).locator(".gemini-nb-card")).to_have_attribute("data-status", "awaiting_approval")
+    page.run(2)
+    desk.pane(1).get_by_role("button", name=name, exact=True).click()
+    settled = page.output(1).locator(".jp-RenderedMarkdown")
+    expect(settled).to_contain_text("So be it.")
+    expect(settled.locator("summary")).to_contain_text("pay(amount=20)")
+    assert page.prompt(2).inner_text() == "[*]:", "the click is answered while the kernel computes"
+    expect(settled.locator("summary")).to_contain_text("done" if status == "done" else "no")
+    desk.open_gate("computed")
+    page.wait_done(2)
+
+
+def test_stop_keeps_what_came(desk: Desk) -> None:
+    page = desk.set(["%%gemini_stream\ngrow", SPIN])
+    desk.run(1)
+    wait_grown(desk, desk.pane(1))
+    page.run(2)
+    desk.pane(1).get_by_role("button", name="Stop", exact=True).click()
+    settled = page.output(1).locator(".jp-RenderedMarkdown")
+    expect(settled).to_contain_text("stopped")
+    assert page.prompt(2).inner_text() == "[*]:", "the click is answered while the kernel computes"
+    expect(settled).to_contain_text("lighthouses")
+    desk.open_gate("computed")
+    page.wait_done(2)
+
+
+def test_it_sticks_to_the_end_unless_the_reader_scrolled_up(desk: Desk) -> None:
+    page = desk.set(["%%gemini_stream\nparagraphs"])
+    desk.run(1)
+    expect(body(desk.pane(1))).to_contain_text("Paragraph 39.")
+    scroll = desk.pane(1).locator(".gemini-nb-scroll")
+    handle = scroll.element_handle()
+    page.page.wait_for_function(AT_END, arg=handle)
+    scroll.evaluate("box => { box.scrollTop = -300; }")
+    before = scroll.evaluate(SEEN)
+    desk.open_gate("more")
+    expect(body(desk.pane(1))).to_contain_text("Paragraph 59.")
+    assert scroll.evaluate(SEEN) == before
+    desk.open_gate("done")
+
+
+def test_a_reloaded_page_goes_on_and_gets_the_end(desk: Desk) -> None:
+    page = desk.set(["%%gemini_stream\ngrow"])
+    desk.run(1)
+    wait_grown(desk, desk.pane(1))
+    page.save()
+    page.reload()
+    wait_grown(desk, desk.pane(1))
+    desk.open_gate("grown")
+    expect(desk.pane(1)).to_contain_text("The end.")
+    expect(desk.pane(1).locator(".gemini-nb-badge")).to_have_text("completed")
+    expect(desk.pane(1).get_by_role("button")).to_have_count(0)
+
+
+def test_a_second_view_shows_the_same(desk: Desk) -> None:
+    page = desk.set(["%%gemini_stream\ngrow"])
+    desk.run(1)
+    wait_grown(desk, desk.pane(1))
+    page.page.evaluate(VIEW)
+    view = page.page.locator(".jp-LinkedOutputView .gemini-nb-pane")
+    wait_grown(desk, view)
+    view.get_by_role("button", name="Stop", exact=True).click()
+    expect(page.output(1)).to_contain_text("stopped")
+    page.page.evaluate(CLOSE_VIEW)
+    expect(page.page.locator(".jp-LinkedOutputView")).to_have_count(0)
+
+
+def test_fifty_panes(desk: Desk) -> None:
+    many = """from IPython.display import display
+streams = [gemini_nb.get_manager().start_stream('slow') for _ in range(50)]
+for stream in streams: display(gemini_nb.StreamPane(stream))"""
+    page = desk.set([many, "1 + 1"])
+    desk.run(1, 2)
+    expect(desk.pane(1)).to_have_count(50)
+    for number in (0, 25, 49):
+        wait_grown(desk, desk.pane(1).nth(number), by=10)
+    desk.open_gate("grown")
+    badges = desk.pane(1).locator(".gemini-nb-badge[data-status=completed]")
+    expect(badges).to_have_count(50, timeout=20_000)
+    expect(desk.pane(1).filter(has_text="The end.")).to_have_count(50)
+    assert page.errors == []
+
+
+def test_a_dark_theme_and_a_narrow_window(desk: Desk) -> None:
+    page = desk.set(["%%gemini_stream -t work\ncall it"])
+    desk.open_gate("thought")
+    desk.run(1)
+    pane = desk.pane(1)
+    expect(pane.locator("progress")).to_be_visible()
+    theme = "theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})"
+    light = pane.evaluate(COLOURS)
+    page.page.evaluate(theme, "JupyterLab Dark")
+    page.page.wait_for_function("() => document.body.dataset.jpThemeLight === 'false'")
+    dark = pane.evaluate(COLOURS)
+    page.page.evaluate(theme, "JupyterLab Light")
+    for text, background in (
+        (light[0], light[2]),
+        (light[1], light[2]),
+        (dark[0], dark[2]),
+        (dark[1], dark[2]),
+    ):
+        assert abs(brightness(text) - brightness(background)) > 0.3
+    page.page.set_viewport_size({"width": 480, "height": 800})  # as with 250 % zoom
+    try:
+        page.page.wait_for_function(INSIDE, arg=pane.element_handle())
+        expect(pane.get_by_role("button", name="Stop", exact=True)).to_be_in_viewport()
+    finally:
+        page.page.set_viewport_size({"width": 1280, "height": 900})
+
+
+def brightness(colour: str) -> float:
+    red, green, blue = (int(part) / 255 for part in re.findall(r"\d+", colour)[:3])
+    return 0.3 * red + 0.59 * green + 0.11 * blue
+
+
+def test_nothing_moves_for_those_who_ask_for_that(desk: Desk) -> None:
+    page = desk.set(["%%gemini_stream -t work\ncall it"])
+    desk.open_gate("thought")
+    desk.run(1)
+    mark = desk.pane(1).locator("[data-status=running] .gemini-nb-mark")
+    name = "mark => getComputedStyle(mark).animationName"
+    assert mark.evaluate(name) == "gemini-nb-turn"
+    page.page.emulate_media(reduced_motion="reduce")
+    assert mark.evaluate(name) == "none"
+    page.page.emulate_media(reduced_motion="no-preference")
+
+
+def test_the_answer_is_there_after_saving_and_opening_with_a_new_kernel(desk: Desk) -> None:
+    page = desk.set(["%%gemini_stream\ngrow"])
+    desk.run(1)
+    wait_grown(desk, desk.pane(1))
+    desk.open_gate("grown")
+    answer = page.output(1).locator(".jp-RenderedMarkdown")
+    expect(answer).to_contain_text("The end.")
+    before = answer.locator("h1, p").all_inner_texts()
+    desk.new_kernel()
+    expect(answer).to_contain_text("The end.")
+    assert answer.locator("h1, p").all_inner_texts() == before
+    saved: Any = page.save()
+    assert [set(output.data) for output in saved.cells[1].outputs] == [{"text/markdown", "text/plain"}]
+    desk.open_stage()
