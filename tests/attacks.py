@@ -7,7 +7,19 @@ element of its own has the class `broken-out`.
 
 from __future__ import annotations
 
-__all__ = ["ARGUMENTS", "BIDI", "CODE", "ERROR", "HTML", "MARKDOWN", "NAME", "OUTPUT", "RESULT", "THOUGHTS"]
+__all__ = [
+    "ARGUMENTS",
+    "BIDI",
+    "CODE",
+    "ERROR",
+    "HTML",
+    "HUGE",
+    "MARKDOWN",
+    "NAME",
+    "OUTPUT",
+    "RESULT",
+    "THOUGHTS",
+]
 
 URL = "http://evil.test/leak?q=secret"
 BIDI = "\u202egpj.exe\u2066\u2067\u2068\u061c"
@@ -92,12 +104,18 @@ MARKDOWN = (
     f"file {BIDI} end",
     "\u001b]0;title\u0007\u001b[31mred\u001b[0m\u009b2J",
     "\ud83d \udc00 lone",
+)
+"""What an answer may hold; each form stands in a paragraph of its own."""
+
+HUGE = (
     "<b>" * 200 + "deep",
     "> " * 200 + "deep",
     "[" * 500 + "](http://evil.test/",
     "*" * 3000 + "a",
+    "<img src=x onerror=hit(58)> [x](javascript:hit(59))",
     "long" * 10_000,
 )
+"""What takes a parser out of its depth; the whole answer is then shown as it is."""
 
 MIXED = (
     " ".join(HTML)

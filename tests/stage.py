@@ -6,6 +6,7 @@ computes and needs no cell.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import gemini_nb
-from attacks import ARGUMENTS, CODE, ERROR, MARKDOWN, NAME, OUTPUT, RESULT, THOUGHTS
+from attacks import ARGUMENTS, CODE, ERROR, HUGE, MARKDOWN, NAME, OUTPUT, RESULT, THOUGHTS
 from gemini_nb.simulator import Simulator
 
 __all__ = ["attack_error", "attack_tool", "open_stage", "pay", "work"]
@@ -96,6 +97,14 @@ def confirm(calls: int) -> Iterator[Any]:
         yield said("So be it.", reason="STOP")
 
 
+@play("huge")
+def huge(_: int) -> Iterator[Any]:
+    for text in HUGE:
+        yield said(f"{text}\n\n")
+    yield from gate("attacked")
+    yield said("Unharmed.", reason="STOP")
+
+
 @play("attack")
 def attack(calls: int) -> Iterator[Any]:
     if calls == 0:
@@ -103,12 +112,14 @@ def attack(calls: int) -> Iterator[Any]:
         yield said({"executableCode": {"language": "PYTHON", "code": CODE}})
         yield said({"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": OUTPUT}, NAME: 1})
         yield said({NAME: {"data": OUTPUT}})
-        for name in ("attack_tool", "attack_error", NAME):
-            yield said({"functionCall": {"name": name, "args": ARGUMENTS}})
+        for name in ("attack_tool", "attack_error"):
+            yield said({"functionCall": {"name": name, "args": {"text": ARGUMENTS["text"]}}})
+        yield said({"functionCall": {"name": NAME, "args": ARGUMENTS}})
         yield said("\n\n", reason="STOP")
     else:
         for text in MARKDOWN:
-            yield said(f"{text}\n\n")
+            chunk = json.dumps(said(f"{text}\n\n"))  # escaped, for what is not valid Unicode
+            yield b"data: " + chunk.encode("ascii") + b"\r\n\r\n"
         yield from gate("attacked")
         yield said("Unharmed.", reason="STOP", usageMetadata={"totalTokenCount": 1})
 
@@ -140,14 +151,14 @@ def _pay(amount: int) -> str:
     return f"paid {amount}"
 
 
-def attack_tool(**_: str) -> Any:
+def attack_tool(text: str) -> Any:
     """Say and return what an attacker wants to be shown."""
     print(OUTPUT)  # noqa: T201 - its card shows it
     gemini_nb.progress(0.5, OUTPUT)
     return {"text": RESULT, RESULT: 1}
 
 
-def attack_error(**_: str) -> Any:
+def attack_error(text: str) -> Any:
     """Fail as an attacker wants it."""
     raise RuntimeError(ERROR)
 

@@ -192,6 +192,17 @@ for stream in streams: display(gemini_nb.StreamPane(stream))"""
     assert page.errors == []
 
 
+def test_panes_of_deleted_cells_are_closed(desk: Desk) -> None:
+    """The cells of every test before were deleted, and this one's are at its end."""
+    count = "from ipywidgets.widgets.widget import _instances\nprint(len(_instances), 'widgets')"
+    page = desk.set(["%%gemini_stream\ngrow", count])
+    desk.run(1)
+    wait_grown(desk, desk.pane(1))
+    page = desk.set([count, "import time; time.sleep(1)", count])
+    desk.run(1, 2, 3)
+    expect(page.output(3)).to_have_text(re.compile("^[0-2] widgets"))  # the layout and style that all share
+
+
 def test_a_dark_theme_and_a_narrow_window(desk: Desk) -> None:
     page = desk.set(["%%gemini_stream -t work\ncall it"])
     desk.open_gate("thought")

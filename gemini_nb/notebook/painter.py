@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from gemini_nb.notebook.widgetry import messages
 from gemini_nb.secrets import scrub
 from gemini_nb.streams.runtime import Runtime
 
@@ -33,15 +34,16 @@ _TICK = 1.0
 _SHARE = 0.1
 _LONGEST = 1.0  # one slow paint, such as the first, must not freeze the page
 _ONE_PAINT = 60  # messages that one paint may need
-_UNCOUNTED = 30  # messages that a paint is taken to have sent by a view that does not count them
+_UNCOUNTED = 30
 _CLOSED_TOGETHER = 12
 
 
 class View(Protocol):
     """Something on a page.
 
-    It may have an attribute `sent`, the number of messages sent so far, of which the painter takes the
-    difference. No paint should send more than 60; what is left is asked for again.
+    No paint should send more than 60 messages; what is left is asked for again. Those of the widgets that
+    `widgetry` makes are counted there. A view of other widgets may have an attribute `sent`, the number of
+    messages it sent so far; one without is taken to send 30 with each paint.
     """
 
     @property
@@ -53,9 +55,14 @@ class View(Protocol):
 
 
 class Painter:
-    """Paints views on the loop's thread, the only one that writes their traits."""
+    """Paints views on the loop's thread, the only one that writes their traits.
 
-    def __init__(self) -> None:
+    Args:
+        count: how many messages were sent so far, from any thread.
+    """
+
+    def __init__(self, count: Callable[[], int] = messages) -> None:
+        self._count = count
         self._loop: asyncio.AbstractEventLoop | None = None
         self._reset()
 
@@ -65,6 +72,7 @@ class Painter:
         self._painted: dict[View, float] = {}
         self._closing: deque[Callable[[], object]] = deque()
         self._sent: deque[tuple[float, int]] = deque()
+        self._counted = self._count()
         self._timer: asyncio.TimerHandle | None = None
         self._ticker: asyncio.TimerHandle | None = None
         self._due = 0.0
@@ -112,15 +120,16 @@ class Painter:
         room = self._room_at(start)
         painted = 0
         for view in list(self._dirty):
-            if painted == _TOGETHER or room > start:
+            if painted == _TOGETHER or room > time.monotonic():
                 break
             if self._painted.get(view, 0.0) + view.interval <= start + 0.001:
                 del self._dirty[view]
                 self._paint_one(view, start)
                 painted += 1
-                room = self._room_at(start)
+                room = self._room_at(time.monotonic())
         if room <= start:
-            self._close_some(start)
+            for _ in range(min(_CLOSED_TOGETHER, len(self._closing))):
+                self._guarded(self._closing.popleft())
         end = time.monotonic()
         rest = min(_LONGEST, (end - start) * (1 / _SHARE - 1))
         self._next = max(start + _INTERVAL, end + rest, self._room_at(end))
@@ -133,6 +142,9 @@ class Painter:
 
     def _room_at(self, now: float) -> float:
         """When there is room for one more paint; `now` or earlier if there is."""
+        count = self._count()
+        self._note(now, count - self._counted)
+        self._counted = count
         while self._sent and self._sent[0][0] <= now - 1.0:
             self._sent.popleft()
         excess = sum(number for _, number in self._sent) - (BUDGET - _ONE_PAINT)
@@ -144,10 +156,7 @@ class Painter:
             free = then + 1.0
         return free
 
-    def _close_some(self, now: float) -> None:
-        number = min(_CLOSED_TOGETHER, len(self._closing))
-        for _ in range(number):
-            self._guarded(self._closing.popleft())
+    def _note(self, now: float, number: int) -> None:
         if number:
             self._sent.append((now, number))
 
@@ -158,11 +167,12 @@ class Painter:
 
     def _paint_one(self, view: View, now: float) -> None:
         self._painted[view] = now
-        before = getattr(view, "sent", None)
+        counted, before = self._count(), getattr(view, "sent", None)
         alive = self._guarded(view.paint)
-        sent = _UNCOUNTED if before is None else getattr(view, "sent", before) - before
-        if sent:
-            self._sent.append((time.monotonic(), sent))
+        if before is not None:
+            self._note(time.monotonic(), getattr(view, "sent", before) - before)
+        elif self._count() == counted:
+            self._note(time.monotonic(), _UNCOUNTED)
         if alive:
             self._living[view] = None
         else:
