@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import ipywidgets as widgets
@@ -199,9 +198,8 @@ def test_what_a_stream_waits_for_is_said(manager: gemini_nb.StreamManager) -> No
 
     with asked(manager, scenario) as (stream, pane):
         until(lambda: "asking" in shown(pane))
-        until_then = time.mktime((2026, 1, 2, 14, 3, 22, 0, 0, -1))
-        waiting = SimpleNamespace(reason="quota <b>", until=until_then)
-        stream.record.waiting = waiting  # type: ignore[attr-defined]  # told by another part of the package
+        until_then = time.mktime((2030, 1, 2, 14, 3, 22, 0, 0, -1))
+        stream.record.wait_for("quota <b>", until_then)
         until(lambda: "waits for quota &lt;b&gt; until 14:03:22" in shown(pane))
         hold.set()
         pane.settled.result(10)
@@ -240,10 +238,10 @@ def test_a_retry_and_what_it_takes_back_are_said_where_they_happen(manager: gemi
 
     with asked(manager, scenario) as (stream, pane):
         until(lambda: "words" in shown(pane))
-        reason = "connection lost after 24 characters, asking again, 2 of 3"
-        happens(stream, events.RetryScheduled, attempt=2, delay=0.0, reason=reason)
-        happens(stream, events.TextRewound, length=6)
+        happens(stream, events.RetryScheduled, attempt=2, delay=0.0, reason="The line is dead.", keeps=6)
+        reason = "The line is dead. 24 characters had come. Asking again now, request 2."
         until(lambda: "<del>" in shown(pane))
+        happens(stream, events.TextRewound, length=6)
         assert "<del>Lost &lt;b&gt;words&lt;/b&gt;.</del>" in shown(pane)
         assert f'<div class="gemini-nb-notice">{reason}</div>' in shown(pane)
         assert shown(pane).index("Kept.") < shown(pane).index("<del>") < shown(pane).index(reason)

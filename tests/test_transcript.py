@@ -5,6 +5,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gemini_nb.errors import GeminiError
 from gemini_nb.notebook.transcript import CallBlock, NoticeBlock, PartBlock, TextBlock, Transcript
 from gemini_nb.streams import events
 from gemini_nb.streams.calls import ToolCall
@@ -76,3 +77,40 @@ def test_the_text_of_the_blocks_is_the_text_of_the_stream(steps: list[str | int 
             transcript.apply(make(events.TextDelta, text=step))
     transcript.apply_all([])
     assert "".join(texts(transcript)) == text
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.one_of(st.text(max_size=8), st.integers(0, 40), st.just(None)), max_size=30))
+def test_nothing_is_lost_where_a_retry_brings_nothing(steps: list[str | int | None]) -> None:
+    """Deltas, planned retries (a number: what they keep) and the new output of the last one (None)."""
+    transcript, text = Transcript(), ""
+    keeps: int | None = None
+    for step in steps:
+        if step is None and keeps is not None:
+            text, keeps = text[:keeps], None
+            transcript.apply(make(events.TextRewound, length=len(text)))
+        elif isinstance(step, int):
+            keeps = min(step, len(text)) if keeps is None else keeps
+            transcript.apply(make(events.RetryScheduled, attempt=2, delay=0.0, reason="cut", keeps=keeps))
+        elif isinstance(step, str) and keeps is None:
+            text += step
+            transcript.apply(make(events.TextDelta, text=step))
+    transcript.apply_all([make(events.StreamFailed, error=GeminiError("no more"))])
+    assert "".join(texts(transcript)) == text
+
+
+def test_parts_of_a_broken_call_go_and_those_before_it_stay() -> None:
+    transcript = Transcript()
+    code = {"executableCode": {"code": "1"}}
+    transcript.apply_all(
+        [
+            make(events.PartReceived, part=code),
+            make(events.TextDelta, text="one"),
+            make(events.PartReceived, part=code),
+            make(events.RetryScheduled, attempt=2, delay=0.0, reason="cut", keeps=0),
+            make(events.TextRewound, length=0, parts=1),
+            make(events.PartReceived, part=code),
+        ]
+    )
+    gone = [block.gone for block in transcript.blocks if isinstance(block, PartBlock)]
+    assert gone == [False, True, False]

@@ -232,7 +232,7 @@ class _Live:
     def _paint_head(self) -> None:
         """Draw a new state at once; for figures twice a second is enough."""
         now, stream = time.monotonic(), self._stream
-        waiting = getattr(stream.record, "waiting", None)
+        waiting = stream.record.waiting
         first = stream.record.first_output_at is not None
         state = (stream.status, stream.phase, stream.turn, stream.retries, waiting, first)
         if now >= self._head_due or state != self._head_state:

@@ -7,11 +7,11 @@ phases stand side by side, and the one that runs is marked.
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from gemini_nb.config import Auth
 from gemini_nb.notebook import figures
 from gemini_nb.notebook.markdown import escape
+from gemini_nb.streams.record import Waiting
 from gemini_nb.streams.states import Phase, Status
 from gemini_nb.streams.stream import Stream
 
@@ -70,7 +70,7 @@ def _figures(stream: Stream) -> str:
 
 def _troubles(stream: Stream) -> str:
     """What keeps it waiting, or why it ended as it did."""
-    waiting = getattr(stream.record, "waiting", None)
+    waiting = stream.record.waiting
     if stream.status is Status.ACTIVE:
         shown = "" if waiting is None else waiting_words(waiting)
         return f'<div class="gemini-nb-notice">{escape(shown)}</div>' if shown else ""
@@ -81,13 +81,8 @@ def _troubles(stream: Stream) -> str:
     return f'<div class="gemini-nb-notice" data-kind="{kind}" role="alert">{escape(end)}</div>'
 
 
-def waiting_words(waiting: Any) -> str:
+def waiting_words(waiting: Waiting) -> str:
     """What a stream waits for, and until when where that is known."""
-    until = getattr(waiting, "until", None)
-    when = (
-        f" until {time.strftime('%H:%M:%S', time.localtime(until))}"
-        if isinstance(until, (int, float))
-        else ""
-    )
-    reason = str(getattr(waiting, "reason", "") or "its turn")
-    return f"{reason}{when}" if "wait" in reason.lower() else f"waits for {reason}{when}"
+    if waiting.until is None:
+        return f"waits for {waiting.reason}"
+    return f"waits for {waiting.reason} until {time.strftime('%H:%M:%S', time.localtime(waiting.until))}"

@@ -84,12 +84,10 @@ class PartBlock:
 
     Attributes:
         part: the part as it came.
-        at: how long the stream's text was then.
         gone: whether the model call that sent it broke and was made again.
     """
 
     part: Part
-    at: int = 0
     gone: bool = False
 
 
@@ -128,9 +126,8 @@ class Transcript:
     _calls: dict[int, int] = field(default_factory=dict)
     _pieces: list[str] = field(default_factory=list)
     _struck: StruckBlock | None = None
-    _call_from: int = 0  # the first block of the model call that runs
-    _call_text: int = 0  # where its text begins
-    _call_thoughts: int = 0  # and its thoughts
+    _unsure: bool = False  # whether what is struck still holds until new output comes
+    _parts: list[int] = field(default_factory=list)
 
     def apply_all(self, events: list[StreamEvent]) -> None:
         """Fold several events in."""
@@ -143,28 +140,29 @@ class Transcript:
         if not isinstance(event, UsageUpdated | RetryScheduled):
             self.thinking = isinstance(event, ThoughtDelta)
         match event:
+            case StreamStarted() | UsageUpdated():
+                pass
             case TextDelta():
                 self._pieces.append(event.text)
             case ThoughtDelta():
                 self.thoughts += event.text
             case TextRewound():
                 self._rewind(event.length)
+                self._unsure = False
                 self.thoughts = self.thoughts[: event.thoughts_length]
+                self._drop_parts(event.parts)
             case ToolCallRequested() | ToolCallStarted() | ToolCallUpdated() | ToolCallFinished():
                 self._set_call(event.call)
             case PartReceived():
-                self._flush()
-                self._add(PartBlock(event.part, self._length))
+                self._add(PartBlock(event.part))
+                self._parts.append(len(self.blocks) - 1)
             case RetryScheduled():
-                self._add(NoticeBlock(retry_words(event)))
-            case PhaseChanged():
-                self._begin_call()
-            case StreamStarted() | UsageUpdated():
-                pass
-            case StreamCompleted():
+                self._plan_retry(event)
+            case PhaseChanged() | StreamCompleted():
                 self._begin_call()
             case StreamFailed() | StreamStopped():
-                self._flush()  # what was struck stays readable: nothing took its place
+                self._flush()
+                self._restore()
             case _:
                 assert_never(event)
 
@@ -188,8 +186,6 @@ class Transcript:
         """The model call that ran is complete; what it struck was replaced by something shorter."""
         self._flush()
         self._drop_struck()
-        self._call_from, self._call_text = len(self.blocks), self._length
-        self._call_thoughts = len(self.thoughts)
 
     def _drop_struck(self) -> None:
         if self._struck is not None:
@@ -222,14 +218,32 @@ class Transcript:
                 block.start = min(block.start, length)
                 block.rewound += 1
                 self.changed.add(index)
-            elif isinstance(block, PartBlock) and index >= self._call_from and block.at >= length:
-                block.gone = True
-                self.changed.add(index)
-        if length <= self._call_text:  # it begins again, not from a checkpoint: so do its thoughts
-            self.thoughts = self.thoughts[: self._call_thoughts]
         self._length = min(self._length, length)
         if text := "".join(taken):
             self._strike(StruckBlock(self._length, text))
+
+    def _plan_retry(self, event: RetryScheduled) -> None:
+        self._flush()
+        self._add(NoticeBlock(retry_words(event, self._length)))
+        if event.keeps is not None:
+            self._rewind(event.keeps)
+            self._unsure = True
+
+    def _drop_parts(self, kept: int) -> None:
+        for index in self._parts[kept:]:
+            block = self.blocks[index]
+            if isinstance(block, PartBlock):
+                block.gone = True
+                self.changed.add(index)
+        del self._parts[kept:]
+
+    def _restore(self) -> None:
+        """Nothing took the place of what was struck, so it holds."""
+        if self._unsure and self._struck is not None:
+            text = self._struck.text
+            self._drop_struck()
+            self._add(TextBlock(self._length, text))
+            self._length += len(text)
 
     def _strike(self, struck: StruckBlock) -> None:
         """Show it before the notice that says why, which came just before."""
@@ -245,10 +259,13 @@ class Transcript:
         self._add(notice)
 
 
-def retry_words(event: RetryScheduled) -> str:
-    """Why a model call is made again, and when."""
-    reason = event.reason.strip()
+def retry_words(event: RetryScheduled, length: int) -> str:
+    """Why a model call is made again, and when.
+
+    Args:
+        event: what was planned.
+        length: characters of the text that were there.
+    """
     when = f"in {event.delay:.1f} s" if event.delay >= 0.05 else "now"
-    if "again" in reason.lower():  # it says so itself, and how often
-        return reason if event.delay < 0.05 else f"{reason.rstrip('.')} {when}."
-    return f"{reason} Asking again {when}, request {event.attempt}."
+    after = f" {length:,} characters had come." if event.keeps is not None else ""
+    return f"{event.reason.strip()}{after} Asking again {when}, request {event.attempt}."
