@@ -24,6 +24,7 @@ STREAMS = [
     ["record"],
     ["runtime"],
     ["request"],
+    ["code"],
     ["info"],
     ["stream"],
     ["round"],

@@ -169,7 +169,7 @@ def test_an_interrupt_of_a_blocked_wait_stops_the_stream_and_its_tool(shell: Ker
 @pytest.mark.parametrize(
     ("cell", "words"),
     [
-        ("%%gemini_stream -t nothere\nHello", "There is no tool 'nothere'"),
+        ("%%gemini_stream -t nothere\nHello", "--tools: there is no 'nothere'"),
         ("%%gemini_stream --temperatur x\nHello", "invalid float value"),
         ("%%gemini_stream --colour red\nHello", "unrecognized arguments"),
         ("%%gemini_stream --auth someone\nHello", "invalid choice"),

@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import Any
 
+from gemini_nb.notebook.completion import COMMANDS, completer
 from gemini_nb.notebook.frontend import Frontend, frontend_of
+from gemini_nb.notebook.group_settled import group_bundle
 from gemini_nb.notebook.magics import ASYNC_MAGIC, GeminiMagics
 from gemini_nb.notebook.markdown import to_html
+from gemini_nb.notebook.settings import GeminiNB
 from gemini_nb.notebook.settled import to_markdown, to_text
 from gemini_nb.notebook.waiting import blocking_wait
+from gemini_nb.streams.group import StreamGroup
 from gemini_nb.streams.manager import StreamManager, adopt_manager, get_manager
 from gemini_nb.streams.stream import Stream
 
 __all__ = ["load", "unload"]
 
 _CALL = "get_ipython().run_cell_magic('gemini_stream', "
+_LINE_CALL = "get_ipython().run_line_magic('gemini_stream', "
+_ASKED = re.compile(r"^%gemini_stream[ \t]+(\S.*\?)[ \t]*$", re.MULTILINE)
 _CELL_MAGICS = ("gemini_stream", ASYNC_MAGIC)
-_LINE_MAGICS = ("gemini_dashboard", "gemini_show", "gemini_stop", "gemini_streams", "gemini_wait")
+_LINE_MAGICS = (
+    "gemini_stream",
+    "gemini_dashboard",
+    "gemini_show",
+    "gemini_stop",
+    "gemini_streams",
+    "gemini_wait",
+)
 
 
 class _Extension:
@@ -28,18 +42,22 @@ class _Extension:
         self.shell = shell
         self.manager = manager
         self._in_cell = False
-        self._magics = GeminiMagics(shell, manager)
+        self._settings = GeminiNB(manager, parent=shell)
+        self._magics = GeminiMagics(shell, manager, self._settings)
 
     def register(self) -> None:
         shell = self.shell
         shell.register_magics(self._magics)
         shell.register_magic_function(self._magics.gemini_stream_awaited, "cell", ASYNC_MAGIC)
+        shell.configurables.append(self._settings)  # where %config looks
+        shell.set_hook("complete_command", completer(shell, self.manager), re_key=COMMANDS)
+        shell.input_transformers_cleanup.append(keep_questions)
         shell.input_transformers_post.append(self.await_stream_cells)
         shell.events.register("pre_run_cell", self.enter_cell)
         shell.events.register("post_run_cell", self.leave_cell)
-        for mime, render in _renderers().items():
+        for kind, mime, render in _renderers():
             if mime in shell.display_formatter.formatters:
-                shell.display_formatter.formatters[mime].for_type(Stream, render)
+                shell.display_formatter.formatters[mime].for_type(kind, render)
         runtime = self.manager.runtime
         runtime.kernel.find = _kernel_loop(shell)
         runtime.can_ask = lambda: frontend_of(shell) is not Frontend.HEADLESS
@@ -53,12 +71,15 @@ class _Extension:
         for kind, names in (("cell", _CELL_MAGICS), ("line", _LINE_MAGICS)):
             for name in names:
                 magics[kind].pop(name, None)
+        shell.configurables.remove(self._settings)
+        shell.Completer.custom_completers.regexs.pop(re.compile(COMMANDS), None)
+        shell.input_transformers_cleanup.remove(keep_questions)
         shell.input_transformers_post.remove(self.await_stream_cells)
         shell.events.unregister("pre_run_cell", self.enter_cell)
         shell.events.unregister("post_run_cell", self.leave_cell)
-        for mime in _renderers():
+        for shown, mime, _ in _renderers():
             if mime in shell.display_formatter.formatters:
-                shell.display_formatter.formatters[mime].type_printers.pop(Stream, None)
+                shell.display_formatter.formatters[mime].type_printers.pop(shown, None)
 
     def enter_cell(self, _: object) -> None:
         self._in_cell = True
@@ -75,6 +96,13 @@ class _Extension:
         if self._in_cell or not self.shell.autoawait or not lines or not lines[0].startswith(_CALL):
             return lines
         return [f"await get_ipython().run_cell_magic('{ASYNC_MAGIC}', {lines[0][len(_CALL) :]}", *lines[1:]]
+
+
+def keep_questions(lines: list[str]) -> list[str]:
+    """Let `%gemini_stream Why is the sky blue?` ask: IPython takes a question mark at the end for help."""
+    if lines and lines[0].startswith("%%"):
+        return lines
+    return [_ASKED.sub(lambda found: f"{_LINE_CALL}{found[1]!r})", line) for line in lines]
 
 
 def load(shell: Any) -> None:
@@ -101,12 +129,20 @@ def unload(shell: Any) -> None:
     extension.manager.stop_all()
 
 
-def _renderers() -> dict[str, Callable[..., Any]]:
-    return {"text/markdown": to_markdown, "text/plain": _print_text}
+def _renderers() -> list[tuple[type, str, Callable[..., Any]]]:
+    return [
+        (Stream, "text/markdown", to_markdown),
+        (Stream, "text/plain", _printed(to_text)),
+        (StreamGroup, "text/markdown", lambda group: group_bundle(group)["text/markdown"]),
+        (StreamGroup, "text/plain", _printed(lambda group: group_bundle(group)["text/plain"])),
+    ]
 
 
-def _print_text(stream: Stream, printer: Any, cycle: bool) -> None:  # noqa: ARG001 - IPython's signature
-    printer.text(to_text(stream))
+def _printed(render: Callable[[Any], str]) -> Callable[..., None]:
+    def print_text(made: Any, printer: Any, cycle: bool) -> None:  # noqa: ARG001 - IPython's signature
+        printer.text(render(made))
+
+    return print_text
 
 
 def _kernel_loop(shell: Any) -> Callable[[], asyncio.AbstractEventLoop | None]:

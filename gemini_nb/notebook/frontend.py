@@ -6,7 +6,7 @@ import sys
 from enum import Enum
 from typing import Any
 
-__all__ = ["Frontend", "cell_id", "deleted_cells", "frontend_of"]
+__all__ = ["Frontend", "cell_id", "deleted_cells", "frontend_of", "request_id"]
 
 
 class Frontend(Enum):
@@ -37,6 +37,12 @@ def frontend_of(shell: Any) -> Frontend:
 def cell_id(shell: Any) -> str | None:
     """The id of the cell that is running, where the front end tells."""
     found = _request(shell).get("metadata", {}).get("cellId")
+    return found if isinstance(found, str) else None
+
+
+def request_id(shell: Any) -> str | None:
+    """The id of the request that runs the cell; a cell that runs again has another."""
+    found = _request(shell).get("header", {}).get("msg_id")
     return found if isinstance(found, str) else None
 
 

@@ -1,60 +1,30 @@
-"""The magics: `%%gemini_stream` starts a stream, the others look after those that run."""
+"""The magics: `%%gemini_stream` starts streams, the others look after those that run."""
 
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from IPython.core.error import UsageError
-from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
-from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
+from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
 from IPython.display import display
 
-from gemini_nb.config import Auth
-from gemini_nb.errors import GeminiError, StreamNotFoundError
-from gemini_nb.notebook.frontend import Frontend, cell_id, deleted_cells, frontend_of
+from gemini_nb.errors import StreamNotFoundError
+from gemini_nb.notebook.arguments import parse, split_line, stream_arguments
+from gemini_nb.notebook.asking import ask
+from gemini_nb.notebook.frontend import Frontend, cell_id, deleted_cells, frontend_of, request_id
+from gemini_nb.notebook.group_settled import group_bundle, item_words
+from gemini_nb.notebook.settings import GeminiNB
 from gemini_nb.notebook.settled import mimebundle
 from gemini_nb.notebook.terminal import print_stream
-from gemini_nb.notebook.waiting import await_stream, stopping
-from gemini_nb.streams.chat import Chat
+from gemini_nb.notebook.waiting import await_streams, stopping
+from gemini_nb.streams.group import StreamGroup
 from gemini_nb.streams.manager import StreamManager
 from gemini_nb.streams.stream import Stream
-
-if TYPE_CHECKING:
-    from gemini_nb.notebook.pane import StreamPane
 
 __all__ = ["ASYNC_MAGIC", "GeminiMagics"]
 
 ASYNC_MAGIC = "gemini_stream_awaited"
-
-
-def _stream_arguments(function: Any) -> Any:
-    options = [
-        argument("-m", "--model", help="the model's id"),
-        argument("-t", "--tools", default="", help="functions the model may call, separated by commas"),
-        argument("-o", "--out", help="bind the stream to this name, at once"),
-        argument(
-            "-c", "--chat", help="go on with the Chat of this name; a new one is made where there is none"
-        ),
-        argument("-s", "--system", help="the system instruction"),
-        argument("--auth", choices=[str(auth) for auth in Auth], help="who answers"),
-        argument("--temperature", type=float, help="0 to 2"),
-        argument("--max-tokens", type=int, help="tokens the answer may have"),
-        argument("--thinking", action="store_true", help="show the summary of the model's thoughts"),
-        argument("--search", action="store_true", help="let the model search with Google"),
-        argument("--code", action="store_true", help="let the model run Python on Google's side"),
-        argument("--wait", action="store_true", default=None, help="the cell ends when the answer has"),
-        argument(
-            "--no-wait",
-            dest="wait",
-            action="store_false",
-            default=None,
-            help="the cell ends at once (the default)",
-        ),
-    ]
-    for option in reversed(options):
-        function = option(function)
-    return magic_arguments()(function)
 
 
 @magics_class
@@ -64,138 +34,108 @@ class GeminiMagics(Magics):
     Args:
         shell: the IPython shell.
         manager: runs the streams.
+        settings: the person's defaults.
     """
 
     shell: Any
 
-    def __init__(self, shell: Any, manager: StreamManager) -> None:
+    def __init__(self, shell: Any, manager: StreamManager, settings: GeminiNB) -> None:
         super().__init__(shell)
         self.manager = manager
-        self._panes: dict[str, StreamPane] = {}
+        self._settings = settings
+        self._views: dict[str, tuple[str | None, list[Any]]] = {}  # of each cell: its request, what it shows
 
     @no_var_expand
-    @_stream_arguments
-    @cell_magic
-    def gemini_stream(self, line: str, cell: str) -> None:
+    @stream_arguments
+    @line_cell_magic
+    def gemini_stream(self, line: str, cell: str | None = None) -> None:
         """Ask Gemini; the answer streams into a pane beneath the cell, which returns at once.
 
-        The cell is the prompt. Inside functions and other magics (`%%time`) a cell that waits blocks the
-        kernel's loop while it does.
+        The cell is the prompt; of `%gemini_stream` it is the rest of the line. `{name}`, `{name.attribute}`,
+        `{name[0]}` and `{name['key']}` in it are replaced by what they stand for, images and DataFrames too;
+        braces that name nothing stay. Inside functions and other magics (`%%time`) a cell that waits blocks
+        the kernel's loop while it does.
         """
-        args = self._parse(line)
-        stream = self._start(args, cell)
-        pane = self._show(stream)
+        if cell is None:
+            line, cell = split_line(self.gemini_stream, line)
+            if not cell:
+                raise UsageError("Ask something: %gemini_stream Why is the sky blue?")
+        args, made, view = self._start(line, cell)
         if self._must_wait(args):
-            with stopping(stream):
-                stream.wait_only()
-                if pane is not None:
-                    pane.settled.result(timeout=5)
-            self._finish(stream, pane)
+            with stopping(_streams_of(made)):
+                for stream in _streams_of(made):
+                    stream.wait_only()
+                if view is not None:
+                    view.settled.result(timeout=5)
+            self._finish(made, view)
 
     async def gemini_stream_awaited(self, line: str, cell: str) -> None:
         """The same as a coroutine, so that the kernel's loop stays free while the cell waits."""
-        args = self._parse(line)
-        stream = self._start(args, cell)
-        pane = self._show(stream)
+        args, made, view = self._start(line, cell)
         if self._must_wait(args):
-            await await_stream(stream, pane.settled if pane is not None else None)
-            self._finish(stream, pane)
+            await await_streams(_streams_of(made), view.settled if view is not None else None)
+            self._finish(made, view)
 
-    def _parse(self, line: str) -> argparse.Namespace:
-        args: argparse.Namespace = parse_argstring(self.gemini_stream, line)
-        return args
+    def _start(self, line: str, cell: str) -> tuple[argparse.Namespace, Stream | StreamGroup, Any]:
+        args = parse(self.gemini_stream, line)
+        self._replace_views()
+        made = ask(self.manager, self.shell.user_ns, args, cell)
+        return args, made, self._show(made)
 
-    def _start(self, args: argparse.Namespace, cell: str) -> Stream:
-        config: dict[str, Any] = {}
-        if args.temperature is not None:
-            config["temperature"] = args.temperature
-        if args.max_tokens is not None:
-            config["maxOutputTokens"] = args.max_tokens
-        if args.thinking:
-            config["thinkingConfig"] = {"includeThoughts": True}
-        tools = [self._tool(name) for name in args.tools.split(",") if name.strip()]
-        tools += [{"googleSearch": {}}] if args.search else []
-        tools += [{"codeExecution": {}}] if args.code else []
-        for name in (args.out, args.chat):
-            if name is not None and not name.isidentifier():
-                raise UsageError(f"{name!r} is not a name a stream or chat can have.")
-        self._replace_panes()
-        asked = {
-            "model": args.model,
-            "auth": args.auth,
-            "tools": tools,
-            "system_instruction": args.system,
-            "generation_config": config,
-        }
-        options = {name: value for name, value in asked.items() if value}
-        chat = self._chat(args.chat)
-        start = self.manager.start_stream if chat is None else chat.send  # a chat has settings of its own
-        try:
-            stream = start(cell.strip("\n"), **options)
-        except GeminiError as error:
-            raise error.with_traceback(None) from None
-        if args.out is not None:
-            self.shell.user_ns[args.out] = stream
-        return stream
-
-    def _tool(self, name: str) -> Any:
-        first, *attributes = name.strip().split(".")
-        value = self.shell.user_ns.get(first)
-        for attribute in attributes:
-            value = None if attribute.startswith("_") else getattr(value, attribute, None)
-        if value is None:
-            raise UsageError(
-                f"There is no tool {name.strip()!r}: define it in a cell that runs before this one."
-            )
-        if not callable(value) and not isinstance(value, dict):
-            raise UsageError(f"{name.strip()!r} is a {type(value).__name__}, not a function.")
-        return value
-
-    def _chat(self, name: str | None) -> Chat | None:
-        if name is None:
-            return None
-        chat = self.shell.user_ns.setdefault(name, Chat(manager=self.manager))
-        if not isinstance(chat, Chat):
-            raise UsageError(f"{name!r} is a {type(chat).__name__}, not a Chat.")
-        return chat
-
-    def _replace_panes(self) -> None:
-        """A cell that runs again stops what it started before; a deleted one keeps no pane."""
-        current = cell_id(self.shell)
-        if (old := self._panes.pop(current or "", None)) is not None:
-            old.stream.request_stop()
-            old.detach()
+    def _replace_views(self) -> None:
+        """A cell that runs again stops what it started before; a deleted one keeps no view."""
+        current = cell_id(self.shell) or ""
+        request, views = self._views.get(current, (None, []))
+        if request != request_id(self.shell):  # else it is this very run, with several lines that ask
+            self._views.pop(current, None)
+            for view in views:
+                view.request_stop()
+                view.detach()
         for deleted in deleted_cells(self.shell):
-            if (gone := self._panes.pop(deleted, None)) is not None:
+            for gone in self._views.pop(deleted, (None, []))[1]:
                 gone.detach()
 
-    def _show(self, stream: Stream) -> StreamPane | None:
+    def _show(self, made: Stream | StreamGroup) -> Any:
+        """Show it as the front end can; returns the live view, None where there is none."""
         frontend = frontend_of(self.shell)
         if frontend is Frontend.TERMINAL:
-            print_stream(stream)
+            self._display(made)
+        if frontend in {Frontend.TERMINAL, Frontend.HEADLESS}:
             return None
-        if frontend is Frontend.HEADLESS:
-            return None
-        from gemini_nb.notebook.pane import StreamPane  # noqa: PLC0415 - terminals need no widgets
+        from gemini_nb.notebook.group_view import view_of  # noqa: PLC0415 - terminals need no widgets
 
-        pane = StreamPane(stream)
-        handle = display(pane, display_id=True)
-        pane.settle_into(handle)
+        view = view_of(made)
+        if isinstance(made, Stream):
+            view.pace = self._settings.paints_per_second
+        handle = display(view, display_id=True)
+        view.settle_into(handle)
         if (current := cell_id(self.shell)) is not None:
-            self._panes[current] = pane
-        return pane
+            self._views.setdefault(current, (request_id(self.shell), []))[1].append(view)
+        return view
+
+    def _display(self, made: Stream | StreamGroup) -> None:
+        """Print streams where there is no page, else show what stays of them."""
+        if frontend_of(self.shell) is not Frontend.TERMINAL:
+            display(mimebundle(made) if isinstance(made, Stream) else group_bundle(made), raw=True)
+            return
+        if isinstance(made, StreamGroup):
+            for index, stream in enumerate(made):
+                print(f"--- {item_words(made, index)}")  # noqa: T201 - it is what the magic is for
+                print_stream(stream)
+        else:
+            print_stream(made)
 
     def _must_wait(self, args: argparse.Namespace) -> bool:
         if frontend_of(self.shell) is not Frontend.LIVE:
             return True
-        return bool(args.wait)
+        return bool(self._settings.wait if args.wait is None else args.wait)
 
-    def _finish(self, stream: Stream, pane: StreamPane | None) -> None:
-        """Leave the answer in the output of a cell that waited, and let it fail if the stream did."""
-        if pane is None and frontend_of(self.shell) is Frontend.HEADLESS:
-            display(mimebundle(stream), raw=True)
-        if stream.error is not None:
-            raise stream.error.with_traceback(None)
+    def _finish(self, made: Stream | StreamGroup, view: Any) -> None:
+        """Leave the answer in the output of a cell that waited, and let it fail if its one stream did."""
+        if view is None and frontend_of(self.shell) is Frontend.HEADLESS:
+            self._display(made)
+        if isinstance(made, Stream) and made.error is not None:
+            raise made.error.with_traceback(None)
 
     @line_magic
     def gemini_streams(self, line: str) -> None:
@@ -235,11 +175,8 @@ class GeminiMagics(Magics):
         names = line.split()
         if not names:
             raise UsageError("Which stream? For example %gemini_show trip; %gemini_streams lists them.")
-        for stream in self._streams(line):
-            if frontend_of(self.shell) is Frontend.TERMINAL:
-                print_stream(stream)
-            else:
-                display(mimebundle(stream), raw=True)
+        for name in names:
+            self._display(self._find(name))
 
     def _print_table(self) -> None:
         from gemini_nb.notebook.table import table  # noqa: PLC0415 - few cells need it
@@ -247,11 +184,12 @@ class GeminiMagics(Magics):
         print(table(self.manager))  # noqa: T201 - it is what the magic is for
 
     def _streams(self, line: str) -> list[Stream]:
-        return [self._find(name) for name in line.replace(",", " ").split()]
+        found = [self._find(name) for name in line.replace(",", " ").split()]
+        return [stream for made in found for stream in _streams_of(made)]
 
-    def _find(self, name: str) -> Stream:
+    def _find(self, name: str) -> Stream | StreamGroup:
         value = self.shell.user_ns.get(name)
-        if isinstance(value, Stream):
+        if isinstance(value, (Stream, StreamGroup)):
             return value
         try:
             return self.manager.get_stream(name)
@@ -261,3 +199,7 @@ class GeminiMagics(Magics):
     def _no_arguments(self, line: str) -> None:
         if line.strip():
             raise UsageError(f"This magic takes no arguments, not {line.strip()!r}.")
+
+
+def _streams_of(made: Stream | StreamGroup) -> tuple[Stream, ...]:
+    return (made,) if isinstance(made, Stream) else made.streams

@@ -60,6 +60,8 @@ class StreamPane(Counted, widgets.VBox):
     """
 
     children: tuple[widgets.Widget, ...]
+    pace = 20.0
+    """Paints a second at most."""
     sent = 0  # apart from what `widgetry` counts
 
     def __init__(self, stream: Stream) -> None:
@@ -83,7 +85,11 @@ class StreamPane(Counted, widgets.VBox):
     def interval(self) -> float:
         """Seconds between two paints: a long unfinished block, such as a table, is drawn less often."""
         live = self._live.tail if self._live is not None else 0
-        return max(0.05, min(1.0, live / _SLOWER_FROM))
+        return max(1 / self.pace, min(1.0, live / _SLOWER_FROM))
+
+    def request_stop(self) -> None:
+        """Ask the stream to stop."""
+        self._stream.request_stop()
 
     def open(self) -> None:
         """Nothing is opened before the pane is displayed, alone or in another widget."""

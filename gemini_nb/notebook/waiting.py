@@ -7,15 +7,15 @@ import concurrent.futures
 import contextlib
 import math
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 
 from gemini_nb.errors import GeminiError
 from gemini_nb.notebook.pump import pump
 from gemini_nb.streams.runtime import BlockOn, wait_for
-from gemini_nb.streams.stream import Stream
+from gemini_nb.streams.stream import Stream, stop_together
 from gemini_nb.tools.kernel import KernelLoop
 
-__all__ = ["StreamInterrupted", "await_stream", "blocking_wait", "stopping"]
+__all__ = ["StreamInterrupted", "await_streams", "blocking_wait", "stopping"]
 
 _GRACE = 5.0  # seconds for the last paint
 _SLICE = 0.05  # seconds between looks for a tool that needs the loop
@@ -30,33 +30,34 @@ class StreamInterrupted(KeyboardInterrupt):
 
 
 @contextlib.contextmanager
-def stopping(stream: Stream) -> Generator[None, None, None]:
-    """Stop the stream if what is done here is interrupted."""
+def stopping(streams: Sequence[Stream]) -> Generator[None, None, None]:
+    """Stop the streams if what is done here is interrupted."""
     try:
         yield
     except KeyboardInterrupt:
-        stream.stop()
-        raise _interrupted(stream) from None
+        stop_together(streams)
+        raise _interrupted(streams) from None
 
 
-async def await_stream(stream: Stream, settled: concurrent.futures.Future[None] | None) -> None:
-    """Wait for the stream's end and for its output to be settled, on the kernel's loop.
+async def await_streams(streams: Sequence[Stream], settled: concurrent.futures.Future[None] | None) -> None:
+    """Wait for the streams' end and for their output to be settled, on the kernel's loop.
 
     Args:
-        stream: the cell's own stream.
-        settled: done when its pane has sent its last state.
+        streams: the cell's own streams.
+        settled: done when their pane has sent its last state.
 
     Raises:
         StreamInterrupted: the kernel was interrupted, which a coroutine sees as its cancellation.
     """
     try:
-        with contextlib.suppress(GeminiError):
-            await stream
+        for stream in streams:
+            with contextlib.suppress(GeminiError):
+                await stream
         await _until_done(settled)
     except (asyncio.CancelledError, KeyboardInterrupt):
-        stream.stop()
+        stop_together(streams)
         await _until_done(settled)
-        raise _interrupted(stream) from None
+        raise _interrupted(streams) from None
 
 
 async def _until_done(future: concurrent.futures.Future[None] | None) -> None:
@@ -94,7 +95,8 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-def _interrupted(stream: Stream) -> StreamInterrupted:
-    return StreamInterrupted(
-        f"{stream.stream_id} was stopped; %gemini_show {stream.stream_id} shows what came."
-    )
+def _interrupted(streams: Sequence[Stream]) -> StreamInterrupted:
+    first = streams[0].stream_id
+    named = first if len(streams) == 1 else f"{len(streams)} streams from {first} on"
+    verb = "was" if len(streams) == 1 else "were"
+    return StreamInterrupted(f"{named} {verb} stopped; %gemini_show {first} shows what came.")

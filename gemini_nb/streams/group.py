@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, overload
 
 from gemini_nb.errors import ConfigError, GeminiError
@@ -20,10 +21,12 @@ class StreamGroup(Sequence[Stream]):
 
     Args:
         streams: the streams.
+        items: what each of them was asked about, where there is such a thing.
     """
 
-    def __init__(self, streams: Iterable[Stream]) -> None:
+    def __init__(self, streams: Iterable[Stream], items: Iterable[object] | None = None) -> None:
         self.streams = tuple(streams)
+        self.items = list(items) if items is not None else None
 
     def __len__(self) -> int:
         return len(self.streams)
@@ -51,6 +54,26 @@ class StreamGroup(Sequence[Stream]):
     def errors(self) -> list[GeminiError | None]:
         """Why each stream failed, None where it did not."""
         return [stream.error for stream in self.streams]
+
+    @property
+    def results(self) -> list[Any]:
+        """What each gave: its parsed answer where there is a schema, else its text; None if it failed."""
+        return [None if stream.error is not None else _result(stream) for stream in self.streams]
+
+    def to_frame(self) -> Any:
+        """Return a pandas DataFrame: what each was asked about, what it answered, how it ended.
+
+        The fields of an item, and of a parsed answer, become columns.
+
+        Raises:
+            ConfigError: pandas is not installed.
+        """
+        try:
+            import pandas as pd  # noqa: PLC0415 - whoever wants a DataFrame has it; nobody else needs it
+        except ImportError:
+            raise ConfigError("A DataFrame needs pandas.", hint="%pip install pandas") from None
+        items = self.items or [None] * len(self.streams)
+        return pd.DataFrame([_row(stream, item) for stream, item in zip(self.streams, items, strict=True)])
 
     def wait(self, timeout: float | None = None) -> StreamGroup:
         """Wait until all have ended.
@@ -83,8 +106,42 @@ class StreamGroup(Sequence[Stream]):
         stop_together(self.streams)
 
 
+def _result(stream: Stream) -> Any:
+    return stream.parsed if stream.request.schema is not None else stream.text
+
+
+def _row(stream: Stream, item: object) -> dict[str, Any]:
+    result = None if stream.error is not None else _result(stream)
+    asked = _fields(item) if item is not None else {}
+    answered = _fields(result) if stream.request.schema is not None and result is not None else {}
+    return {
+        **(asked or ({"item": item} if item is not None else {})),
+        **(answered or {"answer": result}),
+        "model": stream.model,
+        "status": str(stream.status),
+        "error": None if stream.error is None else str(stream.error),
+        "tokens": stream.usage.total_token_count,
+    }
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    """The fields of a mapping, a dataclass or a pydantic model; none of anything else."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    dump = getattr(value, "model_dump", None)
+    return dict(dump()) if callable(dump) else {}
+
+
 def map_prompts(
-    prompts: Iterable[object], *, concurrency: int = 8, manager: StreamManager | None = None, **options: Any
+    prompts: Iterable[object],
+    *,
+    concurrency: int = 8,
+    manager: StreamManager | None = None,
+    items: Iterable[object] | None = None,
+    each: Iterable[Mapping[str, Any]] | None = None,
+    **options: Any,
 ) -> StreamGroup:
     """Start one stream for each prompt, a few at a time, and return at once.
 
@@ -92,20 +149,24 @@ def map_prompts(
         prompts: what to ask, each as `StreamManager.start_stream` takes it.
         concurrency: streams that run at a time.
         manager: who runs them; by default the kernel's.
+        items: what each is about, for `to_frame`; by default the prompts.
+        each: settings for each prompt by itself.
         **options: what else `start_stream` takes, for all of them.
     """
     if concurrency < 1:
         raise ConfigError("concurrency is at least 1.")
+    asked = list(prompts)
+    settings = [{} for _ in asked] if each is None else list(each)
     gate = _Gate(concurrency)
     chosen = manager or get_manager()
     started: list[Stream] = []
     try:
-        for prompt in list(prompts):
-            started.append(chosen.start_stream(prompt, gate=gate.enter, **options))  # noqa: PERF401 - see below
+        for prompt, own in zip(asked, settings, strict=True):
+            started.append(chosen.start_stream(prompt, gate=gate.enter, **{**options, **own}))
     except BaseException:
         stop_together(started)  # nobody would have a handle on them
         raise
-    return StreamGroup(started)
+    return StreamGroup(started, asked if items is None else items)
 
 
 class _Gate:

@@ -17,6 +17,7 @@ from gemini_nb.api.usage import Usage
 from gemini_nb.config import Auth
 from gemini_nb.errors import ArgumentError, GeminiError
 from gemini_nb.streams.calls import ToolCall
+from gemini_nb.streams.code import to_code
 from gemini_nb.streams.delivery import Subscription
 from gemini_nb.streams.events import StreamEvent
 from gemini_nb.streams.info import StreamInfo, Subscriber
@@ -184,6 +185,10 @@ class Stream:
     def request(self) -> StreamRequest:
         """What was asked."""
         return self._request
+
+    def to_code(self) -> str:
+        """Return the call of google-genai that asks the same; it reads the key from the environment."""
+        return to_code(self._request)
 
     def info(self) -> StreamInfo:
         """Return this moment of the stream as one value."""

@@ -1,0 +1,147 @@
+"""From a cell and its options to the streams that answer it."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from IPython.core.error import UsageError
+
+from gemini_nb.api.values import File
+from gemini_nb.errors import GeminiError
+from gemini_nb.notebook.interpolation import interpolate
+from gemini_nb.streams.chat import Chat
+from gemini_nb.streams.group import StreamGroup, map_prompts
+from gemini_nb.streams.manager import StreamManager
+from gemini_nb.streams.stream import Stream
+
+__all__ = ["ask"]
+
+
+def ask(
+    manager: StreamManager, namespace: dict[str, Any], args: argparse.Namespace, cell: str
+) -> Stream | StreamGroup:
+    """Start what a cell asks for, and bind it to its name.
+
+    Raises:
+        UsageError: an option names something that is not there.
+        GeminiError: the question cannot be asked.
+    """
+    for name in (args.out, args.chat):
+        if name is not None and not name.isidentifier():
+            raise UsageError(f"{name!r} is not a name a stream or chat can have.")
+    options = _options(args, namespace)
+    models = args.model or [None]
+    try:
+        files = [File(path) for path in args.file]
+        if args.each:
+            settings_of_each = [{**options, "model": model} for model in models]
+            contents_of = functools.partial(_contents, cell, args, files)
+            made: Stream | StreamGroup = _ask_each(manager, namespace, args, contents_of, settings_of_each)
+        elif len(models) > 1:
+            contents = _contents(cell, args, files, namespace)
+            made = StreamGroup([manager.start_stream(contents, model=model, **options) for model in models])
+        else:
+            chat = _chat(args.chat, namespace, manager)
+            start = manager.start_stream if chat is None else chat.send  # a chat has settings of its own
+            settings = options if models[0] is None else {**options, "model": models[0]}
+            made = start(_contents(cell, args, files, namespace), **settings)
+    except GeminiError as error:
+        raise error.with_traceback(None) from None
+    if args.out is not None:
+        namespace[args.out] = made
+    return made
+
+
+def _ask_each(
+    manager: StreamManager,
+    namespace: dict[str, Any],
+    args: argparse.Namespace,
+    contents_of: Callable[..., Any],
+    settings: list[dict[str, Any]],
+) -> StreamGroup:
+    """One stream for each item, and for each model where there are several."""
+    items = _items(_value(args.each, namespace, "--each"), args.each)
+    asked = [(own, item) for own in settings for item in items]
+    return map_prompts(
+        [contents_of({"item": item}, namespace) for _, item in asked],
+        concurrency=args.concurrency,
+        manager=manager,
+        items=[item for _, item in asked],
+        each=[own for own, _ in asked],
+    )
+
+
+def _contents(cell: str, args: argparse.Namespace, files: list[File], *namespaces: Mapping[str, Any]) -> Any:
+    text = cell.strip("\n")
+    pieces = [text] if args.raw else interpolate(text, *namespaces)
+    contents = [*files, *pieces]
+    return contents[0] if len(contents) == 1 else contents
+
+
+def _options(args: argparse.Namespace, namespace: Mapping[str, Any]) -> dict[str, Any]:
+    """What `start_stream` takes, of what was given: newer models refuse settings nobody asked for."""
+    config: dict[str, Any] = {}
+    if args.temperature is not None:
+        config["temperature"] = args.temperature
+    if args.max_tokens is not None:
+        config["maxOutputTokens"] = args.max_tokens
+    if args.thinking is not None:
+        level = {"thinkingLevel": args.thinking.upper()} if args.thinking else {}
+        config["thinkingConfig"] = {"includeThoughts": True, **level}
+    tools = [_tool(name, namespace) for name in args.tools.split(",") if name.strip()]
+    tools += [{"googleSearch": {}}] if args.search else []
+    tools += [{"codeExecution": {}}] if args.code else []
+    asked = {
+        "auth": args.auth,
+        "tools": tools,
+        "system_instruction": args.system,
+        "generation_config": config,
+        "schema": _value(args.schema, namespace, "--schema") if args.schema else None,
+    }
+    return {name: value for name, value in asked.items() if value is not None and value not in ([], {}, "")}
+
+
+def _value(name: str, namespace: Mapping[str, Any], option: str) -> Any:
+    first, *attributes = name.strip().split(".")
+    value = namespace.get(first)
+    for attribute in attributes:
+        value = None if attribute.startswith("_") else getattr(value, attribute, None)
+    if value is None:
+        raise UsageError(
+            f"{option}: there is no {name.strip()!r}; define it in a cell that runs before this one."
+        )
+    return value
+
+
+def _tool(name: str, namespace: Mapping[str, Any]) -> Any:
+    value = _value(name, namespace, "--tools")
+    if not callable(value) and not isinstance(value, dict):
+        raise UsageError(f"{name.strip()!r} is a {type(value).__name__}, not a function.")
+    return value
+
+
+def _items(value: Any, name: str) -> list[Any]:
+    """The rows of a frame as dictionaries, the items of anything else that has some."""
+    rows: Callable[[], Iterable[Any]] | None = None
+    if hasattr(value, "to_dict") and hasattr(value, "columns"):  # pandas
+        rows = lambda: value.to_dict("records")  # noqa: E731 - one of two ways to the same
+    elif hasattr(value, "iter_rows"):  # polars
+        rows = lambda: value.iter_rows(named=True)  # noqa: E731 - see above
+    if isinstance(value, (str, bytes)) or (rows is None and not isinstance(value, Iterable)):
+        raise UsageError(f"--each takes a list or a frame; {name!r} is a {type(value).__name__}.")
+    items = list(rows() if rows is not None else value)
+    if not items:
+        raise UsageError(f"--each: {name!r} is empty.")
+    return items
+
+
+def _chat(name: str | None, namespace: dict[str, Any], manager: StreamManager) -> Chat | None:
+    if name is None:
+        return None
+    chat = namespace.setdefault(name, Chat(manager=manager))
+    if not isinstance(chat, Chat):
+        raise UsageError(f"{name!r} is a {type(chat).__name__}, not a Chat.")
+    return chat

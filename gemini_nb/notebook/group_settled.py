@@ -1,0 +1,57 @@
+"""What stays of a group of streams in the notebook: the answers, one beneath the other, folded if many."""
+
+from __future__ import annotations
+
+from gemini_nb.notebook.markdown import escape, plain, settle
+from gemini_nb.notebook.settled import to_markdown, to_text
+from gemini_nb.streams.group import StreamGroup
+from gemini_nb.streams.states import Status
+from gemini_nb.streams.stream import Stream
+
+__all__ = ["counts", "group_bundle", "item_words"]
+
+_MOST = 200
+
+
+def group_bundle(group: StreamGroup) -> dict[str, str]:
+    """The settled output of a group, as Markdown and as plain text."""
+    return {"text/markdown": _to_markdown(group), "text/plain": _to_text(group)}
+
+
+def counts(group: StreamGroup) -> str:
+    """How many there are of each kind, and what they cost."""
+    by_status = {status: sum(stream.status is status for stream in group) for status in Status}
+    parts = [f"{count:,} {status.value}" for status, count in by_status.items() if count]
+    tokens = sum(stream.usage.total_token_count for stream in group)
+    return " · ".join([*parts, f"{tokens:,} tokens"])
+
+
+def item_words(group: StreamGroup, index: int) -> str:
+    """What a stream of the group was asked about, in a few words; its model where all were asked the same."""
+    if group.items is None:
+        return group[index].model
+    words = " ".join(plain(str(group.items[index])).split())
+    return words if len(words) <= 80 else words[:79] + "…"
+
+
+def _to_markdown(group: StreamGroup) -> str:
+    if group.items is None:
+        pieces = [f"#### {settle(stream.model).strip()}\n\n{to_markdown(stream)}" for stream in group]
+        return "\n\n".join(pieces)
+    folds = [_fold(group, index, stream) for index, stream in enumerate(group[:_MOST])]
+    if len(group) > _MOST:
+        folds.append(f"… and {len(group) - _MOST:,} more; `to_frame()` has them all.")
+    return "\n\n".join([f"**{len(group):,} answers**: {escape(counts(group))}", *folds])
+
+
+def _fold(group: StreamGroup, index: int, stream: Stream) -> str:
+    words = escape(item_words(group, index)).replace("$", "&#36;").replace("\\", "&#92;")
+    state = "" if stream.status is Status.COMPLETED else f" ({stream.status.value})"
+    return f"<details><summary>{words}{state}</summary>\n\n{to_markdown(stream)}\n\n</details>"
+
+
+def _to_text(group: StreamGroup) -> str:
+    pieces = [
+        f"[{item_words(group, index)}]\n{to_text(stream)}" for index, stream in enumerate(group[:_MOST])
+    ]
+    return "\n\n".join([f"{len(group):,} answers: {counts(group)}", *pieces])

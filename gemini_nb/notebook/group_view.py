@@ -1,0 +1,169 @@
+"""Many streams in one cell: columns where models answer the same, else a compact list."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextvars
+import time
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets as widgets
+
+from gemini_nb.notebook import cells
+from gemini_nb.notebook.group_settled import counts, group_bundle, item_words
+from gemini_nb.notebook.markdown import escape
+from gemini_nb.notebook.painter import painter_of
+from gemini_nb.notebook.pane import StreamPane
+from gemini_nb.notebook.widgetry import button, close_tree, piece, set_value
+from gemini_nb.streams.group import StreamGroup
+from gemini_nb.streams.states import Status
+from gemini_nb.streams.stream import Stream
+
+if TYPE_CHECKING:
+    from IPython.display import DisplayHandle
+
+__all__ = ["GroupView", "view_of"]
+
+_ROWS = 50
+_INTERVAL = 0.25
+_WORDS = 160
+_STYLE = """<style>
+.gemini-nb-group { border: 1px solid var(--jp-border-color2, #ddd); border-radius: 6px; padding: 6px 10px;
+  color: var(--jp-ui-font-color1, #222); font-size: var(--jp-ui-font-size1, 13px); }
+.gemini-nb-group table { width: 100%; border-collapse: collapse; table-layout: fixed; }
+.gemini-nb-group td { padding: 2px 6px; border-top: 1px solid var(--jp-border-color3, #eee); text-align: left;
+  overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.gemini-nb-group td:first-child { width: 28%; font-weight: 600; }
+.gemini-nb-group td:nth-child(2) { width: 7em; color: var(--jp-ui-font-color2, #666); }
+.gemini-nb-group tr[data-status=error] td { color: var(--jp-error-color1, #b00020); }
+.gemini-nb-group progress { width: 40%; vertical-align: middle; }
+.gemini-nb-columns { display: flex; flex-flow: row wrap; gap: 8px; align-items: stretch; }
+.gemini-nb-columns > .gemini-nb-pane { flex: 1 1 20em; min-width: 0; }
+</style>"""
+
+
+class GroupView(widgets.VBox):
+    """A live view of a group of streams, which settles into Markdown when all have ended.
+
+    Args:
+        group: the streams.
+    """
+
+    interval = _INTERVAL
+    children: tuple[widgets.Widget, ...]
+
+    def __init__(self, group: StreamGroup) -> None:
+        self.group = group
+        self.settled: concurrent.futures.Future[None] = concurrent.futures.Future()
+        """Done once the last state was painted and, where there is a display to settle, sent."""
+        self.settled.set_running_or_notify_cancel()  # whoever stops waiting cannot cancel it for others
+        self._handle: DisplayHandle | None = None
+        self._context = contextvars.copy_context()
+        self._painter = painter_of(group[0].runtime)
+        self._started = time.time()
+        super().__init__([])
+
+    @property
+    def stream(self) -> Stream:
+        """The first of its streams, which tells how old it is."""
+        return self.group[0]
+
+    def settle_into(self, handle: DisplayHandle) -> None:
+        """Replace the view by Markdown in this display once all have ended."""
+        self._handle = handle
+        cells.remember(self)
+        self.stream.runtime.loop.call(self._painter.request, self)
+
+    def request_stop(self) -> None:
+        """Ask all of them to stop."""
+        for stream in self.group:
+            stream.request_stop()
+
+    def detach(self) -> None:
+        """Close the widgets. From any thread."""
+        self.stream.runtime.loop.call(self._end)
+
+    def paint(self) -> bool:
+        """Draw what changed since the last time. Loop thread only."""
+        self.draw()
+        if not self.is_over:
+            asyncio.get_running_loop().call_later(_INTERVAL, self._painter.request, self)
+            return False
+        if self._handle is not None and not self.settled.done():
+            self._context.run(self._handle.update, group_bundle(self.group), raw=True)
+        self._end()
+        return False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing will change any more."""
+        return self.settled.done() or all(stream.status is not Status.ACTIVE for stream in self.group)
+
+    def draw(self) -> None:
+        """Draw what it shows by itself."""
+
+    def _end(self) -> None:
+        if not self.settled.done():
+            self.settled.set_result(None)
+        self._painter.forget(self)
+        close_tree(self)
+
+
+class _List(GroupView):
+    """A progress bar and a line for each item, up to fifty."""
+
+    def __init__(self, group: StreamGroup) -> None:
+        super().__init__(group)
+        self._head, self._table = piece(), piece()
+        top = widgets.HBox([self._head, button("Stop", self.request_stop, tooltip="Stop all of them")])
+        self._head.layout.flex = "1 1 auto"
+        self.children = (piece(_STYLE), top, self._table)
+        self.add_class("gemini-nb-group")
+
+    def draw(self) -> None:
+        """Draw the progress and the lines."""
+        group = self.group
+        done = sum(stream.status is not Status.ACTIVE for stream in group)
+        seconds = f"{time.time() - self._started:.0f} s"
+        set_value(
+            self._head,
+            f'<progress max="{len(group)}" value="{done}" aria-label="answers"></progress> '
+            f"<b>{done:,} of {len(group):,}</b> · {escape(counts(group))} · {seconds}",
+        )
+        rows = "".join(self._row(index, stream) for index, stream in enumerate(group[:_ROWS]))
+        more = f"<p>… and {len(group) - _ROWS:,} more</p>" if len(group) > _ROWS else ""
+        set_value(self._table, f"<table>{rows}</table>{more}")
+
+    def _row(self, index: int, stream: Stream) -> str:
+        shown = str(stream.error) if stream.error is not None else stream.text[: 2 * _WORDS]
+        words = " ".join(shown.split())[:_WORDS]
+        waits = stream.record.waiting is not None and stream.status is Status.ACTIVE
+        state = "waiting" if waits else stream.status.value
+        return (
+            f'<tr data-stream-id="{escape(stream.stream_id)}" data-status="{stream.status.value}">'
+            f"<td>{escape(item_words(self.group, index))}</td><td>{state}</td><td>{escape(words)}</td></tr>"
+        )
+
+
+class _Columns(GroupView):
+    """A pane for each stream, side by side."""
+
+    def __init__(self, group: StreamGroup) -> None:
+        super().__init__(group)
+        self._panes = [StreamPane(stream) for stream in group]
+        columns = widgets.Box(self._panes)
+        columns.add_class("gemini-nb-columns")
+        self.children = (piece(_STYLE), columns)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether every pane has drawn its last."""
+        return self.settled.done() or all(pane.settled.done() for pane in self._panes)
+
+
+def view_of(made: Stream | StreamGroup) -> Any:
+    """The view of what a cell started."""
+    if isinstance(made, Stream):
+        return StreamPane(made)
+    return _Columns(made) if made.items is None else _List(made)

@@ -1,0 +1,57 @@
+"""`%config GeminiNB`: defaults for every stream of the notebook, also from IPython's configuration file."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from traitlets import Bool, CaselessStrEnum, Float, Int, Unicode, observe
+from traitlets.config import Configurable
+
+from gemini_nb.config import Auth
+from gemini_nb.streams.manager import StreamManager
+
+__all__ = ["GeminiNB"]
+
+
+class GeminiNB(Configurable):
+    """Defaults of gemini_nb in this shell."""
+
+    model = Unicode(None, allow_none=True, help="The model's id; by default GEMINI_NB_MODEL says.").tag(
+        config=True
+    )
+    auth = CaselessStrEnum(
+        [str(auth) for auth in Auth],
+        None,
+        allow_none=True,
+        help="Who answers; by default the environment says.",
+    ).tag(config=True)
+    wait = Bool(False, help="Whether a cell ends only when its answer has.").tag(config=True)
+    paints_per_second = Float(20.0, min=0.5, max=60.0, help="How often a pane is drawn at most.").tag(
+        config=True
+    )
+    history = Int(200, min=0, help="Finished streams that stay listed.").tag(config=True)
+    on_cut = CaselessStrEnum(
+        ["restart", "keep"], "restart", help="An answer that broke after it began is told anew, or kept."
+    ).tag(config=True)
+    max_concurrent = Int(
+        None, allow_none=True, min=1, help="Streams of one model that run at a time; None for no limit."
+    ).tag(config=True)
+
+    def __init__(self, manager: StreamManager, **options: Any) -> None:
+        self._manager = manager
+        super().__init__(**options)
+        self._apply()
+
+    @observe("model", "auth", "on_cut", "history", "max_concurrent")
+    def _on_change(self, _: Any) -> None:
+        self._apply()
+
+    def _apply(self) -> None:
+        runtime = self._manager.runtime
+        runtime.settings = dataclasses.replace(
+            runtime.settings, model=self.model, auth=self.auth, on_cut=self.on_cut
+        )
+        self._manager.history = self.history
+        if self._manager.max_concurrent != self.max_concurrent:
+            self._manager.max_concurrent = self.max_concurrent
