@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from gemini_nb.notebook.markdown import escape, plain, settle
 from gemini_nb.notebook.settled import to_markdown, to_text
 from gemini_nb.streams.group import StreamGroup
@@ -30,7 +32,9 @@ def item_words(group: StreamGroup, index: int) -> str:
     """What a stream of the group was asked about, in a few words; its model where all were asked the same."""
     if group.items is None:
         return group[index].model
-    words = " ".join(plain(str(group.items[index])).split())
+    item = group.items[index]
+    shown = ", ".join(map(str, item.values())) if isinstance(item, Mapping) else str(item)
+    words = " ".join(plain(shown).split())
     return words if len(words) <= 80 else words[:79] + "…"
 
 

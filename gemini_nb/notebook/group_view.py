@@ -38,8 +38,7 @@ _STYLE = """<style>
 .gemini-nb-group td:nth-child(2) { width: 7em; color: var(--jp-ui-font-color2, #666); }
 .gemini-nb-group tr[data-status=error] td { color: var(--jp-error-color1, #b00020); }
 .gemini-nb-group progress { width: 40%; vertical-align: middle; }
-.gemini-nb-columns { display: flex; flex-flow: row wrap; gap: 8px; align-items: stretch; }
-.gemini-nb-columns > .gemini-nb-pane { flex: 1 1 20em; min-width: 0; }
+.gemini-nb-columns > .gemini-nb-pane { min-width: 0; width: auto; }
 </style>"""
 
 
@@ -152,7 +151,9 @@ class _Columns(GroupView):
     def __init__(self, group: StreamGroup) -> None:
         super().__init__(group)
         self._panes = [StreamPane(stream) for stream in group]
-        columns = widgets.Box(self._panes)
+        columns = widgets.GridBox(self._panes)
+        columns.layout.grid_template_columns = "repeat(auto-fit, minmax(min(22em, 100%), 1fr))"
+        columns.layout.grid_gap = "8px"
         columns.add_class("gemini-nb-columns")
         self.children = (piece(_STYLE), columns)
 
