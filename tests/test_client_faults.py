@@ -39,6 +39,7 @@ from scripted import (
 )
 
 ONCE = RetryPolicy(attempts=1)
+ONCE_KEPT = RetryPolicy(attempts=1, on_cut="keep")
 SHORT = Timeouts(connect=0.4, first_byte=0.1, idle=20.0)
 
 
@@ -98,13 +99,25 @@ async def test_every_fault_is_one_of_our_errors(
     assert not outcome.turn.has_output
 
 
-async def test_chunks_that_are_none(clients: HTTPClients) -> None:
-    timeouts = Timeouts(connect=1.0, first_byte=1.0, idle=0.1)
-    with ScriptedServer([response(200, CHUNKED, b"4\r\ndataXX", Close())]) as server:
-        failure = (await ask(clients, server, retry=ONCE, timeouts=timeouts)).failure
-    # Whether they come together with the answer's head is a matter of timing. If not, the transport forgets
-    # to tell its reader, whom the idle timeout helps out.
-    assert type(failure) in {ProtocolError, TransportError, IdleTimeoutError}
+@pytest.mark.parametrize("late", [False, True])
+async def test_chunks_that_are_none(clients: HTTPClients, late: bool) -> None:
+    """Noticed when they come, not when the idle timeout is over, with the answer's head or after it."""
+    begun = threading.Event()
+    if late:  # the answer has begun and was read
+        script = [*sse_answer(text("Hel"))[:-1], Wait(begun), b"XX not a chunk", Wait()]
+    else:
+        begun.set()
+        script = response(200, CHUNKED, b"4\r\ndataXX", Wait())
+
+    class Events(list[Any]):
+        def append(self, event: Any) -> None:
+            begun.set()
+
+    with ScriptedServer([script]) as server:
+        made = collect(clients, call_to(server, retry=ONCE_KEPT), Events(), ModelTurn())
+        with pytest.raises(GeminiError) as caught:
+            await asyncio.wait_for(made, 10)
+    assert type(caught.value) in {ProtocolError, TransportError}
 
 
 async def test_a_login_page_says_what_it_is(clients: HTTPClients) -> None:

@@ -1,8 +1,8 @@
 """The connection pools: httpx's interface over aiohttp's transport.
 
 A chunk that arrives by itself costs less than half the processor time there that it costs in httpx's own
-transport (`tests/benchmarks` compares them). Two habits of it are dealt with here: without an explicit 0 its
-pool stops at 100 connections, and only its client class, not the bare transport, honours the proxy variables.
+transport (`tests/benchmarks` compares them). Only its client class, not the bare transport, honours the proxy
+variables.
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ class HTTPClients:
 
 def _make_client(*, trust_env: bool) -> httpx.AsyncClient:
     import httpx  # noqa: PLC0415 - with aiohttp half a second, imported when the first stream starts
-    from httpx_aiohttp import HttpxAiohttpClient  # noqa: PLC0415
+
+    from gemini_nb.api.transport import Client  # noqa: PLC0415
 
     if trust_env:
         _check_proxies()
     try:
-        return HttpxAiohttpClient(
-            # 0 is aiohttp's word for no limit; httpx's own, None, leaves aiohttp at its default of 100.
-            limits=httpx.Limits(max_connections=0, max_keepalive_connections=20, keepalive_expiry=30.0),
+        return Client(
+            limits=httpx.Limits(keepalive_expiry=30.0),
             follow_redirects=False,
             trust_env=trust_env,
         )
