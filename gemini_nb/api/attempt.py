@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-from gemini_nb.api import failures
+from gemini_nb.api import connections, failures
 from gemini_nb.api.content import JSON, Part, encode_body
 from gemini_nb.api.failures import excerpt
 from gemini_nb.api.idle import IdleTimeout
@@ -27,6 +27,7 @@ __all__ = ["ChunkReceived", "ModelCall", "Timeouts", "request_once"]
 
 _LARGE = 256 * 1024
 _MAX_ERROR_BODY = 256 * 1024
+_CUT = "Ask again; if that never helps, a proxy on the way may end long answers."
 _ERROR_BODY_SECONDS = 10.0  # the status is known; its explanation is not worth a long wait
 
 
@@ -159,7 +160,7 @@ async def _send(client: httpx.AsyncClient, request: httpx.Request, idle: IdleTim
     except GeminiError:
         raise
     except Exception as error:  # noqa: BLE001 - each transport has its own exceptions
-        raise failures.not_sent(error, request.url.host) from None
+        raise connections.not_sent(error, request.url.host) from None
 
 
 async def _chunks(
@@ -179,7 +180,7 @@ async def _chunks(
             except GeminiError:
                 raise
             except Exception as error:  # noqa: BLE001 - see _send
-                broken, events, ended = failures.broken(error, response.url.host), [], True
+                broken, events, ended = connections.broken(error, response.url.host), [], True
             idle.seconds = call.timeouts.idle
             for event in events:
                 for value in _values(event.data, at_end=ended):
@@ -212,8 +213,11 @@ def _values(data: str, *, at_end: bool) -> list[JSON]:
         value: Any = json.loads(text)
     except (ValueError, RecursionError):
         if at_end:
-            raise StreamCutError("The answer was cut in the middle of an event.") from None
-        raise ProtocolError(f"The server sent an event that is not JSON: {excerpt(text)}") from None
+            raise StreamCutError("The answer was cut in the middle of an event.", hint=_CUT) from None
+        raise ProtocolError(
+            f"The server sent an event that is not JSON: {excerpt(text)}",
+            hint="A proxy on the way may have changed it, or the base URL is another service's.",
+        ) from None
     values = value if isinstance(value, list) else [value]
     return [item for item in values if isinstance(item, dict)]
 
@@ -226,7 +230,7 @@ def _raise_unfinished(response: httpx.Response, decoder: SSEDecoder, turn: Model
             f"{excerpt(decoder.junk)}",
             hint="A proxy, a login page or a wrong base URL answers in Gemini's place.",
         )
-    raise StreamCutError("The answer ended without a finishReason: it was cut on the way.")
+    raise StreamCutError("The answer ended without a finishReason: it was cut on the way.", hint=_CUT)
 
 
 async def _error_body(response: httpx.Response, idle: IdleTimeout) -> bytes:

@@ -49,6 +49,7 @@ class RetryPlanned:
         delay: seconds until then.
         error: why.
         awaited: what is waited for until then, in a few words.
+        reason: the same for a person who waits, and when that is.
         had_output: whether some of the answer was shown, which new output will replace.
         from_start: whether a continuation token was given up, so that all of the answer is told anew.
     """
@@ -57,6 +58,7 @@ class RetryPlanned:
     delay: float
     error: GeminiError
     awaited: str
+    reason: str
     had_output: bool = False
     from_start: bool = False
 
@@ -159,7 +161,10 @@ class _Recovery:
         rejected = isinstance(failure, APIError) and failure.status_code in {400, 404}
         turn.rewind(to_start=rejected)
         awaited = failures.awaited(failure, self._call)
-        return RetryPlanned(self.attempt + 1, delay, failure, awaited, had_output, from_start=rejected)
+        reason = failures.retrying(failure, self._call.endpoint.model, delay)
+        return RetryPlanned(
+            self.attempt + 1, delay, failure, awaited, reason, had_output, from_start=rejected
+        )
 
     def _delay(self, failure: GeminiError) -> float | None:
         """Seconds until the next request, None where there is to be none."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -13,11 +15,8 @@ from gemini_nb.config import Auth
 from gemini_nb.errors import (
     APIError,
     ConfigError,
-    ConnectError,
     GeminiError,
     PromptBlockedError,
-    ProtocolError,
-    TransportError,
 )
 from gemini_nb.secrets import scrub
 
@@ -30,17 +29,18 @@ __all__ = [
     "bad_certificates",
     "bad_proxy",
     "blocked",
-    "broken",
     "detached",
     "excerpt",
     "final",
     "not_made",
-    "not_sent",
     "refused",
     "reported",
+    "retrying",
+    "told",
 ]
 
-_CONNECTING = {"ClientConnectorError", "ClientConnectorDNSError", "ClientConnectorCertificateError"}
+_SENTENCE = re.compile(r".{3,200}?\.(?= [A-Z*]|$)", re.DOTALL)
+_TITLE = re.compile(r"<title>\s*(\S.*?)\s*</title>", re.DOTALL | re.IGNORECASE)
 _NAMES = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND"}
 _NAMES |= {429: "RESOURCE_EXHAUSTED", 500: "INTERNAL", 503: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED"}
 
@@ -49,30 +49,6 @@ def excerpt(text: str, limit: int = 200) -> str:
     """The beginning of a server's text on one line, without secrets."""
     line = " ".join(scrub(text).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
-
-
-def not_sent(error: Exception, host: str) -> GeminiError:
-    """The error for a request that got no answer."""
-    cause = error.__cause__ or error
-    names = {cls.__name__ for cls in type(cause).__mro__} | {type(error).__name__}
-    detail = excerpt(str(cause) or type(cause).__name__)
-    if names & _CONNECTING or names & {"ConnectError", "ConnectionTimeoutError", "ProxyError", "gaierror"}:
-        return ConnectError(
-            f"No connection to {host}: {detail}", hint="Is the network up, and the base URL right?"
-        )
-    if names & {"InvalidURL", "UnsupportedProtocol"}:
-        return ConfigError(f"The URL of {host} cannot be used: {detail}", hint="Check the base URL.")
-    if names & {"ClientResponseError", "HttpProcessingError"}:
-        return ProtocolError(f"What {host} answered is not HTTP: {detail}", hint="Check the base URL.")
-    return TransportError(f"{host} closed the connection before it answered: {detail}")
-
-
-def broken(error: Exception, host: str) -> GeminiError:
-    """The error for an answer that broke off."""
-    cause = error.__cause__ or error
-    if type(error).__name__ == "DecodingError":
-        return ProtocolError(f"The answer of {host} cannot be decompressed: {excerpt(str(error))}")
-    return TransportError(f"The connection to {host} broke: {excerpt(str(cause) or type(cause).__name__)}")
 
 
 def detached(error: GeminiError) -> GeminiError:
@@ -116,6 +92,31 @@ def not_made(error: Exception) -> ConfigError:
     )
 
 
+def told(error: GeminiError, model: str) -> str:
+    """What went wrong, and what the server asks for, in a few words for a person who waits."""
+    if error.status_code == 429:
+        words = f"429: quota for {model}"
+    else:
+        first = _SENTENCE.match(error.message)
+        words = (first[0] if first else error.message).rstrip(".")
+    if error.retry_after:
+        words += f"; the server asks to wait {_seconds(error.retry_after)}"
+    return words
+
+
+def retrying(error: GeminiError, model: str, delay: float) -> str:
+    """The same, and when it is tried again."""
+    if delay < 1:
+        return f"{told(error, model)}; retrying."
+    return (
+        f"{told(error, model)}; retrying at {time.strftime('%H:%M:%S', time.localtime(time.time() + delay))}."
+    )
+
+
+def _seconds(seconds: float) -> str:
+    return f"{round(seconds, 1 if seconds >= 1 else 3):.12g} s"
+
+
 def refused(status: int, headers: Mapping[str, str], body: bytes, call: ModelCall) -> GeminiError:
     """The error for an answer with a status other than 200."""
     text = body.decode("utf-8", "replace")
@@ -127,7 +128,7 @@ def refused(status: int, headers: Mapping[str, str], body: bytes, call: ModelCal
         value = next(iter(objects(value)), None)
     error = value.get("error") if isinstance(value, dict) else None
     if not isinstance(error, dict):
-        shown = excerpt(text) if text.strip() else "(empty body)"
+        shown = _readable(text) if text.strip() else "(empty body)"
         error = {"message": error if isinstance(error, str) else shown}
     if 300 <= status < 400:
         error = {
@@ -137,6 +138,12 @@ def refused(status: int, headers: Mapping[str, str], body: bytes, call: ModelCal
     if made.retry_after is None:
         made.retry_after = parse_retry_after(headers.get("retry-after"), time.time())
     return made
+
+
+def _readable(text: str) -> str:
+    """What a body that is no JSON says to a person; of a web page that is its title."""
+    title = _TITLE.search(text[:10_000])
+    return excerpt(html.unescape(title[1])) if title is not None else excerpt(text)
 
 
 def reported(error: object, call: ModelCall) -> GeminiError:
@@ -186,8 +193,8 @@ def final(error: GeminiError, policy: RetryPolicy) -> GeminiError:
     wait = error.retry_after
     if wait is not None and wait > policy.max_server_delay and policy.is_retryable(error):
         error.hint = (
-            f"The server asks to wait {wait:g} s, longer than the {policy.max_server_delay:g} s that "
-            f"RetryPolicy.max_server_delay allows. {error.hint}"
+            f"The server asks to wait {_seconds(wait)}, longer than the {_seconds(policy.max_server_delay)} "
+            f"that RetryPolicy.max_server_delay allows. {error.hint}"
         ).rstrip()
     elif error.attempts > 1:
         error.hint = f"Gave up after {error.attempts} attempts. {error.hint}".rstrip()
@@ -215,9 +222,19 @@ def _hint(status: int, message: str, details: list[dict[str, Any]], call: ModelC
         return (
             f"The quota for {call.endpoint.model} is used up for now; ask less often, or ask for more quota."
         )
-    if status >= 500:
+    return _other_hint(status)
+
+
+def _other_hint(status: int) -> str:
+    if status >= 500 or status == 408:
         return "The fault is on the server's side; trying again later usually helps."
-    return ""
+    if status == 407:
+        return "The proxy wants a name and password: put http://name:password@proxy:port into HTTP_PROXY."
+    if status == 413:
+        return "The request is too large: send less, or upload files and name them by their URI."
+    if status == 499:
+        return "The server, or something on the way to it, gave the request up; ask again."
+    return "Check the base URL: this is not how Gemini answers."
 
 
 def _access_hint(*, vertex: bool) -> str:

@@ -232,7 +232,10 @@ class ToolOrchestrator:
             error = failures.detached(caught)
             self._end(lambda: record.fail(error))
         except Exception as caught:  # noqa: BLE001 - a bug of ours ends this stream, not the loop
-            bug = InternalError(f"gemini_nb failed: {scrub(f'{type(caught).__name__}: {caught}')}")
+            bug = InternalError(
+                f"gemini_nb failed: {scrub(f'{type(caught).__name__}: {caught}')}",
+                hint="This is a bug of gemini_nb's; the other streams go on.",
+            )
             self._end(lambda: record.fail(bug))
         else:
             self._answered = True
@@ -315,7 +318,7 @@ class ToolOrchestrator:
             self._checkpoint = self._call_start
         had_output = plan.had_output or self._checkpoint != self._record.mark()
         keeps = self._checkpoint.length if had_output else None
-        self._record.retry(plan.attempt, plan.delay, str(plan.error), keeps)
+        self._record.retry(plan.attempt, plan.delay, plan.reason, keeps)
         self._record.wait_for(plan.awaited, time.time() + plan.delay)
 
     def _show(self, chunk: ChunkReceived, turn: ModelTurn) -> None:
