@@ -28,6 +28,7 @@ __all__ = ["ChunkReceived", "ModelCall", "Timeouts", "request_once"]
 _LARGE = 256 * 1024
 _MAX_ERROR_BODY = 256 * 1024
 _CUT = "Ask again; if that never helps, a proxy on the way may end long answers."
+_LITERAL = 5  # characters of JSON's longest word, whose error is told of its beginning
 _ERROR_BODY_SECONDS = 10.0  # the status is known; its explanation is not worth a long wait
 
 
@@ -211,8 +212,8 @@ def _values(data: str, *, at_end: bool) -> list[JSON]:
         return []
     try:
         value: Any = json.loads(text)
-    except (ValueError, RecursionError):
-        if at_end:
+    except (ValueError, RecursionError) as error:
+        if at_end or _breaks_off(text, error):
             raise StreamCutError("The answer was cut in the middle of an event.", hint=_CUT) from None
         raise ProtocolError(
             f"The server sent an event that is not JSON: {excerpt(text)}",
@@ -220,6 +221,13 @@ def _values(data: str, *, at_end: bool) -> list[JSON]:
         ) from None
     values = value if isinstance(value, list) else [value]
     return [item for item in values if isinstance(item, dict)]
+
+
+def _breaks_off(text: str, error: Exception) -> bool:
+    """Whether this is the beginning of an object, which something on the way took for all of it."""
+    if not isinstance(error, json.JSONDecodeError) or not text.startswith("{"):
+        return False
+    return error.pos >= len(text) - _LITERAL or error.msg.startswith("Unterminated")
 
 
 def _raise_unfinished(response: httpx.Response, decoder: SSEDecoder, turn: ModelTurn) -> None:

@@ -49,7 +49,9 @@ def not_sent(error: Exception, host: str) -> GeminiError:
         return ConfigError(f"The URL of {host} cannot be used: {detail}", hint="Check the base URL.")
     if names & {"ClientResponseError", "HttpProcessingError"}:
         return ProtocolError(f"What {host} answered is not HTTP: {detail}", hint="Check the base URL.")
-    return TransportError(f"{host} closed the connection before it answered: {detail}.", hint=_ON_THE_WAY)
+    return TransportError(
+        f"{host} closed the connection before it answered: {_reason(cause)}", hint=_ON_THE_WAY
+    )
 
 
 def broken(error: Exception, host: str) -> GeminiError:
@@ -60,8 +62,14 @@ def broken(error: Exception, host: str) -> GeminiError:
             f"The answer of {host} cannot be decompressed: {excerpt(str(error))}.",
             hint="A proxy on the way may have changed it.",
         )
-    detail = excerpt(str(cause) or type(cause).__name__)
-    return TransportError(f"The connection to {host} broke: {detail}.", hint=_ON_THE_WAY)
+    said = str(cause)
+    if "ConnectionResetError" in said or isinstance(cause, ConnectionError):
+        what = "was reset in the middle of the answer"
+    elif "not completed" in said:  # the transport's own words go on with figures that help nobody
+        what = "was closed in the middle of the answer"
+    else:
+        what = f"broke: {excerpt(said or type(cause).__name__)}"
+    return TransportError(f"The connection to {host} {what}.", hint=_ON_THE_WAY)
 
 
 def _inner(cause: BaseException) -> object:

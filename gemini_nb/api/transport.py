@@ -28,7 +28,7 @@ class _Response(aiohttp.ClientResponse):
     async def start(self, connection: Connection) -> aiohttp.ClientResponse:
         protocol = connection.protocol
         await super().start(connection)
-        if not hasattr(protocol, "closed"):  # an aiohttp older than 3.12
+        if protocol is None or not hasattr(protocol, "closed"):  # an aiohttp older than 3.12
             return self
         closed = protocol.closed
         if closed is None:  # it has closed already

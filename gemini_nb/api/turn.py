@@ -111,7 +111,7 @@ class ModelTurn:
             return []
         content = candidate.get("content")
         parts = list(objects(content.get("parts"))) if isinstance(content, dict) else []
-        if parts and self.finish_reason is not None:
+        if self.finish_reason is not None and not all(map(_is_empty, parts)):
             self._resumed = True
         for part in parts:
             self._append(part)
