@@ -3,6 +3,7 @@
 #   make demo        open the notebooks in JupyterLab, with simulated answers
 #   make test        lint, types, and every test that is not slow; installs a browser where it may
 #   make test-slow   the slow tests
+#   make soak        a hundred streams at a time under random faults; SECONDS=600 says how long
 #   make bench       what a chunk costs, against a bare socket
 #
 # DEMO_ARGS="--port 9999 --no-browser" and PYTEST_ARGS="-k pane" are passed on, PYTHON=python3.12 chooses a
@@ -12,6 +13,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO_ARGS ?=
+SECONDS ?= 600
 PYTEST_ARGS ?=
 BROWSERS := chromium chromium-browser google-chrome google-chrome-stable
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
@@ -19,7 +21,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # An environment that was half made, or whose Python has gone, is made again.
 VENV_IF_BROKEN = $(shell $(BIN)/python -c "import pip" 2>/dev/null || echo venv)
 
-.PHONY: bench demo test test-slow lint types browser venv
+.PHONY: bench demo soak test test-slow lint types browser venv
 .SUFFIXES:
 
 demo: $(VENV)/.installed-demo
@@ -40,6 +42,9 @@ test-slow: $(VENV)/.installed-test browser
 
 bench: $(VENV)/.installed-test
 	@$(BIN)/python tests/benchmarks/transports.py
+
+soak: $(VENV)/.installed-test
+	@$(BIN)/python tests/soak.py --seconds $(SECONDS)
 
 lint: $(VENV)/.installed-test
 	@echo "Checking style"
