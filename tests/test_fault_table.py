@@ -180,7 +180,7 @@ ARRIVES = [
         for inside, how in itertools.product(CHOICES["inside"], CHOICES["how"])
     ),
     *(once(f"cut=0~inside={inside}") for inside in CHOICES["inside"]),
-    *(once(f"cut-bytes={count}") for count in (0, 1, 20)),
+    *(once(f"cut-bytes={count}{how}") for count in (0, 1, 4, 5, 20) for how in ("", "~how=end")),
     *(once(f"cut-bytes={count}~how={how}", rewinds=1) for count in (2000, 4001) for how in CHOICES["how"]),
     once("cut-bytes=2000~gzip", rewinds=1),
     once("cut=9~gzip", rewinds=1),
@@ -238,6 +238,8 @@ RESUMES = [
     once("checkpoint=3~no-finish", rewinds=1),
     Row(("checkpoint=3~cut=5", "503", "checkpoint=4~cut=6", "reset"), requests=5, rewinds=2),
     Row(tuple(["checkpoint=3~cut=5"] * 8), requests=9, rewinds=8),  # each is further than the one before
+    Row(("cut=3", "checkpoint=0"), requests=2, rewinds=1),  # a place to go on from before any output
+    Row(("cut=3", "checkpoint=0~cut=1", "reset"), requests=4, rewinds=1),
     Row(("checkpoint=3~cut=5", "400"), requests=3, rewinds=1),  # the token is not known any more
     Row(("checkpoint=3~cut=5", "404"), requests=3, rewinds=1),
     Row(("continuation=3", "reset"), requests=3, retries=1),

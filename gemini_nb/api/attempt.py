@@ -232,7 +232,9 @@ def _breaks_off(text: str, error: Exception) -> bool:
 
 def _raise_unfinished(response: httpx.Response, decoder: SSEDecoder, turn: ModelTurn) -> None:
     kind = response.headers.get("content-type", "")
-    if not turn.has_output and (decoder.junk or "html" in kind):
+    # Half the word `data` is what a cut leaves of an event.
+    strange = decoder.junk and not "data".startswith(decoder.junk.strip())
+    if not turn.has_output and (strange or "html" in kind):
         raise ProtocolError(
             f"The server's answer is not a Gemini stream but {excerpt(kind) or 'of no named type'}: "
             f"{excerpt(decoder.junk)}",

@@ -78,12 +78,12 @@ class ModelTurn:
         Args:
             to_start: forget the token, too.
         """
+        self._close_run()
         shown = self._shown()
         if to_start:
             self.continuation_token, self._kept = None, []
             self.metadata = {}
-        self._close_run()
-        self._stale = shown if len(shown) > len(self._kept) else None
+        self._stale = shown if _joined(shown) != _joined(self._kept) else None
         self._parts = self._kept.copy()
         self._begin()
 
@@ -165,16 +165,7 @@ class ModelTurn:
         if self._run:
             self._parts[-1]["text"] = "".join(self._run)
             self._run[:] = [self._parts[-1]["text"]]
-        joined: list[Part] = []
-        for part in self._shown():
-            if _is_empty(part):
-                continue
-            last = joined[-1] if joined else {}
-            if is_plain_text(part) and is_plain_text(last) and last.get("thought") == part.get("thought"):
-                joined[-1] = {**last, "text": last["text"] + part["text"]}
-            else:
-                joined.append(part)
-        return joined
+        return _joined(self._shown())
 
     @property
     def content(self) -> Content:
@@ -218,6 +209,19 @@ class ModelTurn:
         Some servers send a finishReason with every chunk; one that was followed by more parts says nothing.
         """
         return self.is_finished and not self._resumed
+
+
+def _joined(parts: list[Part]) -> list[Part]:
+    joined: list[Part] = []
+    for part in parts:
+        if _is_empty(part):
+            continue
+        last = joined[-1] if joined else {}
+        if is_plain_text(part) and is_plain_text(last) and last.get("thought") == part.get("thought"):
+            joined[-1] = {**last, "text": last["text"] + part["text"]}
+        else:
+            joined.append(part)
+    return joined
 
 
 def _is_empty(part: Part) -> bool:

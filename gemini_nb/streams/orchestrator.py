@@ -336,7 +336,8 @@ class ToolOrchestrator:
                 record.add_part(part)
         if turn.usage:
             record.set_usage(self._spent + turn.total_usage)
-        if chunk.is_checkpoint:
+        # Before any output the new place is the old one; what stands behind it is still to be replaced.
+        if chunk.is_checkpoint and not turn.is_stale:
             self._checkpoint = record.mark()
 
     def _take_facts(self) -> None:
