@@ -6,6 +6,7 @@ import asyncio
 import atexit
 import collections
 import contextlib
+import logging
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -15,7 +16,7 @@ from gemini_nb.api.content import Content, to_contents
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.config import Settings
 from gemini_nb.errors import ArgumentError, ConfigError, StreamNotFoundError
-from gemini_nb.secrets import seal
+from gemini_nb.secrets import scrub, seal
 from gemini_nb.streams.orchestrator import Gate, ToolOrchestrator
 from gemini_nb.streams.readers import EventReader
 from gemini_nb.streams.record import Waiting
@@ -24,6 +25,8 @@ from gemini_nb.streams.states import Status
 from gemini_nb.streams.stream import Stream, StreamInfo, Subscriber, stop_together
 
 __all__ = ["Statistics", "StreamManager", "adopt_manager", "get_manager"]
+
+logger = logging.getLogger("gemini_nb")
 
 
 class Statistics(NamedTuple):
@@ -206,7 +209,7 @@ class StreamManager:
                 self._streams.pop(stream.stream_id, None)
             raise
         for callback in self.on_start:
-            self.runtime.loop.call(callback, stream)
+            self.runtime.loop.call(_tell, callback, stream)
         return stream
 
     @contextlib.asynccontextmanager
@@ -336,6 +339,13 @@ class StreamManager:
         if os.getpid() == self._pid:  # a forked child has the object, but not its threads
             self.runtime.close()
         atexit.unregister(self.shutdown)
+
+
+def _tell(callback: Callable[[Stream], object], stream: Stream) -> None:
+    try:
+        callback(stream)
+    except Exception as error:  # noqa: BLE001 - a dashboard that fails must not keep a stream from starting
+        logger.warning("at the start of %s: %s", stream.stream_id, scrub(f"{type(error).__name__}: {error}"))
 
 
 def _history(chat: Any) -> list[Content]:
