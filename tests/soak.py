@@ -334,6 +334,9 @@ class Soak:
             unit = " MB" if name == "memory" else ""
             first, last = both(name)
             shown[f"{name}, second quarter and last"] = f"{first:.0f}{unit}, {last:.0f}{unit}"
+        shown["memory in each tenth of the time"] = (
+            ", ".join(f"{mean:.0f}" for mean in tenths(samples)) + " MB"
+        )
         shown["tasks left"] = left
         shown["shutdown"] = f"{shutdown:.2f} s"
         shown["threads and files, before and after"] = (
@@ -352,6 +355,16 @@ class Soak:
         assert shutdown < 3, shown
         assert threading.active_count() <= self.threads_before, shown
         assert files() <= self.files_before, shown
+
+
+def tenths(samples: list[Sample]) -> list[float]:
+    """The memory on average over each tenth of the samples."""
+    size = max(1, len(samples) // 10)
+    return [
+        statistics.mean(sample.memory for sample in samples[start : start + size])
+        for start in range(0, size * 10, size)
+        if samples[start : start + size]
+    ]
 
 
 def files() -> int:

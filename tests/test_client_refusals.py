@@ -208,6 +208,11 @@ async def test_hints(clients: HTTPClients, message: str, details: list[Any], hin
         assert hint in (await ask(clients, server)).failure.hint
 
 
+async def test_a_precondition_is_about_region_and_billing(clients: HTTPClients) -> None:
+    with ScriptedServer([json_error(400, "Please enable billing.", "FAILED_PRECONDITION")]) as server:
+        assert "region and billing" in (await ask(clients, server)).failure.hint
+
+
 async def test_a_redirect_is_not_followed(clients: HTTPClients) -> None:
     with ScriptedServer([sse_answer(*HELLO)]) as other:
         headers = {"Location": f"{other.url}/?key={KEY}", "Content-Length": "0"}

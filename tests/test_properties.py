@@ -82,6 +82,7 @@ PARTS = st.one_of(
     WORDS.map(lambda words: {"text": words, "thoughtSignature": "c2ln"}),
     st.just({"text": ""}),
     st.just({"text": "", "thoughtSignature": "c2ln"}),
+    st.just({"groundingMetadata": {"webSearchQueries": ["q"]}}),  # beside the parts, not one of them
     st.just({"executableCode": {"code": "1", "language": "PYTHON"}, "new": {"field": [1]}}),
 )
 ANSWERS = st.lists(st.lists(PARTS, max_size=7), min_size=1, max_size=3)
@@ -175,7 +176,10 @@ class Model:
         marks = {start + mark % (len(parts) - start) for mark in trouble.tokens}
         body, ends = b"", []
         for place, part in enumerate(parts[start:], start):
-            candidate: dict[str, Any] = {"content": {"role": "model", "parts": [part]}}
+            beside = "groundingMetadata" in part
+            candidate: dict[str, Any] = (
+                part.copy() if beside else {"content": {"role": "model", "parts": [part]}}
+            )
             if place in marks:
                 candidate["continuationToken"] = f"{version}:{place + 1}"
             last = place + 1 == len(parts)
@@ -219,16 +223,24 @@ class Follower:
         self._record = record
         self._seen = 0
         self.text = ""
-        self.wrong: list[tuple[int, str, str]] = []
+        self.thoughts = ""
+        self.parts: list[Part] = []
+        self.wrong: list[object] = []
 
     def notify(self) -> None:
         for event in self._record.log.since(self._seen):
             self._seen += 1
             if event.kind == "text_delta":
                 self.text += event.text
+            elif event.kind == "thought_delta":
+                self.thoughts += event.text
+            elif event.kind == "part_received":
+                self.parts.append(event.part)
             elif event.kind == "text_rewound":
                 self.text = self.text[: event.length]
-        if self.text != self._record.text:
+                self.thoughts = self.thoughts[: event.thoughts_length]
+                del self.parts[event.parts :]
+        if (self.text, self.thoughts) != (self._record.text, self._record.thoughts):
             self.wrong.append((self._seen, self.text, self._record.text))
 
 
@@ -243,6 +255,8 @@ def joined(parts: list[Part]) -> list[Part]:
     """The parts as they go into the history, told once more in another way."""
     made: list[Part] = []
     for part in parts:
+        if "groundingMetadata" in part:
+            continue
         plain = set(part) <= {"text", "thought"}
         if plain and not part["text"]:
             continue
@@ -289,7 +303,10 @@ def test_an_answer_comes_out_whole_whatever_happens_to_it(
     assert stream.status == "completed", stream.error
     version = model.reached[0]
     assert stream.text == follower.text == model.text(version)
-    assert stream.parts == joined(model.parts(version))
+    parts = model.parts(version)
+    assert stream.parts == joined(parts)
+    assert stream.thoughts == "".join(part["text"] for part in parts if part.get("thought"))
+    assert follower.parts == [part for part in parts if "text" not in part]
     assert made.history[-1] == {"role": "model", "parts": stream.parts}
 
 

@@ -330,3 +330,19 @@ def test_a_stream_tells_what_it_waits_for() -> None:
         assert made.manager.statistics().waits == {stream.stream_id: waiting}
         stream.stop()
         assert stream.record.waiting is None
+
+
+def test_sources_that_came_before_any_text_are_replaced_too() -> None:
+    sources: dict[str, Any] = {"candidates": [{"groundingMetadata": {"webSearchQueries": ["q"]}}]}
+    with rig([cut(sources), sse_answer(sources, text("Hello!", finish="STOP"))]) as made:
+        stream = made.start(retry=NOW).wait(10)
+    [rewound] = [event for event in stream.events if event.kind == "text_rewound"]
+    assert (stream.text, rewound.parts, kinds(stream).count("part_received")) == ("Hello!", 0, 2)
+
+
+def test_a_checkpoint_before_any_new_output_keeps_nothing_of_what_broke() -> None:
+    answers = [cut(text("Hel")), cut(token("t1", "")), sse_answer(text("Hello!", finish="STOP"))]
+    with rig(answers) as made:
+        stream = made.start(retry=NOW).wait(10)
+        assert made.server.requests[2].json["continuationToken"] == "t1"
+    assert (stream.text, rebuilt(stream), stream.parts) == ("Hello!", "Hello!", [{"text": "Hello!"}])

@@ -52,8 +52,12 @@ class Cooldowns:
             seconds: how long.
             reason: what is waited for, in a few words.
         """
+        now = time.time()
+        for known, old in list(self._quotas.items()):  # keys come and go, and are not remembered for ever
+            if not old.waiting and old.until < now:
+                del self._quotas[known]
         state = self._quotas.setdefault(quota, _Quota())
-        until = time.time() + seconds
+        until = now + seconds
         if until > state.until:
             state.until, state.reason = until, reason
 

@@ -156,7 +156,7 @@ def reported(error: object, call: ModelCall) -> GeminiError:
     message = excerpt(str(facts.get("message") or "no message"), 1000)
     return APIError(
         f"{status} {name}: {message}" if name else f"{status}: {message}",
-        hint=_hint(status, message, details, call),
+        hint=_hint(status, f"{name}: {message}", details, call),
         status_code=status,
         api_status=name or _NAMES.get(status),
         retry_after=retry_delay_of(details, message),
@@ -219,8 +219,10 @@ def _hint(status: int, message: str, details: list[dict[str, Any]], call: ModelC
     if status == 429:
         if "limit: 0" in message:
             return f"This key has no quota for {call.endpoint.model} at all; another plan or model has."
+        daily = "daily " if "PerDay" in str(details) else ""
         return (
-            f"The quota for {call.endpoint.model} is used up for now; ask less often, or ask for more quota."
+            f"The {daily}quota for {call.endpoint.model} is used up for now; "
+            "ask less often, or ask for more quota."
         )
     return _other_hint(status)
 

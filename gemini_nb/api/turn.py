@@ -26,6 +26,8 @@ class ModelTurn:
     """
 
     __slots__ = (
+        "_beside",
+        "_beside_kept",
         "_earlier",
         "_from",
         "_kept",
@@ -55,6 +57,7 @@ class ModelTurn:
         self._run: list[str] = []
         self._kept: list[Part] = []
         self._stale: list[Part] | None = None
+        self._beside = self._beside_kept = 0  # citations and the like that were shown, which are no parts
         self._begin()
 
     def _begin(self) -> None:
@@ -81,15 +84,16 @@ class ModelTurn:
         self._close_run()
         shown = self._shown()
         if to_start:
-            self.continuation_token, self._kept = None, []
+            self.continuation_token, self._kept, self._beside_kept = None, [], 0
             self.metadata = {}
-        self._stale = shown if _joined(shown) != _joined(self._kept) else None
+        more = self._beside > self._beside_kept or _joined(shown) != _joined(self._kept)
+        self._stale = shown if more else None
         self._parts = self._kept.copy()
         self._begin()
 
     def go_on(self) -> None:
         """The server ended the request, not the turn; the next one continues it."""
-        if len(self._parts) > len(self._kept):
+        if len(self._parts) > len(self._kept) or self._beside > self._beside_kept:
             self.rewind()  # its token is an older one, from which it tells the rest again
         else:
             self._begin()
@@ -115,12 +119,12 @@ class ModelTurn:
             self._resumed = True
         for part in parts:
             self._append(part)
-        if self._stale is not None and (self.has_output or candidate.get("finishReason")):
-            self._stale = None
-        for field in _METADATA:
-            if isinstance(candidate.get(field), dict):
-                self.metadata[field] = candidate[field]
-                parts.append({field: candidate[field]})
+        facts = {field: candidate[field] for field in _METADATA if isinstance(candidate.get(field), dict)}
+        if self._stale is not None and (self.has_output or facts or candidate.get("finishReason")):
+            self._stale, self._beside = None, self._beside_kept
+        self._beside += len(facts)
+        self.metadata |= facts
+        parts += [{field: value} for field, value in facts.items()]
         if isinstance(candidate.get("finishReason"), str):
             self.finish_reason = candidate["finishReason"]
             self.finish_message = str(candidate.get("finishMessage") or "")
@@ -128,6 +132,8 @@ class ModelTurn:
             self.continuation_token = candidate["continuationToken"]
             self._close_run()
             self._kept = self._parts.copy()
+            if self._stale is None:
+                self._beside_kept = self._beside
         return parts
 
     def _add_facts(self, chunk: JSON) -> None:
