@@ -93,9 +93,7 @@ def code_of(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
 
 
 def test_the_tools_notebook_shows_every_kind_of_call() -> None:
-    notebook: nbformat.NotebookNode = nbformat.read(NOTEBOOKS / "tools.ipynb", as_version=4)
-    NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
-    cities, booking, report, traffic = shown(notebook)
+    cities, booking, report, traffic = shown(executed("tools.ipynb"))
     assert cities.count("<summary>tool weather") == cities.count("<summary>tool population") == 2
     assert "4 stations answered" in cities
     assert all(words in booking for words in ("tool find_hotel", "reserve_room(hotel_id=17)", "R-2041"))
@@ -103,6 +101,37 @@ def test_the_tools_notebook_shows_every_kind_of_call() -> None:
     assert "ConnectionError: the exchange is closed" in report
     assert "completed" in report
     assert traffic.count("<summary>tool simulate_traffic") == 2
+
+
+def executed(name: str) -> nbformat.NotebookNode:
+    notebook: nbformat.NotebookNode = nbformat.read(NOTEBOOKS / name, as_version=4)
+    NotebookClient(notebook, timeout=100, kernel_name="python3").execute()
+    return notebook
+
+
+def test_the_dashboard_notebook_runs_ten_streams_through_trouble() -> None:
+    outputs = shown(executed("dashboard.ipynb"))
+    assert "characters came before the stop" in outputs[-2]
+    assert "completed=9, error=0, stopped=1" in outputs[-1]
+    assert "retries=" in outputs[-1]
+    assert "retries=0" not in outputs[-1]
+
+
+def test_the_data_notebook_asks_about_frames_and_figures_and_gets_values() -> None:
+    reading, seeing, verdicts, frame = shown(executed("data.ipynb"))
+    assert "completed" in reading
+    assert "completed" in seeing
+    assert verdicts.count("<details><summary>") == 3
+    assert all(column in frame for column in ("would_return", "hotel", "completed"))
+
+
+def test_the_notebook_of_breakages_gets_over_them() -> None:
+    sky, story, failed, kept, events = shown(executed("when_things_break.ipynb"))
+    assert "1 retry" in sky
+    assert "completed" in story
+    assert "404" in failed
+    assert "error" in kept
+    assert events.index("retry_scheduled") < events.index("text_rewound")
 
 
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
