@@ -46,7 +46,9 @@ if TYPE_CHECKING:
 __all__ = ["StreamPane", "answer_where_asked", "button", "close_tree", "html", "set_value", "stop_button"]
 
 _ENOUGH = 40  # messages after which the rest of a paint is left to the next one
-_HEAD_PAUSE = 0.5
+_HEAD_PAUSE = 1.0
+_QUICK, _CALM = 0.05, 0.08  # the first words must not wait; nobody reads a long answer as fast as it comes
+_SHORT = 8  # frozen pieces of an answer that is painted quickly
 _SLOWER_FROM = 40_000  # characters of a tail, times paints a second, that a page takes with ease
 
 
@@ -83,9 +85,11 @@ class StreamPane(Counted, widgets.VBox):
 
     @property
     def interval(self) -> float:
-        """Seconds between two paints: a long unfinished block, such as a table, is drawn less often."""
-        live = self._live.tail if self._live is not None else 0
-        return max(1 / self.pace, min(1.0, live / _SLOWER_FROM))
+        """Seconds between two paints: more for a long answer, and for a long block such as a table."""
+        if self._live is None:
+            return 1 / self.pace
+        least = max(1 / self.pace, _QUICK if self._live.is_short else _CALM)
+        return max(least, min(1.0, self._live.tail / _SLOWER_FROM))
 
     def request_stop(self) -> None:
         """Ask the stream to stop."""
@@ -216,6 +220,13 @@ class _Live:
         last = self._views[-1] if self._views else None
         return last.live if isinstance(last, TextView) else 0
 
+    @property
+    def is_short(self) -> bool:
+        """Whether the answer is one that is read while it comes."""
+        return len(self._views) < _SHORT and all(
+            view.frozen < _SHORT for view in self._views if isinstance(view, TextView)
+        )
+
     def wake(self) -> None:
         """Something changed."""
         self.painter.request(self._pane)
@@ -236,7 +247,7 @@ class _Live:
         return more or not self._cursor.at_end
 
     def _paint_head(self) -> None:
-        """Draw a new state at once; for figures twice a second is enough."""
+        """Draw a new state at once; for figures once a second is enough."""
         now, stream = time.monotonic(), self._stream
         waiting = stream.record.waiting
         first = stream.record.first_output_at is not None

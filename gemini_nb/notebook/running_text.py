@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TextView"]
 
-_TAIL = 800  # characters that a tail may have before its finished part is frozen
+_TAIL = 1600  # characters that a tail may have before its finished part is frozen
 _SECTION = 16  # pieces that stand in one box
 
 
@@ -25,7 +25,7 @@ class TextView:
 
     def __init__(self, text: str = "", rewound: int = 0) -> None:
         self._frozen, self._rewound = 0, rewound
-        self._tail = piece()
+        self._tail, self._pieces = piece(), 1
         self._section = box([self._tail])
         self.widget = box([self._section], "gemini-nb-text")
         self.draw(text, rewound)
@@ -39,6 +39,11 @@ class TextView:
     def live(self) -> int:
         """How many characters the tail's HTML has."""
         return len(self._tail.value)
+
+    @property
+    def frozen(self) -> int:
+        """How many pieces are drawn no more."""
+        return self._pieces - 1
 
     def draw(self, text: str, rewound: int = 0) -> None:
         """Draw the text, freezing what is finished.
@@ -64,6 +69,7 @@ class TextView:
 
     def _append(self, tail: Any) -> None:
         self._tail = tail
+        self._pieces += 1
         if len(self._section.children) < _SECTION:
             self._section.children = (*self._section.children, tail)
         else:
@@ -72,7 +78,7 @@ class TextView:
 
     def _begin_again(self) -> None:
         old = self.widget.children
-        self._tail = piece()
+        self._tail, self._pieces = piece(), 1
         self._section = box([self._tail])
         self.widget.children = (self._section,)
         for section in old:
