@@ -6,10 +6,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gemini_nb.errors import GeminiError
-from gemini_nb.notebook.transcript import CallBlock, NoticeBlock, PartBlock, TextBlock, Transcript
+from gemini_nb.notebook.transcript import (
+    CallBlock,
+    NoticeBlock,
+    PartBlock,
+    StruckBlock,
+    TextBlock,
+    Transcript,
+)
 from gemini_nb.streams import events
 from gemini_nb.streams.calls import ToolCall
-from gemini_nb.streams.states import ToolStatus
+from gemini_nb.streams.states import Phase, ToolStatus
 
 
 def make(kind: Any, **fields: Any) -> Any:
@@ -114,3 +121,88 @@ def test_parts_of_a_broken_call_go_and_those_before_it_stay() -> None:
     )
     gone = [block.gone for block in transcript.blocks if isinstance(block, PartBlock)]
     assert gone == [False, True, False]
+
+
+def rewound(*steps: Any) -> Transcript:
+    transcript = Transcript()
+    transcript.apply_all([make(events.TextDelta, text="Kept. Lost words.")])
+    transcript.apply_all([make(events.RetryScheduled, attempt=2, delay=0.0, reason="It broke.", keeps=6)])
+    transcript.apply_all([make(events.TextRewound, length=6), *steps])
+    return transcript
+
+
+def test_rewound_text_is_struck_before_the_notice_until_as_much_has_replaced_it() -> None:
+    transcript = rewound()
+    kinds = [type(block) for block in transcript.blocks]
+    assert kinds == [TextBlock, StruckBlock, NoticeBlock]
+    assert transcript.blocks[1] == StruckBlock(6, "Lost words.")
+    assert transcript.blocks[2] == NoticeBlock("It broke. 16 characters had come. Asking again now, request 2.")
+    transcript.changed.clear()
+    transcript.apply_all([make(events.TextDelta, text="New")])
+    assert transcript.blocks[1] == StruckBlock(6, "Lost words.")
+    transcript.apply_all([make(events.TextDelta, text=" words for it")])
+    assert transcript.blocks[1] == StruckBlock(6, "")
+    assert transcript.changed == {1, 3}
+    assert texts(transcript) == ["Kept. ", "New words for it"]
+
+
+def test_a_shorter_answer_replaces_what_was_struck_when_it_is_complete() -> None:
+    assert rewound(make(events.TextDelta, text="New")).blocks[1] == StruckBlock(6, "Lost words.")
+    ended = rewound(make(events.TextDelta, text="New"), make(events.StreamCompleted, finish_reason="STOP"))
+    assert ended.blocks[1] == StruckBlock(6, "")
+
+
+def test_what_nothing_replaced_stays_to_be_read() -> None:
+    assert rewound(make(events.StreamStopped)).blocks[1] == StruckBlock(6, "Lost words.")
+
+
+def test_a_second_break_strikes_the_second_attempt() -> None:
+    again = make(events.RetryScheduled, attempt=3, delay=2.0, reason="It broke again.", keeps=6)
+    steps = [make(events.TextDelta, text="Newer"), again, make(events.TextRewound, length=6)]
+    transcript = rewound(*steps)
+    struck = [block for block in transcript.blocks if isinstance(block, StruckBlock) and block.text]
+    assert struck == [StruckBlock(6, "Newer")]
+    assert transcript.blocks[-1] == NoticeBlock(
+        "It broke again. 11 characters had come. Asking again in 2.0 s, request 3."
+    )
+
+
+def test_parts_and_thoughts_of_the_broken_call_go_and_those_before_stay() -> None:
+    transcript = Transcript()
+    transcript.apply_all(
+        [
+            make(events.ThoughtDelta, text="first"),
+            make(events.TextDelta, text="One."),
+            make(events.PartReceived, part={"executableCode": {}}),
+            make(events.PhaseChanged, phase=Phase.AWAITING_FINAL_RESPONSE, turn=2),
+            make(events.PartReceived, part={"codeExecutionResult": {}}),
+            make(events.ThoughtDelta, text="second"),
+            make(events.TextDelta, text="Two."),
+            make(events.TextRewound, length=4, thoughts_length=5, parts=1),
+        ]
+    )
+    assert [block.gone for block in transcript.blocks if isinstance(block, PartBlock)] == [False, True]
+    assert transcript.thoughts == "first"
+
+
+def test_a_resumed_call_keeps_its_thoughts_and_what_came_before_the_checkpoint() -> None:
+    transcript = Transcript()
+    transcript.apply_all(
+        [
+            make(events.ThoughtDelta, text="thought"),
+            make(events.PartReceived, part={"executableCode": {}}),
+            make(events.TextDelta, text="Checked. Not."),
+            make(events.TextRewound, length=8, thoughts_length=7, parts=1),
+        ]
+    )
+    assert transcript.thoughts == "thought"
+    assert [block.gone for block in transcript.blocks if isinstance(block, PartBlock)] == [False]
+    assert texts(transcript) == ["Checked."]
+
+
+def test_it_is_known_whether_the_model_thinks_just_now() -> None:
+    transcript = Transcript()
+    transcript.apply_all([make(events.ThoughtDelta, text="hm")])
+    assert transcript.thinking
+    transcript.apply_all([make(events.TextDelta, text="a")])
+    assert not transcript.thinking

@@ -170,7 +170,6 @@ def code_css() -> str:
     pane = ".gemini-nb-pane"
     rules = [
         f"{pane} .gemini-nb-code {{ overflow-x: auto; padding: 6px 8px; }}",
-        f"{pane} .gemini-nb-code {{ background: var(--jp-layout-color2, #f5f5f5); }}",
         f"{pane} .gemini-nb-code, {pane} .gemini-nb-code code {{ white-space: pre; }}",
         f"{pane} p, {pane} li, {pane} td, {pane} :not(pre) > code {{ overflow-wrap: anywhere; }}",
         f"{pane} .gemini-nb-math {{ white-space: pre-wrap; }}",

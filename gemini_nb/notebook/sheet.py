@@ -24,7 +24,7 @@ _FRAME = """
 .gemini-nb-pane .gemini-nb-top { display: flex; gap: 8px; align-items: flex-start; }
 .gemini-nb-pane .gemini-nb-headline { flex: 1 1 auto; min-width: 0; }
 .gemini-nb-pane .gemini-nb-scroll { display: flex; flex-flow: column-reverse; max-height: 480px;
-  overflow: auto; margin-top: 6px; }
+  overflow: auto; margin-top: 2px; }
 .gemini-nb-pane .gemini-nb-scroll:empty { display: none; }
 .gemini-nb-pane .gemini-nb-scroll:focus-visible { outline: 2px solid var(--jp-brand-color1, #2196f3); }
 .gemini-nb-pane .gemini-nb-body { flex: 0 0 auto; }
@@ -93,14 +93,16 @@ _CARDS = """
 .gemini-nb-pane .gemini-nb-still[open] > summary::before { transform: rotate(90deg); }
 .gemini-nb-pane .gemini-nb-still { margin: 6px 0; }
 .gemini-nb-pane .gemini-nb-call { background: var(--jp-layout-color1, #fff); border-radius: 5px;
-  border: 1px solid var(--jp-border-color2, #ddd); overflow: hidden; }
-.gemini-nb-pane .gemini-nb-card { padding: 4px 10px 5px 24px; font-size: 13px; min-height: 20px;
-  border-left: 3px solid transparent; margin-left: -1px; }
-.gemini-nb-pane .gemini-nb-call .gemini-nb-key summary { left: 2px; width: calc(100% - 2px); }
-.gemini-nb-pane .gemini-nb-card[data-status=running] { border-color: var(--jp-brand-color1, #2196f3); }
-.gemini-nb-pane .gemini-nb-card[data-status=awaiting_approval] { border-color: var(--jp-warn-color1, #e80); }
-.gemini-nb-pane .gemini-nb-card[data-status=done] { border-color: var(--jp-success-color1, #393); }
-.gemini-nb-pane .gemini-nb-card[data-status=failed] { border-color: var(--jp-error-color1, #c33); }
+  border: 1px solid var(--jp-border-color2, #ddd); border-left-width: 3px; overflow: hidden; }
+.gemini-nb-pane .gemini-nb-card { padding: 4px 10px 5px 24px; font-size: 13px; min-height: 20px; }
+.gemini-nb-pane .gemini-nb-call:has([data-status=running]) {
+  border-left-color: var(--jp-brand-color1, #2196f3); }
+.gemini-nb-pane .gemini-nb-call:has([data-status=awaiting_approval]) {
+  border-left-color: var(--jp-warn-color1, #e80); }
+.gemini-nb-pane .gemini-nb-call:has([data-status=done]) {
+  border-left-color: var(--jp-success-color1, #393); }
+.gemini-nb-pane .gemini-nb-call:has([data-status=failed]) {
+  border-left-color: var(--jp-error-color1, #c33); }
 .gemini-nb-pane .gemini-nb-called { display: flex; align-items: center; gap: 8px; min-width: 0; }
 .gemini-nb-pane .gemini-nb-called code { flex: 0 1 auto; min-width: 0; overflow: hidden; background: none;
   text-overflow: ellipsis; white-space: nowrap; unicode-bidi: isolate; font-size: 12px;
@@ -138,9 +140,10 @@ _CARDS = """
 .gemini-nb-pane .gemini-nb-error { color: var(--jp-error-color1, #c33); font-size: 12px; }
 .gemini-nb-pane .gemini-nb-what { font-size: 11px; color: var(--jp-ui-font-color2, #666); margin-top: 4px; }
 .gemini-nb-pane .gemini-nb-picture { display: block; max-width: 100%; max-height: 360px; margin: 6px 0; }
-.gemini-nb-pane .gemini-nb-thinking { padding: 5px 10px 5px 24px; font-size: 12px; white-space: nowrap;
+.gemini-nb-pane .gemini-nb-thinking { padding: 5px 10px 3px 24px; font-size: 12px; white-space: nowrap;
   overflow: hidden; text-overflow: ellipsis; color: var(--jp-ui-font-color2, #666); }
 .gemini-nb-pane .gemini-nb-thinking bdi { margin-left: 8px; font-style: italic; }
+.gemini-nb-pane .gemini-nb-thoughts { margin: 2px 0 0 -8px; }
 .gemini-nb-pane .gemini-nb-thoughts .gemini-nb-inside { margin-left: 12px; padding: 0 0 0 12px;
   border-left: 2px solid var(--jp-border-color2, #ddd); color: var(--jp-ui-font-color2, #666);
   max-height: 240px; overflow: auto; }
@@ -154,7 +157,9 @@ _TEXT = """
   color: var(--jp-content-font-color1, #222); white-space: pre-line; }
 .gemini-nb-pane .gemini-nb-struck { color: var(--jp-ui-font-color3, #888); white-space: pre-wrap;
   font-size: 13px; }
-.gemini-nb-pane pre { white-space: pre-wrap; background: var(--jp-layout-color2, #f5f5f5); padding: 5px 8px;
+.gemini-nb-pane pre { white-space: pre-wrap; padding: 5px 8px;
+  border: 1px solid var(--jp-border-color3, #eee);
+  background: var(--jp-cell-editor-background, #f5f5f5); color: var(--jp-content-font-color1, inherit);
   max-height: 320px; overflow: auto; line-height: 1.4; margin: 4px 0; border-radius: 4px;
   font-family: var(--jp-code-font-family, monospace); font-size: var(--jp-code-font-size, 13px);
   unicode-bidi: isolate; }
