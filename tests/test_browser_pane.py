@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -40,11 +41,11 @@ def body(pane: Locator) -> Locator:
     return pane.locator(".gemini-nb-body")
 
 
-def wait_grown(desk: Desk, pane: Locator, by: int = 60) -> None:
+def wait_grown(pane: Locator, by: int = 60) -> None:
     shown = body(pane)
     expect(shown).to_contain_text(re.compile(r"\w+ \w+"))
     before = len(shown.inner_text())
-    desk.page.page.wait_for_function(GROWN, arg=[shown.element_handle(), before + by])
+    shown.page.wait_for_function(GROWN, arg=[shown.element_handle(), before + by])
 
 
 def test_two_panes_grow_while_a_later_cell_computes(desk: Desk) -> None:
@@ -52,7 +53,7 @@ def test_two_panes_grow_while_a_later_cell_computes(desk: Desk) -> None:
     desk.run(1, 2)
     page.run(3)
     for i in (1, 2):
-        wait_grown(desk, desk.pane(i))
+        wait_grown(desk.pane(i))
     assert page.prompt(3).inner_text() == "[*]:"
     desk.open_gate("grown")
     for i in (1, 2):
@@ -124,7 +125,7 @@ def test_a_person_answers_by_click(desk: Desk, name: str, status: str) -> None:
 def test_stop_keeps_what_came(desk: Desk) -> None:
     page = desk.set(["%%gemini_stream\ngrow", SPIN])
     desk.run(1)
-    wait_grown(desk, desk.pane(1))
+    wait_grown(desk.pane(1))
     page.run(2)
     desk.pane(1).get_by_role("button", name="Stop", exact=True).click()
     settled = page.output(1).locator(".jp-RenderedMarkdown")
@@ -153,10 +154,10 @@ def test_it_sticks_to_the_end_unless_the_reader_scrolled_up(desk: Desk) -> None:
 def test_a_reloaded_page_goes_on_and_gets_the_end(desk: Desk) -> None:
     page = desk.set(["%%gemini_stream\ngrow"])
     desk.run(1)
-    wait_grown(desk, desk.pane(1))
+    wait_grown(desk.pane(1))
     page.save()
     page.reload()
-    wait_grown(desk, desk.pane(1))
+    wait_grown(desk.pane(1))
     desk.open_gate("grown")
     expect(desk.pane(1)).to_contain_text("The end.")
     expect(desk.pane(1).locator(".gemini-nb-badge")).to_have_text("completed")
@@ -166,10 +167,10 @@ def test_a_reloaded_page_goes_on_and_gets_the_end(desk: Desk) -> None:
 def test_a_second_view_shows_the_same(desk: Desk) -> None:
     page = desk.set(["%%gemini_stream\ngrow"])
     desk.run(1)
-    wait_grown(desk, desk.pane(1))
+    wait_grown(desk.pane(1))
     page.page.evaluate(VIEW)
     view = page.page.locator(".jp-LinkedOutputView .gemini-nb-pane")
-    wait_grown(desk, view)
+    wait_grown(view)
     view.get_by_role("button", name="Stop", exact=True).click()
     expect(page.output(1)).to_contain_text("stopped")
     page.page.evaluate(CLOSE_VIEW)
@@ -184,7 +185,7 @@ for stream in streams: display(gemini_nb.StreamPane(stream))"""
     desk.run(1, 2)
     expect(desk.pane(1)).to_have_count(50)
     for number in (0, 25, 49):
-        wait_grown(desk, desk.pane(1).nth(number), by=10)
+        wait_grown(desk.pane(1).nth(number), by=10)
     desk.open_gate("grown")
     badges = desk.pane(1).locator(".gemini-nb-badge[data-status=completed]")
     expect(badges).to_have_count(50, timeout=20_000)
@@ -197,7 +198,7 @@ def test_panes_of_deleted_cells_are_closed(desk: Desk) -> None:
     count = "from ipywidgets.widgets.widget import _instances\nprint(len(_instances), 'widgets')"
     page = desk.set(["%%gemini_stream\ngrow", count])
     desk.run(1)
-    wait_grown(desk, desk.pane(1))
+    wait_grown(desk.pane(1))
     page = desk.set([count, "import time; time.sleep(1)", count])
     desk.run(1, 2, 3)
     expect(page.output(3)).to_have_text(re.compile("^[0-2] widgets"))  # the layout and style that all share
@@ -247,10 +248,28 @@ def test_nothing_moves_for_those_who_ask_for_that(desk: Desk) -> None:
     page.page.emulate_media(reduced_motion="no-preference")
 
 
+@pytest.mark.skipif(find_spec("notebook") is None, reason="Notebook 7 is not installed")
+def test_notebook_7_shows_and_stops_it_too(desk: Desk) -> None:
+    page = desk.set(["%%gemini_stream\ngrow"])
+    page.save()
+    tab = page.page.context.new_page()
+    tab.goto(f"{desk.lab.server.url}/notebooks/{page.notebook}")
+    cell = tab.locator(".jp-Notebook .jp-Cell").nth(1)
+    expect(tab.locator(".jp-NotebookPanel .jp-Notebook-ExecutionIndicator[data-status=idle]")).to_be_visible(
+        timeout=20_000
+    )
+    cell.locator(".cm-content").click()
+    tab.keyboard.press("Control+Enter")
+    wait_grown(cell.locator(".gemini-nb-pane"), by=30)
+    cell.get_by_role("button", name="Stop", exact=True).click()
+    expect(cell.locator(".jp-RenderedMarkdown")).to_contain_text("stopped")
+    tab.close()
+
+
 def test_the_answer_is_there_after_saving_and_opening_with_a_new_kernel(desk: Desk) -> None:
     page = desk.set(["%%gemini_stream\ngrow"])
     desk.run(1)
-    wait_grown(desk, desk.pane(1))
+    wait_grown(desk.pane(1))
     desk.open_gate("grown")
     answer = page.output(1).locator(".jp-RenderedMarkdown")
     expect(answer).to_contain_text("The end.")

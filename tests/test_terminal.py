@@ -72,6 +72,38 @@ def test_text_arrives_while_the_stream_goes_on_and_control_characters_do_not() -
     assert "\x1b" not in out.getvalue()
 
 
+def test_what_was_printed_and_is_taken_back_is_said() -> None:
+    first, second = threading.Event(), threading.Event()
+
+    def scenario(body: dict[str, Any], model: str) -> Iterator[Any]:
+        yield {"candidates": [{"content": {"parts": [{"text": "Kept. Lost."}]}}]}
+        yield first
+        yield {"candidates": [{"content": {"parts": [{"text": "New."}]}, "finishReason": "STOP"}]}
+
+    class Out(io.StringIO):
+        def write(self, text: str) -> int:
+            if "Lost" in text:
+                second.set()
+            return super().write(text)
+
+    with Simulator(scenario=scenario, pace=0) as simulator:
+        stream = gemini_nb.get_manager().start_stream("hello", auth="simulator", base_url=simulator.base_url)
+        out = Out()
+        printing = threading.Thread(target=print_stream, args=(stream, out))
+        printing.start()
+        assert second.wait(10)
+        reason = "connection lost after 11 characters, asking again, 2 of 3\x1b[31m"
+        for kind, fields in (
+            (gemini_nb.RetryScheduled, {"attempt": 2, "delay": 0.0, "reason": reason}),
+            (gemini_nb.TextRewound, {"length": 6}),
+        ):
+            stream.runtime.loop.call(lambda kind=kind, fields=fields: stream.record._append(kind, **fields))
+        stream.runtime.loop.call(first.set)
+        printing.join(10)
+    notice = "[connection lost after 11 characters, asking again, 2 of 3]"
+    assert f"Kept. Lost.\n{notice}\n\n[what follows replaces the last 5 characters]\nNew." in out.getvalue()
+
+
 def test_ctrl_c_stops_the_stream_and_leaves_its_text(environment: dict[str, str], tmp_path: Path) -> None:
     script = tmp_path / "long.py"
     script.write_text(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from typing import TYPE_CHECKING, Any, Protocol, assert_never
 
 from gemini_nb.api.content import Part
@@ -125,22 +123,13 @@ def _struck_html(text: str) -> str:
 
 def _part_html(part: Part) -> str:
     """Code, its output, a picture; of anything else its name."""
-    code, outcome, data = (part.get(name) for name in ("executableCode", "codeExecutionResult", "inlineData"))
+    code, outcome = part.get("executableCode"), part.get("codeExecutionResult")
+    picture = figures.picture_of(part)
     if isinstance(code, dict):
         return to_html(code_block(str(code.get("code") or ""), "python"))
     if isinstance(outcome, dict):
         return look.pre_html(str(outcome.get("output") or outcome.get("outcome") or ""))
-    if isinstance(data, dict) and data.get("mimeType") in figures.PICTURES and _is_base64(data.get("data")):
-        return (
-            f'<img class="gemini-nb-picture" alt="an image from the model" '
-            f'src="data:{data["mimeType"]};base64,{data["data"]}">'
-        )
+    if picture is not None:
+        source = f"data:{picture[0]};base64,{picture[1]}"
+        return f'<img class="gemini-nb-picture" alt="an image from the model" src="{source}">'
     return look.notice_html(", ".join(name for name in part if name != "thoughtSignature"))
-
-
-def _is_base64(data: object) -> bool:
-    try:
-        base64.b64decode(str(data), validate=True)
-    except (binascii.Error, ValueError):
-        return False
-    return isinstance(data, str)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import time
 
+from gemini_nb.api.content import Part
 from gemini_nb.config import Auth
 from gemini_nb.streams.calls import ToolCall
 from gemini_nb.streams.states import Phase, Status
@@ -15,6 +17,7 @@ __all__ = [
     "ending",
     "facts",
     "phase_word",
+    "picture_of",
     "pictures",
     "summary",
     "title",
@@ -114,6 +117,21 @@ def _duration(seconds: float) -> str:
     if seconds >= 60:
         return f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"
     return f"{seconds:.0f} s" if seconds == int(seconds) else f"{seconds:.1f} s"
+
+
+def picture_of(part: Part) -> tuple[str, str] | None:
+    """Type and base64 of a picture that the model sent, None for any other part."""
+    data = part.get("inlineData")
+    if not isinstance(data, dict) or data.get("mimeType") not in PICTURES:
+        return None
+    content = data.get("data")
+    if not isinstance(content, str):
+        return None
+    try:
+        base64.b64decode(content, validate=True)
+    except ValueError:
+        return None
+    return str(data["mimeType"]), content
 
 
 def pictures(call: ToolCall) -> list[tuple[str, str, str]]:

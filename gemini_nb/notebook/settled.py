@@ -105,6 +105,8 @@ def _part(part: Part) -> str:
         return code_block(str(code.get("code") or ""), "python")
     if isinstance(outcome, dict):
         return code_block(str(outcome.get("output") or outcome.get("outcome") or ""), "")
+    if (picture := figures.picture_of(part)) is not None:
+        return f"![an image from the model](data:{picture[0]};base64,{picture[1]})"
     names = ", ".join(key for key in part if key != "thoughtSignature")
     return _fold(names or "part", code_block(json.dumps(part, ensure_ascii=False, indent=2), "json"))
 

@@ -8,6 +8,7 @@ from typing import TextIO
 from gemini_nb.notebook import figures
 from gemini_nb.notebook.markdown import plain
 from gemini_nb.notebook.settled import call_line
+from gemini_nb.notebook.transcript import retry_words
 from gemini_nb.streams.calls import ToolCall
 from gemini_nb.streams.events import (
     RetryScheduled,
@@ -31,13 +32,19 @@ def print_stream(stream: Stream, out: TextIO | None = None) -> None:
         out: where to; by default standard output.
     """
     out = out or sys.stdout
+    length = 0
     try:
         for event in stream:
             match event:
                 case TextDelta():
                     out.write(plain(event.text))
-                case TextRewound():
-                    out.write("\n[the connection broke; the answer begins again]\n")
+                    length += len(event.text)
+                case TextRewound():  # a terminal cannot take back what it has printed
+                    if length > event.length:
+                        out.write(
+                            f"\n[what follows replaces the last {length - event.length:,} characters]\n"
+                        )
+                    length = event.length
                 case ToolCallRequested():
                     out.write(f"\n[{event.call.name} …]\n")
                 case ToolCallStarted() if event.call.status == ToolStatus.AWAITING_APPROVAL:
@@ -45,7 +52,7 @@ def print_stream(stream: Stream, out: TextIO | None = None) -> None:
                 case ToolCallFinished():
                     out.write(plain(f"{_said(event.call)}[{call_line(event.call)}]\n"))
                 case RetryScheduled():
-                    out.write(plain(f"\n[{event.reason} Asking again in {event.delay:.1f} s.]\n"))
+                    out.write(plain(f"\n[{retry_words(event)}]\n"))
                 case _:
                     continue
             out.flush()

@@ -1,0 +1,68 @@
+"""What a stream leaves in the notebook: Markdown to be read, whatever happened on the way."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import gemini_nb
+from gemini_nb.notebook.settled import to_markdown, to_text
+from gemini_nb.simulator import Simulator
+from gemini_nb.streams import events
+from test_pane import happens, manager, said, until
+
+__all__ = ["manager"]  # a fixture
+
+
+def broken(
+    manager: gemini_nb.StreamManager, rest: str | None, part: dict[str, Any] | None = None
+) -> gemini_nb.Stream:
+    """A stream whose text is taken back to its first word; without a rest it is stopped then."""
+    hold = threading.Event()
+
+    def scenario(body: dict[str, Any], model: str) -> Iterator[Any]:
+        if part is not None:
+            yield {"candidates": [{"content": {"parts": [part]}}]}
+        yield said("Kept. Lost <b>words</b>.")
+        yield hold
+        yield said(rest or "never", "STOP")
+
+    with Simulator(scenario=scenario, pace=0) as simulator:
+        stream = manager.start_stream("x", auth="simulator", base_url=simulator.base_url)
+        until(lambda: "words" in stream.text)
+        happens(stream, events.RetryScheduled, attempt=2, delay=0.0, reason="It broke.")
+        happens(stream, events.TextRewound, length=6)
+        if rest is None:
+            stream.stop()
+        hold.set()
+        return stream.wait(10)
+
+
+def test_text_that_was_replaced_is_gone(manager: gemini_nb.StreamManager) -> None:
+    settled = to_markdown(broken(manager, "New."))
+    assert settled.startswith("Kept.\n\nNew.\n\n<sub>")
+    assert "Lost" not in settled
+
+
+def test_text_that_nothing_replaced_is_folded_and_harmless(manager: gemini_nb.StreamManager) -> None:
+    settled = to_markdown(broken(manager, None))
+    assert settled.startswith("Kept.\n\n<details><summary>Text of an attempt that broke</summary>")
+    assert "&lt;b>words&lt;/b>" in settled
+    assert "> **stopped**" in settled
+
+
+def test_a_picture_of_the_models_is_kept_and_other_data_only_named(manager: gemini_nb.StreamManager) -> None:
+    def scenario(body: dict[str, Any], model: str) -> Iterator[Any]:
+        for kind, data in (("image/png", "aGVsbG8="), ("image/svg+xml", "aGVsbG8="), ("image/png", "no)](x")):
+            part = {"inlineData": {"mimeType": kind, "data": data}}
+            yield {"candidates": [{"content": {"parts": [part]}}]}
+        yield said("Done.", "STOP")
+
+    with Simulator(scenario=scenario, pace=0) as simulator:
+        stream = manager.start_stream("x", auth="simulator", base_url=simulator.base_url).wait(10)
+    settled = to_markdown(stream)
+    assert settled.count("![") == 1
+    assert "![an image from the model](data:image/png;base64,aGVsbG8=)" in settled
+    assert settled.count("<summary>inlineData</summary>") == 2
+    assert "aGVsbG8=" not in to_text(stream)
