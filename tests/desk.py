@@ -28,6 +28,7 @@ open_stage()"""
 SET_CELLS = """sources => {
   const notebook = window.jupyterapp.shell.currentWidget.content;
   const model = notebook.model.sharedModel;
+  notebook.model.deletedCells.push(...model.cells.map(cell => cell.id));  // as its menu does
   model.transact(() => {
     model.deleteCellRange(0, model.cells.length);
     sources.forEach((source, i) => model.insertCell(i, {cell_type: 'code', source}));

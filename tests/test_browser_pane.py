@@ -193,15 +193,23 @@ for stream in streams: display(gemini_nb.StreamPane(stream))"""
     assert page.errors == []
 
 
-def test_panes_of_deleted_cells_are_closed(desk: Desk) -> None:
-    """The cells of every test before were deleted, and this one's are at its end."""
-    count = "from ipywidgets.widgets.widget import _instances\nprint(len(_instances), 'widgets')"
-    page = desk.set(["%%gemini_stream\ngrow", count])
-    desk.run(1)
-    wait_grown(desk.pane(1))
-    page = desk.set([count, "import time; time.sleep(1)", count])
-    desk.run(1, 2, 3)
-    expect(page.output(3)).to_have_text(re.compile("^[0-2] widgets"))  # the layout and style that all share
+def test_the_pane_of_a_deleted_cell_is_closed(desk: Desk) -> None:
+    count = """from ipywidgets.widgets.widget import _instances
+import time; time.sleep(1)
+print(len(_instances), 'widgets')"""
+    page = desk.set([count, "%%gemini_stream\ngrow", count, count])
+    desk.run(1, 2)
+    wait_grown(desk.pane(2))
+    desk.run(3)
+    before, during = page.output(1).inner_text(), page.output(3).inner_text()
+    assert before != during
+    page.cell(2).locator(".jp-InputPrompt").click()
+    page.page.keyboard.press("Escape")
+    page.page.evaluate("() => { window.jupyterapp.commands.execute('notebook:delete-cell'); }")
+    expect(page.page.locator(".gemini-nb-pane")).to_have_count(0)
+    page.forget_prompts()
+    desk.run(3)
+    expect(page.output(3)).to_have_text(before)
 
 
 def test_a_dark_theme_and_a_narrow_window(desk: Desk) -> None:
