@@ -92,15 +92,15 @@ def test_what_was_printed_and_is_taken_back_is_said() -> None:
         printing = threading.Thread(target=print_stream, args=(stream, out))
         printing.start()
         assert second.wait(10)
-        reason = "connection lost after 11 characters, asking again, 2 of 3\x1b[31m"
+        reason = "The line is dead.\x1b[31m"
         for kind, fields in (
-            (gemini_nb.RetryScheduled, {"attempt": 2, "delay": 0.0, "reason": reason}),
+            (gemini_nb.RetryScheduled, {"attempt": 2, "delay": 0.0, "reason": reason, "keeps": 6}),
             (gemini_nb.TextRewound, {"length": 6}),
         ):
             stream.runtime.loop.call(lambda kind=kind, fields=fields: stream.record._append(kind, **fields))
         stream.runtime.loop.call(first.set)
         printing.join(10)
-    notice = "[connection lost after 11 characters, asking again, 2 of 3]"
+    notice = "[The line is dead. 11 characters had come. Asking again now, request 2.]"
     assert f"Kept. Lost.\n{notice}\n\n[what follows replaces the last 5 characters]\nNew." in out.getvalue()
 
 

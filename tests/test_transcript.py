@@ -136,7 +136,9 @@ def test_rewound_text_is_struck_before_the_notice_until_as_much_has_replaced_it(
     kinds = [type(block) for block in transcript.blocks]
     assert kinds == [TextBlock, StruckBlock, NoticeBlock]
     assert transcript.blocks[1] == StruckBlock(6, "Lost words.")
-    assert transcript.blocks[2] == NoticeBlock("It broke. 16 characters had come. Asking again now, request 2.")
+    assert transcript.blocks[2] == NoticeBlock(
+        "It broke. 17 characters had come. Asking again now, request 2."
+    )
     transcript.changed.clear()
     transcript.apply_all([make(events.TextDelta, text="New")])
     assert transcript.blocks[1] == StruckBlock(6, "Lost words.")

@@ -52,7 +52,7 @@ def print_stream(stream: Stream, out: TextIO | None = None) -> None:
                 case ToolCallFinished():
                     out.write(plain(f"{_said(event.call)}[{call_line(event.call)}]\n"))
                 case RetryScheduled():
-                    out.write(plain(f"\n[{retry_words(event)}]\n"))
+                    out.write(plain(f"\n[{retry_words(event, length)}]\n"))
                 case _:
                     continue
             out.flush()

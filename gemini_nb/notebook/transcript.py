@@ -226,6 +226,8 @@ class Transcript:
         self._flush()
         self._add(NoticeBlock(retry_words(event, self._length)))
         if event.keeps is not None:
+            if not self._unsure:
+                self._drop_struck()  # what an earlier attempt lost is gone for good
             self._rewind(event.keeps)
             self._unsure = True
 
