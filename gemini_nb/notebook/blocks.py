@@ -8,6 +8,7 @@ from gemini_nb.api.content import Part
 from gemini_nb.notebook import figures, look
 from gemini_nb.notebook.card import CallView, call_html
 from gemini_nb.notebook.markdown import escape, to_html
+from gemini_nb.notebook.parts import part_markdown
 from gemini_nb.notebook.running_text import TextView
 from gemini_nb.notebook.settled import code_block
 from gemini_nb.notebook.transcript import Block, CallBlock, NoticeBlock, PartBlock, StruckBlock, TextBlock
@@ -132,4 +133,4 @@ def _part_html(part: Part) -> str:
     if picture is not None:
         source = f"data:{picture[0]};base64,{picture[1]}"
         return f'<img class="gemini-nb-picture" alt="an image from the model" src="{source}">'
-    return look.notice_html(", ".join(name for name in part if name != "thoughtSignature"))
+    return to_html(part_markdown(part))

@@ -13,6 +13,7 @@ from typing import assert_never
 from gemini_nb.api.content import Part
 from gemini_nb.notebook import figures
 from gemini_nb.notebook.markdown import escape, plain, settle
+from gemini_nb.notebook.parts import part_markdown
 from gemini_nb.notebook.transcript import (
     Block,
     CallBlock,
@@ -107,8 +108,7 @@ def _part(part: Part) -> str:
         return code_block(str(outcome.get("output") or outcome.get("outcome") or ""), "")
     if (picture := figures.picture_of(part)) is not None:
         return f"![an image from the model](data:{picture[0]};base64,{picture[1]})"
-    names = ", ".join(key for key in part if key != "thoughtSignature")
-    return _fold(names or "part", code_block(json.dumps(part, ensure_ascii=False, indent=2), "json"))
+    return settle(part_markdown(part))
 
 
 def _fold(summary: str, body: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias, assert_never
 
 from gemini_nb.api.content import Part
+from gemini_nb.notebook.parts import METADATA
 from gemini_nb.streams.calls import ToolCall
 from gemini_nb.streams.events import (
     PartReceived,
@@ -154,8 +155,7 @@ class Transcript:
             case ToolCallRequested() | ToolCallStarted() | ToolCallUpdated() | ToolCallFinished():
                 self._set_call(event.call)
             case PartReceived():
-                self._add(PartBlock(event.part))
-                self._parts.append(len(self.blocks) - 1)
+                self._add_part(event.part)
             case RetryScheduled():
                 self._plan_retry(event)
             case PhaseChanged() | StreamCompleted():
@@ -221,6 +221,17 @@ class Transcript:
         self._length = min(self._length, length)
         if text := "".join(taken):
             self._strike(StruckBlock(self._length, text))
+
+    def _add_part(self, part: Part) -> None:
+        """Sources grow along with an answer: the newest list of them takes the place of the last."""
+        kind = next((name for name in METADATA if name in part), None)
+        for index in self._parts if kind is not None else ():
+            block = self.blocks[index]
+            if isinstance(block, PartBlock) and kind in block.part:
+                block.gone = True
+                self.changed.add(index)
+        self._add(PartBlock(part))
+        self._parts.append(len(self.blocks) - 1)
 
     def _plan_retry(self, event: RetryScheduled) -> None:
         self._flush()

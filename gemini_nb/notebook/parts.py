@@ -1,0 +1,105 @@
+"""What the model sent beside text and calls, as Markdown: code, its output, sources, files.
+
+It is as hostile as the rest of an answer and goes the same way, through the page's sanitiser or through
+`settle`; here it is only put into words.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import quote
+
+from gemini_nb.api.content import Part, objects
+from gemini_nb.notebook.markdown import plain
+
+__all__ = ["METADATA", "part_markdown"]
+
+METADATA = ("citationMetadata", "groundingMetadata", "urlContextMetadata")
+"""Parts of this kind are told again and again while an answer grows; the newest counts."""
+
+_MARKS = re.compile(r"([\\`*_\[\]<>#|~$!&])")
+_SAFE = ":/?#@!$&'*+,;=%~-._"
+
+
+def part_markdown(part: Part) -> str:
+    """Put a part into words; empty where there is nothing to say."""
+    for name, render in _RENDERERS.items():
+        value = part.get(name)
+        if isinstance(value, dict):
+            return render(value)
+    names = ", ".join(name for name in part if name != "thoughtSignature")
+    return f"*{_words(names)}*" if names else ""
+
+
+def _words(text: object) -> str:
+    return _MARKS.sub(r"\\\1", " ".join(plain(str(text)).split()))
+
+
+def _link(title: object, uri: object) -> str:
+    words = _words(title or uri or "a source")
+    address = plain(str(uri or ""))
+    return (
+        f"[{words}]({quote(address, safe=_SAFE)})" if address.startswith(("https://", "http://")) else words
+    )
+
+
+def _listed(head: str, lines: Iterable[str]) -> str:
+    numbered = [f"{number}. {line}" for number, line in enumerate(lines, 1)]
+    return "\n".join([head, "", *numbered]) if numbered else ""
+
+
+def _grounding(value: dict[str, Any]) -> str:
+    queries = [query for query in value.get("webSearchQueries") or () if isinstance(query, str)]
+    searched = f"**Searched for** {', '.join(_words(query) for query in queries)}" if queries else ""
+    sources = [
+        _link(source.get("title"), source.get("uri"))
+        for chunk in objects(value.get("groundingChunks"))
+        for source in objects(list(chunk.values()))
+    ]
+    return "\n\n".join(piece for piece in (searched, _listed("**Sources**", sources)) if piece)
+
+
+def _citations(value: dict[str, Any]) -> str:
+    cited = [*objects(value.get("citations")), *objects(value.get("citationSources"))]
+    lines = []
+    for source in cited:
+        licence = f" ({_words(source['license'])})" if source.get("license") else ""
+        lines.append(_link(source.get("title"), source.get("uri")) + licence)
+    return _listed("**Cited**", lines)
+
+
+def _pages(value: dict[str, Any]) -> str:
+    lines = []
+    for page in objects(value.get("urlMetadata")):
+        status = str(page.get("urlRetrievalStatus") or "").removeprefix("URL_RETRIEVAL_STATUS_").lower()
+        note = f" ({_words(status)})" if status not in {"", "success"} else ""
+        lines.append(_link(None, page.get("retrievedUrl")) + note)
+    return _listed("**Pages read**", lines)
+
+
+def _file(value: dict[str, Any]) -> str:
+    kind = _words(value.get("mimeType") or "a file")
+    return (
+        f"{kind}: {_link(value.get('displayName'), value.get('fileUri'))}"
+        if "fileUri" in value
+        else f"*{kind}*"
+    )
+
+
+def _server_tool(value: dict[str, Any]) -> str:
+    shown = json.dumps(value.get("args", value.get("response", {})), ensure_ascii=False)
+    return f"*{_words(value.get('toolType') or 'tool')}* {_words(shown[:300])}"
+
+
+_RENDERERS = {
+    "groundingMetadata": _grounding,
+    "citationMetadata": _citations,
+    "urlContextMetadata": _pages,
+    "fileData": _file,
+    "inlineData": _file,
+    "toolCall": _server_tool,
+    "toolResponse": _server_tool,
+}

@@ -1,0 +1,99 @@
+"""What comes beside the text: sources, citations, pages, files; in words, and harmless."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gemini_nb.notebook.markdown import settle, to_html
+from gemini_nb.notebook.parts import part_markdown
+from gemini_nb.notebook.transcript import PartBlock, Transcript
+from gemini_nb.streams import events
+from test_markdown import commonmark
+from test_transcript import make
+
+GROUNDING = {
+    "webSearchQueries": ["tall lighthouses"],
+    "groundingChunks": [
+        {"web": {"title": "Lights of Brittany", "uri": "https://example.org/lights"}},
+        {"retrievedContext": {"title": "notes.pdf", "uri": "gs://bucket/notes.pdf"}},
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        (
+            {"groundingMetadata": GROUNDING},
+            [">Lights of Brittany</a>", 'href="https://example.org/lights"', "notes.pdf", "tall lighthouses"],
+        ),
+        (
+            {"citationMetadata": {"citationSources": [{"uri": "https://a.example/x", "license": "MIT"}]}},
+            ['href="https://a.example/x"', "(MIT)"],
+        ),
+        ({"citationMetadata": {"citations": [{"title": "A book"}]}}, ["A book"]),
+        (
+            {
+                "urlContextMetadata": {
+                    "urlMetadata": [
+                        {
+                            "retrievedUrl": "https://a.example",
+                            "urlRetrievalStatus": "URL_RETRIEVAL_STATUS_ERROR",
+                        }
+                    ]
+                }
+            },
+            ['href="https://a.example"', "(error)"],
+        ),
+        ({"fileData": {"mimeType": "video/mp4", "fileUri": "https://a.example/v"}}, ["video/mp4", "href="]),
+        ({"inlineData": {"mimeType": "audio/wav", "data": "AA=="}}, ["audio/wav"]),
+        ({"toolCall": {"toolType": "GOOGLE_MAPS", "args": {"q": "tea"}}}, ["GOOGLE_MAPS", "tea"]),
+        ({"somethingNew": 3, "thoughtSignature": "x"}, ["somethingNew"]),
+    ],
+)
+def test_parts_in_words(part: dict[str, Any], words: list[str]) -> None:
+    shown = to_html(part_markdown(part))
+    for word in words:
+        assert word in shown
+    assert "thoughtSignature" not in shown
+
+
+HOSTILE = [
+    "<img src=x onerror=alert(1)>",
+    "](javascript:alert(1))",
+    "![x](https://evil.example/pixel)",
+    "`</code><script>alert(1)</script>",
+    "$\\href{javascript:alert(1)}{x}$",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_titles_and_addresses_are_text(text: str) -> None:
+    for uri in (text, f"https://a.example/{text}", f"javascript:{text}"):
+        part = {"groundingMetadata": {"groundingChunks": [{"web": {"title": text, "uri": uri}}]}}
+        for shown in (to_html(part_markdown(part)), commonmark(settle(part_markdown(part)))):
+            assert "<img" not in shown
+            assert "<script" not in shown
+            assert 'href="javascript:' not in shown
+            assert 'href="https://evil' not in shown
+
+
+@pytest.mark.parametrize(
+    "value", [{}, {"groundingChunks": None}, {"groundingChunks": [None, 3, {"web": None}]}]
+)
+def test_odd_metadata_says_nothing(value: dict[str, Any]) -> None:
+    assert part_markdown({"groundingMetadata": value}) == ""
+
+
+def test_the_newest_list_of_sources_counts() -> None:
+    transcript = Transcript()
+    for number in range(3):
+        transcript.apply(
+            make(events.PartReceived, part={"groundingMetadata": {"webSearchQueries": [str(number)]}})
+        )
+    transcript.apply(make(events.PartReceived, part={"executableCode": {"code": "1"}}))
+    transcript.apply_all([])
+    kept = [block.part for block in transcript.blocks if isinstance(block, PartBlock) and not block.gone]
+    assert kept == [{"groundingMetadata": {"webSearchQueries": ["2"]}}, {"executableCode": {"code": "1"}}]
