@@ -106,10 +106,9 @@ def test_a_finished_pane_leaves_one_widget_and_a_cell_that_runs_again_none(count
     assert counting.times == [], "the stream goes on, but nobody looks"
 
 
-def test_many_panes_and_a_dashboard_stay_within_the_budget(counting: Counting) -> None:
+def test_many_panes_stay_within_the_budget(counting: Counting) -> None:
     kernel = counting.kernel
     kernel.run("for number in range(16): display(pane_of(f'long {number}'))", cell_id="many")
-    kernel.run("%gemini_dashboard", cell_id="board")
     kernel.wait_until(lambda: counting.html().count("Paragraph 29.") >= 16)
     kernel.run("hold.set()", cell_id="end")
     kernel.wait_until(lambda: counting.html().count("The end.") >= 16)

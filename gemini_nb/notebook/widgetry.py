@@ -116,17 +116,17 @@ def set_value(widget: Any, value: str) -> None:
 
 def stop_button(stream: Stream) -> widgets.Button:
     """A button that stops a stream."""
-    made = button("Stop", stream.request_stop, tooltip=f"Stop {stream.stream_id}")
-    made.layout.flex = "0 0 auto"
-    made.layout.display = "" if stream.status is Status.ACTIVE else "none"
-    return made
+    display = "" if stream.status is Status.ACTIVE else "none"
+    tooltip = f"Stop {stream.stream_id}"
+    return button("Stop", stream.request_stop, tooltip=tooltip, flex="0 0 auto", display=display)
 
 
-def button(name: str, action: Callable[[], object], tooltip: str = "") -> widgets.Button:
+def button(name: str, action: Callable[[], object], tooltip: str = "", **layout: str) -> widgets.Button:
     """A button; its action must not block, and runs while a cell does where the platform allows it."""
     _count(3)
-    made = widgets.Button(description=name, tooltip=tooltip)
-    made.layout.width = "auto"
+    made = widgets.Button(
+        description=name, tooltip=tooltip, layout=widgets.Layout(**{"width": "auto", **layout})
+    )
     made.on_click(lambda _: action())
     answer_where_asked(made)
     return made
