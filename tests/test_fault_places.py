@@ -318,7 +318,7 @@ def test_a_proxy_that_is_not_there(asker: Asker, monkeypatch: pytest.MonkeyPatch
 )
 def test_why_and_when_it_is_asked_again(asker: Asker, fault: str, reason: str) -> None:
     asker.simulator.faults = [fault]
-    patient = RetryPolicy(initial_delay=1e9, max_delay=1e9)
+    patient = RetryPolicy(initial_delay=math.inf, max_delay=math.inf)
     stream = asker.start(retry=patient)
     [told] = [event for event in _until(stream, "retry_scheduled") if event.kind == "retry_scheduled"]
     assert re.sub(r"\d\d:\d\d:\d\d", "TIME", told.reason) == reason

@@ -40,6 +40,7 @@ __all__ = [
 ]
 
 _SENTENCE = re.compile(r".{3,200}?\.(?= [A-Z*]|$)", re.DOTALL)
+_YEAR = 365 * 86_400.0
 _TITLE = re.compile(r"<title>\s*(\S.*?)\s*</title>", re.DOTALL | re.IGNORECASE)
 _NAMES = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND"}
 _NAMES |= {429: "RESOURCE_EXHAUSTED", 500: "INTERNAL", 503: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED"}
@@ -108,9 +109,8 @@ def retrying(error: GeminiError, model: str, delay: float) -> str:
     """The same, and when it is tried again."""
     if delay < 1:
         return f"{told(error, model)}; retrying."
-    return (
-        f"{told(error, model)}; retrying at {time.strftime('%H:%M:%S', time.localtime(time.time() + delay))}."
-    )
+    when = time.localtime(time.time() + min(delay, _YEAR))  # a policy may say infinity, a calendar may not
+    return f"{told(error, model)}; retrying at {time.strftime('%H:%M:%S', when)}."
 
 
 def _seconds(seconds: float) -> str:

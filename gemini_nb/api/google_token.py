@@ -147,7 +147,10 @@ async def _result(pending: Future[None]) -> None:
 def _refused(error: Exception) -> GeminiError:
     reason = error.args[0] if error.args else ""  # google-auth's second one is the whole answer
     if getattr(error, "retryable", False):
-        return ConnectError(f"Google's token server is not at work: {excerpt(str(reason), 500)}")
+        return ConnectError(
+            f"Google's token server is not at work: {excerpt(str(reason), 500)}",
+            hint="Trying again later usually helps.",
+        )
     if not type(error).__module__.startswith("google."):
         reason = f"{type(error).__name__}: {error}"
     return GeminiError(
