@@ -77,6 +77,9 @@ def _parser() -> argparse.ArgumentParser:
         help="what goes wrong with the next request to the model, such as 503~retry-after=2 or"
         " cut=3~how=rst~times=2; give it once for each request",
     )
+    simulator.add_argument(
+        "--recordings", metavar="FOLDER", help="play back what StreamManager.record wrote into this folder"
+    )
     simulator.add_argument("--list-faults", action="store_true", help="describe the faults and leave")
     return parser
 
@@ -93,7 +96,13 @@ def _simulator(arguments: argparse.Namespace) -> int:
     from gemini_nb.simulator import serve  # noqa: PLC0415 - the demo does not need the server in this process
 
     with contextlib.suppress(KeyboardInterrupt):
-        serve(port=arguments.port, api_key=arguments.key, pace=arguments.pace, faults=arguments.fault or None)
+        serve(
+            port=arguments.port,
+            api_key=arguments.key,
+            pace=arguments.pace,
+            faults=arguments.fault or None,
+            recordings=arguments.recordings,
+        )
     return 0
 
 

@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -31,6 +32,7 @@ __all__ = [
     "http_allowed",
     "is_loopback",
     "missing_key",
+    "recordings_folder",
 ]
 
 DEFAULT_MODEL = "gemini-3.8-flash"
@@ -46,6 +48,7 @@ class Auth(StrEnum):
     GEMINI = "gemini"
     VERTEX_AI = "vertex_ai"
     SIMULATOR = "simulator"
+    RECORDING = "recording"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +56,9 @@ class Settings:
     """Defaults for every stream of a manager; None leaves the decision to the environment.
 
     Attributes:
-        auth: "gemini", "vertex_ai" or "simulator".
+        auth: "gemini", "vertex_ai", "simulator" or "recording".
         model: the model's id.
+        recordings: the folder that "recording" plays back; by default GEMINI_NB_RECORDINGS, or "recordings".
         allow_http: send keys over plain http to other machines, too. Loopback is always allowed.
         max_event_bytes: largest single event accepted from a server.
         on_cut: "restart" or "keep", what becomes of an answer that broke; see `RetryPolicy`.
@@ -62,6 +66,7 @@ class Settings:
 
     auth: str | None = None
     model: str | None = None
+    recordings: str | os.PathLike[str] | None = None
     allow_http: bool = False
     max_event_bytes: int = 64 * 2**20
     on_cut: Literal["restart", "keep"] = "restart"
@@ -173,8 +178,23 @@ def http_allowed(settings: Settings) -> bool:
     return settings.allow_http or _flag("GEMINI_NB_ALLOW_HTTP", default=False)
 
 
+def recordings_folder(settings: Settings) -> Path:
+    """The folder of the recordings that are played back.
+
+    Raises:
+        ConfigError: there is no such folder.
+    """
+    folder = Path(settings.recordings or os.environ.get("GEMINI_NB_RECORDINGS") or "recordings").expanduser()
+    if not folder.is_dir():
+        raise ConfigError(
+            f"There is no folder of recordings {str(folder)!r}.",
+            hint="get_manager().record(folder) makes one; GEMINI_NB_RECORDINGS says which is played back.",
+        )
+    return folder.absolute()
+
+
 def simulator_pace() -> float:
-    """What the embedded simulator's pauses are multiplied by: GEMINI_NB_SIMULATOR_PACE, 1 by default.
+    """What pauses of simulated and recorded answers are multiplied by: GEMINI_NB_SIMULATOR_PACE, or 1.
 
     Raises:
         ConfigError: it is not a number, or negative.

@@ -238,10 +238,13 @@ def test_the_simulator_gets_its_settings(monkeypatch: pytest.MonkeyPatch) -> Non
     assert cli.main(["simulator"]) == 0
     assert cli.main(["simulator", "--port", "9000", "--key", "made-up", "--pace", "2"]) == 0
     assert cli.main(["simulator", "--fault", "503~retry-after=2", "--fault", "cut=3"]) == 0
+    assert cli.main(["simulator", "--recordings", "here"]) == 0
+    default = {"port": 8765, "api_key": None, "pace": 1.0, "faults": None, "recordings": None}
     assert calls == [
-        {"port": 8765, "api_key": None, "pace": 1.0, "faults": None},
-        {"port": 9000, "api_key": "made-up", "pace": 2.0, "faults": None},
-        {"port": 8765, "api_key": None, "pace": 1.0, "faults": ["503~retry-after=2", "cut=3"]},
+        default,
+        {**default, "port": 9000, "api_key": "made-up", "pace": 2.0},
+        {**default, "faults": ["503~retry-after=2", "cut=3"]},
+        {**default, "recordings": "here"},
     ]
 
 

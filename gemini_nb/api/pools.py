@@ -18,11 +18,13 @@ from gemini_nb.config import is_loopback
 if TYPE_CHECKING:
     import httpx
 
+    from gemini_nb.api.recorder import Recorder
+
 __all__ = ["HTTPClients"]
 
 
 class HTTPClients:
-    """The connection pools of one event loop, and the quotas that its requests wait for.
+    """The connection pools of one event loop, the quotas that its requests wait for, and their recorder.
 
     Loopback gets a pool of its own that ignores proxy variables: a proxy cannot reach this machine's
     loopback, and must not be shown a key that was allowed to travel unencrypted because it stays here.
@@ -31,6 +33,8 @@ class HTTPClients:
     def __init__(self) -> None:
         self._clients: dict[bool, httpx.AsyncClient] = {}
         self.cooldowns = Cooldowns()
+        self.recorder: Recorder | None = None
+        """Writes down what requests receive; None where nobody wants it."""
 
     def client_for(self, url: str) -> httpx.AsyncClient:
         """Return the client for this URL.

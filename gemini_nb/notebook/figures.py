@@ -26,6 +26,8 @@ __all__ = [
 
 PICTURES = {"image/png", "image/jpeg", "image/gif", "image/webp"}
 
+_STAND_INS = {Auth.SIMULATOR: "simulated", Auth.RECORDING: "recorded"}
+
 _PHASES = {
     Phase.AWAITING_MODEL_CALL: "asking",
     Phase.EXECUTING_TOOLS: "running tools",
@@ -34,8 +36,8 @@ _PHASES = {
 
 
 def title(stream: Stream) -> str:
-    """The model, and that it is a simulated one where it is."""
-    return f"{stream.model} (simulated)" if stream.auth is Auth.SIMULATOR else stream.model
+    """The model, and that it is not the model itself that answers, where it is not."""
+    return f"{stream.model} ({_STAND_INS[stream.auth]})" if stream.auth in _STAND_INS else stream.model
 
 
 def phase_word(stream: Stream) -> str:

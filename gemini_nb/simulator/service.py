@@ -22,7 +22,8 @@ from gemini_nb.simulator.faults import Fault
 from gemini_nb.simulator.fields import camel, parse_json, read_body
 from gemini_nb.simulator.prompt import read_prompt
 from gemini_nb.simulator.record import Fields, Record, Request
-from gemini_nb.simulator.refusals import RefusalError, invalid, unknown_field
+from gemini_nb.simulator.recordings import Recordings, bare_path
+from gemini_nb.simulator.refusals import RefusalError, invalid, not_found, unknown_field
 from gemini_nb.simulator.routes import Route, find_route
 from gemini_nb.simulator.scenarios import answer_prompt
 from gemini_nb.simulator.tokens import body_tokens
@@ -48,6 +49,7 @@ class Service:
         verify: whether thought signatures are checked.
         plan: what goes wrong with which request.
         record: what was asked so far.
+        recordings: answers in place of scenarios.
     """
 
     api_key: str | None = field(default=None, repr=False)
@@ -57,6 +59,7 @@ class Service:
     verify: bool = True
     plan: FaultPlan = field(default_factory=FaultPlan, repr=False)
     record: Record = field(default_factory=Record, repr=False)
+    recordings: Recordings | None = None
     _of_models: ModelFaults = field(default_factory=ModelFaults, init=False, repr=False)
 
     def reply(self, verb: str, path: str, query: Fields, headers: Fields, raw: bytes) -> Reply:
@@ -71,12 +74,13 @@ class Service:
         self.record.add(request)
         wrapped = False
         try:
-            route = find_route(verb, path)
+            route = find_route(verb, path if self.recordings is None else bare_path(path))
             wrapped = route.method == "streamGenerateContent" and query.get("alt") != "sse"
             check_access(route, headers, query, self.api_key)
             if problem is not None:
                 raise problem
-            name, spec = _read_spec(route)
+            # A recording's model is named as it was, with the fault in it that it was asked for.
+            name, spec = _read_spec(route) if self.recordings is None else (route.name, None)
             route = replace(route, name=name)
             if route.method not in {"streamGenerateContent", "generateContent"}:
                 return _answer_lookup(route, query, body)
@@ -101,6 +105,10 @@ class Service:
         return self._of_models.next(spec, request.path.rpartition("/")[2].partition(":")[0], caller)
 
     def _answer(self, route: Route, query: Fields, body: Any, fault: Fault) -> Reply:
+        if self.recordings is not None:
+            if route.method != "streamGenerateContent" or not isinstance(body, dict):
+                raise not_found(f"Nothing is recorded for {route.method}, only streams are.")
+            return self.recordings.reply(route.model, body)
         prompt = read_prompt(route, body, seed=self.seed, verify=self.verify)
         start = 0
         if is_token(prompt.body.get(FIELD)):

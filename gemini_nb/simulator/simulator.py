@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import atexit
+import os
 import threading
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from gemini_nb.errors import CallerError, ConfigError
 from gemini_nb.simulator.fault_plan import FaultPlan, FaultSource
 from gemini_nb.simulator.record import Request
+from gemini_nb.simulator.recordings import Recordings
 from gemini_nb.simulator.service import Scenario, Service
 
 if TYPE_CHECKING:
@@ -42,6 +45,8 @@ class Simulator:
             server's loop and must not block. Requests that are refused for their key or their JSON do not
             count, nor do those with a fault in the model's id. Which faults there are, and how a model's id
             has one, is told in `gemini_nb.simulator.faults`.
+        recordings: a folder that `StreamManager.record` wrote. It answers in place of scenarios, with its own
+            timing times `pace`: a request gets what the same request got when it was recorded.
     """
 
     def __init__(
@@ -54,7 +59,10 @@ class Simulator:
         scenario: Scenario | None = None,
         verify: bool | None = None,
         faults: FaultSource = None,
+        recordings: str | os.PathLike[str] | None = None,
     ) -> None:
+        if scenario is not None and recordings is not None:
+            raise ConfigError("A simulator answers from a scenario or from recordings.", hint="Give one.")
         if api_key is not None and not api_key.strip():
             raise ConfigError("The simulator's api_key is empty.", hint="Leave it out to accept any key.")
         self._port = port
@@ -67,6 +75,7 @@ class Simulator:
             scenario=scenario,
             verify=scenario is None if verify is None else verify,
             plan=FaultPlan(faults),
+            recordings=None if recordings is None else Recordings(Path(recordings)),
         )
 
     @property
@@ -180,7 +189,13 @@ class Simulator:
         return f"<Simulator {where}, key {'any' if self.api_key is None else '***'}>"
 
 
-def serve(port: int, api_key: str | None, pace: float, faults: FaultSource = None) -> None:
+def serve(
+    port: int,
+    api_key: str | None,
+    pace: float,
+    faults: FaultSource = None,
+    recordings: str | os.PathLike[str] | None = None,
+) -> None:
     """Serve in the foreground until Ctrl-C.
 
     Args:
@@ -188,13 +203,16 @@ def serve(port: int, api_key: str | None, pace: float, faults: FaultSource = Non
         api_key: the key that is accepted; None takes any.
         pace: what delays are multiplied by.
         faults: what goes wrong, as for `Simulator`.
+        recordings: a folder whose recordings are played back, as for `Simulator`.
 
     Raises:
-        ConfigError: the port is taken or not allowed, or a fault cannot be read.
+        ConfigError: the port is taken or not allowed, a fault cannot be read, or there is no such folder.
     """
-    with Simulator(port=port, api_key=api_key, pace=pace, faults=faults) as simulator:
+    simulated = Simulator(port=port, api_key=api_key, pace=pace, faults=faults, recordings=recordings)
+    with simulated as simulator:
         key = "any-key" if api_key is None else "the key you gave"
-        print(_USAGE.format(url=simulator.base_url, key=key), flush=True)  # noqa: T201 - a command's output
+        kind = "simulated" if recordings is None else "recorded"
+        print(_USAGE.format(url=simulator.base_url, key=key, kind=kind), flush=True)  # noqa: T201 - a command's output
         try:
             while simulator.running:
                 threading.Event().wait(0.5)
@@ -204,7 +222,7 @@ def serve(port: int, api_key: str | None, pace: float, faults: FaultSource = Non
 
 _USAGE = """\
 Gemini simulator: {url}
-Answers are simulated. No model is asked and nothing leaves this machine.
+Answers are {kind}. No model is asked and nothing leaves this machine.
 
 In a notebook:
     import gemini_nb

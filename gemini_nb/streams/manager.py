@@ -10,6 +10,7 @@ import logging
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from gemini_nb.api.content import Content, to_contents
@@ -141,7 +142,8 @@ class StreamManager:
             contents: what to ask: a string, a part, a Content dictionary, or a list of these.
             subscriber: called with every event from the first, on a thread of its own kind.
             model: the model's id; by default the configured one.
-            auth: "gemini", "vertex_ai" or "simulator"; by default what configuration and environment say.
+            auth: "gemini", "vertex_ai", "simulator" or "recording"; by default what configuration and
+                environment say.
             credentials: {"api_key": ...}, or for vertex_ai {"project_id", "location", "service_account" (path
                 or dictionary), "access_token"}, or a google-auth Credentials object.
             base_url: another root, such as "http://127.0.0.1:8765".
@@ -329,6 +331,21 @@ class StreamManager:
             tokens=sum(stream.usage.total_token_count for stream in streams),
             waits=waits,
         )
+
+    def record(self, folder: str | os.PathLike[str] | None) -> None:
+        """Write down what each request to a model receives, with its timing, until `record(None)`.
+
+        There is one readable file for each request, failed ones included, with no key or token in it.
+        `auth="recording"` plays them back, so that a notebook runs again without a key. What is asked anew
+        replaces what was recorded of it before. `record(None)` returns when everything is written.
+
+        Args:
+            folder: where the recordings go, such as "recordings"; it is made where there is none.
+
+        Raises:
+            ConfigError: nothing can be written there.
+        """
+        self.runtime.record(None if folder is None else Path(folder).expanduser().absolute())
 
     def shutdown(self) -> None:
         """Stop every stream and end threads, connections and the simulator. Shutting down twice is once.

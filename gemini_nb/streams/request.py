@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from gemini_nb.api.client import Timeouts
 from gemini_nb.api.content import JSON, Content, encode_body, to_contents, to_part
 from gemini_nb.api.endpoint import Endpoint, resolve_endpoint
+from gemini_nb.api.recording import model_in
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.config import Auth, Settings, choose_auth
 from gemini_nb.errors import ArgumentError, ConfigError
-from gemini_nb.secrets import seal
+from gemini_nb.secrets import Secret, seal
 from gemini_nb.tools.schema import OutputSchema
 from gemini_nb.tools.tool import ToolSet
 
@@ -106,8 +107,12 @@ def build_request(
     encode_body({"contents": turns, **body})
     turns, body = copy.deepcopy((turns, body))  # what the caller changes from now on changes nothing here
     service = choose_auth(auth, credentials, runtime.settings)
-    if service is Auth.SIMULATOR and endpoint is None:
-        credentials, base_url = _simulator(runtime, credentials, base_url)
+    if service is Auth.RECORDING:  # wherever it went when it was recorded, nothing leaves this machine now
+        model = model or model_in(endpoint or "")
+        credentials = base_url = endpoint = None
+        api_version = "v1beta"
+    if service in {Auth.SIMULATOR, Auth.RECORDING} and endpoint is None:
+        credentials, base_url = _stand_in(runtime, service, credentials, base_url)
     return StreamRequest(
         endpoint=resolve_endpoint(
             settings=runtime.settings,
@@ -185,10 +190,13 @@ def _instruction(value: object) -> Content:
     return {"parts": [to_part(item) for item in items]}
 
 
-def _simulator(runtime: Runtime, credentials: object, base_url: str | None) -> tuple[object, str | None]:
-    """Where the simulator is: the embedded one, or one of somebody else's, which takes any key."""
+def _stand_in(
+    runtime: Runtime, service: Auth, credentials: object, base_url: str | None
+) -> tuple[object, str | None]:
+    """Where the simulator or the recordings are: embedded, or somebody else's server, which takes any key."""
     if base_url is None:
-        return {"api_key": runtime.simulator_key()}, runtime.simulator().base_url
+        server = runtime.stand_in(service)
+        return {"api_key": Secret(server.api_key or "simulator")}, server.base_url
     return credentials or {"api_key": "any-key"}, base_url
 
 

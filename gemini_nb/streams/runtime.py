@@ -8,12 +8,13 @@ import concurrent.futures
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gemini_nb.api.client import HTTPClients
-from gemini_nb.config import Settings, simulator_pace
+from gemini_nb.api.recorder import Recorder
+from gemini_nb.config import Auth, Settings, recordings_folder, simulator_pace
 from gemini_nb.errors import BlockingCallError, ConfigError, GeminiError, InternalError
-from gemini_nb.secrets import Secret
 from gemini_nb.streams.delivery import Delivery
 from gemini_nb.streams.loop import BackgroundLoop
 from gemini_nb.tools.kernel import KernelLoop
@@ -52,13 +53,35 @@ class Runtime:
         self._clients: dict[asyncio.AbstractEventLoop, HTTPClients] = {}
         self._active: dict[StreamRecord, End] = {}
         self._client_import: concurrent.futures.Future[object] | None = None
-        self._simulator: Simulator | None = None
+        self._recorder: Recorder | None = None
+        self._servers: dict[Path | None, Simulator] = {}
         self._lock = threading.Lock()
 
     @property
     def clients(self) -> HTTPClients:
         """The connections of the running loop. Loop thread only."""
-        return self._clients.setdefault(asyncio.get_running_loop(), HTTPClients())
+        loop = asyncio.get_running_loop()
+        clients = self._clients.get(loop)
+        if clients is None:
+            clients = HTTPClients()
+            with self._lock:
+                clients.recorder = self._recorder
+                self._clients[loop] = clients
+        return clients
+
+    def record(self, folder: Path | None) -> None:
+        """Record what model calls receive into this folder from now on; None ends it.
+
+        Raises:
+            ConfigError: nothing can be written there.
+        """
+        recorder = None if folder is None else Recorder(folder)
+        with self._lock:
+            before, self._recorder = self._recorder, recorder
+            for clients in list(self._clients.values()):
+                clients.recorder = recorder
+        if before is not None:
+            before.close()
 
     def enlist(self, record: StreamRecord, end: End) -> None:
         """Have `end` called if the loop dies (with an error) or is shut down (with None).
@@ -90,22 +113,28 @@ class Runtime:
                 hint="Use `await stream` or `async for` there.",
             )
 
-    def simulator(self) -> Simulator:
-        """The embedded simulator, started by its first use with a random key made for this process."""
+    def stand_in(self, auth: Auth) -> Simulator:
+        """The embedded server that answers in Gemini's place, started by its first use.
+
+        Its key is a random one, made for this process.
+
+        Args:
+            auth: whether it makes its answers up, or plays back recordings.
+
+        Raises:
+            ConfigError: there is no folder of recordings.
+        """
+        folder = recordings_folder(self.settings) if auth is Auth.RECORDING else None
         with self._lock:
-            if self._simulator is None:
+            if (server := self._servers.get(folder)) is None:
                 import secrets  # noqa: PLC0415 - only where there is no real key
 
                 from gemini_nb.simulator import Simulator  # noqa: PLC0415 - a server that few need
 
-                key = f"simulator-{secrets.token_urlsafe(24)}"
-                self._simulator = Simulator(api_key=key, pace=simulator_pace())
-                self._simulator.start()
-            return self._simulator
-
-    def simulator_key(self) -> Secret:
-        """The key that the embedded simulator accepts."""
-        return Secret(self.simulator().api_key or "simulator")
+                key = f"{auth}-{secrets.token_urlsafe(24)}"
+                server = Simulator(api_key=key, pace=simulator_pace(), recordings=folder).start()
+                self._servers[folder] = server
+            return server
 
     def warm_up(self) -> concurrent.futures.Future[object]:
         """Import the client in a thread, once, so that neither the first stream nor the loop waits for it."""
@@ -127,7 +156,7 @@ class Runtime:
         return self.clients
 
     def close(self, timeout: float = 2.0) -> None:
-        """Stop every stream; end threads, connections and the simulator. Idempotent.
+        """Stop every stream; end threads, connections, recording and embedded servers. Idempotent.
 
         Raises:
             BlockingCallError: called on the loop's own thread.
@@ -137,15 +166,16 @@ class Runtime:
             if self.closed:
                 return
             self.closed = True
-            simulator, self._simulator = self._simulator, None
+            servers, self._servers = list(self._servers.values()), {}
         deadline = time.monotonic() + timeout
         if self.loop.is_alive:
             self.loop.call(self._end_all, None)
         self.loop.close(max(0.2, deadline - time.monotonic()))
         self._end_all(None)  # what came too late, or after the loop had died
         self.delivery.close(min(1.0, max(0.2, deadline - time.monotonic())))
-        if simulator is not None:
-            simulator.close()
+        for server in servers:
+            server.close()
+        self.record(None)
 
     async def _close_clients(self) -> None:
         clients = self._clients.pop(asyncio.get_running_loop(), None)
