@@ -119,6 +119,7 @@ def test_a_stream_with_tools_is_played_back_as_it_was(folder: Path) -> None:
         was = run(manager, prompt, tools=[weather], **to(sim.base_url))
     assert [call.name for call in was.tool_calls] == ["weather"]
     with replaying(folder) as manager:
+        assert "The one of this prompt differs at tools." in str(run(manager, prompt).error)
         now = run(manager, prompt, tools=[weather])
     assert now.error is None
     assert now.auth == "recording"
@@ -373,7 +374,7 @@ def test_what_is_recorded_later_is_played_back_by_a_running_server(folder: Path)
 def test_a_file_reads_like_a_conversation(folder: Path) -> None:
     record(folder, sse_answer(text("Because of ☀", finish="STOP")), model="gemini-test")
     [path] = folder.iterdir()
-    assert re.fullmatch(r"gemini-test_why-is-the-sky-blue_[0-9a-f]{12}_1\.jsonl", path.name)
+    assert re.fullmatch(r"gemini-test_why-is-the-sky-blue_turn1_[0-9a-f]{12}_1\.jsonl", path.name)
     head, start, *pieces, end = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
     assert (head["method"], head["model"], head["number"]) == ("streamGenerateContent", "gemini-test", 1)
     assert head["body"] == ask("Why is the sky blue?")

@@ -108,11 +108,12 @@ def model_in(url: str) -> str | None:
 
 
 def file_name(recording: Recording) -> str:
-    """Name a recording's file by its model, its prompt, its request's key and its number."""
+    """Name a recording's file by its model, its prompt, how far the talk was, its key and its number."""
     model = re.sub(r"[^a-z0-9.-]+", "-", recording.model.lower())[:60]
     words = re.sub(r"[^a-z0-9]+", "-", prompt_of(recording.body).lower())[:40].strip("-")
+    turn = f"turn{len(normalised(recording.body or {}).get('contents', ()))}"
     key = request_key(recording.model, recording.body or {})[:_DIGITS]
-    return "_".join([model, *([words] if words else []), key, f"{recording.number}.jsonl"])
+    return "_".join([model, *([words] if words else []), turn, key, f"{recording.number}.jsonl"])
 
 
 def read_recording(path: Path) -> Recording:

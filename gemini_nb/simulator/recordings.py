@@ -104,7 +104,9 @@ class Recordings:
             and (difference := _difference(normalised(recording.body), asked))
         ]
         if nearest:
-            lines.append(f"The one of this prompt differs at {nearest[0]}.")
+            # Another number of turns is another round of tools; a longer place is named more exactly.
+            closest = min(nearest, key=lambda place: (place == "contents", -len(place)))
+            lines.append(f"The one of this prompt differs at {closest}.")
         known = dict.fromkeys(
             f"{_quoted(prompt_of(recording.body))} of {recording.model}" for recording in recordings
         )
