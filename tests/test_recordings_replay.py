@@ -494,7 +494,8 @@ def test_nothing_leaves_the_machine_whatever_the_notebook_says(
         with recording(folder) as manager:
             assert run(manager, **{**to(server.url), "base_url": None, "endpoint": url}).text == "Hi"
         with replaying(folder) as manager:
-            for options in ({"endpoint": url}, {"base_url": server.url}, {"credentials": {"api_key": KEY}}):
+            given: list[dict[str, Any]] = [{"endpoint": url}, {"endpoint": "http://["}]
+            for options in (*given, {"base_url": server.url}, {"credentials": {"api_key": KEY}}):
                 now = run(manager, auth="recording", **options)
                 assert (now.text, now.error) == ("Hi", None)
         assert len(server.requests) == 1

@@ -103,7 +103,11 @@ def _said(piece: bytes) -> JSON:
 
 def model_in(url: str) -> str | None:
     """The bare id of the model that a URL asks: a recording of one service is good for another, too."""
-    name, colon, _ = unquote(urlsplit(url).path).rpartition("/")[2].rpartition(":")
+    try:
+        path = unquote(urlsplit(url).path)
+    except ValueError:
+        return None
+    name, colon, _ = path.rpartition("/")[2].rpartition(":")
     return name if colon else None
 
 

@@ -108,7 +108,7 @@ def build_request(
     turns, body = copy.deepcopy((turns, body))  # what the caller changes from now on changes nothing here
     service = choose_auth(auth, credentials, runtime.settings)
     if service is Auth.RECORDING:  # wherever it went when it was recorded, nothing leaves this machine now
-        model = model or model_in(endpoint or "")
+        model = model or model_in(str(endpoint))
         credentials = base_url = endpoint = None
         api_version = "v1beta"
     if service in {Auth.SIMULATOR, Auth.RECORDING} and endpoint is None:
