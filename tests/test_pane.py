@@ -239,7 +239,7 @@ def test_a_retry_and_what_it_takes_back_are_said_where_they_happen(manager: gemi
     with asked(manager, scenario) as (stream, pane):
         until(lambda: "words" in shown(pane))
         happens(stream, events.RetryScheduled, attempt=2, delay=0.0, reason="The line is dead.", keeps=6)
-        reason = "The line is dead. 24 characters had come. Asking again now, request 2."
+        reason = "The line is dead. 24 characters had come; new ones will replace 18 of them."
         until(lambda: "<del>" in shown(pane))
         happens(stream, events.TextRewound, length=6)
         assert "<del>Lost &lt;b&gt;words&lt;/b&gt;.</del>" in shown(pane)

@@ -137,7 +137,7 @@ def test_rewound_text_is_struck_before_the_notice_until_as_much_has_replaced_it(
     assert kinds == [TextBlock, StruckBlock, NoticeBlock]
     assert transcript.blocks[1] == StruckBlock(6, "Lost words.")
     assert transcript.blocks[2] == NoticeBlock(
-        "It broke. 17 characters had come. Asking again now, request 2."
+        "It broke. 17 characters had come; new ones will replace 11 of them."
     )
     transcript.changed.clear()
     transcript.apply_all([make(events.TextDelta, text="New")])
@@ -165,7 +165,7 @@ def test_a_second_break_strikes_the_second_attempt() -> None:
     struck = [block for block in transcript.blocks if isinstance(block, StruckBlock) and block.text]
     assert struck == [StruckBlock(6, "Newer")]
     assert transcript.blocks[-1] == NoticeBlock(
-        "It broke again. 11 characters had come. Asking again in 2.0 s, request 3."
+        "It broke again. 11 characters had come; new ones will replace 5 of them."
     )
 
 

@@ -273,12 +273,13 @@ class Transcript:
 
 
 def retry_words(event: RetryScheduled, length: int) -> str:
-    """Why a model call is made again, and when.
+    """Why a model call is made again, and what becomes of what it had shown.
 
     Args:
         event: what was planned.
         length: characters of the text that were there.
     """
-    when = f"in {event.delay:.1f} s" if event.delay >= 0.05 else "now"
-    after = f" {length:,} characters had come." if event.keeps is not None else ""
-    return f"{event.reason.strip()}{after} Asking again {when}, request {event.attempt}."
+    reason = event.reason.strip()
+    if event.keeps is None:
+        return reason
+    return f"{reason} {length:,} characters had come; new ones will replace {length - event.keeps:,} of them."
