@@ -230,6 +230,9 @@ def test_an_answer_ends_as_it_did(folder: Path, ending: list[Step], end: str, er
         now = run(manager, timeout=0.3, retry=keep)
     same(was, now)
     assert type(now.error) is (error or type(None))
+    with Simulator(pace=0, recordings=folder) as sim:
+        again = exchange(sim.base_url, one.body, patience=0.5 if error else PATIENCE)
+    assert again.ending == {"complete": "end", "cut": "fin", "silent": "silent"}[end]
 
 
 def test_a_stopped_stream_is_recorded_as_far_as_it_was_read(folder: Path) -> None:
