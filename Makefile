@@ -7,7 +7,7 @@
 #   make bench       what a chunk costs, against a bare socket
 #
 # DEMO_ARGS="--port 9999 --no-browser" and PYTEST_ARGS="-k pane" are passed on, PYTHON=python3.12 chooses a
-# Python.
+# Python, WORKERS=1 runs one test after the other.
 
 PYTHON ?= python3
 VENV := .venv
@@ -15,6 +15,7 @@ BIN := $(VENV)/bin
 DEMO_ARGS ?=
 SECONDS ?= 600
 PYTEST_ARGS ?=
+WORKERS ?= 3
 BROWSERS := chromium chromium-browser google-chrome google-chrome-stable
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
@@ -29,7 +30,7 @@ demo: $(VENV)/.installed-demo
 
 test: $(VENV)/.installed-test browser lint types
 	@echo "Running the tests that are not slow"
-	@$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 # Pytest says 5 when it ran nothing. That is a failure unless no test is marked slow.
 test-slow: $(VENV)/.installed-test browser

@@ -13,6 +13,7 @@ import pytest
 from answers import rig
 from calling import NOW, ask, call_to
 from gemini_nb.api.client import CoolingDown, HTTPClients, call_model
+from gemini_nb.api.cooldown import Cooldowns
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.turn import ModelTurn
 from gemini_nb.errors import APIError, EmptyAnswerError, StreamCutError
@@ -302,6 +303,29 @@ async def test_one_refusal_makes_every_call_of_that_quota_wait(clients: HTTPClie
         assert all("quota" in pause.reason for pause in pauses)
         assert (await task).is_finished
         assert len(server.requests) == 7  # nobody else was refused
+
+
+async def test_a_hundred_start_one_after_the_other_and_a_newcomer_behind_them() -> None:
+    cooldowns = Cooldowns()
+    cooldowns.impose("quota", 0.05, "quota of m")
+    started: list[tuple[float, int]] = []
+
+    async def start(number: int) -> None:
+        async for pause in cooldowns.admit("quota"):
+            started.append((pause.until, number))  # noqa: PERF401 - when each begins is what is looked at
+
+    first = [asyncio.ensure_future(start(number)) for number in range(100)]
+    await asyncio.sleep(0.06)  # the quota is free again, and most of them still wait
+    late = asyncio.ensure_future(start(100))
+    await asyncio.sleep(0)
+    moments = [moment for moment, _ in started]
+    assert moments == sorted(moments)
+    assert [number for _, number in started] == list(range(101))
+    assert all(later > earlier for earlier, later in itertools.pairwise(moments))
+    assert moments[-1] - moments[0] < 30
+    for task in [*first, late]:
+        task.cancel()
+    await asyncio.gather(*first, late, return_exceptions=True)
 
 
 async def test_another_model_does_not_wait(clients: HTTPClients) -> None:

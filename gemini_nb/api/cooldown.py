@@ -15,7 +15,7 @@ from dataclasses import dataclass
 __all__ = ["Cooldowns", "CoolingDown"]
 
 _SPACING = 0.1  # seconds between two that start again
-_SPREAD = 5.0  # seconds within which all of them have
+_SPREAD = 5.0  # seconds by whose fraction they follow each other where many wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,15 @@ class CoolingDown:
 class _Quota:
     def __init__(self) -> None:
         self.until = 0.0
+        self.last = 0.0
         self.reason = ""
         self.waiting = 0
+
+    def next_start(self) -> float:
+        """When the next in the queue may start: behind the one before, closer to it the more there are."""
+        spacing = min(_SPACING, _SPREAD / (self.waiting + 1)) if self.waiting else 0.0
+        self.last = max(self.until, self.last + spacing)
+        return self.last
 
 
 class Cooldowns:
@@ -59,7 +66,7 @@ class Cooldowns:
         state = self._quotas.setdefault(quota, _Quota())
         until = now + seconds
         if until > state.until:
-            state.until, state.reason = until, reason
+            state.until, state.reason, state.last = until, reason, 0.0
 
     async def admit(self, quota: Hashable) -> AsyncGenerator[CoolingDown, None]:
         """Wait until this quota may be asked for, saying before each wait how long it is.
@@ -67,16 +74,17 @@ class Cooldowns:
         Args:
             quota: as in `impose`.
         """
+        has_waited = False
         while (state := self._quotas.get(quota)) is not None:
-            if time.time() >= state.until:
+            if time.time() >= state.until and (has_waited or not state.waiting):
                 if not state.waiting:
                     self._quotas.pop(quota, None)
                 return
-            place = state.waiting
+            start = state.next_start()
             state.waiting += 1
             try:
-                start = state.until + place * min(_SPACING, _SPREAD / (place + 1))
                 yield CoolingDown(start, state.reason)
                 await asyncio.sleep(max(0.0, start - time.time()))
             finally:
                 state.waiting -= 1
+            has_waited = True

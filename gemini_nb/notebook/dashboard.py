@@ -139,6 +139,11 @@ class Dashboard(widgets.VBox):
         delay = max(0.0, self._painted + self.interval - time.monotonic())
         loop.call_later(delay, self._painter.request, self)
 
+    @property
+    def sent(self) -> int:
+        """Messages sent so far, for the painter's budget."""
+        return self._allowance.spent
+
     def paint(self) -> bool:
         """Draw what changed since the last time. Loop thread only."""
         self._waiting_on = None

@@ -38,9 +38,11 @@ class Allowance:
         rate: how many are added every second.
     """
 
-    def __init__(self, burst: float = 250.0, rate: float = 100.0) -> None:
+    def __init__(self, burst: float = 100.0, rate: float = 100.0) -> None:
         self._burst, self._rate = burst, rate
         self._left, self._then = burst, time.monotonic()
+        self.spent = 0
+        """How many were sent in all."""
 
     def has(self, messages: int) -> bool:
         """Whether so many may be sent now."""
@@ -52,6 +54,7 @@ class Allowance:
     def spend(self, messages: int) -> None:
         """So many were sent."""
         self._left -= messages
+        self.spent += messages
 
 
 class RowStyle:
