@@ -86,7 +86,7 @@ class ToolOrchestrator:
         stream_id: the stream's name, None for a new one.
         subscriber: called with every event from the first, or None.
         chat: what is asked: a string, parts, contents, or anything with a `history` of contents.
-        auth: "gemini", "vertex_ai", "simulator", or None for what the environment says.
+        auth: "gemini", "vertex_ai", "simulator", "recording", or None for what the environment says.
         runtime: the machinery to run on; by default the kernel's.
         gate: entered for the whole run, for limits on concurrency.
         **config: everything else `StreamManager.start_stream` takes.

@@ -85,44 +85,20 @@ def build_request(
         ConfigError: a value does not fit.
     """
     credentials = seal(credentials)
-    if (contents is None) == (request_body is None):
-        raise ArgumentError(
-            "A stream needs contents or a request_body, and not both.",
-            hint='For example start_stream("Why is the sky blue?").',
-        )
-    if request_body is not None and not isinstance(request_body, Mapping):
-        raise ArgumentError(f"A request_body is a dictionary, not a {type(request_body).__name__}.")
+    turns, body = _question(contents, history, request_body)
     output = OutputSchema(schema) if schema is not None else None
     if output is not None:
         generation_config = {**(generation_config or {}), **output.generation_config}
-    toolset = ToolSet(tools, declared=(request_body or {}).get("tools"))
-    if request_body is not None:
-        turns, body = _split_body(request_body)
-    else:
-        turns, body = [*history, *to_contents(contents)], {}
+    toolset = ToolSet(tools, declared=body.get("tools"))
     body |= _fields(system_instruction, generation_config, safety_settings, tool_config)
     if toolset:
         body["tools"] = [*body.get("tools", ()), *toolset.wire()]
     _check_arguments_whole(body, toolset)
     encode_body({"contents": turns, **body})
     turns, body = copy.deepcopy((turns, body))  # what the caller changes from now on changes nothing here
-    service = choose_auth(auth, credentials, runtime.settings)
-    if service is Auth.RECORDING:  # wherever it went when it was recorded, nothing leaves this machine now
-        model = model or model_in(str(endpoint))
-        credentials = base_url = endpoint = None
-        api_version = "v1beta"
-    if service in {Auth.SIMULATOR, Auth.RECORDING} and endpoint is None:
-        credentials, base_url = _stand_in(runtime, service, credentials, base_url)
+    target = {"model": model, "base_url": base_url, "api_version": api_version, "endpoint": endpoint}
     return StreamRequest(
-        endpoint=resolve_endpoint(
-            settings=runtime.settings,
-            auth=service,
-            model=model,
-            credentials=credentials,
-            base_url=base_url,
-            api_version=api_version,
-            endpoint=endpoint,
-        ),
+        endpoint=_endpoint(runtime, auth, credentials, target),
         contents=turns,
         body=body,
         tools=toolset,
@@ -132,6 +108,37 @@ def build_request(
         metadata=dict(_mapping(metadata, "metadata")) if metadata is not None else {},
         schema=output,
     )
+
+
+def _question(
+    contents: object, history: Iterable[Content], request_body: Mapping[str, Any] | None
+) -> tuple[list[Content], JSON]:
+    """The turns to send, and the rest of the body where a whole one was given."""
+    if (contents is None) == (request_body is None):
+        raise ArgumentError(
+            "A stream needs contents or a request_body, and not both.",
+            hint='For example start_stream("Why is the sky blue?").',
+        )
+    if request_body is None:
+        return [*history, *to_contents(contents)], {}
+    if not isinstance(request_body, Mapping):
+        raise ArgumentError(f"A request_body is a dictionary, not a {type(request_body).__name__}.")
+    return _split_body(request_body)
+
+
+def _endpoint(
+    runtime: Runtime, auth: str | None, credentials: object, target: dict[str, str | None]
+) -> Endpoint:
+    """Where the request goes; to a server in this process where nobody else is to answer."""
+    service = choose_auth(auth, credentials, runtime.settings)
+    if service is Auth.RECORDING:  # wherever it went when it was recorded, nothing leaves this machine now
+        model = target["model"] or model_in(str(target["endpoint"]))
+        target = {"model": model, "base_url": None, "api_version": "v1beta", "endpoint": None}
+        credentials = None
+    if service in {Auth.SIMULATOR, Auth.RECORDING} and target["endpoint"] is None:
+        credentials, base_url = _stand_in(runtime, service, credentials, target["base_url"])
+        target = {**target, "base_url": base_url}
+    return resolve_endpoint(settings=runtime.settings, auth=service, credentials=credentials, **target)
 
 
 def _split_body(request_body: Mapping[str, Any]) -> tuple[list[Content], JSON]:

@@ -72,7 +72,7 @@ class Stream:
 
     @property
     def auth(self) -> Auth:
-        """The service that answers: "gemini", "vertex_ai" or "simulator"."""
+        """The service that answers: "gemini", "vertex_ai", "simulator" or "recording"."""
         return self._request.endpoint.auth
 
     @property
