@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import gemini_nb
-from gemini_nb.notebook.settled import to_markdown, to_text
+from gemini_nb.notebook.settled import literal, to_markdown, to_text
 from gemini_nb.simulator import Simulator
 from gemini_nb.streams import events
+from test_markdown import commonmark
 from test_pane import happens, manager, said, until
 
 __all__ = ["manager"]  # a fixture
@@ -67,3 +68,8 @@ def test_a_picture_of_the_models_is_kept_and_other_data_only_named(manager: gemi
     assert "*image/svg+xml*" in settled
     assert "*image/png*" in settled
     assert "aGVsbG8=" not in to_text(stream)
+
+
+def test_a_models_id_is_shown_as_it_is() -> None:
+    shown = commonmark(literal("gemini-3.8-flash~503~times=2 & <b> *_[x](y) $5$ `c`"))
+    assert shown == "<p>gemini-3.8-flash~503~times=2 &amp; &lt;b&gt; *_[x](y) $5$ `c`</p>\n"

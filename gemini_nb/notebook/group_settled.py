@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gemini_nb.notebook.markdown import escape, plain, settle
-from gemini_nb.notebook.settled import to_markdown, to_text
+from gemini_nb.notebook.markdown import escape, plain
+from gemini_nb.notebook.settled import literal, to_markdown, to_text
 from gemini_nb.streams.group import StreamGroup
 from gemini_nb.streams.states import Status
 from gemini_nb.streams.stream import Stream
@@ -40,7 +40,7 @@ def item_words(group: StreamGroup, index: int) -> str:
 
 def _to_markdown(group: StreamGroup) -> str:
     if group.items is None:
-        pieces = [f"#### {settle(stream.model).strip()}\n\n{to_markdown(stream)}" for stream in group]
+        pieces = [f"#### {literal(stream.model)}\n\n{to_markdown(stream)}" for stream in group]
         return "\n\n".join(pieces)
     folds = [_fold(group, index, stream) for index, stream in enumerate(group[:_MOST])]
     if len(group) > _MOST:

@@ -27,9 +27,10 @@ from gemini_nb.streams.calls import ToolCall
 from gemini_nb.streams.states import Status
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["mimebundle", "to_markdown", "to_text"]
+__all__ = ["literal", "mimebundle", "to_markdown", "to_text"]
 
 _LONG = 4000
+_MARKS = frozenset("&<>*_~`[]!#$\\|")
 
 
 def mimebundle(stream: Stream) -> dict[str, str]:
@@ -47,7 +48,7 @@ def to_markdown(stream: Stream) -> str:
     if end := figures.ending(stream):
         pieces.append(f"> **{stream.status.value}**: {_inline(end)}" if end != "stopped" else "> **stopped**")
     facts = " · ".join([figures.title(stream), stream.status.value, *figures.summary(stream)])
-    pieces.append(f"<sub>{escape(facts)}</sub>")
+    pieces.append(f"<sub>{literal(facts)}</sub>")
     return "\n\n".join(piece for piece in pieces if piece.strip())
 
 
@@ -131,6 +132,11 @@ def _inline(text: str) -> str:
 def _inline_html(text: str) -> str:
     # Inside an HTML block Markdown is not parsed, but MathJax looks everywhere.
     return escape(" ".join(text.split())).replace("$", "&#36;").replace("\\", "&#92;")
+
+
+def literal(text: str) -> str:
+    """Text that says in Markdown what it says here: a model's id may be `m~503~times=2`, half struck out."""
+    return "".join(f"&#{ord(mark)};" if mark in _MARKS else mark for mark in " ".join(plain(text).split()))
 
 
 def _short(text: str, limit: int = 60) -> str:
