@@ -86,6 +86,7 @@ def test_a_stop_takes_a_waiting_call_off_the_executor() -> None:
         stream = made.start(tools=[Tool(ran.set, name="late", run_on=one)])
         next(event for event in stream if event.kind == "tool_call_updated")
         stream.stop()
+        made.manager.shutdown()  # when the loop has ended, its tasks have taken back what they submitted
         free.set()
     assert stream.tool_calls[0].status == "cancelled"
     assert not ran.is_set()
