@@ -158,6 +158,8 @@ def test_config_sets_defaults_and_refuses_nonsense(shell: Kernel) -> None:
         ran(shell, "%config GeminiNB.max_concurrent = 3")
         assert ran(shell, "print(gemini_nb.get_manager().max_concurrent)") == "3\n"
         assert "GeminiNB" in ran(shell, "%config")
+        ran(shell, "%reload_ext gemini_nb")
+        assert ran(shell, "print(get_ipython().gemini_nb_settings.model)") == "gemini-2.5-pro\n"
     finally:
         for reset in ("model = None", "wait = False", "max_concurrent = None"):
             ran(shell, f"%config GeminiNB.{reset}")

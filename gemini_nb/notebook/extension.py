@@ -42,7 +42,7 @@ class _Extension:
         self.shell = shell
         self.manager = manager
         self._in_cell = False
-        self._settings = GeminiNB(manager, parent=shell)
+        self._settings = shell.gemini_nb_settings = GeminiNB.of(shell, manager)
         self._magics = GeminiMagics(shell, manager, self._settings)
 
     def register(self) -> None:

@@ -43,6 +43,23 @@ class GeminiNB(Configurable):
         super().__init__(**options)
         self._apply()
 
+    @classmethod
+    def of(cls, shell: Any, manager: StreamManager) -> GeminiNB:
+        """Return a shell's settings; they outlive the extension, which may be loaded again.
+
+        New ones would be made from what `%config` has noted, which holds the values it refused, too.
+        """
+        settings: GeminiNB | None = getattr(shell, "gemini_nb_settings", None)
+        if settings is None:
+            return cls(manager, parent=shell)
+        settings.serve(manager)
+        return settings
+
+    def serve(self, manager: StreamManager) -> None:
+        """Set the defaults of this manager."""
+        self._manager = manager
+        self._apply()
+
     @observe("model", "auth", "on_cut", "history", "max_concurrent")
     def _on_change(self, _: Any) -> None:
         self._apply()
