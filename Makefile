@@ -35,7 +35,7 @@ test: $(VENV)/.installed-test browser lint types
 # Pytest says 5 when it ran nothing. That is a failure unless no test is marked slow.
 test-slow: $(VENV)/.installed-test browser
 	@echo "Running the slow tests"
-	@$(BIN)/python -m pytest -m slow $(PYTEST_ARGS) || { \
+	@$(BIN)/python -m pytest -m slow -n 2 --dist loadfile $(PYTEST_ARGS) || { \
 	  status=$$?; \
 	  if [ $$status -eq 5 ] && ! grep -rqE --include='*.py' 'mark\.slow' tests; then \
 	    echo "*** NO SLOW TESTS RAN: no test in tests/ is marked slow ***"; \
