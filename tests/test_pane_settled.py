@@ -11,7 +11,7 @@ from gemini_nb.notebook.settled import literal, to_markdown, to_text
 from gemini_nb.simulator import Simulator
 from gemini_nb.streams import events
 from test_markdown import commonmark
-from test_pane import happens, manager, said, until
+from test_pane import asked, happens, manager, said, shown, until
 
 __all__ = ["manager"]  # a fixture
 
@@ -73,3 +73,24 @@ def test_a_picture_of_the_models_is_kept_and_other_data_only_named(manager: gemi
 def test_a_models_id_is_shown_as_it_is() -> None:
     shown = commonmark(literal("gemini-3.8-flash~503~times=2 & <b> *_[x](y) $5$ `c`"))
     assert shown == "<p>gemini-3.8-flash~503~times=2 &amp; &lt;b&gt; *_[x](y) $5$ `c`</p>\n"
+
+
+def test_a_structured_answer_is_code_live_and_settled(
+    manager: gemini_nb.StreamManager,
+) -> None:
+    hold = threading.Event()
+
+    def scenario(body: dict[str, Any], model: str) -> Iterator[Any]:
+        yield said('{"name": "_Ada_", "note": "<b>')
+        yield hold
+        yield said('"}', "STOP")
+
+    schema = {"type": "object", "properties": {"name": {"type": "string"}}}
+    with asked(manager, scenario, schema=schema) as (stream, pane):
+        until(lambda: "_Ada_" in shown(pane))
+        assert "<code" in shown(pane)
+        assert "&lt;b&gt;" in shown(pane)
+        hold.set()
+        pane.settled.result(10)
+    assert '```json\n{"name": "_Ada_", "note": "<b>"}\n```' in to_markdown(stream)
+    assert stream.parsed == {"name": "_Ada_", "note": "<b>"}

@@ -50,12 +50,12 @@ def view_for(block: Block, old: BlockView | None = None) -> BlockView:
 
 class _TextBlockView(TextView):
     def __init__(self, block: TextBlock) -> None:
-        super().__init__(block.text, block.rewound)
+        super().__init__(_shown(block), block.rewound)
 
     def draw(self, block: Any, rewound: int = 0) -> None:
         """Draw a block, or as a `TextView` does."""
         if isinstance(block, TextBlock):
-            super().draw(block.text, block.rewound)
+            super().draw(_shown(block), block.rewound)
         else:
             super().draw(block, rewound)
 
@@ -98,11 +98,16 @@ class _PieceView:
 _KINDS: dict[type, Any] = {TextBlock: _TextBlockView, CallBlock: _CallBlockView}
 
 
+def _shown(block: TextBlock) -> str:
+    """Its text as Markdown; a structured answer is code, whole or not."""
+    return code_block(block.text, "json", limit=None) if block.is_json and block.text.strip() else block.text
+
+
 def block_html(block: Block) -> str:
     """A block for a page that changes no more."""
     match block:
         case TextBlock():
-            return to_html(block.text)
+            return to_html(_shown(block))
         case CallBlock():
             return call_html(block.call)
         case NoticeBlock():

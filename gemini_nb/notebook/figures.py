@@ -121,6 +121,12 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds == int(seconds) else f"{seconds:.1f} s"
 
 
+def is_structured(stream: Stream) -> bool:
+    """Whether the answer is to be JSON."""
+    config = stream.request.body.get("generationConfig", {})
+    return bool(config.get("responseMimeType", config.get("response_mime_type")) == "application/json")
+
+
 def picture_of(part: Part) -> tuple[str, str] | None:
     """Type and base64 of a picture that the model sent, None for any other part."""
     data = part.get("inlineData")

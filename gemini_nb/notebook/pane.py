@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
-from gemini_nb.notebook import cells, look
+from gemini_nb.notebook import cells, figures, look
 from gemini_nb.notebook.blocks import BlockView, block_html, view_for
 from gemini_nb.notebook.painter import Painter, painter_of
 from gemini_nb.notebook.running_text import TextView
@@ -199,7 +199,7 @@ class _Live:
     def __init__(self, pane: StreamPane, painter: Painter) -> None:
         stream = pane.stream
         self.painter = painter
-        self.transcript = Transcript()
+        self.transcript = Transcript(is_json=figures.is_structured(stream))
         self._pane, self._stream = pane, stream
         self._views: list[BlockView | None] = []
         self._thoughts: ThoughtsView | None = None

@@ -40,7 +40,7 @@ def mimebundle(stream: Stream) -> dict[str, str]:
 
 def to_markdown(stream: Stream) -> str:
     """The answer with its tool calls folded, and a line of figures."""
-    transcript = Transcript()
+    transcript = Transcript(is_json=figures.is_structured(stream))
     transcript.apply_all(list(stream.events))
     pieces = [_block(block) for block in transcript.blocks if not isinstance(block, NoticeBlock)]
     if transcript.thoughts:
@@ -75,7 +75,7 @@ def call_line(call: ToolCall) -> str:
 def _block(block: Block) -> str:
     match block:
         case TextBlock():
-            return settle(block.text)
+            return code_block(block.text, "json", limit=None) if block.is_json else settle(block.text)
         case CallBlock():
             return _call(block.call)
         case PartBlock():
@@ -116,11 +116,17 @@ def _fold(summary: str, body: str) -> str:
     return f"<details><summary>{_inline_html(summary)}</summary>\n\n{body}\n\n</details>"
 
 
-def code_block(text: str, language: str) -> str:
-    """A fenced block that nothing in the text can close."""
+def code_block(text: str, language: str, *, limit: int | None = _LONG) -> str:
+    """A fenced block that nothing in the text can close.
+
+    Args:
+        text: what stands in it.
+        language: for its colours.
+        limit: characters shown of it, None for all.
+    """
     text = plain(text)
-    if len(text) > _LONG:
-        text = f"{text[:_LONG]}\n… {len(text) - _LONG:,} characters more"
+    if limit is not None and len(text) > limit:
+        text = f"{text[:limit]}\n… {len(text) - limit:,} characters more"
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
     return f"{fence}{language}\n{text}\n{fence}"
 

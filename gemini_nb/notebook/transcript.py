@@ -50,11 +50,13 @@ class TextBlock:
         start: where it begins in the stream's text.
         text: the text.
         rewound: how often its end was taken back; a view that has drawn more must draw anew.
+        is_json: whether it is the value of a structured answer, not Markdown.
     """
 
     start: int
     text: str = ""
     rewound: int = 0
+    is_json: bool = False
 
 
 @dataclass(slots=True)
@@ -117,12 +119,14 @@ class Transcript:
         thoughts: the summary of the model's thoughts.
         thinking: whether thoughts are the last that came.
         changed: indexes of blocks that are new or different; whoever draws them clears it.
+        is_json: whether the answer is structured.
     """
 
     blocks: list[Block] = field(default_factory=list)
     thoughts: str = ""
     thinking: bool = False
     changed: set[int] = field(default_factory=set)
+    is_json: bool = False
     _length: int = 0
     _calls: dict[int, int] = field(default_factory=dict)
     _pieces: list[str] = field(default_factory=list)
@@ -173,7 +177,7 @@ class Transcript:
         self._pieces.clear()
         last = self.blocks[-1] if self.blocks else None
         if not isinstance(last, TextBlock):
-            last = TextBlock(self._length)
+            last = TextBlock(self._length, is_json=self.is_json)
             self.blocks.append(last)
         last.text += added
         self._length += len(added)
@@ -255,7 +259,7 @@ class Transcript:
         if self._unsure and self._struck is not None:
             text = self._struck.text
             self._drop_struck()
-            self._add(TextBlock(self._length, text))
+            self._add(TextBlock(self._length, text, is_json=self.is_json))
             self._length += len(text)
 
     def _strike(self, struck: StruckBlock) -> None:
