@@ -21,6 +21,7 @@ from gemini_nb.notebook.blocks import BlockView, block_html, view_for
 from gemini_nb.notebook.painter import Painter, painter_of
 from gemini_nb.notebook.running_text import TextView
 from gemini_nb.notebook.settled import mimebundle, to_text
+from gemini_nb.notebook.stepper import head_html
 from gemini_nb.notebook.thoughts import ThoughtsView, thoughts_html
 from gemini_nb.notebook.transcript import CallBlock, TextBlock, Transcript
 from gemini_nb.notebook.widgetry import (
@@ -203,7 +204,7 @@ class _Live:
         self._pane, self._stream = pane, stream
         self._views: list[BlockView | None] = []
         self._thoughts: ThoughtsView | None = None
-        self._head = piece(look.head_html(stream), "gemini-nb-headline")
+        self._head = piece(head_html(stream), "gemini-nb-headline")
         self._head_due = 0.0
         self._head_state: object = None
         self._body = box([], "gemini-nb-body")
@@ -254,7 +255,7 @@ class _Live:
         state = (stream.status, stream.phase, stream.turn, stream.retries, waiting, first)
         if now >= self._head_due or state != self._head_state:
             self._head_due, self._head_state = now + _HEAD_PAUSE, state
-            set_value(self._head, look.head_html(stream))
+            set_value(self._head, head_html(stream))
 
     def _paint_thoughts(self) -> bool:
         thoughts = self.transcript.thoughts
@@ -298,7 +299,7 @@ def _whole(stream: Stream, transcript: Transcript) -> str:
         else block_html(block)
         for block in transcript.blocks
     )
-    return f'{look.style()}{look.head_html(stream)}{thoughts}<div class="gemini-nb-body">{body}</div>'
+    return f'{look.style()}{head_html(stream)}{thoughts}<div class="gemini-nb-body">{body}</div>'
 
 
 def _closers(children: tuple[widgets.Widget, ...]) -> list[Callable[[], object]]:
