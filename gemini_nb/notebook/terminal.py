@@ -6,6 +6,7 @@ import sys
 from typing import TextIO
 
 from gemini_nb.notebook import figures
+from gemini_nb.notebook.ansi import Styler, can_style
 from gemini_nb.notebook.markdown import plain
 from gemini_nb.notebook.settled import call_line
 from gemini_nb.notebook.transcript import retry_words
@@ -32,27 +33,28 @@ def print_stream(stream: Stream, out: TextIO | None = None) -> None:
         out: where to; by default standard output.
     """
     out = out or sys.stdout
+    styler = Styler(colours=can_style(out))
     length = 0
     try:
         for event in stream:
             match event:
                 case TextDelta():
-                    out.write(plain(event.text))
+                    out.write(styler.feed(plain(event.text)))
                     length += len(event.text)
                 case TextRewound():  # a terminal cannot take back what it has printed
                     if length > event.length:
-                        out.write(
-                            f"\n[what follows replaces the last {length - event.length:,} characters]\n"
-                        )
+                        lost = f"[what follows replaces the last {length - event.length:,} characters]"
+                        out.write(f"\n{styler.note(lost)}\n")
                     length = event.length
                 case ToolCallRequested():
-                    out.write(f"\n[{event.call.name} …]\n")
+                    out.write(f"\n{styler.note(plain(f'[{event.call.name} …]'))}\n")
                 case ToolCallStarted() if event.call.status == ToolStatus.AWAITING_APPROVAL:
                     _ask(event.call)
                 case ToolCallFinished():
-                    out.write(plain(f"{_said(event.call)}[{call_line(event.call)}]\n"))
+                    line = plain(f"{_said(event.call)}[{call_line(event.call)}]")
+                    out.write(f"{styler.note(line)}\n")
                 case RetryScheduled():
-                    out.write(plain(f"\n[{retry_words(event, length)}]\n"))
+                    out.write(f"\n{styler.note(plain(f'[{retry_words(event, length)}]'))}\n")
                 case _:
                     continue
             out.flush()
@@ -61,7 +63,7 @@ def print_stream(stream: Stream, out: TextIO | None = None) -> None:
     facts = " · ".join([figures.title(stream), stream.status.value, *figures.summary(stream)])
     end = figures.ending(stream)
     shown = f"\n{end}" if end and stream.error is None else ""
-    out.write(plain(f"{shown}\n({facts})\n"))
+    out.write(styler.finish() + plain(f"{shown}\n({facts})\n"))
     out.flush()
 
 
