@@ -104,6 +104,8 @@ class SSEDecoder:
             # The last chunk ended in CR; a LF here is the second half of that line end.
             self._skip_lf = False
             chunk = chunk.removeprefix(b"\n")
+        if self._is_one_event(chunk):
+            return [ServerSentEvent(_text(chunk[6:-4]), id=self._id)]
         events: list[ServerSentEvent] = []
         for line in chunk.splitlines(keepends=True):
             self._grow(len(line))
@@ -118,6 +120,23 @@ class SSEDecoder:
             self._line(line.rstrip(b"\r\n"), events)
         self._skip_lf = chunk.endswith(b"\r")
         return events
+
+    def _is_one_event(self, chunk: bytes) -> bool:
+        """Whether this is `data:`, one line and a blank one, as nearly every read of a live stream is.
+
+        Nothing of an event before it is pending then, and nothing of it remains.
+        """
+        return (
+            chunk.startswith(b"data: ")
+            and chunk.endswith(b"\r\n\r\n")
+            and self._size == 0
+            and self._started
+            and self._json is None
+            and not self._event
+            and chunk.count(b"\n") == 2
+            and chunk.count(b"\r") == 2
+            and len(chunk) <= self._max
+        )
 
     def finish(self) -> list[ServerSentEvent]:
         """Return what the end of the body completes.

@@ -8,6 +8,7 @@ from gemini_nb.api.usage import Usage
 __all__ = ["ModelTurn"]
 
 _METADATA = ("citationMetadata", "groundingMetadata", "urlContextMetadata")
+_PLAIN = {"content", "index"}
 
 
 class ModelTurn:
@@ -119,6 +120,8 @@ class ModelTurn:
             self._resumed = True
         for part in parts:
             self._append(part)
+        if self._stale is None and candidate.keys() <= _PLAIN:
+            return parts  # nearly every chunk of an answer ends here
         facts = {field: candidate[field] for field in _METADATA if isinstance(candidate.get(field), dict)}
         if self._stale is not None and (self.has_output or facts or candidate.get("finishReason")):
             self._stale, self._beside = None, self._beside_kept

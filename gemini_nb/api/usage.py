@@ -32,10 +32,13 @@ class Usage:
     @classmethod
     def from_wire(cls, metadata: Mapping[str, Any]) -> Usage:
         """Read a usageMetadata object; counts it lacks are 0."""
-        counts = {name: metadata.get(wire) for name, wire in _WIRE.items()}
-        return cls(**{name: count for name, count in counts.items() if isinstance(count, int)})
+        return cls(
+            **{name: count for name, wire in _WIRE.items() if isinstance(count := metadata.get(wire), int)}
+        )
 
     def __add__(self, other: Usage) -> Usage:
+        if self == _NOTHING:  # the usual case: one model call, made once, whose counts come with every chunk
+            return other
         return Usage(**{name: getattr(self, name) + getattr(other, name) for name in _WIRE})
 
     def __getitem__(self, name: str) -> int:
@@ -52,3 +55,4 @@ def _camel(name: str) -> str:
 
 
 _WIRE = {field.name: _camel(field.name) for field in fields(Usage)}
+_NOTHING = Usage()

@@ -27,7 +27,7 @@ from gemini_nb.api.client import (
     RetryPlanned,
     call_model,
 )
-from gemini_nb.api.content import Content, Part
+from gemini_nb.api.content import JSON, Content, Part
 from gemini_nb.api.turn import ModelTurn
 from gemini_nb.api.usage import Usage
 from gemini_nb.config import Auth
@@ -114,6 +114,7 @@ class ToolOrchestrator:
         self._record = StreamRecord(stream_id or f"s{next(_numbers)}")
         self._contents = self._request.contents.copy()
         self._spent = Usage()
+        self._counted: JSON | None = None
         self._partial: ModelTurn | None = None
         self._unread: ModelTurn | None = None
         self._round: ToolRound | None = None
@@ -334,8 +335,10 @@ class ToolOrchestrator:
                     (record.add_thought if part.get("thought") is True else record.add_text)(text)
             elif "functionCall" not in part:
                 record.add_part(part)
-        if turn.usage:
-            record.set_usage(self._spent + turn.total_usage)
+        if turn.usage is not self._counted:  # a new dictionary where the chunk brought counts
+            self._counted = turn.usage
+            if turn.usage:
+                record.set_usage(self._spent + turn.total_usage)
         # Before any output the new place is the old one; what stands behind it is still to be replaced.
         if chunk.is_checkpoint and not turn.is_stale:
             self._checkpoint = record.mark()
