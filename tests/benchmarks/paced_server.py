@@ -37,7 +37,8 @@ def is_whole(text: str, chunks: int) -> bool:
     return text[20:] == TEXT * (chunks - 2) + LAST
 
 
-def _event(number: int, chunks: int, text: str) -> bytes:
+def encoded(number: int, chunks: int, text: str) -> bytes:
+    """Encode one event of an answer, whose token counts grow as Gemini's do."""
     is_last = number == chunks - 1
     candidate = {"content": {"role": "model", "parts": [{"text": LAST if is_last else text}]}, "index": 0}
     value = {
@@ -50,7 +51,11 @@ def _event(number: int, chunks: int, text: str) -> bytes:
         "modelVersion": "gemini-3.8-flash",
         "responseId": "RUy4aObyJcTujrEPqtKYKQ",
     }
-    event = encode(json.dumps(value))
+    return encode(json.dumps(value))
+
+
+def _event(number: int, chunks: int, text: str) -> bytes:
+    event = encoded(number, chunks, text)
     return b"%x\r\n%s\r\n" % (len(event), event)
 
 
