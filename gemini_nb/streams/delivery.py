@@ -3,7 +3,8 @@
 A callback on the loop thread would hold up every stream, one on the main thread would wait for the cell that
 is running, and a thread for each subscriber would be a thousand threads. Here a few daemon threads share the
 subscriptions that have something to deliver. One subscription is on one thread at a time, which keeps its
-order. When all threads are held up in slow callbacks while others wait, more are started: one, two, four ...
+order. A thread that has nothing left rests for a moment, so that what many streams bring meanwhile wakes it
+once. When all threads are held up in slow callbacks while others wait, more are started: one, two, four ...
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import inspect
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable
 
 from gemini_nb.errors import ConfigError
@@ -26,6 +28,7 @@ __all__ = ["Delivery", "Subscription"]
 logger = logging.getLogger("gemini_nb")
 
 _PATIENCE = 0.02  # seconds a subscription waits for a thread before one more is started
+_REST = 0.002  # seconds that a thread rests before it waits for more: to wake it costs more than a delivery
 _IDLE = 10.0  # seconds after which a thread that is not needed ends
 
 
@@ -154,7 +157,10 @@ class Delivery:
                 return
             self._watch = loop
             returned = self._returned
-        loop.call_soon_threadsafe(loop.call_later, _PATIENCE, self._check, loop, returned, 1)
+        if self._loop.is_current:  # it is awake
+            loop.call_later(_PATIENCE, self._check, loop, returned, 1)
+        else:
+            loop.call_soon_threadsafe(loop.call_later, _PATIENCE, self._check, loop, returned, 1)
 
     def _check(self, loop: asyncio.AbstractEventLoop, returned: int, more: int) -> None:
         """Start threads, twice as many each time, while nobody comes back from a callback."""
@@ -192,6 +198,9 @@ class Delivery:
         """Wait for work; None when this thread is to end."""
         with self._lock:
             self._idle += 1
+            rest = self._queued == 0
+        if rest:
+            time.sleep(_REST)
         while True:
             try:
                 subscription = self._ready.get(timeout=_IDLE)
