@@ -4,7 +4,7 @@
 #   make test        lint, types, and every test that is not slow; installs a browser where it may
 #   make test-slow   the slow tests
 #   make soak        a hundred streams at a time under random faults; SECONDS=600 says how long
-#   make bench       what a chunk costs, against a bare socket
+#   make bench       what a chunk costs, against google-genai and a bare socket; BENCH_ARGS=--full for all of it
 #
 # DEMO_ARGS="--port 9999 --no-browser" and PYTEST_ARGS="-k pane" are passed on, PYTHON=python3.12 chooses a
 # Python, WORKERS=1 runs one test after the other.
@@ -12,6 +12,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+BENCH_ARGS ?=
 DEMO_ARGS ?=
 SECONDS ?= 600
 PYTEST_ARGS ?=
@@ -42,7 +43,7 @@ test-slow: $(VENV)/.installed-test browser
 	  else exit $$status; fi; }
 
 bench: $(VENV)/.installed-test
-	@$(BIN)/python tests/benchmarks/transports.py
+	@$(BIN)/python tests/benchmarks/all.py $(BENCH_ARGS)
 
 soak: $(VENV)/.installed-test
 	@$(BIN)/python tests/soak.py --seconds $(SECONDS)

@@ -27,7 +27,7 @@ def milliseconds(base: str, module: str) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
     print(f"\nimports, medians of {rounds} rounds")
     print(f"{'':<30}{'gemini_nb ms':>14}{'google-genai ms':>17}{'ratio':>8}")
