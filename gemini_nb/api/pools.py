@@ -7,7 +7,6 @@ variables.
 
 from __future__ import annotations
 
-import urllib.request
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -80,7 +79,9 @@ def _make_client(*, trust_env: bool) -> httpx.AsyncClient:
 
 def _check_proxies() -> None:
     """Refuse what httpx takes and its transport stumbles over at every request."""
-    proxies = urllib.request.getproxies()  # where httpx looks, too
+    from urllib.request import getproxies  # noqa: PLC0415 - a web client of its own, for one function
+
+    proxies = getproxies()  # where httpx looks, too
     for kind in ("http", "https", "all"):
         proxy = proxies.get(kind, "")
         try:
