@@ -8,8 +8,9 @@ import contextlib
 import contextvars
 import inspect
 import io
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from typing import Any
 
 from gemini_nb.daemon import run_in_daemon_thread
@@ -42,7 +43,7 @@ async def call_in_place(
         begin: called on this loop when it starts.
     """
     if isinstance(tool.run_on, Executor):
-        return await _on_executor(tool, positional, named, report, begin)
+        return await _on_executor(tool.run_on, tool, positional, named, report=report, begin=begin)
 
     def call() -> Any:
         return tool.function(*positional, **named)
@@ -70,13 +71,15 @@ async def _settled(call: Callable[[], Any], begin: Callable[[], object]) -> Any:
 
 
 async def _on_executor(
+    executor: Executor,
     tool: Tool,
     positional: Sequence[Any],
     named: Mapping[str, Any],
+    *,
     report: Report,
     begin: Callable[[], object],
 ) -> Any:
-    future = _submit(tool, positional, named)
+    future = _submit(executor, tool, positional, named)
     report.wait_for("its executor")
     waiting = asyncio.wrap_future(future)
     try:
@@ -86,7 +89,7 @@ async def _on_executor(
         waiting.cancel()
         raise
     begin()
-    if not isinstance(tool.run_on, ProcessPoolExecutor):
+    if not _is_pool(executor, "process", "ProcessPoolExecutor"):
         return await waiting
     try:
         result, output = await waiting
@@ -98,16 +101,21 @@ async def _on_executor(
 
 
 def _submit(
-    tool: Tool, positional: Sequence[Any], named: Mapping[str, Any]
+    executor: Executor, tool: Tool, positional: Sequence[Any], named: Mapping[str, Any]
 ) -> concurrent.futures.Future[Any]:
-    executor = tool.run_on
-    if isinstance(executor, ThreadPoolExecutor):
+    if _is_pool(executor, "thread", "ThreadPoolExecutor"):
         return executor.submit(contextvars.copy_context().run, tool.function, *positional, **named)
-    if isinstance(executor, ProcessPoolExecutor):
+    if _is_pool(executor, "process", "ProcessPoolExecutor"):
         function = tool if isinstance(tool.__reduce__(), str) else tool.function
         return executor.submit(_in_process, function, positional, named)
     # Workers elsewhere may not have this package, so they get the bare function.
-    return executor.submit(tool.function, *positional, **named)  # type: ignore[union-attr]  # an Executor
+    return executor.submit(tool.function, *positional, **named)
+
+
+def _is_pool(executor: object, module: str, name: str) -> bool:
+    """Whether it is a pool of this kind; whoever has one has imported its module, nobody else pays for it."""
+    found = sys.modules.get(f"concurrent.futures.{module}")
+    return found is not None and isinstance(executor, getattr(found, name))
 
 
 def _in_process(

@@ -173,7 +173,7 @@ def _background(read: Callable[[str, Callable[[str], None]], Any]) -> Iterator[A
     thread.start()
 
     async def read_all(model: str, count: int, watch: Watch) -> list[str]:
-        return await asyncio.gather(*(read(model, watch.viewer()) for _ in range(count)))
+        return list(await asyncio.gather(*(read(model, watch.viewer()) for _ in range(count))))
 
     def ask(model: str, count: int, watch: Watch) -> list[str]:
         return asyncio.run_coroutine_threadsafe(read_all(model, count, watch), loop).result()
