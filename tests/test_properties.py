@@ -64,7 +64,7 @@ def split(data: bytes, places: list[int]) -> list[bytes]:
 PLACES = st.lists(st.integers(0, 10**6), max_size=12)
 
 
-@settings(deadline=None, database=None, max_examples=300)
+@settings(deadline=None, database=None, max_examples=100)
 @given(bodies(), PLACES)
 def test_any_split_of_any_stream_gives_its_events(body: tuple[bytes, list[str]], places: list[int]) -> None:
     data, expected = body
@@ -291,7 +291,7 @@ ENDLESS = RetryPolicy(attempts=100, restarts=100, initial_delay=0)
 STRICT = RetryPolicy(attempts=2, restarts=1, initial_delay=0)
 
 
-@settings(deadline=None, database=None, max_examples=300)
+@settings(deadline=None, database=None, max_examples=100)
 @given(answers=ANSWERS, troubles=TROUBLES, places=PLACES)
 def test_an_answer_comes_out_whole_whatever_happens_to_it(
     manager: StreamManager, answers: list[list[Part]], troubles: list[Trouble], places: list[int]
@@ -310,7 +310,7 @@ def test_an_answer_comes_out_whole_whatever_happens_to_it(
     assert made.history[-1] == {"role": "model", "parts": stream.parts}
 
 
-@settings(deadline=None, database=None, max_examples=300)
+@settings(deadline=None, database=None, max_examples=100)
 @given(answers=ANSWERS, troubles=TROUBLES, places=PLACES, keep=st.booleans())
 def test_what_is_given_up_is_shown_as_far_as_it_came(
     manager: StreamManager, answers: list[list[Part]], troubles: list[Trouble], places: list[int], keep: bool
