@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 import nbformat
 import pytest
 
-from lab import Browser, LabPage, LabServer, find_chromium
+from lab import Browser, LabPage, LabServer
 
 ROOT = Path(__file__).parent.parent
 REPOSITORY_COPIED = "COPY --chown=0:0 src/ ${REPO_DIR}/"
@@ -205,7 +205,6 @@ def serving(image: Image, server: LabServer) -> Iterator[None]:
 
 
 @pytest.mark.browser
-@pytest.mark.skipif(find_chromium() is None, reason="no browser")
 def test_the_page_that_the_badge_opens_loads_nothing_from_elsewhere(
     image: Image, browser: Browser, tmp_path: Path
 ) -> None:

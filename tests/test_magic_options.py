@@ -120,6 +120,19 @@ def test_models_side_by_side(shell: Kernel) -> None:
     )
 
 
+def test_a_model_that_cannot_be_asked_leaves_no_stream_of_the_others_running(shell: Kernel) -> None:
+    wrong = shell.run("%%gemini_stream -m gemini-2.5-flash -m a?b\nWrite 2000 words.")
+    assert "is not a model id" in wrong.error_text
+    assert ran(shell, "print(gemini_nb.get_manager().list_streams())") == "[]\n"
+
+
+def test_a_list_leaves_the_layout_that_panes_share_as_it_is(shell: Kernel) -> None:
+    ran(shell, "few = ['a', 'b']")
+    ran(shell, "%%gemini_stream --each few -o trips --wait\nWrite {item}.")
+    shared = "from gemini_nb.notebook.widgetry import shared_layout; print(shared_layout().flex)"
+    assert ran(shell, shared) == "None\n"
+
+
 def test_a_cell_that_runs_again_leaves_no_list_of_its_last_run(shell: Kernel) -> None:
     ran(shell, "few = ['a', 'b']")
     for _ in range(2):

@@ -15,7 +15,7 @@ from typing import Any
 
 from gemini_nb.errors import ConfigError
 
-__all__ = ["MAX_INLINE_BYTES", "File", "frame_text", "inline_data", "media_part", "mime_type_of"]
+__all__ = ["MAX_INLINE_BYTES", "File", "frame_text", "inline_data", "is_media", "media_part", "mime_type_of"]
 
 MAX_INLINE_BYTES = 20 * 1024 * 1024 * 3 // 4
 """Largest file sent inside a request: base64 makes four bytes of three, and Gemini takes 20 MB in all."""
@@ -113,6 +113,17 @@ def _check_size(size: int, name: str) -> None:
             f"{name} has {size / 1e6:.1f} MB; a request holds {MAX_INLINE_BYTES / 1e6:.1f} MB at most.",
             hint="Upload it with Google's Files API, and pass {'fileData': {'fileUri': ...}}.",
         )
+
+
+def is_media(value: object) -> bool:
+    """Whether `media_part` makes something of it; nothing is drawn or read to tell."""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return mime_type_of(bytes(value)) is not None
+    return (
+        isinstance(value, File)
+        or _is_from(value, "matplotlib", "Figure", "Axes")
+        or _is_from(value, "PIL", "Image")
+    )
 
 
 def media_part(value: object) -> dict[str, Any] | None:

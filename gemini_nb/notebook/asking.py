@@ -42,7 +42,11 @@ def ask(
             made: Stream | StreamGroup = _ask_each(manager, namespace, args, contents_of, settings_of_each)
         elif len(models) > 1:
             contents = _contents(cell, args, files, namespace)
-            made = StreamGroup([manager.start_stream(contents, model=model, **options) for model in models])
+            settings_of_each = [{**options, "model": model} for model in models]
+            asked = map_prompts(
+                [contents] * len(models), concurrency=len(models), manager=manager, each=settings_of_each
+            )
+            made = StreamGroup(asked)  # all were asked the same, so there are no items
         else:
             chat = _chat(args.chat, namespace, manager)
             start = manager.start_stream if chat is None else chat.send  # a chat has settings of its own

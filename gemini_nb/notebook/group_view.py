@@ -37,6 +37,7 @@ _STYLE = """<style>
 .gemini-nb-group td:first-child { width: 28%; font-weight: 600; }
 .gemini-nb-group td:nth-child(2) { width: 7em; color: var(--jp-ui-font-color2, #666); }
 .gemini-nb-group tr[data-status=error] td { color: var(--jp-error-color1, #b00020); }
+.gemini-nb-group-head { flex: 1 1 auto; }
 .gemini-nb-group progress { width: 40%; vertical-align: middle; }
 .gemini-nb-columns > .gemini-nb-pane { min-width: 0; width: auto; }
 </style>"""
@@ -114,9 +115,8 @@ class _List(GroupView):
 
     def __init__(self, group: StreamGroup) -> None:
         super().__init__(group)
-        self._head, self._table = piece(), piece()
+        self._head, self._table = piece("", "gemini-nb-group-head"), piece()
         top = widgets.HBox([self._head, button("Stop", self.request_stop, tooltip="Stop all of them")])
-        self._head.layout.flex = "1 1 auto"
         self.children = (piece(_STYLE), top, self._table)
         self.add_class("gemini-nb-group")
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from gemini_nb.api.values import frame_text, media_part
+from gemini_nb.api.values import frame_text, is_media
 from gemini_nb.streams.stream import Stream
 
 __all__ = ["interpolate"]
@@ -74,7 +74,7 @@ def _shown(value: Any, spec: str | None) -> Any:
         return str(value)
     if (table := frame_text(value)) is not None:
         return f"\n{table}\n"
-    return value if media_part(value) is not None else str(value)
+    return value if is_media(value) else str(value)
 
 
 def _joined(pieces: list[Any]) -> list[Any]:
