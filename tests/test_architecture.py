@@ -29,6 +29,7 @@ STREAMS = [
     ["stream"],
     ["round"],
     ["orchestrator"],
+    ["counts"],
     ["manager"],
     ["chat"],
     ["group"],

@@ -11,16 +11,16 @@ import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from gemini_nb.api.content import Content, to_contents
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.config import Settings
 from gemini_nb.errors import ArgumentError, ConfigError, StreamNotFoundError
 from gemini_nb.secrets import scrub, seal
+from gemini_nb.streams.counts import Statistics, count
 from gemini_nb.streams.orchestrator import Gate, ToolOrchestrator
 from gemini_nb.streams.readers import EventReader
-from gemini_nb.streams.record import Waiting
 from gemini_nb.streams.runtime import Runtime, default_runtime, forget_default_runtime
 from gemini_nb.streams.states import Status
 from gemini_nb.streams.stream import Stream, StreamInfo, Subscriber, stop_together
@@ -28,34 +28,6 @@ from gemini_nb.streams.stream import Stream, StreamInfo, Subscriber, stop_togeth
 __all__ = ["Statistics", "StreamManager", "adopt_manager", "get_manager"]
 
 logger = logging.getLogger("gemini_nb")
-
-
-class Statistics(NamedTuple):
-    """Counts over a manager's streams.
-
-    Attributes:
-        total: streams started since the manager was made.
-        active: streams running now.
-        completed: streams listed that ended with an answer.
-        error: streams listed that failed.
-        stopped: streams listed that were stopped.
-        waiting: active streams that wait for their turn, for a quota or for another attempt.
-        subscribers: callbacks on listed streams.
-        retries: model calls that listed streams made again.
-        tokens: tokens of all listed streams.
-        waits: for each stream that waits, by its id, for what and until when.
-    """
-
-    total: int
-    active: int
-    completed: int
-    error: int
-    stopped: int
-    waiting: int
-    subscribers: int
-    retries: int
-    tokens: int
-    waits: Mapping[str, Waiting]
 
 
 class StreamManager:
@@ -316,21 +288,7 @@ class StreamManager:
 
     def statistics(self) -> Statistics:
         """Return counts over the listed streams."""
-        streams = self.list_streams(all=True)
-        waits = {stream.stream_id: waiting for stream in streams if (waiting := stream.record.waiting)}
-        by_status = collections.Counter(str(stream.status) for stream in streams)
-        return Statistics(
-            total=self._total,
-            active=by_status[Status.ACTIVE],
-            completed=by_status[Status.COMPLETED],
-            error=by_status[Status.ERROR],
-            stopped=by_status[Status.STOPPED],
-            waiting=len(waits),
-            subscribers=sum(stream.subscriber_count for stream in streams),
-            retries=sum(stream.retries for stream in streams),
-            tokens=sum(stream.usage.total_token_count for stream in streams),
-            waits=waits,
-        )
+        return count(self.list_streams(all=True), total=self._total)
 
     def record(self, folder: str | os.PathLike[str] | None) -> None:
         """Write down what each request to a model receives, with its timing, until `record(None)`.
