@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,9 +17,10 @@ from comm.base_comm import BaseComm
 from ipywidgets.widgets.widget import _instances
 
 import gemini_nb
-from gemini_nb.notebook import dashboard_rows
+from gemini_nb.notebook import dashboard_rows, stepper
 from gemini_nb.notebook.dashboard import Dashboard, dashboard
 from gemini_nb.notebook.dashboard_look import line_html
+from gemini_nb.notebook.dashboard_style import STYLE
 from gemini_nb.notebook.dashboard_words import duration, first_words
 from gemini_nb.notebook.table import table
 from gemini_nb.simulator import Simulator
@@ -450,3 +453,10 @@ def test_the_first_words_of_whatever_was_asked(
     assert first_words(manager.start_stream([image, "and text"], **options)) == "and text"
     assert first_words(manager.start_stream([image], **options)) == ""
     manager.stop_all()
+
+
+def test_the_dashboards_style_reaches_into_no_pane() -> None:
+    """Both stand on one page; a rule for a class that a pane has, too, would change its header."""
+    panes = set(re.findall(r'class="(gemini-nb-head[\w-]*)"', inspect.getsource(stepper)))
+    assert panes
+    assert not panes & set(re.findall(r"\.(gemini-nb-[\w-]+)", STYLE))

@@ -66,7 +66,7 @@ class Dashboard(widgets.VBox):
         )
         self._stop_all.on_click(lambda _: self._request_stop_all())
         answer_where_asked(self._stop_all)
-        head = widgets.Box([self._totals, self._stop_all], _dom_classes=("gemini-nb-head",), **plain)
+        head = widgets.Box([self._totals, self._stop_all], _dom_classes=("gemini-nb-board-head",), **plain)
         self._active = widgets.VBox(**plain)
         self._finished = widgets.VBox(**plain)
         self._more = widgets.HTML(style=self._style.html, **plain)

@@ -22,10 +22,10 @@ _ROOT = """
   align-self: stretch; min-width: 0; width: 100%; }
 .gemini-nb-dashboard .widget-html:has(style), .gemini-nb-dashboard .widget-html-content:empty {
   display: none; }
-.gemini-nb-head { display: flex; align-items: center; gap: 8px; padding: 8px 10px 8px 14px;
+.gemini-nb-board-head { display: flex; align-items: center; gap: 8px; padding: 8px 10px 8px 14px;
   overflow: visible;
   background: var(--jp-layout-color2, #f5f5f5); }
-.gemini-nb-head > .widget-html { flex: 1 1 auto; min-width: 0; }
+.gemini-nb-board-head > .widget-html { flex: 1 1 auto; min-width: 0; }
 .gemini-nb-totals { display: flex; flex-wrap: wrap; align-items: baseline; gap: 2px 16px; }
 .gemini-nb-totals strong { font-size: 14px; }
 .gemini-nb-total { color: var(--gemini-nb-quiet); white-space: nowrap; font-size: 12px; }
