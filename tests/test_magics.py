@@ -146,14 +146,14 @@ def test_an_async_tool_runs_on_the_kernels_loop_while_a_cell_waits(shell: Kernel
     assert out.split() == ["done", "cloudless"]
 
 
-def test_an_interrupt_of_a_blocked_wait_stops_the_stream_and_its_tool(shell: Kernel) -> None:
+@pytest.mark.parametrize("sleep", ["await asyncio.sleep(60)", "time.sleep(60)"], ids=["waits", "computes"])
+def test_an_interrupt_of_a_blocked_wait_stops_the_stream_and_its_tool(shell: Kernel, sleep: str) -> None:
     shell.run(
-        "import asyncio, gemini_nb\n"
-        "started = asyncio.Event()\n"
+        "import asyncio, gemini_nb, time\n"
         "async def weather(city: str) -> str:\n"
         "    'Tell the weather of a city.'\n"
         "    display('started')\n"
-        "    await asyncio.sleep(60)\n"
+        f"    {sleep}\n"
     )
     run = shell.start(
         f"trip = gemini_nb.get_manager().start_stream({PROMPT!r}, tools=[weather])\ntrip.result()"

@@ -83,7 +83,11 @@ def blocking_wait(kernel: KernelLoop) -> BlockOn:
                     raise
             loop = _running_loop()
             if kernel.has_work and loop is not None and loop is kernel.find():
-                pump(loop, lambda: future.done() or not kernel.has_work or time.monotonic() >= deadline)
+                kernel.is_pumped = True
+                try:
+                    pump(loop, lambda: future.done() or not kernel.has_work or time.monotonic() >= deadline)
+                finally:
+                    kernel.is_pumped = False
 
     return block_on
 

@@ -21,10 +21,13 @@ class KernelLoop:
 
     Attributes:
         find: returns the loop, or None where there is none.
+        is_pumped: whether a call that blocks the loop keeps it going from inside. An interrupt that hits a
+            tool is then meant for that call.
     """
 
     def __init__(self) -> None:
         self.find: Callable[[], asyncio.AbstractEventLoop | None] = lambda: None
+        self.is_pumped = False
         self._working = 0
 
     @property

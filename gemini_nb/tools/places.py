@@ -52,7 +52,7 @@ async def call_in_place(
     if place == "kernel" and (loop := kernel.running()) is not None:
         report.wait_for("the kernel")
         home = asyncio.get_running_loop()
-        return await kernel.run(_settled(call, lambda: home.call_soon_threadsafe(begin)), loop)
+        return await kernel.run(_settled(call, lambda: home.call_soon_threadsafe(begin), kernel), loop)
     begin()
     if tool.is_async:
         return await call()
@@ -60,12 +60,14 @@ async def call_in_place(
     return await result if inspect.isawaitable(result) else result
 
 
-async def _settled(call: Callable[[], Any], begin: Callable[[], object]) -> Any:
+async def _settled(call: Callable[[], Any], begin: Callable[[], object], kernel: KernelLoop) -> Any:
     begin()
     try:
         result = call()
         return await result if inspect.isawaitable(result) else result
     except (SystemExit, KeyboardInterrupt) as error:
+        if kernel.is_pumped and isinstance(error, KeyboardInterrupt):
+            raise
         # asyncio lets these two through, and they would end the kernel's loop.
         raise RuntimeError(f"the function raised {type(error).__name__}: {error}") from None
 
