@@ -10,11 +10,13 @@ import re
 from collections.abc import Generator, Iterator
 
 import pytest
+from playwright.sync_api import expect
 
 from lab import CHROMIUM_NAMES, Browser, Lab, LabServer, find_chromium
 
 REQUIRED = os.environ.get("GEMINI_NB_REQUIRE_BROWSER") == "1"  # read now: tests run without GEMINI_ variables
 FAILED = pytest.StashKey[bool]()
+EXPECT_MILLISECONDS = 20_000  # a machine with two cores runs three workers, each with a Lab and a browser
 
 
 @pytest.hookimpl(wrapper=True)
@@ -50,6 +52,7 @@ def lab_server(chromium_path: str, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture(scope="session")
 def browser(chromium_path: str) -> Iterator[Browser]:
     browser = Browser(chromium_path)
+    expect.set_options(timeout=EXPECT_MILLISECONDS)
     yield browser
     browser.close()
 

@@ -88,7 +88,7 @@ def test_a_hostile_answer_does_nothing_live_and_settled(desk: Desk, requests: li
     pane = desk.pane(1)
     expect(pane.locator(".gemini-nb-card[data-status=failed]")).to_have_count(2)
     expect(pane.locator(".gemini-nb-card[data-status=done]")).to_have_count(1)
-    expect(pane).to_contain_text("lone", timeout=15_000)
+    expect(pane).to_contain_text("lone")
     provoke(page.page, pane)
     assert pane.evaluate(HARM) == NO_HARM
     assert pane.evaluate(WIDE) == []
@@ -101,7 +101,7 @@ def test_a_hostile_answer_does_nothing_live_and_settled(desk: Desk, requests: li
 
     desk.open_gate("attacked")
     settled = page.output(1).locator(".jp-RenderedMarkdown")
-    expect(settled).to_contain_text("Unharmed.", timeout=20_000)
+    expect(settled).to_contain_text("Unharmed.")
     expect(settled.locator("mjx-container").first).to_be_attached(timeout=15_000)  # formulas were typeset
     provoke(page.page, settled)
     assert settled.evaluate(HARM) == NO_HARM
@@ -144,13 +144,13 @@ def test_an_answer_that_no_parser_should_read_is_shown_as_it_is(desk: Desk, requ
     page.page.evaluate(ARM)
     desk.run(1)
     pane = desk.pane(1)
-    expect(pane).to_contain_text("longlonglong", timeout=15_000)
+    expect(pane).to_contain_text("longlonglong")
     provoke(page.page, pane)
     assert pane.evaluate(HARM) == NO_HARM
     assert pane.evaluate(WIDE) == []
     desk.open_gate("attacked")
     settled = page.output(1).locator(".jp-RenderedMarkdown")
-    expect(settled).to_contain_text("Unharmed.", timeout=20_000)
+    expect(settled).to_contain_text("Unharmed.")
     provoke(page.page, settled)
     assert settled.evaluate(HARM) == NO_HARM
     assert requests == []

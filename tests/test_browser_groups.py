@@ -25,11 +25,11 @@ def test_a_list_fills_and_columns_stand_side_by_side_until_they_settle(lab: Lab)
         page.run(i)
         page.wait_done(i)
     listed, columns = page.output(1).locator(".gemini-nb-group"), page.output(2).locator(".gemini-nb-columns")
-    expect(listed.locator("tr")).to_have_count(4, timeout=20_000)
+    expect(listed.locator("tr")).to_have_count(4)
     expect(listed.locator("tr[data-status=active]").first).to_be_visible()
     panes = columns.locator(".gemini-nb-pane")
-    expect(panes).to_have_count(2, timeout=20_000)
-    expect(panes.nth(1)).to_contain_text("lighthouse", timeout=20_000)
+    expect(panes).to_have_count(2)
+    expect(panes.nth(1)).to_contain_text("lighthouse")
     left, right = (panes.nth(i).bounding_box() for i in range(2))
     assert left is not None
     assert right is not None
@@ -37,7 +37,7 @@ def test_a_list_fills_and_columns_stand_side_by_side_until_they_settle(lab: Lab)
     assert left["x"] + left["width"] <= right["x"]
     page.screenshot("groups-running")
     listed.get_by_role("button", name="Stop", exact=True).click()
-    expect(page.output(1)).to_contain_text("4 answers: 4 stopped", timeout=20_000)
+    expect(page.output(1)).to_contain_text("4 answers: 4 stopped")
     expect(page.output(1).locator("details")).to_have_count(4)
     expect(page.output(1).locator("summary").nth(2)).to_contain_text("<b>Rome</b>")
     for i in range(2):
