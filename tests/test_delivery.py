@@ -70,6 +70,24 @@ def test_everything_arrives_in_order_on_a_thread_of_its_own_kind(desk: Desk) -> 
     assert all(thread.daemon for thread in recorder.threads)
 
 
+def test_text_that_goes_on_is_handed_over_with_what_comes_next(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery_module, "_TICK", 3600.0)
+    recorder = Recorder()
+    subscription = desk.subscribe(recorder)
+    desk.write("a")
+    recorder.wait("text_delta", 1)  # a first text does not wait
+    desk.write("b")
+    recorder.wait("text_delta", 2)  # nor does this one, since nothing was handed over lately
+    desk.write("c", "d")
+    desk.settle()
+    assert texts(recorder) == ["a", "b"]
+    desk.end()
+    assert subscription.delivered.wait(PATIENCE)
+    assert texts(recorder) == ["a", "b", "c", "d"]
+
+
 def test_a_late_subscriber_gets_everything_and_one_without_replay_only_what_comes(desk: Desk) -> None:
     desk.write("a")
     desk.settle()

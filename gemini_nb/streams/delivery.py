@@ -3,8 +3,9 @@
 A callback on the loop thread would hold up every stream, one on the main thread would wait for the cell that
 is running, and a thread for each subscriber would be a thousand threads. Here a few daemon threads share the
 subscriptions that have something to deliver. One subscription is on one thread at a time, which keeps its
-order. A thread that has nothing left rests for a moment, so that what many streams bring meanwhile wakes it
-once. When all threads are held up in slow callbacks while others wait, more are started: one, two, four ...
+order. To wake a thread costs more than a delivery, so text that goes on is handed over a hundred times a
+second at most, that of all streams together; whatever else happens, a first text too, is handed over at once.
+When all threads are held up in slow callbacks while others wait, more are started: one, two, four ...
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import math
 import queue
 import threading
 import time
@@ -28,7 +30,7 @@ __all__ = ["Delivery", "Subscription"]
 logger = logging.getLogger("gemini_nb")
 
 _PATIENCE = 0.02  # seconds a subscription waits for a thread before one more is started
-_REST = 0.002  # seconds that a thread rests before it waits for more: to wake it costs more than a delivery
+_TICK = 0.01  # seconds between two times that text which goes on is handed over
 _IDLE = 10.0  # seconds after which a thread that is not needed ends
 
 
@@ -53,7 +55,7 @@ class Subscription:
         self._queued = False
         self._left = False
         self._failed = False
-        self._cursor = Cursor(log, self._enqueue, replay=replay)
+        self._cursor = Cursor(log, self._wake, replay=replay)
         self._enqueue()
 
     def close(self) -> None:
@@ -62,13 +64,24 @@ class Subscription:
         self._cursor.close()
         self.delivered.set()
 
+    def _wake(self) -> None:
+        if not self._cursor.goes_on:
+            self._enqueue()
+            self._delivery.flush()
+        elif self._claim():
+            self._delivery.enqueue_with_others(self)
+
     def _enqueue(self) -> None:
+        if self._claim() and not self._delivery.enqueue(self):
+            self.close()
+
+    def _claim(self) -> bool:
+        """Take the one place in the queue; False where it is taken already."""
         with self._lock:
             if self._queued or self._left:
-                return
+                return False
             self._queued = True
-        if not self._delivery.enqueue(self):
-            self.close()
+            return True
 
     def deliver(self) -> None:
         """Call the callback with everything there is. Delivery threads only."""
@@ -130,6 +143,9 @@ class Delivery:
         self._returned = 0
         self._watch: asyncio.AbstractEventLoop | None = None
         self._closed = False
+        self._batch: list[Subscription] = []  # the loop thread's, as all that follows
+        self._flush_timer: asyncio.TimerHandle | None = None
+        self._flushed_at = -math.inf
 
     def enqueue(self, subscription: Subscription) -> bool:
         """Deliver what is new to this subscription soon; False after the end of all threads."""
@@ -146,6 +162,25 @@ class Delivery:
         elif short:
             self._start_watch()
         return True
+
+    def enqueue_with_others(self, subscription: Subscription) -> None:
+        """Deliver within 10 ms; at once where little happens. Loop thread only."""
+        self._batch.append(subscription)
+        if self._flush_timer is None:
+            loop = asyncio.get_running_loop()
+            self._flush_timer = loop.call_at(self._flushed_at + _TICK, self.flush)
+
+    def flush(self) -> None:
+        """Deliver now what waits for others. Loop thread only."""
+        if self._flush_timer is None:
+            return
+        self._flush_timer.cancel()
+        self._flush_timer = None
+        self._flushed_at = time.monotonic()
+        batch, self._batch = self._batch, []
+        for subscription in batch:
+            if not self.enqueue(subscription):
+                subscription.close()
 
     def _start_watch(self) -> None:
         try:
@@ -198,9 +233,6 @@ class Delivery:
         """Wait for work; None when this thread is to end."""
         with self._lock:
             self._idle += 1
-            rest = self._queued == 0
-        if rest:
-            time.sleep(_REST)
         while True:
             try:
                 subscription = self._ready.get(timeout=_IDLE)

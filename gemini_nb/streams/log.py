@@ -22,6 +22,7 @@ __all__ = ["TERMINAL", "Cursor", "EventLog", "Reader"]
 
 TERMINAL = (StreamCompleted, StreamFailed, StreamStopped)
 _LAST_KINDS = {"stream_completed", "stream_failed", "stream_stopped"}  # classes differ after a reload
+_CONTINUING = {"text_delta", "thought_delta", "usage_updated"}
 
 logger = logging.getLogger("gemini_nb")
 
@@ -129,6 +130,12 @@ class Cursor:
         events = self._log.since(self.position)
         self.position += len(events)
         return events
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the newest event only continues the text, as the one before it did."""
+        log = self._log
+        return len(log) > 1 and log[-1].kind in _CONTINUING and log[-2].kind in _CONTINUING
 
     @property
     def has_more(self) -> bool:
