@@ -173,7 +173,7 @@ class PartReceived(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageUpdated(_Event):
-    """The token counts changed.
+    """The token counts changed: told four times a second at most, and at the end of every model call.
 
     Attributes:
         usage: the counts of all model calls of the stream so far.

@@ -45,6 +45,8 @@ __all__ = ["OrchestratorInfo", "ToolOrchestrator"]
 
 logger = logging.getLogger("gemini_nb")
 
+_COUNT_SECONDS = 0.25  # between two tellings of a call's token counts
+
 _numbers: Iterator[int] = globals().get("_numbers", itertools.count(1))  # survives a reload of this module
 
 Gate = Callable[[], AbstractAsyncContextManager[object]]
@@ -115,6 +117,7 @@ class ToolOrchestrator:
         self._contents = self._request.contents.copy()
         self._spent = Usage()
         self._counted: JSON | None = None
+        self._next_count = 0.0
         self._partial: ModelTurn | None = None
         self._unread: ModelTurn | None = None
         self._round: ToolRound | None = None
@@ -335,13 +338,18 @@ class ToolOrchestrator:
                     (record.add_thought if part.get("thought") is True else record.add_text)(text)
             elif "functionCall" not in part:
                 record.add_part(part)
-        if turn.usage is not self._counted:  # a new dictionary where the chunk brought counts
-            self._counted = turn.usage
-            if turn.usage:
-                record.set_usage(self._spent + turn.total_usage)
+        # Every chunk brings counts; to add them up and tell of them costs as much as all of its text.
+        if turn.usage is not self._counted and time.monotonic() >= self._next_count:
+            self._count(turn)
         # Before any output the new place is the old one; what stands behind it is still to be replaced.
         if chunk.is_checkpoint and not turn.is_stale:
             self._checkpoint = record.mark()
+
+    def _count(self, turn: ModelTurn) -> None:
+        if turn.usage:
+            self._counted = turn.usage
+            self._next_count = time.monotonic() + _COUNT_SECONDS
+            self._record.set_usage(self._spent + turn.total_usage)
 
     def _take_facts(self) -> None:
         """Note what the model call left behind, once, and before the stream's end is told."""
@@ -349,6 +357,8 @@ class ToolOrchestrator:
         if turn is None:
             return
         record = self._record
+        self._count(turn)
+        self._next_count = 0.0
         self._spent += turn.total_usage
         record.parts.extend(turn.parts)
         record.finish_reason = turn.finish_reason
