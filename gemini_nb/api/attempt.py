@@ -6,7 +6,7 @@ import contextlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from gemini_nb.api import connections, failures
 from gemini_nb.api.content import JSON, Part, encode_body
@@ -68,8 +68,7 @@ class ModelCall:
     max_event_bytes: int = MAX_EVENT_BYTES
 
 
-@dataclass(frozen=True, slots=True)
-class ChunkReceived:
+class ChunkReceived(NamedTuple):
     """A GenerateContentResponse arrived.
 
     Attributes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from gemini_nb.api.values import frame_text, media_part
@@ -22,8 +22,6 @@ Part: TypeAlias = JSON
 """One part of a turn: text, a file, a function call, its response, code …, and its siblings."""
 Content: TypeAlias = JSON
 """One turn: `{"role": "user" | "model", "parts": [...]}`."""
-
-_PLAIN_TEXT = ({"text"}, {"text", "thought"})
 
 
 def to_contents(contents: object) -> list[Content]:
@@ -133,9 +131,10 @@ def _encode_other(value: object) -> object:
 
 def is_plain_text(part: Part) -> bool:
     """Whether a part is text without a signature or any other sibling, so that it may be joined."""
-    return part.keys() in _PLAIN_TEXT and isinstance(part["text"], str)
+    fields = len(part)
+    return isinstance(part.get("text"), str) and (fields == 1 or (fields == 2 and "thought" in part))
 
 
-def objects(value: object) -> Iterable[JSON]:
+def objects(value: object) -> list[JSON]:
     """The dictionaries of what should be a list of dictionaries; servers send null, {} and worse."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

@@ -3,14 +3,14 @@
 `asyncio.timeout` around every read, or a timer moved at every chunk, is work for each of thousands of chunks.
 Here one timer is armed; a chunk only notes the time, and the timer looks at the note when it goes off. It
 acts on nothing but the wait that it guards, since the reader of an async generator may be suspended
-elsewhere, in code that is none of its business.
+elsewhere, in code that is none of its business. All waits are one task's.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from gemini_nb.errors import IdleTimeoutError
 
@@ -29,8 +29,8 @@ class IdleTimeout:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._loop = asyncio.get_running_loop()
-        self._task: asyncio.Task[Any] | None = None
-        self._since = 0.0
+        self._task = asyncio.current_task()
+        self._since: float | None = None
         self._expired = False
         self._timer = self._loop.call_later(seconds, self._check)
 
@@ -55,19 +55,17 @@ class IdleTimeout:
             IdleTimeoutError: it took longer than `seconds`.
         """
         self._since = self._loop.time()
-        # Asked anew each time: a reader may move from one task to another between two chunks.
-        self._task = task = asyncio.current_task()
         try:
             return await awaitable
         except asyncio.CancelledError:
-            if self._expired and task is not None and task.uncancel() == 0:
+            if self._expired and self._task is not None and self._task.uncancel() == 0:
                 raise IdleTimeoutError(
                     f"The server sent nothing for {self._seconds:g} s.",
                     hint="It may be overloaded, or the connection is dead. A longer `timeout` waits longer.",
                 ) from None
             raise
         finally:
-            self._task = None
+            self._since = None
 
     def close(self) -> None:
         """Disarm the timer."""
@@ -75,8 +73,8 @@ class IdleTimeout:
 
     def _check(self) -> None:
         now = self._loop.time()
-        start = now if self._task is None else self._since
-        if self._task is not None and now >= start + self._seconds:
+        start = now if self._since is None else self._since
+        if self._since is not None and self._task is not None and now >= start + self._seconds:
             self._expired = True
             self._task.cancel()
         else:

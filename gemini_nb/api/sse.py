@@ -11,7 +11,7 @@ Each byte is looked at a bounded number of times, so the cost is linear in the i
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gemini_nb.errors import ProtocolError
 
@@ -25,8 +25,7 @@ _JSON_MARKS = re.compile(rb'["\\{}\[\]]')
 _JSON_STRING_MARKS = re.compile(rb'["\\]')
 
 
-@dataclass(frozen=True, slots=True)
-class ServerSentEvent:
+class ServerSentEvent(NamedTuple):
     """One event of a stream.
 
     Attributes:

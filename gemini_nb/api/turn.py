@@ -110,12 +110,13 @@ class ModelTurn:
         """
         self._add_facts(chunk)
         # Alternatives (candidateCount > 1) come with an index; one turn tells one of them.
-        candidates = (one for one in objects(chunk.get("candidates")) if not one.get("index"))
-        candidate = next(candidates, None)
-        if candidate is None:
+        for candidate in objects(chunk.get("candidates")):
+            if not candidate.get("index"):
+                break
+        else:
             return []
         content = candidate.get("content")
-        parts = list(objects(content.get("parts"))) if isinstance(content, dict) else []
+        parts = objects(content.get("parts")) if isinstance(content, dict) else []
         if self.finish_reason is not None and not all(map(_is_empty, parts)):
             self._resumed = True
         for part in parts:

@@ -33,7 +33,11 @@ class Usage:
     def from_wire(cls, metadata: Mapping[str, Any]) -> Usage:
         """Read a usageMetadata object; counts it lacks are 0."""
         return cls(
-            **{name: count for name, wire in _WIRE.items() if isinstance(count := metadata.get(wire), int)}
+            **{
+                _NAMES[field]: count
+                for field, count in metadata.items()
+                if field in _NAMES and isinstance(count, int)
+            }
         )
 
     def __add__(self, other: Usage) -> Usage:
@@ -55,4 +59,5 @@ def _camel(name: str) -> str:
 
 
 _WIRE = {field.name: _camel(field.name) for field in fields(Usage)}
+_NAMES = {wire: name for name, wire in _WIRE.items()}
 _NOTHING = Usage()

@@ -151,7 +151,8 @@ class StreamRecord:
             self.first_output_at = time.time()
         self._text.append(text)
         self._length += len(text)
-        self._append(events.TextDelta, text=text)
+        log = self.log
+        log.append(events.TextDelta(stream_id=self.stream_id, seq=len(log), time=time.time(), text=text))
 
     def add_thought(self, text: str) -> None:
         """The thought summary grew."""
