@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 from gemini_nb.api.auth import Authenticator, authenticator, project_of
 from gemini_nb.api.failures import detached
@@ -23,7 +23,7 @@ from gemini_nb.config import (
 from gemini_nb.errors import ConfigError, GeminiError
 from gemini_nb.secrets import seal
 
-__all__ = ["Endpoint", "resolve_endpoint"]
+__all__ = ["Endpoint", "model_in", "resolve_endpoint"]
 
 _DEVELOPER_HOST = "https://generativelanguage.googleapis.com"
 _VERSION_AT_END = re.compile(r"/v\d+((alpha|beta)\d*)?$")
@@ -50,6 +50,16 @@ class Endpoint:
         """What shares one rate limit: base URL, model and caller."""
         host = "/".join(self.url.split("/", 3)[:3])
         return host, self.model, self.authenticator.identity
+
+
+def model_in(url: str) -> str | None:
+    """The bare id of the model that a URL asks: a recording of one service is good for another, too."""
+    try:
+        path = unquote(urlsplit(url).path)
+    except ValueError:
+        return None
+    name, colon, _ = path.rpartition("/")[2].rpartition(":")
+    return name if colon else None
 
 
 def resolve_endpoint(

@@ -22,7 +22,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from gemini_nb.api.recording import End, Recording, file_name, model_in, request_key
+from gemini_nb.api.endpoint import model_in
+from gemini_nb.api.recording import End, Recording, file_name, request_key
 from gemini_nb.config import Auth
 from gemini_nb.errors import ConfigError, IdleTimeoutError
 from gemini_nb.secrets import Secret, scrub

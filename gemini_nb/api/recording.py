@@ -18,7 +18,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
-from urllib.parse import unquote, urlsplit
 
 from gemini_nb.api.content import JSON, objects
 from gemini_nb.errors import ConfigError
@@ -28,7 +27,6 @@ __all__ = [
     "End",
     "Recording",
     "file_name",
-    "model_in",
     "normalised",
     "prompt_of",
     "read_recording",
@@ -99,16 +97,6 @@ def _said(piece: bytes) -> JSON:
         return {"text": piece.decode()}
     except UnicodeDecodeError:  # a piece may end in the middle of a character
         return {"base64": base64.b64encode(piece).decode()}
-
-
-def model_in(url: str) -> str | None:
-    """The bare id of the model that a URL asks: a recording of one service is good for another, too."""
-    try:
-        path = unquote(urlsplit(url).path)
-    except ValueError:
-        return None
-    name, colon, _ = path.rpartition("/")[2].rpartition(":")
-    return name if colon else None
 
 
 def file_name(recording: Recording) -> str:

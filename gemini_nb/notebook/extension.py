@@ -9,11 +9,8 @@ from typing import Any
 
 from gemini_nb.notebook.completion import COMMANDS, completer
 from gemini_nb.notebook.frontend import Frontend, frontend_of
-from gemini_nb.notebook.group_settled import group_bundle
 from gemini_nb.notebook.magics import ASYNC_MAGIC, GeminiMagics
-from gemini_nb.notebook.markdown import to_html
 from gemini_nb.notebook.settings import GeminiNB
-from gemini_nb.notebook.settled import to_markdown, to_text
 from gemini_nb.notebook.waiting import blocking_wait
 from gemini_nb.streams.group import StreamGroup
 from gemini_nb.streams.manager import StreamManager, adopt_manager, get_manager
@@ -63,7 +60,7 @@ class _Extension:
         runtime.can_ask = lambda: frontend_of(shell) is not Frontend.HEADLESS
         runtime.block_on = blocking_wait(runtime.kernel)
         runtime.warm_up()
-        runtime.loop.call(to_html, "")  # the renderer, too, is imported before it is needed
+        runtime.loop.call(_import_renderer)
 
     def unregister(self) -> None:
         shell = self.shell
@@ -131,18 +128,30 @@ def unload(shell: Any) -> None:
 
 def _renderers() -> list[tuple[type, str, Callable[..., Any]]]:
     return [
-        (Stream, "text/markdown", to_markdown),
-        (Stream, "text/plain", _printed(to_text)),
-        (StreamGroup, "text/markdown", lambda group: group_bundle(group)["text/markdown"]),
-        (StreamGroup, "text/plain", _printed(lambda group: group_bundle(group)["text/plain"])),
+        (kind, mime, render)
+        for kind in (Stream, StreamGroup)
+        for mime, render in (("text/markdown", _to_markdown), ("text/plain", _print_text))
     ]
 
 
-def _printed(render: Callable[[Any], str]) -> Callable[..., None]:
-    def print_text(made: Any, printer: Any, cycle: bool) -> None:  # noqa: ARG001 - IPython's signature
-        printer.text(render(made))
+def _to_markdown(made: Stream | StreamGroup) -> str:
+    from gemini_nb.notebook.group_settled import markdown_of  # noqa: PLC0415 - see _import_renderer
 
-    return print_text
+    return markdown_of(made)
+
+
+def _print_text(made: Stream | StreamGroup, printer: Any, cycle: bool) -> None:  # noqa: ARG001 - IPython's signature
+    from gemini_nb.notebook.group_settled import text_of  # noqa: PLC0415 - see _import_renderer
+
+    printer.text(text_of(made))
+
+
+def _import_renderer() -> None:
+    """Import what renders answers. `%load_ext` has no use for it; the first answer would wait for it."""
+    from gemini_nb.notebook.group_settled import markdown_of  # noqa: F401, PLC0415 - wanted later
+    from gemini_nb.notebook.markdown import to_html  # noqa: PLC0415
+
+    to_html("")
 
 
 def _kernel_loop(shell: Any) -> Callable[[], asyncio.AbstractEventLoop | None]:

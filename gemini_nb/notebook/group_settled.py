@@ -10,14 +10,24 @@ from gemini_nb.streams.group import StreamGroup
 from gemini_nb.streams.states import Status
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["counts", "group_bundle", "item_words"]
+__all__ = ["bundle_of", "counts", "item_words", "markdown_of", "text_of"]
 
 _MOST = 200
 
 
-def group_bundle(group: StreamGroup) -> dict[str, str]:
-    """The settled output of a group, as Markdown and as plain text."""
-    return {"text/markdown": _to_markdown(group), "text/plain": _to_text(group)}
+def bundle_of(made: Stream | StreamGroup) -> dict[str, str]:
+    """The settled output of a stream or a group, as Markdown and as plain text."""
+    return {"text/markdown": markdown_of(made), "text/plain": text_of(made)}
+
+
+def markdown_of(made: Stream | StreamGroup) -> str:
+    """The same as Markdown alone."""
+    return to_markdown(made) if isinstance(made, Stream) else _to_markdown(made)
+
+
+def text_of(made: Stream | StreamGroup) -> str:
+    """The same as plain text alone."""
+    return to_text(made) if isinstance(made, Stream) else _to_text(made)
 
 
 def counts(group: StreamGroup) -> str:

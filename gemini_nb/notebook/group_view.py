@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as widgets
 
 from gemini_nb.notebook import cells
-from gemini_nb.notebook.group_settled import counts, group_bundle, item_words
+from gemini_nb.notebook.group_settled import bundle_of, counts, item_words
 from gemini_nb.notebook.markdown import escape
 from gemini_nb.notebook.painter import painter_of
 from gemini_nb.notebook.pane import StreamPane
@@ -91,7 +91,7 @@ class GroupView(widgets.VBox):
             asyncio.get_running_loop().call_later(_INTERVAL, self._painter.request, self)
             return False
         if self._handle is not None and not self.settled.done():
-            self._context.run(self._handle.update, group_bundle(self.group), raw=True)
+            self._context.run(self._handle.update, bundle_of(self.group), raw=True)
         self._end()
         return False
 

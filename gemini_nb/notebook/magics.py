@@ -13,10 +13,7 @@ from gemini_nb.errors import StreamNotFoundError
 from gemini_nb.notebook.arguments import parse, split_line, stream_arguments
 from gemini_nb.notebook.asking import ask
 from gemini_nb.notebook.frontend import Frontend, cell_id, deleted_cells, frontend_of, request_id
-from gemini_nb.notebook.group_settled import group_bundle, item_words
 from gemini_nb.notebook.settings import GeminiNB
-from gemini_nb.notebook.settled import mimebundle
-from gemini_nb.notebook.terminal import print_stream
 from gemini_nb.notebook.waiting import await_streams, stopping
 from gemini_nb.streams.group import StreamGroup
 from gemini_nb.streams.manager import StreamManager
@@ -115,9 +112,13 @@ class GeminiMagics(Magics):
 
     def _display(self, made: Stream | StreamGroup) -> None:
         """Print streams where there is no page, else show what stays of them."""
+        from gemini_nb.notebook.group_settled import bundle_of, item_words  # noqa: PLC0415 - needed late
+
         if frontend_of(self.shell) is not Frontend.TERMINAL:
-            display(mimebundle(made) if isinstance(made, Stream) else group_bundle(made), raw=True)
+            display(bundle_of(made), raw=True)
             return
+        from gemini_nb.notebook.terminal import print_stream  # noqa: PLC0415 - pages have no use for it
+
         if isinstance(made, StreamGroup):
             for index, stream in enumerate(made):
                 print(f"--- {item_words(made, index)}")  # noqa: T201 - it is what the magic is for

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gemini_nb.api.client import Timeouts
 from gemini_nb.api.content import JSON, Content, encode_body, to_contents, to_part
-from gemini_nb.api.endpoint import Endpoint, resolve_endpoint
-from gemini_nb.api.recording import model_in
+from gemini_nb.api.endpoint import Endpoint, model_in, resolve_endpoint
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.config import Auth, Settings, choose_auth
 from gemini_nb.errors import ArgumentError, ConfigError

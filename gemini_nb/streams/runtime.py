@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gemini_nb.api.client import HTTPClients
-from gemini_nb.api.recorder import Recorder
 from gemini_nb.config import Auth, Settings, recordings_folder, simulator_pace
 from gemini_nb.errors import BlockingCallError, ConfigError, GeminiError, InternalError
 from gemini_nb.streams.delivery import Delivery
@@ -20,6 +19,7 @@ from gemini_nb.streams.loop import BackgroundLoop
 from gemini_nb.tools.kernel import KernelLoop
 
 if TYPE_CHECKING:
+    from gemini_nb.api.recorder import Recorder
     from gemini_nb.simulator import Simulator
     from gemini_nb.streams.record import StreamRecord
 
@@ -75,7 +75,11 @@ class Runtime:
         Raises:
             ConfigError: nothing can be written there.
         """
-        recorder = None if folder is None else Recorder(folder)
+        recorder = None
+        if folder is not None:
+            from gemini_nb.api.recorder import Recorder  # noqa: PLC0415 - few record
+
+            recorder = Recorder(folder)
         with self._lock:
             before, self._recorder = self._recorder, recorder
             for clients in list(self._clients.values()):
