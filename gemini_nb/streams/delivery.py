@@ -4,7 +4,7 @@ A callback on the loop thread would hold up every stream, one on the main thread
 is running, and a thread for each subscriber would be a thousand threads. Here a few daemon threads share the
 subscriptions that have something to deliver. One subscription is on one thread at a time, which keeps its
 order. To wake a thread costs more than a delivery, so text that goes on is handed over a hundred times a
-second at most, that of all streams together; whatever else happens, a first text too, is handed over at once.
+second at most, that of all streams together. Whatever else happens, a first text too, is handed over at once.
 When all threads are held up in slow callbacks while others wait, more are started: one, two, four ...
 """
 
@@ -30,6 +30,7 @@ __all__ = ["Delivery", "Subscription"]
 logger = logging.getLogger("gemini_nb")
 
 _PATIENCE = 0.02  # seconds a subscription waits for a thread before one more is started
+_NOW = -math.inf
 _TICK = 0.01  # seconds between two times that text which goes on is handed over
 _IDLE = 10.0  # seconds after which a thread that is not needed ends
 
@@ -65,11 +66,10 @@ class Subscription:
         self.delivered.set()
 
     def _wake(self) -> None:
-        if not self._cursor.goes_on:
-            self._enqueue()
-            self._delivery.flush()
-        elif self._claim():
+        if self._claim():
             self._delivery.enqueue_with_others(self)
+        if not self._cursor.goes_on:
+            self._delivery.hurry()
 
     def _enqueue(self) -> None:
         if self._claim() and not self._delivery.enqueue(self):
@@ -145,7 +145,7 @@ class Delivery:
         self._closed = False
         self._batch: list[Subscription] = []  # the loop thread's, as all that follows
         self._flush_timer: asyncio.TimerHandle | None = None
-        self._flushed_at = -math.inf
+        self._flushed_at = _NOW
 
     def enqueue(self, subscription: Subscription) -> bool:
         """Deliver what is new to this subscription soon; False after the end of all threads."""
@@ -164,17 +164,26 @@ class Delivery:
         return True
 
     def enqueue_with_others(self, subscription: Subscription) -> None:
-        """Deliver within 10 ms; at once where little happens. Loop thread only."""
+        """Deliver within 10 ms, and in this turn of the loop where little happens. Loop thread only."""
         self._batch.append(subscription)
         if self._flush_timer is None:
-            loop = asyncio.get_running_loop()
-            self._flush_timer = loop.call_at(self._flushed_at + _TICK, self.flush)
+            self._flush_at(self._flushed_at + _TICK)
 
-    def flush(self) -> None:
-        """Deliver now what waits for others. Loop thread only."""
-        if self._flush_timer is None:
-            return
-        self._flush_timer.cancel()
+    def hurry(self) -> None:
+        """Deliver in this turn of the loop what waits for others. Loop thread only."""
+        if self._flush_timer is not None and self._flush_timer.when() != _NOW:
+            self._flush_timer.cancel()
+            self._flush_at(_NOW)
+
+    def _flush_at(self, when: float) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # it died, and its streams are told of that
+            self._flush()
+        else:
+            self._flush_timer = loop.call_at(when, self._flush)
+
+    def _flush(self) -> None:
         self._flush_timer = None
         self._flushed_at = time.monotonic()
         batch, self._batch = self._batch, []
