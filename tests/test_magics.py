@@ -279,3 +279,20 @@ def test_a_dashboard_in_a_kernel_lists_and_stops(shell: Kernel) -> None:
     assert "application/vnd.jupyter.widget-view+json" in shown.outputs[0]
     shell.run("%%gemini_stream -o long\nWrite a long text of 2000 words.")
     shell.wait_until(lambda: "Write a long text" in json.dumps(shell.widgets, default=str))
+
+
+def test_what_was_recorded_is_played_back_into_a_pane(shell: Kernel) -> None:
+    cell = "%%gemini_stream -o said --wait{}\nName a river."
+    recorded = shell.run("import gemini_nb; gemini_nb.get_manager().record('kept')")
+    assert recorded.status == "ok", recorded.error_text
+    try:
+        first = settled(shell.run(cell.format("")), shell)
+        shell.run("%env GEMINI_NB_RECORDINGS=kept")
+        played = shell.run(cell.format(" --auth recording"))
+    finally:
+        shell.run("gemini_nb.get_manager().record(None)\nimport os; del os.environ['GEMINI_NB_RECORDINGS']")
+    again = settled(played, shell)
+    assert again.partition("<sub>")[0] == first.partition("<sub>")[0]
+    assert "(recorded)" in again
+    assert played.stderr == ""
+    assert "(recorded)" in shell.run("%gemini_streams").stdout

@@ -13,6 +13,7 @@ from gemini_nb.streams.stream import Stream
 
 __all__ = [
     "PICTURES",
+    "STAND_INS",
     "elapsed",
     "ending",
     "facts",
@@ -26,7 +27,8 @@ __all__ = [
 
 PICTURES = {"image/png", "image/jpeg", "image/gif", "image/webp"}
 
-_STAND_INS = {Auth.SIMULATOR: "simulated", Auth.RECORDING: "recorded"}
+STAND_INS = {Auth.SIMULATOR: "simulated", Auth.RECORDING: "recorded"}
+"""What is said of an answer that no model gave now."""
 
 _PHASES = {
     Phase.AWAITING_MODEL_CALL: "asking",
@@ -37,7 +39,7 @@ _PHASES = {
 
 def title(stream: Stream) -> str:
     """The model, and that it is not the model itself that answers, where it is not."""
-    return f"{stream.model} ({_STAND_INS[stream.auth]})" if stream.auth in _STAND_INS else stream.model
+    return f"{stream.model} ({STAND_INS[stream.auth]})" if stream.auth in STAND_INS else stream.model
 
 
 def phase_word(stream: Stream) -> str:

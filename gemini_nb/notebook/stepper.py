@@ -18,7 +18,7 @@ from gemini_nb.streams.stream import Stream
 __all__ = ["head_html", "waiting_words"]
 
 _STEPS = ("asking", "tools", "answering")
-_SERVICES = {Auth.GEMINI: "Gemini API", Auth.VERTEX_AI: "Vertex AI", Auth.SIMULATOR: "simulated"}
+_SERVICES = {Auth.GEMINI: "Gemini API", Auth.VERTEX_AI: "Vertex AI", **figures.STAND_INS}
 
 
 def head_html(stream: Stream) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from gemini_nb.notebook.dashboard_words import count, duration, first_words
+from gemini_nb.notebook.figures import title
 from gemini_nb.notebook.markdown import plain
 from gemini_nb.streams.manager import StreamManager
 from gemini_nb.streams.stream import Stream
@@ -47,7 +48,7 @@ def _row(stream: Stream) -> tuple[str, ...]:
         stream.stream_id,
         record.status.value,
         record.phase.value,
-        stream.model if stream.auth != "simulator" else f"{stream.model} (simulated)",
+        title(stream),
         str(record.usage.total_token_count),
         f"{done}/{len(record.tool_calls)}" if record.tool_calls else "",
         duration((record.ended_at or time.time()) - record.started_at),
