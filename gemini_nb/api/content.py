@@ -69,7 +69,8 @@ def to_part(value: object) -> Part:
         raise ArgumentError(
             f"A prompt cannot hold {_name(value)}.",
             hint="It holds strings, images, figures, DataFrames, gemini_nb.File(path), parts such as "
-            "{'text': ...}, turns such as {'role': ..., 'parts': ...}, or a list of these.",
+            "{'text': ...} or {'inlineData': {'mimeType': ..., 'data': ...}}, turns such as "
+            "{'role': ..., 'parts': ...}, or a list of these.",
         )
     if not part:
         raise ConfigError("A part of the prompt is empty.")
