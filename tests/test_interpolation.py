@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+import gemini_nb
 from answers import hello, rig
 from gemini_nb.notebook.interpolation import interpolate
 
@@ -93,6 +94,31 @@ def test_a_stream_becomes_its_text() -> None:
     with rig(hello("So it is.")) as made:
         stream = made.start().wait(10)
     assert interpolate("Shorter: {s}", {"s": stream}) == [f"Shorter: {stream.text}"]
+
+
+def test_a_group_becomes_its_texts() -> None:
+    with rig(hello("So it is.")) as made:
+        group = gemini_nb.map(["a", "b"], manager=made.manager, **made.options).wait(10)
+    assert interpolate("Shorter: {g}", {"g": group}) == ["Shorter: So it is.\n\nSo it is."]
+
+
+@pytest.mark.parametrize("value", [said, json, SimpleNamespace, (n for n in "ab"), object(), "".join])
+def test_what_has_no_text_of_its_own_is_left_to_the_code_it_stands_in(value: Any) -> None:
+    assert interpolate("{f} {f.nothing}", {"f": value}) == ["{f} {f.nothing}"]
+
+
+def test_bytes_that_are_text_are_text_and_others_are_left_for_the_request_to_refuse() -> None:
+    assert interpolate("{b}", {"b": "größe".encode()}) == ["größe"]
+    assert interpolate("{b}", {"b": b"\xff\x00\x01"}) == [b"\xff\x00\x01"]
+
+
+def test_a_name_that_is_needed_must_stand_for_something() -> None:
+    names = {"item": {"city": "Oslo"}}
+    assert interpolate("{item.city} {other} {{item.x}}", names, needed="item") == ["Oslo {other} {{item.x}}"]
+    for wrong in ("{item.ctiy}", "{item.city:d}", "{item[0]}"):
+        with pytest.raises(LookupError) as raised:
+            interpolate(f"About {wrong}:", names, needed="item")
+        assert raised.value.args == (wrong,)
 
 
 def test_an_empty_prompt_stays_empty() -> None:

@@ -150,6 +150,38 @@ def test_the_line_magic_takes_options_and_the_rest_as_the_prompt(shell: Kernel) 
     assert "Ask something" in wrong.error_text + wrong.stderr
 
 
+@pytest.mark.parametrize(
+    ("line", "prompt"),
+    [
+        ('"Why is the sky blue?"', "Why is the sky blue?"),
+        ("'Why' and 'how'", "'Why' and 'how'"),
+        ("-- --colour red", "--colour red"),
+        ("--temp 0.5 -5 and 3", "-5 and 3"),
+        ("don't you know?", "don't you know?"),
+    ],
+)
+def test_where_the_prompt_of_a_line_begins(shell: Kernel, line: str, prompt: str) -> None:
+    ran(shell, f"%gemini_stream -o trip {line}")
+    assert ran(shell, "print(trip.request.contents[0]['parts'][0]['text']); trip.stop()") == f"{prompt}\n"
+
+
+def test_tools_are_named_in_any_way_a_list_of_them_can_be(shell: Kernel) -> None:
+    ran(
+        shell,
+        "def one(): 'One.'\ndef two(): 'Two.'\nboth = [one, two]\nclass Desk:\n    two = staticmethod(two)",
+    )
+    for options in ("-t one,two", "-t one -t two", "-t both", "-t 'one, both'", "-t one --tools=Desk.two"):
+        ran(shell, f"%%gemini_stream -o trip {options}\nHello.")
+        assert ran(shell, "print(trip.request.tools.names); trip.stop()") == "['one', 'two']\n"
+
+
+@pytest.mark.parametrize(("schema", "kind"), [("list[City]", "list"), ("int", "int"), ("dict", "dict")])
+def test_schemas_of_pythons_own(shell: Kernel, schema: str, kind: str) -> None:
+    ran(shell, "import dataclasses\n@dataclasses.dataclass\nclass City:\n    name: str")
+    ran(shell, f"%%gemini_stream -o trip --schema {schema} --wait\nName cities in Peru.")
+    assert ran(shell, "print(type(trip.parsed).__name__)") == f"{kind}\n"
+
+
 def test_two_lines_of_one_cell_do_not_stop_each_other(shell: Kernel) -> None:
     code = (
         "%gemini_stream -o one Name a river.\n%gemini_stream -o two Name a lake.\n%gemini_wait one two\nNone"
@@ -187,23 +219,53 @@ def test_config_sets_defaults_and_refuses_nonsense(shell: Kernel) -> None:
         ("%%gemini_stream -t weather,my_to", "my_tool"),
         ("%%gemini_stream -c my_t", "my_talk"),
         ("%%gemini_stream --auth sim", "simulator"),
+        ("%%gemini_stream --model=gemini-3", "gemini-3.8-flash"),
+        ("%%gemini_stream --tools=my_tool,my_to", "my_tool"),
+        ("%%gemini_stream --auth=v", "vertex_ai"),
+        ("%%gemini_stream --thinking h", "high"),
+        ("%%gemini_stream --each my_r", "my_rows"),
+        ("%%gemini_stream --schema My_", "My_model"),
+        ("%%gemini_stream --file my_no", "my_notes.txt"),
+        ("%%gemini_stream --file my_folder/in", "my_folder/inner/"),
         ("%gemini_show my_tr", "my_trip"),
+        ("%gemini_stream -o x --ea", "--each"),
+        ("x = 1\n%gemini_stop my_tr", "my_trip"),
     ],
 )
-def test_tab_offers_what_fits(shell: Kernel, text: str, expected: str) -> None:
+def test_tab_offers_what_fits_and_nothing_else(shell: Kernel, text: str, expected: str) -> None:
     ran(
         shell,
-        "def my_tool(): 'A tool.'\nmy_talk = gemini_nb.Chat()\n"
-        "my_trip = gemini_nb.get_manager().start_stream('Name a river.').wait(10)",
+        "def my_tool(): 'A tool.'\nclass My_model: pass\nmy_rows = [1]\nmy_talk = gemini_nb.Chat()\n"
+        "my_trip = gemini_nb.get_manager().start_stream('Name a river.').wait(10)\n"
+        "import pathlib\npathlib.Path('my_folder/inner').mkdir(parents=True, exist_ok=True)\n"
+        "pathlib.Path('my_notes.txt').touch()",
     )
     reply = shell.request("complete_request", {"code": text, "cursor_pos": len(text)})
-    assert expected in reply["matches"]
+    assert reply["matches"] == [expected]
+    whole = text[: reply["cursor_start"]] + expected
+    assert whole.startswith(text.rpartition(" ")[0])
+
+
+def test_tab_offers_the_options_alone_and_names_of_the_notebook_in_a_prompt(shell: Kernel) -> None:
+    def offered(text: str) -> list[str]:
+        matches: list[str] = shell.request("complete_request", {"code": text, "cursor_pos": len(text)})[
+            "matches"
+        ]
+        return matches
+
+    ran(shell, "my_number = 3")
+    assert all(match.startswith("--") for match in offered("%%gemini_stream --"))
+    assert offered("%%gemini_stream -t my_tool\nHalf of {my_num") == ["my_number"]
+    assert offered("%gemini_stream What is half of {my_num") == ["my_number"]
+    assert offered("%%gemini_stre") == ["%%gemini_stream"]
 
 
 def test_help_reads_well(shell: Kernel) -> None:
     reply = shell.request("inspect_request", {"code": "%%gemini_stream", "cursor_pos": 10, "detail_level": 0})
     text = str(reply["data"]["text/plain"])
     assert "Ask Gemini; the answer streams into a pane" in text
+    listed = text.partition("options:")[2]
+    assert listed.index("--model") < listed.index("--schema") < listed.index("--no-wait")
     assert "--concurrency" in text
 
 
@@ -219,12 +281,32 @@ def test_help_reads_well(shell: Kernel) -> None:
         ("%%gemini_stream -m a -m b -c talk\nHello", "A chat has one answer"),
         ("%%gemini_stream --thinking deep\nHello", "--thinking takes minimal, low"),
         ("%%gemini_stream --file nowhere.png\nHello", "nowhere.png cannot be read"),
+        ("%%gemini_stream --concurrency 3\nHello", "--concurrency goes with --each"),
+        ("%%gemini_stream --temperature nan\nHello", "--temperature is a number from 0 to 2"),
+        ("%%gemini_stream --max-tokens 0\nHello", "--max-tokens is at least 1"),
+        ("%%gemini_stream -o class\nHello", "'class' is not a name"),
+        ("%%gemini_stream -t word\nHello", "'word' is of type str, not a function"),
+        ("%%gemini_stream -t words\nHello", "'words' is of type list that holds something else"),
+        ("%%gemini_stream -c word\nHello", "'word' is of type str, not a Chat"),
+        ("%%gemini_stream -s Be brief\nHello", "values with spaces need quotes"),
+        ("%%gemini_stream --help\nHello", "%%gemini_stream? lists the options"),
+        ("%%gemini_stream --schema print\nHello", "there is no 'print'"),
+        ("%%gemini_stream --schema ran\nHello", "ran is a function, not a type"),
+        ("%%gemini_stream --schema list[Nothing]\nHello", "there is no 'Nothing'"),
+        (
+            "%%gemini_stream --each words\nSum up {item.txet}",
+            "{item.txet} is nothing that can be said of 'word'",
+        ),
+        ("%%gemini_stream -o trip", "%%gemini_stream is a cell magic, but the cell body is empty"),
+        ("%%gemini_stream\nWhat is this? {noise}", "bytes of an unknown kind"),
+        ("%gemini_stream --colour red", "There is no option --colour"),
     ],
 )
 def test_what_a_person_types_wrong(shell: Kernel, cell: str, words: str) -> None:
-    ran(shell, "word = 'word'; none = []")
+    ran(shell, "word = 'word'; none = []; words = [word]; noise = b'\\xff\\x00'\ndef ran(): 'Ran.'")
     wrong = shell.run(cell)
     assert words in wrong.error_text + wrong.stderr
+    assert "Traceback" not in wrong.error_text
 
 
 def test_unloading_takes_everything_away(shell: Kernel) -> None:

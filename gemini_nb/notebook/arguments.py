@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import math
+import re
 from typing import Any
 
 from IPython.core.error import UsageError
@@ -10,27 +12,54 @@ from IPython.core.magic_arguments import argument, magic_arguments, parse_argstr
 
 from gemini_nb.config import Auth
 
-__all__ = ["OPTIONS", "parse", "split_line", "stream_arguments"]
+__all__ = ["LEVELS", "OPTIONS", "parse", "prompt_of", "split_line", "stream_arguments"]
 
-_LEVELS = ("minimal", "low", "medium", "high")
+LEVELS = ("minimal", "low", "medium", "high")
+_HELP = "%%gemini_stream? lists the options."
 _ARGUMENTS: list[tuple[tuple[str, ...], dict[str, Any]]] = [
-    (("-m", "--model"), {"action": "append", "help": "the model's id; several ask side by side"}),
-    (("-t", "--tools"), {"default": "", "help": "functions the model may call, separated by commas"}),
-    (("-o", "--out"), {"help": "bind the stream (or the group of streams) to this name, at once"}),
-    (("-c", "--chat"), {"help": "go on with the Chat of this name; a new one is made where there is none"}),
-    (("-s", "--system"), {"help": "the system instruction"}),
+    (("-m", "--model"), {"action": "append", "help": "the model's id; several answer side by side"}),
+    (
+        ("-t", "--tools"),
+        {
+            "action": "append",
+            "default": [],
+            "metavar": "NAME,NAME",
+            "help": "functions, or lists of functions, that the model may call",
+        },
+    ),
+    (
+        ("-o", "--out"),
+        {"metavar": "NAME", "help": "bind the stream (or the group of streams) to this name, at once"},
+    ),
+    (
+        ("-c", "--chat"),
+        {"metavar": "NAME", "help": "go on with this Chat; a new one is made where there is none"},
+    ),
+    (("-s", "--system"), {"metavar": "TEXT", "help": "the system instruction"}),
     (("--auth",), {"choices": [str(auth) for auth in Auth], "help": "who answers"}),
-    (("--schema",), {"help": "answer as this pydantic model, dataclass, TypedDict or JSON schema"}),
-    (("--each",), {"help": "ask once for each item of this list or frame: {item}, {item.field}"}),
-    (("--concurrency",), {"type": int, "default": 8, "help": "how many of --each run at a time (8)"}),
-    (("--file",), {"action": "append", "default": [], "help": "send this file along; several are fine"}),
+    (
+        ("--schema",),
+        {
+            "metavar": "NAME",
+            "help": "answer as this pydantic model, dataclass, TypedDict or JSON schema, or as list[NAME]",
+        },
+    ),
+    (
+        ("--each",),
+        {"metavar": "NAME", "help": "ask once for each item of this list or frame: {item}, {item.field}"},
+    ),
+    (("--concurrency",), {"type": int, "metavar": "N", "help": "how many of --each run at a time (8)"}),
+    (
+        ("--file",),
+        {"action": "append", "default": [], "metavar": "PATH", "help": "send a file along; several are fine"},
+    ),
     (("--raw",), {"action": "store_true", "help": "send braces as they are, with no {name} replaced"}),
     (
         ("--thinking",),
-        {"nargs": "?", "const": "", "help": f"show thoughts; at a level: {', '.join(_LEVELS)}"},
+        {"nargs": "?", "const": "", "metavar": "LEVEL", "help": f"show thoughts; {', '.join(LEVELS)}"},
     ),
-    (("--temperature",), {"type": float, "help": "0 to 2"}),
-    (("--max-tokens",), {"type": int, "help": "tokens the answer may have"}),
+    (("--temperature",), {"type": float, "metavar": "X", "help": "0 to 2"}),
+    (("--max-tokens",), {"type": int, "metavar": "N", "help": "tokens the answer may have"}),
     (("--search",), {"action": "store_true", "help": "let the model search with Google"}),
     (("--code",), {"action": "store_true", "help": "let the model run Python on Google's side"}),
     (("--wait",), {"action": "store_true", "default": None, "help": "the cell ends when the answer has"}),
@@ -45,11 +74,13 @@ _ARGUMENTS: list[tuple[tuple[str, ...], dict[str, Any]]] = [
     ),
 ]
 OPTIONS = tuple(name for names, _ in _ARGUMENTS for name in names)
+_ACTIONS = {name: settings for names, settings in _ARGUMENTS for name in names}
+_OPTION = re.compile(r"--?[A-Za-z][\w-]*")
 
 
 def stream_arguments(function: Any) -> Any:
     """Give a magic these options, and the help that lists them."""
-    for names, settings in _ARGUMENTS:  # each goes before the last
+    for names, settings in reversed(_ARGUMENTS):  # as decorators, the last of which is run first
         function = argument(*names, **settings)(function)
     return magic_arguments()(function)
 
@@ -60,21 +91,37 @@ def parse(magic: Any, line: str) -> argparse.Namespace:
     Raises:
         UsageError: an option or its value is wrong.
     """
-    args: argparse.Namespace = parse_argstring(magic, line)
+    try:
+        args: argparse.Namespace = parse_argstring(magic, line)
+    except UsageError as error:
+        if "unrecognized arguments" not in str(error):
+            raise
+        raise UsageError(
+            f"{error}. The prompt begins on the next line; values with spaces need quotes. {_HELP}"
+        ) from None
     for name, value in vars(args).items():
-        setattr(
-            args, name, [_unquoted(one) for one in value] if isinstance(value, list) else _unquoted(value)
-        )
+        unquoted = [_unquoted(one) for one in value] if isinstance(value, list) else _unquoted(value)
+        setattr(args, name, unquoted)
+    _check(args)
+    return args
+
+
+def _check(args: argparse.Namespace) -> None:
     # "--thinking" takes a level only where one follows; a prompt's first word is none.
-    if args.thinking and args.thinking.lower() not in _LEVELS:
-        raise UsageError(f"--thinking takes {', '.join(_LEVELS)}, or nothing, not {args.thinking!r}.")
-    if args.concurrency < 1:
+    if args.thinking and args.thinking.lower() not in LEVELS:
+        raise UsageError(f"--thinking takes {', '.join(LEVELS)}, or nothing, not {args.thinking!r}.")
+    if args.temperature is not None and not 0 <= args.temperature < math.inf:
+        raise UsageError(f"--temperature is a number from 0 to 2, not {args.temperature}.")
+    if args.max_tokens is not None and args.max_tokens < 1:
+        raise UsageError("--max-tokens is at least 1.")
+    if args.concurrency is not None and args.concurrency < 1:
         raise UsageError("--concurrency is at least 1.")
+    if args.concurrency is not None and not args.each:
+        raise UsageError("--concurrency goes with --each.")
     if args.each and args.chat:
         raise UsageError("--each asks many questions at once, a chat takes one after the other.")
     if args.model and len(args.model) > 1 and args.chat:
         raise UsageError("A chat has one answer to each message; leave out --chat, or all but one -m.")
-    return args
 
 
 def _unquoted(value: Any) -> Any:
@@ -83,24 +130,52 @@ def _unquoted(value: Any) -> Any:
     return value[1:-1] if quoted else value
 
 
-def split_line(magic: Any, line: str) -> tuple[str, str]:
-    """Split the line of `%gemini_stream` into its options and the prompt behind them."""
-    actions = magic.parser._option_string_actions  # noqa: SLF001 - argparse tells nobody else
+def split_line(line: str) -> tuple[str, str]:
+    """Split the line of `%gemini_stream` into its options and the prompt behind them.
+
+    Raises:
+        UsageError: the prompt would begin with something that looks like an option.
+    """
+    options, prompt, is_marked = _split(line)
+    word = prompt.partition(" ")[0]
+    if not is_marked and _OPTION.fullmatch(word.partition("=")[0]):
+        raise UsageError(f"There is no option {word}. {_HELP} A prompt that begins so stands behind --.")
+    return options, prompt
+
+
+def prompt_of(line: str) -> str:
+    """The prompt of such a line, as far as it is written."""
+    _, prompt, _ = _split(line)
+    return "" if prompt.startswith("-") else prompt
+
+
+def _split(line: str) -> tuple[str, str, bool]:
+    """The options, the prompt without quotes around it, and whether a -- stood between them."""
     end = 0
     while (word := _word(line, end))[0] is not None:
         text, stop = word
         name = text.partition("=")[0]
         if name == "--":
-            return line[:end], line[stop:].strip()
-        if name not in actions:
+            return line[:end], line[stop:].strip(), True
+        action = _action(name)
+        if action is None:
             break
-        takes_value = actions[name].nargs != 0 and "=" not in text
-        if takes_value:
+        if "=" not in text and not action.get("action", "").startswith("store"):
             value, after = _word(line, stop)
-            if actions[name].nargs != "?" or (value or "").lower() in _LEVELS:
+            if "nargs" not in action or (value or "").lower() in LEVELS:
                 stop = after
         end = stop
-    return line[:end], line[end:].strip()
+    prompt = line[end:].strip()
+    inner = _unquoted(prompt)
+    return line[:end], prompt if not inner or prompt[:1] in inner else inner, False
+
+
+def _action(name: str) -> dict[str, Any] | None:
+    """What is known of an option; of a long one its beginning is enough, as argparse has it."""
+    if name in _ACTIONS or not name.startswith("--"):
+        return _ACTIONS.get(name)
+    found = [action for known, action in _ACTIONS.items() if known.startswith(name)]
+    return found[0] if len(found) == 1 else None
 
 
 def _word(line: str, start: int) -> tuple[Any, int]:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import builtins
 import functools
+import inspect
+import keyword
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -19,6 +23,9 @@ from gemini_nb.streams.stream import Stream
 
 __all__ = ["ask"]
 
+_CONCURRENCY = 8
+_LIST = re.compile(r"list\[(.+)\]")
+
 
 def ask(
     manager: StreamManager, namespace: dict[str, Any], args: argparse.Namespace, cell: str
@@ -30,7 +37,7 @@ def ask(
         GeminiError: the question cannot be asked.
     """
     for name in (args.out, args.chat):
-        if name is not None and not name.isidentifier():
+        if name is not None and (not name.isidentifier() or keyword.iskeyword(name)):
             raise UsageError(f"{name!r} is not a name a stream or chat can have.")
     options = _options(args, namespace)
     models = args.model or [None]
@@ -38,7 +45,7 @@ def ask(
         files = [File(path) for path in args.file]
         if args.each:
             settings_of_each = [{**options, "model": model} for model in models]
-            contents_of = functools.partial(_contents, cell, args, files)
+            contents_of = functools.partial(_contents_of_item, cell, args, files, namespace)
             made: Stream | StreamGroup = _ask_each(manager, namespace, args, contents_of, settings_of_each)
         elif len(models) > 1:
             contents = _contents(cell, args, files, namespace)
@@ -70,19 +77,37 @@ def _ask_each(
     items = _items(_value(args.each, namespace, "--each"), args.each)
     asked = [(own, item) for own in settings for item in items]
     return map_prompts(
-        [contents_of({"item": item}, namespace) for _, item in asked],
-        concurrency=args.concurrency,
+        [contents_of(item) for _, item in asked],
+        concurrency=args.concurrency or _CONCURRENCY,
         manager=manager,
         items=[item for _, item in asked],
         each=[own for own, _ in asked],
     )
 
 
-def _contents(cell: str, args: argparse.Namespace, files: list[File], *namespaces: Mapping[str, Any]) -> Any:
-    text = cell.strip("\n")
-    pieces = [text] if args.raw else interpolate(text, *namespaces)
+def _contents(
+    cell: str,
+    args: argparse.Namespace,
+    files: list[File],
+    *namespaces: Mapping[str, Any],
+    needed: str | None = None,
+) -> Any:
+    text = cell.strip("\r\n")
+    pieces = [text] if args.raw else interpolate(text, *namespaces, needed=needed)
     contents = [*files, *pieces]
     return contents[0] if len(contents) == 1 else contents
+
+
+def _contents_of_item(
+    cell: str, args: argparse.Namespace, files: list[File], namespace: Mapping[str, Any], item: object
+) -> Any:
+    """The question about one item; a mistyped field would be asked a thousand times, and paid for."""
+    try:
+        return _contents(cell, args, files, {"item": item}, namespace, needed="item")
+    except LookupError as error:
+        shown = repr(item)
+        shown = shown if len(shown) <= 80 else shown[:79] + "…"
+        raise UsageError(f"--each: {error.args[0]} is nothing that can be said of {shown}.") from None
 
 
 def _options(args: argparse.Namespace, namespace: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,7 +120,7 @@ def _options(args: argparse.Namespace, namespace: Mapping[str, Any]) -> dict[str
     if args.thinking is not None:
         level = {"thinkingLevel": args.thinking.upper()} if args.thinking else {}
         config["thinkingConfig"] = {"includeThoughts": True, **level}
-    tools = [_tool(name, namespace) for name in args.tools.split(",") if name.strip()]
+    tools = _tools(",".join(args.tools), namespace)
     tools += [{"googleSearch": {}}] if args.search else []
     tools += [{"codeExecution": {}}] if args.code else []
     asked = {
@@ -103,7 +128,7 @@ def _options(args: argparse.Namespace, namespace: Mapping[str, Any]) -> dict[str
         "tools": tools,
         "system_instruction": args.system,
         "generation_config": config,
-        "schema": _value(args.schema, namespace, "--schema") if args.schema else None,
+        "schema": _schema(args.schema, namespace) if args.schema else None,
     }
     return {name: value for name, value in asked.items() if value is not None and value not in ([], {}, "")}
 
@@ -120,11 +145,31 @@ def _value(name: str, namespace: Mapping[str, Any], option: str) -> Any:
     return value
 
 
-def _tool(name: str, namespace: Mapping[str, Any]) -> Any:
-    value = _value(name, namespace, "--tools")
-    if not callable(value) and not isinstance(value, dict):
-        raise UsageError(f"{name.strip()!r} is a {type(value).__name__}, not a function.")
+def _schema(name: str, namespace: Mapping[str, Any]) -> Any:
+    """A type by its name, one of Python's own too, or a list of such."""
+    if (found := _LIST.fullmatch(name)) is not None:
+        return list[_schema(found[1], namespace)]  # type: ignore[misc]  # it is known when it runs
+    own = {one: value for one, value in vars(builtins).items() if isinstance(value, type)}
+    value = _value(name, {**own, **namespace}, "--schema")
+    if inspect.isroutine(value):
+        raise UsageError(f"--schema: {name} is a function, not a type.")
     return value
+
+
+def _tools(names: str, namespace: Mapping[str, Any]) -> list[Any]:
+    """Functions and declarations by their names; a name may stand for a list of them."""
+    tools: list[Any] = []
+    for name in filter(None, map(str.strip, names.split(","))):
+        value = _value(name, namespace, "--tools")
+        for one in value if isinstance(value, (list, tuple)) else [value]:
+            if not callable(one) and not isinstance(one, dict):
+                where = "" if one is value else " that holds something else"
+                raise UsageError(
+                    f"--tools: {name!r} is of type {type(value).__name__}{where}, not a function."
+                )
+            if not any(one is other for other in tools):
+                tools.append(one)
+    return tools
 
 
 def _items(value: Any, name: str) -> list[Any]:
@@ -135,7 +180,7 @@ def _items(value: Any, name: str) -> list[Any]:
     elif hasattr(value, "iter_rows"):  # polars
         rows = lambda: value.iter_rows(named=True)  # noqa: E731 - see above
     if isinstance(value, (str, bytes)) or (rows is None and not isinstance(value, Iterable)):
-        raise UsageError(f"--each takes a list or a frame; {name!r} is a {type(value).__name__}.")
+        raise UsageError(f"--each takes a list or a frame; {name!r} is of type {type(value).__name__}.")
     items = list(rows() if rows is not None else value)
     if not items:
         raise UsageError(f"--each: {name!r} is empty.")
@@ -147,5 +192,5 @@ def _chat(name: str | None, namespace: dict[str, Any], manager: StreamManager) -
         return None
     chat = namespace.setdefault(name, Chat(manager=manager))
     if not isinstance(chat, Chat):
-        raise UsageError(f"{name!r} is a {type(chat).__name__}, not a Chat.")
+        raise UsageError(f"--chat: {name!r} is of type {type(chat).__name__}, not a Chat.")
     return chat

@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from gemini_nb.notebook.completion import COMMANDS, completer
+from gemini_nb.notebook.completion import matcher
 from gemini_nb.notebook.frontend import Frontend, frontend_of
-from gemini_nb.notebook.magics import ASYNC_MAGIC, GeminiMagics
+from gemini_nb.notebook.magics import GeminiMagics
 from gemini_nb.notebook.settings import GeminiNB
 from gemini_nb.notebook.waiting import blocking_wait
 from gemini_nb.streams.group import StreamGroup
@@ -21,7 +21,7 @@ __all__ = ["load", "unload"]
 _CALL = "get_ipython().run_cell_magic('gemini_stream', "
 _LINE_CALL = "get_ipython().run_line_magic('gemini_stream', "
 _ASKED = re.compile(r"^%gemini_stream[ \t]+(\S.*\?)[ \t]*$", re.MULTILINE)
-_CELL_MAGICS = ("gemini_stream", ASYNC_MAGIC)
+_CELL_MAGICS = ("gemini_stream",)
 _LINE_MAGICS = (
     "gemini_stream",
     "gemini_dashboard",
@@ -41,13 +41,14 @@ class _Extension:
         self._in_cell = False
         self._settings = shell.gemini_nb_settings = GeminiNB.of(shell, manager)
         self._magics = GeminiMagics(shell, manager, self._settings)
+        self._matcher = matcher(shell, manager)
+        self.stream_cell = self._magics.stream_cell
 
     def register(self) -> None:
         shell = self.shell
         shell.register_magics(self._magics)
-        shell.register_magic_function(self._magics.gemini_stream_awaited, "cell", ASYNC_MAGIC)
         shell.configurables.append(self._settings)  # where %config looks
-        shell.set_hook("complete_command", completer(shell, self.manager), re_key=COMMANDS)
+        shell.Completer.custom_matchers.append(self._matcher)
         shell.input_transformers_cleanup.append(keep_questions)
         shell.input_transformers_post.append(self.await_stream_cells)
         shell.events.register("pre_run_cell", self.enter_cell)
@@ -69,7 +70,7 @@ class _Extension:
             for name in names:
                 magics[kind].pop(name, None)
         shell.configurables.remove(self._settings)
-        shell.Completer.custom_completers.regexs.pop(re.compile(COMMANDS), None)
+        shell.Completer.custom_matchers.remove(self._matcher)
         shell.input_transformers_cleanup.remove(keep_questions)
         shell.input_transformers_post.remove(self.await_stream_cells)
         shell.events.unregister("pre_run_cell", self.enter_cell)
@@ -92,7 +93,9 @@ class _Extension:
         """
         if self._in_cell or not self.shell.autoawait or not lines or not lines[0].startswith(_CALL):
             return lines
-        return [f"await get_ipython().run_cell_magic('{ASYNC_MAGIC}', {lines[0][len(_CALL) :]}", *lines[1:]]
+        if lines[0].endswith((", '')", ", '')\n")):  # no prompt, of which IPython tells
+            return lines
+        return [f"await get_ipython().gemini_nb_extension.stream_cell({lines[0][len(_CALL) :]}", *lines[1:]]
 
 
 def keep_questions(lines: list[str]) -> list[str]:

@@ -1,19 +1,22 @@
 """A prompt that sees the notebook: `{city}`, `{trip.text}`, `{rows[0]}`, `{prices['tea']:.2f}`.
 
 Prompts are full of braces that mean themselves: JSON, code, sets. `str.format` would raise at the first of
-them. Here a pair of braces is replaced only where it names something that is there, and is left alone
-otherwise. Nothing is called, nothing that begins with an underscore is reached for, and what was put in is
-not looked at again: text from a file cannot reach a variable.
+them. Here a pair of braces is replaced only where it names something that is there and that has a text of its
+own, which functions, classes and modules have not; all others stay. Nothing is called, nothing that begins
+with an underscore is reached for, and what was put in is not looked at again: text from a file cannot reach a
+variable.
 """
 
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from gemini_nb.api.values import frame_text, is_media
+from gemini_nb.streams.group import StreamGroup
 from gemini_nb.streams.stream import Stream
 
 __all__ = ["interpolate"]
@@ -25,12 +28,16 @@ _FIELD = re.compile(
 _STEPS = re.compile(_STEP)
 
 
-def interpolate(text: str, *namespaces: Mapping[str, Any]) -> list[Any]:
+def interpolate(text: str, *namespaces: Mapping[str, Any], needed: str | None = None) -> list[Any]:
     """Return the prompt as the contents to send: strings, and images or files where a name stood for one.
 
     Args:
         text: the prompt. A name in double braces, `{{city}}`, stands for itself in single ones.
         *namespaces: where names are looked up; the first that has one counts.
+        needed: a name that must stand for something wherever it is used.
+
+    Raises:
+        LookupError: it does not; with the braces in question.
     """
     pieces: list[Any] = []
     end = 0
@@ -39,7 +46,9 @@ def interpolate(text: str, *namespaces: Mapping[str, Any]) -> list[Any]:
         try:
             value = _resolve(match["name"], match["steps"], namespaces)
             shown = f"{match[0][1:-1]}" if doubled else _shown(value, match["spec"])
-        except Exception:  # noqa: BLE001, S112 - a person's objects; what does not resolve stays as it is
+        except Exception:  # noqa: BLE001 - a person's objects; what does not resolve stays as it is
+            if match["name"] == needed and not doubled:
+                raise LookupError(match[0]) from None
             continue
         outer = "" if doubled else match["open"][1:]
         pieces += [text[end : match.start()] + outer, shown, "" if doubled else match["close"][1:]]
@@ -68,13 +77,41 @@ def _shown(value: Any, spec: str | None) -> Any:
     """What stands in a value's place: text, or the value itself where it is an image or a file."""
     if isinstance(value, Stream):
         value = value.text
+    elif isinstance(value, StreamGroup):
+        value = "\n\n".join(value.texts)
     if spec is not None:
         return format(value, spec)
     if isinstance(value, (str, int, float)):
         return str(value)
     if (table := frame_text(value)) is not None:
         return f"\n{table}\n"
-    return value if is_media(value) else str(value)
+    if is_media(value):
+        return value
+    if isinstance(value, (bytes, bytearray)):
+        return _text_of(value)
+    if _is_wordless(value):
+        raise LookupError(type(value).__name__)
+    return str(value)
+
+
+def _text_of(value: bytes | bytearray) -> Any:
+    """Text that came as bytes; other bytes as they are, to be refused where the request is made."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return bytes(value)
+
+
+def _is_wordless(value: object) -> bool:
+    """Whether its text would be a type and an address: braces around its name are most likely code."""
+    kind = type(value)
+    return (
+        isinstance(value, type)
+        or inspect.isroutine(value)
+        or inspect.ismodule(value)
+        or inspect.isgenerator(value)
+        or (kind.__str__ is object.__str__ and kind.__repr__ is object.__repr__)
+    )
 
 
 def _joined(pieces: list[Any]) -> list[Any]:

@@ -19,9 +19,7 @@ from gemini_nb.streams.group import StreamGroup
 from gemini_nb.streams.manager import StreamManager
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["ASYNC_MAGIC", "GeminiMagics"]
-
-ASYNC_MAGIC = "gemini_stream_awaited"
+__all__ = ["GeminiMagics"]
 
 
 @magics_class
@@ -54,7 +52,7 @@ class GeminiMagics(Magics):
         the kernel's loop while it does.
         """
         if cell is None:
-            line, cell = split_line(self.gemini_stream, line)
+            line, cell = split_line(line)
             if not cell:
                 raise UsageError("Ask something: %gemini_stream Why is the sky blue?")
         args, made, view = self._start(line, cell)
@@ -66,7 +64,7 @@ class GeminiMagics(Magics):
                     view.settled.result(timeout=5)
             self._finish(made, view)
 
-    async def gemini_stream_awaited(self, line: str, cell: str) -> None:
+    async def stream_cell(self, line: str, cell: str) -> None:
         """The same as a coroutine, so that the kernel's loop stays free while the cell waits."""
         args, made, view = self._start(line, cell)
         if self._must_wait(args):
