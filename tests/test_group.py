@@ -119,3 +119,11 @@ def test_no_prompts_no_streams() -> None:
         group = gemini_nb.map([], manager=made.manager, **made.options)
         assert (group.result(), len(group)) == ([], 0)
         assert group.wait(PATIENCE) is group
+
+
+def test_an_item_that_is_none_is_an_item_in_a_frame() -> None:
+    with rig(echo) as made:
+        group = gemini_nb.map(["a", "b"], items=[None, 3], manager=made.manager, **made.options).wait()
+    frame = group.to_frame()
+    assert list(frame.columns)[:2] == ["item", "answer"]
+    assert frame["item"].isna().tolist() == [True, False]

@@ -101,6 +101,14 @@ def test_one_question_for_each_item(shell: Kernel) -> None:
     )
 
 
+def test_one_item_is_one_answer_and_its_address_is_nobodys_concern(shell: Kernel) -> None:
+    ran(shell, "class Thing:\n    city = 'Oslo'\nonly = [Thing()]")
+    done = shell.run("%%gemini_stream --each only -o trips --wait\nDescribe {item.city}.")
+    text = str(done.outputs[0]["text/markdown"])
+    assert text.startswith("**1 answer**: 1 completed")
+    assert " at 0x" not in text
+
+
 def test_a_thousand_items_draw_one_list(shell: Kernel) -> None:
     ran(shell, "many = list(range(1000))")
     before = set(shell.widgets)

@@ -179,6 +179,7 @@ def test_an_interrupt_of_a_blocked_wait_stops_the_stream_and_its_tool(shell: Ker
         ("%gemini_stop s999", "There is no stream"),
         ("%gemini_show", "Which stream?"),
         ("%gemini_streams now", "takes no arguments"),
+        ("names = ['a']\n%gemini_stop names", "'names' is of type list, not a stream"),
     ],
 )
 def test_what_a_person_types_wrong(shell: Kernel, cell: str, words: str) -> None:
@@ -217,6 +218,17 @@ def test_stop_show_streams_and_wait(shell: Kernel) -> None:
     value = shell.run("two")
     assert "text/markdown" in value.outputs[0]
     assert "lighthouse" in value.outputs[0]["text/plain"].lower()
+
+
+def test_streams_are_named_by_lists_and_groups_by_quoted_names_and_all_at_once(shell: Kernel) -> None:
+    shell.run("import gemini_nb\nstart = gemini_nb.get_manager().start_stream")
+    shell.run("several = [start('Name a river.'), start('Name a lake.')]\n%gemini_wait several")
+    assert shell.run("print(*(s.status for s in several))").stdout.split() == ["completed"] * 2
+    assert len(shell.run("%gemini_show several").outputs) == 2
+    shell.run("longer = [start('Write 3000 words.')]\n%gemini_stop 'longer'")
+    assert shell.run("print(longer[0].status)").stdout.strip() == "stopped"
+    shell.run("one = start('Name a river.')\n%gemini_wait all")
+    assert shell.run("print(one.status)").stdout.strip() == "completed"
 
 
 def test_a_cell_that_runs_again_stops_its_own_stream(shell: Kernel) -> None:

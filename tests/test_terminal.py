@@ -127,3 +127,75 @@ def test_ctrl_c_stops_the_stream_and_leaves_its_text(environment: dict[str, str]
     assert process.returncode == 0, errors
     assert len(seen) == 40
     assert rest.strip().endswith("status: stopped")
+
+
+@pytest.mark.parametrize(
+    "options", ["", "--each rows --concurrency 1", "-m gemini-3.8-flash -m gemini-2.5-pro"]
+)
+def test_ctrl_c_stops_all_that_a_line_asked_and_ends_the_script(
+    environment: dict[str, str], tmp_path: Path, options: str
+) -> None:
+    script = tmp_path / "long.ipy"
+    script.write_text(
+        "%load_ext gemini_nb\n"
+        "import atexit, gemini_nb\n"
+        "manager = gemini_nb.get_manager()\n"
+        "atexit.register(lambda: print('then', {s.status.value for s in manager.list_streams(all=True)}))\n"
+        "rows = ['Oslo', 'Lima']\n"
+        f"%gemini_stream {options} Write a long text of 3000 words.\n"
+        "print('never')\n"
+    )
+    command = [sys.executable, "-m", "IPython", "--no-banner", "--colors=NoColor", str(script)]
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert process.stdout is not None
+    process.stdout.read(60)
+    os.kill(process.pid, signal.SIGINT)
+    rest, _ = process.communicate(timeout=30)
+    assert "KeyboardInterrupt: " in rest
+    assert "%gemini_show s1 shows what came" in rest
+    assert "never" not in rest
+    assert rest.strip().endswith("then {'stopped'}")
+
+
+def printed(*parts: dict[str, Any]) -> str:
+    def scenario(body: dict[str, Any], model: str) -> Iterator[Any]:
+        for part in parts:
+            yield {"candidates": [part if "content" in part else {"content": {"parts": [part]}}]}
+        yield {"candidates": [{"content": {"parts": [{"text": " The end."}]}, "finishReason": "STOP"}]}
+
+    out = io.StringIO()
+    with Simulator(scenario=scenario, pace=0) as simulator:
+        manager = gemini_nb.get_manager()
+        assert not print_stream(
+            manager.start_stream("Hi", auth="simulator", base_url=simulator.base_url), out
+        )
+    return out.getvalue()
+
+
+def test_thoughts_stand_apart_from_the_answer() -> None:
+    assert printed({"text": "Hm, well.", "thought": True}, {"text": "So it is."}).startswith(
+        "Hm, well.\n\nSo it is. The end.\n("
+    )
+
+
+def test_code_its_output_and_files_are_shown() -> None:
+    said = printed(
+        {"executableCode": {"code": "print(6 * 7)", "language": "PYTHON"}},
+        {"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "42\n43\n"}},
+        {"inlineData": {"mimeType": "image/png", "data": "iVBORw0KGgoA"}},
+    )
+    assert "```python\nprint(6 * 7)\n```" in said
+    assert "  | 42\n  | 43\n" in said
+    assert "[image/png, 9 bytes, in the stream's parts]" in said
+
+
+def test_sources_are_shown_once_at_the_end() -> None:
+    def grounded(*titles: str) -> dict[str, Any]:
+        chunks = [{"web": {"uri": f"https://{title}.example/a_b", "title": title}} for title in titles]
+        return {"content": {"parts": [{"text": "x"}]}, "groundingMetadata": {"groundingChunks": chunks}}
+
+    said = printed(grounded("first_one"), grounded("first_one", "second"))
+    assert said.count("Sources\n\n1. [first_one](https://first_one.example/a_b)\n2. [second]") == 1
+    assert said.index("The end.") < said.index("Sources")

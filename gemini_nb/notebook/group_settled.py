@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from gemini_nb.notebook.markdown import escape, plain
@@ -13,6 +14,7 @@ from gemini_nb.streams.stream import Stream
 __all__ = ["bundle_of", "counts", "item_words", "markdown_of", "text_of"]
 
 _MOST = 200
+_ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
 
 
 def bundle_of(made: Stream | StreamGroup) -> dict[str, str]:
@@ -44,7 +46,7 @@ def item_words(group: StreamGroup, index: int) -> str:
         return group[index].model
     item = group.items[index]
     shown = ", ".join(map(str, item.values())) if isinstance(item, Mapping) else str(item)
-    words = " ".join(plain(shown).split())
+    words = " ".join(plain(_ADDRESS.sub("", shown)).split())
     return words if len(words) <= 80 else words[:79] + "…"
 
 
@@ -55,7 +57,7 @@ def _to_markdown(group: StreamGroup) -> str:
     folds = [_fold(group, index, stream) for index, stream in enumerate(group[:_MOST])]
     if len(group) > _MOST:
         folds.append(f"… and {len(group) - _MOST:,} more; `to_frame()` has them all.")
-    return "\n\n".join([f"**{len(group):,} answers**: {escape(counts(group))}", *folds])
+    return "\n\n".join([f"**{_answers(group)}**: {escape(counts(group))}", *folds])
 
 
 def _fold(group: StreamGroup, index: int, stream: Stream) -> str:
@@ -68,4 +70,8 @@ def _to_text(group: StreamGroup) -> str:
     pieces = [
         f"[{item_words(group, index)}]\n{to_text(stream)}" for index, stream in enumerate(group[:_MOST])
     ]
-    return "\n\n".join([f"{len(group):,} answers: {counts(group)}", *pieces])
+    return "\n\n".join([f"{_answers(group)}: {counts(group)}", *pieces])
+
+
+def _answers(group: StreamGroup) -> str:
+    return f"{len(group):,} answer{'s' if len(group) != 1 else ''}"

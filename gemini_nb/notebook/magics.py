@@ -14,10 +14,10 @@ from gemini_nb.notebook.arguments import parse, split_line, stream_arguments
 from gemini_nb.notebook.asking import ask
 from gemini_nb.notebook.frontend import Frontend, cell_id, deleted_cells, frontend_of, request_id
 from gemini_nb.notebook.settings import GeminiNB
-from gemini_nb.notebook.waiting import await_streams, stopping
+from gemini_nb.notebook.waiting import await_streams, interruption, stopping
 from gemini_nb.streams.group import StreamGroup
 from gemini_nb.streams.manager import StreamManager
-from gemini_nb.streams.stream import Stream
+from gemini_nb.streams.stream import Stream, stop_together
 
 __all__ = ["GeminiMagics"]
 
@@ -93,8 +93,9 @@ class GeminiMagics(Magics):
     def _show(self, made: Stream | StreamGroup) -> Any:
         """Show it as the front end can; returns the live view, None where there is none."""
         frontend = frontend_of(self.shell)
-        if frontend is Frontend.TERMINAL:
-            self._display(made)
+        if frontend is Frontend.TERMINAL and self._print(made, stops=True):
+            stop_together(_streams_of(made))
+            raise interruption(_streams_of(made))
         if frontend in {Frontend.TERMINAL, Frontend.HEADLESS}:
             return None
         from gemini_nb.notebook.group_view import view_of  # noqa: PLC0415 - terminals need no widgets
@@ -110,19 +111,26 @@ class GeminiMagics(Magics):
 
     def _display(self, made: Stream | StreamGroup) -> None:
         """Print streams where there is no page, else show what stays of them."""
-        from gemini_nb.notebook.group_settled import bundle_of, item_words  # noqa: PLC0415 - needed late
-
         if frontend_of(self.shell) is not Frontend.TERMINAL:
+            from gemini_nb.notebook.group_settled import bundle_of  # noqa: PLC0415 - needed late
+
             display(bundle_of(made), raw=True)
-            return
+        elif self._print(made, stops=False):
+            raise KeyboardInterrupt
+
+    def _print(self, made: Stream | StreamGroup, *, stops: bool) -> bool:
+        """Print what a terminal shows, and return whether Ctrl-C ended that."""
+        from gemini_nb.notebook.group_settled import counts, item_words  # noqa: PLC0415 - needed late
         from gemini_nb.notebook.terminal import print_stream  # noqa: PLC0415 - pages have no use for it
 
-        if isinstance(made, StreamGroup):
-            for index, stream in enumerate(made):
-                print(f"--- {item_words(made, index)}")  # noqa: T201 - it is what the magic is for
-                print_stream(stream)
-        else:
-            print_stream(made)
+        if isinstance(made, Stream):
+            return print_stream(made, stops=stops)
+        for index, stream in enumerate(made):
+            print(f"--- {item_words(made, index)}")  # noqa: T201 - it is what the magic is for
+            if print_stream(stream, stops=stops):
+                return True
+        print(f"({counts(made)})")  # noqa: T201 - see above
+        return False
 
     def _must_wait(self, args: argparse.Namespace) -> bool:
         if frontend_of(self.shell) is not Frontend.LIVE:
@@ -156,7 +164,7 @@ class GeminiMagics(Magics):
     @line_magic
     def gemini_stop(self, line: str) -> None:
         """Stop streams: `%gemini_stop`, all of them, or `%gemini_stop trip s3`."""
-        streams = self._streams(line) if line.strip() not in {"", "all"} else self.manager.list_streams()
+        streams = self._streams(line)
         for stream in streams:
             stream.request_stop()
         for stream in streams:
@@ -165,17 +173,18 @@ class GeminiMagics(Magics):
     @line_magic
     def gemini_wait(self, line: str) -> None:
         """Wait for streams: `%gemini_wait`, all, or `%gemini_wait trip`. Ctrl-C ends the wait only."""
-        for stream in self._streams(line) if line.strip() else self.manager.list_streams():
+        for stream in self._streams(line):
             stream.wait_only()
 
     @line_magic
     def gemini_show(self, line: str) -> None:
         """Print a stream again: `%gemini_show trip`."""
-        names = line.split()
+        names = _names_in(line)
         if not names:
             raise UsageError("Which stream? For example %gemini_show trip; %gemini_streams lists them.")
         for name in names:
-            self._display(self._find(name))
+            for made in self._find(name):
+                self._display(made)
 
     def _print_table(self) -> None:
         from gemini_nb.notebook.table import table  # noqa: PLC0415 - few cells need it
@@ -183,16 +192,24 @@ class GeminiMagics(Magics):
         print(table(self.manager))  # noqa: T201 - it is what the magic is for
 
     def _streams(self, line: str) -> list[Stream]:
-        found = [self._find(name) for name in line.replace(",", " ").split()]
-        return [stream for made in found for stream in _streams_of(made)]
+        """The streams of these names; those that run where there is no name, or "all"."""
+        names = _names_in(line)
+        if names in ([], ["all"]):
+            return self.manager.list_streams()
+        return [stream for name in names for made in self._find(name) for stream in _streams_of(made)]
 
-    def _find(self, name: str) -> Stream | StreamGroup:
+    def _find(self, name: str) -> list[Stream | StreamGroup]:
+        """What a name of the notebook stands for, a stream, a group or a list of these, or the id of one."""
         value = self.shell.user_ns.get(name)
-        if isinstance(value, (Stream, StreamGroup)):
-            return value
+        found = list(value) if isinstance(value, (list, tuple)) else [value]
+        if found and all(isinstance(one, (Stream, StreamGroup)) for one in found):
+            return found
         try:
-            return self.manager.get_stream(name)
+            return [self.manager.get_stream(name)]
         except StreamNotFoundError as error:
+            if name in self.shell.user_ns:
+                kind = type(value).__name__
+                raise UsageError(f"{name!r} is of type {kind}, not a stream or a list of streams.") from None
             raise UsageError(str(error)) from None
 
     def _no_arguments(self, line: str) -> None:
@@ -202,3 +219,7 @@ class GeminiMagics(Magics):
 
 def _streams_of(made: Stream | StreamGroup) -> tuple[Stream, ...]:
     return (made,) if isinstance(made, Stream) else made.streams
+
+
+def _names_in(line: str) -> list[str]:
+    return [name.strip("'\"") for name in line.replace(",", " ").split()]

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import TextIO
 
+from gemini_nb.api.content import Part
 from gemini_nb.notebook import figures
 from gemini_nb.notebook.ansi import Styler, can_style
 from gemini_nb.notebook.markdown import plain
+from gemini_nb.notebook.parts import METADATA, part_markdown
 from gemini_nb.notebook.settled import call_line
 from gemini_nb.notebook.transcript import retry_words
 from gemini_nb.streams.calls import ToolCall
 from gemini_nb.streams.events import (
+    PartReceived,
     RetryScheduled,
+    StreamEvent,
     TextDelta,
     TextRewound,
+    ThoughtDelta,
     ToolCallFinished,
     ToolCallRequested,
     ToolCallStarted,
@@ -25,51 +31,115 @@ from gemini_nb.streams.stream import Stream
 __all__ = ["print_stream"]
 
 
-def print_stream(stream: Stream, out: TextIO | None = None) -> None:
-    """Print a stream until it ends. Ctrl-C stops it; what came stays on the screen.
+def print_stream(stream: Stream, out: TextIO | None = None, *, stops: bool = True) -> bool:
+    """Print a stream until it ends, and return whether Ctrl-C came first.
 
     Args:
         stream: the stream.
         out: where to; by default standard output.
+        stops: whether Ctrl-C stops the stream, too; what came stays on the screen.
     """
-    out = out or sys.stdout
-    styler = Styler(colours=can_style(out))
-    length = 0
+    printer = _Printer(out or sys.stdout)
+    interrupted = False
     try:
         for event in stream:
-            match event:
-                case TextDelta():
-                    out.write(styler.feed(plain(event.text)))
-                    length += len(event.text)
-                case TextRewound():  # a terminal cannot take back what it has printed
-                    if length > event.length:
-                        lost = f"[what follows replaces the last {length - event.length:,} characters]"
-                        out.write(f"\n{styler.note(lost)}\n")
-                    length = event.length
-                case ToolCallRequested():
-                    out.write(f"\n{styler.note(plain(f'[{event.call.name} …]'))}\n")
-                case ToolCallStarted() if event.call.status == ToolStatus.AWAITING_APPROVAL:
-                    _ask(event.call)
-                case ToolCallFinished():
-                    line = plain(f"{_said(event.call)}[{call_line(event.call)}]")
-                    out.write(f"{styler.note(line)}\n")
-                case RetryScheduled():
-                    out.write(f"\n{styler.note(plain(f'[{retry_words(event, length)}]'))}\n")
-                case _:
-                    continue
-            out.flush()
+            printer.print(event)
     except KeyboardInterrupt:
-        stream.stop()
-    facts = " · ".join([figures.title(stream), stream.status.value, *figures.summary(stream)])
-    end = figures.ending(stream)
-    shown = f"\n{end}" if end and stream.error is None else ""
-    out.write(styler.finish() + plain(f"{shown}\n({facts})\n"))
-    out.flush()
+        interrupted = True
+        if stops:
+            stream.stop()
+    printer.finish(stream)
+    return interrupted
+
+
+class _Printer:
+    """Puts one stream on a screen, from which nothing can be taken back."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._styler = Styler(colours=can_style(out))
+        self._length = 0
+        self._thinks = False
+        self._sources: dict[str, Part] = {}  # of each kind the newest: they are told again and again
+
+    def print(self, event: StreamEvent) -> None:
+        """Print what an event says."""
+        if isinstance(event, TextDelta | ToolCallRequested | PartReceived | RetryScheduled) and self._thinks:
+            self._thinks = False
+            self._out.write("\n\n")
+        match event:
+            case TextDelta():
+                self._out.write(self._styler.feed(plain(event.text)))
+                self._length += len(event.text)
+            case ThoughtDelta():
+                self._out.write(self._styler.note(plain(event.text)))
+                self._thinks = True
+            case TextRewound():
+                self._sources.clear()
+                if self._length > event.length:
+                    self._note(f"[what follows replaces the last {self._length - event.length:,} characters]")
+                self._length = event.length
+            case PartReceived():
+                self._part(event.part)
+            case ToolCallRequested():
+                self._note(f"[{event.call.name} …]")
+            case ToolCallStarted() if event.call.status == ToolStatus.AWAITING_APPROVAL:
+                _ask(event.call)
+            case ToolCallFinished():
+                self._out.write(
+                    f"{self._styler.note(plain(f'{_said(event.call)}[{call_line(event.call)}]'))}\n"
+                )
+            case RetryScheduled():
+                self._note(f"[{retry_words(event, self._length)}]")
+            case _:
+                return
+        self._out.flush()
+
+    def finish(self, stream: Stream) -> None:
+        """Print the sources, and how it ended."""
+        for part in self._sources.values():
+            self._note(f"\n{_unmarked(part_markdown(part))}")
+        facts = " · ".join([figures.title(stream), stream.status.value, *figures.summary(stream)])
+        end = figures.ending(stream)
+        shown = f"\n{end}" if end and stream.error is None else ""
+        self._out.write(self._styler.finish() + plain(f"{shown}\n({facts})\n"))
+        self._out.flush()
+
+    def _note(self, text: str) -> None:
+        self._out.write(f"\n{self._styler.note(plain(text))}\n")
+
+    def _part(self, part: Part) -> None:
+        """Code and its output as they are, files by their type."""
+        kind = next((name for name in METADATA if name in part), None)
+        code, outcome, data = (
+            part.get(name) for name in ("executableCode", "codeExecutionResult", "inlineData")
+        )
+        if kind is not None:
+            self._sources[kind] = part
+        elif isinstance(code, dict):
+            self._out.write(
+                self._styler.feed(f"\n```python\n{plain(str(code.get('code') or '')).rstrip()}\n```\n")
+            )
+        elif isinstance(outcome, dict):
+            self._note(_quoted(str(outcome.get("output") or outcome.get("outcome") or "")))
+        elif isinstance(data, dict):
+            size = len(str(data.get("data") or "")) * 3 // 4
+            self._note(f"[{data.get('mimeType')}, {size:,} bytes, in the stream's parts]")
+        elif shown := part_markdown(part):
+            self._note(f"[{_unmarked(shown)}]")
+
+
+def _unmarked(markdown: str) -> str:
+    return re.sub(r"\\([^\s0-9A-Za-z])", r"\1", markdown).replace("**", "")
 
 
 def _said(call: ToolCall) -> str:
     """What a tool printed, set apart from the answer."""
-    return "".join(f"  | {line}\n" for line in call.output.splitlines())
+    return _quoted(call.output) + "\n" if call.output else ""
+
+
+def _quoted(text: str) -> str:
+    return "\n".join(f"  | {line}" for line in text.splitlines())
 
 
 def _ask(call: ToolCall) -> None:

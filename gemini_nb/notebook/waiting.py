@@ -15,7 +15,7 @@ from gemini_nb.streams.runtime import BlockOn, wait_for
 from gemini_nb.streams.stream import Stream, stop_together
 from gemini_nb.tools.kernel import KernelLoop
 
-__all__ = ["StreamInterrupted", "await_streams", "blocking_wait", "stopping"]
+__all__ = ["StreamInterrupted", "await_streams", "blocking_wait", "interruption", "stopping"]
 
 _GRACE = 5.0  # seconds for the last paint
 _SLICE = 0.05  # seconds between looks for a tool that needs the loop
@@ -36,7 +36,7 @@ def stopping(streams: Sequence[Stream]) -> Generator[None, None, None]:
         yield
     except KeyboardInterrupt:
         stop_together(streams)
-        raise _interrupted(streams) from None
+        raise interruption(streams) from None
 
 
 async def await_streams(streams: Sequence[Stream], settled: concurrent.futures.Future[None] | None) -> None:
@@ -57,7 +57,7 @@ async def await_streams(streams: Sequence[Stream], settled: concurrent.futures.F
     except (asyncio.CancelledError, KeyboardInterrupt):
         stop_together(streams)
         await _until_done(settled)
-        raise _interrupted(streams) from None
+        raise interruption(streams) from None
 
 
 async def _until_done(future: concurrent.futures.Future[None] | None) -> None:
@@ -99,7 +99,8 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-def _interrupted(streams: Sequence[Stream]) -> StreamInterrupted:
+def interruption(streams: Sequence[Stream]) -> StreamInterrupted:
+    """What to raise when these were stopped because the cell was interrupted."""
     first = streams[0].stream_id
     named = first if len(streams) == 1 else f"{len(streams)} streams from {first} on"
     verb = "was" if len(streams) == 1 else "were"

@@ -72,8 +72,8 @@ class StreamGroup(Sequence[Stream]):
             import pandas as pd  # noqa: PLC0415 - whoever wants a DataFrame has it; nobody else needs it
         except ImportError:
             raise ConfigError("A DataFrame needs pandas.", hint="%pip install pandas") from None
-        items = self.items or [None] * len(self.streams)
-        return pd.DataFrame([_row(stream, item) for stream, item in zip(self.streams, items, strict=True)])
+        about = [{}] * len(self.streams) if self.items is None else map(_about, self.items)
+        return pd.DataFrame([_row(stream, asked) for stream, asked in zip(self.streams, about, strict=True)])
 
     def wait(self, timeout: float | None = None) -> StreamGroup:
         """Wait until all have ended.
@@ -110,12 +110,15 @@ def _result(stream: Stream) -> Any:
     return stream.parsed if stream.request.schema is not None else stream.text
 
 
-def _row(stream: Stream, item: object) -> dict[str, Any]:
+def _about(item: object) -> dict[str, Any]:
+    return _fields(item) or {"item": item}
+
+
+def _row(stream: Stream, asked: dict[str, Any]) -> dict[str, Any]:
     result = None if stream.error is not None else _result(stream)
-    asked = _fields(item) if item is not None else {}
     answered = _fields(result) if stream.request.schema is not None and result is not None else {}
     return {
-        **(asked or ({"item": item} if item is not None else {})),
+        **asked,
         **(answered or {"answer": result}),
         "model": stream.model,
         "status": str(stream.status),
