@@ -63,9 +63,13 @@ def test_an_answer_becomes_what_it_stands_for(schema: Any, answer: str, parsed: 
 @pytest.mark.parametrize(
     ("answer", "finish", "words"),
     [
-        ('{"name": "Ada", "age": "old"}', "STOP", "is not a Person: age: Input should be a valid integer"),
+        (
+            '{"name": "Ada", "age": "old"}',
+            "STOP",
+            "does not fit Person: age: Input should be a valid integer",
+        ),
         ('{"name": "Ad', "MAX_TOKENS", "It ended with MAX_TOKENS"),
-        ("I would rather not.", "STOP", "is not a Person: the answer: Invalid JSON"),
+        ("I would rather not.", "STOP", "does not fit Person: the answer: Invalid JSON"),
     ],
 )
 def test_an_answer_that_does_not_fit_is_an_error_and_keeps_its_text(
@@ -106,3 +110,32 @@ def test_typed_dicts_of_the_standard_library_anywhere_in_a_type() -> None:
     with pytest.raises(ValueError, match=r"a\.best: Field required"):
         made.read('{"a": {"parts": []}}')
     assert "the best" in str(made.json_schema)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ('{"n": "three"}', "does not fit Count: n: 'three' is not of type 'integer'"),
+        ("{}", "does not fit Count: the answer: 'n' is a required property"),
+        ('{"n": 1, "list": [1, "b"]}', "list[1]: 'b' is not of type 'integer'"),
+    ],
+)
+def test_an_answer_is_held_against_a_json_schema(answer: str, words: str) -> None:
+    numbers = {"type": "array", "items": {"type": "integer"}}
+    properties = {"n": {"type": "integer"}, "list": numbers}
+    schema = {"title": "Count", "type": "object", "properties": properties, "required": ["n"]}
+    with rig(always(text(answer, finish="STOP"))) as made:
+        stream = made.start(schema=schema).wait(10)
+    assert isinstance(stream.error, SchemaMismatchError)
+    assert words in str(stream.error)
+    assert stream.text == answer
+
+
+def test_what_is_no_json_schema_is_refused_before_it_is_sent() -> None:
+    with pytest.raises(ConfigError, match=r"no JSON schema: 'OBJECT' .*type"):
+        OutputSchema({"type": "OBJECT"})
+
+
+def test_a_composed_type_has_a_name() -> None:
+    assert OutputSchema(list[Film]).name == "list[test_schema.Film]"
+    assert OutputSchema(Annotated[int, pydantic.Field(ge=1)]).name.startswith("Annotated[int")

@@ -282,7 +282,7 @@ class ToolOrchestrator:
             reason = self._record.finish_reason
             cut = f" It ended with {reason}." if reason != "STOP" else ""
             raise SchemaMismatchError(
-                f"The answer is not a {schema.name}: {failures.excerpt(str(error), 500)}.{cut}",
+                f"The answer does not fit {schema.name}: {failures.excerpt(str(error), 500)}.{cut}",
                 hint="Its text is kept. Ask again, or make the schema simpler.",
             ) from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -25,8 +26,10 @@ class OutputSchema:
 
     def __init__(self, schema: object) -> None:
         self._adapter: Any = None
+        self._validator: Any = None
         if isinstance(schema, Mapping):
             self.name, self.json_schema = str(schema.get("title", "the schema")), dict(schema)
+            self._validator = _validator(self.json_schema)
             return
         if isinstance(schema, (str, bytes, int, float)) or schema is None:
             raise ArgumentError(
@@ -35,7 +38,7 @@ class OutputSchema:
             )
         import pydantic  # noqa: PLC0415 - 100 ms that only structured answers need
 
-        self.name = getattr(schema, "__name__", None) or str(schema)
+        self.name = schema.__name__ if isinstance(schema, type) else _short(schema)
         try:
             self._adapter = pydantic.TypeAdapter(for_pydantic(schema))
             self.json_schema = self._adapter.json_schema()
@@ -49,13 +52,15 @@ class OutputSchema:
         return {"responseMimeType": "application/json", "responseJsonSchema": self.json_schema}
 
     def read(self, text: str) -> Any:
-        """Return an answer as what it stands for; with a JSON schema, as plain JSON.
+        """Return an answer as what it stands for; with a JSON schema, as plain JSON that fits it.
 
         Raises:
             ValueError: it does not fit; the message says where.
         """
         if self._adapter is None:
-            return json.loads(text)
+            value = json.loads(text)
+            _check(value, self._validator)
+            return value
         import pydantic  # noqa: PLC0415 - loaded already
 
         try:
@@ -66,3 +71,35 @@ class OutputSchema:
                 for problem in error.errors(include_url=False)
             ]
             raise ValueError("; ".join(problems[:5])) from None
+
+
+def _short(schema: object) -> str:
+    """A type such as list[City], in a few words."""
+    words = str(schema).replace("__main__.", "").replace("typing.", "")
+    return words if len(words) <= 60 else words[:59] + "…"
+
+
+def _validator(schema: dict[str, Any]) -> Any:
+    """What checks values against a JSON schema; None without jsonschema, which comes with Jupyter."""
+    try:
+        jsonschema = importlib.import_module("jsonschema")
+    except ImportError:
+        return None
+    kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
+    try:
+        kind.check_schema(schema)
+    except jsonschema.SchemaError as error:
+        raise ConfigError(
+            f"This is no JSON schema: {error.message} ({error.json_path}).",
+            hint='Types are written like "object" and "string".',
+        ) from None
+    return kind(schema)
+
+
+def _check(value: object, validator: Any) -> None:
+    problems = (
+        [] if validator is None else sorted(validator.iter_errors(value), key=lambda one: one.json_path)
+    )
+    if problems:
+        shown = (f"{problem.json_path.removeprefix('$.')}: {problem.message}" for problem in problems[:5])
+        raise ValueError("; ".join(shown).replace("$: ", "the answer: "))
