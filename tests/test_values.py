@@ -163,3 +163,19 @@ def test_a_figure_that_cannot_be_drawn_becomes_text() -> None:
     broken = figure()
     broken.savefig = None
     assert to_result({"plot": broken}).value["plot"].startswith("Figure(")
+
+
+@pytest.mark.parametrize(
+    "name", ["query.sql", "notes", "config.yaml", "run.ipynb", "app.ts", "logo.svg", "a.log"]
+)
+def test_a_file_that_reads_as_text_is_sent_as_text(tmp_path: Path, name: str) -> None:
+    content = "größe\n" * 1000  # some character lies across the end of what is looked at
+    (tmp_path / name).write_text(content)
+    assert to_part(File(tmp_path / name)) == {"text": f"{name}:\n{content}"}
+
+
+def test_a_file_that_only_looks_like_text_is_data(tmp_path: Path) -> None:
+    (tmp_path / "paper.pdf").write_bytes(b"%PDF-1.4 all of it ASCII")
+    assert File(tmp_path / "paper.pdf").mime_type == "application/pdf"
+    (tmp_path / "zeros.txt").write_bytes(b"\0" * 10)
+    assert File(tmp_path / "zeros.txt").mime_type == "text/plain"

@@ -7,6 +7,7 @@ The libraries these objects come from are recognised, never imported: whoever ha
 from __future__ import annotations
 
 import base64
+import codecs
 import io
 import mimetypes
 import os
@@ -20,6 +21,7 @@ __all__ = ["MAX_INLINE_BYTES", "File", "frame_text", "inline_data", "is_media", 
 MAX_INLINE_BYTES = 20 * 1024 * 1024 * 3 // 4
 """Largest file sent inside a request: base64 makes four bytes of three, and Gemini takes 20 MB in all."""
 
+_BEGINNING = 4096
 _ROWS = 40
 _COLUMNS = 40
 _CHARACTERS = 12_000
@@ -44,7 +46,7 @@ class File:
 
     Args:
         path: the file.
-        mime_type: its type; by default what its name says.
+        mime_type: its type; by default what its name and its beginning say.
 
     Raises:
         ConfigError: there is no such file, it is too large, or its type is not known.
@@ -83,13 +85,28 @@ class File:
 
 
 def _type_of_name(path: Path) -> str:
+    """The type by its name, or by its first bytes; what reads as text is text, whatever its name."""
+    with path.open("rb") as file:
+        beginning = file.read(_BEGINNING)
     kind, encoding = mimetypes.guess_type(path.name)
+    marked = mime_type_of(beginning)
     if kind is None or encoding is not None:
-        with path.open("rb") as file:
-            kind = mime_type_of(file.read(16))
+        kind = marked
+    if marked is None and _is_text(beginning):  # program.ts is no video, and picture.svg no image to Gemini
+        return kind if kind is not None and kind.startswith("text/") else "text/plain"
     if kind is None:
-        raise ConfigError(f"The type of {path} is not known.", hint='Say it: File(path, "image/png").')
+        raise ConfigError(
+            f"The type of {path} is not known.", hint='Say it in Python: gemini_nb.File(path, "image/png").'
+        )
     return kind
+
+
+def _is_text(beginning: bytes) -> bool:
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(beginning, final=len(beginning) < _BEGINNING)
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in beginning
 
 
 def mime_type_of(data: bytes) -> str | None:
