@@ -24,6 +24,12 @@ def weather(city: str) -> dict[str, str]:
     return {"city": city, "sky": "cloudless"}
 
 
+@gemini_nb.tool(timeout=5)
+def forecast(city: str) -> str:
+    """Look up tomorrow's weather in a city."""
+    return f"cloudless in {city}"
+
+
 @pytest.mark.filterwarnings("ignore")  # what google-genai warns of is its own
 @pytest.mark.parametrize(
     ("contents", "options"),
@@ -32,6 +38,7 @@ def weather(city: str) -> dict[str, str]:
         ("Name a river.", {"generation_config": {"temperature": 0.5, "maxOutputTokens": 200}}),
         ("Name a river.", {"system_instruction": "Answer in one sentence."}),
         ("Plan a day in Lisbon. Check the weather first.", {"tools": [weather]}),
+        ("What is the forecast for Lisbon?", {"tools": [forecast]}),
         (["What is this?", Image.new("RGB", (2, 2))], {}),
         ("Name a city.", {"schema": {"type": "object", "properties": {"name": {"type": "string"}}}}),
     ],
@@ -54,10 +61,35 @@ def test_the_program_gets_the_same_answer(
         monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", simulator.base_url)
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
-            exec(code, {"weather": weather})
+            exec(code, {"weather": weather, "forecast": forecast})
     assert stream.error is None
     assert KEY not in code
     assert printed.getvalue() == stream.text
+
+
+async def population(city: str) -> int:
+    """Look up how many people live in a city."""
+    return len(city)
+
+
+def test_a_function_that_the_client_cannot_call_stands_there_as_it_is_declared() -> None:
+    renamed = gemini_nb.tool(weather, name="look_up")
+    declared = {"functionDeclarations": [{"name": "elsewhere", "description": "Somewhere else."}]}
+    with Simulator(api_key=KEY, pace=0) as simulator:
+        manager = gemini_nb.StreamManager()
+        stream = manager.start_stream(
+            "Hello.",
+            auth="gemini",
+            credentials={"api_key": KEY},
+            base_url=simulator.base_url,
+            tools=[weather, renamed, population, declared],
+        )
+        manager.shutdown()
+    code = stream.to_code()
+    assert "'tools': [weather,\n" in code
+    assert all(code.count(f"'name': '{name}'") == 1 for name in ("look_up", "population", "elsewhere"))
+    assert "'name': 'weather'" not in code
+    compile(code, "made", "exec")
 
 
 def test_vertex_ai_is_asked_for_by_its_own_client() -> None:
