@@ -128,6 +128,19 @@ def test_models_side_by_side(shell: Kernel) -> None:
     )
 
 
+def test_several_models_for_each_item_are_told_apart(shell: Kernel) -> None:
+    ran(shell, "few = ['tea', 'rice']")
+    done = shell.run("%%gemini_stream --each few -m gemini-2.5-flash -m gemini-2.5-pro --wait\nOn {item}.")
+    text = str(done.outputs[0]["text/markdown"])
+    for words in (
+        "tea · gemini-2.5-flash",
+        "rice · gemini-2.5-flash",
+        "tea · gemini-2.5-pro",
+        "rice · gemini-2.5-pro",
+    ):
+        assert text.count(f"<summary>{words}</summary>") == 1
+
+
 def test_a_model_that_cannot_be_asked_leaves_no_stream_of_the_others_running(shell: Kernel) -> None:
     wrong = shell.run("%%gemini_stream -m gemini-2.5-flash -m a?b\nWrite 2000 words.")
     assert "is not a model id" in wrong.error_text

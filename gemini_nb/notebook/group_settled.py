@@ -41,13 +41,15 @@ def counts(group: StreamGroup) -> str:
 
 
 def item_words(group: StreamGroup, index: int) -> str:
-    """What a stream of the group was asked about, in a few words; its model where all were asked the same."""
+    """What a stream of the group was asked about, in a few words; its model where they have several."""
     if group.items is None:
         return group[index].model
     item = group.items[index]
     shown = ", ".join(map(str, item.values())) if isinstance(item, Mapping) else str(item)
     words = " ".join(plain(_ADDRESS.sub("", shown)).split())
-    return words if len(words) <= 80 else words[:79] + "…"
+    words = words if len(words) <= 80 else words[:79] + "…"
+    model = group[index].model
+    return words if model == group[0].model == group[-1].model else f"{words} · {model}"
 
 
 def _to_markdown(group: StreamGroup) -> str:
