@@ -214,7 +214,7 @@ class Stream:
         )
 
     def subscribe(self, subscriber: Subscriber, *, replay: bool = True) -> None:
-        """Call `subscriber` with every event, in order, on a thread of its own kind.
+        """Call `subscriber` with every event, in order, on a thread for callbacks, never in a cell's way.
 
         Args:
             subscriber: any callable; told apart by `==`, and subscribing twice is once.
