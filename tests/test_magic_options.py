@@ -320,6 +320,7 @@ def test_help_reads_well(shell: Kernel) -> None:
         ),
         ("%%gemini_stream -o trip", "%%gemini_stream is a cell magic, but the cell body is empty"),
         ("%%gemini_stream\nWhat is this? {noise}", "bytes of an unknown kind"),
+        ("%%gemini_stream --each words[:1]\nHello {item}", "--each takes a name, not 'words[:1]'"),
         ("%gemini_stream --colour red", "There is no option --colour"),
     ],
 )

@@ -135,6 +135,10 @@ def _options(args: argparse.Namespace, namespace: Mapping[str, Any]) -> dict[str
 
 def _value(name: str, namespace: Mapping[str, Any], option: str) -> Any:
     first, *attributes = name.strip().split(".")
+    if not all(map(str.isidentifier, (first, *attributes))):
+        raise UsageError(
+            f"{option} takes a name, not {name.strip()!r}; give it one in a cell before this one."
+        )
     value = namespace.get(first)
     for attribute in attributes:
         value = None if attribute.startswith("_") else getattr(value, attribute, None)

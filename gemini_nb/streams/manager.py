@@ -34,8 +34,8 @@ class StreamManager:
     """Many streams at once, each on its own, none of them in the way of a cell.
 
     Args:
-        max_concurrent: streams of one model that run at a time, None for no limit; the others wait, first come
-            first served.
+        max_concurrent: streams of one model that run at a time, None for no limit; others wait, first come first
+            served.
         history: finished streams that stay listed.
         settings: defaults for every stream.
         runtime: the machinery to run on; by default one of its own.
@@ -112,10 +112,10 @@ class StreamManager:
         """Start a stream and return at once, before anything is sent.
 
         Args:
-            contents: what to ask: a string, an image, figure, DataFrame or `File`, a part, a Content dictionary,
-                or a list of these.
+            contents: what to ask: a string, an image, figure, DataFrame or `File`, a part, a Content
+                dictionary, or a list of these.
             subscriber: called with every event from the first, in order, on a thread for callbacks.
-            model: the model's id; by default the configured one, then GEMINI_NB_MODEL, then gemini-3.8-flash.
+            model: the model's id; by default what configuration and GEMINI_NB_MODEL say, or gemini-3.8-flash.
             auth: "gemini", "vertex_ai", "simulator" or "recording"; by default what configuration and
                 environment say.
             credentials: {"api_key": ...}, or for vertex_ai {"project_id", "location", "service_account" (path
