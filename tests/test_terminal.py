@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import gemini_nb
+from gemini_nb.notebook.settled import to_text
 from gemini_nb.notebook.terminal import print_stream
 from gemini_nb.simulator import Simulator
 from kernels import isolated_environment
@@ -159,7 +160,9 @@ def test_ctrl_c_stops_all_that_a_line_asked_and_ends_the_script(
     assert rest.strip().endswith("then {'stopped'}")
 
 
-def printed(*parts: dict[str, Any]) -> str:
+def shown(*parts: dict[str, Any]) -> tuple[str, str]:
+    """What is printed while it comes, and what a finished stream is in a terminal."""
+
     def scenario(body: dict[str, Any], model: str) -> Iterator[Any]:
         for part in parts:
             yield {"candidates": [part if "content" in part else {"content": {"parts": [part]}}]}
@@ -168,27 +171,26 @@ def printed(*parts: dict[str, Any]) -> str:
     out = io.StringIO()
     with Simulator(scenario=scenario, pace=0) as simulator:
         manager = gemini_nb.get_manager()
-        assert not print_stream(
-            manager.start_stream("Hi", auth="simulator", base_url=simulator.base_url), out
-        )
-    return out.getvalue()
+        stream = manager.start_stream("Hi", auth="simulator", base_url=simulator.base_url)
+        assert not print_stream(stream, out)
+    return out.getvalue(), to_text(stream)
 
 
 def test_thoughts_stand_apart_from_the_answer() -> None:
-    assert printed({"text": "Hm, well.", "thought": True}, {"text": "So it is."}).startswith(
-        "Hm, well.\n\nSo it is. The end.\n("
-    )
+    printed, kept = shown({"text": "Hm, well.", "thought": True}, {"text": "So it is."})
+    assert printed.startswith("Hm, well.\n\nSo it is. The end.\n(")
+    assert kept.startswith("So it is. The end.\n(")
 
 
 def test_code_its_output_and_files_are_shown() -> None:
-    said = printed(
+    for said in shown(
         {"executableCode": {"code": "print(6 * 7)", "language": "PYTHON"}},
         {"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "42\n43\n"}},
         {"inlineData": {"mimeType": "image/png", "data": "iVBORw0KGgoA"}},
-    )
-    assert "```python\nprint(6 * 7)\n```" in said
-    assert "  | 42\n  | 43\n" in said
-    assert "[image/png, 9 bytes, in the stream's parts]" in said
+    ):
+        assert "```python\nprint(6 * 7)\n```" in said
+        assert "  | 42\n  | 43\n" in said
+        assert "[image/png, 9 bytes, in the stream's parts]" in said
 
 
 def test_sources_are_shown_once_at_the_end() -> None:
@@ -196,6 +198,7 @@ def test_sources_are_shown_once_at_the_end() -> None:
         chunks = [{"web": {"uri": f"https://{title}.example/a_b", "title": title}} for title in titles]
         return {"content": {"parts": [{"text": "x"}]}, "groundingMetadata": {"groundingChunks": chunks}}
 
-    said = printed(grounded("first_one"), grounded("first_one", "second"))
-    assert said.count("Sources\n\n1. [first_one](https://first_one.example/a_b)\n2. [second]") == 1
-    assert said.index("The end.") < said.index("Sources")
+    printed, kept = shown(grounded("first_one"), grounded("first_one", "second"))
+    for said in (printed, kept):
+        assert said.count("Sources\n\n1. [first_one](https://first_one.example/a_b)\n2. [second]") == 1
+    assert printed.index("The end.") < printed.index("Sources")

@@ -15,12 +15,13 @@ from urllib.parse import quote
 from gemini_nb.api.content import Part, objects
 from gemini_nb.notebook.markdown import plain
 
-__all__ = ["METADATA", "part_markdown"]
+__all__ = ["METADATA", "part_markdown", "part_text"]
 
 METADATA = ("citationMetadata", "groundingMetadata", "urlContextMetadata")
 """Parts of this kind are told again and again while an answer grows; the newest counts."""
 
 _MARKS = re.compile(r"([\\`*_\[\]<>#|~$!&])")
+_ESCAPED = re.compile(r"\\([^\s0-9A-Za-z])")
 _SAFE = ":/?#@!$&'*+,;=%~-._"
 
 
@@ -32,6 +33,20 @@ def part_markdown(part: Part) -> str:
             return render(value)
     names = ", ".join(name for name in part if name != "thoughtSignature")
     return f"*{_words(names)}*" if names else ""
+
+
+def part_text(part: Part) -> str:
+    """The same without Markdown's marks, for a terminal; code and its output, too."""
+    code, outcome, data = (part.get(name) for name in ("executableCode", "codeExecutionResult", "inlineData"))
+    if isinstance(code, dict):
+        return f"```python\n{plain(str(code.get('code') or '')).rstrip()}\n```"
+    if isinstance(outcome, dict):
+        output = plain(str(outcome.get("output") or outcome.get("outcome") or ""))
+        return "\n".join(f"  | {line}" for line in output.splitlines())
+    if isinstance(data, dict):
+        size = len(str(data.get("data") or "")) * 3 // 4
+        return plain(f"[{data.get('mimeType')}, {size:,} bytes, in the stream's parts]")
+    return plain(_ESCAPED.sub(r"\1", part_markdown(part)).replace("**", ""))
 
 
 def _words(text: object) -> str:

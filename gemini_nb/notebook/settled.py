@@ -13,7 +13,7 @@ from typing import assert_never
 from gemini_nb.api.content import Part
 from gemini_nb.notebook import figures
 from gemini_nb.notebook.markdown import escape, plain, settle
-from gemini_nb.notebook.parts import part_markdown
+from gemini_nb.notebook.parts import part_markdown, part_text
 from gemini_nb.notebook.transcript import (
     Block,
     CallBlock,
@@ -54,12 +54,27 @@ def to_markdown(stream: Stream) -> str:
 
 def to_text(stream: Stream) -> str:
     """The same for a terminal or a front end without Markdown."""
+    transcript = Transcript()
+    transcript.apply_all(list(stream.events))
     facts = " · ".join([figures.title(stream), stream.status.value, *figures.summary(stream)])
-    calls = [f"[{call_line(call)}]" for call in stream.tool_calls]
-    pieces = [*calls, stream.text, figures.ending(stream), f"({facts})"]
+    pieces = [*map(_block_text, transcript.blocks), figures.ending(stream), f"({facts})"]
     if stream.status is Status.ACTIVE:
         pieces.append(f"It goes on; %gemini_show {stream.stream_id} shows more.")
     return plain("\n".join(piece for piece in pieces if piece))
+
+
+def _block_text(block: Block) -> str:
+    match block:
+        case TextBlock():
+            return block.text
+        case CallBlock():
+            return f"[{call_line(block.call)}]"
+        case PartBlock():
+            return "" if block.gone else part_text(block.part)
+        case StruckBlock() | NoticeBlock():
+            return ""
+        case _:
+            assert_never(block)
 
 
 def call_line(call: ToolCall) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from typing import TextIO
 
@@ -10,7 +9,7 @@ from gemini_nb.api.content import Part
 from gemini_nb.notebook import figures
 from gemini_nb.notebook.ansi import Styler, can_style
 from gemini_nb.notebook.markdown import plain
-from gemini_nb.notebook.parts import METADATA, part_markdown
+from gemini_nb.notebook.parts import METADATA, part_text
 from gemini_nb.notebook.settled import call_line
 from gemini_nb.notebook.transcript import retry_words
 from gemini_nb.streams.calls import ToolCall
@@ -98,7 +97,7 @@ class _Printer:
     def finish(self, stream: Stream) -> None:
         """Print the sources, and how it ended."""
         for part in self._sources.values():
-            self._note(f"\n{_unmarked(part_markdown(part))}")
+            self._note(f"\n{part_text(part)}")
         facts = " · ".join([figures.title(stream), stream.status.value, *figures.summary(stream)])
         end = figures.ending(stream)
         shown = f"\n{end}" if end and stream.error is None else ""
@@ -109,37 +108,18 @@ class _Printer:
         self._out.write(f"\n{self._styler.note(plain(text))}\n")
 
     def _part(self, part: Part) -> None:
-        """Code and its output as they are, files by their type."""
         kind = next((name for name in METADATA if name in part), None)
-        code, outcome, data = (
-            part.get(name) for name in ("executableCode", "codeExecutionResult", "inlineData")
-        )
         if kind is not None:
             self._sources[kind] = part
-        elif isinstance(code, dict):
-            self._out.write(
-                self._styler.feed(f"\n```python\n{plain(str(code.get('code') or '')).rstrip()}\n```\n")
-            )
-        elif isinstance(outcome, dict):
-            self._note(_quoted(str(outcome.get("output") or outcome.get("outcome") or "")))
-        elif isinstance(data, dict):
-            size = len(str(data.get("data") or "")) * 3 // 4
-            self._note(f"[{data.get('mimeType')}, {size:,} bytes, in the stream's parts]")
-        elif shown := part_markdown(part):
-            self._note(f"[{_unmarked(shown)}]")
-
-
-def _unmarked(markdown: str) -> str:
-    return re.sub(r"\\([^\s0-9A-Za-z])", r"\1", markdown).replace("**", "")
+        elif "executableCode" in part:
+            self._out.write(self._styler.feed(f"\n{part_text(part)}\n"))
+        else:
+            self._note(part_text(part))
 
 
 def _said(call: ToolCall) -> str:
     """What a tool printed, set apart from the answer."""
-    return _quoted(call.output) + "\n" if call.output else ""
-
-
-def _quoted(text: str) -> str:
-    return "\n".join(f"  | {line}" for line in text.splitlines())
+    return "".join(f"  | {line}\n" for line in call.output.splitlines())
 
 
 def _ask(call: ToolCall) -> None:

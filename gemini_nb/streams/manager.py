@@ -34,8 +34,8 @@ class StreamManager:
     """Many streams at once, each on its own, none of them in the way of a cell.
 
     Args:
-        max_concurrent: streams of one model that run at a time, None for no limit; others wait, first come first
-            served.
+        max_concurrent: streams of one model that run at a time, None for no limit; the others wait, first
+            come first served.
         history: finished streams that stay listed.
         settings: defaults for every stream.
         runtime: the machinery to run on; by default one of its own.
