@@ -68,6 +68,13 @@ def test_only_what_was_asked_for_is_sent(shell: Kernel) -> None:
     assert body["tools"] == [{"googleSearch": {}}, {"codeExecution": {}}]
 
 
+def test_the_system_instruction_sees_the_notebook_too(shell: Kernel) -> None:
+    ran(shell, "tone = 'rude'")
+    for raw, said in (("", "Be rude, not {polite}."), (" --raw", "Be {tone}, not {polite}.")):
+        body = body_of(shell, f"%%gemini_stream -o trip{raw} -s 'Be {{tone}}, not {{polite}}.'\nHello.")
+        assert body["systemInstruction"] == {"parts": [{"text": said}]}
+
+
 def test_a_file_goes_along(shell: Kernel, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("Buy tea.")
     body = body_of(shell, f"%%gemini_stream -o trip --file {tmp_path}/notes.txt\nSum it up.")

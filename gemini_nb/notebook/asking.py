@@ -94,8 +94,11 @@ def _contents(
 ) -> Any:
     text = cell.strip("\r\n")
     pieces = [text] if args.raw else interpolate(text, *namespaces, needed=needed)
-    contents = [*files, *pieces]
-    return contents[0] if len(contents) == 1 else contents
+    return _alone_or_listed([*files, *pieces])
+
+
+def _alone_or_listed(pieces: list[Any]) -> Any:
+    return pieces[0] if len(pieces) == 1 else pieces
 
 
 def _contents_of_item(
@@ -126,11 +129,18 @@ def _options(args: argparse.Namespace, namespace: Mapping[str, Any]) -> dict[str
     asked = {
         "auth": args.auth,
         "tools": tools,
-        "system_instruction": args.system,
+        "system_instruction": _system(args, namespace),
         "generation_config": config,
         "schema": _schema(args.schema, namespace) if args.schema else None,
     }
     return {name: value for name, value in asked.items() if value is not None and value not in ([], {}, "")}
+
+
+def _system(args: argparse.Namespace, namespace: Mapping[str, Any]) -> Any:
+    """The system instruction, which sees the notebook as a prompt does."""
+    if args.raw or not args.system:
+        return args.system
+    return _alone_or_listed(interpolate(args.system, namespace))
 
 
 def _value(name: str, namespace: Mapping[str, Any], option: str) -> Any:
