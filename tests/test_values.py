@@ -17,7 +17,7 @@ from PIL import Image
 from answers import rig
 from gemini_nb import File
 from gemini_nb.api.content import to_contents, to_part
-from gemini_nb.api.values import MAX_INLINE_BYTES
+from gemini_nb.api.values import MAX_INLINE_BYTES, frame_text
 from gemini_nb.errors import ConfigError
 from gemini_nb.tools.result import to_result
 from test_approval import asking
@@ -179,3 +179,18 @@ def test_a_file_that_only_looks_like_text_is_data(tmp_path: Path) -> None:
     assert File(tmp_path / "paper.pdf").mime_type == "application/pdf"
     (tmp_path / "zeros.txt").write_bytes(b"\0" * 10)
     assert File(tmp_path / "zeros.txt").mime_type == "text/plain"
+
+
+def test_a_table_of_long_texts_is_cut_where_it_is_too_long() -> None:
+    table = frame_text(pd.DataFrame({"text": ["w" * 20_000, "x"]}))
+    assert table is not None
+    head, _, rows = table.partition(":\n")
+    assert head.endswith("only the first 12,000 characters follow")
+    assert rows.startswith(",text\n0,wwww")
+    assert rows.endswith("w…\n")
+    assert 12_000 < len(table) < 12_200
+
+
+def test_an_image_that_cannot_be_drawn_says_so() -> None:
+    with pytest.raises(ConfigError, match="This Image cannot be drawn"):
+        to_part(Image.new("RGB", (0, 0)))

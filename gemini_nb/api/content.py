@@ -54,13 +54,13 @@ def to_part(value: object) -> Part:
 
     Raises:
         ArgumentError: it is none of these.
-        ConfigError: it is empty, or too large to send.
+        ConfigError: it is empty, too large to send, or an image that cannot be drawn.
     """
     if isinstance(value, str):
         if not value.strip():
             raise ConfigError("The prompt is empty.", hint="Write what the model should answer.")
         return {"text": value}
-    if (media := media_part(value)) is not None:
+    if (media := _media(value)) is not None:
         return media
     if (table := frame_text(value)) is not None:
         return {"text": table}
@@ -75,6 +75,16 @@ def to_part(value: object) -> Part:
     if not part:
         raise ConfigError("A part of the prompt is empty.")
     return part
+
+
+def _media(value: object) -> Part | None:
+    try:
+        return media_part(value)
+    except ConfigError:
+        raise
+    except Exception as error:
+        kind = type(value).__name__
+        raise ConfigError(f"This {kind} cannot be drawn: {type(error).__name__}: {error}.") from error
 
 
 def _name(value: object) -> str:

@@ -156,7 +156,7 @@ def media_part(value: object) -> dict[str, Any] | None:
         kind = mime_type_of(data)
         return None if kind is None else inline_data(data, kind)
     picture = _picture(value)
-    return None if picture is None else inline_data(picture, "image/png", name=f"A {type(value).__name__}")
+    return None if picture is None else inline_data(picture, "image/png", name=f"The {type(value).__name__}")
 
 
 def _picture(value: Any) -> bytes | None:
@@ -213,10 +213,10 @@ def _table(kind: str, shape: tuple[int, int], types: list[str], csv: str) -> str
     rows, columns = shape
     head = f"{kind}, {rows:,} rows x {columns:,} columns ({', '.join(types)}"
     head += f", and {columns - len(types):,} more)" if columns > len(types) else ")"
-    notes = [f"only the first {_ROWS} rows"] if rows > _ROWS else []
-    notes += [f"only the first {_COLUMNS} columns"] if columns > _COLUMNS else []
+    notes = [f"{_ROWS} rows"] if rows > _ROWS else []
+    notes += [f"{_COLUMNS} columns"] if columns > _COLUMNS else []
     if len(csv) > _CHARACTERS:
-        csv = csv[:_CHARACTERS].rpartition("\n")[0] + "\n"
-        notes = ["cut, since it is long"]
-    note = f"; {' and '.join(notes)} follow" if notes else ""
+        csv = f"{csv[:_CHARACTERS]}…\n"  # within a row, whose cells may be long texts
+        notes.append(f"{_CHARACTERS:,} characters")
+    note = f"; only the first {' and '.join(notes)} follow" if notes else ""
     return f"{head}{note}:\n{csv}"

@@ -87,19 +87,19 @@ def _shown(value: Any, spec: str | None) -> Any:
         return f"\n{table}\n"
     if is_media(value):
         return value
-    if isinstance(value, (bytes, bytearray)):
-        return _text_of(value)
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return _text_of(bytes(value))
     if _is_wordless(value):
         raise LookupError(type(value).__name__)
     return str(value)
 
 
-def _text_of(value: bytes | bytearray) -> Any:
+def _text_of(value: bytes) -> Any:
     """Text that came as bytes; other bytes as they are, to be refused where the request is made."""
     try:
         return value.decode()
     except UnicodeDecodeError:
-        return bytes(value)
+        return value
 
 
 def _is_wordless(value: object) -> bool:
