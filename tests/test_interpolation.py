@@ -114,8 +114,9 @@ def test_bytes_that_are_text_are_text_and_others_are_left_for_the_request_to_ref
 
 def test_a_name_that_is_needed_must_stand_for_something() -> None:
     names = {"item": {"city": "Oslo"}}
-    assert interpolate("{item.city} {other} {{item.x}}", names, needed="item") == ["Oslo {other} {{item.x}}"]
-    for wrong in ("{item.ctiy}", "{item.city:d}", "{item[0]}"):
+    others = "{other} {{item.x}} {item: 1} {items[a]}"
+    assert interpolate(f"{{item.city}} {others}", names, needed="item") == [f"Oslo {others}"]
+    for wrong in ("{item.ctiy}", "{item.city:d}", "{item[0]}", "{item[city]}", "{item!r}", "{ item }"):
         with pytest.raises(LookupError) as raised:
             interpolate(f"About {wrong}:", names, needed="item")
         assert raised.value.args == (wrong,)

@@ -109,6 +109,20 @@ def test_a_chat_of_ones_own_brings_its_settings(shell: Kernel) -> None:
     assert shell.run("print(trip.model, len(talk.history))").stdout.split() == ["gemini-2.5-pro", "4"]
 
 
+def test_a_chat_made_by_a_cell_keeps_what_it_was_begun_with(shell: Kernel) -> None:
+    shell.run("def river(name: str) -> str:\n    'Look up a river.'\n    return name")
+    begun = "-m gemini-2.5-pro -s 'Be brief.' -t river --auth simulator"
+    for options in (begun, "", "-m gemini-2.5-flash --temperature 1", ""):
+        done = shell.run(f"%%gemini_stream -c new_talk {options} -o trip --wait\nName a river.")
+        assert done.status == "ok", done.error_text
+        seen = shell.run(
+            "body = trip.request.body; print(trip.model, *body, trip.request.tools.names)"
+        ).stdout
+        model = "gemini-2.5-flash" if "flash" in options else "gemini-2.5-pro"
+        config = ["generationConfig"] if "temp" in options else []
+        assert seen.split() == [model, "systemInstruction", *config, "tools", "['river']"]
+
+
 ASYNC_TOOL = """
 import asyncio, threading
 queue = asyncio.Queue(1)

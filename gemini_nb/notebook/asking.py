@@ -24,6 +24,7 @@ from gemini_nb.streams.stream import Stream
 __all__ = ["ask"]
 
 _CONCURRENCY = 8
+_OF_CHATS = ("auth", "model", "tools", "system_instruction")
 _LIST = re.compile(r"list\[(.+)\]")
 
 
@@ -55,9 +56,9 @@ def ask(
             )
             made = StreamGroup(asked)  # all were asked the same, so there are no items
         else:
-            chat = _chat(args.chat, namespace, manager)
-            start = manager.start_stream if chat is None else chat.send  # a chat has settings of its own
             settings = options if models[0] is None else {**options, "model": models[0]}
+            chat = _chat(args.chat, namespace, manager, settings)
+            start = manager.start_stream if chat is None else chat.send  # a chat has settings of its own
             made = start(_contents(cell, args, files, namespace), **settings)
     except GeminiError as error:
         raise error.with_traceback(None) from None
@@ -201,10 +202,16 @@ def _items(value: Any, name: str) -> list[Any]:
     return items
 
 
-def _chat(name: str | None, namespace: dict[str, Any], manager: StreamManager) -> Chat | None:
+def _chat(
+    name: str | None, namespace: dict[str, Any], manager: StreamManager, settings: Mapping[str, Any]
+) -> Chat | None:
+    """The chat of this name; a new one keeps what makes it the same conversation in the cells to come."""
     if name is None:
         return None
-    chat = namespace.setdefault(name, Chat(manager=manager))
+    if name not in namespace:
+        kept = {one: value for one, value in settings.items() if one in _OF_CHATS}
+        namespace[name] = Chat(manager=manager, **kept)
+    chat = namespace[name]
     if not isinstance(chat, Chat):
         raise UsageError(f"--chat: {name!r} is of type {type(chat).__name__}, not a Chat.")
     return chat

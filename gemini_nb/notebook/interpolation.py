@@ -39,6 +39,8 @@ def interpolate(text: str, *namespaces: Mapping[str, Any], needed: str | None = 
     Raises:
         LookupError: it does not; with the braces in question.
     """
+    if needed is not None:
+        _check_written(text, needed)
     pieces: list[Any] = []
     end = 0
     for match in _FIELD.finditer(text):
@@ -55,6 +57,13 @@ def interpolate(text: str, *namespaces: Mapping[str, Any], needed: str | None = 
         end = match.end()
     pieces.append(text[end:])
     return _joined(pieces)
+
+
+def _check_written(text: str, needed: str) -> None:
+    """See that braces with this name are written so that they can stand for something: {item[a]} cannot."""
+    for match in re.finditer(rf"(?<!\{{)\{{\s*{needed}\s*(?:[.\[!][^{{}}]*)?\}}", text):
+        if _FIELD.fullmatch(match[0]) is None:
+            raise LookupError(match[0])
 
 
 def _resolve(name: str, steps: str, namespaces: tuple[Mapping[str, Any], ...]) -> Any:
