@@ -46,6 +46,9 @@ class GeminiMagics(Magics):
     def gemini_stream(self, line: str, cell: str | None = None) -> None:
         """Ask Gemini; the answer streams into a pane beneath the cell, which returns at once.
 
+            %%gemini_stream -t weather -o trip
+            Plan a day in {city}. Check the weather first.
+
         The cell is the prompt; of `%gemini_stream` it is the rest of the line. `{name}`, `{name.attribute}`,
         `{name[0]}` and `{name['key']}` in it are replaced by what they stand for, images and DataFrames too;
         braces that name nothing stay. Inside functions and other magics (`%%time`) a cell that waits blocks
