@@ -8,7 +8,7 @@ import pytest
 
 import gemini_nb
 from answers import PATIENCE, Recorder, always, hello, hold, rig
-from gemini_nb.errors import APIError, ConfigError
+from gemini_nb.errors import APIError, ArgumentError, ConfigError
 from gemini_nb.streams.group import StreamGroup
 from scripted import Wait, json_error, sse_answer, text
 
@@ -127,3 +127,11 @@ def test_an_item_that_is_none_is_an_item_in_a_frame() -> None:
     frame = group.to_frame()
     assert list(frame.columns)[:2] == ["item", "answer"]
     assert frame["item"].isna().tolist() == [True, False]
+
+
+@pytest.mark.parametrize("one", ["Name a river.", {"text": "Name a river."}, b"abc"])
+def test_one_prompt_is_not_a_list_of_letters(one: Any) -> None:
+    with rig(echo) as made:
+        with pytest.raises(ArgumentError, match="a list of prompts"):
+            gemini_nb.map(one, manager=made.manager, **made.options)
+        assert made.manager.list_streams(all=True) == []

@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, overload
 
-from gemini_nb.errors import ConfigError, GeminiError
+from gemini_nb.errors import ArgumentError, ConfigError, GeminiError
 from gemini_nb.streams.manager import StreamManager, get_manager
 from gemini_nb.streams.stream import Stream, stop_together
 
@@ -155,7 +155,13 @@ def map_prompts(
         items: what each is about, for `to_frame`; by default the prompts.
         each: settings for each prompt by itself.
         **options: what else `start_stream` takes, for all of them.
+
+    Raises:
+        ArgumentError: one prompt alone, whose letters would be asked about one by one.
+        ConfigError: a prompt or a setting does not fit; none is asked.
     """
+    if isinstance(prompts, (str, bytes, Mapping)):
+        raise ArgumentError("map takes a list of prompts, not one.", hint="start_stream asks one.")
     if concurrency < 1:
         raise ConfigError("concurrency is at least 1.")
     asked = list(prompts)
