@@ -322,3 +322,5 @@ def test_what_was_recorded_is_played_back_into_a_pane(shell: Kernel) -> None:
     assert "(recorded)" in again
     assert played.stderr == ""
     assert "(recorded)" in shell.run("%gemini_streams").stdout
+    shell.run("%gemini_dashboard")
+    shell.wait_until(lambda: ">recorded</span>" in json.dumps(shell.widgets, default=str))

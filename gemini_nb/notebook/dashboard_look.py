@@ -9,7 +9,6 @@ import itertools
 import math
 from collections.abc import Sequence
 
-from gemini_nb.config import Auth
 from gemini_nb.notebook import figures
 from gemini_nb.notebook.dashboard_words import Totals, clock, cut, duration
 from gemini_nb.notebook.markdown import escape
@@ -88,8 +87,9 @@ def line_html(stream: Stream, trace: Trace, words: str, now: float) -> str:
 
 def _model(stream: Stream) -> str:
     name = escape(cut(stream.model, 60))
-    simulated = '<span class="gemini-nb-simulated">simulated</span>' if stream.auth is Auth.SIMULATOR else ""
-    return f'<span class="gemini-nb-model">{name}</span>{simulated}'
+    stand_in = figures.STAND_INS.get(stream.auth)
+    said = f'<span class="gemini-nb-simulated">{stand_in}</span>' if stand_in is not None else ""
+    return f'<span class="gemini-nb-model">{name}</span>{said}'
 
 
 def _chips(calls: Sequence[ToolCall]) -> str:
