@@ -1,0 +1,43 @@
+"""What the newcomer's page shows runs as it stands, from top to bottom in one notebook."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from gemini_nb.notebook.arguments import OPTIONS
+from gemini_nb.notebook.settings import GeminiNB
+from kernels import Kernel
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+
+
+def section(title: str) -> str:
+    found = re.search(rf"^## {re.escape(title)}\n(.*?)^## ", README, re.DOTALL | re.MULTILINE)
+    assert found is not None, title
+    return found[1]
+
+
+def test_the_examples_run(make_kernel: Callable[..., Kernel]) -> None:
+    kernel = make_kernel(GEMINI_NB_AUTH="simulator", GEMINI_NB_SIMULATOR_PACE="0")
+    cells = re.findall(r"^```(?:python)?\n(.*?)^```", section("Five examples"), re.DOTALL | re.MULTILINE)
+    assert len(cells) == 9
+    for cell in cells:
+        done = kernel.run(cell)
+        assert done.status == "ok", (cell, done.error_text + done.stderr)
+    frame = kernel.run("print(*verdicts.to_frame()['would_return'], type(verdicts.results[0]).__name__)")
+    *told, kind = frame.stdout.split()
+    assert kind == "Verdict"
+    assert len(told) == 2
+    assert set(told) <= {"True", "False"}
+
+
+def test_every_option_and_default_is_listed() -> None:
+    told = section("Options of `%%gemini_stream`")
+    shorter = {"-m": "--model", "-t": "--tools", "-o": "--out", "-c": "--chat", "-s": "--system"}
+    wanted = (set(OPTIONS) - set(shorter.values())) | set(GeminiNB.class_traits(config=True)) - {
+        "log",
+        "parent",
+    }
+    assert {name for name in wanted if re.search(rf"`{name}\b", told) is None} == set()
