@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -80,11 +79,9 @@ def _short(schema: object) -> str:
 
 
 def _validator(schema: dict[str, Any]) -> Any:
-    """What checks values against a JSON schema; None without jsonschema, which comes with Jupyter."""
-    try:
-        jsonschema = importlib.import_module("jsonschema")
-    except ImportError:
-        return None
+    """What checks values against a JSON schema."""
+    import jsonschema  # noqa: PLC0415 - few ask for a schema
+
     kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
     try:
         kind.check_schema(schema)
@@ -97,9 +94,7 @@ def _validator(schema: dict[str, Any]) -> Any:
 
 
 def _check(value: object, validator: Any) -> None:
-    problems = (
-        [] if validator is None else sorted(validator.iter_errors(value), key=lambda one: one.json_path)
-    )
+    problems = sorted(validator.iter_errors(value), key=lambda one: one.json_path)
     if problems:
         shown = (f"{problem.json_path.removeprefix('$.')}: {problem.message}" for problem in problems[:5])
         raise ValueError("; ".join(shown).replace("$: ", "the answer: "))
