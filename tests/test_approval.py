@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -74,11 +75,31 @@ def test_a_call_waits_for_its_approval_and_others_do_not_wait_with_it(
 
 
 def test_a_function_may_decide_and_its_failure_is_no_approval() -> None:
-    for confirm, expected in ((lambda _: True, ["pay"]), (lambda _: False, []), (lambda _: 1 / 0, [])):
+    async def later(call: ToolCall) -> bool:
+        await asyncio.sleep(0)
+        return call.args == {"never": "so"}
+
+    async def at_once(_: ToolCall) -> bool:
+        return True
+
+    deciding: list[tuple[Callable[[ToolCall], object], list[str]]] = [
+        (lambda _: True, ["pay"]),
+        (lambda _: False, []),
+        (lambda _: 1 / 0, []),
+        (later, []),
+        (at_once, ["pay"]),
+    ]
+    for confirm, expected in deciding:
         ran, pay, _ = approvals(confirm=confirm)
         with rig(asking("pay")) as made:
             stream = made.start(tools=[pay]).wait(10)
         assert (ran, stream.status) == (expected, "completed")
+
+
+@pytest.mark.parametrize("confirm", ["yes", 1, []])
+def test_a_confirm_that_nobody_can_ask_is_refused(confirm: Any) -> None:
+    with pytest.raises(ConfigError, match="confirm is True, False or a function"):
+        approvals(confirm=confirm)
 
 
 def test_where_nobody_can_answer_a_call_is_denied_at_once() -> None:

@@ -3,13 +3,13 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
 
 import gemini_nb
-from answers import PATIENCE, Recorder, Rig, always, hello, hold, join, rig
+from answers import KEY, PATIENCE, Recorder, Rig, always, hello, hold, join, rig
 from gemini_nb.errors import ConfigError, TurnLimitError
 from gemini_nb.streams.orchestrator import ToolOrchestrator
 from scripted import Answer, Request, Wait, call, sse_answer, text
@@ -203,6 +203,17 @@ async def gives_up() -> None:
     raise asyncio.CancelledError
 
 
+async def cancels_itself() -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    await asyncio.sleep(PATIENCE)
+
+
+async def is_closed() -> None:
+    raise GeneratorExit
+
+
 def odd() -> Odd:
     return Odd()
 
@@ -217,6 +228,8 @@ FAILING: list[tuple[list[Any], dict[str, Any], str]] = [
     ([fails_later], {"name": "fails_later"}, "ValueError: later"),
     ([gemini_nb.tool(exits_later, run_on="background")], {"name": "exits_later"}, "SystemExit: 2"),
     ([gives_up], {"name": "gives_up"}, "gives_up was cancelled"),
+    ([cancels_itself], {"name": "cancels_itself"}, "cancels_itself was cancelled"),
+    ([is_closed], {"name": "is_closed"}, "raised GeneratorExit"),
     ([double], {"name": "missing"}, "there is no tool 'missing'; the tools are: double"),
     ([double], {"name": "double", "args": {"number": "many"}}, "invalid arguments for double: number"),
     ([double], {"name": "double"}, "invalid arguments for double: number"),
@@ -227,6 +240,39 @@ FAILING: list[tuple[list[Any], dict[str, Any], str]] = [
         "took longer than 0.01 s",
     ),
 ]
+
+
+async def counts() -> AsyncIterator[int]:
+    for number in range(3):
+        await asyncio.sleep(0)
+        yield number
+
+
+async def says_later() -> str:
+    return "later"
+
+
+def gives_a_coroutine() -> Coroutine[Any, Any, str]:
+    return says_later()
+
+
+@pytest.mark.parametrize(
+    ("tool", "result"), [(counts, [0, 1, 2]), (gives_a_coroutine, "later"), (says_later, "later")]
+)
+def test_what_a_tool_gives_bit_by_bit_or_later_is_awaited(tool: Callable[[], Any], result: object) -> None:
+    with rig(once(call(tool.__name__, finish="STOP"))) as made:
+        made.start(tools=[tool]).result(10)
+        assert response_of(made) == {"result": result}
+
+
+def test_a_tool_does_not_show_the_key() -> None:
+    def settings() -> dict[str, Any]:
+        return {"headers": ["x-goog-api-key", KEY]}
+
+    with rig(once(call("settings", finish="STOP"))) as made:
+        stream = made.start(tools=[settings]).wait(10)
+        assert response_of(made) == {"result": {"headers": ["x-goog-api-key", "[secret]"]}}
+        assert KEY not in str(stream.events)
 
 
 @pytest.mark.parametrize(("tools", "asked", "message"), FAILING, ids=[case[2] for case in FAILING])

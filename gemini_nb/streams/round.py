@@ -75,7 +75,7 @@ class ToolRound:
         call.approval = Approval()
         self._record.ask_for_call(call)
         if callable(tool.confirm):
-            if await check_with(tool.confirm, call.snapshot()):
+            if await check_with(tool.confirm, call.snapshot(), self._runtime.kernel):
                 return
             raise ToolFailedError(f"{tool.name} was denied by its confirm function")
         if not self._runtime.can_ask():

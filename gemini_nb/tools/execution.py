@@ -10,7 +10,7 @@ from gemini_nb.daemon import run_in_daemon_thread
 from gemini_nb.errors import ConfigError
 from gemini_nb.secrets import scrub
 from gemini_nb.tools.kernel import KernelLoop
-from gemini_nb.tools.places import call_in_place
+from gemini_nb.tools.places import call_in_place, call_on_kernel, is_pending
 from gemini_nb.tools.report import Report, reporting
 from gemini_nb.tools.result import ToolResult, to_result
 from gemini_nb.tools.tool import Tool
@@ -77,14 +77,17 @@ async def _as_result(value: Any) -> ToolResult:
         raise _failed(error) from None
 
 
-async def check_with(confirm: Callable[..., Any], call: object) -> bool:
-    """Ask a tool's own confirm function, in a thread.
+async def check_with(confirm: Callable[..., Any], call: object, kernel: KernelLoop) -> bool:
+    """Ask a tool's own confirm function, in a thread; one that is asynchronous, on the kernel's loop.
 
     Raises:
         ToolFailedError: it raised, which is no approval.
     """
     try:
-        return bool(await run_in_daemon_thread(confirm, call, name="gemini_nb-confirm"))
+        answer = await run_in_daemon_thread(confirm, call, name="gemini_nb-confirm")
+        if is_pending(answer):
+            answer = await call_on_kernel(lambda: answer, kernel)
+        return bool(answer)
     except Exception as error:  # noqa: BLE001 - whatever a person's function raises
         raise _failed(error) from None
 

@@ -18,7 +18,7 @@ from gemini_nb.tools.kernel import KernelLoop
 from gemini_nb.tools.report import Report
 from gemini_nb.tools.tool import Tool
 
-__all__ = ["call_in_place"]
+__all__ = ["call_here", "call_in_place", "call_on_kernel", "is_pending"]
 
 _LOOK = 0.02  # seconds between looks whether an Executor has begun; a future tells nobody
 
@@ -49,27 +49,69 @@ async def call_in_place(
         return tool.function(*positional, **named)
 
     place = tool.run_on or ("kernel" if tool.is_async else "thread")
-    if place == "kernel" and (loop := kernel.running()) is not None:
+    if place == "kernel" and kernel.running() is not None:
         report.wait_for("the kernel")
-        home = asyncio.get_running_loop()
-        return await kernel.run(_settled(call, lambda: home.call_soon_threadsafe(begin), kernel), loop)
+        return await call_on_kernel(call, kernel, begin)
     begin()
     if tool.is_async:
-        return await call()
+        return await call_here(call)
     result = await run_in_daemon_thread(call, name=f"gemini_nb-tool-{tool.name}")
-    return await result if inspect.isawaitable(result) else result
+    return await call_here(lambda: result) if is_pending(result) else result
 
 
-async def _settled(call: Callable[[], Any], begin: Callable[[], object], kernel: KernelLoop) -> Any:
+async def call_on_kernel(
+    call: Callable[[], Any], kernel: KernelLoop, begin: Callable[[], object] = lambda: None
+) -> Any:
+    """Call on the loop that runs the person's cells, or here where there is none, and await the result."""
+    loop = kernel.running()
+    if loop is None:
+        begin()
+        return await call_here(call)
+    home = asyncio.get_running_loop()
+
+    def begin_there() -> None:
+        home.call_soon_threadsafe(begin)
+
+    return await kernel.run(_settled(call, begin_there, kernel), loop)
+
+
+async def call_here(call: Callable[[], Any]) -> Any:
+    """Call on this loop and await the result.
+
+    In a task of its own: a function that cancels its task means itself, not the stream.
+    """
+    return await asyncio.create_task(_settled(call))
+
+
+def is_pending(result: object) -> bool:
+    """Whether what a function returned is still to be awaited."""
+    return inspect.isawaitable(result) or inspect.isasyncgen(result)
+
+
+async def _settled(
+    call: Callable[[], Any], begin: Callable[[], object] = lambda: None, kernel: KernelLoop | None = None
+) -> Any:
     begin()
+    task = asyncio.current_task()
     try:
         result = call()
+        if inspect.isasyncgen(result):
+            return [item async for item in result]
         return await result if inspect.isawaitable(result) else result
-    except (SystemExit, KeyboardInterrupt) as error:
-        if kernel.is_pumped and isinstance(error, KeyboardInterrupt):
+    except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:
+        if isinstance(error, GeneratorExit) and not _is_current(task):
+            raise  # not the function's own: this coroutine is thrown away with its loop
+        if kernel is not None and kernel.is_pumped and isinstance(error, KeyboardInterrupt):
             raise
-        # asyncio lets these two through, and they would end the kernel's loop.
+        # asyncio lets the first two through, which would end the loop; the third would end a task unheard.
         raise RuntimeError(f"the function raised {type(error).__name__}: {error}") from None
+
+
+def _is_current(task: asyncio.Task[Any] | None) -> bool:
+    try:
+        return asyncio.current_task() is task
+    except RuntimeError:  # no loop runs any more
+        return False
 
 
 async def _on_executor(

@@ -77,8 +77,11 @@ def _to_json(value: Any) -> Any:
     import pydantic_core  # noqa: PLC0415 - comes with pydantic, which tools load
 
     made = pydantic_core.to_jsonable_python(value, fallback=_plain, inf_nan_mode="null", bytes_mode="base64")
-    json.dumps(made, allow_nan=False, ensure_ascii=False).encode()
-    return made
+    text = json.dumps(made, allow_nan=False, ensure_ascii=False)
+    text.encode()
+    # A tool that shows the environment shows the key in it.
+    clean = scrub(text)
+    return made if clean == text else json.loads(clean)
 
 
 def _plain(value: Any) -> Any:

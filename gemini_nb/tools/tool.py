@@ -30,7 +30,7 @@ class Tool:
         run_on: "thread", "kernel", "background" or an Executor; by default a thread for sync functions, and
             the kernel's own loop (where the person's sessions and pools live) for async ones.
         timeout: seconds it may run, None for no limit.
-        confirm: ask a person first, or a function that is given the call and says yes or no.
+        confirm: ask a person first, or a function, sync or async, that is given the call and says yes or no.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Tool:
         description: str | None = None,
         run_on: RunOn = None,
         timeout: float | None = DEFAULT_TIMEOUT,
-        confirm: bool | Callable[..., bool] = False,
+        confirm: bool | Callable[..., object] | None = False,
     ) -> None:
         inner = function.function if isinstance(function, Tool) else function
         self.function: Callable[..., Any] = check_callable(inner)
@@ -54,6 +54,8 @@ class Tool:
                 hint='Use run_on="kernel" or "background", or make it an ordinary function.',
             )
         _check_timeout(timeout)
+        if not (confirm is None or isinstance(confirm, bool) or callable(confirm)):
+            raise ConfigError(f"confirm is True, False or a function of the call, not {confirm!r}.")
         self.run_on = run_on
         self.timeout = timeout
         self.confirm = confirm
@@ -81,7 +83,8 @@ class Tool:
         inner: Any = self.function
         while isinstance(inner, functools.partial):
             inner = inner.func
-        return inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(type(inner).__call__)
+        kinds = (inspect.iscoroutinefunction, inspect.isasyncgenfunction)
+        return any(is_kind(part) for part in (inner, type(inner).__call__) for is_kind in kinds)
 
     @property
     def declaration(self) -> dict[str, Any]:
