@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import math
 import os
 
 import pytest
+
+from gemini_nb.api import connections
 
 pytest_plugins = ["kernels", "browser_fixtures"]
 
@@ -10,6 +13,12 @@ pytest_plugins = ["kernels", "browser_fixtures"]
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def no_connection_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that a server resets is a fault, however slow the machine was to use it again."""
+    monkeypatch.setattr(connections, "_RESTED", math.inf)
 
 
 @pytest.fixture(autouse=True)

@@ -11,16 +11,19 @@ from typing import Any
 import pytest
 
 from calling import BODY, KEEP, KEY, NOW, Outcome, ask, call_to, collect, endpoint_to
+from gemini_nb.api import connections
 from gemini_nb.api.client import ChunkReceived, HTTPClients, call_model
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.turn import ModelTurn
 from gemini_nb.errors import APIError, ProtocolError, StreamCutError, TransportError
 from scripted import (
+    PATIENCE,
     Answer,
     Close,
     Request,
     Reset,
     ScriptedServer,
+    Signal,
     Step,
     Wait,
     call,
@@ -87,6 +90,46 @@ async def test_a_connection_is_used_again(clients: HTTPClients) -> None:
         assert (await ask(clients, server)).text == "Hello!"
         assert (await ask(clients, server)).text == "Hello!"
         assert [request.connection for request in server.requests] == [0, 0]
+
+
+@pytest.mark.parametrize("end", [Close(), Reset()], ids=["closed", "reset"])
+async def test_a_connection_that_was_closed_while_it_rested_costs_no_attempt(
+    clients: HTTPClients, end: Step, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server gives the connections up at the very moment of the next request, all three of them."""
+    monkeypatch.setattr(connections, "_RESTED", 0.0)
+    ready, all_there = [threading.Event() for _ in range(4)], threading.Event()
+    answered: set[int] = set()
+
+    def script(request: Request) -> Answer:
+        if request.connection in answered:
+            return [end]
+        answered.add(request.connection)
+        return [Signal(ready[request.connection]), Wait(all_there), *sse_answer(*HELLO)]
+
+    with ScriptedServer(script) as server:
+        first = [asyncio.create_task(ask(clients, server)) for _ in range(3)]
+        for event in ready[:3]:
+            await asyncio.to_thread(event.wait, PATIENCE)
+        all_there.set()
+        assert [outcome.text for outcome in await asyncio.gather(*first)] == ["Hello!"] * 3
+        outcome = await ask(clients, server)
+        assert len(server.requests) == 3 + 3 + 1
+    assert (outcome.text, outcome.retries) == ("Hello!", [])
+
+
+async def test_half_an_answers_head_is_an_attempt_on_whichever_connection(
+    clients: HTTPClients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "_RESTED", 0.0)
+    half: list[Step] = [b"HTTP/1.1 200 OK\r\nContent-Ty", Close()]
+    with ScriptedServer([sse_answer(*HELLO), half, half, sse_answer(*HELLO)]) as server:
+        assert (await ask(clients, server)).text == "Hello!"
+        outcome = await ask(clients, server)
+    assert outcome.text == "Hello!"
+    for retry in outcome.retries:
+        assert retry.error.message.endswith("it broke off in the middle of the answer's head.")
+    assert len(outcome.retries) == 2
 
 
 BODY_BYTES = b"".join(map(sse_event, [text("秋风 "), text("🌙"), text("\u2028.", finish="STOP")]))

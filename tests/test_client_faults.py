@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from calling import KEEP, KEY, ask, call_to, collect, endpoint_to, shown
+from gemini_nb.api import attempt
 from gemini_nb.api.client import ChunkReceived, HTTPClients, Timeouts, call_model
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.turn import ModelTurn
@@ -224,6 +225,37 @@ async def test_silence_after_the_finish_reason_is_an_end(clients: HTTPClients) -
     with ScriptedServer([sse_answer(text("Hello", finish="STOP"), Wait())]) as server:
         outcome = await ask(clients, server, timeouts=timeouts)
     assert (outcome.text, outcome.error) == ("Hello", None)
+
+
+async def test_silence_after_the_finish_reason_is_borne_for_a_shorter_time(
+    clients: HTTPClients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempt, "_LINGER", 0.1)
+    unsure = sse_answer(text("Hel", finish="STOP"), text("lo", finish="STOP"), Wait())
+    with ScriptedServer([sse_answer(text("Hello", finish="STOP"), Wait()), unsure]) as server:
+        patient = Timeouts(connect=10, first_byte=3600, idle=3600)
+        assert (await ask(clients, server, timeouts=patient)).text == "Hello"
+        with pytest.raises(TimeoutError):  # a reason with every chunk is none: more may come
+            await asyncio.wait_for(ask(clients, server, timeouts=patient), 0.5)
+
+
+async def test_text_is_made_of_whole_characters(clients: HTTPClients) -> None:
+    event = b'data: {"candidates": [{"content": {"parts": [{"text": "%b"}]}, "finishReason": "STOP"}]}\n\n'
+    for written, read in (
+        (rb"\ud83d\ude00\u00e9", "😀é"),
+        (rb"a\ud83d", "a\ufffd"),
+        (rb"\uDE00\\ud83d", "\ufffd\\ud83d"),
+    ):
+        with ScriptedServer([sse_answer(event % written)]) as server:
+            assert (await ask(clients, server)).text == read
+
+
+async def test_what_is_not_json_is_read_as_null(clients: HTTPClients) -> None:
+    part = b'{"functionCall": {"name": "f", "args": {"x": NaN, "y": -Infinity}}}'
+    chunk = b'data: {"candidates": [{"content": {"parts": [%b]}, "finishReason": "STOP"}]}\n\n' % part
+    with ScriptedServer([sse_answer(chunk)]) as server:
+        outcome = await ask(clients, server)
+    assert outcome.turn.parts == [{"functionCall": {"name": "f", "args": {"x": None, "y": None}}}]
 
 
 async def test_a_reader_that_takes_its_time_is_not_the_servers_silence(clients: HTTPClients) -> None:

@@ -195,6 +195,30 @@ async def test_error_bodies_of_every_shape(clients: HTTPClients, body: bytes, sa
 
 
 @pytest.mark.parametrize(
+    ("error", "status", "requests"),
+    [
+        ({"code": 8, "status": "RESOURCE_EXHAUSTED"}, 429, 5),
+        ({"code": 14}, 503, 5),
+        ({"code": 3}, 400, 1),
+        ({"code": "503"}, 503, 5),
+        ({"status": "UNAVAILABLE"}, 503, 5),
+        ({"status": "FAILED_PRECONDITION"}, 400, 1),
+        ({"status": "NEW_STATUS", "code": 7}, 403, 1),
+        ({"status": "NEW_STATUS", "code": 77}, 500, 5),
+        ({}, 500, 5),
+        (None, 500, 5),
+    ],
+)
+async def test_the_status_of_an_error_inside_the_stream(
+    clients: HTTPClients, error: Any, status: int, requests: int
+) -> None:
+    with ScriptedServer(lambda _: sse_answer({"error": error})) as server:
+        failure = (await ask(clients, server)).failure
+        assert (failure.status_code, len(server.requests)) == (status, requests)
+    assert "None" not in failure.message
+
+
+@pytest.mark.parametrize(
     ("message", "details", "hint"),
     [
         ("API key not valid. Please pass a valid API key.", [], "GEMINI_API_KEY"),

@@ -195,6 +195,24 @@ def test_a_long_answer_goes_on_by_itself() -> None:
     assert stream.parts == [{"text": "Once upon a time."}]
 
 
+@pytest.mark.parametrize("words", ["", "more "])
+def test_a_server_that_comes_no_further_is_not_asked_for_ever(words: str) -> None:
+    with rig(lambda _: sse_answer(token("t1", words, "CONTINUATION"))) as made:
+        stream = made.start(retry=NOW).wait(10)
+        assert len(made.server.requests) in {5, 6}
+    assert isinstance(stream.error, StreamCutError)
+    assert "came no further" in stream.error.message
+    assert stream.text == rebuilt(stream) == words * 2
+
+
+def test_places_without_a_word_between_them_are_not_followed_for_ever() -> None:
+    numbers = itertools.count()
+    with rig(lambda _: sse_answer(token(f"t{next(numbers)}", "", "CONTINUATION"))) as made:
+        stream = made.start(retry=NOW).wait(10)
+        assert 64 < len(made.server.requests) < 80
+    assert isinstance(stream.error, StreamCutError)
+
+
 def test_finished_tools_never_run_again_and_cut_calls_not_at_all() -> None:
     ran: list[str] = []
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import email.utils
+import math
 from typing import Any
 
 import pytest
@@ -50,6 +51,13 @@ def test_the_servers_figure_is_a_floor(jitter: float) -> None:
     assert (delay == 20.0) is (jitter == 0.0)
 
 
+@pytest.mark.parametrize("hint", [0.0, 0.3])
+def test_a_figure_of_next_to_nothing_does_not_switch_backoff_off(hint: float) -> None:
+    policy = RetryPolicy()
+    assert [policy.delay(attempt, hint=hint, jitter=1.0) for attempt in (1, 2, 3)] == [1.0, 2.0, 4.0]
+    assert policy.delay(1, hint=hint, jitter=0.0) == hint
+
+
 def test_a_wait_longer_than_the_cap_is_given_up_at_once() -> None:
     policy = RetryPolicy(max_server_delay=60.0)
     assert policy.delay(1, hint=60.0, jitter=0.0) == 60.0
@@ -90,6 +98,9 @@ def test_what_is_permanent_is_not_asked_again() -> None:
         (" 7.5 ", 7.5),
         ("0", 0.0),
         ("-3", 0.0),
+        ("nan", None),
+        ("inf", None),
+        ("1e999", None),
         (email.utils.formatdate(NOW + 90, usegmt=True), 90.0),
         (email.utils.formatdate(NOW - 90, usegmt=True), 0.0),
         ("soon", None),
@@ -119,6 +130,7 @@ INFO = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "58s"
         ([{"@type": "type.googleapis.com/google.rpc.Help"}, {**INFO, "retryDelay": "1.25s"}], "", 1.25),
         ([INFO], "Quota exceeded. Please retry in 58.93s.", 58.93),
         ([], "Please retry in 3s.", 3.0),
+        ([{**INFO, "retryDelay": "9" * 400 + "s"}], "", None),
         ([INFO], "Please retry in 500ms.", 58.0),
         ([{**INFO, "retryDelay": "soon"}], "", None),
         ([{**INFO, "retryDelay": None}], "", None),
@@ -138,6 +150,19 @@ def test_retry_info(details: list[Any], message: str, seconds: float | None) -> 
         {"initial_delay": -1},
         {"max_delay": -1},
         {"max_server_delay": -0.1},
+        {"attempts": "3"},
+        {"attempts": 2.5},
+        {"attempts": True},
+        {"attempts": math.nan},
+        {"initial_delay": math.nan},
+        {"initial_delay": "1"},
+        {"max_delay": None},
+        {"max_server_delay": True},
+        {"restarts": None},
+        {"restarts": 1.5},
+        {"restarts": -1},
+        {"on_cut": None},
+        {"on_cut": []},
     ],
 )
 def test_a_policy_that_makes_no_sense(wrong: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from gemini_nb.api.turn import ModelTurn
 from gemini_nb.api.usage import Usage
+from gemini_nb.secrets import Secret
 
 
 def chunk(*parts: object, finish: str | None = None, **fields: Any) -> dict[str, Any]:
@@ -205,6 +206,26 @@ def test_a_finish_reason_in_every_chunk_is_not_the_end_until_nothing_follows() -
     assert turn.parts == [{"text": "ab"}]
 
 
+def test_a_default_that_was_sent_along_is_no_reason() -> None:
+    """Some servers send every field of every message, those that nobody set with their defaults."""
+    turn = folded(
+        {"promptFeedback": {"blockReason": "BLOCK_REASON_UNSPECIFIED"}},
+        {"promptFeedback": {"blockReason": "BLOCKED_REASON_UNSPECIFIED"}},
+        chunk({"text": "a"}, finish="FINISH_REASON_UNSPECIFIED"),
+    )
+    assert (turn.is_finished, turn.finish_reason, turn.block_reason) == (False, None, None)
+
+
+def test_what_a_server_says_of_the_end_shows_no_key() -> None:
+    key = Secret("made-up-key-4711")
+    end = chunk({"text": "a"}, finish=f"SAFETY {key.reveal()}")
+    end["candidates"][0]["finishMessage"] = f"for {key.reveal()}"
+    feedback = {"blockReason": key.reveal(), "blockReasonMessage": key.reveal()}
+    turn = folded(end, {"promptFeedback": feedback})
+    assert (turn.finish_reason, turn.finish_message) == ("SAFETY [secret]", "for [secret]")
+    assert (turn.block_reason, turn.block_message) == ("[secret]", "[secret]")
+
+
 def test_facts_after_the_finish_reason_leave_it_the_end() -> None:
     turn = folded(chunk({"text": "a"}, finish="STOP"), {"usageMetadata": {"totalTokenCount": 3}})
     assert turn.is_surely_finished
@@ -275,6 +296,13 @@ def test_a_turn_is_cut_back_to_its_newest_token() -> None:
     assert (turn.continuation_token, turn.parts) == ("t1", [{"text": "abc"}])
     turn.add(chunk({"text": "C"}, finish="STOP"))
     assert turn.parts == [{"text": "abC"}]
+
+
+def test_a_token_that_is_told_again_is_the_same_place() -> None:
+    turn = folded(token("t1", {"text": "a"}), token("t1", {"text": "b"}))
+    turn.rewind()
+    turn.add(chunk({"text": "B"}, finish="STOP"))
+    assert turn.parts == [{"text": "aB"}]
 
 
 def test_a_token_that_is_refused_is_forgotten() -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from gemini_nb.api import connections, failures
-from gemini_nb.api.content import JSON, Part, encode_body
+from gemini_nb.api.content import JSON, Part, encode_body, whole_characters
 from gemini_nb.api.failures import excerpt
 from gemini_nb.api.idle import IdleTimeout
 from gemini_nb.api.pools import HTTPClients
@@ -26,12 +26,14 @@ if TYPE_CHECKING:
 
 __all__ = ["ChunkReceived", "ModelCall", "Timeouts", "request_once"]
 
-_DECODE = json.JSONDecoder().decode  # what `json.loads` calls, without its questions about the argument
+# What `json.loads` calls, without its questions about the argument. NaN is not JSON, and could not go back.
+_DECODE = json.JSONDecoder(parse_constant=lambda _: None).decode
 _LARGE = 256 * 1024
 _MAX_ERROR_BODY = 256 * 1024
 _CUT = "Ask again; if that never helps, a proxy on the way may end long answers."
 _LITERAL = 5  # characters of JSON's longest word, whose error is told of its beginning
 _ERROR_BODY_SECONDS = 10.0  # the status is known; its explanation is not worth a long wait
+_LINGER = 30.0  # seconds of silence after a finishReason; nothing but the body's end is still to come
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,14 +105,15 @@ async def request_once(
     # The same body with a token, never with the text so far: the server knows it.
     token = turn.continuation_token
     content = encode_body(call.body if token is None else {**call.body, "continuationToken": token})
-    request = _request(client, call, headers, content)
     recorder = clients.recorder
     tape = None if recorder is None else recorder.begin(call.endpoint, content, headers)
     timeouts = call.timeouts
     idle = IdleTimeout(timeouts.connect + timeouts.first_byte)
     try:
         with tape or contextlib.nullcontext():
-            response = await _send(client, request, idle)
+            response = None
+            while response is None:  # as often as the pool holds a connection that its server has given up
+                response = await _send(client, _request(client, call, headers, content), idle)
             try:
                 body = _body(response, tape)
                 if response.status_code != 200:
@@ -172,12 +175,17 @@ async def _pieces(content: bytes) -> AsyncIterator[bytes]:
         yield content[start : start + _LARGE]
 
 
-async def _send(client: httpx.AsyncClient, request: httpx.Request, idle: IdleTimeout) -> httpx.Response:
+async def _send(
+    client: httpx.AsyncClient, request: httpx.Request, idle: IdleTimeout
+) -> httpx.Response | None:
+    """Return the answer, or None where the connection had been closed before the request went out on it."""
     try:
         return await idle.wait(client.send(request, stream=True))
     except GeminiError:
         raise
     except Exception as error:  # noqa: BLE001 - each transport has its own exceptions
+        if connections.was_stale(error):
+            return None
         raise connections.not_sent(error, request.url.host) from None
 
 
@@ -203,12 +211,13 @@ async def _chunks(
                 raise
             except Exception as error:  # noqa: BLE001 - see _send
                 broken, events, ended = connections.broken(error, response.url.host), [], True
-            idle.seconds = call.timeouts.idle
             for event in events:
                 for value in _values(event.data, at_end=ended):
                     if "error" in value and not isinstance(value.get("candidates"), list):
                         raise failures.reported(value["error"], call)
                     yield _chunk(event.data, value, turn)
+            patience = call.timeouts.idle
+            idle.seconds = min(patience, _LINGER) if turn.is_surely_finished else patience
     if broken is not None and not turn.is_surely_finished:
         raise broken
     if not turn.is_finished:
@@ -240,6 +249,8 @@ def _values(data: str, *, at_end: bool) -> list[JSON]:
             f"The server sent an event that is not JSON: {excerpt(text)}",
             hint="A proxy on the way may have changed it, or the base URL is another service's.",
         ) from None
+    if "\\ud" in text or "\\uD" in text:
+        value = whole_characters(value)
     values = value if isinstance(value, list) else [value]
     return [item for item in values if isinstance(item, dict)]
 

@@ -18,7 +18,14 @@ from gemini_nb.api import failures
 from gemini_nb.api.attempt import ChunkReceived, ModelCall, Timeouts, request_once
 from gemini_nb.api.cooldown import CoolingDown
 from gemini_nb.api.pools import HTTPClients
-from gemini_nb.errors import APIError, EmptyAnswerError, GeminiError, IdleTimeoutError, ProtocolError
+from gemini_nb.errors import (
+    APIError,
+    EmptyAnswerError,
+    GeminiError,
+    IdleTimeoutError,
+    ProtocolError,
+    StreamCutError,
+)
 
 if TYPE_CHECKING:
     from gemini_nb.api.turn import ModelTurn
@@ -37,6 +44,7 @@ __all__ = [
 _SLIPS = {"MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL"}
 _ASKED_AGAIN = 2  # times, after a slip of the model's: its next sample is usually sound
 _STALLS = 2  # requests that may fall silent before their first output
+_HOPS = 64  # continuations without a word; one may be all thinking, but a whole answer has no more than these
 _COOLING = {429, 503}
 
 
@@ -90,7 +98,7 @@ async def call_model(
         async with contextlib.aclosing(clients.cooldowns.admit(quota)) as pauses:
             async for pause in pauses:
                 yield pause
-        recovery.attempt += 1
+        recovery.begin()
         try:
             requested = request_once(clients, call, turn, refresh=recovery.refresh)
             async with contextlib.aclosing(requested) as chunks:
@@ -126,10 +134,25 @@ class _Recovery:
         self._slips = 0
         self._refreshed = False
         self._checkpoint: str | None = None
+        self._sent: str | None = None
+        self._hops = 0  # in a row, without output
+
+    def begin(self) -> None:
+        """Another request goes out."""
+        self.attempt += 1
+        self._sent = self._turn.continuation_token
 
     def slip(self) -> GeminiError | None:
         """What is wrong with a turn that ended in order, None where nothing is."""
         turn = self._turn
+        if turn.is_continued:
+            self._hops = 0 if turn.has_output else self._hops + 1
+            # It would go on so for ever, and every request is paid for.
+            if turn.continuation_token == self._sent or self._hops > _HOPS:
+                return StreamCutError(
+                    "The server offers to go on with the answer, but came no further.",
+                    hint="Ask again, or for a shorter answer.",
+                )
         reason = turn.finish_reason
         empty = reason == "STOP" and not turn.parts and not turn.metadata
         if not empty and reason not in _SLIPS:

@@ -10,16 +10,29 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+from types import NoneType
 
 from gemini_nb.api.failures import excerpt
 from gemini_nb.errors import ConfigError, ConnectError, GeminiError, ProtocolError, TransportError
 
-__all__ = ["broken", "not_sent"]
+__all__ = ["broken", "not_sent", "was_stale"]
 
 _CONNECTING = {"ClientConnectorError", "ConnectError", "ConnectionTimeoutError", "ProxyError", "gaierror"}
 _NO_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "UNKNOWN_PROTOCOL"}
+_RESTED = 1.0  # seconds; no server keeps an idle connection for less
 _ON_THE_WAY = "The server or the network between failed for a moment; trying again later usually helps."
 _PROXIES = "HTTP_PROXY, HTTPS_PROXY and NO_PROXY"
+
+
+def was_stale(error: Exception) -> bool:
+    """Whether a connection that had rested was closed just as it was to be used again.
+
+    Servers close idle ones when they like, and the request crosses the news of it: nobody has read it.
+    """
+    cause = error.__cause__ or error
+    unread = isinstance(getattr(cause, "message", None), (str, NoneType))
+    rested: float = getattr(cause, "gemini_nb_rested", -1.0)
+    return unread and rested >= _RESTED
 
 
 def not_sent(error: Exception, host: str) -> GeminiError:
@@ -48,6 +61,7 @@ def not_sent(error: Exception, host: str) -> GeminiError:
     if names & {"InvalidURL", "UnsupportedProtocol"}:
         return ConfigError(f"The URL of {host} cannot be used: {detail}", hint="Check the base URL.")
     if names & {"ClientResponseError", "HttpProcessingError"}:
+        detail = excerpt(str(getattr(cause, "message", "") or cause))  # without the 400 that nobody sent
         return ProtocolError(f"What {host} answered is not HTTP: {detail}", hint="Check the base URL.")
     return TransportError(
         f"{host} closed the connection before it answered: {_reason(cause)}", hint=_ON_THE_WAY
@@ -114,6 +128,10 @@ def _refused_by_proxy(cause: BaseException, host: str) -> GeminiError:
 def _reason(cause: BaseException) -> str:
     """The system's own words. The transport's wrap them in its classes' names."""
     inner = _inner(cause)
+    if type(cause).__name__ == "ConnectionTimeoutError":
+        return "nobody answered in time."
+    if not isinstance(getattr(cause, "message", ""), (str, NoneType)):  # the transport's own object
+        return "it broke off in the middle of the answer's head."
     if isinstance(inner, socket.gaierror):
         return f"{excerpt(inner.strerror or str(inner))}."
     if isinstance(inner, OSError) and inner.errno and not isinstance(inner, ssl.SSLError):

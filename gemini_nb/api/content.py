@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from gemini_nb.api.values import frame_text, media_part
 from gemini_nb.errors import ArgumentError, ConfigError
 
-__all__ = ["JSON", "Content", "Part", "encode_body", "to_contents", "to_part"]
+__all__ = ["JSON", "Content", "Part", "encode_body", "to_contents", "to_part", "whole_characters"]
 
 JSON: TypeAlias = dict[str, Any]
 Part: TypeAlias = JSON
@@ -138,6 +138,20 @@ def _encode_other(value: object) -> object:
     if mapping is None:
         raise TypeError(f"a {type(value).__name__} is not JSON")
     return mapping
+
+
+def whole_characters(value: Any) -> Any:
+    """The value with a replacement character for each half of a surrogate pair in its texts.
+
+    JSON can say such a half, and nothing else can: not a request, nor a notebook, nor a terminal.
+    """
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [whole_characters(item) for item in value]
+    if isinstance(value, dict):
+        return {whole_characters(key): whole_characters(item) for key, item in value.items()}
+    return value
 
 
 def is_plain_text(part: Part) -> bool:

@@ -40,10 +40,18 @@ __all__ = [
 ]
 
 _SENTENCE = re.compile(r".{3,200}?\.(?= [A-Z*]|$)", re.DOTALL)
+_NUMBER = re.compile(r"[0-9]{1,3}")
 _YEAR = 365 * 86_400.0
 _TITLE = re.compile(r"<title>\s*(\S.*?)\s*</title>", re.DOTALL | re.IGNORECASE)
 _NAMES = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND"}
 _NAMES |= {429: "RESOURCE_EXHAUSTED", 500: "INTERNAL", 503: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED"}
+_CODES = {name: status for status, name in _NAMES.items()}
+_CODES |= {"FAILED_PRECONDITION": 400, "OUT_OF_RANGE": 400, "ABORTED": 409, "ALREADY_EXISTS": 409}
+_CODES |= {"CANCELLED": 499, "UNKNOWN": 500, "DATA_LOSS": 500, "UNIMPLEMENTED": 501}
+# By gRPC's numbers, which a server that speaks it behind a gateway puts in their place.
+_RPC = ["", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS"]
+_RPC += ["PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE"]
+_RPC += ["UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"]
 
 
 def excerpt(text: str, limit: int = 200) -> str:
@@ -148,7 +156,7 @@ def _readable(text: str) -> str:
 
 def reported(error: object, call: ModelCall) -> GeminiError:
     """The error for an error object of the server's, from an error body or from inside a stream."""
-    facts: Mapping[str, Any] = error if isinstance(error, Mapping) else {"message": str(error)}
+    facts: Mapping[str, Any] = error if isinstance(error, Mapping) else {"message": str(error or "")}
     name = facts.get("status")
     name = excerpt(name, 60) if isinstance(name, str) else None
     status = _status(facts.get("code"), name)
@@ -164,20 +172,21 @@ def reported(error: object, call: ModelCall) -> GeminiError:
 
 
 def _status(code: object, name: str | None) -> int:
-    if isinstance(code, int):
-        return code
-    if isinstance(code, str) and code.isdecimal() and len(code) == 3:
-        return int(code)
-    return next((status for status, known in _NAMES.items() if known == name), 500)
+    number = int(code) if isinstance(code, int) or (isinstance(code, str) and _NUMBER.fullmatch(code)) else 0
+    if 100 <= number <= 999:
+        return number
+    if name not in _CODES and 0 < number < len(_RPC):
+        name = _RPC[number]
+    return _CODES.get(name or "", 500)
 
 
 def blocked(turn: ModelTurn) -> PromptBlockedError:
     """The error for a prompt that was blocked."""
     return PromptBlockedError(
-        f"The prompt was blocked: {turn.block_reason}. {excerpt(turn.block_message)}".rstrip(),
+        f"The prompt was blocked: {excerpt(turn.block_reason or '')}. {excerpt(turn.block_message)}".rstrip(),
         hint="Rephrase it, or loosen `safety_settings`.",
         status_code=200,
-        api_status=turn.block_reason,
+        api_status=excerpt(turn.block_reason or "", 60),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -43,13 +44,17 @@ class RetryPolicy:
     on_cut: Literal["restart", "keep"] = "restart"
 
     def __post_init__(self) -> None:
-        if self.attempts < 1:
-            raise ConfigError("attempts counts the first request, so it is at least 1.")
-        if min(self.initial_delay, self.max_delay, self.max_server_delay) < 0:
-            raise ConfigError("Delays are seconds and not negative.")
-        if self.restarts < 0:
-            raise ConfigError("restarts is 0 or more.")
-        if self.on_cut not in {"restart", "keep"}:
+        if not _is_whole(self.attempts) or self.attempts < 1:
+            raise ConfigError(
+                f"attempts counts the first request, so it is at least 1, not {self.attempts!r}."
+            )
+        for name in ("initial_delay", "max_delay", "max_server_delay"):
+            seconds = getattr(self, name)
+            if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds >= 0:
+                raise ConfigError(f"{name} is a number of seconds, 0 or more, not {seconds!r}.")
+        if not _is_whole(self.restarts) or self.restarts < 0:
+            raise ConfigError(f"restarts is a whole number, 0 or more, not {self.restarts!r}.")
+        if self.on_cut not in ("restart", "keep"):
             raise ConfigError(f'on_cut is "restart" or "keep", not {self.on_cut!r}.')
 
     def is_retryable(self, error: GeminiError) -> bool:
@@ -84,11 +89,18 @@ class RetryPolicy:
             jitter: a random number from 0 to 1.
         """
         ceiling = min(self.max_delay, self.initial_delay * 2.0 ** min(failed - 1, 60))
+        own = ceiling * jitter
         if hint is None:
-            return ceiling * jitter
+            return own
         if hint > self.max_server_delay:
             return None
-        return hint + min(ceiling, hint * 0.1) * jitter
+        asked = hint + min(ceiling, hint * 0.1) * jitter
+        # A date that is past, or 0, is no figure to go by: five requests would go out in one moment.
+        return asked if hint >= self.initial_delay else max(own, asked)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def parse_retry_after(value: str | None, now: float) -> float | None:
@@ -101,7 +113,8 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
     if value is None:
         return None
     try:
-        return max(0.0, float(value))
+        seconds = _finite(float(value))
+        return None if seconds is None else max(0.0, seconds)
     except ValueError:
         pass
     try:
@@ -113,10 +126,14 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
 def retry_delay_of(details: Sequence[Any], message: str) -> float | None:
     """Seconds of a google.rpc.RetryInfo; the message's own, finer figure where there is one."""
     if (match := _MESSAGE_DELAY.search(message)) is not None:
-        return float(match[1])
+        return _finite(float(match[1]))
     for detail in details:
         if isinstance(detail, Mapping) and str(detail.get("@type", "")).endswith("RetryInfo"):
             match = _DURATION.match(str(detail.get("retryDelay", "")))
             if match is not None:
-                return float(match[1])
+                return _finite(float(match[1]))
     return None
+
+
+def _finite(seconds: float) -> float | None:
+    return seconds if math.isfinite(seconds) else None

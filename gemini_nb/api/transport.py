@@ -2,13 +2,16 @@
 
 When bytes in the middle of an answer are not HTTP, aiohttp's compiled parser drops the answer's reader before
 it raises. The connection is closed, the reader hears nothing of it, and only the idle timeout, minutes later,
-ends the wait. So each response here asks its connection to tell it when it closes.
+ends the wait. So each response here asks its connection to tell it when it closes. And each connection
+remembers since when it rests: one that its server gave up just then has read nothing of the next request.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
+import math
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +29,13 @@ class _Response(aiohttp.ClientResponse):
     """A response that ends with its connection, in whatever way that ended."""
 
     async def start(self, connection: Connection) -> aiohttp.ClientResponse:
-        protocol = connection.protocol
-        await super().start(connection)
+        protocol: Any = connection.protocol
+        rested = time.monotonic() - getattr(protocol, "gemini_nb_rests_since", math.inf)
+        try:
+            await super().start(connection)
+        except (aiohttp.ClientConnectionError, OSError) as error:
+            error.gemini_nb_rested = rested  # type: ignore[union-attr]  # for `connections.was_stale`
+            raise
         if protocol is None or not hasattr(protocol, "closed"):  # an aiohttp older than 3.12
             return self
         closed = protocol.closed
@@ -39,12 +47,15 @@ class _Response(aiohttp.ClientResponse):
         closed.add_done_callback(_look_at)
         end = functools.partial(_end, self.content)
         closed.add_done_callback(end)
-        self.content.on_eof(functools.partial(_forget, closed, end))
+        self.content.on_eof(functools.partial(_forget, closed, end, protocol))
         return self
 
 
-def _forget(closed: asyncio.Future[None], end: Callable[[asyncio.Future[None]], object]) -> None:
+def _forget(
+    closed: asyncio.Future[None], end: Callable[[asyncio.Future[None]], object], protocol: Any
+) -> None:
     closed.remove_done_callback(end)
+    protocol.gemini_nb_rests_since = time.monotonic()
 
 
 def _look_at(closed: asyncio.Future[None]) -> None:

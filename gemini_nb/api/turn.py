@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gemini_nb.api.content import JSON, Content, Part, is_plain_text, objects
 from gemini_nb.api.usage import Usage
+from gemini_nb.secrets import scrub
 
 __all__ = ["ModelTurn"]
 
@@ -124,16 +125,18 @@ class ModelTurn:
         if self._stale is None and candidate.keys() <= _PLAIN:
             return parts  # nearly every chunk of an answer ends here
         facts = {field: candidate[field] for field in _METADATA if isinstance(candidate.get(field), dict)}
-        if self._stale is not None and (self.has_output or facts or candidate.get("finishReason")):
+        reason = _said(candidate.get("finishReason"))
+        if self._stale is not None and (self.has_output or facts or reason):
             self._stale, self._beside = None, self._beside_kept
         self._beside += len(facts)
         self.metadata |= facts
         parts += [{field: value} for field, value in facts.items()]
-        if isinstance(candidate.get("finishReason"), str):
-            self.finish_reason = candidate["finishReason"]
-            self.finish_message = str(candidate.get("finishMessage") or "")
-        if isinstance(candidate.get("continuationToken"), str):
-            self.continuation_token = candidate["continuationToken"]
+        if reason:
+            self.finish_reason = reason
+            self.finish_message = scrub(str(candidate.get("finishMessage") or ""))
+        token = candidate.get("continuationToken")
+        if isinstance(token, str) and token != self.continuation_token:  # told again it is the same place
+            self.continuation_token = token
             self._close_run()
             self._kept = self._parts.copy()
             if self._stale is None:
@@ -147,9 +150,9 @@ class ModelTurn:
         self.model_version = chunk.get("modelVersion") or self.model_version
         self.response_id = chunk.get("responseId") or self.response_id
         feedback = chunk.get("promptFeedback")
-        if isinstance(feedback, dict) and feedback.get("blockReason"):
-            self.block_reason = str(feedback["blockReason"])
-            self.block_message = str(feedback.get("blockReasonMessage") or "")
+        if isinstance(feedback, dict) and (reason := _said(feedback.get("blockReason"))):
+            self.block_reason = reason
+            self.block_message = scrub(str(feedback.get("blockReasonMessage") or ""))
 
     def _append(self, part: Part) -> None:
         if is_plain_text(part):
@@ -219,6 +222,11 @@ class ModelTurn:
         Some servers send a finishReason with every chunk; one that was followed by more parts says nothing.
         """
         return self.is_finished and not self._resumed
+
+
+def _said(reason: object) -> str | None:
+    """A reason that a server gave; some send the default of each field that they leave out."""
+    return scrub(reason) if isinstance(reason, str) and not reason.endswith("_UNSPECIFIED") else None
 
 
 def _joined(parts: list[Part]) -> list[Part]:
