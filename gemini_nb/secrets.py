@@ -54,7 +54,9 @@ class _Sealed(Mapping[object, object]):
     __slots__ = ("_values",)
 
     def __init__(self, values: Mapping[object, object]) -> None:
-        self._values = {name: seal(value) for name, value in values.items()}
+        self._values = {
+            name: seal(value) if isinstance(value, Mapping) else value for name, value in values.items()
+        }
 
     def __getitem__(self, name: object) -> object:
         return self._values[name]
@@ -73,14 +75,14 @@ class _Sealed(Mapping[object, object]):
 
 
 def seal(credentials: object) -> object:
-    """Return credentials that a traceback with variables may show; other objects than mappings stay.
+    """Return credentials that a traceback with variables may show; objects of other kinds stay as they are.
 
     A function that takes credentials rebinds its argument to this first, since a frame's variables hold what
     the caller wrote down.
     """
     if isinstance(credentials, Mapping) and not isinstance(credentials, _Sealed):
         return _Sealed(credentials)
-    return credentials
+    return Secret(credentials) if isinstance(credentials, str) else credentials
 
 
 def scrub(text: str) -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -275,8 +276,40 @@ def test_a_chat_is_saved_and_loaded_without_its_key(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["talk.json"]
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"history": []}'])
+@pytest.mark.parametrize("history", ["hello", b"hello", {"role": "user", "parts": [{"text": "x"}]}, 5, None])
+def test_a_history_is_a_list_of_turns(history: Any) -> None:
+    with pytest.raises(ArgumentError, match="list of turns"):
+        Chat(history)
+
+
+def test_a_chat_shows_no_key() -> None:
+    key = {"api_key": "key-that-must-not-be-seen"}
+    chat = Chat(credentials=key)
+    assert key["api_key"] not in repr(vars(chat)) + repr(vars(chat.fork()))
+    with pytest.raises(ArgumentError) as caught:
+        chat.send(5, credentials=dict(key))
+    frames = traceback.StackSummary.extract(
+        traceback.walk_tb(caught.value.__traceback__), capture_locals=True
+    )
+    inside = [frame for frame in frames if "gemini_nb" in frame.filename]
+    assert key["api_key"] not in str([frame.locals for frame in inside])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"history": []}',
+        '{"format": "gemini_nb.Chat"}',
+        '{"format": "gemini_nb.Chat", "history": 5, "settings": {}}',
+        '{"format": "gemini_nb.Chat", "history": [], "settings": []}',
+    ],
+)
 def test_a_file_that_holds_no_chat(tmp_path: Path, content: str) -> None:
     (tmp_path / "x.json").write_text(content)
     with pytest.raises(ConfigError, match="holds no chat"):
         Chat.load(tmp_path / "x.json")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        Chat.load(tmp_path / "y.json")

@@ -219,6 +219,24 @@ def test_a_url_that_is_none(option: str, url: object) -> None:
     assert "hidden" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "query", [f"alt=sse&key={KEY}", f"access_token={KEY}", f"KEY={KEY}", f"API_Key={KEY}#"]
+)
+def test_an_endpoint_carries_no_key(query: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        gemini(endpoint=f"https://h/v1/models/m:streamGenerateContent?{query.rstrip('#')}")
+    assert "credentials" in caught.value.hint
+    assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize("auth", [None, "gemini", "vertex_ai"])
+@pytest.mark.parametrize("credentials", [KEY, KEY.encode(), ""])
+def test_credentials_that_are_a_bare_string(auth: str | None, credentials: object) -> None:
+    with pytest.raises(ConfigError, match=r"Credentials are a dictionary.*api_key") as caught:
+        resolve(auth=auth, credentials=credentials)
+    assert str(KEY) not in str(caught.value)
+
+
 def test_a_base_url_has_no_query() -> None:
     with pytest.raises(ConfigError, match="no query"):
         gemini(base_url="https://h/?a=b")

@@ -8,7 +8,7 @@ import pytest
 
 import gemini_nb
 from answers import PATIENCE, Recorder, always, hello, hold, rig
-from gemini_nb.errors import APIError, ArgumentError, ConfigError
+from gemini_nb.errors import APIError, ArgumentError, CallerError, ConfigError
 from gemini_nb.streams.group import StreamGroup
 from scripted import Wait, json_error, sse_answer, text
 
@@ -112,6 +112,24 @@ def test_a_prompt_that_cannot_be_sent_stops_what_was_started() -> None:
         assert made.manager.list_streams() == []
         with pytest.raises(ConfigError):
             gemini_nb.map(["a"], manager=made.manager, concurrency=0, **made.options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"prompts": "one prompt"}, "list of prompts"),
+        ({"prompts": 5}, "list of prompts"),
+        ({"prompts": {"text": "x"}}, "list of prompts"),
+        ({"prompts": ["a"], "concurrency": "3"}, "concurrency"),
+        ({"prompts": ["a"], "concurrency": 1.5}, "concurrency"),
+        ({"prompts": ["a", "b"], "each": [{}]}, "2 prompts, but settings for 1"),
+    ],
+)
+def test_a_map_that_cannot_be_understood_starts_nothing(options: dict[str, Any], message: str) -> None:
+    with rig(hold()) as made:
+        with pytest.raises(CallerError, match=message):
+            gemini_nb.map(manager=made.manager, **made.options, **options)
+        assert made.manager.list_streams(all=True) == []
 
 
 def test_no_prompts_no_streams() -> None:

@@ -188,6 +188,12 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({**TEXT, "system_instruction": ""}, ConfigError, "system instruction"),
     ({**TEXT, "system_instruction": 5}, ArgumentError, "int"),
     ({**TEXT, "metadata": 5}, ArgumentError, "metadata"),
+    ({**TEXT, "system_instruction": {"parts": []}}, ConfigError, "system instruction"),
+    ({**TEXT, "system_instruction": {}}, ConfigError, "system instruction"),
+    ({**TEXT, "gate": 5}, ArgumentError, "gate"),
+    ({"request_body": {"contents": "Hi", "tools": 5}}, ArgumentError, "tools of a request_body is a list"),
+    ({"request_body": {"contents": "Hi", "toolConfig": []}}, ArgumentError, "toolConfig"),
+    ({"request_body": {"contents": "Hi", "generationConfig": [1]}}, ArgumentError, "generationConfig"),
     ({**TEXT, "chat": "a chat"}, ArgumentError, "not a chat"),
     ({"request_body": {"contents": "Hi"}, "chat": gemini_nb.Chat()}, ArgumentError, "history"),
 ]
@@ -211,10 +217,26 @@ def test_no_key_anywhere(answering: Rig) -> None:
     assert "simulator" in caught.value.hint
 
 
-@pytest.mark.parametrize("options", [{"max_concurrent": 0}, {"history": -1}])
-def test_a_manager_that_could_not_work_is_refused(options: dict[str, int]) -> None:
-    with pytest.raises(ConfigError):
-        StreamManager(**options)  # type: ignore[arg-type]  # both are whole numbers
+@pytest.mark.parametrize("value", [-1, 1.5, "3", True, "none"])
+@pytest.mark.parametrize("option", ["max_concurrent", "history"])
+def test_a_manager_that_could_not_work_is_refused(option: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=option):
+        StreamManager(**{option: value})
+
+
+def test_no_place_at_all_is_refused_and_no_history_is_not() -> None:
+    with pytest.raises(ConfigError, match="max_concurrent"):
+        StreamManager(max_concurrent=0)
+    with pytest.raises(ConfigError, match="history"):
+        StreamManager(history=None)  # type: ignore[arg-type]  # that it is refused is the point
+
+
+def test_fields_of_a_whole_body_may_be_null(answering: Rig) -> None:
+    body = {"contents": "Hi", "tools": None, "toolConfig": None, "generationConfig": None}
+    stream = answering.manager.start_stream(**answering.options, request_body=body, tools=[len]).wait()
+    assert (stream.status, stream.parsed) == ("completed", None)
+    [request] = answering.server.requests
+    assert [tool["functionDeclarations"][0]["name"] for tool in request.json["tools"]] == ["len"]
 
 
 # ------------------------------------------------------------------ requests

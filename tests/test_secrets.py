@@ -95,6 +95,12 @@ def test_sealed_credentials_are_read_but_not_shown() -> None:
     assert seal(sealed) is sealed
 
 
-@pytest.mark.parametrize("other", [None, "a string", 7, object()])
-def test_only_mappings_are_sealed(other: object) -> None:
+def test_a_bare_string_is_sealed_too() -> None:
+    sealed = seal(KEY)
+    assert isinstance(sealed, Secret)
+    assert KEY not in repr(sealed)
+
+
+@pytest.mark.parametrize("other", [None, 7, object()])
+def test_nothing_else_is_sealed(other: object) -> None:
     assert seal(other) is other

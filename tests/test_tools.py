@@ -429,6 +429,8 @@ def test_names_that_gemini_refuses(name: str) -> None:
         ({"timeout": 0}, "timeout"),
         ({"timeout": "5"}, "timeout"),
         ({"timeout": True}, "timeout"),
+        ({"name": 5}, "named 5"),
+        ({"description": 5}, "description"),
     ],
 )
 def test_options_that_do_not_fit(options: dict[str, Any], message: str) -> None:

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from gemini_nb.api.auth import Authenticator, authenticator, project_of
 from gemini_nb.api.failures import detached
@@ -21,11 +21,12 @@ from gemini_nb.config import (
     http_allowed,
 )
 from gemini_nb.errors import ConfigError, GeminiError
-from gemini_nb.secrets import seal
+from gemini_nb.secrets import Secret, seal
 
 __all__ = ["Endpoint", "model_in", "resolve_endpoint"]
 
 _DEVELOPER_HOST = "https://generativelanguage.googleapis.com"
+_KEYS = {"key", "api_key", "apikey", "access_token", "oauth_token"}
 _VERSION_AT_END = re.compile(r"/v\d+((alpha|beta)\d*)?$")
 
 
@@ -88,13 +89,17 @@ def resolve_endpoint(
     """
     credentials = seal(credentials)
     try:
+        if isinstance(credentials, (Secret, bytes)):
+            raise ConfigError(
+                "Credentials are a dictionary, not a string.", hint='A key goes into {"api_key": ...}.'
+            )
         service = choose_auth(auth, credentials, settings)
         chosen = choose_model(model, settings)
         allow_http = http_allowed(settings)
         if service is Auth.VERTEX_AI and credentials is None and endpoint is None:
             credentials = _express_key(chosen)
         if endpoint is not None:
-            url = check_url(endpoint, allow_http=allow_http)
+            url = _keyless(check_url(endpoint, allow_http=allow_http))
         elif service is Auth.VERTEX_AI:
             path, host = _vertex_path(chosen, credentials)
             base = base_url or os.environ.get("GOOGLE_VERTEX_BASE_URL") or host
@@ -111,6 +116,17 @@ def resolve_endpoint(
     else:
         return Endpoint(auth=service, model=chosen, url=url, authenticator=proof)
     raise failure
+
+
+def _keyless(url: str) -> str:
+    """The URL, if it holds no key: the request line of every log on the way would."""
+    names = {name.lower() for name, _ in parse_qsl(urlsplit(url).query, keep_blank_values=True)}
+    if names & _KEYS:
+        raise ConfigError(
+            f"An endpoint does not carry a key or token, as {min(names & _KEYS)!r} is.",
+            hint='It would be in every log. Pass credentials={"api_key": ...}.',
+        )
+    return url
 
 
 def _project(credentials: object) -> str | None:

@@ -6,12 +6,13 @@ import copy
 import json
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 from gemini_nb.api.content import Content, encode_body, to_contents
-from gemini_nb.errors import ConfigError
+from gemini_nb.errors import ArgumentError, ConfigError
+from gemini_nb.secrets import seal
 from gemini_nb.streams.manager import StreamManager, get_manager
 from gemini_nb.streams.orchestrator import ToolOrchestrator
 from gemini_nb.streams.stream import Stream, Subscriber
@@ -38,11 +39,10 @@ class Chat:
     def __init__(
         self, history: Iterable[Content] = (), *, manager: StreamManager | None = None, **options: Any
     ) -> None:
-        turns = list(history)
-        self.history: list[Content] = to_contents(turns) if turns else []
+        self.history: list[Content] = _turns(history)
         """The turns so far, as they go over the wire; change it as you like."""
         self._manager = manager
-        self._options = options
+        self._options = _sealed(options)
         self._running = 0
         self._lock = threading.Lock()
 
@@ -57,6 +57,7 @@ class Chat:
             subscriber: called with every event.
             **options: settings of this message only.
         """
+        options = _sealed(options)
         manager = self._manager or get_manager()
         return manager.start_stream(contents, subscriber, chat=self, **{**self._options, **options})
 
@@ -125,9 +126,16 @@ class Chat:
             value = json.loads(Path(path).expanduser().read_bytes())
         except ValueError:
             value = None
-        if not isinstance(value, dict) or value.get("format") != _FORMAT:
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be read: {error.strerror}.") from None
+        kinds = {"history": list, "settings": dict}
+        if (
+            not isinstance(value, dict)
+            or value.get("format") != _FORMAT
+            or any(not isinstance(value.get(name), kind) for name, kind in kinds.items())
+        ):
             raise ConfigError(f"{path} holds no chat.", hint="Chat.save writes one.")
-        return cls(value["history"], manager=manager, **{**value["settings"], **options})
+        return cls(value["history"], manager=manager, **{**value["settings"], **_sealed(options)})
 
     def attach(self, orchestrator: ToolOrchestrator, known: int | None = None) -> None:
         """Take the turns of this run into the history when it ends.
@@ -145,6 +153,21 @@ class Chat:
         with self._lock:
             self._running -= 1
             self.history.extend(turns)
+
+
+def _turns(history: Iterable[Content]) -> list[Content]:
+    if isinstance(history, (str, bytes, Mapping)) or not isinstance(history, Iterable):
+        raise ArgumentError(
+            f"A chat's history is a list of turns, not a {type(history).__name__}.",
+            hint="A first message goes into send().",
+        )
+    turns = list(history)
+    return to_contents(turns) if turns else []
+
+
+def _sealed(options: dict[str, Any]) -> dict[str, Any]:
+    """The options, with credentials that a traceback may show."""
+    return {name: seal(value) if name == "credentials" else value for name, value in options.items()}
 
 
 def _is_message(turn: Content) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, overload
 
 from gemini_nb.errors import ArgumentError, ConfigError, GeminiError
+from gemini_nb.secrets import seal
 from gemini_nb.streams.manager import StreamManager, get_manager
 from gemini_nb.streams.stream import Stream, stop_together
 
@@ -149,7 +150,7 @@ def map_prompts(
     """Start one stream for each prompt, a few at a time, and return at once.
 
     Args:
-        prompts: what to ask, each as `StreamManager.start_stream` takes it.
+        prompts: what to ask, in a list, each as `StreamManager.start_stream` takes it.
         concurrency: streams that run at a time.
         manager: who runs them; by default the kernel's.
         items: what each is about, for `to_frame`; by default the prompts.
@@ -157,15 +158,21 @@ def map_prompts(
         **options: what else `start_stream` takes, for all of them.
 
     Raises:
-        ArgumentError: one prompt alone, whose letters would be asked about one by one.
-        ConfigError: a prompt or a setting does not fit; none is asked.
+        ArgumentError: no list of prompts, or not as many settings.
+        ConfigError: a value does not fit; what was started is stopped.
     """
-    if isinstance(prompts, (str, bytes, Mapping)):
-        raise ArgumentError("map takes a list of prompts, not one.", hint="start_stream asks one.")
-    if concurrency < 1:
-        raise ConfigError("concurrency is at least 1.")
+    options["credentials"] = seal(options.get("credentials"))
+    if not isinstance(concurrency, int) or isinstance(concurrency, bool) or concurrency < 1:
+        raise ConfigError(f"concurrency is a whole number, at least 1, not {concurrency!r}.")
+    if isinstance(prompts, (str, bytes, Mapping)) or not isinstance(prompts, Iterable):
+        raise ArgumentError(
+            f"map takes a list of prompts, not a {type(prompts).__name__}.",
+            hint="One prompt alone goes to start_stream.",
+        )
     asked = list(prompts)
     settings = [{} for _ in asked] if each is None else list(each)
+    if len(settings) != len(asked):
+        raise ArgumentError(f"There are {len(asked)} prompts, but settings for {len(settings)}.")
     gate = _Gate(concurrency)
     chosen = manager or get_manager()
     started: list[Stream] = []

@@ -68,8 +68,8 @@ class StreamManager:
 
     @max_concurrent.setter
     def max_concurrent(self, limit: int | None) -> None:
-        if limit is not None and limit < 1:
-            raise ConfigError("max_concurrent is at least 1, or None for no limit.")
+        if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
+            raise ConfigError(f"max_concurrent is at least 1, or None for no limit, not {limit!r}.")
         self._max_concurrent = limit
         self._gates: dict[tuple[asyncio.AbstractEventLoop, str], asyncio.Semaphore] = {}
 
@@ -80,8 +80,8 @@ class StreamManager:
 
     @history.setter
     def history(self, length: int) -> None:
-        if length < 0:
-            raise ConfigError("history is a number of finished streams, 0 or more.")
+        if not isinstance(length, int) or isinstance(length, bool) or length < 0:
+            raise ConfigError(f"history is a number of finished streams, 0 or more, not {length!r}.")
         self._history = length
 
     def start_stream(
@@ -145,6 +145,8 @@ class StreamManager:
         credentials = seal(credentials)
         if chat is not None and request_body is not None:
             raise ArgumentError("A chat brings its own history; a request_body does, too.", hint="Use one.")
+        if gate is not None and not callable(gate):
+            raise ArgumentError(f"A gate is a function that gives a context, not a {type(gate).__name__}.")
         history = _history(chat)
         orchestrator = ToolOrchestrator(
             None,

@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 
 __all__ = ["StreamRequest", "build_request"]
 
+_KINDS: tuple[tuple[str, type | tuple[type, ...], str], ...] = (
+    ("tools", (list, tuple), "a list"),
+    ("safetySettings", (list, tuple), "a list"),
+    ("toolConfig", Mapping, "a dictionary"),
+    ("generationConfig", Mapping, "a dictionary"),
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamRequest:
@@ -91,7 +98,7 @@ def build_request(
     toolset = ToolSet(tools, declared=body.get("tools"))
     body |= _fields(system_instruction, generation_config, safety_settings, tool_config)
     if toolset:
-        body["tools"] = [*body.get("tools", ()), *toolset.wire()]
+        body["tools"] = [*(body.get("tools") or ()), *toolset.wire()]
     _check_arguments_whole(body, toolset)
     encode_body({"contents": turns, **body})
     turns, body = copy.deepcopy((turns, body))  # what the caller changes from now on changes nothing here
@@ -142,6 +149,10 @@ def _endpoint(
 
 def _split_body(request_body: Mapping[str, Any]) -> tuple[list[Content], JSON]:
     body = dict(request_body)
+    for name, kind, words in _KINDS:
+        value = body.get(name)
+        if value is not None and not isinstance(value, kind):
+            raise ArgumentError(f"{name} of a request_body is {words}, not a {type(value).__name__}.")
     return to_contents(body.pop("contents", [])), body
 
 
@@ -167,7 +178,7 @@ def _fields(
 
 def _check_arguments_whole(body: JSON, tools: ToolSet) -> None:
     """Arguments that come in pieces are for an application that shows them; a function needs all of them."""
-    calling = body.get("toolConfig", {}).get("functionCallingConfig", {})
+    calling = (body.get("toolConfig") or {}).get("functionCallingConfig")
     if isinstance(calling, Mapping) and calling.get("streamFunctionCallArguments") and tools.names:
         raise ConfigError(
             "streamFunctionCallArguments does not go with functions that are called here.",
@@ -188,9 +199,13 @@ def _listed(settings: object) -> Iterable[object]:
 
 
 def _instruction(value: object) -> Content:
-    if isinstance(value, Mapping) and "parts" in value:
+    if isinstance(value, Mapping) and value.get("parts"):
         return dict(value)
-    if value in ("", [], ()) or (isinstance(value, str) and not value.strip()):
+    if (
+        value in ("", [], (), {})
+        or (isinstance(value, Mapping) and "parts" in value)
+        or (isinstance(value, str) and not value.strip())
+    ):
         raise ConfigError("The system instruction is empty.", hint="Leave it out if there is none.")
     items = value if isinstance(value, (list, tuple)) else [value]
     return {"parts": [to_part(item) for item in items]}

@@ -133,7 +133,7 @@ class Stream:
     @property
     def parsed(self) -> Any:
         """What the answer stands for where a schema or JSON was asked for, None while it is incomplete."""
-        config, schema = self._request.body.get("generationConfig", {}), self._request.schema
+        config, schema = self._request.body.get("generationConfig") or {}, self._request.schema
         if config.get("responseMimeType", config.get("response_mime_type")) != "application/json":
             return None
         try:

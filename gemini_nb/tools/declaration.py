@@ -96,7 +96,7 @@ def declare(function: Callable[..., Any], name: str | None, description: str | N
     """
     inner = _innermost(function)
     chosen = name or getattr(inner, "__name__", None) or type(inner).__name__
-    if not _NAME.fullmatch(chosen):
+    if not isinstance(chosen, str) or not _NAME.fullmatch(chosen):
         raise ConfigError(
             f"A tool cannot be named {chosen!r}.",
             hint="Names have letters, digits and _ . : -, start with a letter or _, and have 128 characters "

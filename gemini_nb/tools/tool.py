@@ -54,6 +54,8 @@ class Tool:
                 hint='Use run_on="kernel" or "background", or make it an ordinary function.',
             )
         _check_timeout(timeout)
+        if not isinstance(self.description, str):
+            raise ConfigError(f"A description is text, not a {type(description).__name__}.")
         if not (confirm is None or isinstance(confirm, bool) or callable(confirm)):
             raise ConfigError(f"confirm is True, False or a function of the call, not {confirm!r}.")
         self.run_on = run_on
