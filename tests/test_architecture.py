@@ -26,6 +26,8 @@ STREAMS = [
     ["request"],
     ["code"],
     ["info"],
+    ["subscribers"],
+    ["ending"],
     ["stream"],
     ["round"],
     ["orchestrator"],

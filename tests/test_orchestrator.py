@@ -12,6 +12,7 @@ import gemini_nb
 from answers import KEY, PATIENCE, Recorder, Rig, always, hello, hold, join, rig
 from gemini_nb.errors import ConfigError, TurnLimitError
 from gemini_nb.streams.orchestrator import ToolOrchestrator
+from gemini_nb.streams.stream import Stream
 from scripted import Answer, Request, Wait, call, sse_answer, text
 
 DONE = text("Done.", finish="STOP")
@@ -263,6 +264,34 @@ def test_what_a_tool_gives_bit_by_bit_or_later_is_awaited(tool: Callable[[], Any
     with rig(once(call(tool.__name__, finish="STOP"))) as made:
         made.start(tools=[tool]).result(10)
         assert response_of(made) == {"result": result}
+
+
+@pytest.mark.parametrize("way", ["wait", "result", "await"])
+def test_a_tool_that_waits_for_its_own_stream_is_told_so_at_once(way: str) -> None:
+    def own() -> Stream:
+        return made.manager.list_streams()[0]
+
+    def waits() -> object:
+        return getattr(own(), way)()
+
+    async def awaits() -> str:
+        return await own()
+
+    tool = gemini_nb.tool(awaits if way == "await" else waits, name="waits", timeout=None)
+    with rig(once(call("waits", finish="STOP"))) as made:
+        assert made.start(tools=[tool]).result(10) == "Done."
+        assert "its own stream would never end" in response_of(made)["error"]
+
+
+def test_a_tool_may_wait_for_another_stream() -> None:
+    def ask() -> str:
+        return made.start("Another").result(10)
+
+    with rig(lambda request: sse_answer(DONE) if "Another" in str(request.json) else first(request)) as made:
+        first = once(call("ask", finish="STOP"))
+        made.start(tools=[ask]).result(10)
+        [answered] = [one for one in made.server.requests if "functionResponse" in str(one.json)]
+        assert "'result': 'Done.'" in str(answered.json)
 
 
 def test_a_tool_does_not_show_the_key() -> None:

@@ -10,6 +10,7 @@ from gemini_nb.api.content import Part
 from gemini_nb.secrets import scrub
 from gemini_nb.streams.approval import Approval
 from gemini_nb.streams.calls import ToolCall
+from gemini_nb.streams.ending import in_tool_of
 from gemini_nb.streams.record import StreamRecord
 from gemini_nb.streams.runtime import Runtime
 from gemini_nb.streams.states import ToolStatus
@@ -66,7 +67,8 @@ class ToolRound:
     async def _call(self, tool: Tool, call: ToolCall) -> Any:
         relay = _Relay(self._record, call)
         try:
-            return await run_tool(tool, call.args, self._runtime.kernel, relay.report)
+            with in_tool_of(self._record):
+                return await run_tool(tool, call.args, self._runtime.kernel, relay.report)
         finally:
             relay.close()
 

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
-import contextlib
-import inspect
 import json
-import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any
@@ -15,24 +11,23 @@ from typing import Any
 from gemini_nb.api.content import JSON, Part
 from gemini_nb.api.usage import Usage
 from gemini_nb.config import Auth
-from gemini_nb.errors import ArgumentError, GeminiError
+from gemini_nb.errors import GeminiError
 from gemini_nb.streams.calls import ToolCall
 from gemini_nb.streams.code import to_code
-from gemini_nb.streams.delivery import Subscription
+from gemini_nb.streams.ending import Ending
 from gemini_nb.streams.events import StreamEvent
 from gemini_nb.streams.info import StreamInfo, Subscriber
-from gemini_nb.streams.log import EventLog
-from gemini_nb.streams.readers import EventReader, sleep_until_set
+from gemini_nb.streams.readers import EventReader
 from gemini_nb.streams.record import StreamRecord
 from gemini_nb.streams.request import StreamRequest
 from gemini_nb.streams.runtime import Runtime
 from gemini_nb.streams.states import Phase, Status
+from gemini_nb.streams.subscribers import Subscribers
 
 __all__ = ["Stream", "StreamInfo", "Subscriber", "stop_together"]
 
 _GRACE = 1.0  # seconds that `wait` gives callbacks to see the terminal event
 _LOOK = 0.005  # seconds between looks whether they have, where a wait is awaited
-_ASYNC = (inspect.iscoroutinefunction, inspect.isasyncgenfunction)
 
 
 class Stream:
@@ -48,12 +43,8 @@ class Stream:
         self._request = request
         self._runtime = runtime
         self._request_stop = stop
-        self._subscriptions: tuple[Subscription, ...] = ()
-        self._lock = threading.Lock()  # for those who subscribe and leave, on any thread
-        self._finished: concurrent.futures.Future[object] = concurrent.futures.Future()
-        # Running, so that a cancelled wait cannot cancel it for everybody else.
-        self._finished.set_running_or_notify_cancel()
-        record.log.attach(_AtEnd(record.log, self._finished))
+        self._subscribers = Subscribers(record.log, runtime)
+        self._ending = Ending(record, runtime)
 
     def __repr__(self) -> str:
         record = self._record
@@ -204,7 +195,7 @@ class Stream:
             turn=record.turn,
             error=record.error,
             events=self.events,
-            subscribers=tuple(subscription.callback for subscription in self._subscriptions),
+            subscribers=self._subscribers.callbacks,
             started_at=record.started_at,
             ended_at=record.ended_at,
             retries=record.retries,
@@ -223,31 +214,16 @@ class Stream:
         Raises:
             ArgumentError: it cannot be called, or is asynchronous.
         """
-        if not callable(subscriber):
-            raise ArgumentError(f"A subscriber is a callable, not a {type(subscriber).__name__}.")
-        if any(is_async(part) for part in (subscriber, type(subscriber).__call__) for is_async in _ASYNC):
-            raise ArgumentError(
-                "A subscriber is an ordinary function.",
-                hint="Asynchronous code uses `async for event in stream`.",
-            )
-        with self._lock:
-            if any(other.callback == subscriber for other in self._subscriptions):
-                return
-            made = Subscription(self._record.log, subscriber, self._runtime.delivery, replay=replay)
-            self._subscriptions = (*self._subscriptions, made)
+        self._subscribers.add(subscriber, replay=replay)
 
     def unsubscribe(self, subscriber: Subscriber) -> None:
         """Call it no more; the stream goes on. Unknown subscribers are no error."""
-        with self._lock:
-            gone = [other for other in self._subscriptions if other.callback == subscriber]
-            self._subscriptions = tuple(other for other in self._subscriptions if other not in gone)
-        for subscription in gone:
-            subscription.close()
+        self._subscribers.remove(subscriber)
 
     @property
     def subscriber_count(self) -> int:
         """How many callables get its events."""
-        return len(self._subscriptions)
+        return len(self._subscribers)
 
     def stop(self) -> None:
         """Stop the stream, its requests and its tools. What has arrived stays; stopping twice is once."""
@@ -268,7 +244,7 @@ class Stream:
 
         Raises:
             TimeoutError: it has not ended in time.
-            BlockingCallError: called on the background loop's thread.
+            BlockingCallError: called on the background loop's thread, or in a tool of this stream.
         """
         self._runtime.check_may_block()
         try:
@@ -288,20 +264,13 @@ class Stream:
 
         Raises:
             TimeoutError: it has not ended in time.
-            BlockingCallError: called on the background loop's thread.
+            BlockingCallError: as in `wait`.
         """
-        self._runtime.check_may_block()
-        if not self._finished.done():
-            try:
-                self._runtime.block_on(self._finished, timeout)
-            except TimeoutError:
-                raise TimeoutError(f"{self.stream_id} has not ended after {timeout:g} s.") from None
+        self._ending.wait(timeout)
 
     def wait_delivered(self, deadline: float) -> None:
         """Wait until subscribers have heard of the end, or until this time of `time.monotonic`."""
-        if not self._runtime.delivery.is_own_thread():
-            for subscription in self._subscriptions:
-                subscription.delivered.wait(max(0.0, deadline - time.monotonic()))
+        self._subscribers.wait_heard(deadline)
 
     def result(self, timeout: float | None = None) -> str:
         """Wait for the end and return the text; of a stopped stream, what had arrived.
@@ -330,29 +299,16 @@ class Stream:
         return self._result_async().__await__()
 
     async def _result_async(self) -> str:
-        ready = asyncio.Event()
-        loop = asyncio.get_running_loop()
-
-        def wake(_: object) -> None:
-            with contextlib.suppress(RuntimeError):  # that loop was closed
-                loop.call_soon_threadsafe(ready.set)
-
-        self._finished.add_done_callback(wake)
+        self._ending.check_may_wait()
         try:
-            while not self._finished.done():
-                ready.clear()
-                await sleep_until_set(ready)
+            await self._ending.wait_async()
             deadline = time.monotonic() + _GRACE
-            while not self._is_delivered() and time.monotonic() < deadline:  # noqa: ASYNC110 - threads tell
+            while not self._subscribers.have_heard and time.monotonic() < deadline:  # noqa: ASYNC110 - threads tell
                 await asyncio.sleep(_LOOK)
         except asyncio.CancelledError:
             self.request_stop()
             raise
         return self.outcome()
-
-    def _is_delivered(self) -> bool:
-        own = self._runtime.delivery.is_own_thread()
-        return own or all(subscription.delivered.is_set() for subscription in self._subscriptions)
 
     def __iter__(self) -> EventReader:
         return self.reader()
@@ -370,21 +326,7 @@ def stop_together(streams: Iterable[Stream]) -> None:
     stopping = list(streams)
     for stream in stopping:
         stream.request_stop()
-    waited = [stream._finished for stream in stopping if not stream.runtime.loop.is_current]  # noqa: SLF001 - its module
-    concurrent.futures.wait(waited, timeout=_GRACE)
-
-
-class _AtEnd:
-    """Fulfils a future when the log closes."""
-
-    def __init__(self, log: EventLog, future: concurrent.futures.Future[object]) -> None:
-        self._log = log
-        self._future = future
-
-    def notify(self) -> None:
-        if self._log.closed and not self._future.done():
-            self._log.detach(self)
-            self._future.set_result(None)
+    Ending.wait_together([stream._ending for stream in stopping], _GRACE)  # noqa: SLF001 - its module
 
 
 def _objects(data: str) -> list[JSON]:

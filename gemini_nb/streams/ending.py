@@ -1,0 +1,107 @@
+"""The end of a stream, and every way to wait for it: on a thread, on any event loop, for many at once.
+
+Two waits could never end, and are refused at once: on the thread that would have to end them, and inside a
+tool that the stream itself waits for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import contextvars
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from gemini_nb.errors import BlockingCallError
+from gemini_nb.streams.readers import sleep_until_set
+
+if TYPE_CHECKING:
+    from gemini_nb.streams.record import StreamRecord
+    from gemini_nb.streams.runtime import Runtime
+
+__all__ = ["Ending", "in_tool_of"]
+
+_tool_of: contextvars.ContextVar[StreamRecord | None] = contextvars.ContextVar(
+    "gemini_nb_tool_of", default=None
+)
+
+
+@contextlib.contextmanager
+def in_tool_of(record: StreamRecord) -> Iterator[None]:
+    """What runs within this context, in threads and tasks too, is a tool of this stream."""
+    token = _tool_of.set(record)
+    try:
+        yield
+    finally:
+        _tool_of.reset(token)
+
+
+class Ending:
+    """The end of one stream, known once.
+
+    Args:
+        record: the stream's state.
+        runtime: knows how to wait.
+    """
+
+    def __init__(self, record: StreamRecord, runtime: Runtime) -> None:
+        self._record = record
+        self._runtime = runtime
+        self._reached: concurrent.futures.Future[object] = concurrent.futures.Future()
+        # Running, so that a cancelled wait cannot cancel it for everybody else.
+        self._reached.set_running_or_notify_cancel()
+        record.log.attach(self)
+
+    def notify(self) -> None:
+        """The log grew. Loop thread only."""
+        if self._record.log.closed and not self._reached.done():
+            self._record.log.detach(self)
+            self._reached.set_result(None)
+
+    def check_may_wait(self) -> None:
+        """Refuse a wait that could never end.
+
+        Raises:
+            BlockingCallError: the caller is a tool of this stream.
+        """
+        if _tool_of.get() is self._record and not self._reached.done():
+            raise BlockingCallError(
+                "A tool that waits for the end of its own stream would never end.",
+                hint="Return from the tool, and wait outside of it.",
+            )
+
+    def wait(self, timeout: float | None) -> None:
+        """Wait on a thread of the person's.
+
+        Raises:
+            TimeoutError: it has not ended in time.
+            BlockingCallError: the wait could never end.
+        """
+        self._runtime.check_may_block()
+        if not self._reached.done():
+            self.check_may_wait()
+            try:
+                self._runtime.block_on(self._reached, timeout)
+            except TimeoutError:
+                raise TimeoutError(f"{self._record.stream_id} has not ended after {timeout:g} s.") from None
+
+    async def wait_async(self) -> None:
+        """Wait on the running loop, whichever it is."""
+        ready = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def wake(_: object) -> None:
+            with contextlib.suppress(RuntimeError):  # that loop was closed
+                loop.call_soon_threadsafe(ready.set)
+
+        self._reached.add_done_callback(wake)
+        while not self._reached.done():
+            ready.clear()
+            await sleep_until_set(ready)
+
+    @staticmethod
+    def wait_together(endings: Iterable[Ending], timeout: float) -> None:
+        """Wait for all of them, no longer than this, and not for those that the calling thread must end."""
+        waited = [ending._reached for ending in endings if not ending._runtime.loop.is_current]  # noqa: SLF001 - its own
+        concurrent.futures.wait(waited, timeout=timeout)

@@ -1,0 +1,82 @@
+"""Whoever gets a stream's events by callback: told apart by `==`, each once."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from gemini_nb.errors import ArgumentError
+from gemini_nb.streams.delivery import Subscription
+from gemini_nb.streams.info import Subscriber
+
+if TYPE_CHECKING:
+    from gemini_nb.streams.log import EventLog
+    from gemini_nb.streams.runtime import Runtime
+
+__all__ = ["Subscribers"]
+
+_ASYNC = (inspect.iscoroutinefunction, inspect.isasyncgenfunction)
+
+
+class Subscribers:
+    """The subscribers of one stream, who come and go on any thread.
+
+    Args:
+        log: the stream's log.
+        runtime: has the threads that they are called on.
+    """
+
+    def __init__(self, log: EventLog, runtime: Runtime) -> None:
+        self._log = log
+        self._runtime = runtime
+        self._subscriptions: tuple[Subscription, ...] = ()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._subscriptions)
+
+    @property
+    def callbacks(self) -> tuple[Subscriber, ...]:
+        """What is called."""
+        return tuple(subscription.callback for subscription in self._subscriptions)
+
+    def add(self, subscriber: Subscriber, *, replay: bool) -> None:
+        """Call this one too; adding twice is once.
+
+        Raises:
+            ArgumentError: it cannot be called, or is asynchronous.
+        """
+        if not callable(subscriber):
+            raise ArgumentError(f"A subscriber is a callable, not a {type(subscriber).__name__}.")
+        if any(is_async(part) for part in (subscriber, type(subscriber).__call__) for is_async in _ASYNC):
+            raise ArgumentError(
+                "A subscriber is an ordinary function.",
+                hint="Asynchronous code uses `async for event in stream`.",
+            )
+        with self._lock:
+            if any(other.callback == subscriber for other in self._subscriptions):
+                return
+            made = Subscription(self._log, subscriber, self._runtime.delivery, replay=replay)
+            self._subscriptions = (*self._subscriptions, made)
+
+    def remove(self, subscriber: Subscriber) -> None:
+        """Call it no more; unknown ones are no error."""
+        with self._lock:
+            gone = [other for other in self._subscriptions if other.callback == subscriber]
+            self._subscriptions = tuple(other for other in self._subscriptions if other not in gone)
+        for subscription in gone:
+            subscription.close()
+
+    @property
+    def have_heard(self) -> bool:
+        """Whether all have seen the end; one of them who asks cannot wait for itself."""
+        own = self._runtime.delivery.is_own_thread()
+        return own or all(subscription.delivered.is_set() for subscription in self._subscriptions)
+
+    def wait_heard(self, deadline: float) -> None:
+        """Wait until all have seen the end, or until this time of `time.monotonic`."""
+        if not self._runtime.delivery.is_own_thread():
+            for subscription in self._subscriptions:
+                subscription.delivered.wait(max(0.0, deadline - time.monotonic()))
