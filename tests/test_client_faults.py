@@ -26,6 +26,7 @@ from gemini_nb.errors import (
     TransportError,
 )
 from scripted import (
+    PATIENCE,
     Answer,
     Close,
     Request,
@@ -208,6 +209,17 @@ async def test_silence_before_the_answer(clients: HTTPClients) -> None:
             await asyncio.to_thread(request.wait_closed)
     assert isinstance(outcome.failure, IdleTimeoutError)
     assert outcome.failure.attempts == 2
+
+
+async def test_silence_before_the_answer_is_counted_from_when_the_connection_stands(
+    clients: HTTPClients,
+) -> None:
+    patient = Timeouts(connect=PATIENCE, first_byte=0.1, idle=20.0)
+    for script in ([Wait()], sse_answer(Wait())):
+        with ScriptedServer(lambda _, script=script: script) as server:  # type: ignore[misc]  # of this round
+            outcome = await asyncio.wait_for(ask(clients, server, timeouts=patient), PATIENCE / 2)
+        assert isinstance(outcome.failure, IdleTimeoutError)
+        assert outcome.failure.message == "The server sent nothing for 0.1 s."
 
 
 async def test_silence_in_the_middle_ends_after_the_shorter_time(clients: HTTPClients) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from gemini_nb.api import connections, failures
 from gemini_nb.api.content import JSON, Part, encode_body, whole_characters
 from gemini_nb.api.failures import excerpt
-from gemini_nb.api.idle import IdleTimeout
+from gemini_nb.api.idle import IdleTimeout, on_connected
 from gemini_nb.api.pools import HTTPClients
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.sse import MAX_EVENT_BYTES, SSEDecoder
@@ -109,6 +110,7 @@ async def request_once(
     tape = None if recorder is None else recorder.begin(call.endpoint, content, headers)
     timeouts = call.timeouts
     idle = IdleTimeout(timeouts.connect + timeouts.first_byte)
+    on_connected.set(functools.partial(idle.begin, timeouts.first_byte))
     try:
         with tape or contextlib.nullcontext():
             response = None

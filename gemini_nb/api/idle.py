@@ -9,14 +9,20 @@ elsewhere, in code that is none of its business. All waits are one task's.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+import contextvars
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from gemini_nb.errors import IdleTimeoutError
 
-__all__ = ["IdleTimeout"]
+__all__ = ["IdleTimeout", "on_connected"]
 
 T = TypeVar("T")
+
+on_connected: contextvars.ContextVar[Callable[[], object] | None] = contextvars.ContextVar(
+    "gemini_nb_on_connected", default=None
+)
+"""Called by the transport when a connection stands and the answer is what is waited for."""
 
 
 class IdleTimeout:
@@ -66,6 +72,11 @@ class IdleTimeout:
             raise
         finally:
             self._since = None
+
+    def begin(self, seconds: float) -> None:
+        """Count anew, in the middle of a wait: its first part is over, and its second may take so long."""
+        self._since = self._loop.time()
+        self.seconds = seconds
 
     def close(self) -> None:
         """Disarm the timer."""

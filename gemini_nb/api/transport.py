@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from httpx_aiohttp import AiohttpTransport, HttpxAiohttpClient
 
+from gemini_nb.api.idle import on_connected
+
 if TYPE_CHECKING:
     import httpx
     from aiohttp.connector import Connection
@@ -30,6 +32,8 @@ class _Response(aiohttp.ClientResponse):
 
     async def start(self, connection: Connection) -> aiohttp.ClientResponse:
         protocol: Any = connection.protocol
+        if (connected := on_connected.get()) is not None:
+            connected()
         rested = time.monotonic() - getattr(protocol, "gemini_nb_rests_since", math.inf)
         try:
             await super().start(connection)
