@@ -32,6 +32,7 @@ STREAMS = [
     ["round"],
     ["orchestrator"],
     ["counts"],
+    ["admission"],
     ["manager"],
     ["chat"],
     ["group"],

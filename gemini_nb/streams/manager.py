@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import collections
-import contextlib
 import logging
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.config import Settings
 from gemini_nb.errors import ArgumentError, ConfigError, StreamNotFoundError
 from gemini_nb.secrets import scrub, seal
+from gemini_nb.streams.admission import Admission
 from gemini_nb.streams.counts import Statistics, count
 from gemini_nb.streams.orchestrator import Gate, ToolOrchestrator
 from gemini_nb.streams.readers import EventReader
@@ -64,14 +63,11 @@ class StreamManager:
     @property
     def max_concurrent(self) -> int | None:
         """Streams of one model that run at a time, None for no limit; what runs already goes on."""
-        return self._max_concurrent
+        return self._admission.limit
 
     @max_concurrent.setter
     def max_concurrent(self, limit: int | None) -> None:
-        if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
-            raise ConfigError(f"max_concurrent is at least 1, or None for no limit, not {limit!r}.")
-        self._max_concurrent = limit
-        self._gates: dict[tuple[asyncio.AbstractEventLoop, str], asyncio.Semaphore] = {}
+        self._admission = Admission(limit)
 
     @property
     def history(self) -> int:
@@ -175,7 +171,7 @@ class StreamManager:
         stream = orchestrator.stream
         if chat is not None:
             chat.attach(orchestrator, known=len(history))
-        orchestrator.limit(lambda: self._admission(stream, gate))
+        orchestrator.limit(lambda: self._admission.enter(stream, gate))
         orchestrator.on_end.append(lambda _: self._forget_old(stream.stream_id))
         with self._lock:
             self._streams[stream.stream_id] = stream
@@ -189,20 +185,6 @@ class StreamManager:
         for callback in self.on_start:
             self.runtime.loop.call(_tell, callback, stream)
         return stream
-
-    @contextlib.asynccontextmanager
-    async def _admission(self, stream: Stream, gate: Gate | None) -> AsyncIterator[None]:
-        async with contextlib.AsyncExitStack() as stack:
-            stream.record.wait_for("its turn")
-            if gate is not None:  # the caller's first: what waits for that must not take up a place here
-                await stack.enter_async_context(gate())
-            if self._max_concurrent is not None:
-                key = (asyncio.get_running_loop(), stream.model)
-                places = self._gates.setdefault(key, asyncio.Semaphore(self._max_concurrent))
-                await places.acquire()
-                stack.callback(places.release)
-            stream.record.go_on()
-            yield
 
     def _forget_old(self, ended: str) -> None:
         with self._lock:
