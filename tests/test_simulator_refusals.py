@@ -146,7 +146,7 @@ def test_invalid_bodies_are_refused(client: httpx.Client, body: Any, told: str) 
     assert told in refused(response, 400, "INVALID_ARGUMENT")["message"]
 
 
-@pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"null", b'"x"', b"\xff"])
+@pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"null", b'"x"', b"\xff", b"[" * 100_000])
 def test_bodies_that_are_no_json_object_are_refused(client: httpx.Client, raw: bytes) -> None:
     refused(client.post(f"{DEVELOPER}:generateContent", content=raw, headers=KEY), 400, "INVALID_ARGUMENT")
 

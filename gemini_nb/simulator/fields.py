@@ -113,7 +113,7 @@ def parse_json(raw: bytes) -> Any:
     """
     try:
         return json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise invalid(f"Invalid JSON payload received. {error}") from None
 
 
