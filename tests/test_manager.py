@@ -350,6 +350,8 @@ def test_no_history_at_all() -> None:
         stream = made.start()
         assert stream.result() == "Hello"
         assert made.manager.list_streams(all=True) == []
+        with pytest.raises(StreamNotFoundError, match="left the history"):
+            made.manager.get_stream(stream.stream_id)
 
 
 def test_max_concurrent_holds_first_come_first_served() -> None:

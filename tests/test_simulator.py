@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import signal
 import subprocess
 import sys
@@ -285,3 +286,19 @@ def test_the_command_serves_until_it_is_interrupted() -> None:
     assert "Press Ctrl-C" in rest
     assert rest.endswith("Stopped.\n")
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"pace": -1},
+        {"pace": math.nan},
+        {"pace": math.inf},
+        {"pace": "fast"},
+        {"api_key": 5},
+        {"api_key": " "},
+    ],
+)
+def test_a_simulator_that_could_not_work_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        Simulator(**options)

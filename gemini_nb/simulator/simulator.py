@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import math
 import os
 import threading
 from pathlib import Path
@@ -63,8 +64,12 @@ class Simulator:
     ) -> None:
         if scenario is not None and recordings is not None:
             raise ConfigError("A simulator answers from a scenario or from recordings.", hint="Give one.")
-        if api_key is not None and not api_key.strip():
-            raise ConfigError("The simulator's api_key is empty.", hint="Leave it out to accept any key.")
+        if api_key is not None and (not isinstance(api_key, str) or not api_key.strip()):
+            raise ConfigError(
+                "The simulator's api_key is text, and not empty.", hint="Leave it out to accept any key."
+            )
+        if isinstance(pace, bool) or not isinstance(pace, (int, float)) or not 0 <= pace < math.inf:
+            raise ConfigError(f"pace is what pauses are multiplied by, 0 or more, not {pace!r}.")
         self._port = port
         self._lock = threading.Lock()
         self._server: Server | None = None

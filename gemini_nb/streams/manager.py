@@ -203,9 +203,9 @@ class StreamManager:
         found = self._streams.get(stream) if isinstance(stream, str) else None
         if found is None:
             known = ", ".join(list(self._streams)[-5:])
+            none = "All have ended and left the history." if self._total else "None was started yet."
             raise StreamNotFoundError(
-                f"There is no stream {stream!r}.",
-                hint=f"The newest are {known}." if known else "None was started yet.",
+                f"There is no stream {stream!r}.", hint=f"The newest are {known}." if known else none
             )
         return found
 
