@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from google.genai import types
 
-from gemini_nb.api.content import encode_body, to_contents, to_part
+from gemini_nb.api.content import duplicate, encode_body, to_contents, to_part
 from gemini_nb.errors import ArgumentError, ConfigError
 
 FILE = {"fileData": {"mimeType": "image/png", "fileUri": "gs://a/b.png"}}
@@ -109,6 +109,12 @@ def deep() -> dict[str, Any]:
 def test_a_body_that_json_cannot_say(body: dict[str, Any]) -> None:
     with pytest.raises(ArgumentError):
         encode_body(body)
+
+
+def test_a_copy_of_what_is_deeper_than_the_stack() -> None:
+    value = deep()
+    assert duplicate(value) is value
+    assert duplicate({"a": [1]}) == {"a": [1]}
 
 
 def test_a_body_deeper_than_the_stack() -> None:

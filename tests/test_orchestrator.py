@@ -294,6 +294,34 @@ def test_a_tool_may_wait_for_another_stream() -> None:
         assert "'result': 'Done.'" in str(answered.json)
 
 
+def test_what_came_goes_back_whatever_tools_and_subscribers_do_to_their_copies() -> None:
+    asked = {"functionCall": {"name": "empties", "args": {"box": {"full": [1]}}}}
+    code = {"executableCode": {"code": "1", "language": "PYTHON"}}
+
+    def empties(box: Any) -> int:
+        box["full"].clear()
+        return len(box.popitem())
+
+    def scribbles(event: Any) -> None:
+        if event.kind == "part_received":
+            event.part.clear()
+        if event.kind == "tool_call_requested":
+            event.call.args.clear()
+
+    def decides(asking: Any) -> bool:
+        asking.args["box"] = None
+        return True
+
+    with rig(once(chunk(code, asked, finish="STOP"))) as made:
+        tool = gemini_nb.tool(empties, confirm=decides)
+        stream = made.start(tools=[tool], subscriber=scribbles).wait(10)
+        for part in stream.parts:
+            part.clear()
+        assert made.server.requests[1].json["contents"][1]["parts"] == [code, asked]
+        assert response_of(made) == {"result": 2}
+    assert stream.tool_calls[0].args == {"box": {"full": [1]}}
+
+
 def test_a_tool_does_not_show_the_key() -> None:
     def settings() -> dict[str, Any]:
         return {"headers": ["x-goog-api-key", KEY]}

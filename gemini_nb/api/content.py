@@ -8,20 +8,32 @@ it, or left out a field it did not know. So parts stay dictionaries; only adjace
 from __future__ import annotations
 
 import base64
+import copy
 import json
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from gemini_nb.api.values import frame_text, media_part
 from gemini_nb.errors import ArgumentError, ConfigError
 
-__all__ = ["JSON", "Content", "Part", "encode_body", "to_contents", "to_part", "whole_characters"]
+__all__ = [
+    "JSON",
+    "Content",
+    "Part",
+    "duplicate",
+    "encode_body",
+    "to_contents",
+    "to_part",
+    "whole_characters",
+]
 
 JSON: TypeAlias = dict[str, Any]
 Part: TypeAlias = JSON
 """One part of a turn: text, a file, a function call, its response, code …, and its siblings."""
 Content: TypeAlias = JSON
 """One turn: `{"role": "user" | "model", "parts": [...]}`."""
+
+T = TypeVar("T")
 
 
 def to_contents(contents: object) -> list[Content]:
@@ -152,6 +164,14 @@ def whole_characters(value: Any) -> Any:
     if isinstance(value, dict):
         return {whole_characters(key): whole_characters(item) for key, item in value.items()}
     return value
+
+
+def duplicate(value: T) -> T:
+    """A copy that others may change. What is nested deeper than the stack stays one and the same."""
+    try:
+        return copy.deepcopy(value)
+    except RecursionError:
+        return value
 
 
 def is_plain_text(part: Part) -> bool:

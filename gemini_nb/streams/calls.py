@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from gemini_nb.api.content import Part
+from gemini_nb.api.content import Part, duplicate
 from gemini_nb.errors import ConfigError
 from gemini_nb.streams.approval import Approval
 from gemini_nb.streams.states import TOOL_STATUSES, ToolStatus, advance
@@ -99,4 +99,6 @@ class ToolCall:
 
     def snapshot(self) -> ToolCall:
         """A copy that stays as the call is now."""
-        return copy.copy(self)
+        made = copy.copy(self)
+        made.args = duplicate(self.args)
+        return made

@@ -27,7 +27,7 @@ from gemini_nb.api.client import (
     RetryPlanned,
     call_model,
 )
-from gemini_nb.api.content import JSON, Content, Part
+from gemini_nb.api.content import JSON, Content, Part, duplicate
 from gemini_nb.api.turn import ModelTurn
 from gemini_nb.api.usage import Usage
 from gemini_nb.config import Auth
@@ -360,7 +360,7 @@ class ToolOrchestrator:
         self._count(turn)
         self._next_count = 0.0
         self._spent += turn.total_usage
-        record.parts.extend(turn.parts)
+        record.parts.extend(duplicate(turn.parts))  # those of the history are not for others to change
         record.finish_reason = turn.finish_reason
         record.finish_message = turn.finish_message
         record.model_version = turn.model_version or record.model_version
@@ -372,6 +372,6 @@ class ToolOrchestrator:
         return ToolCall(
             id=wire.get("id"),
             name=str(wire.get("name") or ""),
-            args=args if isinstance(args, dict) else {},
+            args=duplicate(args) if isinstance(args, dict) else {},
             turn=self._record.turn,
         )

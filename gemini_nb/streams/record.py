@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from gemini_nb.api.content import Part
+from gemini_nb.api.content import Part, duplicate
 from gemini_nb.api.usage import Usage
 from gemini_nb.errors import GeminiError, InternalError
 from gemini_nb.streams import events
@@ -163,7 +163,7 @@ class StreamRecord:
     def add_part(self, part: Part) -> None:
         """Something arrived that is neither text nor a function call."""
         self._shown_parts += 1
-        self._append(events.PartReceived, part=part)
+        self._append(events.PartReceived, part=duplicate(part))
 
     def mark(self) -> Mark:
         """The place where it is now, to come back to."""

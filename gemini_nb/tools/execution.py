@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from gemini_nb.api.content import duplicate
 from gemini_nb.daemon import run_in_daemon_thread
 from gemini_nb.errors import ConfigError
 from gemini_nb.secrets import scrub
@@ -35,7 +36,7 @@ async def run_tool(tool: Tool, args: dict[str, Any], kernel: KernelLoop, report:
         ToolFailedError: bad arguments, an exception in the tool, or its time was over.
     """
     try:
-        positional, named = tool.signature.bind(args)
+        positional, named = tool.signature.bind(duplicate(args))
     except ValueError as error:
         raise ToolFailedError(str(error)) from None
     loop = asyncio.get_running_loop()
