@@ -145,9 +145,10 @@ def test_a_finished_pane_is_one_widget_and_a_detached_one_none(manager: gemini_n
 
     with asked(manager, None, "Describe a lighthouse in 400 words.") as (stream, pane):
         pane.settled.result(10)
-        until(lambda: alive() <= 4)
-        shared = {shared_layout(), pane.children[0].style}
-        assert set(widget_module._instances.values()) - shared == {pane, pane.children[0]}
+        until(lambda: alive() <= 5)
+        sheet, answer = pane.children
+        shared = {shared_layout(), sheet, sheet.style}
+        assert set(widget_module._instances.values()) - shared == {pane, answer}
         assert to_html(stream.text) in shown(pane)
         pane.detach()
         until(lambda: set(widget_module._instances.values()) == shared)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, cast
+
 from gemini_nb.notebook.markdown import code_css, escape
 from gemini_nb.notebook.sheet import SHEET
+from gemini_nb.notebook.widgetry import shared_piece
 
-__all__ = ["notice_html", "pre_html", "style"]
+if TYPE_CHECKING:
+    import ipywidgets as widgets
+
+__all__ = ["notice_html", "pre_html", "sheet"]
 
 _LONGEST = 2000
 
 
-def style() -> str:
-    """The style sheet, once for each pane: it is its own widget, so it is sent once."""
-    return f"<style>{SHEET}{code_css()}</style>"
+def sheet() -> widgets.Widget:
+    """The style sheet: one widget that all panes show, so that it is sent once."""
+    return cast("widgets.Widget", shared_piece(f"<style>{SHEET}{code_css()}</style>", "gemini-nb-style"))
 
 
 def pre_html(text: str) -> str:

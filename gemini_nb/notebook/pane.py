@@ -23,7 +23,7 @@ from gemini_nb.notebook.running_text import TextView
 from gemini_nb.notebook.settled import mimebundle, to_text
 from gemini_nb.notebook.stepper import head_html
 from gemini_nb.notebook.thoughts import ThoughtsView, thoughts_html
-from gemini_nb.notebook.transcript import CallBlock, TextBlock, Transcript
+from gemini_nb.notebook.transcript import CallBlock, NoticeBlock, TextBlock, Transcript
 from gemini_nb.notebook.widgetry import (
     Counted,
     answer_where_asked,
@@ -177,7 +177,7 @@ class StreamPane(Counted, widgets.VBox):
         return False
 
     def _settle(self, live: _Live) -> None:
-        """Put Markdown in the pane's place, and shrink to one widget that holds the whole answer.
+        """Put Markdown in the pane's place, and shrink to one widget with the whole answer.
 
         The widget stays for a page that was reloaded in the middle: it cannot take the update, since it has
         forgotten the display, but it still shows the widget.
@@ -186,7 +186,7 @@ class StreamPane(Counted, widgets.VBox):
         if self._handle is not None:
             self._context.run(self._handle.update, mimebundle(self._stream), raw=True)
         old = self.children
-        self.children = (piece(_whole(self._stream, live.transcript)),)
+        self.children = (look.sheet(), piece(_whole(self._stream, live.transcript)))
         live.painter.close_soon(_closers(old))
         self._set_settled()
 
@@ -211,7 +211,7 @@ class _Live:
         # A reversed column sticks to its end while it grows, and leaves a reader who scrolled up in peace.
         self._scroll = box([self._body], "gemini-nb-scroll", tabbable=True)
         top = box([self._head, stop_button(stream)], "gemini-nb-top")
-        pane.children = (piece(look.style(), "gemini-nb-style"), top, self._scroll)
+        pane.children = (look.sheet(), top, self._scroll)
         self._cursor = Cursor(stream.record.log, self.wake)
         self.wake()
 
@@ -255,7 +255,9 @@ class _Live:
         state = (stream.status, stream.phase, stream.turn, stream.retries, waiting, first)
         if now >= self._head_due or state != self._head_state:
             self._head_due, self._head_state = now + _HEAD_PAUSE, state
-            set_value(self._head, head_html(stream))
+            last = self.transcript.blocks[-1] if self.transcript.blocks else None
+            told = last.text if isinstance(last, NoticeBlock) else ""
+            set_value(self._head, head_html(stream, told))
 
     def _paint_thoughts(self) -> bool:
         thoughts = self.transcript.thoughts
@@ -299,7 +301,7 @@ def _whole(stream: Stream, transcript: Transcript) -> str:
         else block_html(block)
         for block in transcript.blocks
     )
-    return f'{look.style()}{head_html(stream)}{thoughts}<div class="gemini-nb-body">{body}</div>'
+    return f'{head_html(stream)}{thoughts}<div class="gemini-nb-body">{body}</div>'
 
 
 def _closers(children: tuple[widgets.Widget, ...]) -> list[Callable[[], object]]:

@@ -21,8 +21,13 @@ _STEPS = ("asking", "tools", "answering")
 _SERVICES = {Auth.GEMINI: "Gemini API", Auth.VERTEX_AI: "Vertex AI", **figures.STAND_INS}
 
 
-def head_html(stream: Stream) -> str:
-    """The head, live or final."""
+def head_html(stream: Stream, told: str = "") -> str:
+    """The head, live or final.
+
+    Args:
+        stream: whose.
+        told: what the reader was told last; a wait that it speaks of is not told again.
+    """
     active = stream.status is Status.ACTIVE
     return (
         f'<div class="gemini-nb-head" data-stream-id="{escape(stream.stream_id)}" '
@@ -30,7 +35,7 @@ def head_html(stream: Stream) -> str:
         f'<div class="gemini-nb-title"><b>{escape(stream.model)}</b>'
         f'<span class="gemini-nb-auth" data-auth="{stream.auth.value}">{_SERVICES[stream.auth]}</span>'
         f"{_steps(stream) if active else _badge(stream)}</div>"
-        f'<div class="gemini-nb-figures">{_figures(stream)}</div>{_troubles(stream)}</div>'
+        f'<div class="gemini-nb-figures">{_figures(stream)}</div>{_troubles(stream, told)}</div>'
     )
 
 
@@ -68,12 +73,13 @@ def _figures(stream: Stream) -> str:
     return "".join(f"<span>{escape(fact)}</span>" for fact in figures.facts(stream))
 
 
-def _troubles(stream: Stream) -> str:
+def _troubles(stream: Stream, told: str) -> str:
     """What keeps it waiting, or why it ended as it did."""
     waiting = stream.record.waiting
     if stream.status is Status.ACTIVE:
-        shown = "" if waiting is None else waiting_words(waiting)
-        return f'<div class="gemini-nb-notice">{escape(shown)}</div>' if shown else ""
+        if waiting is None or (waiting.until is not None and _clock(waiting.until) in told):
+            return ""
+        return f'<div class="gemini-nb-notice">{escape(waiting_words(waiting))}</div>'
     end = figures.ending(stream)
     if end in {"", "stopped"}:
         return ""
@@ -85,4 +91,8 @@ def waiting_words(waiting: Waiting) -> str:
     """What a stream waits for, and until when where that is known."""
     if waiting.until is None:
         return f"waits for {waiting.reason}"
-    return f"waits for {waiting.reason} until {time.strftime('%H:%M:%S', time.localtime(waiting.until))}"
+    return f"waits for {waiting.reason} until {_clock(waiting.until)}"
+
+
+def _clock(when: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(when))

@@ -286,4 +286,5 @@ def retry_words(event: RetryScheduled, length: int) -> str:
     reason = event.reason.strip()
     if event.keeps is None:
         return reason
-    return f"{reason} {length:,} characters had come; new ones will replace {length - event.keeps:,} of them."
+    replaced = f"{length - event.keeps:,} of them" if event.keeps else "them"
+    return f"{reason} {length:,} characters had come; new ones will replace {replaced}."

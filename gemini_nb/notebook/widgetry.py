@@ -26,11 +26,12 @@ __all__ = [
     "piece",
     "set_value",
     "shared_layout",
+    "shared_piece",
     "stop_button",
 ]
 
 _NAMED = {f"_{side}_{fact}" for side in ("model", "view") for fact in ("module", "module_version", "name")}
-_shared: dict[type[widgets.Widget], widgets.Widget] = {}
+_shared: dict[object, widgets.Widget] = {}
 _sent = 0
 
 
@@ -83,11 +84,17 @@ def shared_layout() -> Any:
     return _one(widgets.Layout)
 
 
-def _one(kind: type[widgets.Widget]) -> Any:
-    found = _shared.get(kind)
+def shared_piece(value: str, *classes: str) -> Any:
+    """The HTML widget with this value, the same one wherever it stands: the page is told of it once."""
+    return _one((value, *classes), lambda: piece(value, *classes))
+
+
+def _one(key: Any, make: Callable[[], widgets.Widget] | None = None) -> Any:
+    found = _shared.get(key)
     if found is None or found.comm is None:  # the first, or somebody closed all widgets
-        _count()
-        found = _shared[kind] = kind()
+        if make is None:
+            _count()
+        found = _shared[key] = key() if make is None else make()
     return found
 
 
@@ -145,11 +152,16 @@ def answer_where_asked(widget: widgets.Widget) -> None:
 
 def close_tree(widget: widgets.Widget, *, deep: bool = True) -> None:
     """Close a widget and everything in it, layouts and styles too, but for those that all share."""
+    if _is_shared(widget):
+        return
     for child in getattr(widget, "children", ()) if deep else ():
         close_tree(child)
-    shared = tuple(_shared.values())
     for name in ("layout", "style"):
         part = getattr(widget, name, None)
-        if isinstance(part, widgets.Widget) and not any(part is one for one in shared):
+        if isinstance(part, widgets.Widget) and not _is_shared(part):
             part.close()
     widget.close()
+
+
+def _is_shared(widget: widgets.Widget) -> bool:
+    return any(widget is one for one in tuple(_shared.values()))
