@@ -30,6 +30,7 @@ SEEN = """box => {
 }"""
 INSIDE = """pane => [...pane.querySelectorAll('*')].every(
   element => element.getBoundingClientRect().right <= innerWidth + 1)"""
+TURNS = "([card, name]) => getComputedStyle(card, '::after').animationName === name"
 COLOURS = """pane => {
   const of = element => getComputedStyle(element);
   return [of(pane).color, of(pane.querySelector('.gemini-nb-figures')).color,
@@ -246,11 +247,11 @@ def test_nothing_moves_for_those_who_ask_for_that(desk: Desk) -> None:
     page = desk.set(["%%gemini_stream -t work\ncall it"])
     desk.open_gate("thought")
     desk.run(1)
-    mark = desk.pane(1).locator("[data-status=running] .gemini-nb-mark")
-    expect(mark).to_have_css("animation-name", "gemini-nb-turn")
+    card = desk.pane(1).locator(".gemini-nb-call:has([data-status=running])")
+    page.page.wait_for_function(TURNS, arg=[card.element_handle(), "gemini-nb-turn"])
     page.page.emulate_media(reduced_motion="reduce")
     try:
-        expect(mark).to_have_css("animation-name", "none")
+        page.page.wait_for_function(TURNS, arg=[card.element_handle(), "none"])
     finally:
         page.page.emulate_media(reduced_motion="no-preference")
 

@@ -9,7 +9,7 @@ from typing import Any
 from gemini_nb.notebook.detail import detail, detail_html
 from gemini_nb.notebook.markdown import escape, to_html
 from gemini_nb.notebook.running_text import TextView
-from gemini_nb.notebook.widgetry import close_tree, piece, set_value
+from gemini_nb.notebook.widgetry import box, close_tree, piece, set_value
 
 __all__ = ["ThoughtsView", "thoughts_html"]
 
@@ -23,13 +23,11 @@ class ThoughtsView:
     def __init__(self) -> None:
         self._brief = piece("", "gemini-nb-brief")
         self._text = TextView()
-        self._text.widget.add_class("gemini-nb-inside")
         self._due = 0.0
         self._length = 0
         self._rewound = 0
-        self.widget: Any = detail(
-            "The model's thoughts", self._brief, self._text.widget, "gemini-nb-thoughts"
-        )
+        inside = box([self._text.widget], "gemini-nb-inside")
+        self.widget: Any = detail("The model's thoughts", self._brief, inside, "gemini-nb-thoughts")
 
     def draw(self, thoughts: str, *, thinking: bool) -> bool:
         """Draw what changed; returns whether there is more to draw soon."""
