@@ -504,6 +504,28 @@ def test_denied_formulas_and_foreign_links_are_shown_as_code() -> None:
     assert settle("![dot](data:image/png;base64,AA)") == "🖼 dot (`data:image/png;base64,AA`)"
 
 
+@pytest.mark.parametrize(
+    "tex",
+    [
+        r"\raise{20em}{x}",
+        r"\Rule{300em}{300em}{1em}",
+        r"\hspace{-60em} x",
+        r"\kern -100em x",
+        r"\mskip -999mu y",
+        r"\begin{array}{c}\\[-90em] x\end{array}",
+    ],
+)
+def test_a_formula_that_is_drawn_far_away_stays_source(tex: str) -> None:
+    assert "`" in settle(f"${tex}$")
+
+
+@pytest.mark.parametrize(
+    "tex", [r"a\hspace{1em}b", r"a\kern 3pt b", r"\begin{array}{c}a\\[2pt] b\\ 100 cm\end{array}"]
+)
+def test_small_spaces_are_left_in_a_formula(tex: str) -> None:
+    assert settle(f"${tex}$").strip("$") == tex
+
+
 def test_code_with_dollars_is_lifted_to_the_margin() -> None:
     source = "4. run\n   ```sh\n   echo $A $B\n   ```\n   then\n   - look\n"
     source += "     > ```\n     > $C\n     > ```\n5. end"

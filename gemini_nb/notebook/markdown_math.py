@@ -32,6 +32,13 @@ _DENIED = re.compile(
     |openin|openout|read|label|tag|(?:eq)?ref)(?![a-z])""",
     re.VERBOSE | re.IGNORECASE,
 )
+# What is drawn far from where it stands, or makes one formula as tall as a page.
+_FAR = re.compile(
+    r"""\\(?:raise|lower|moveleft|moveright|fontsize|[rR]ule|Space)(?![a-zA-Z])
+    |(?:\\(?:m?kern|[hm]skip)|\\[hmv]space\*?\s*\{|\\\\\*?\s*\[)\s*-?\s*
+    (?:\d{2,}[\d.,]*\s*(?:em|ex|cm|in|pc)|\d{3,}[\d.,]*\s*[a-z]{2})""",
+    re.VERBOSE,
+)
 _ENVIRONMENT = re.compile(r"\\(?:begin|end)\{[a-z]*\*?\}", re.IGNORECASE)
 _TEXT_MODE = re.compile(r"\\(?:text\w*|mbox|hbox)\b")
 _MARKDOWN = re.compile(r"`|!\[|\]\(|\]\[|\]:|://|@@|\$|~~|(?<!\\)%|&[#\w]+;")
@@ -44,7 +51,7 @@ def safe_tex(tex: str) -> str | None:
     MathJax count them, or the formula would end somewhere else than here.
     """
     tex = tex.strip()
-    if _DENIED.search(tex) or _MARKDOWN.search(tex) or tex.endswith("\\") or not tex:
+    if _DENIED.search(tex) or _FAR.search(tex) or _MARKDOWN.search(tex) or tex.endswith("\\") or not tex:
         return None
     if "<" in tex or ">" in tex:
         if _TEXT_MODE.search(tex):
