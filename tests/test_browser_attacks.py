@@ -89,6 +89,7 @@ def test_a_hostile_answer_does_nothing_live_and_settled(desk: Desk, requests: li
     expect(pane.locator(".gemini-nb-card[data-status=failed]")).to_have_count(2)
     expect(pane.locator(".gemini-nb-card[data-status=done]")).to_have_count(1)
     expect(pane).to_contain_text("lone")
+    expect(pane.locator("mjx-container").first).to_be_attached(timeout=15_000)  # live, too
     provoke(page.page, pane)
     assert pane.evaluate(HARM) == NO_HARM
     assert pane.evaluate(WIDE) == []

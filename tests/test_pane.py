@@ -14,9 +14,10 @@ import pytest
 from ipywidgets.widgets import widget as widget_module
 
 import gemini_nb
-from gemini_nb.notebook.markdown import to_html
+from gemini_nb.notebook import widgetry
+from gemini_nb.notebook.markdown import has_formulas, to_html, typeset
 from gemini_nb.notebook.pane import StreamPane
-from gemini_nb.notebook.widgetry import messages, shared_layout
+from gemini_nb.notebook.widgetry import messages
 from gemini_nb.simulator import Simulator
 from gemini_nb.streams import events
 
@@ -139,21 +140,29 @@ def test_a_pane_that_is_not_displayed_costs_nothing(manager: gemini_nb.StreamMan
         assert stream.text.split()[0] in shown(pane)
 
 
+def as_shown(text: str) -> str:
+    made = to_html(text)
+    return typeset(made) if has_formulas(made) else made
+
+
 def test_a_finished_pane_is_one_widget_and_a_detached_one_none(manager: gemini_nb.StreamManager) -> None:
     def alive() -> int:
-        return len(widget_module._instances)
+        return len(own())
+
+    def own() -> set[widgets.Widget]:
+        return set(widget_module._instances.values()) - set(widgetry._shared.values())
 
     with asked(manager, None, "Describe a lighthouse in 400 words.") as (stream, pane):
         pane.settled.result(10)
-        until(lambda: alive() <= 5)
+        until(lambda: alive() <= 2)
         sheet, answer = pane.children
-        shared = {shared_layout(), sheet, sheet.style}
-        assert set(widget_module._instances.values()) - shared == {pane, answer}
-        assert to_html(stream.text) in shown(pane)
+        assert sheet in widgetry._shared.values()
+        assert own() == {pane, answer}
+        assert as_shown(stream.text) in shown(pane)
         pane.detach()
-        until(lambda: set(widget_module._instances.values()) == shared)
+        until(lambda: own() == set())
         pane._repr_mimebundle_()
-        until(lambda: to_html(stream.text) in shown(pane))
+        until(lambda: as_shown(stream.text) in shown(pane))
 
 
 def test_only_its_own_widgets_are_closed(manager: gemini_nb.StreamManager) -> None:

@@ -10,7 +10,17 @@ from __future__ import annotations
 
 from gemini_nb.notebook.markdown_html import code_css, to_html
 from gemini_nb.notebook.markdown_split import split_point
+from gemini_nb.notebook.markdown_typeset import has_formulas, typeset
 from gemini_nb.notebook.markdown_writer import settle
 from gemini_nb.notebook.neutral import escape, plain
 
-__all__ = ["code_css", "escape", "plain", "settle", "split_point", "to_html"]
+__all__ = [
+    "code_css",
+    "escape",
+    "has_formulas",
+    "plain",
+    "settle",
+    "split_point",
+    "to_html",
+    "typeset",
+]

@@ -172,7 +172,7 @@ def code_css() -> str:
         f"{pane} .gemini-nb-code {{ overflow-x: auto; padding: 6px 8px; }}",
         f"{pane} .gemini-nb-code, {pane} .gemini-nb-code code {{ white-space: pre; }}",
         f"{pane} p, {pane} li, {pane} td, {pane} :not(pre) > code {{ overflow-wrap: anywhere; }}",
-        f"{pane} .gemini-nb-text .gemini-nb-math {{ white-space: pre-wrap; background: none; padding: 0; }}",
+        f"{pane} code.gemini-nb-math.gemini-nb-math {{ white-space: pre-wrap; background: none; }}",
         f"{pane} .gemini-nb-math-block {{ display: block; text-align: center; margin: 10px 0; }}",
         *(f"{pane} .gemini-nb-{side} {{ text-align: {side}; }}" for side in sorted(_ALIGNMENTS)),
     ]

@@ -12,12 +12,13 @@ import contextvars
 import time
 import uuid
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import ipywidgets as widgets
 
 from gemini_nb.notebook import cells, figures, look
 from gemini_nb.notebook.blocks import BlockView, block_html, view_for
+from gemini_nb.notebook.markdown import has_formulas, typeset
 from gemini_nb.notebook.painter import Painter, painter_of
 from gemini_nb.notebook.running_text import TextView
 from gemini_nb.notebook.settled import mimebundle, to_text
@@ -30,6 +31,7 @@ from gemini_nb.notebook.widgetry import (
     box,
     button,
     close_tree,
+    formulas,
     html,
     messages,
     piece,
@@ -186,7 +188,7 @@ class StreamPane(Counted, widgets.VBox):
         if self._handle is not None:
             self._context.run(self._handle.update, mimebundle(self._stream), raw=True)
         old = self.children
-        self.children = (look.sheet(), piece(_whole(self._stream, live.transcript)))
+        self.children = (look.sheet(), _whole(self._stream, live.transcript))
         live.painter.close_soon(_closers(old))
         self._set_settled()
 
@@ -292,8 +294,8 @@ class _Live:
         }
 
 
-def _whole(stream: Stream, transcript: Transcript) -> str:
-    """All of an ended stream in one piece of HTML."""
+def _whole(stream: Stream, transcript: Transcript) -> widgets.Widget:
+    """All of an ended stream in one piece."""
     thoughts = thoughts_html(transcript.thoughts) if transcript.thoughts else ""
     body = "".join(
         f'<div class="gemini-nb-text">{block_html(block)}</div>'
@@ -301,7 +303,8 @@ def _whole(stream: Stream, transcript: Transcript) -> str:
         else block_html(block)
         for block in transcript.blocks
     )
-    return f'{head_html(stream)}{thoughts}<div class="gemini-nb-body">{body}</div>'
+    shown = f'{head_html(stream)}{thoughts}<div class="gemini-nb-body">{body}</div>'
+    return cast("widgets.Widget", formulas(typeset(shown)) if has_formulas(shown) else piece(shown))
 
 
 def _closers(children: tuple[widgets.Widget, ...]) -> list[Callable[[], object]]:

@@ -1,15 +1,17 @@
 """A growing text as frozen pieces and one live tail.
 
 One widget with all of it would send all of it at every paint. What is finished is frozen here and never sent
-again. Its pieces stand in sections, because a box names all its children whenever it gets one more.
+again. Its pieces stand in sections, because a box names all its children whenever it gets one more. Once a
+formula has come, pieces are of the kind that a page typesets, and end soon after one: only what is frozen is
+typeset.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gemini_nb.notebook.markdown import split_point, to_html
-from gemini_nb.notebook.widgetry import box, close_tree, piece, set_value
+from gemini_nb.notebook.markdown import has_formulas, split_point, to_html, typeset
+from gemini_nb.notebook.widgetry import box, close_tree, formulas, piece, set_value
 
 if TYPE_CHECKING:
     import ipywidgets as widgets
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["TextView"]
 
 _TAIL = 1600  # characters that a tail may have before its finished part is frozen
+_FORMULAS = 400  # the same for a tail that waits to be typeset
 _SECTION = 16  # pieces that stand in one box
 
 
@@ -25,6 +28,7 @@ class TextView:
 
     def __init__(self, text: str = "", rewound: int = 0) -> None:
         self._frozen, self._rewound = 0, rewound
+        self._typesets = False
         self._tail, self._pieces = piece(), 1
         self._section = box([self._tail])
         self.widget = box([self._section], "gemini-nb-text")
@@ -56,16 +60,31 @@ class TextView:
             self._rewound, self._frozen = rewound, 0
             self._begin_again()
         tail = text[self._frozen :]
-        if len(tail) > _TAIL and (cut := split_point(tail)):
-            set_value(self._tail, to_html(tail[:cut]))
+        shown = to_html(tail)
+        waits = has_formulas(shown)
+        if waits and not self._typesets:
+            self._begin_typesetting(shown)
+        if len(tail) > (_FORMULAS if waits else _TAIL) and (cut := split_point(tail)):
+            set_value(self._tail, self._html(to_html(tail[:cut]), live=False))
             self._frozen += cut
-            self._append(piece(to_html(tail[cut:])))
+            rest = self._html(to_html(tail[cut:]))
+            self._append(formulas(rest) if self._typesets else piece(rest))
         else:
-            set_value(self._tail, to_html(tail))
+            set_value(self._tail, self._html(shown))
 
     def close(self) -> None:
         """Take it off the page."""
         close_tree(self.widget)
+
+    def _html(self, shown: str, *, live: bool = True) -> str:
+        return typeset(shown, live=live) if self._typesets else shown
+
+    def _begin_typesetting(self, shown: str) -> None:
+        """Put a tail that can be typeset into the place of the one that cannot."""
+        old, self._typesets = self._tail, True
+        self._tail = formulas(typeset(shown, live=True))
+        self._section.children = (*self._section.children[:-1], self._tail)
+        close_tree(old)
 
     def _append(self, tail: Any) -> None:
         self._tail = tail
@@ -78,7 +97,7 @@ class TextView:
 
     def _begin_again(self) -> None:
         old = self.widget.children
-        self._tail, self._pieces = piece(), 1
+        self._tail, self._pieces, self._typesets = piece(), 1, False
         self._section = box([self._tail])
         self.widget.children = (self._section,)
         for section in old:

@@ -14,9 +14,10 @@ _FRAME = """
   contain: content; unicode-bidi: isolate; background: var(--jp-layout-color0, transparent);
   color: var(--jp-content-font-color1, inherit); font-family: var(--jp-content-font-family, sans-serif); }
 .gemini-nb-pane .widget-box { overflow: visible; margin: 0; display: block; }
-.gemini-nb-pane .widget-html { height: auto; min-height: 0; margin: 0; display: block; width: auto; }
-.gemini-nb-pane .widget-html-content { line-height: 1.55; overflow-wrap: anywhere; min-width: 0;
-  font-size: var(--jp-content-font-size1, 14px); }
+.gemini-nb-pane .widget-html, .gemini-nb-pane .widget-htmlmath { height: auto; min-height: 0; margin: 0;
+  display: block; width: auto; }
+.gemini-nb-pane .widget-html-content, .gemini-nb-pane .widget-htmlmath-content { line-height: 1.55;
+  overflow-wrap: anywhere; min-width: 0; font-size: var(--jp-content-font-size1, 14px); }
 .gemini-nb-pane .gemini-nb-style { display: none; }
 .gemini-nb-pane .gemini-nb-top { display: flex; gap: 8px; align-items: flex-start; }
 .gemini-nb-pane .gemini-nb-headline { flex: 1 1 auto; min-width: 0; }
@@ -44,8 +45,8 @@ _HEAD = """
 .gemini-nb-pane .gemini-nb-badge[data-status=error] { --gemini-nb-tone: var(--jp-error-color1, #d32f2f); }
 .gemini-nb-pane .gemini-nb-badge[data-status=completed] {
   --gemini-nb-tone: var(--jp-success-color1, #388e3c); }
-.gemini-nb-pane .gemini-nb-steps { display: flex; flex-wrap: wrap; list-style: none; margin: 0; padding: 0;
-  font-size: 12px; }
+.gemini-nb-pane .gemini-nb-steps { display: flex; flex-wrap: wrap; list-style: none; margin: 0;
+  padding: 0; font-size: 12px; }
 .gemini-nb-pane .gemini-nb-steps li { display: flex; align-items: center; margin: 0; padding: 0;
   white-space: nowrap; color: var(--jp-ui-font-color2, #666); }
 .gemini-nb-pane .gemini-nb-steps li + li::before { content: ""; width: 14px; margin: 0 6px;
@@ -59,11 +60,9 @@ _HEAD = """
 .gemini-nb-pane .gemini-nb-steps li[data-step=now] { color: var(--jp-ui-font-color0, #000);
   font-weight: 600; }
 .gemini-nb-pane .gemini-nb-steps li[data-step=now]::after { background: var(--jp-brand-color1, #2196f3);
-  border-color: var(--jp-brand-color1, #2196f3); box-shadow: 0 0 0 3px
-  var(--jp-brand-color3, #bbdefb);
+  border-color: var(--jp-brand-color1, #2196f3); box-shadow: 0 0 0 3px var(--jp-brand-color3, #bbdefb);
   box-shadow: 0 0 0 3px color-mix(in srgb, var(--jp-brand-color1, #2196f3) 30%, transparent); }
-.gemini-nb-pane .gemini-nb-steps li[data-step=skipped] {
-  color: var(--jp-ui-font-color3, #999); }
+.gemini-nb-pane .gemini-nb-steps li[data-step=skipped] { color: var(--jp-ui-font-color3, #999); }
 .gemini-nb-pane .gemini-nb-turn { font-size: 11px; color: var(--jp-ui-font-color2, #666); }
 .gemini-nb-pane .gemini-nb-figures { display: flex; flex-wrap: wrap; font-size: 12px; line-height: 1.5;
   font-variant-numeric: tabular-nums; color: var(--jp-ui-font-color2, #666); }
@@ -141,8 +140,8 @@ _CARDS = """
 .gemini-nb-pane .gemini-nb-progress progress { flex: 0 1 220px; height: 8px; min-width: 60px;
   accent-color: var(--jp-brand-color1, #2196f3); }
 .gemini-nb-pane .gemini-nb-progress span { font-variant-numeric: tabular-nums; }
-.gemini-nb-pane .gemini-nb-buttons { display: flex; flex-wrap: wrap; gap: 8px;
-  padding: 0 10px 8px 24px;  position: relative; z-index: 2; }
+.gemini-nb-pane .gemini-nb-buttons { display: flex; flex-wrap: wrap; gap: 8px; padding: 0 10px 8px 24px;
+  position: relative; z-index: 2; }
 .gemini-nb-pane .gemini-nb-error { color: var(--jp-error-color1, #c33); font-size: 12px; }
 .gemini-nb-pane .gemini-nb-what { font-size: 11px; color: var(--jp-ui-font-color2, #666); margin-top: 4px; }
 .gemini-nb-pane .gemini-nb-picture { display: block; max-width: 100%; max-height: 360px; margin: 6px 0; }
@@ -153,10 +152,12 @@ _CARDS = """
 .gemini-nb-pane .gemini-nb-thoughts .gemini-nb-inside { margin-left: 12px; padding: 0 0 0 12px;
   border-left: 2px solid var(--jp-border-color2, #ddd); color: var(--jp-ui-font-color2, #666);
   max-height: 240px; overflow: auto; }
-.gemini-nb-pane .gemini-nb-thoughts.gemini-nb-detail:has([data-thinking]):has(> .gemini-nb-key details[open])
-  > .gemini-nb-inside { display: flex; flex-flow: column-reverse; }
+.gemini-nb-pane .gemini-nb-thoughts.gemini-nb-detail:has([data-thinking]):has(
+  > .gemini-nb-key details[open]) > .gemini-nb-inside {
+  display: flex; flex-flow: column-reverse; }
 .gemini-nb-pane .gemini-nb-thoughts .gemini-nb-text { flex: 0 0 auto; }
-.gemini-nb-pane .gemini-nb-thoughts .gemini-nb-inside .widget-html-content { font-size: 13px; }
+.gemini-nb-pane .gemini-nb-thoughts .gemini-nb-inside :is(.widget-html-content, .widget-htmlmath-content) {
+  font-size: 13px; }
 """
 
 _TEXT = """

@@ -21,6 +21,7 @@ __all__ = [
     "box",
     "button",
     "close_tree",
+    "formulas",
     "html",
     "messages",
     "piece",
@@ -65,14 +66,22 @@ def _count(number: int = 1) -> None:
     _sent += number
 
 
-class _Piece(Counted, widgets.HTML):
-    """An HTML widget that opens with what differs from the page's own defaults."""
+class _Brief(Counted):
+    """A widget that opens with what differs from the page's own defaults."""
 
     def get_state(self, key: Any = None, drop_defaults: bool = False) -> Any:
         if key is not None or self.comm is not None:  # an update, or a page that asks for all of it
             return super().get_state(key, drop_defaults)
         state = super().get_state(drop_defaults=True)
         return {**{name: getattr(self, name) for name in _NAMED}, **state}
+
+
+class _Piece(_Brief, widgets.HTML):
+    """An HTML widget that opens with little."""
+
+
+class _Formulas(_Brief, widgets.HTMLMath):
+    """The same, with a text that the page typesets."""
 
 
 class _Box(Counted, widgets.Box):
@@ -103,6 +112,12 @@ def piece(value: str = "", *classes: str) -> Any:
     return _Piece(
         value, layout=shared_layout(), style=_one(widgets.HTML.style.klass), _dom_classes=tuple(classes)
     )
+
+
+def formulas(value: str = "", *classes: str) -> Any:
+    """A `piece` whose formulas are typeset; the value is what `markdown.typeset` returned."""
+    style = _one(widgets.HTMLMath.style.klass)
+    return _Formulas(value, layout=shared_layout(), style=style, _dom_classes=tuple(classes))
 
 
 def box(children: Sequence[widgets.Widget], *classes: str, **traits: Any) -> Any:
