@@ -118,3 +118,14 @@ def test_many_panes_stay_within_the_budget(counting: Counting) -> None:
     assert counting.most_in_one_second() <= BUDGET
     kernel.run("1 + 1", cell_id="many")
     kernel.wait_until(lambda: "The end." not in counting.html())
+
+
+def test_panes_that_are_displayed_at_once_do_not_flood_the_page(counting: Counting) -> None:
+    kernel = counting.kernel
+    kernel.run(
+        "panes = [pane_of('long') for _ in range(40)]\nfor pane in panes: display(pane)", cell_id="all"
+    )
+    kernel.wait_until(lambda: counting.html().count('data-status="active"') >= 40)
+    assert counting.most_in_one_second() <= BUDGET
+    kernel.run("hold.set()", cell_id="all")
+    kernel.wait_until(lambda: "Paragraph" not in counting.html())

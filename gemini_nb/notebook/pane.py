@@ -50,7 +50,7 @@ __all__ = ["StreamPane", "answer_where_asked", "button", "close_tree", "html", "
 
 _ENOUGH = 40  # messages after which the rest of a paint is left to the next one
 _HEAD_PAUSE = 1.0
-_QUICK, _CALM = 0.05, 0.08  # the first words must not wait; nobody reads a long answer as fast as it comes
+_QUICK, _CALM = 0.05, 0.1  # the first words must not wait; nobody reads a long answer as fast as it comes
 _SHORT = 8  # frozen pieces of an answer that is painted quickly
 _SLOWER_FROM = 40_000  # characters of a tail, times paints a second, that a page takes with ease
 
@@ -147,7 +147,7 @@ class StreamPane(Counted, widgets.VBox):
 
     def _begin(self) -> None:
         if self._shown and self._live is None:
-            self._live = _Live(self, painter_of(self._stream.runtime))
+            painter_of(self._stream.runtime).request(self)  # fifty at once would be more than a page can take
 
     def _end(self) -> None:
         self._clear()
@@ -157,8 +157,10 @@ class StreamPane(Counted, widgets.VBox):
         live, self._live = self._live, None
         if live is not None:
             live.close()
+        painter = painter_of(self._stream.runtime)
+        painter.forget(self)
         old, self.children = self.children, ()
-        painter_of(self._stream.runtime).close_soon(_closers(old))
+        painter.close_soon(_closers(old))
         self._set_settled()
 
     def _set_settled(self) -> None:
@@ -171,8 +173,10 @@ class StreamPane(Counted, widgets.VBox):
 
     def paint(self) -> bool:
         """Draw what changed since the last time. Loop thread only."""
-        if self._live is None:
+        if not self._shown:
             return False
+        if self._live is None:
+            self._live = _Live(self, painter_of(self._stream.runtime))
         if self._live.paint():
             return True
         self._settle(self._live)
