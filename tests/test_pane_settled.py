@@ -94,3 +94,18 @@ def test_a_structured_answer_is_code_live_and_settled(
         pane.settled.result(10)
     assert '```json\n{"name": "_Ada_", "note": "<b>"}\n```' in to_markdown(stream)
     assert stream.parsed == {"name": "_Ada_", "note": "<b>"}
+
+
+def test_a_stream_that_goes_on_says_how_to_see_more(manager: gemini_nb.StreamManager) -> None:
+    ended = threading.Event()
+
+    def scenario(body: dict[str, Any], model: str) -> Iterator[Any]:
+        yield said("So far.")
+        yield ended
+        yield said(" The end.", "STOP")
+
+    with asked(manager, scenario) as (stream, _pane):
+        assert f"show {stream.stream_id} shows more" in to_markdown(stream)
+        ended.set()
+        stream.wait(10)
+        assert "shows more" not in to_markdown(stream)

@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 __all__ = ["notice_html", "pre_html", "sheet"]
 
 _LONGEST = 2000
+_SHEET = " ".join(f"{SHEET}{code_css()}".split())
 
 
 def sheet() -> widgets.Widget:
     """The style sheet: one widget that all panes show, so that it is sent once."""
-    return cast("widgets.Widget", shared_piece(f"<style>{SHEET}{code_css()}</style>", "gemini-nb-style"))
+    return cast("widgets.Widget", shared_piece(f"<style>{_SHEET}</style>", "gemini-nb-style"))
 
 
 def pre_html(text: str) -> str:

@@ -50,7 +50,7 @@ __all__ = ["StreamPane", "answer_where_asked", "button", "close_tree", "html", "
 
 _ENOUGH = 40  # messages after which the rest of a paint is left to the next one
 _HEAD_PAUSE = 1.0
-_QUICK, _CALM = 0.05, 0.1  # the first words must not wait; nobody reads a long answer as fast as it comes
+_QUICK, _CALM = 0.05, 0.12  # the first words must not wait; nobody reads a long answer as fast as it comes
 _SHORT = 8  # frozen pieces of an answer that is painted quickly
 _SLOWER_FROM = 40_000  # characters of a tail, times paints a second, that a page takes with ease
 

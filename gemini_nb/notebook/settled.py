@@ -47,6 +47,8 @@ def to_markdown(stream: Stream) -> str:
         pieces.insert(0, _fold("Thoughts", settle(transcript.thoughts)))
     if end := figures.ending(stream):
         pieces.append(f"> **{stream.status.value}**: {_inline(end)}" if end != "stopped" else "> **stopped**")
+    if stream.status is Status.ACTIVE:
+        pieces.append(f"> It goes on; %gemini\\_show {literal(stream.stream_id)} shows more.")
     facts = " · ".join([figures.title(stream), stream.status.value, *figures.summary(stream)])
     pieces.append(f"<sub>{literal(facts)}</sub>")
     return "\n\n".join(piece for piece in pieces if piece.strip())

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 
+from gemini_nb.notebook import figures
 from gemini_nb.notebook.dashboard_words import count, duration, first_words
-from gemini_nb.notebook.figures import title
 from gemini_nb.notebook.markdown import plain
 from gemini_nb.streams.manager import StreamManager
+from gemini_nb.streams.states import Status
 from gemini_nb.streams.stream import Stream
 
 __all__ = ["table"]
@@ -47,8 +48,8 @@ def _row(stream: Stream) -> tuple[str, ...]:
     cells = (
         stream.stream_id,
         record.status.value,
-        record.phase.value,
-        title(stream),
+        figures.phase_word(stream) if record.status is Status.ACTIVE else "",
+        figures.title(stream),
         str(record.usage.total_token_count),
         f"{done}/{len(record.tool_calls)}" if record.tool_calls else "",
         duration((record.ended_at or time.time()) - record.started_at),
