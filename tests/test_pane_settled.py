@@ -109,3 +109,16 @@ def test_a_stream_that_goes_on_says_how_to_see_more(manager: gemini_nb.StreamMan
         ended.set()
         stream.wait(10)
         assert "shows more" not in to_markdown(stream)
+
+
+def test_what_a_call_was_given_and_what_came_of_it_are_told_apart(manager: gemini_nb.StreamManager) -> None:
+    def scenario(body: dict[str, Any], model: str) -> Iterator[Any]:
+        if len(body["contents"]) > 1:
+            yield said("Well.", "STOP")
+            return
+        part = {"functionCall": {"name": "absent", "args": {"x": 1}}}
+        yield {"candidates": [{"content": {"parts": [part]}, "finishReason": "STOP"}]}
+
+    with asked(manager, scenario) as (stream, _pane):
+        settled = to_markdown(stream.wait(10))
+    assert '*arguments*\n\n```json\n{\n  "x": 1\n}\n```\n\n*error*\n\n```\n' in settled

@@ -106,13 +106,14 @@ def _block(block: Block) -> str:
 
 
 def _call(call: ToolCall) -> str:
-    body = code_block(json.dumps(call.args, ensure_ascii=False, indent=2), "json")
+    found = [("arguments", json.dumps(call.args, ensure_ascii=False, indent=2), "json")]
     if call.output:
-        body += "\n\n" + code_block(call.output, "")
+        found.append(("printed", call.output, ""))
     if call.error is not None:
-        body += "\n\n" + code_block(call.error, "")
+        found.append(("error", call.error, ""))
     elif call.result is not None:
-        body += "\n\n" + code_block(json.dumps(call.result, ensure_ascii=False, indent=2), "json")
+        found.append(("result", json.dumps(call.result, ensure_ascii=False, indent=2), "json"))
+    body = "\n\n".join(f"*{name}*\n\n{code_block(text, language)}" for name, text, language in found)
     for name, kind, data in figures.pictures(call):
         body += f"\n\n![{_inline(name)}](data:{kind};base64,{data})"
     return _fold("tool " + call_line(call), body)
