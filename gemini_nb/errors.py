@@ -151,4 +151,4 @@ class StreamNotFoundError(CallerError, LookupError):
 
 
 class BlockingCallError(CallerError, RuntimeError):
-    """A blocking call was made on the thread that would have to end the wait."""
+    """A blocking call was made where the wait could never end, such as on the thread that would end it."""

@@ -606,6 +606,13 @@ with ScriptedServer(script) as server:
         stream = gemini_nb.get_manager().start_stream("child", **options)
         assert stream.result(20) == "ab"
         assert [each.status for each in streams] == ["active", "active"]
+        for each in streams:
+            try:
+                each.wait()
+            except gemini_nb.GeminiError as error:
+                assert "forked" in str(error)
+            else:
+                sys.exit("a wait without end")
         sys.exit(7)
     _, status = os.waitpid(child, 0)
     assert gemini_nb.get_manager() is manager

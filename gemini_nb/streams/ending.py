@@ -1,7 +1,7 @@
 """The end of a stream, and every way to wait for it: on a thread, on any event loop, for many at once.
 
-Two waits could never end, and are refused at once: on the thread that would have to end them, and inside a
-tool that the stream itself waits for.
+Three waits could never end, and are refused at once: on the thread that would have to end them, inside a tool
+that the stream itself waits for, and in a forked child, which has the stream but not the thread it runs on.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import contextvars
+import os
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -48,6 +49,7 @@ class Ending:
     def __init__(self, record: StreamRecord, runtime: Runtime) -> None:
         self._record = record
         self._runtime = runtime
+        self._pid = os.getpid()
         self._reached: concurrent.futures.Future[object] = concurrent.futures.Future()
         # Running, so that a cancelled wait cannot cancel it for everybody else.
         self._reached.set_running_or_notify_cancel()
@@ -63,8 +65,13 @@ class Ending:
         """Refuse a wait that could never end.
 
         Raises:
-            BlockingCallError: the caller is a tool of this stream.
+            BlockingCallError: the caller is a tool of this stream, or in a forked child.
         """
+        if os.getpid() != self._pid and not self._reached.done():
+            raise BlockingCallError(
+                f"{self._record.stream_id} runs in the process that this one was forked from.",
+                hint="Wait for it there, or start a stream here.",
+            )
         if _tool_of.get() is self._record and not self._reached.done():
             raise BlockingCallError(
                 "A tool that waits for the end of its own stream would never end.",
