@@ -88,9 +88,8 @@ class Painter:
     def request(self, view: View) -> None:
         """Paint this view soon. Loop thread only."""
         self._enter()
-        if view not in self._dirty:
-            self._dirty[view] = None
-            self._schedule(self._painted.get(view, 0.0) + view.interval)
+        self._dirty[view] = None
+        self._schedule(self._painted.get(view, 0.0) + view.interval)
 
     def forget(self, view: View) -> None:
         """Paint it no more. Loop thread only."""

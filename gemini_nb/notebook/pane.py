@@ -88,7 +88,9 @@ class StreamPane(Counted, widgets.VBox):
 
     @property
     def interval(self) -> float:
-        """Seconds between two paints: more for a long answer, and for a long block such as a table."""
+        """Seconds between two paints: more for long answers and long blocks (tables), none at the end."""
+        if self._stream.record.is_done:
+            return 0.0
         if self._live is None:
             return 1 / self.pace
         least = max(1 / self.pace, _QUICK if self._live.is_short else _CALM)
