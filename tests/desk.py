@@ -1,7 +1,7 @@
 """One open notebook for many browser tests, because opening one takes longer than most tests.
 
-Each test gets it empty: new cells, no output, no stream that runs. The kernel stays, with the package loaded
-and the stage open.
+Each test gets it empty: new cells, no output, no stream that runs or is listed. The kernel stays, with what
+the module's OPENING has done in it; without one the package is loaded and the stage open.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import Locator, ViewportSize, expect
 
 from browser_fixtures import FAILED
 from lab import Browser, Lab, LabPage, LabServer
@@ -25,6 +25,13 @@ import gemini_nb
 from stage import *
 %load_ext gemini_nb
 open_stage()"""
+EMPTY = """import sys
+if "gemini_nb" in sys.modules:
+    manager = sys.modules["gemini_nb"].get_manager()
+    manager.stop_all()
+    with manager._lock:
+        manager._streams.clear()
+        manager._ended.clear()"""
 SET_CELLS = """sources => {
   const notebook = window.jupyterapp.shell.currentWidget.content;
   const model = notebook.model.sharedModel;
@@ -39,19 +46,20 @@ IDLE = "() => window.jupyterapp.shell.currentWidget.context.sessionContext.sessi
 
 
 class Desk:
-    """A notebook whose kernel talks to the stage."""
+    """A notebook whose kernel stays."""
 
-    def __init__(self, server: LabServer, browser: Browser) -> None:
+    def __init__(self, server: LabServer, browser: Browser, opening: str = OPEN) -> None:
         self.lab = Lab(server, browser)
         self.browser = browser
-        self.page: LabPage = self.lab.open([OPEN])
+        self.page: LabPage = self.lab.open([opening])
         self._run_first()
 
-    def set(self, cells: Sequence[str]) -> LabPage:
-        """Begin anew with these cells; streams that run are stopped."""
+    def set(self, cells: Sequence[str], *, width: int = 1280, height: int = 900) -> LabPage:
+        """Begin anew with these cells after cell 0; streams that run are stopped."""
         page = self.page
+        page.page.set_viewport_size(ViewportSize(width=width, height=height))
         page.page.wait_for_function(IDLE)
-        page.page.evaluate(SET_CELLS, ["%gemini_stop", *cells])
+        page.page.evaluate(SET_CELLS, [EMPTY, *cells])
         expect(page.page.locator(".jp-Notebook .jp-Cell .cm-content")).to_have_count(len(cells) + 1)
         page.forget_prompts()
         self._run_first()
@@ -89,9 +97,9 @@ class Desk:
 
 
 @pytest.fixture(scope="module")
-def kept_desk(lab_server: LabServer, browser: Browser) -> Iterator[Desk]:
+def kept_desk(lab_server: LabServer, browser: Browser, request: pytest.FixtureRequest) -> Iterator[Desk]:
     with browser.active():
-        desk = Desk(lab_server, browser)
+        desk = Desk(lab_server, browser, getattr(request.module, "OPENING", OPEN))
     yield desk
     with browser.active():
         desk.lab.close(None)

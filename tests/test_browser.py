@@ -1,4 +1,4 @@
-"""What a person sees: the quickstart in a real JupyterLab, and the panes' life in it."""
+"""What a person sees in a real JupyterLab: the quickstart, what stops an answer, many answers in one cell."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from lab import Lab
+from desk import Desk, desk, kept_desk
+
+__all__ = ["desk", "kept_desk"]  # fixtures
 
 pytestmark = pytest.mark.browser
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
-LOAD = "%load_ext gemini_nb\nimport os; os.environ['GEMINI_NB_AUTH'] = 'simulator'"
+OPENING = "import os; os.environ['GEMINI_NB_AUTH'] = 'simulator'"  # the quickstart is the first to load it
+LOAD = "%load_ext gemini_nb"
+CITIES = "cities = [{'name': name} for name in ('Oslo', 'Lima', '<b>Rome</b>', 'Quito')]"
 LONG = "Write a long text of 1500 words about lighthouses."
 
 
@@ -27,9 +31,8 @@ def code_cells(name: str) -> list[str]:
     return ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
 
 
-def test_the_quickstart_from_top_to_bottom(lab: Lab) -> None:
-    cells = ["import os; os.environ['GEMINI_NB_AUTH'] = 'simulator'", *code_cells("quickstart.ipynb")]
-    page = lab.open(cells, height=1400)
+def test_the_quickstart_from_top_to_bottom(desk: Desk) -> None:
+    page = desk.set(code_cells("quickstart.ipynb"), height=1400)
     page.run_all()
     first, trip, table, busy, last = 2, 4, 5, 6, 7
     page.wait_done(trip)
@@ -50,18 +53,48 @@ def test_the_quickstart_from_top_to_bottom(lab: Lab) -> None:
     assert not page.errors
 
 
-def test_stop_in_the_pane_and_in_the_dashboard(lab: Lab) -> None:
+def test_stop_in_the_pane_and_in_the_dashboard(desk: Desk) -> None:
     asks = [f"%%gemini_stream -o a\n{LONG}", f"%%gemini_stream -o b\n{LONG} Again."]
-    page = lab.open([LOAD, *asks, "%gemini_dashboard"])
-    for i in range(4):
-        page.run(i)
-        page.wait_done(i)
-    page.output(1).locator(".gemini-nb-pane").get_by_role("button", name="Stop", exact=True).click()
-    expect(page.output(1)).to_contain_text("stopped")
-    row = page.output(3).locator(".gemini-nb-row").filter(has=page.page.locator("[data-status=active]"))
+    page = desk.set([LOAD, *asks, "%gemini_dashboard"])
+    desk.run(1, 2, 3, 4)
+    page.output(2).locator(".gemini-nb-pane").get_by_role("button", name="Stop", exact=True).click()
+    expect(page.output(2)).to_contain_text("stopped")
+    row = page.output(4).locator(".gemini-nb-row").filter(has=page.page.locator("[data-status=active]"))
     expect(row).to_have_count(1)
     page.page.wait_for_function(FULL)  # until then the pane pushes the dashboard down, away from the mouse
     row.get_by_role("button", name="Stop", exact=True).click()
-    expect(page.output(2)).to_contain_text("stopped")
-    expect(page.output(3).locator("[data-stream-id][data-status=stopped]")).to_have_count(2)
+    expect(page.output(3)).to_contain_text("stopped")
+    expect(page.output(4).locator("[data-stream-id][data-status=stopped]")).to_have_count(2)
     page.screenshot("stopped")
+
+
+def test_a_list_fills_and_columns_stand_side_by_side_until_they_settle(desk: Desk) -> None:
+    each = "%%gemini_stream --each cities --concurrency 2 -o group\nDescribe {item.name} in 900 words."
+    models = (
+        "%%gemini_stream -m gemini-2.5-flash -m gemini-2.5-pro -o both\nDescribe a lighthouse in 900 words."
+    )
+    page = desk.set([f"{LOAD}\n{CITIES}", each, models], width=1100, height=1000)
+    desk.run(1, 2, 3)
+    listed, columns = page.output(2).locator(".gemini-nb-group"), page.output(3).locator(".gemini-nb-columns")
+    expect(listed.locator("tr")).to_have_count(4)
+    expect(listed.locator("tr[data-status=active]").first).to_be_visible()
+    panes = columns.locator(".gemini-nb-pane")
+    expect(panes).to_have_count(2)
+    expect(panes.nth(1)).to_contain_text("lighthouse")
+    left, right = (panes.nth(i).bounding_box() for i in range(2))
+    assert left is not None
+    assert right is not None
+    assert left["y"] == right["y"]
+    assert left["x"] + left["width"] <= right["x"]
+    page.screenshot("groups-running")
+    listed.get_by_role("button", name="Stop", exact=True).click()
+    expect(page.output(2)).to_contain_text("4 answers: 4 stopped")
+    expect(page.output(2).locator("details")).to_have_count(4)
+    expect(page.output(2).locator("summary").nth(2)).to_contain_text("<b>Rome</b>")
+    for i in range(2):
+        panes.nth(i).get_by_role("button", name="Stop", exact=True).click()
+    expect(page.output(3).locator("h4")).to_have_text(
+        ["gemini-2.5-flash¶", "gemini-2.5-pro¶"], timeout=20_000
+    )
+    page.screenshot("groups-settled")
+    assert not page.errors

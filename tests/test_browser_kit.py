@@ -1,68 +1,66 @@
+"""The kit that the tests in the browser are written with."""
+
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
 from playwright.sync_api import expect
 
-if TYPE_CHECKING:
-    from lab import Lab
+from desk import Desk, desk, kept_desk
+
+__all__ = ["desk", "kept_desk"]  # fixtures
 
 pytestmark = pytest.mark.browser
 
+OPENING = "pass"  # these need a kernel, and nothing in it
 WIDGET = "import ipywidgets; ipywidgets.HTML(\"<b class='probe'>hello</b>\")"
 
 
-def test_a_widget_is_seen_and_survives_a_reload(lab: Lab) -> None:
-    page = lab.open([WIDGET, "6 * 7"])
-    page.run(0)
-    page.wait_done(0)
-    expect(page.output(0).locator("b.probe")).to_have_text("hello")
-    page.run(1)
-    page.wait_done(1)
-    expect(page.output(1)).to_contain_text("42")
+def test_a_widget_is_seen_and_survives_a_reload(desk: Desk) -> None:
+    page = desk.set([WIDGET, "6 * 7"])
+    desk.run(1)
+    expect(page.output(1).locator("b.probe")).to_have_text("hello")
+    desk.run(2)
+    expect(page.output(2)).to_contain_text("42")
     page.screenshot("browser-kit")
     assert page.frames_received > 5
     assert page.bytes_received > 1000
 
     saved = page.save()
-    assert saved["cells"][1]["outputs"][0]["data"]["text/plain"] == "42"
+    assert saved["cells"][2]["outputs"][0]["data"]["text/plain"] == "42"
     page.reload()
-    expect(page.output(0).locator("b.probe")).to_have_text("hello")
+    expect(page.output(1).locator("b.probe")).to_have_text("hello")
     assert page.errors == []
 
 
-def test_a_running_cell_is_interrupted_and_a_new_kernel_knows_nothing(lab: Lab) -> None:
-    page = lab.open(["import time\nx = 1\nprint('asleep')\ntime.sleep(60)", "print('x' in globals())"])
-    page.run(0)
-    expect(page.output(0)).to_contain_text("asleep")
-    page.interrupt()
-    page.wait_done(0)
-    expect(page.output(0)).to_contain_text("KeyboardInterrupt")
+def test_a_running_cell_is_interrupted_and_a_new_kernel_knows_nothing(desk: Desk) -> None:
+    page = desk.set(["import time\nx = 1\nprint('asleep')\ntime.sleep(60)", "print('x' in globals())"])
     page.run(1)
+    expect(page.output(1)).to_contain_text("asleep")
+    page.interrupt()
     page.wait_done(1)
-    expect(page.output(1)).to_have_text("True")
+    expect(page.output(1)).to_contain_text("KeyboardInterrupt")
+    desk.run(2)
+    expect(page.output(2)).to_have_text("True")
 
     page.restart_kernel_and_reopen()
-    expect(page.output(0)).to_contain_text("KeyboardInterrupt")
+    expect(page.output(1)).to_contain_text("KeyboardInterrupt")
     added = page.add_cell("print('added', 1 + 1)")
-    page.run(1)
-    page.wait_done(1)
-    expect(page.output(1)).to_have_text("False")
-    page.run(added)
-    page.wait_done(added)
+    desk.run(2)
+    expect(page.output(2)).to_have_text("False")
+    desk.run(added)
     expect(page.output(added)).to_have_text("added 2")
 
 
-def test_run_all_waits_for_the_new_run(lab: Lab) -> None:
-    page = lab.open(["import time; time.sleep(0.5); print(time.time_ns())", "2 + 2"])
+def test_run_all_waits_for_the_new_run(desk: Desk) -> None:
+    page = desk.set(["import time; time.sleep(0.5); print(time.time_ns())", "2 + 2"])
+    page.run_all()
+    page.wait_done(2)
+    first = page.output(1).inner_text()
     page.run_all()
     page.wait_done(1)
-    first = page.output(0).inner_text()
-    page.run_all()
-    page.wait_done(0)
-    assert page.output(0).inner_text() != first
+    assert page.output(1).inner_text() != first
 
 
 async def test_asynchronous_tests_still_run_after_the_browser(anyio_backend: str) -> None:

@@ -146,7 +146,7 @@ def test_active_streams_come_first_and_stop_all_stops_them(
     options: dict[str, Any] = {"auth": "simulator", "base_url": simulator.base_url}
     short = manager.start_stream("short", **options).wait()
     streams = [manager.start_stream(f"long <b>{number}</b>", **options) for number in range(3)]
-    until(lambda: shown(board).count('data-status="active"') >= 3)
+    until(lambda: shown(board).count('data-status="active"') >= 3 and len(rows_of(board)) == 4)
     for row, stream in zip(rows_of(board), [*streams, short], strict=True):
         assert f'data-stream-id="{stream.stream_id}"' in shown(row)
     assert "long &lt;b&gt;0&lt;/b&gt;" in shown(board)

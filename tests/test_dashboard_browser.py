@@ -1,4 +1,7 @@
-"""The dashboard in a real JupyterLab: what a person sees, presses and is spared."""
+"""The dashboard in a real JupyterLab: what a person sees, presses and is spared.
+
+All tests share one notebook, in which cell 0 belongs to the desk.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,14 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Locator, expect
 
-from lab import Lab, LabPage
+from desk import Desk, desk, kept_desk
+from lab import LabPage
+
+__all__ = ["desk", "kept_desk"]  # fixtures
 
 pytestmark = pytest.mark.browser
 
-SETUP = r"""
+OPENING = r"""
 import asyncio, os, threading
 os.environ["GEMINI_NB_AUTH"] = "simulator"
 %load_ext gemini_nb
@@ -44,7 +50,9 @@ def counted(self, *args, **fields):
 kernel_comm.BaseComm.publish_msg = counted
 endless = dict(base_url=server.base_url)
 """
+FRESH = "gemini_nb.dashboard().close()"  # the kernel has one, which goes on until it is closed
 TEN = r"""
+tries.clear()  # each test asks the flaky question
 manager.start_stream("Describe a lighthouse in one sentence.").wait()
 manager.start_stream("Hello?", model="nothing").wait()
 manager.start_stream("Plan a day. Check the weather first and book a table.", tools=[weather, book_table])
@@ -108,12 +116,10 @@ THEME = "name => window.jupyterapp.commands.execute('apputils:change-theme', {th
 
 
 @pytest.fixture
-def opened(lab: Lab) -> Iterator[LabPage]:
+def opened(desk: Desk) -> Iterator[LabPage]:
     """A notebook with ten streams and two dashboards, in cells 2 and 3."""
-    page = lab.open([SETUP, TEN, "%gemini_dashboard", "gemini_nb.dashboard()"], height=1400)
-    for i in range(4):
-        page.run(i)
-        page.wait_done(i)
+    page = desk.set([f"{FRESH}{TEN}", "%gemini_dashboard", "gemini_nb.dashboard()"], height=1400)
+    desk.run(1, 2, 3)
     expect(rows(page, 2)).to_have_count(10)
     yield page
     assert not page.errors
@@ -231,13 +237,11 @@ def test_themes_narrow_columns_and_no_motion(opened: LabPage) -> None:
     page.page.wait_for_function(LIGHT)
 
 
-def test_hostile_names_stay_text(lab: Lab) -> None:
-    page = lab.open([SETUP, ATTACK, "%gemini_dashboard"])
+def test_hostile_names_stay_text(desk: Desk) -> None:
+    page = desk.set([f"{FRESH}{ATTACK}", "%gemini_dashboard"])
     asked: list[str] = []
     page.page.on("request", lambda request: asked.append(request.url))
-    for i in range(3):
-        page.run(i)
-        page.wait_done(i)
+    desk.run(1, 2)
     expect(rows(page, 2)).to_have_count(3)
     for row in rows(page, 2).all():
         row.get_by_role("button", name=re.compile("^Timeline")).click()
@@ -250,13 +254,12 @@ def test_hostile_names_stay_text(lab: Lab) -> None:
     page.screenshot("dashboard-hostile")
 
 
-def test_a_thousand_streams_are_twenty_rows_and_quiet(lab: Lab) -> None:
-    page = lab.open([SETUP, THOUSAND, "%gemini_dashboard"])
-    for i in range(3):
-        page.run(i)
-        page.wait_done(i)
+def test_a_thousand_streams_are_twenty_rows_and_quiet(desk: Desk) -> None:
+    page = desk.set([f"{FRESH}{THOUSAND}", "%gemini_dashboard"])
+    desk.run(1, 2)
     board = page.output(2).locator(".gemini-nb-dashboard")
     expect(rows(page, 2)).to_have_count(20)
+    expect(rows(page, 2, "completed")).to_have_count(20)  # a row comes first, and what it shows later
     expect(board).to_contain_text("… and 981 more: 981 finished")
     expect(board.locator("[data-total=completed]")).to_have_text("1,001 completed")
     quiet = page.add_cell(QUIET)
