@@ -27,7 +27,7 @@ from playwright.sync_api import Locator, Page, ViewportSize, WebSocket, expect, 
 
 from kernels import isolated_environment
 
-__all__ = ["Browser", "Lab", "LabPage", "LabServer", "find_chromium"]
+__all__ = ["CONNECTED", "Browser", "Lab", "LabPage", "LabServer", "find_chromium"]
 
 RESULTS = Path(__file__).parent.parent / "test-results"
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -94,7 +94,7 @@ class LabServer:
         command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1"]
         command += [f"--port={port}", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={self.notebooks}"]
         command += ["--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True"]
-        command += ["--LabApp.expose_app_in_browser=True"]
+        command += ["--LabApp.expose_app_in_browser=True", "--JupyterNotebookApp.expose_app_in_browser=True"]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 command, cwd=self.notebooks, env=self._environment, stdout=log, stderr=log

@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from desk import Desk, desk, kept_desk
+from lab import CONNECTED
 
 __all__ = ["desk", "kept_desk"]  # fixtures
 
@@ -268,6 +269,7 @@ def show_in_notebook_7(tab: Page, url: str) -> None:
     tab.goto(url)
     cell = tab.locator(".jp-Notebook .jp-Cell").nth(1)
     expect(tab.locator(".jp-NotebookPanel .jp-Notebook-ExecutionIndicator[data-status=idle]")).to_be_visible()
+    tab.wait_for_function(CONNECTED, arg=["idle"])  # the indicator may say so before the session is ready
     cell.locator(".cm-content").click()
     tab.keyboard.press("Control+Enter")
     wait_grown(cell.locator(".gemini-nb-pane"), by=30)
