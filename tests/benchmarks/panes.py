@@ -1,8 +1,9 @@
 """What live panes cost: bytes and frames on the websocket, gaps between the page's frames, kernel time.
 
 Run it by itself; it needs Chromium. One answer of 100 KB comes in 2,000 chunks within ten seconds; then
-one, ten and fifty panes grow at once, each by 20 chunks a second. Before each, the same streams run without a
-pane, so that what remains is the panes'. The server that answers is a process of its own. Linux only.
+one, ten and fifty such answers grow at once, as fast as the machine can where that is slower. Before each,
+the same streams run without a pane, so that what remains is the panes'. The server that answers is a
+process of its own. Linux only.
 """
 
 from __future__ import annotations
@@ -41,15 +42,17 @@ import gemini_nb, os, json
 from IPython.display import display
 os.environ.update(GOOGLE_GEMINI_BASE_URL={url!r}, GEMINI_API_KEY='any', GEMINI_NB_AUTH='gemini')
 print(os.getpid())"""
-ONE = f"%%gemini_stream -o one\n[{CHUNKS}, {SECONDS / CHUNKS * 0.8}]"
+ASKED = f"[{CHUNKS}, {SECONDS / CHUNKS * 0.8}]"
+ONE = f"%%gemini_stream -o one\n{ASKED}"
 FACTS = """from gemini_nb import TextDelta
 print(json.dumps([len(one.text.encode()), [e.time for e in one.events if isinstance(e, TextDelta)][-1],
                   one.record.ended_at - one.record.started_at]))"""
-START = "many = [gemini_nb.get_manager().start_stream('[200, 0.05]') for _ in range({count})]"
+START = f"many = [gemini_nb.get_manager().start_stream({ASKED!r}) for _ in range({{count}})]"
 SHOW = "for stream in many: display(gemini_nb.StreamPane(stream))"
 WAIT = """import asyncio
 for stream in many: await stream
-print(sum(len(stream.text.encode()) for stream in many))"""
+print(json.dumps([sum(len(stream.text.encode()) for stream in many),
+                  max(stream.record.ended_at - stream.record.started_at for stream in many)]))"""
 WATCH = """() => {
   window.gaps = []; window.seen = null;
   let before = performance.now();
@@ -140,24 +143,25 @@ def one_long_answer(page: LabPage, kernel: str) -> None:
     print(f"  {1000 * (seen - last):.0f} ms from the last chunk to the page; {shown}; {cpu:.2f} s of CPU")
 
 
-def run_streams(page: LabPage, kernel: str, first: int) -> tuple[int, Meter]:
-    """Run the cell that starts them and the one that waits; returns their text and the costs."""
+def run_streams(page: LabPage, kernel: str, first: int) -> tuple[int, float, Meter]:
+    """Run the cell that starts them and the one that waits; returns bytes of text, seconds and the costs."""
     meter = Meter(page, kernel)
     page.run(first)
     page.wait_done(first)
     page.run(first + 1)
-    page.wait_done(first + 1, 60)
+    page.wait_done(first + 1, 120)
     page.page.wait_for_timeout(2500)  # the last states
-    return int(page.output(first + 1).inner_text()), meter
+    size, took = json.loads(page.output(first + 1).inner_text())
+    return size, took, meter
 
 
 def many_panes(page: LabPage, kernel: str, times: CommTimes, count: int, first: int) -> None:
-    _, plain = run_streams(page, kernel, first)
+    _, before, plain = run_streams(page, kernel, first)
     alone = plain.cpu
     page.page.evaluate("() => { window.gaps.splice(0); }")
     times.busiest()
-    size, meter = run_streams(page, kernel, first + 2)
-    print(f"{count} live panes, {size:,} bytes of text in ten seconds:")
+    size, took, meter = run_streams(page, kernel, first + 2)
+    print(f"{count} live panes, {size:,} bytes of text in {took:.1f} s ({before:.1f} s without panes):")
     print(
         f"  {meter.bytes:,} bytes in {meter.frames:,} frames on the websocket, {meter.bytes / size:.1f} for"
         f" each byte of text; {times.busiest()} comm messages in the busiest second"
