@@ -18,6 +18,7 @@ STREAMS = [
     ["calls"],
     ["events"],
     ["log"],
+    ["flag"],
     ["loop"],
     ["delivery"],
     ["readers"],

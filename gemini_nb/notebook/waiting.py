@@ -11,6 +11,7 @@ from collections.abc import Generator, Sequence
 
 from gemini_nb.errors import GeminiError
 from gemini_nb.notebook.pump import pump
+from gemini_nb.streams.flag import Flag
 from gemini_nb.streams.runtime import BlockOn, wait_for
 from gemini_nb.streams.stream import Stream, stop_together
 from gemini_nb.tools.kernel import KernelLoop
@@ -72,20 +73,20 @@ def blocking_wait(kernel: KernelLoop) -> BlockOn:
     that loop going for as long as there is such work.
     """
 
-    def block_on(future: concurrent.futures.Future[object], timeout: float | None) -> object:
+    def block_on(flag: Flag, timeout: float | None) -> None:
         deadline = math.inf if timeout is None else time.monotonic() + timeout
         while True:
             left = max(0.0, deadline - time.monotonic())
             try:
-                return wait_for(future, min(_SLICE, left))
+                return wait_for(flag, min(_SLICE, left))
             except TimeoutError:
-                if future.done() or left <= 0:
+                if left <= 0:
                     raise
             loop = _running_loop()
             if kernel.has_work and loop is not None and loop is kernel.find():
                 kernel.is_pumped = True
                 try:
-                    pump(loop, lambda: future.done() or not kernel.has_work or time.monotonic() >= deadline)
+                    pump(loop, lambda: flag.is_set() or not kernel.has_work or time.monotonic() >= deadline)
                 finally:
                     kernel.is_pumped = False
 

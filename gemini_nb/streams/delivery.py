@@ -22,6 +22,7 @@ from collections.abc import Callable
 from gemini_nb.errors import ConfigError
 from gemini_nb.secrets import scrub
 from gemini_nb.streams.events import StreamEvent
+from gemini_nb.streams.flag import Flag
 from gemini_nb.streams.log import Cursor, EventLog
 from gemini_nb.streams.loop import BackgroundLoop
 
@@ -49,7 +50,7 @@ class Subscription:
         self, log: EventLog, callback: Callable[[StreamEvent], object], delivery: Delivery, *, replay: bool
     ) -> None:
         self.callback = callback
-        self.delivered = threading.Event()
+        self.delivered = Flag()
         """Set once the callback has seen the terminal event, or was unsubscribed."""
         self._delivery = delivery
         self._lock = threading.Lock()

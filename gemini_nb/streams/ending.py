@@ -7,14 +7,16 @@ that the stream itself waits for, and in a forked child, which has the stream bu
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
+import collections
 import contextlib
 import contextvars
 import os
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from gemini_nb.errors import BlockingCallError
+from gemini_nb.streams.flag import Flag
 from gemini_nb.streams.readers import sleep_until_set
 
 if TYPE_CHECKING:
@@ -50,16 +52,17 @@ class Ending:
         self._record = record
         self._runtime = runtime
         self._pid = os.getpid()
-        self._reached: concurrent.futures.Future[object] = concurrent.futures.Future()
-        # Running, so that a cancelled wait cannot cancel it for everybody else.
-        self._reached.set_running_or_notify_cancel()
+        self._reached = Flag()
+        self._wakers: collections.deque[Callable[[], object]] = collections.deque()
         record.log.attach(self)
 
     def notify(self) -> None:
         """The log grew. Loop thread only."""
-        if self._record.log.closed and not self._reached.done():
+        if self._record.log.closed and not self._reached.is_set():
             self._record.log.detach(self)
-            self._reached.set_result(None)
+            self._reached.set()
+            while self._wakers:
+                self._wakers.popleft()()
 
     def check_may_wait(self) -> None:
         """Refuse a wait that could never end.
@@ -67,12 +70,12 @@ class Ending:
         Raises:
             BlockingCallError: the caller is a tool of this stream, or in a forked child.
         """
-        if os.getpid() != self._pid and not self._reached.done():
+        if os.getpid() != self._pid and not self._reached.is_set():
             raise BlockingCallError(
                 f"{self._record.stream_id} runs in the process that this one was forked from.",
                 hint="Wait for it there, or start a stream here.",
             )
-        if _tool_of.get() is self._record and not self._reached.done():
+        if _tool_of.get() is self._record and not self._reached.is_set():
             raise BlockingCallError(
                 "A tool that waits for the end of its own stream would never end.",
                 hint="Return from the tool, and wait outside of it.",
@@ -86,7 +89,7 @@ class Ending:
             BlockingCallError: the wait could never end.
         """
         self._runtime.check_may_block()
-        if not self._reached.done():
+        if not self._reached.is_set():
             self.check_may_wait()
             try:
                 self._runtime.block_on(self._reached, timeout)
@@ -98,17 +101,19 @@ class Ending:
         ready = asyncio.Event()
         loop = asyncio.get_running_loop()
 
-        def wake(_: object) -> None:
+        def wake() -> None:
             with contextlib.suppress(RuntimeError):  # that loop was closed
                 loop.call_soon_threadsafe(ready.set)
 
-        self._reached.add_done_callback(wake)
-        while not self._reached.done():
+        self._wakers.append(wake)
+        while not self._reached.is_set():
             ready.clear()
             await sleep_until_set(ready)
 
     @staticmethod
     def wait_together(endings: Iterable[Ending], timeout: float) -> None:
         """Wait for all of them, no longer than this, and not for those that the calling thread must end."""
-        waited = [ending._reached for ending in endings if not ending._runtime.loop.is_current]  # noqa: SLF001 - its own
-        concurrent.futures.wait(waited, timeout=timeout)
+        deadline = time.monotonic() + timeout
+        for ending in endings:
+            if not ending._runtime.loop.is_current:  # noqa: SLF001 - its own
+                ending._reached.wait(deadline - time.monotonic())  # noqa: SLF001

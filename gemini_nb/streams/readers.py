@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import concurrent.futures
 import contextlib
-import functools
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Self
 
+from gemini_nb.streams.flag import Flag
 from gemini_nb.streams.log import Cursor, EventLog
 
 if TYPE_CHECKING:
@@ -64,10 +63,10 @@ class EventReader:
                 self.close()
                 raise StopIteration
             self._runtime.check_may_block()
-            future: concurrent.futures.Future[object] = concurrent.futures.Future()
-            self._wake = functools.partial(_fulfil, future)
+            grown = Flag()
+            self._wake = grown.set
             if not self._cursor.has_more and not self._cursor.at_end:
-                self._runtime.block_on(future, None)
+                self._runtime.block_on(grown, None)
             self._wake = None
         return self._buffer.popleft()
 
@@ -92,11 +91,6 @@ class EventReader:
         if not self._buffer:
             self._buffer.extend(self._cursor.take())
         return bool(self._buffer)
-
-
-def _fulfil(future: concurrent.futures.Future[object]) -> None:
-    if not future.done():
-        future.set_result(None)
 
 
 def _waker(ready: asyncio.Event) -> Callable[[], object]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import concurrent.futures
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from gemini_nb.api.client import HTTPClients
 from gemini_nb.config import Auth, Settings, recordings_folder, simulator_pace
 from gemini_nb.errors import BlockingCallError, ConfigError, GeminiError, InternalError
 from gemini_nb.streams.delivery import Delivery
+from gemini_nb.streams.flag import Flag
 from gemini_nb.streams.loop import BackgroundLoop
 from gemini_nb.tools.kernel import KernelLoop
 
@@ -27,7 +29,7 @@ __all__ = ["Runtime", "default_runtime", "forget_default_runtime"]
 
 _POLL = 0.2  # seconds between looks for a Ctrl-C where the platform's lock does not wake for one
 
-BlockOn = Callable[["concurrent.futures.Future[object]", "float | None"], object]
+BlockOn = Callable[[Flag, "float | None"], None]
 End = Callable[["GeminiError | None"], object]
 
 
@@ -38,7 +40,7 @@ class Runtime:
         settings: defaults for every stream.
         kernel: the loop that runs the person's cells; a notebook says which.
         can_ask: whether somebody is there to approve a tool; a notebook knows.
-        block_on: waits for a future in a thread of the person's; a notebook puts one in its place that keeps
+        block_on: waits for a flag in a thread of the person's; a notebook puts one in its place that keeps
             the kernel's loop going.
     """
 
@@ -197,19 +199,16 @@ class Runtime:
             end(None if reason is None else InternalError(reason, hint=hint))
 
 
-def wait_for(future: concurrent.futures.Future[object], timeout: float | None) -> object:
-    """Wait for a future, open to Ctrl-C on every platform.
+def wait_for(flag: Flag, timeout: float | None) -> None:
+    """Wait for a flag, open to Ctrl-C on every platform.
 
     Raises:
-        TimeoutError: it is not done in time.
+        TimeoutError: it was not set in time.
     """
-    deadline = None if timeout is None else time.monotonic() + timeout
-    while not future.done():
-        left = _POLL if deadline is None else min(_POLL, deadline - time.monotonic())
-        if left <= 0:
+    deadline = math.inf if timeout is None else time.monotonic() + timeout
+    while not flag.wait(min(_POLL, deadline - time.monotonic())):
+        if time.monotonic() >= deadline:
             raise TimeoutError
-        concurrent.futures.wait([future], timeout=left)
-    return future.result()
 
 
 def _import_client(future: concurrent.futures.Future[object]) -> None:
