@@ -1,4 +1,4 @@
-"""Fixtures for tests in the browser: `lab` opens notebooks in JupyterLab.
+"""What all tests in the browser share: JupyterLab and Chromium.
 
 Where no Chromium is found these tests are skipped, and say so; with GEMINI_NB_REQUIRE_BROWSER=1 they fail.
 """
@@ -6,13 +6,12 @@ Where no Chromium is found these tests are skipped, and say so; with GEMINI_NB_R
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Generator, Iterator
 
 import pytest
 from playwright.sync_api import expect
 
-from lab import CHROMIUM_NAMES, Browser, Lab, LabServer, find_chromium
+from lab import CHROMIUM_NAMES, Browser, LabServer, find_chromium
 
 REQUIRED = os.environ.get("GEMINI_NB_REQUIRE_BROWSER") == "1"  # read now: tests run without GEMINI_ variables
 FAILED = pytest.StashKey[bool]()
@@ -55,13 +54,3 @@ def browser(chromium_path: str) -> Iterator[Browser]:
     expect.set_options(timeout=EXPECT_MILLISECONDS)
     yield browser
     browser.close()
-
-
-@pytest.fixture
-def lab(lab_server: LabServer, browser: Browser, request: pytest.FixtureRequest) -> Iterator[Lab]:
-    """JupyterLab and a browser; while the test runs, the main thread counts as inside Playwright's loop."""
-    with browser.active():
-        lab = Lab(lab_server, browser)
-        yield lab
-        failed = request.node.stash.get(FAILED, False)
-        lab.close(re.sub(r"\W+", "-", request.node.name).strip("-") if failed else None)

@@ -102,7 +102,7 @@ def kept_desk(lab_server: LabServer, browser: Browser, request: pytest.FixtureRe
         desk = Desk(lab_server, browser, getattr(request.module, "OPENING", OPEN))
     yield desk
     with browser.active():
-        desk.lab.close(None)
+        desk.lab.close()
 
 
 @pytest.fixture

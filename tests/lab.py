@@ -322,12 +322,10 @@ class Lab:
         self._made.add(notebook)
         return page
 
-    def close(self, failed: str | None) -> None:
-        """Close everything; when the test of this name failed, leave a picture of every page."""
+    def close(self) -> None:
+        """Close everything."""
         try:
-            for i, page in enumerate(self.pages):
-                if failed is not None and not page.page.is_closed():
-                    page.screenshot(f"{failed}-{i}")
+            for page in self.pages:
                 page.close()
         finally:
             self.server.end_sessions()

@@ -187,7 +187,7 @@ def measure(lab: Lab, url: str) -> None:
     print(f"  {times.busiest()} comm messages in the busiest second")
     for number, count in enumerate(PANES):
         many_panes(page, kernel, times, count, 3 + 4 * number)
-    lab.close(None)
+    lab.close()
 
 
 def main() -> None:
