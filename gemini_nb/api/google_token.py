@@ -112,9 +112,9 @@ class GoogleCredentials:
 
     def _refresh(self) -> None:
         import google.auth  # noqa: PLC0415 - 150 ms that only Vertex AI needs
-        import google.auth.exceptions  # noqa: PLC0415
-        import requests  # noqa: PLC0415
-        from google.auth.transport.requests import Request  # noqa: PLC0415
+        import google.auth.exceptions  # noqa: PLC0415 - see above
+        import requests  # noqa: PLC0415 - see above
+        from google.auth.transport.requests import Request  # noqa: PLC0415 - see above
 
         try:
             if self._credentials is None:

@@ -61,7 +61,7 @@ class HTTPClients:
 def _make_client(*, trust_env: bool) -> httpx.AsyncClient:
     import httpx  # noqa: PLC0415 - with aiohttp half a second, imported when the first stream starts
 
-    from gemini_nb.api.transport import Client  # noqa: PLC0415
+    from gemini_nb.api.transport import Client  # noqa: PLC0415 - see above
 
     if trust_env:
         _check_proxies()

@@ -152,7 +152,7 @@ def _print_text(made: Stream | StreamGroup, printer: Any, cycle: bool) -> None: 
 def _import_renderer() -> None:
     """Import what renders answers. `%load_ext` has no use for it; the first answer would wait for it."""
     from gemini_nb.notebook.group_settled import markdown_of  # noqa: F401, PLC0415 - wanted later
-    from gemini_nb.notebook.markdown import to_html  # noqa: PLC0415
+    from gemini_nb.notebook.markdown import to_html  # noqa: PLC0415 - see above
 
     to_html("")
 

@@ -116,4 +116,4 @@ class Ending:
         deadline = time.monotonic() + timeout
         for ending in endings:
             if not ending._runtime.loop.is_current:  # noqa: SLF001 - its own
-                ending._reached.wait(deadline - time.monotonic())  # noqa: SLF001
+                ending._reached.wait(deadline - time.monotonic())  # noqa: SLF001 - see above

@@ -43,7 +43,7 @@ class EventReader:
         def notify() -> None:
             reader = reference()
             if reader is not None and reader._wake is not None:  # noqa: SLF001 - its own
-                reader._wake()  # noqa: SLF001
+                reader._wake()  # noqa: SLF001 - see above
 
         self._cursor = Cursor(log, notify, replay=replay)
 
