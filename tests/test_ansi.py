@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gemini_nb.notebook.ansi import Styler, can_style
+from gemini_nb.notebook.render.ansi import Styler, can_style
 
 BOLD, CODE, PLAIN = "\x1b[1m", "\x1b[36m", "\x1b[0m"
 

@@ -113,6 +113,16 @@ def test_nothing_above_the_notebook_knows_a_widget_library() -> None:
         assert not known, f"{name} imports {known}"
 
 
+def test_rendering_knows_no_widgets_and_nothing_of_the_notebook_that_shows_it() -> None:
+    pure = {name for name in ROOMY if f"{name}.".startswith("gemini_nb.notebook.render.")}
+    assert pure
+    for name in pure:
+        for other in imports(name):
+            assert other.partition(".")[0] not in PEOPLE, f"{name} imports {other}"
+            if other.startswith("gemini_nb.notebook."):
+                assert other.startswith("gemini_nb.notebook.render."), f"{name} imports {other}"
+
+
 def test_the_streams_stand_in_one_order() -> None:
     order = {name: rank for rank, group in enumerate(STREAMS) for name in group}
     for name in MODULES:

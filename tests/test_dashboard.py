@@ -21,8 +21,8 @@ from gemini_nb.notebook import dashboard_rows, stepper
 from gemini_nb.notebook.dashboard import Dashboard, dashboard
 from gemini_nb.notebook.dashboard_look import line_html
 from gemini_nb.notebook.dashboard_style import STYLE
-from gemini_nb.notebook.dashboard_words import duration, first_words
-from gemini_nb.notebook.table import table
+from gemini_nb.notebook.render.table import table
+from gemini_nb.notebook.render.words import duration, first_words
 from gemini_nb.simulator import Simulator
 from gemini_nb.streams.calls import ToolCall
 from gemini_nb.streams.record import StreamRecord

@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from gemini_nb.notebook.markdown import code_css, escape, plain, settle, split_point, to_html
+from gemini_nb.notebook.render.markdown import code_css, escape, plain, settle, split_point, to_html
 
 FORMATTING = {
     "a",
@@ -687,6 +687,6 @@ def test_a_cut_is_the_last_one_and_counts_the_characters_that_came() -> None:
 
 def test_importing_loads_no_parser() -> None:
     heavy = {"nh3", "markdown_it", "pygments"}
-    code = f"import sys, gemini_nb.notebook.markdown; print({heavy} & set(sys.modules))"
+    code = f"import sys, gemini_nb.notebook.render.markdown; print({heavy} & set(sys.modules))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "set()"

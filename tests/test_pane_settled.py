@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import gemini_nb
-from gemini_nb.notebook.settled import literal, to_markdown, to_text
+from gemini_nb.notebook.render.settled import literal, to_markdown, to_text
 from gemini_nb.simulator import Simulator
 from gemini_nb.streams import events
 from test_markdown import commonmark

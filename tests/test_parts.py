@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from gemini_nb.notebook.markdown import settle, to_html
-from gemini_nb.notebook.parts import part_markdown
-from gemini_nb.notebook.transcript import PartBlock, Transcript
+from gemini_nb.notebook.render.markdown import settle, to_html
+from gemini_nb.notebook.render.parts import part_markdown
+from gemini_nb.notebook.render.transcript import PartBlock, Transcript
 from gemini_nb.streams import events
 from test_markdown import commonmark
 from test_transcript import make

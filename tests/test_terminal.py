@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 import gemini_nb
-from gemini_nb.notebook.settled import to_text
-from gemini_nb.notebook.terminal import print_stream
+from gemini_nb.notebook.render.settled import to_text
+from gemini_nb.notebook.render.terminal import print_stream
 from gemini_nb.simulator import Simulator
 from kernels import isolated_environment
 
@@ -109,7 +109,7 @@ def test_ctrl_c_stops_the_stream_and_leaves_its_text(environment: dict[str, str]
     script = tmp_path / "long.py"
     script.write_text(
         "import sys, gemini_nb\n"
-        "from gemini_nb.notebook.terminal import print_stream\n"
+        "from gemini_nb.notebook.render.terminal import print_stream\n"
         "stream = gemini_nb.get_manager().start_stream('Write a long text of 3000 words.')\n"
         "print_stream(stream)\n"
         "print('status:', stream.status)\n"

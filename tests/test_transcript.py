@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gemini_nb.errors import GeminiError
-from gemini_nb.notebook.transcript import (
+from gemini_nb.notebook.render.transcript import (
     CallBlock,
     NoticeBlock,
     PartBlock,

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from attacks import MARKDOWN
-from gemini_nb.notebook.markdown import has_formulas, to_html, typeset
+from gemini_nb.notebook.render.markdown import has_formulas, to_html, typeset
 
 
 class Texts(HTMLParser):

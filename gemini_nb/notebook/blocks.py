@@ -5,13 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, assert_never
 
 from gemini_nb.api.content import Part
-from gemini_nb.notebook import figures, look
+from gemini_nb.notebook import look
 from gemini_nb.notebook.card import CallView, call_html
-from gemini_nb.notebook.markdown import escape, to_html
-from gemini_nb.notebook.parts import part_markdown
+from gemini_nb.notebook.render import figures
+from gemini_nb.notebook.render.markdown import escape, to_html
+from gemini_nb.notebook.render.parts import part_markdown
+from gemini_nb.notebook.render.settled import code_block
+from gemini_nb.notebook.render.transcript import (
+    Block,
+    CallBlock,
+    NoticeBlock,
+    PartBlock,
+    StruckBlock,
+    TextBlock,
+)
 from gemini_nb.notebook.running_text import TextView
-from gemini_nb.notebook.settled import code_block
-from gemini_nb.notebook.transcript import Block, CallBlock, NoticeBlock, PartBlock, StruckBlock, TextBlock
 from gemini_nb.notebook.widgetry import close_tree, piece, set_value
 
 if TYPE_CHECKING:

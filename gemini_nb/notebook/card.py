@@ -10,9 +10,9 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from gemini_nb.notebook import figures
 from gemini_nb.notebook.detail import detail, detail_html
-from gemini_nb.notebook.markdown import escape, plain
+from gemini_nb.notebook.render import figures
+from gemini_nb.notebook.render.markdown import escape, plain
 from gemini_nb.notebook.widgetry import box, button, close_tree, piece, set_value
 from gemini_nb.streams.calls import ToolCall
 from gemini_nb.streams.states import ToolStatus

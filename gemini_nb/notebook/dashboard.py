@@ -20,11 +20,11 @@ from IPython import get_ipython
 from gemini_nb.notebook.dashboard_look import more_html, totals_html
 from gemini_nb.notebook.dashboard_rows import ROW_COST, Allowance, Row, RowStyle
 from gemini_nb.notebook.dashboard_style import STYLE
-from gemini_nb.notebook.dashboard_words import count
 from gemini_nb.notebook.frontend import Frontend, frontend_of
 from gemini_nb.notebook.painter import painter_of
 from gemini_nb.notebook.pane import answer_where_asked
-from gemini_nb.notebook.table import table
+from gemini_nb.notebook.render.table import table
+from gemini_nb.notebook.render.words import count
 from gemini_nb.streams.manager import StreamManager, get_manager
 from gemini_nb.streams.states import Status
 from gemini_nb.streams.stream import Stream

@@ -9,9 +9,9 @@ import itertools
 import math
 from collections.abc import Sequence
 
-from gemini_nb.notebook import figures
-from gemini_nb.notebook.dashboard_words import Totals, clock, cut, duration
-from gemini_nb.notebook.markdown import escape
+from gemini_nb.notebook.render import figures
+from gemini_nb.notebook.render.markdown import escape
+from gemini_nb.notebook.render.words import Totals, clock, cut, duration
 from gemini_nb.notebook.sparkline import sparkline
 from gemini_nb.notebook.timeline import Trace
 from gemini_nb.streams.calls import ToolCall

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 
-from gemini_nb.notebook import figures
-from gemini_nb.notebook.dashboard_words import cut, duration
-from gemini_nb.notebook.markdown import escape
+from gemini_nb.notebook.render import figures
+from gemini_nb.notebook.render.markdown import escape
+from gemini_nb.notebook.render.words import cut, duration
 from gemini_nb.notebook.timeline import Bar, Lane, Trace
 from gemini_nb.streams.stream import Stream
 

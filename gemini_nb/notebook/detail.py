@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gemini_nb.notebook.markdown import escape
+from gemini_nb.notebook.render.markdown import escape
 from gemini_nb.notebook.widgetry import box, piece
 
 if TYPE_CHECKING:

@@ -138,21 +138,21 @@ def _renderers() -> list[tuple[type, str, Callable[..., Any]]]:
 
 
 def _to_markdown(made: Stream | StreamGroup) -> str:
-    from gemini_nb.notebook.group_settled import markdown_of  # noqa: PLC0415 - see _import_renderer
+    from gemini_nb.notebook.render.group_settled import markdown_of  # noqa: PLC0415 - see _import_renderer
 
     return markdown_of(made)
 
 
 def _print_text(made: Stream | StreamGroup, printer: Any, cycle: bool) -> None:  # noqa: ARG001 - IPython's signature
-    from gemini_nb.notebook.group_settled import text_of  # noqa: PLC0415 - see _import_renderer
+    from gemini_nb.notebook.render.group_settled import text_of  # noqa: PLC0415 - see _import_renderer
 
     printer.text(text_of(made))
 
 
 def _import_renderer() -> None:
     """Import what renders answers. `%load_ext` has no use for it; the first answer would wait for it."""
-    from gemini_nb.notebook.group_settled import markdown_of  # noqa: F401, PLC0415 - wanted later
-    from gemini_nb.notebook.markdown import to_html  # noqa: PLC0415 - see above
+    from gemini_nb.notebook.render.group_settled import markdown_of  # noqa: F401, PLC0415 - wanted later
+    from gemini_nb.notebook.render.markdown import to_html  # noqa: PLC0415 - see above
 
     to_html("")
 

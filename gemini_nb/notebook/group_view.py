@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as widgets
 
 from gemini_nb.notebook import cells
-from gemini_nb.notebook.group_settled import bundle_of, counts, item_words
-from gemini_nb.notebook.markdown import escape
 from gemini_nb.notebook.painter import painter_of
 from gemini_nb.notebook.pane import StreamPane
+from gemini_nb.notebook.render.group_settled import bundle_of, counts, item_words
+from gemini_nb.notebook.render.markdown import escape
 from gemini_nb.notebook.widgetry import button, close_tree, piece, set_value
 from gemini_nb.streams.group import StreamGroup
 from gemini_nb.streams.states import Status

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from gemini_nb.notebook.markdown import code_css, escape
+from gemini_nb.notebook.render.markdown import code_css, escape
 from gemini_nb.notebook.sheet import SHEET
 from gemini_nb.notebook.widgetry import shared_piece
 

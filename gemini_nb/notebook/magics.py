@@ -115,7 +115,7 @@ class GeminiMagics(Magics):
     def _display(self, made: Stream | StreamGroup) -> None:
         """Print streams where there is no page, else show what stays of them."""
         if frontend_of(self.shell) is not Frontend.TERMINAL:
-            from gemini_nb.notebook.group_settled import bundle_of  # noqa: PLC0415 - needed late
+            from gemini_nb.notebook.render.group_settled import bundle_of  # noqa: PLC0415 - needed late
 
             display(bundle_of(made), raw=True)
         elif self._print(made, stops=False):
@@ -123,8 +123,8 @@ class GeminiMagics(Magics):
 
     def _print(self, made: Stream | StreamGroup, *, stops: bool) -> bool:
         """Print what a terminal shows, and return whether Ctrl-C ended that."""
-        from gemini_nb.notebook.group_settled import counts, item_words  # noqa: PLC0415 - needed late
-        from gemini_nb.notebook.terminal import print_stream  # noqa: PLC0415 - pages have no use for it
+        from gemini_nb.notebook.render.group_settled import counts, item_words  # noqa: PLC0415 - needed late
+        from gemini_nb.notebook.render.terminal import print_stream  # noqa: PLC0415 - pages have no use for it
 
         if isinstance(made, Stream):
             return print_stream(made, stops=stops)
@@ -190,7 +190,7 @@ class GeminiMagics(Magics):
                 self._display(made)
 
     def _print_table(self) -> None:
-        from gemini_nb.notebook.table import table  # noqa: PLC0415 - few cells need it
+        from gemini_nb.notebook.render.table import table  # noqa: PLC0415 - few cells need it
 
         print(table(self.manager))  # noqa: T201 - it is what the magic is for
 

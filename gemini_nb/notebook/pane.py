@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 import ipywidgets as widgets
 
-from gemini_nb.notebook import cells, figures, look
+from gemini_nb.notebook import cells, look
 from gemini_nb.notebook.blocks import BlockView, block_html, view_for
-from gemini_nb.notebook.markdown import has_formulas, typeset
 from gemini_nb.notebook.painter import Painter, painter_of
+from gemini_nb.notebook.render import figures
+from gemini_nb.notebook.render.markdown import has_formulas, typeset
+from gemini_nb.notebook.render.settled import mimebundle, to_text
+from gemini_nb.notebook.render.transcript import CallBlock, NoticeBlock, TextBlock, Transcript
 from gemini_nb.notebook.running_text import TextView
-from gemini_nb.notebook.settled import mimebundle, to_text
 from gemini_nb.notebook.stepper import head_html
 from gemini_nb.notebook.thoughts import ThoughtsView, thoughts_html
-from gemini_nb.notebook.transcript import CallBlock, NoticeBlock, TextBlock, Transcript
 from gemini_nb.notebook.widgetry import (
     Counted,
     answer_where_asked,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gemini_nb.notebook.markdown import has_formulas, split_point, to_html, typeset
+from gemini_nb.notebook.render.markdown import has_formulas, split_point, to_html, typeset
 from gemini_nb.notebook.widgetry import box, close_tree, formulas, piece, set_value
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import time
 
 from gemini_nb.config import Auth
-from gemini_nb.notebook import figures
-from gemini_nb.notebook.markdown import escape
+from gemini_nb.notebook.render import figures
+from gemini_nb.notebook.render.markdown import escape
 from gemini_nb.streams.record import Waiting
 from gemini_nb.streams.states import Phase, Status
 from gemini_nb.streams.stream import Stream

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from gemini_nb.notebook.detail import detail, detail_html
-from gemini_nb.notebook.markdown import escape, to_html
+from gemini_nb.notebook.render.markdown import escape, to_html
 from gemini_nb.notebook.running_text import TextView
 from gemini_nb.notebook.widgetry import box, close_tree, piece, set_value
 

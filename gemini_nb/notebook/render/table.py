@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from gemini_nb.notebook import figures
-from gemini_nb.notebook.dashboard_words import count, duration, first_words
-from gemini_nb.notebook.markdown import plain
+from gemini_nb.notebook.render import figures
+from gemini_nb.notebook.render.markdown import plain
+from gemini_nb.notebook.render.words import count, duration, first_words
 from gemini_nb.streams.manager import StreamManager
 from gemini_nb.streams.states import Status
 from gemini_nb.streams.stream import Stream

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from gemini_nb.notebook.markdown import escape, plain
-from gemini_nb.notebook.settled import literal, to_markdown, to_text
+from gemini_nb.notebook.render.markdown import escape, plain
+from gemini_nb.notebook.render.settled import literal, to_markdown, to_text
 from gemini_nb.streams.group import StreamGroup
 from gemini_nb.streams.states import Status
 from gemini_nb.streams.stream import Stream

@@ -12,10 +12,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gemini_nb.notebook.markdown_inline import code_span, write_inline
-from gemini_nb.notebook.markdown_math import CLOSERS, safe_tex
-from gemini_nb.notebook.markdown_parser import allowed_url, parse
-from gemini_nb.notebook.neutral import visible
+from gemini_nb.notebook.render.markdown.formulas import CLOSERS, safe_tex
+from gemini_nb.notebook.render.markdown.inline import code_span, write_inline
+from gemini_nb.notebook.render.markdown.neutral import visible
+from gemini_nb.notebook.render.markdown.parser import allowed_url, parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -10,9 +10,9 @@ import functools
 import html
 from typing import TYPE_CHECKING, Any
 
-from gemini_nb.notebook.markdown_math import CLOSERS
-from gemini_nb.notebook.markdown_parser import parse
-from gemini_nb.notebook.neutral import visible
+from gemini_nb.notebook.render.markdown.formulas import CLOSERS
+from gemini_nb.notebook.render.markdown.neutral import visible
+from gemini_nb.notebook.render.markdown.parser import parse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,7 +12,7 @@ from __future__ import annotations
 import html
 import re
 
-from gemini_nb.notebook.markdown_math import safe_tex
+from gemini_nb.notebook.render.markdown.formulas import safe_tex
 
 __all__ = ["has_formulas", "typeset"]
 

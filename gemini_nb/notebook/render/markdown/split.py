@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
-from gemini_nb.notebook.markdown_math import BLOCK_LINES
-from gemini_nb.notebook.markdown_parser import block_tokens
+from gemini_nb.notebook.render.markdown.formulas import BLOCK_LINES
+from gemini_nb.notebook.render.markdown.parser import block_tokens
 
 __all__ = ["split_point"]
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from gemini_nb.notebook.markdown_math import CLOSERS, safe_tex
+from gemini_nb.notebook.render.markdown.formulas import CLOSERS, safe_tex
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from gemini_nb.api.content import Part, objects
-from gemini_nb.notebook.markdown import plain
+from gemini_nb.notebook.render.markdown import plain
 
 __all__ = ["METADATA", "part_markdown", "part_text"]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias, assert_never
 
 from gemini_nb.api.content import Part
-from gemini_nb.notebook.parts import METADATA
+from gemini_nb.notebook.render.parts import METADATA
 from gemini_nb.streams.calls import ToolCall
 from gemini_nb.streams.events import (
     PartReceived,

@@ -11,10 +11,10 @@ import re
 from typing import assert_never
 
 from gemini_nb.api.content import Part
-from gemini_nb.notebook import figures
-from gemini_nb.notebook.markdown import escape, plain, settle
-from gemini_nb.notebook.parts import part_markdown, part_text
-from gemini_nb.notebook.transcript import (
+from gemini_nb.notebook.render import figures
+from gemini_nb.notebook.render.markdown import escape, plain, settle
+from gemini_nb.notebook.render.parts import part_markdown, part_text
+from gemini_nb.notebook.render.transcript import (
     Block,
     CallBlock,
     NoticeBlock,

@@ -13,8 +13,8 @@ import re
 import urllib.parse
 from typing import TYPE_CHECKING
 
-from gemini_nb.notebook.markdown_math import add_math_rules
-from gemini_nb.notebook.neutral import visible
+from gemini_nb.notebook.render.markdown.formulas import add_math_rules
+from gemini_nb.notebook.render.markdown.neutral import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -8,11 +8,11 @@ a formula.
 
 from __future__ import annotations
 
-from gemini_nb.notebook.markdown_html import code_css, to_html
-from gemini_nb.notebook.markdown_split import split_point
-from gemini_nb.notebook.markdown_typeset import has_formulas, typeset
-from gemini_nb.notebook.markdown_writer import settle
-from gemini_nb.notebook.neutral import escape, plain
+from gemini_nb.notebook.render.markdown.html_writer import code_css, to_html
+from gemini_nb.notebook.render.markdown.markdown_writer import settle
+from gemini_nb.notebook.render.markdown.neutral import escape, plain
+from gemini_nb.notebook.render.markdown.split import split_point
+from gemini_nb.notebook.render.markdown.typeset import has_formulas, typeset
 
 __all__ = [
     "code_css",

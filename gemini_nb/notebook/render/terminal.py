@@ -6,12 +6,12 @@ import sys
 from typing import TextIO
 
 from gemini_nb.api.content import Part
-from gemini_nb.notebook import figures
-from gemini_nb.notebook.ansi import Styler, can_style
-from gemini_nb.notebook.markdown import plain
-from gemini_nb.notebook.parts import METADATA, part_text
-from gemini_nb.notebook.settled import call_line
-from gemini_nb.notebook.transcript import retry_words
+from gemini_nb.notebook.render import figures
+from gemini_nb.notebook.render.ansi import Styler, can_style
+from gemini_nb.notebook.render.markdown import plain
+from gemini_nb.notebook.render.parts import METADATA, part_text
+from gemini_nb.notebook.render.settled import call_line
+from gemini_nb.notebook.render.transcript import retry_words
 from gemini_nb.streams.calls import ToolCall
 from gemini_nb.streams.events import (
     PartReceived,
