@@ -18,7 +18,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from gemini_nb.errors import ConfigError
-from gemini_nb.secrets import Secret
+from gemini_nb.redaction import Secret
 
 __all__ = [
     "DEFAULT_MODEL",

@@ -16,7 +16,7 @@ from gemini_nb.api.client import HTTPClients
 from gemini_nb.api.endpoint import Endpoint
 from gemini_nb.config import Auth
 from gemini_nb.errors import ConfigError, GeminiError
-from gemini_nb.secrets import scrub
+from gemini_nb.redaction import scrub
 from scripted import ScriptedServer, json_error, sse_answer, text
 from token_server import TOKEN, TokenServer, claims_of
 

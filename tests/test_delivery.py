@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from answers import PATIENCE, Recorder, join
-from gemini_nb.secrets import Secret
+from gemini_nb.redaction import Secret
 from gemini_nb.streams import delivery as delivery_module
 from gemini_nb.streams.delivery import Delivery, Subscription
 from gemini_nb.streams.events import StreamEvent

@@ -21,7 +21,7 @@ from gemini_nb.api.recorder import Tape
 from gemini_nb.api.recording import Recording, file_name, read_recording
 from gemini_nb.config import Settings
 from gemini_nb.errors import ConfigError, IdleTimeoutError
-from gemini_nb.secrets import Secret
+from gemini_nb.redaction import Secret
 from gemini_nb.simulator import Simulator
 from gemini_nb.streams.manager import StreamManager
 from gemini_nb.streams.stream import Stream

@@ -23,7 +23,7 @@ from gemini_nb.errors import (
     GeminiError,
     PromptBlockedError,
 )
-from gemini_nb.secrets import Secret
+from gemini_nb.redaction import Secret
 from gemini_nb.streams.log import Cursor
 from gemini_nb.streams.stream import Stream
 from scripted import Signal, Wait, call, json_error, sse_answer, text

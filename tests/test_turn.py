@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gemini_nb.api.turn import ModelTurn
 from gemini_nb.api.usage import Usage
-from gemini_nb.secrets import Secret
+from gemini_nb.redaction import Secret
 
 
 def chunk(*parts: object, finish: str | None = None, **fields: Any) -> dict[str, Any]:

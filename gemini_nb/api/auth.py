@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from gemini_nb.api.google_token import SCOPE, GoogleCredentials, share
 from gemini_nb.config import Auth, environment_key, missing_key
 from gemini_nb.errors import ConfigError
-from gemini_nb.secrets import Secret
+from gemini_nb.redaction import Secret
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials

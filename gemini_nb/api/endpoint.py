@@ -21,7 +21,7 @@ from gemini_nb.config import (
     http_allowed,
 )
 from gemini_nb.errors import ConfigError, GeminiError
-from gemini_nb.secrets import Secret, seal
+from gemini_nb.redaction import Secret, seal
 
 __all__ = ["Endpoint", "model_in", "resolve_endpoint"]
 

@@ -18,7 +18,7 @@ from gemini_nb.errors import (
     GeminiError,
     PromptBlockedError,
 )
-from gemini_nb.secrets import scrub
+from gemini_nb.redaction import scrub
 
 if TYPE_CHECKING:
     from gemini_nb.api.client import ModelCall

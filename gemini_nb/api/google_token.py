@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 from gemini_nb.api.failures import detached, excerpt
 from gemini_nb.errors import ConfigError, ConnectError, GeminiError
-from gemini_nb.secrets import Secret
+from gemini_nb.redaction import Secret
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials

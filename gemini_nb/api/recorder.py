@@ -26,7 +26,7 @@ from gemini_nb.api.endpoint import model_in
 from gemini_nb.api.recording import End, Recording, file_name, request_key
 from gemini_nb.config import Auth
 from gemini_nb.errors import ConfigError, IdleTimeoutError
-from gemini_nb.secrets import Secret, scrub
+from gemini_nb.redaction import Secret, scrub
 
 if TYPE_CHECKING:
     import httpx

@@ -21,7 +21,7 @@ from typing import Any, Literal, get_args
 
 from gemini_nb.api.content import JSON, objects
 from gemini_nb.errors import ConfigError
-from gemini_nb.secrets import scrub
+from gemini_nb.redaction import scrub
 
 __all__ = [
     "End",

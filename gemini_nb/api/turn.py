@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gemini_nb.api.content import JSON, Content, Part, is_plain_text, objects
 from gemini_nb.api.usage import Usage
-from gemini_nb.secrets import scrub
+from gemini_nb.redaction import scrub
 
 __all__ = ["ModelTurn"]
 

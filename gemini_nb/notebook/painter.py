@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from gemini_nb.notebook.widgetry import messages
-from gemini_nb.secrets import scrub
+from gemini_nb.redaction import scrub
 from gemini_nb.streams.runtime import Runtime
 
 __all__ = ["BUDGET", "Painter", "View", "painter_of"]

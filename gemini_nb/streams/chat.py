@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from gemini_nb.api.content import Content, encode_body, to_contents
 from gemini_nb.errors import ArgumentError, ConfigError
-from gemini_nb.secrets import seal
+from gemini_nb.redaction import seal
 from gemini_nb.streams.manager import StreamManager, get_manager
 from gemini_nb.streams.orchestrator import ToolOrchestrator
 from gemini_nb.streams.stream import Stream, Subscriber

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 
 from gemini_nb.errors import ConfigError
-from gemini_nb.secrets import scrub
+from gemini_nb.redaction import scrub
 from gemini_nb.streams.events import StreamEvent
 from gemini_nb.streams.flag import Flag
 from gemini_nb.streams.log import Cursor, EventLog

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, overload
 
 from gemini_nb.errors import ArgumentError, ConfigError, GeminiError
-from gemini_nb.secrets import seal
+from gemini_nb.redaction import seal
 from gemini_nb.streams.manager import StreamManager, get_manager
 from gemini_nb.streams.stream import Stream, stop_together
 

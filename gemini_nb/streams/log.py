@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from gemini_nb.errors import InternalError
-from gemini_nb.secrets import scrub
+from gemini_nb.redaction import scrub
 from gemini_nb.streams.events import StreamCompleted, StreamEvent, StreamFailed, StreamStopped
 
 __all__ = ["TERMINAL", "Cursor", "EventLog", "Reader"]

@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from gemini_nb.errors import ConfigError
-from gemini_nb.secrets import scrub
+from gemini_nb.redaction import scrub
 
 __all__ = ["BackgroundLoop"]
 

@@ -15,7 +15,7 @@ from gemini_nb.api.content import Content, to_contents
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.config import Settings
 from gemini_nb.errors import ArgumentError, ConfigError, StreamNotFoundError
-from gemini_nb.secrets import scrub, seal
+from gemini_nb.redaction import scrub, seal
 from gemini_nb.streams.admission import Admission
 from gemini_nb.streams.counts import Statistics, count
 from gemini_nb.streams.orchestrator import Gate, ToolOrchestrator

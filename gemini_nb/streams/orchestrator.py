@@ -32,7 +32,7 @@ from gemini_nb.api.turn import ModelTurn
 from gemini_nb.api.usage import Usage
 from gemini_nb.config import Auth
 from gemini_nb.errors import EmptyAnswerError, GeminiError, InternalError, SchemaMismatchError, TurnLimitError
-from gemini_nb.secrets import scrub, seal
+from gemini_nb.redaction import scrub, seal
 from gemini_nb.streams.calls import ToolCall
 from gemini_nb.streams.record import StreamRecord
 from gemini_nb.streams.request import build_request

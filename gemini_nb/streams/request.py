@@ -13,7 +13,7 @@ from gemini_nb.api.endpoint import Endpoint, model_in, resolve_endpoint
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.config import Auth, Settings, choose_auth
 from gemini_nb.errors import ArgumentError, ConfigError
-from gemini_nb.secrets import Secret, seal
+from gemini_nb.redaction import Secret, seal
 from gemini_nb.tools.schema import OutputSchema
 from gemini_nb.tools.tool import ToolSet
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from gemini_nb.api.content import Part
-from gemini_nb.secrets import scrub
+from gemini_nb.redaction import scrub
 from gemini_nb.streams.approval import Approval
 from gemini_nb.streams.calls import ToolCall
 from gemini_nb.streams.ending import in_tool_of

@@ -9,7 +9,7 @@ from typing import Any
 from gemini_nb.api.content import duplicate
 from gemini_nb.daemon import run_in_daemon_thread
 from gemini_nb.errors import ConfigError
-from gemini_nb.secrets import scrub
+from gemini_nb.redaction import scrub
 from gemini_nb.tools.kernel import KernelLoop
 from gemini_nb.tools.places import call_in_place, call_on_kernel, is_pending
 from gemini_nb.tools.report import Report, reporting

@@ -14,7 +14,7 @@ from typing import Any
 from gemini_nb.api.content import Part
 from gemini_nb.api.values import frame_text, media_part
 from gemini_nb.errors import ConfigError
-from gemini_nb.secrets import scrub
+from gemini_nb.redaction import scrub
 
 __all__ = ["ToolResult", "to_result"]
 

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from gemini_nb.secrets import Secret, scrub, seal
+from gemini_nb.redaction import Secret, scrub, seal
 
 KEY = "AIzaSy-made-up-for-tests-0123456789abcd"
 
