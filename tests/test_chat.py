@@ -9,8 +9,11 @@ import pytest
 
 from answers import PATIENCE, Recorder, always, hello, hold, rig
 from gemini_nb import Chat, ToolOrchestrator
+from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.errors import ArgumentError, ConfigError
-from scripted import call, json_error, sse_answer, text
+from scripted import Close, Wait, call, json_error, sse_answer, text
+
+ONCE = RetryPolicy(attempts=1, restarts=0)
 
 
 def user(words: str) -> dict[str, Any]:
@@ -66,11 +69,91 @@ def test_a_stream_that_fails_or_is_stopped_keeps_both_turns(way: str) -> None:
         assert chat.history == [user("Hi"), model(stream.text)]
 
 
-def test_a_stream_that_was_refused_keeps_the_question() -> None:
-    with rig(lambda _: json_error(400)) as made:
+BLOCKED = {"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}}
+NOTHING: list[tuple[str, Any]] = [
+    ("refused", lambda _: json_error(400)),
+    ("failed", lambda _: json_error(500)),
+    ("blocked", always(BLOCKED)),
+    ("said nothing", always({"candidates": [{"finishReason": "STOP"}]})),
+    ("empty parts", always({"candidates": [{"content": {"parts": [{}]}}]}, Close())),
+    ("only thoughts", always(text("Hm.", thought=True), Close())),
+]
+
+
+@pytest.mark.parametrize("script", [case[1] for case in NOTHING], ids=[case[0] for case in NOTHING])
+def test_a_question_that_got_nothing_is_taken_back_and_the_next_one_is_answered(script: Any) -> None:
+    def answer(request: Any) -> Any:
+        return hello()(request) if "Again" in request.body.decode() else script(request)
+
+    with rig(answer) as made:
+        chat = Chat([user("a"), model("b")], manager=made.manager, retry=ONCE, **made.options)
+        assert chat.send("Hi").wait(PATIENCE).status == "error"
+        assert chat.history == [user("a"), model("b")]
+        assert chat.send("Again").result(PATIENCE) == "Hello"
+        assert made.server.requests[-1].json["contents"] == [user("a"), model("b"), user("Again")]
+        assert chat.history[2:] == [user("Again"), model("Hello")]
+
+
+@pytest.mark.parametrize("shown", [[], [text("Hm.", thought=True)]], ids=["silent", "thinking"])
+def test_a_question_that_was_stopped_before_its_answer_began_is_taken_back(shown: list[Any]) -> None:
+    with rig(always(*shown, Wait())) as made:
         chat = Chat(manager=made.manager, **made.options)
-        chat.send("Hi").wait()
-        assert chat.history == [user("Hi")]
+        recorder = Recorder()
+        stream = chat.send("Hi", recorder)
+        made.server.wait_requests(1)
+        if shown:
+            recorder.wait("thought_delta")
+        stream.stop()
+        stream.wait(PATIENCE)
+        assert chat.history == []
+
+
+@pytest.mark.parametrize("refusal", ["refused", "blocked", "unavailable"])
+def test_a_refusal_after_tools_ran_takes_the_message_back_and_a_failure_does_not(refusal: str) -> None:
+    """What was refused would be refused with every later message; what failed has happened all the same."""
+    ends: dict[str, Any] = {
+        "refused": json_error(400),
+        "blocked": sse_answer(BLOCKED),
+        "unavailable": json_error(503),
+    }
+    script = [
+        sse_answer(call("double", args={"number": 2}, finish="STOP")),
+        ends[refusal],
+        sse_answer(text("Hello", finish="STOP")),
+    ]
+    with rig(script) as made:
+        chat = Chat(manager=made.manager, tools=[double], retry=ONCE, **made.options)
+        assert chat.send("Go").wait(PATIENCE).status == "error"
+        kept = ["user", "model", "user"] if refusal == "unavailable" else []
+        assert [turn["role"] for turn in chat.history] == kept
+        assert chat.send("And?").result(PATIENCE) == "Hello"
+        assert len(made.server.requests[2].json["contents"]) == len(kept) + 1
+
+
+SIGNED = {"text": "", "thoughtSignature": "c2ln"}
+SAYS_NOTHING: list[dict[str, Any]] = [
+    {},
+    {"text": None},
+    {"text": ""},
+    {"functionCall": None},
+    {"functionCall": "f"},
+    {"thought": True},
+    {"text": 5},
+    {"inlineData": None, "thought": None},
+]
+
+
+@pytest.mark.parametrize("part", SAYS_NOTHING, ids=str)
+def test_parts_that_say_nothing_do_not_spoil_the_chat(part: dict[str, Any]) -> None:
+    parts = [part, {"text": "Yes."}, part, {"thoughtSignature": "c2ln"}, part]
+    chunk = {"candidates": [{"content": {"role": "model", "parts": parts}, "finishReason": "STOP"}]}
+    with rig(always(chunk)) as made:
+        chat = Chat(manager=made.manager, **made.options)
+        for _ in range(2):
+            assert chat.send("Hi").result(PATIENCE) == "Yes."
+        said = {"role": "model", "parts": [{"text": "Yes."}, SIGNED]}
+        assert chat.history == [user("Hi"), said] * 2
+        assert made.server.requests[1].json["contents"] == [user("Hi"), said, user("Hi")]
 
 
 def test_a_stop_while_tools_run_leaves_no_call_without_a_response() -> None:
@@ -231,9 +314,11 @@ def test_what_cannot_be_taken_back(messages: Any) -> None:
 def test_nothing_is_taken_back_from_under_a_running_stream() -> None:
     with rig(hold()) as made:
         chat = Chat(conversation(), manager=made.manager, **made.options)
-        stream = chat.send("Hi")
+        recorder = Recorder()
+        stream = chat.send("Hi", recorder)
         with pytest.raises(ConfigError, match="1 of this chat's streams still run"):
             chat.rewind()
+        recorder.wait("text_delta")
         stream.stop()
         stream.wait(PATIENCE)
         assert chat.rewind()[0] == user("Hi")

@@ -32,6 +32,7 @@ __all__ = [
     "detached",
     "excerpt",
     "final",
+    "is_refusal",
     "not_made",
     "refused",
     "reported",
@@ -52,6 +53,8 @@ _CODES |= {"CANCELLED": 499, "UNKNOWN": 500, "DATA_LOSS": 500, "UNIMPLEMENTED": 
 _RPC = ["", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS"]
 _RPC += ["PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE"]
 _RPC += ["UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"]
+
+_PASSING = {408, 429, 499}  # of the refusals, those that another time is enough for
 
 
 def excerpt(text: str, limit: int = 200) -> str:
@@ -188,6 +191,14 @@ def blocked(turn: ModelTurn) -> PromptBlockedError:
         status_code=200,
         api_status=excerpt(turn.block_reason or "", 60),
     )
+
+
+def is_refusal(error: GeminiError | None) -> bool:
+    """Whether the service refused what was asked, and would refuse it again."""
+    if isinstance(error, PromptBlockedError):
+        return True
+    status = error.status_code if isinstance(error, APIError) else None
+    return status is not None and 400 <= status < 500 and status not in _PASSING
 
 
 def awaited(error: GeminiError, call: ModelCall) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gemini_nb.api.content import JSON, Content, Part, is_plain_text, objects
+from gemini_nb.api.sendable import is_answer, sendable
 from gemini_nb.api.usage import Usage
 from gemini_nb.redaction import scrub
 
@@ -183,7 +184,12 @@ class ModelTurn:
     @property
     def content(self) -> Content:
         """The turn as it goes into the history."""
-        return {"role": "model", "parts": self.parts}
+        return {"role": "model", "parts": sendable(self.parts)}
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether it says something to the user; thoughts are no answer."""
+        return any(map(is_answer, self.parts))
 
     @property
     def function_calls(self) -> list[Part]:

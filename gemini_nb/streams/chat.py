@@ -24,10 +24,11 @@ _SAVED = ("model", "system_instruction", "generation_config", "safety_settings",
 
 
 class Chat:
-    """A history that streams begin with and add to, whichever way they end.
+    """A history that streams begin with and add to.
 
-    A stream that fails or is stopped leaves the person's turn and the model's partial answer in the history:
-    the person saw both.
+    A stream that was cut or stopped leaves the question and the partial answer in the history: the user saw
+    both. A question that got nothing, or was refused or blocked, is taken back: sent again with every later
+    message, it would spoil them all.
 
     Args:
         history: the turns to begin with.
@@ -147,7 +148,7 @@ class Chat:
         known = len(self.history) if known is None else known
         with self._lock:
             self._running += 1
-        orchestrator.on_end.append(lambda ended: self._extend(ended.history_with_partial[known:]))
+        orchestrator.on_end.append(lambda ended: self._extend(ended.turns_since(known)))
 
     def _extend(self, turns: list[Content]) -> None:
         with self._lock:

@@ -126,6 +126,7 @@ class ToolOrchestrator:
         self._task: asyncio.Task[None] | None = None
         self._lock = threading.Lock()
         self._started = self._ending = self._answered = False
+        self._failure: GeminiError | None = None
         self.stream = Stream(self._record, self._request, self._runtime, self._stop_soon)
         self.on_end: list[Callable[[ToolOrchestrator], object]] = []
         """Called on the loop thread when the stream has ended, before its terminal event."""
@@ -150,13 +151,32 @@ class ToolOrchestrator:
         that a stop or an error kept from an answer are answered with that.
         """
         history = self._contents.copy()
-        if self._partial is not None and self._partial.parts:
+        if self._partial is not None and self._partial.has_answer:
             history.append(self._partial.content)
         calls = [part for part in history[-1]["parts"] if isinstance(part.get("functionCall"), dict)]
         if calls and not self._answered and history[-1].get("role") == "model":
             ran = self._round if self._partial is None else None
             history.append({"role": "user", "parts": ran.answers() if ran is not None else unanswered(calls)})
         return history
+
+    def turns_since(self, known: int) -> list[Content]:
+        """The turns a chat takes into its history: the question and what came, or none where nothing came.
+
+        A question without an answer would be asked again with every later message, and one that was refused
+        would have each of them refused, too.
+
+        Args:
+            known: how many turns the chat has already.
+        """
+        history = self.history_with_partial
+        has_answer = len(history) > len(self._request.contents)
+        return history[known:] if has_answer and not self._was_refused else []
+
+    @property
+    def _was_refused(self) -> bool:
+        """Whether the history as it was sent last was refused, so that it would be refused again."""
+        has_part = self._partial is not None and self._partial.has_answer
+        return failures.is_refusal(self._failure) and not has_part
 
     def limit(self, gate: Gate) -> None:
         """Enter this for the whole run. Before the start only."""
@@ -202,23 +222,29 @@ class ToolOrchestrator:
 
     def _end_early(self, error: GeminiError | None) -> None:
         """Stop, or fail with the machinery's error; on the loop's thread, or when there is none any more."""
-        self._end(self._record.stop if error is None else lambda: self._record.fail(error))
+        self._end(error, stop=error is None)
         if self._task is not None and self._runtime.loop.is_current:
             self._task.cancel()
 
-    def _end(self, finish: Callable[[], None]) -> None:
+    def _end(self, error: GeminiError | None = None, *, stop: bool = False) -> None:
         """End the stream, once: whoever comes first decides how."""
         if self._record.is_done or self._ending:
             return
         self._ending = True
+        self._failure = error
         self._take_facts()
         self._runtime.discharge(self._record)
         for callback in self.on_end:
             try:
                 callback(self)
-            except Exception as error:  # noqa: BLE001 - the stream must end all the same
-                logger.warning("at a stream's end: %s", scrub(f"{type(error).__name__}: {error}"))
-        finish()
+            except Exception as caught:  # noqa: BLE001 - the stream must end all the same
+                logger.warning("at a stream's end: %s", scrub(f"{type(caught).__name__}: {caught}"))
+        if error is not None:
+            self._record.fail(error)
+        elif stop:
+            self._record.stop()
+        else:
+            self._record.complete()
 
     async def _run(self) -> None:
         self._task = asyncio.current_task()
@@ -231,19 +257,18 @@ class ToolOrchestrator:
                 await self._converse()
                 self._check_form()
         except asyncio.CancelledError:
-            self._end(record.stop)
+            self._end(stop=True)
         except GeminiError as caught:
-            error = failures.detached(caught)
-            self._end(lambda: record.fail(error))
+            self._end(failures.detached(caught))
         except Exception as caught:  # noqa: BLE001 - a bug of ours ends this stream, not the loop
             bug = InternalError(
                 f"gemini_nb failed: {scrub(f'{type(caught).__name__}: {caught}')}",
                 hint="This is a bug of gemini_nb's; the other streams go on.",
             )
-            self._end(lambda: record.fail(bug))
+            self._end(bug)
         else:
             self._answered = True
-            self._end(record.complete)
+            self._end()
 
     async def _converse(self) -> None:
         rounds = 0
@@ -252,7 +277,7 @@ class ToolOrchestrator:
             if turn.block_reason is not None:
                 raise failures.blocked(turn)
             calls = [(part, self._call_of(part)) for part in turn.function_calls]
-            if turn.parts:
+            if turn.has_answer:
                 self._contents.append(turn.content)
             self._round = ToolRound(calls, self._request.tools, self._record, self._runtime)
             self._partial = None

@@ -1,0 +1,62 @@
+"""What the model sent, as it may go back to it.
+
+Parts go back as they came, for a signature holds only for the very part it came with. But servers refuse some
+of what they send when it comes back in the next request: a part without data, a field that is null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gemini_nb.api.content import Part, is_plain_text
+
+__all__ = ["is_answer", "sendable"]
+
+_SIBLINGS = frozenset(
+    {"thought", "thoughtSignature", "partMetadata", "videoMetadata", "mediaResolution", "mediaProcessing"}
+)
+_OBJECTS = frozenset(
+    {
+        "codeExecutionResult",
+        "executableCode",
+        "fileData",
+        "functionCall",
+        "functionResponse",
+        "inlineData",
+        "toolCall",
+        "toolResponse",
+    }
+)
+
+
+def is_answer(part: Part) -> bool:
+    """Whether a part says something to the user; thoughts and a text that only carries a signature do not."""
+    if part.get("thought") and "functionCall" not in part:
+        return False
+    return any(_is_data(name, value) and value != "" for name, value in part.items())
+
+
+def sendable(parts: Iterable[Part]) -> list[Part]:
+    """The parts of a model's turn that its service takes back, each as it came."""
+    return [fit for part in parts if (fit := _fit(part)) is not None]
+
+
+def _fit(part: Part) -> Part | None:
+    """The part without what says nothing, None where nothing is left of it."""
+    kept = part
+    if not all(_is_sound(name, value) for name, value in part.items()):
+        kept = {name: value for name, value in part.items() if _is_sound(name, value)}
+    if any(_is_data(name, value) for name, value in kept.items()):
+        return None if is_plain_text(kept) and not kept["text"] else kept
+    # A signature without data, which only an empty text can carry back.
+    return {"text": "", **kept} if kept.get("thoughtSignature") else None
+
+
+def _is_data(name: str, value: object) -> bool:
+    return name not in _SIBLINGS and _is_sound(name, value)
+
+
+def _is_sound(name: str, value: object) -> bool:
+    if name == "text":
+        return isinstance(value, str)
+    return isinstance(value, dict) if name in _OBJECTS else value is not None
