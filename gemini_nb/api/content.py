@@ -10,9 +10,11 @@ from __future__ import annotations
 import base64
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias, TypeVar
 
+from gemini_nb.api.sendable import sendable
+from gemini_nb.api.spelling import spell_content, spell_part
 from gemini_nb.api.values import frame_text, media_part
 from gemini_nb.errors import ArgumentError, ConfigError
 
@@ -24,6 +26,7 @@ __all__ = [
     "encode_body",
     "to_contents",
     "to_part",
+    "to_turns",
     "whole_characters",
 ]
 
@@ -35,6 +38,8 @@ Content: TypeAlias = JSON
 
 T = TypeVar("T")
 
+_RESULT_ROLES = frozenset({"function", "tool"})  # of other clients; the service knows two
+
 
 def to_contents(contents: object) -> list[Content]:
     """Turn a string, a part, a Content or a list of these into contents.
@@ -45,19 +50,32 @@ def to_contents(contents: object) -> list[Content]:
         ArgumentError: something in it is none of these.
         ConfigError: it is empty.
     """
+    result = to_turns(contents if isinstance(contents, (list, tuple)) else [contents])
+    if not result:
+        raise ConfigError("The prompt is empty.", hint="Write what the model should answer.")
+    return result
+
+
+def to_turns(history: Iterable[object]) -> list[Content]:
+    """Turn a list of turns into contents, as `to_contents` does; it may be empty.
+
+    What the model said in it is not checked: servers send much that nobody would write, and what says nothing
+    is left out.
+
+    Raises:
+        ArgumentError: something in it is none of these.
+        ConfigError: a turn of the user's is empty.
+    """
     result: list[Content] = []
     loose: list[Part] = []
-    items = contents if isinstance(contents, (list, tuple)) else [contents]
-    for item in items:
+    for item in history:
         value = _as_mapping(item)
-        if value is not None and "parts" in value:
+        if value is not None and ("parts" in value or value.keys() == {"role"}):
             _close_turn(loose, result)
-            result.append(_checked_content(value))
+            result += _turn(spell_content(value))
         else:
             loose.append(to_part(item))
     _close_turn(loose, result)
-    if not result:
-        raise ConfigError("The prompt is empty.", hint="Write what the model should answer.")
     return result
 
 
@@ -84,6 +102,7 @@ def to_part(value: object) -> Part:
             "{'text': ...} or {'inlineData': {'mimeType': ..., 'data': ...}}, turns such as "
             "{'role': ..., 'parts': ...}, or a list of these.",
         )
+    part = spell_part(part)
     if not part:
         raise ConfigError("A part of the prompt is empty.")
     return part
@@ -114,10 +133,28 @@ def _as_mapping(value: object) -> JSON | None:
     return None
 
 
-def _checked_content(content: JSON) -> Content:
-    if not content["parts"] or not isinstance(content["parts"], (list, tuple)):
+def _turn(content: JSON) -> list[Content]:
+    """One turn; none where it is the model's and says nothing."""
+    parts = content.get("parts")
+    role = content.get("role") or _role_of(parts)
+    if role == "model" and isinstance(parts, (list, tuple, type(None))):
+        said = sendable(_as_mapping(part) or to_part(part) for part in parts or () if not _is_nothing(part))
+        return [{**content, "role": role, "parts": said}] if said else []
+    if not parts or not isinstance(parts, (list, tuple)):
         raise ConfigError("A turn of the prompt has no parts.", hint="Gemini refuses it.")
-    return {"role": "user", **content, "parts": [to_part(part) for part in content["parts"]]}
+    parts = [to_part(part) for part in parts]
+    if role in _RESULT_ROLES and all("functionResponse" in part for part in parts):
+        role = "user"
+    return [{**content, "role": role, "parts": parts}]
+
+
+def _is_nothing(part: object) -> bool:
+    return part is None or (not part if isinstance(part, str) else _as_mapping(part) == {})
+
+
+def _role_of(parts: object) -> str:
+    """Who said it, where nobody wrote that down."""
+    return "model" if any("functionCall" in part for part in objects(parts)) else "user"
 
 
 def _close_turn(loose: list[Part], result: list[Content]) -> None:
@@ -172,12 +209,6 @@ def duplicate(value: T) -> T:
         return copy.deepcopy(value)
     except RecursionError:
         return value
-
-
-def is_plain_text(part: Part) -> bool:
-    """Whether a part is text without a signature or any other sibling, so that it may be joined."""
-    fields = len(part)
-    return isinstance(part.get("text"), str) and (fields == 1 or (fields == 2 and "thought" in part))
 
 
 def objects(value: object) -> list[JSON]:

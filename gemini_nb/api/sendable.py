@@ -7,10 +7,11 @@ of what they send when it comes back in the next request: a part without data, a
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
-from gemini_nb.api.content import Part, is_plain_text
+__all__ = ["is_answer", "is_plain_text", "sendable"]
 
-__all__ = ["is_answer", "sendable"]
+Part = dict[str, Any]
 
 _SIBLINGS = frozenset(
     {"thought", "thoughtSignature", "partMetadata", "videoMetadata", "mediaResolution", "mediaProcessing"}
@@ -27,6 +28,12 @@ _OBJECTS = frozenset(
         "toolResponse",
     }
 )
+
+
+def is_plain_text(part: Part) -> bool:
+    """Whether a part is text without a signature or any other sibling, so that it may be joined."""
+    fields = len(part)
+    return isinstance(part.get("text"), str) and (fields == 1 or (fields == 2 and "thought" in part))
 
 
 def is_answer(part: Part) -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gemini_nb.api.content import JSON, Content, Part, is_plain_text, objects
-from gemini_nb.api.sendable import is_answer, sendable
+from gemini_nb.api.content import JSON, Content, Part, objects
+from gemini_nb.api.sendable import is_answer, is_plain_text, sendable
 from gemini_nb.api.usage import Usage
 from gemini_nb.redaction import scrub
 

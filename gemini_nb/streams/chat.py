@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from gemini_nb.api.content import Content, encode_body, to_contents
+from gemini_nb.api.content import Content, encode_body, to_turns
 from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.redaction import seal
 from gemini_nb.streams.manager import StreamManager, get_manager
@@ -78,11 +78,12 @@ class Chat:
                 raise ConfigError(
                     f"{self._running} of this chat's streams still run.", hint="Stop them first, or wait."
                 )
-            starts = [index for index, turn in enumerate(self.history) if _is_message(turn)]
+            history = _turns(self.history)
+            starts = [index for index, turn in enumerate(history) if _is_message(turn)]
             if messages > len(starts):
                 raise ConfigError(f"This chat has {len(starts)} messages; {messages} cannot be taken back.")
-            start = starts[-messages] if messages else len(self.history)
-            self.history, taken = self.history[:start], self.history[start:]
+            start = starts[-messages] if messages else len(history)
+            self.history, taken = history[:start], history[start:]
         return taken
 
     def fork(self, **options: Any) -> Chat:
@@ -103,7 +104,7 @@ class Chat:
             ArgumentError: something in the history is not JSON.
         """
         settings = {name: self._options[name] for name in _SAVED if self._options.get(name) is not None}
-        content = encode_body({"format": _FORMAT, "settings": settings, "history": self.history})
+        content = encode_body({"format": _FORMAT, "settings": settings, "history": _turns(self.history)})
         target = Path(path).expanduser()
         half = target.with_name(f".{target.name}.part")
         half.write_bytes(content)
@@ -162,8 +163,7 @@ def _turns(history: Iterable[Content]) -> list[Content]:
             f"A chat's history is a list of turns, not a {type(history).__name__}.",
             hint="A first message goes into send().",
         )
-    turns = list(history)
-    return to_contents(turns) if turns else []
+    return to_turns(history)
 
 
 def _sealed(options: dict[str, Any]) -> dict[str, Any]:

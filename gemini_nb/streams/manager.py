@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from gemini_nb.api.content import Content, to_contents
+from gemini_nb.api.content import Content, to_turns
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.config import Settings
 from gemini_nb.errors import ArgumentError, ConfigError, StreamNotFoundError
@@ -314,8 +314,7 @@ def _history(chat: Any) -> list[Content]:
         return []
     if not callable(getattr(chat, "attach", None)):
         raise ArgumentError(f"A {type(chat).__name__} is not a chat.", hint="Make one: gemini_nb.Chat().")
-    turns = list(chat.history)
-    return to_contents(turns) if turns else []
+    return to_turns(chat.history)
 
 
 _manager: StreamManager | None = globals().get("_manager")  # survives a reload of this module

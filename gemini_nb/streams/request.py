@@ -11,6 +11,7 @@ from gemini_nb.api.client import Timeouts
 from gemini_nb.api.content import JSON, Content, encode_body, to_contents, to_part
 from gemini_nb.api.endpoint import Endpoint, model_in, resolve_endpoint
 from gemini_nb.api.retry import RetryPolicy
+from gemini_nb.api.spelling import spell_body, spell_config, spell_content
 from gemini_nb.config import Auth, Settings, choose_auth
 from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.redaction import Secret, seal
@@ -93,10 +94,10 @@ def build_request(
     credentials = seal(credentials)
     turns, body = _question(contents, history, request_body)
     output = OutputSchema(schema) if schema is not None else None
-    if output is not None:
-        generation_config = {**(generation_config or {}), **output.generation_config}
     toolset = ToolSet(tools, declared=body.get("tools"))
     body |= _fields(system_instruction, generation_config, safety_settings, tool_config)
+    if output is not None:
+        body["generationConfig"] = {**body.get("generationConfig", {}), **output.generation_config}
     if toolset:
         body["tools"] = [*(body.get("tools") or ()), *toolset.wire()]
     _check_arguments_whole(body, toolset)
@@ -148,7 +149,7 @@ def _endpoint(
 
 
 def _split_body(request_body: Mapping[str, Any]) -> tuple[list[Content], JSON]:
-    body = dict(request_body)
+    body = spell_body(request_body)
     for name, kind, words in _KINDS:
         value = body.get(name)
         if value is not None and not isinstance(value, kind):
@@ -167,12 +168,11 @@ def _fields(
     if system_instruction is not None:
         body["systemInstruction"] = _instruction(system_instruction)
     for name, value in (("generationConfig", generation_config), ("toolConfig", tool_config)):
-        if value is not None and _mapping(value, name):
-            body[name] = dict(value)
+        if value is not None and (spelled := spell_config(_mapping(value, name), name)):
+            body[name] = spelled
     if safety_settings is not None:
-        body["safetySettings"] = [
-            dict(_mapping(setting, "a safety setting")) for setting in _listed(safety_settings)
-        ]
+        settings = [_mapping(setting, "a safety setting") for setting in _listed(safety_settings)]
+        body["safetySettings"] = spell_config(settings, "safetySettings")
     return body
 
 
@@ -200,7 +200,7 @@ def _listed(settings: object) -> Iterable[object]:
 
 def _instruction(value: object) -> Content:
     if isinstance(value, Mapping) and value.get("parts"):
-        return dict(value)
+        return spell_content(value)
     if (
         value in ("", [], (), {})
         or (isinstance(value, Mapping) and "parts" in value)

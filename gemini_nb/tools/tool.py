@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from typing import Any, TypeAlias, overload
 
+from gemini_nb.api.spelling import spell_tool
 from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.tools.declaration import Signature, check_callable, declare
 
 __all__ = ["DEFAULT_TIMEOUT", "RunOn", "Tool", "ToolSet", "tool"]
 
 DEFAULT_TIMEOUT = 60.0
-_DECLARATIONS = {"functionDeclarations", "function_declarations"}
+_DECLARATIONS = "functionDeclarations"
 _PLACES = ("thread", "kernel", "background")
 RunOn: TypeAlias = "str | Executor | None"
 
@@ -159,14 +160,15 @@ class ToolSet:
 
     def _add(self, item: object) -> None:
         if isinstance(item, Mapping):
-            declarations = item.get("functionDeclarations", item.get("function_declarations"))
-            if declarations is None and "name" in item:
-                declarations = [item]
-            rest = {key: value for key, value in item.items() if key not in _DECLARATIONS}
+            given = spell_tool(item)
+            declarations = given.get(_DECLARATIONS)
+            if declarations is None and "name" in given:
+                declarations = [given]
+            rest = {key: value for key, value in given.items() if key != _DECLARATIONS}
             if declarations is None:
-                self._passed.append(dict(item))
+                self._passed.append(given)
                 return
-            if rest and "name" not in item:
+            if rest and "name" not in given:
                 self._passed.append(rest)
             if not isinstance(declarations, (list, tuple)):
                 raise ArgumentError("functionDeclarations are a list of dictionaries.")
@@ -224,4 +226,4 @@ def _mappings(value: object) -> list[Mapping[str, Any]]:
 
 def _names(item: Mapping[str, Any]) -> list[str]:
     """The names of the functions that a Gemini tool object declares."""
-    return [str(declaration.get("name")) for key in _DECLARATIONS for declaration in _mappings(item.get(key))]
+    return [str(declaration.get("name")) for declaration in _mappings(item.get(_DECLARATIONS))]

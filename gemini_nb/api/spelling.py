@@ -1,0 +1,157 @@
+"""One spelling for Gemini's fields.
+
+The service takes `max_output_tokens` for `maxOutputTokens`, and google-genai's `model_dump()` writes the
+former, with a null for each field that nobody set. Code that reads such values under one name misses half of
+them. So they get their wire names here, once, when they are passed in. The keys of the caller's own data
+(arguments, results, labels, the properties of a schema) are no fields, and stay.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from gemini_nb.errors import ArgumentError
+
+__all__ = ["spell_body", "spell_config", "spell_content", "spell_part", "spell_tool"]
+
+_WORD = re.compile(r"(?<=[A-Za-z0-9])_+([a-z0-9])")
+_DATA = frozenset(
+    {"args", "customConfigs", "headers", "parametersJsonSchema", "response", "responseJsonSchema"}
+)
+_PART_MESSAGES = frozenset(
+    {
+        "codeExecutionResult",
+        "executableCode",
+        "fileData",
+        "functionCall",
+        "functionResponse",
+        "inlineData",
+        "toolCall",
+        "toolResponse",
+        "videoMetadata",
+    }
+)
+_CONFIGS = frozenset({"generationConfig", "safetySettings", "toolConfig"})
+_DECLARATIONS = "functionDeclarations"
+_SCHEMAS = {
+    (_DECLARATIONS, "parameters"),
+    (_DECLARATIONS, "response"),
+    ("generationConfig", "responseSchema"),
+}
+_SUBSCHEMAS = frozenset({"additionalProperties", "allOf", "anyOf", "items", "not", "oneOf", "prefixItems"})
+_NAMED_SUBSCHEMAS = frozenset({"$defs", "defs", "definitions", "patternProperties", "properties"})
+
+
+def spell_body(body: Mapping[str, Any]) -> dict[str, Any]:
+    """A request body with the wire's names, but for its `contents`, which `to_contents` reads.
+
+    Raises:
+        ArgumentError: a field is there in both spellings.
+    """
+    spelled = _fields(body, "request_body")
+    for name, value in spelled.items():
+        if name in _CONFIGS:
+            spelled[name] = spell_config(value, name)
+        elif name == "tools" and isinstance(value, (list, tuple)):
+            spelled[name] = [spell_tool(tool) for tool in value]
+        elif name == "systemInstruction" and isinstance(value, Mapping):
+            spelled[name] = spell_content(value, name)
+    return spelled
+
+
+def spell_config(value: Any, name: str) -> Any:
+    """A `generationConfig`, `toolConfig` or `safetySettings` with the wire's names.
+
+    Raises:
+        ArgumentError: a field is there in both spellings.
+    """
+    return _whole(value, name)
+
+
+def spell_tool(tool: Any) -> Any:
+    """A Gemini tool object or a function declaration with the wire's names; anything else as it is.
+
+    Raises:
+        ArgumentError: a field is there in both spellings.
+    """
+    is_declaration = isinstance(tool, Mapping) and "name" in tool
+    return _whole(tool, _DECLARATIONS if is_declaration else "tools")
+
+
+def spell_part(part: Mapping[str, Any], path: str = "a part") -> dict[str, Any]:
+    """A part with the wire's names; what is in fields that are newer than this package stays as it is.
+
+    Raises:
+        ArgumentError: a field is there in both spellings.
+    """
+    return {
+        name: _whole(value, name) if name in _PART_MESSAGES else value
+        for name, value in _fields(part, path).items()
+    }
+
+
+def spell_content(content: Mapping[str, Any], path: str = "a turn") -> dict[str, Any]:
+    """A turn with the wire's names.
+
+    Raises:
+        ArgumentError: a field is there in both spellings.
+    """
+    spelled = _fields(content, path)
+    if isinstance(parts := spelled.get("parts"), (list, tuple)):
+        spelled["parts"] = [spell_part(part) if isinstance(part, Mapping) else part for part in parts]
+    return spelled
+
+
+def _whole(value: Any, name: str) -> Any:
+    try:
+        return _message(value, name, name)
+    except RecursionError:
+        raise ArgumentError(f"{name} is nested too deeply, or holds itself.") from None
+
+
+def _message(value: Any, name: str, path: str) -> Any:
+    """The value of the field `name`, and everything in it."""
+    if isinstance(value, (list, tuple)):
+        return [_message(item, name, path) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    spelled = _fields(value, path)
+    for field, item in spelled.items():
+        if (name, field) in _SCHEMAS:
+            spelled[field] = _schema(item, field)
+        elif field not in _DATA:
+            spelled[field] = _message(item, field, field)
+    return spelled
+
+
+def _schema(value: Any, path: str) -> Any:
+    """An OpenAPI schema; its defaults, examples and the names of properties are the caller's."""
+    if isinstance(value, (list, tuple)):
+        return [_schema(item, path) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    spelled = _fields(value, path)
+    for field, item in spelled.items():
+        if field in _SUBSCHEMAS:
+            spelled[field] = _schema(item, field)
+        elif field in _NAMED_SUBSCHEMAS and isinstance(item, Mapping):
+            spelled[field] = {name: _schema(one, f"{name} of {path}") for name, one in item.items()}
+    return spelled
+
+
+def _fields(message: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """The fields that are set, by their names on the wire."""
+    spelled: dict[str, Any] = {}
+    for given, value in message.items():
+        if value is None:
+            continue
+        name = _WORD.sub(lambda found: found[1].upper(), given) if isinstance(given, str) else given
+        if name in spelled:
+            raise ArgumentError(
+                f"{name} stands twice in {path}, in two spellings.",
+                hint=f"Leave one out; the wire says {name!r}.",
+            )
+        spelled[name] = value
+    return spelled
