@@ -18,10 +18,11 @@ from answers import rig
 from gemini_nb import File
 from gemini_nb.api.content import to_contents, to_part
 from gemini_nb.api.values import MAX_INLINE_BYTES, frame_text
-from gemini_nb.errors import ConfigError
+from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.tools.result import to_result
 from test_approval import asking
 
+OFFICE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -73,6 +74,79 @@ def test_every_mode_of_an_image_can_be_sent(mode: str) -> None:
 )
 def test_bytes_of_a_known_kind(data: Any, kind: str) -> None:
     assert to_part(data)["inlineData"]["mimeType"] == kind
+
+
+def container(brand: bytes, *others: bytes) -> bytes:
+    body = b"ftyp" + brand + b"\0\0\0\0" + b"".join(others)
+    return (len(body) + 4).to_bytes(4, "big") + body + b"\0" * 32
+
+
+KINDS = [
+    (container(b"heic", b"mif1", b"heic"), "image/heic"),
+    (container(b"heix", b"mif1"), "image/heic"),
+    (container(b"mif1", b"mif1", b"heic"), "image/heic"),
+    (container(b"mif1", b"miaf", b"avif"), "image/avif"),
+    (container(b"mif1", b"mif1"), "image/heif"),
+    (container(b"avif", b"mif1"), "image/avif"),
+    (container(b"avis", b"avif"), "image/avif"),
+    (container(b"M4A ", b"isom", b"mp42"), "audio/mp4"),
+    (container(b"M4B "), "audio/mp4"),
+    (container(b"qt  "), "video/quicktime"),
+    (b"\0\0\0\x08wide\0\0\1\0mdat" + b"\0" * 32, "video/quicktime"),
+    (container(b"isom", b"iso2", b"avc1", b"mp41"), "video/mp4"),
+    (container(b"iso6", b"dash"), "video/mp4"),
+    (container(b"M4V "), "video/mp4"),
+    (container(b"3gp4"), "video/3gpp"),
+    (bytes.fromhex("1a45dfa39f4286810142f7810142f2810442f381084282847765626d4287810442858102"), "video/webm"),
+    (b"\xff\xfb\x90\x64" + b"\0" * 32, "audio/mp3"),
+    (b"\xff\xfa\x90\x64" + b"\0" * 32, "audio/mp3"),
+    (b"\xff\xf3\x90\x64" + b"\0" * 32, "audio/mp3"),
+    (b"\xff\xf2\x40\xc0" + b"\0" * 32, "audio/mp3"),
+    (b"\xff\xe3\x90\x64" + b"\0" * 32, "audio/mp3"),
+    (b"ID3\3\0\0\0" + b"\0" * 32, "audio/mp3"),
+    (b"\xff\xf1\x50\x80" + b"\0" * 32, "audio/aac"),
+    (b"\xff\xf9\x50\x80" + b"\0" * 32, "audio/aac"),
+    (b"RIFF\x24\0\0\0WAVEfmt " + b"\0" * 32, "audio/wav"),
+    (b"RF64\xff\xff\xff\xffWAVEds64" + b"\0" * 32, "audio/wav"),
+    (b"RIFF\x24\0\0\0AVI LIST" + b"\0" * 32, "video/avi"),
+    (b"fLaC\0\0\0\x22" + b"\0" * 32, "audio/flac"),
+    (b"OggS\0\2" + b"\0" * 32, "audio/ogg"),
+    (b"FORM\0\0\0\0AIFFCOMM" + b"\0" * 32, "audio/aiff"),
+    (b"GIF89a\1\0\1\0", "image/gif"),
+    (b"%PDF-1.4 all of it ASCII", "application/pdf"),
+]
+
+
+@pytest.mark.parametrize(("data", "kind"), KINDS, ids=[f"{at} {kind}" for at, (_, kind) in enumerate(KINDS)])
+def test_bytes_and_files_without_a_suffix_say_what_they_are(tmp_path: Path, data: bytes, kind: str) -> None:
+    assert to_part(data)["inlineData"]["mimeType"] == kind
+    (tmp_path / "nameless").write_bytes(data)
+    assert File(tmp_path / "nameless").mime_type == kind
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "kind"),
+    [
+        ("IMG_1.jpg", container(b"heic", b"mif1", b"heic"), "image/heic"),
+        ("voice.m4a", container(b"mp42", b"isom"), "audio/mp4"),
+        ("clip.mov", container(b"qt  "), "video/quicktime"),
+        ("song.mp3", b"\xff\xfb\x90\x64" + b"\0" * 32, "audio/mp3"),
+        ("song.wav", b"RIFF\x24\0\0\0WAVEfmt " + b"\0" * 32, "audio/wav"),
+        ("page.pdf.bin", b"%PDF-1.7\n" + b"\0" * 32, "application/pdf"),
+        ("sheet.xlsx", b"PK\3\4" + b"\0" * 32, OFFICE),
+    ],
+)
+def test_a_files_bytes_and_its_name_together_say_what_it_is(
+    tmp_path: Path, name: str, data: bytes, kind: str
+) -> None:
+    (tmp_path / name).write_bytes(data)
+    assert File(tmp_path / name).mime_type == kind
+
+
+@pytest.mark.parametrize("data", [b"BMW is a car", b"II*", b"MThd", b"", b"\0\1", b"\xff\xff\xff\xff"])
+def test_bytes_that_only_begin_like_a_file_are_of_no_kind(data: bytes) -> None:
+    with pytest.raises(ArgumentError, match="bytes of an unknown kind"):
+        to_part(data)
 
 
 def test_a_frame_becomes_a_table_with_its_shape_and_types() -> None:

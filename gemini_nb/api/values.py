@@ -7,38 +7,23 @@ The libraries these objects come from are recognised, never imported: whoever ha
 from __future__ import annotations
 
 import base64
-import codecs
 import io
-import mimetypes
 import os
 from pathlib import Path
 from typing import Any
 
+from gemini_nb.api.media_types import BEGINNING, is_text, mime_type_of, type_of_name
 from gemini_nb.errors import ConfigError
 
-__all__ = ["MAX_INLINE_BYTES", "File", "frame_text", "inline_data", "is_media", "media_part", "mime_type_of"]
+__all__ = ["MAX_INLINE_BYTES", "File", "frame_text", "inline_data", "is_media", "media_part"]
 
 MAX_INLINE_BYTES = 20 * 1024 * 1024 * 3 // 4
 """Largest file sent inside a request: base64 makes four bytes of three, and Gemini takes 20 MB in all."""
 
-_BEGINNING = 4096
 _ROWS = 40
 _COLUMNS = 40
 _CHARACTERS = 12_000
-_SIGNATURES = (
-    (b"\x89PNG\r\n\x1a\n", 0, "image/png"),
-    (b"\xff\xd8\xff", 0, "image/jpeg"),
-    (b"GIF8", 0, "image/gif"),
-    (b"WEBP", 8, "image/webp"),
-    (b"%PDF-", 0, "application/pdf"),
-    (b"WAVE", 8, "audio/wav"),
-    (b"OggS", 0, "audio/ogg"),
-    (b"fLaC", 0, "audio/flac"),
-    (b"ID3", 0, "audio/mp3"),
-    (b"\xff\xfb", 0, "audio/mp3"),
-    (b"ftyp", 4, "video/mp4"),
-    (b"\x1aE\xdf\xa3", 0, "video/webm"),
-)
+_MEDIA = ("audio/", "image/", "video/")
 
 
 class File:
@@ -61,7 +46,7 @@ class File:
         if not self.path.is_file():
             raise ConfigError(f"{self.path} is not a file.")
         _check_size(size, str(self.path))
-        self.mime_type = mime_type or _type_of_name(self.path)
+        self.mime_type = mime_type or _type_of(self.path)
 
     def __repr__(self) -> str:
         return f"File({str(self.path)!r})"
@@ -84,16 +69,14 @@ class File:
         return inline_data(data, self.mime_type, name=str(self.path))
 
 
-def _type_of_name(path: Path) -> str:
-    """The type by its name, or by its first bytes; what reads as text is text, whatever its name."""
+def _type_of(path: Path) -> str:
+    """The type by its first bytes and its name; what reads as text is text, whatever its name."""
     with path.open("rb") as file:
-        beginning = file.read(_BEGINNING)
-    kind, encoding = mimetypes.guess_type(path.name)
-    marked = mime_type_of(beginning)
-    if kind is None or encoding is not None:
-        kind = marked
-    if marked is None and _is_text(beginning):  # program.ts is no video, and picture.svg no image to Gemini
-        return kind if kind is not None and kind.startswith("text/") else "text/plain"
+        beginning = file.read(BEGINNING)
+    named, marked = type_of_name(path.name), mime_type_of(beginning)
+    if marked is None and is_text(beginning):  # program.ts is no video, and picture.svg no image to Gemini
+        return named if named is not None and named.startswith("text/") else "text/plain"
+    kind = marked if named is None or _is_sure(marked, named) else named
     if kind is None:
         raise ConfigError(
             f"The type of {path} is not known.", hint='Say it in Python: gemini_nb.File(path, "image/png").'
@@ -101,17 +84,11 @@ def _type_of_name(path: Path) -> str:
     return kind
 
 
-def _is_text(beginning: bytes) -> bool:
-    try:
-        codecs.getincrementaldecoder("utf-8")().decode(beginning, final=len(beginning) < _BEGINNING)
-    except UnicodeDecodeError:
-        return False
-    return b"\0" not in beginning
-
-
-def mime_type_of(data: bytes) -> str | None:
-    """What the first bytes of a file say it is, None where they say nothing."""
-    return next((kind for mark, at, kind in _SIGNATURES if data[at : at + len(mark)] == mark), None)
+def _is_sure(marked: str | None, named: str) -> bool:
+    """Whether the bytes say it better than the name: a film and its sound alone can begin alike."""
+    if marked is None or not marked.startswith((*_MEDIA, "application/pdf")):
+        return False  # a document that is an archive inside
+    return marked.startswith("image/") or not named.startswith(("audio/", "video/"))
 
 
 def inline_data(data: bytes, mime_type: str, *, name: str = "The data") -> dict[str, Any]:
