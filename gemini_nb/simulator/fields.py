@@ -1,108 +1,93 @@
-"""Which fields a request has, and the reading of a body by them.
+"""Which fields a request has, of what kind, and the reading of a body by them.
 
 The services refuse a field that they do not know, which is how a client learns that it misspelt one; and, as
-for all protobuf JSON, they take `snake_case` for `camelCase` and a single value where a list is meant. The
-tables here do the same. Data that belongs to the caller (arguments, results, schemas) is left as it is.
+for all protobuf JSON, they take `snake_case` for `camelCase`, null for nothing and one message for a list of
+them. The table here does the same. Data that belongs to the caller (arguments, results, schemas) is left as
+it is.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Collection
+from functools import cache
+from typing import Any, NamedTuple
 
-from gemini_nb.simulator.refusals import invalid, unknown_field
+from gemini_nb.simulator.refusals import RefusalError, invalid, unknown_field
 
-__all__ = ["Message", "camel", "parse_json", "read_body", "read_message"]
+__all__ = ["camel", "parse_json", "read_body"]
 
+_TABLE = """
+    Request: contents=Content* systemInstruction=Content tools=Tool* toolConfig=ToolConfig
+        generationConfig=Config safetySettings=Safety* cachedContent=text labels=object serviceTier=text
+        continuationToken=text model=text store=bool@d modelArmorConfig=object@v outputConfig=object@v
+    Content: role=text parts=Part*
+    Part: text=text thought=bool thoughtSignature inlineData=Blob fileData=FileData functionCall=Call
+        functionResponse=Response executableCode=Code codeExecutionResult=Outcome toolCall=ServerCall@d
+        toolResponse=ServerAnswer@d partMetadata=object@d mediaProcessing@d videoMetadata=object
+        mediaResolution audioTranscription speechMetadata documentMetadata spreadsheetMetadata audioMetadata
+    Blob: mimeType=text data=text displayName=text
+    FileData: mimeType=text fileUri=text displayName=text
+    Call: id=text name=text args=object partialArgs@v willContinue=bool@v
+    Response: id=text name=text response=object parts=Media* scheduling=text willContinue=bool@d
+    Media: inlineData=Blob fileData=FileData videoMetadata=object mediaResolution mediaProcessing@d
+        documentMetadata spreadsheetMetadata audioMetadata
+    Code: id=text language=text code=text
+    Outcome: id=text outcome=text output=text
+    ServerCall: id=text toolType=text args=object
+    ServerAnswer: id=text toolType=text response=object
+    Tool: functionDeclarations=Declaration* googleSearch=Search googleSearchRetrieval=object urlContext=object
+        codeExecution=object googleMaps=object computerUse=object fileSearch=object@d mcpServers@d
+        retrieval=object@v enterpriseWebSearch=object@v parallelAiSearch=object@v exaAiSearch=object@v
+    Search: searchTypes=object timeRangeFilter=object excludeDomains@v blockingConfidence=text@v
+    Declaration: name=text description=text parameters=object parametersJsonSchema response=object
+        responseJsonSchema behavior=text
+    ToolConfig: functionCallingConfig=Calling retrievalConfig=object includeServerSideToolInvocations=bool@d
+    Calling: mode=text allowedFunctionNames=text* streamFunctionCallArguments=bool@v
+    Safety: category=text threshold=text method=text@v
+    Config: temperature=number topP=number topK=number candidateCount=int maxOutputTokens=int
+        stopSequences=text*
+        responseLogprobs=bool logprobs=int presencePenalty=number frequencyPenalty=number seed=int
+        responseMimeType=text responseSchema=object responseJsonSchema responseModalities=text*
+        mediaResolution=text speechConfig=object imageConfig=object audioTranscriptionConfig=object
+        responseFormat thinkingConfig=Thinking routingConfig=object@v modelConfig=object@v
+        audioTimestamp=bool@v enableEnhancedCivicAnswers=bool@d
+    Thinking: includeThoughts=bool thinkingBudget=int thinkingLevel=text
+"""
+"""Each message's fields: `=` and the kind, `*` where it is a list, `@d` on the developer API only, `@v` on
+Vertex AI only. Kinds with a capital letter are messages."""
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """The fields of one kind of JSON object.
-
-    Attributes:
-        fields: each field's own message, or None where its value is not looked into.
-        repeated: whether it comes in a list.
-        open: whether fields that are not named here pass.
-    """
-
-    fields: dict[str, Message | None] = field(default_factory=dict)
-    repeated: bool = False
-    open: bool = False
-
-
-def _leaves(names: str) -> dict[str, Message | None]:
-    return dict.fromkeys(names.split())
-
-
-_FUNCTION_CALL = Message(_leaves("id name args partialArgs willContinue"))
-_FUNCTION_RESPONSE = Message(_leaves("id name response parts scheduling willContinue"))
-_BLOB = Message(_leaves("mimeType data displayName fileUri"))
-# Parts are open: the service sends kinds that are newer than this table, and must get them back unchanged.
-_PART = Message(
-    {
-        "functionCall": _FUNCTION_CALL,
-        "functionResponse": _FUNCTION_RESPONSE,
-        "inlineData": _BLOB,
-        "fileData": _BLOB,
-    },
-    repeated=True,
-    open=True,
-)
-_CONTENT = {"role": None, "parts": _PART}
-_DECLARATION = Message(
-    _leaves("name description parameters parametersJsonSchema response responseJsonSchema behavior"),
-    repeated=True,
-)
-_TOOL = Message(
-    {
-        "functionDeclarations": _DECLARATION,
-        **_leaves(
-            "googleSearch googleSearchRetrieval urlContext codeExecution googleMaps computerUse fileSearch"
-        ),
-        **_leaves("mcpServers retrieval enterpriseWebSearch parallelAiSearch exaAiSearch"),
-    },
-    repeated=True,
-)
-_TOOL_CONFIG = Message(
-    {
-        "functionCallingConfig": Message(_leaves("mode allowedFunctionNames streamFunctionCallArguments")),
-        **_leaves("retrievalConfig includeServerSideToolInvocations"),
-    }
-)
-_GENERATION = {
-    **_leaves("temperature topP topK candidateCount maxOutputTokens stopSequences responseLogprobs logprobs"),
-    **_leaves("presencePenalty frequencyPenalty seed responseMimeType responseSchema responseJsonSchema"),
-    **_leaves("responseModalities mediaResolution speechConfig imageConfig audioTranscriptionConfig"),
-    "thinkingConfig": Message(_leaves("includeThoughts thinkingBudget thinkingLevel")),
+_KINDS: dict[str, tuple[type, ...]] = {
+    "text": (str,),
+    "bool": (bool,),
+    "int": (int,),
+    "number": (int, float),
+    "object": (dict,),
 }
-_COMMON = {
-    "contents": Message(_CONTENT, repeated=True),
-    "systemInstruction": Message(_CONTENT),
-    "tools": _TOOL,
-    "toolConfig": _TOOL_CONFIG,
-    **_leaves("model safetySettings cachedContent labels serviceTier continuationToken"),
-}
-_BODIES = {
-    False: Message(
-        {
-            **_COMMON,
-            "store": None,
-            "generationConfig": Message({**_GENERATION, "enableEnhancedCivicAnswers": None}),
-        }
-    ),
-    True: Message(
-        {
-            **_COMMON,
-            **_leaves("modelArmorConfig outputConfig"),
-            "generationConfig": Message(
-                {**_GENERATION, **_leaves("routingConfig modelConfig audioTimestamp")}
-            ),
-        }
-    ),
-}
+_WORDS = {"int": "an integer", "bool": "true or false", "object": "an object"}
 _UNDERSCORE = re.compile(r"_([a-z0-9])")
+
+
+class _Field(NamedTuple):
+    kind: str
+    repeated: bool
+
+
+@cache
+def _messages(*, vertex: bool) -> dict[str, dict[str, _Field]]:
+    """The table as one of the two services has it."""
+    messages: dict[str, dict[str, _Field]] = {}
+    fields: dict[str, _Field] = {}
+    for word in _TABLE.split():
+        if word.endswith(":"):
+            fields = messages[word[:-1]] = {}
+            continue
+        field, _, service = word.partition("@")
+        name, _, kind = field.partition("=")
+        if service in {"", "v" if vertex else "d"}:
+            fields[name] = _Field(kind.removesuffix("*"), kind.endswith("*"))
+    return messages
 
 
 def parse_json(raw: bytes) -> Any:
@@ -117,26 +102,19 @@ def parse_json(raw: bytes) -> Any:
         raise invalid(f"Invalid JSON payload received. {error}") from None
 
 
-def read_body(value: Any, *, vertex: bool) -> dict[str, Any]:
-    """Bring a generateContent body into its one spelling: camelCase, lists where lists belong.
+def read_body(value: Any, *, vertex: bool, known: Collection[str] = ()) -> dict[str, Any]:
+    """Bring a generateContent body into its one spelling: camelCase, lists where lists belong, no nulls.
+
+    Args:
+        value: the JSON of the body.
+        vertex: by which service's table.
+        known: fields of parts that are not in the table, and that the model's turns may hold all the same: a
+            service takes back what it has sent.
 
     Raises:
-        RefusalError: 400, a field that the backend does not know, or of the wrong shape.
+        RefusalError: 400, a field that the service does not know, twice, or of the wrong kind.
     """
-    body: dict[str, Any] = read_message(value, _BODIES[vertex], "")
-    return body
-
-
-def read_message(value: Any, message: Message, path: str) -> Any:
-    """Read one object, or a list of them where the message is repeated.
-
-    Raises:
-        RefusalError: 400, as for a whole body.
-    """
-    if message.repeated:
-        items = value if isinstance(value, list) else [value]
-        return [_read_object(item, message, f"{path}[{index}]") for index, item in enumerate(items)]
-    return _read_object(value, message, path)
+    return _Reader(_messages(vertex=vertex), known).read(value, "Request", "")
 
 
 def camel(name: str) -> str:
@@ -144,23 +122,56 @@ def camel(name: str) -> str:
     return _UNDERSCORE.sub(lambda match: match[1].upper(), name)
 
 
-def _read_object(value: Any, message: Message, path: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        where = path or "the request"
-        raise invalid(
-            f"Invalid value at '{where}': an object is expected, not {json.dumps(value)[:80]}", path
-        )
-    result: dict[str, Any] = {}
-    for given, item in value.items():
-        name = given if given in message.fields else camel(given)
-        if name not in message.fields:
-            if not message.open:
+class _Reader:
+    def __init__(self, messages: dict[str, dict[str, _Field]], known: Collection[str]) -> None:
+        self._messages = messages
+        self._known = known
+
+    def read(self, value: Any, message: str, path: str) -> dict[str, Any]:
+        """Read one object."""
+        if not isinstance(value, dict):
+            raise _wrong(path or "the request", "an object", value)
+        fields, result = self._messages[message], {}
+        for given, item in value.items():
+            name = given if given in fields else camel(given)
+            if name in result:
+                raise invalid(f"Invalid JSON payload received. '{path}' sets {name} twice ({given}).", path)
+            if name not in fields and not (message == "Part" and name in self._known):
                 raise unknown_field(given, path)
-            result[name] = item
-            continue
-        inner = message.fields[name]
-        if item is None:
-            continue
-        where = f"{path}.{name}" if path else name
-        result[name] = item if inner is None else read_message(item, inner, where)
-    return result
+            if item is not None:  # protobuf's null says that a field is not set
+                field = fields.get(name, _Field("", repeated=False))
+                result[name] = self._value(item, field, f"{path}.{name}" if path else name)
+        return result
+
+    def _value(self, value: Any, field: _Field, path: str) -> Any:
+        if not field.repeated:
+            return self._single(value, field.kind, path)
+        if not isinstance(value, list) and field.kind not in self._messages:
+            raise _wrong(path, "a list", value)
+        items = value if isinstance(value, list) else [value]
+        return [self._single(item, field.kind, f"{path}[{index}]") for index, item in enumerate(items)]
+
+    def _single(self, value: Any, kind: str, path: str) -> Any:
+        if kind in self._messages:
+            return self.read(value, kind, path)
+        if kind not in _KINDS:
+            return value
+        if kind in {"int", "number"} and isinstance(value, str):
+            value = _number(value)  # protobuf writes long numbers as text
+        if kind == "int" and isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if not isinstance(value, _KINDS[kind]) or (isinstance(value, bool) and kind != "bool"):
+            raise _wrong(path, _WORDS.get(kind, f"a {kind}"), value)
+        return value
+
+
+def _number(text: str) -> Any:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _wrong(path: str, expected: str, value: Any) -> RefusalError:
+    path = re.sub(r"[A-Z]", lambda match: "_" + match[0].lower(), path)
+    return invalid(f"Invalid value at '{path}': {expected} is expected, not {json.dumps(value)[:80]}", path)

@@ -125,7 +125,7 @@ def _check_results(turn: Turn, after: Turn | None) -> None:
         raise invalid("The names of the function responses do not match those of the function calls.")
 
 
-def check_signatures(turns: Sequence[Turn]) -> None:
+def check_signatures(turns: Sequence[Turn], *, vertex: bool = False) -> None:
     """Refuse a current turn in which a signature is missing, was altered, or stands beside another call.
 
     Turns before the person's last words are not checked.
@@ -143,7 +143,7 @@ def check_signatures(turns: Sequence[Turn]) -> None:
             call = part["functionCall"]
             signature = part.get("thoughtSignature")
             if signature is None and first:
-                raise _missing(call, turn.position)
+                raise _missing(call, turn.position, vertex=vertex)
             if signature is not None and not is_genuine(signature, call):
                 raise invalid(
                     "Thought signature is not valid. It must come back unchanged, beside its own function"
@@ -184,7 +184,12 @@ def _current(turns: Sequence[Turn]) -> Sequence[Turn]:
     return turns[spoken[-1] + 1 :] if spoken else turns
 
 
-def _missing(call: dict[str, Any], position: int) -> RefusalError:
+def _missing(call: dict[str, Any], position: int, *, vertex: bool) -> RefusalError:
+    if vertex:
+        return invalid(
+            f"Unable to submit request because function call `{call.get('name')}` in the {position + 1}."
+            " content block is missing a `thought_signature`."
+        )
     return invalid(
         "Function call is missing a thought_signature in functionCall parts. It must come back with the first"
         f" call of each step. Additional data, function call `{call.get('name')}`, position {position}."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,8 @@ from gemini_nb.simulator.clues import Clues, read_clues
 from gemini_nb.simulator.fields import read_body
 from gemini_nb.simulator.history import Exchange, check_order, check_signatures, current_rounds, read_turns
 from gemini_nb.simulator.routes import Route
+from gemini_nb.simulator.rules import Asked, check_contents, check_length, check_settings
 from gemini_nb.simulator.signatures import signs_calls
-from gemini_nb.simulator.validation import check_config, check_contents, check_length, check_tools
 
 __all__ = ["Declaration", "Prompt", "read_prompt"]
 
@@ -69,7 +69,9 @@ class Prompt:
         return random.Random(f"{self.seed}|{self.clues.text.strip()}|{purpose}")  # noqa: S311 - no secrets
 
 
-def read_prompt(route: Route, value: Any, *, seed: int = 0, verify: bool = True) -> Prompt:
+def read_prompt(
+    route: Route, value: Any, *, seed: int = 0, verify: bool = True, known: Collection[str] = ()
+) -> Prompt:
     """Check a request body by all rules of the service, and read it.
 
     Args:
@@ -77,23 +79,24 @@ def read_prompt(route: Route, value: Any, *, seed: int = 0, verify: bool = True)
         value: the JSON of the body.
         seed: decides, with the text, what is made up.
         verify: whether signatures of function calls are checked.
+        known: fields of parts that the table of fields does not have and that may come back.
 
     Raises:
         RefusalError: 400 or 404, what the service would say.
     """
     check_model(route)
     model = route.model
-    body = read_body(value, vertex=route.vertex)
-    check_contents(body, model)
+    body = read_body(value, vertex=route.vertex, known=known)
+    check_contents(body, vertex=route.vertex)
     tokens = check_length(body)
-    check_tools(body)
+    streaming = route.method == "streamGenerateContent"
+    check_settings(Asked(body=body, model=model, vertex=route.vertex, streaming=streaming))
     declarations = _declarations(body)
     config: dict[str, Any] = body.get("generationConfig", {})
-    check_config(config, model, has_functions=bool(declarations))
     turns = read_turns(body["contents"])
     check_order(turns)
     if verify and signs_calls(model):
-        check_signatures(turns)
+        check_signatures(turns, vertex=route.vertex)
     said = [turn.text for turn in turns if turn.kind == "user" and turn.text.strip()]
     calling = body.get("toolConfig", {}).get("functionCallingConfig", {})
     mode = str(calling.get("mode", "AUTO")).upper()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from gemini_nb.api.content import objects
 from gemini_nb.errors import ConfigError
 from gemini_nb.simulator.access import check_access
 from gemini_nb.simulator.catalogue import check_model, get_model, list_models
@@ -25,9 +26,9 @@ from gemini_nb.simulator.record import Fields, Record, Request
 from gemini_nb.simulator.recordings import Recordings, bare_path
 from gemini_nb.simulator.refusals import RefusalError, invalid, not_found, unknown_field
 from gemini_nb.simulator.routes import Route, find_route
+from gemini_nb.simulator.rules import check_contents, check_payload
 from gemini_nb.simulator.scenarios import answer_prompt
 from gemini_nb.simulator.tokens import body_tokens
-from gemini_nb.simulator.validation import check_contents
 
 __all__ = ["Scenario", "Service"]
 
@@ -61,12 +62,14 @@ class Service:
     record: Record = field(default_factory=Record, repr=False)
     recordings: Recordings | None = None
     _of_models: ModelFaults = field(default_factory=ModelFaults, init=False, repr=False)
+    _sent: set[str] = field(default_factory=set, init=False, repr=False)
 
     def reply(self, verb: str, path: str, query: Fields, headers: Fields, raw: bytes) -> Reply:
         """Answer one request; whatever is wrong with it becomes an error body."""
         body: Any = None
         problem: RefusalError | None = None
         try:
+            check_payload(len(raw))
             body = parse_json(raw) if raw else None
         except RefusalError as error:
             problem = error
@@ -94,6 +97,8 @@ class Service:
             return break_reply(reply, fault, route.model)
         except RefusalError as error:
             return _refuse(error, wrapped=wrapped)
+        except RecursionError:
+            return _refuse(invalid("Invalid JSON payload received. It is nested too deep."), wrapped=wrapped)
 
     def _fault(self, request: Request, spec: Spec | None) -> Fault | None:
         """Find what goes wrong with this request; what its model's id says comes first."""
@@ -109,7 +114,7 @@ class Service:
             if route.method != "streamGenerateContent" or not isinstance(body, dict):
                 raise not_found(f"Nothing is recorded for {route.method}, only streams are.")
             return self.recordings.reply(route.model, body)
-        prompt = read_prompt(route, body, seed=self.seed, verify=self.verify)
+        prompt = read_prompt(route, body, seed=self.seed, verify=self.verify, known=self._sent)
         start = 0
         if is_token(prompt.body.get(FIELD)):
             start = read_token(prompt.body[FIELD], prompt.model, prompt.body)
@@ -117,7 +122,7 @@ class Service:
             asked = dict(body)
             if start:
                 asked = {name: value for name, value in asked.items() if camel(name) != FIELD}
-            steps = _after(start, self.scenario(asked, prompt.model))
+            steps = self._note_sent(_after(start, self.scenario(asked, prompt.model)))
         else:
             _check_references(prompt.body)
             steps = stream_chunks(answer_prompt(prompt), prompt, after=start)
@@ -127,6 +132,16 @@ class Service:
         if route.method == "generateContent":
             return Reply(steps=one_response(steps) if self.scenario is None else _merged(steps))
         return Reply(encoder=SSEEncoder() if query.get("alt") == "sse" else ArrayEncoder(), steps=steps)
+
+    def _note_sent(self, steps: Iterable[Step]) -> Iterable[Step]:
+        """Note which fields a script's parts have: what the service sent it takes back."""
+        for step in steps:
+            if isinstance(step, Mapping):
+                for candidate in objects(step.get("candidates")):
+                    content = candidate.get("content")
+                    for part in objects(content.get("parts")) if isinstance(content, dict) else ():
+                        self._sent.update(map(camel, part))
+            yield step
 
 
 def _read_spec(route: Route) -> tuple[str, Spec | None]:
@@ -192,7 +207,7 @@ def _count_tokens(route: Route, value: Any) -> dict[str, Any]:
         # The developer API counts a whole request only when it comes wrapped in generateContentRequest.
         raise unknown_field(unknown[0], "")
     body = read_body(asked, vertex=route.vertex)
-    check_contents(body, "")
+    check_contents(body, vertex=route.vertex)
     count = body_tokens(body)
     answer = {"totalTokens": count, "promptTokensDetails": [{"modality": "TEXT", "tokenCount": count}]}
     if route.vertex:

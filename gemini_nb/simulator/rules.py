@@ -1,0 +1,485 @@
+"""What the service refuses in a request whose fields are all known: each rule answers 400 and says why.
+
+`_REFUSED` is the table of what can be said in one line; functions stand for what needs a walk.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gemini_nb.api.models import thinking_problem
+from gemini_nb.simulator.catalogue import INPUT_TOKEN_LIMIT
+from gemini_nb.simulator.refusals import RefusalError, invalid, unknown_field
+from gemini_nb.simulator.signatures import generation
+from gemini_nb.simulator.tokens import body_tokens
+
+__all__ = ["PAYLOAD_LIMIT", "Asked", "check_contents", "check_length", "check_payload", "check_settings"]
+
+PAYLOAD_LIMIT = 100 * 1024 * 1024
+"""Bytes of a request at most."""
+
+
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
+_PDF_LIMIT = 50 * 1024 * 1024
+_SIBLINGS = frozenset(
+    _words(
+        """thought thoughtSignature videoMetadata mediaResolution partMetadata mediaProcessing
+    audioTranscription speechMetadata documentMetadata spreadsheetMetadata audioMetadata"""
+    )
+)
+_ROLES = frozenset({"user", "model", "tool"})
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,127}")
+_FILE = re.compile(r"(?:https://generativelanguage\.googleapis\.com/v\w+/)?(files/[^/]+)")
+_MIME_TYPE = re.compile(r"[\w.+-]+/[\w.+*-]+(;.*)?")
+_SCHEMA_TYPES = frozenset(_words("TYPE_UNSPECIFIED STRING NUMBER INTEGER BOOLEAN ARRAY OBJECT NULL"))
+_SCHEMA = _words(
+    """type format title description nullable enum maxItems minItems properties required minProperties
+    maxProperties minLength maxLength pattern example anyOf propertyOrdering default items minimum maximum
+    additionalProperties ref defs $ref $defs"""
+)
+_SCHEMA_FIELDS = {re.sub(r"[A-Z]", lambda match: "_" + match[0].lower(), name): name for name in _SCHEMA} | {
+    name: name for name in _SCHEMA
+}
+_JSON = "application/json"
+_ENUMS = {
+    "toolConfig.functionCallingConfig.mode": "MODE_UNSPECIFIED AUTO ANY NONE VALIDATED",
+    "generationConfig.mediaResolution": "MEDIA_RESOLUTION_UNSPECIFIED MEDIA_RESOLUTION_LOW"
+    " MEDIA_RESOLUTION_MEDIUM MEDIA_RESOLUTION_HIGH",
+    "generationConfig.responseModalities": "MODALITY_UNSPECIFIED TEXT IMAGE AUDIO VIDEO",
+    "generationConfig.responseMimeType": "text/plain application/json text/x.enum",
+    "serviceTier": "unspecified flex standard priority",
+    "safetySettings.category": " ".join(
+        f"HARM_CATEGORY_{name}"
+        for name in _words(
+            """UNSPECIFIED HARASSMENT HATE_SPEECH SEXUALLY_EXPLICIT DANGEROUS_CONTENT JAILBREAK
+        CIVIC_INTEGRITY IMAGE_HATE IMAGE_DANGEROUS_CONTENT IMAGE_HARASSMENT IMAGE_SEXUALLY_EXPLICIT"""
+        )
+    ),
+    "safetySettings.threshold": "HARM_BLOCK_THRESHOLD_UNSPECIFIED BLOCK_LOW_AND_ABOVE BLOCK_MEDIUM_AND_ABOVE"
+    " BLOCK_ONLY_HIGH BLOCK_NONE OFF",
+    "safetySettings.method": "HARM_BLOCK_METHOD_UNSPECIFIED SEVERITY PROBABILITY",
+}
+_RANGES = {
+    "temperature": (0, 2),
+    "topP": (0, 1),
+    "topK": (1, float("inf")),
+    "maxOutputTokens": (1, float("inf")),
+    "presencePenalty": (-2, 2),
+    "frequencyPenalty": (-2, 2),
+    "logprobs": (0, 20),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A request, and what the rules look at.
+
+    Attributes:
+        body: the body, in camelCase.
+        model: the bare id of the model.
+        vertex: whether it came over Vertex AI.
+        streaming: whether the answer is to be streamed.
+    """
+
+    body: Mapping[str, Any]
+    model: str
+    vertex: bool
+    streaming: bool
+
+    @property
+    def family(self) -> int:
+        """The model's generation."""
+        return generation(self.model)
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The generation config."""
+        return self.body.get("generationConfig") or {}
+
+    @property
+    def calling(self) -> Mapping[str, Any]:
+        """How functions may be called."""
+        return self.body.get("toolConfig", {}).get("functionCallingConfig") or {}
+
+    @property
+    def mode(self) -> str:
+        """The mode of function calling."""
+        return str(self.calling.get("mode", "")).upper()
+
+    @property
+    def flag(self) -> bool:
+        """Whether the calls of built-in tools are to be part of the conversation."""
+        return self.body.get("toolConfig", {}).get("includeServerSideToolInvocations") is True
+
+    @property
+    def declarations(self) -> list[Mapping[str, Any]]:
+        """The functions that are declared."""
+        return [one for tool in self.body.get("tools", ()) for one in tool.get("functionDeclarations", ())]
+
+    @property
+    def builtins(self) -> set[str]:
+        """The tools that run on the service's side."""
+        return {name for tool in self.body.get("tools", ()) for name in tool} - {"functionDeclarations"}
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether functions and built-in tools go together."""
+        return bool(self.declarations and self.builtins)
+
+    def has(self, *names: str) -> bool:
+        """Whether all of these are set in the generation config."""
+        return all(name in self.config for name in names)
+
+
+_REFUSED: tuple[tuple[Callable[[Asked], object], str], ...] = (
+    (
+        lambda a: a.is_mixed and a.vertex,
+        "Multiple tools are supported only when they are all search tools: no built-in tools with functions.",
+    ),
+    (
+        lambda a: a.flag and a.family < 3,
+        "tool_config.include_server_side_tool_invocations is not supported for this model.",
+    ),
+    (
+        lambda a: a.is_mixed and a.family < 3,
+        "Built-in tools with Function calling is unsupported by this model.",
+    ),
+    (
+        lambda a: a.is_mixed and not a.flag,
+        (
+            "Please enable tool_config.include_server_side_tool_invocations to use Built-in tools with"
+            " Function calling."
+        ),
+    ),
+    (
+        lambda a: a.flag and a.mode == "AUTO",
+        "Function calling mode AUTO is not supported with include_server_side_tool_invocations.",
+    ),
+    (
+        lambda a: a.mode in {"ANY", "VALIDATED"} and not a.declarations,
+        "Function calling config is set without function_declarations.",
+    ),
+    (
+        lambda a: a.calling.get("allowedFunctionNames") and a.mode not in {"ANY", "VALIDATED"},
+        "allowed_function_names can only be set when the function calling mode is ANY or VALIDATED.",
+    ),
+    (
+        lambda a: a.calling.get("streamFunctionCallArguments") and not a.streaming,
+        "stream_function_call_arguments is only supported by streamGenerateContent.",
+    ),
+    (
+        lambda a: a.calling.get("streamFunctionCallArguments") and a.family < 3,
+        "stream_function_call_arguments is not supported for this model.",
+    ),
+    (
+        lambda a: "googleSearchRetrieval" in a.builtins and a.family != 1,
+        "google_search_retrieval is not supported; please use google_search field instead.",
+    ),
+    (
+        lambda a: a.config.get("candidateCount", 1) != 1,
+        "Multiple candidates is not enabled for this model: candidate_count must be 1.",
+    ),
+    (
+        lambda a: a.family >= 4 and a.has("presencePenalty"),
+        "presence_penalty is not supported by this model.",
+    ),
+    (
+        lambda a: a.family >= 4 and a.has("frequencyPenalty"),
+        "frequency_penalty is not supported by this model.",
+    ),
+    (
+        lambda a: a.streaming and a.config.get("responseLogprobs"),
+        "response_logprobs is not supported by streamGenerateContent.",
+    ),
+    (
+        lambda a: a.streaming and "modelArmorConfig" in a.body,
+        "model_armor_config is not supported by streamGenerateContent.",
+    ),
+    (
+        lambda a: "modelArmorConfig" in a.body and "safetySettings" in a.body,
+        "Set model_armor_config or safety_settings, not both.",
+    ),
+    (
+        lambda a: a.has("responseSchema", "responseJsonSchema"),
+        "Set response_schema or response_json_schema, not both.",
+    ),
+    (
+        lambda a: a.has("responseSchema") and a.config.get("responseMimeType") not in {_JSON, "text/x.enum"},
+        "response_schema needs response_mime_type application/json or text/x.enum.",
+    ),
+    (
+        lambda a: a.has("responseJsonSchema") and a.config.get("responseMimeType") != _JSON,
+        "response_json_schema needs response_mime_type application/json.",
+    ),
+    (
+        lambda a: (
+            a.config.get("responseMimeType") == _JSON and a.family < 3 and (a.declarations or a.builtins)
+        ),
+        "Function calling with a response mime type: 'application/json' is unsupported by this model.",
+    ),
+    (
+        lambda a: (
+            a.body.get("cachedContent") and a.body.keys() & {"systemInstruction", "tools", "toolConfig"}
+        ),
+        (
+            "CachedContent can not be used with GenerateContent request setting system_instruction, tools or"
+            " tool_config."
+        ),
+    ),
+    (
+        lambda a: a.family >= 4 and a.body["contents"][-1].get("role") == "model",
+        "This model does not continue a model turn: the last content must have the role user.",
+    ),
+)
+
+
+def check_payload(size: int) -> None:
+    """Check the size of a whole request.
+
+    Raises:
+        RefusalError: 400, it is too large.
+    """
+    if size > PAYLOAD_LIMIT:
+        raise invalid(
+            f"Request payload size exceeds the limit: {PAYLOAD_LIMIT} bytes. Please use the File API to"
+            " upload your files instead of sending them inline."
+        )
+
+
+def check_contents(body: Mapping[str, Any], *, vertex: bool) -> None:
+    """Check that there is something to answer, and each content's role and parts.
+
+    Raises:
+        RefusalError: 400; 403 for a file that is not there.
+    """
+    contents = body.get("contents")
+    if not contents:
+        raise _content_error("contents is not specified", "contents")
+    for index, content in enumerate(contents):
+        path = f"contents[{index}]"
+        role = content.get("role", "user")
+        if role not in _ROLES:
+            raise _content_error(f"{path}.role: use a valid role: user, model", f"{path}.role")
+        _check_parts(content, path, vertex=vertex)
+        if role == "tool" and not all("functionResponse" in part for part in content["parts"]):
+            raise _content_error(f"{path}.role: the role tool is for function responses", f"{path}.role")
+    if "systemInstruction" in body:
+        _check_parts(body["systemInstruction"], "systemInstruction", vertex=vertex)
+
+
+def check_length(body: Mapping[str, Any]) -> int:
+    """Return the number of tokens of the prompt.
+
+    Raises:
+        RefusalError: 400, it is too long.
+    """
+    count = body_tokens(body)
+    if count > INPUT_TOKEN_LIMIT:
+        raise invalid(
+            f"The input token count ({count}) exceeds the maximum number of tokens allowed"
+            f" ({INPUT_TOKEN_LIMIT})."
+        )
+    return count
+
+
+def check_settings(asked: Asked) -> None:
+    """Check everything beside the contents: tools, their configuration, the generation config.
+
+    Raises:
+        RefusalError: 400.
+    """
+    _check_enums(asked.body)
+    _check_config(asked)
+    _check_declarations(asked.declarations)
+    names = {one["name"] for one in asked.declarations}
+    for is_refused, words in _REFUSED:
+        if is_refused(asked):
+            raise invalid(words)
+    if unknown := [name for name in asked.calling.get("allowedFunctionNames", ()) if name not in names]:
+        raise invalid(f"allowed_function_names names functions that are not declared: {', '.join(unknown)}")
+
+
+def _check_parts(content: Mapping[str, Any], path: str, *, vertex: bool) -> None:
+    parts = content.get("parts")
+    if not parts:
+        raise _content_error("contents.parts must not be empty", f"{path}.parts")
+    for index, part in enumerate(parts):
+        where = f"{path}.parts[{index}]"
+        data = [name for name in part if name not in _SIBLINGS]
+        if not data:
+            raise _content_error(
+                f"{where}.data: required oneof field 'data' must have one initialized field", where
+            )
+        if len(data) > 1:
+            raise invalid(
+                f"Invalid value at '{where}' (oneof), oneof field 'data' is already set."
+                f" Cannot set '{data[1]}'",
+                where,
+            )
+        if not isinstance(part.get("thoughtSignature", ""), str):
+            raise invalid(f"Thought signature is not valid: {where} holds no text.", where)
+        if (call := part.get("functionCall") or part.get("functionResponse")) is not None:
+            _check_name(call.get("name"), where)
+        for media in part.get("functionResponse", {}).get("parts", ()):
+            _check_media(media, f"{where}.functionResponse.parts", vertex=vertex)
+            if len(media.keys() & {"inlineData", "fileData"}) != 1:
+                raise _content_error(f"{where}.functionResponse.parts: inlineData or fileData", where)
+        _check_media(part, where, vertex=vertex)
+
+
+def _check_media(part: Mapping[str, Any], where: str, *, vertex: bool) -> None:
+    blob, file = part.get("inlineData"), part.get("fileData")
+    if blob is not None:
+        kind = _check_mime_type(blob.get("mimeType"), f"{where}.inlineData")
+        try:
+            text = blob.get("data", "").replace("-", "+").replace("_", "/")
+            size = len(base64.b64decode(text + "=" * (-len(text) % 4), validate=True))
+        except (ValueError, binascii.Error):
+            raise invalid(
+                f"Invalid value at '{where}.inlineData.data' (TYPE_BYTES), Base64 decoding failed", where
+            ) from None
+        if not size:
+            raise _content_error(f"{where}.inlineData.data: required and empty", where)
+        if kind == "application/pdf" and size > _PDF_LIMIT:
+            raise invalid(f"The document has {size} bytes, which exceeds the limit of {_PDF_LIMIT}.", where)
+    if file is not None:
+        uri = file.get("fileUri") or ""
+        if "mimeType" in file or vertex:
+            _check_mime_type(file.get("mimeType"), f"{where}.fileData")
+        if not uri:
+            raise _content_error(f"{where}.fileData.fileUri: required and empty", where)
+        if not vertex and uri.startswith("gs://"):
+            raise invalid(f"Unsupported file uri: {uri}. Register it with the File API first.", where)
+        if (found := _FILE.fullmatch(uri)) and vertex:
+            raise invalid(f"Unsupported file uri: {uri}. The File API is not part of Vertex AI.", where)
+        if found:
+            name = found[1].removeprefix("files/")
+            raise RefusalError(
+                403,
+                "PERMISSION_DENIED",
+                f"You do not have permission to access the File {name} or it may not exist.",
+            )
+
+
+def _check_mime_type(kind: Any, where: str) -> str:
+    if not kind or not _MIME_TYPE.fullmatch(kind):
+        raise invalid(f"Unsupported MIME type: {kind or ''}. Set one in {where}.mimeType.", where)
+    return str(kind).partition(";")[0].lower()
+
+
+def _check_name(name: Any, path: str) -> None:
+    if not name:
+        raise _content_error(f"{path}.name: [FIELD_INVALID] Name cannot be empty", path)
+    if not _NAME.fullmatch(name):
+        raise invalid(
+            f"Invalid function name {name!r} at '{path}'. Must start with a letter or an underscore. Must be"
+            " alphanumeric (a-z, A-Z, 0-9), underscores (_), dots (.), colons (:), or dashes (-), with a"
+            " maximum length of 128.",
+            f"{path}.name",
+        )
+
+
+def _check_declarations(declarations: Iterable[Mapping[str, Any]]) -> None:
+    names: set[str] = set()
+    for index, declaration in enumerate(declarations):
+        path = f"tools.function_declarations[{index}]"
+        _check_name(declaration.get("name"), path)
+        if declaration["name"] in names:
+            raise invalid(f"Duplicate function declaration found: {declaration['name']}", path)
+        names.add(declaration["name"])
+        for one, other in (("parameters", "parametersJsonSchema"), ("response", "responseJsonSchema")):
+            if one in declaration and other in declaration:
+                raise invalid(f"{path}: set {one} or {other}, not both.", path)
+            _check_schema(declaration.get(one), f"{path}.{one}")
+            _check_json_schema(declaration.get(other), f"{path}.{other}")
+
+
+def _check_config(asked: Asked) -> None:
+    config = asked.config
+    for name, (low, high) in _RANGES.items():
+        if name in config and not low <= config[name] <= high:
+            raise invalid(
+                f"Invalid value at 'generation_config.{_snake(name)}': a number from {low:g} to {high:g} is"
+                f" expected, not {config[name]:g}.",
+                f"generation_config.{_snake(name)}",
+            )
+    stops = config.get("stopSequences", [])
+    if len(stops) > 5 or not all(stops):
+        raise invalid("Invalid value at 'generation_config.stop_sequences': at most 5, none of them empty.")
+    if problem := thinking_problem(asked.model, config.get("thinkingConfig") or {}):
+        raise invalid(problem, "generation_config.thinking_config")
+    _check_schema(config.get("responseSchema"), "generation_config.response_schema")
+    _check_json_schema(config.get("responseJsonSchema"), "generation_config.response_json_schema")
+
+
+def _check_enums(body: Mapping[str, Any]) -> None:
+    for path, names in _ENUMS.items():
+        taken = {name.upper() for name in names.split()}
+        for value in _values(body, path.split(".")):
+            if str(value).upper() not in taken:
+                raise invalid(
+                    f"Invalid value at '{_snake(path)}': {value!r} is none of {names}.", _snake(path)
+                )
+
+
+def _values(value: Any, path: list[str]) -> Iterator[Any]:
+    if isinstance(value, list):
+        for item in value:
+            yield from _values(item, path)
+    elif not path:
+        yield value
+    elif path[0] in value:
+        yield from _values(value[path[0]], path[1:])
+
+
+def _check_schema(schema: Any, path: str) -> None:
+    """Check a schema of the OpenAPI subset; a JSON schema in its place is a common mistake."""
+    if schema is None:
+        return
+    if not isinstance(schema, dict):
+        raise invalid(f"Invalid value at '{path}': a schema is an object.", path)
+    if unknown := [name for name in schema if name not in _SCHEMA_FIELDS]:
+        raise unknown_field(unknown[0], path)
+    own = {_SCHEMA_FIELDS[name]: value for name, value in schema.items()}
+    kind = own.get("type", "OBJECT" if "properties" in own else "TYPE_UNSPECIFIED")
+    if not isinstance(kind, str) or kind.upper() not in _SCHEMA_TYPES:
+        raise invalid(f"Invalid value at '{path}.type': {kind!r} is not a type.", path)
+    if kind.upper() == "ARRAY" and "items" not in own:
+        raise _content_error(f"{path}.items: missing field", path)
+    properties = own.get("properties") or {}
+    for name, inner in properties.items():
+        _check_schema(inner, f"{path}.properties[{name}]")
+    _check_schema(own.get("items"), f"{path}.items")
+    for inner in own.get("anyOf") or ():
+        _check_schema(inner, f"{path}.any_of")
+    if missing := [name for name in own.get("required") or () if name not in properties]:
+        raise invalid(f"{path}.required: property is not defined: {', '.join(missing)}", path)
+
+
+def _check_json_schema(schema: Any, path: str) -> None:
+    """Check a JSON schema; keywords of it that the service does not know are no error, they say nothing."""
+    if isinstance(schema, list):
+        for item in schema:
+            _check_json_schema(item, path)
+    elif isinstance(schema, dict):
+        if isinstance(schema.get("$ref"), str) and any(not name.startswith("$") for name in schema):
+            raise invalid(f"{path}: beside $ref, a schema may only set properties that begin with $.", path)
+        for name, inner in schema.items():
+            if name not in {"default", "example", "examples", "enum", "const"}:
+                _check_json_schema(inner, path)
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"[A-Z]", lambda match: "_" + match[0].lower(), name)
+
+
+def _content_error(problem: str, field: str) -> RefusalError:
+    return invalid(f"* GenerateContentRequest.{problem}.", field)
