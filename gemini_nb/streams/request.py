@@ -15,6 +15,7 @@ from gemini_nb.api.spelling import spell_body, spell_config, spell_content
 from gemini_nb.config import Auth, Settings, choose_auth
 from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.redaction import Secret, seal
+from gemini_nb.streams.fitting import fit
 from gemini_nb.tools.schema import OutputSchema
 from gemini_nb.tools.tool import ToolSet
 
@@ -104,10 +105,11 @@ def build_request(
     encode_body({"contents": turns, **body})
     turns, body = copy.deepcopy((turns, body))  # what the caller changes from now on changes nothing here
     target = {"model": model, "base_url": base_url, "api_version": api_version, "endpoint": endpoint}
+    where = _endpoint(runtime, auth, credentials, target)
     return StreamRequest(
-        endpoint=_endpoint(runtime, auth, credentials, target),
+        endpoint=where,
         contents=turns,
-        body=body,
+        body=fit(body, where.model, where.auth),
         tools=toolset,
         turn_limit=_checked_turn_limit(turn_limit),
         retry=_checked_retry(retry, runtime.settings),
