@@ -24,6 +24,7 @@ STREAMS = [
     ["readers"],
     ["record"],
     ["runtime"],
+    ["fitting"],
     ["request"],
     ["code"],
     ["info"],
