@@ -15,7 +15,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from gemini_nb.notebook.render.markdown import code_css, escape, plain, settle, split_point, to_html
+from gemini_nb.notebook.render.markdown import Draft, code_css, escape, plain, settle, to_html
+from gemini_nb.notebook.render.markdown.html_writer import html_of
+from gemini_nb.notebook.render.markdown.markdown_writer import write
+from gemini_nb.notebook.render.markdown.split import Seam, read
 
 FORMATTING = {
     "a",
@@ -97,6 +100,13 @@ class Walk(html.parser.HTMLParser):
 
     def unknown_decl(self, data: str) -> None:
         self.bad.append(f"<![{data}]>")
+
+
+def split_point(text: str) -> int:
+    """The last place to cut; 0 if there is none."""
+    part = read(text)
+    cut = part.cut() if part is not None else None
+    return cut.offset if cut is not None else 0
 
 
 def walk(page: str, *, strict: bool = False) -> Walk:
@@ -473,7 +483,7 @@ def test_ordinary_markdown_is_left_as_it_is(source: str) -> None:
         ("It costs $5 and $6, or $7.", []),
         ("US$5/US$6 and $HOME/$USER and \\$x\\$ and $ x $", []),
         ("`$a` and `$b`, then\n\n    $x = $y\n", []),
-        ("1. a\n   ```bash\n   echo $A $B\n   ```\n2. $x$", ["$x$"]),
+        ("1. a\n   ```bash\n   echo $A $B\n   ```\n2. $x$", ["$A $", "$x$"]),
         ("$a_1$ and \\(b\\), not $5", ["$a_1$", "$b$"]),
         ("\\(5\\) apples", ["${5}$"]),
         ("\\[ x = 1 \\]", ["$$x = 1$$"]),
@@ -526,13 +536,60 @@ def test_small_spaces_are_left_in_a_formula(tex: str) -> None:
     assert settle(f"${tex}$").strip("$") == tex
 
 
-def test_code_with_dollars_is_lifted_to_the_margin() -> None:
+def test_code_with_dollars_stays_in_its_list_and_leaves_its_quotation() -> None:
     source = "4. run\n   ```sh\n   echo $A $B\n   ```\n   then\n   - look\n"
     source += "     > ```\n     > $C\n     > ```\n5. end"
     settled = settle(source)
-    assert settled == "4. run\n\n```sh\necho $A $B\n```\n\nthen\n\n- look\n\n```\n$C\n```\n\n5. end"
-    assert lab_formulas(settled) == []
+    inner = "   - look\n\n     ```\n     $C\n     ```"
+    assert settled == f"4. run\n\n   ```\n   echo $A $B\n   ```\n\n   then\n\n{inner}\n\n5. end"
+    assert lab_formulas(settled) == ["$A $"], "which stays in the code"
     assert settle(settled) == settled
+
+
+LONG = {
+    "paragraphs": "".join(f"Paragraph {n} with *words* and `code`.\n\n" for n in range(900)),
+    "items": "".join(f"- item {n} and **words**\n" for n in range(1500)),
+    "numbers": "".join(f"{n}. item\n   - inner {n}\n" for n in range(3, 900)),
+    "loose items": "".join(f"* item {n}\n\n  goes on\n\n" for n in range(900)),
+    "rows": "| a | b |\n|:--|--:|\n" + "".join(f"| {n} | *x* |\n" for n in range(1500)),
+    "two lists": "- a\n\n* b\n\n" * 900,
+    "links": "".join(f"See [this][r{n % 7}] and [r{n % 7}].\n\n" for n in range(900))
+    + "".join(f"[r{n}]: https://example.com/{n}\n" for n in range(7)),
+    "code": "```python\n" + "x = 1  # a line\n" * 2000 + "```\n\nThe end.",
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_what_is_rendered_in_pieces_is_what_the_whole_would_be(name: str) -> None:
+    source = LONG[name]
+    part = read(source)
+    assert part is not None
+    whole = write(part.tokens, Seam(), source)
+    assert settle(source) == whole.text
+    assert to_html(source) == html_of(part.tokens)
+    draft, shown = Draft(), list[str]()
+    for end in (*range(0, len(source), 3000), len(source)):
+        more = True
+        while more:
+            drawn = draft.draw(source[:end], lambda _: 1600)
+            shown += [drawn.finished] if drawn.finished is not None else []
+            more = drawn.more
+    assert name == "links" or normal("".join([*shown, drawn.tail])) == normal(to_html(source))
+    for _ in draft.finish(source):
+        pass
+    assert normal(draft.html) == normal(to_html(source))
+    assert to_html(draft.markdown) == to_html(whole.text)
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_the_time_of_a_long_text_grows_with_its_length(name: str) -> None:
+    def seconds(source: str) -> float:
+        started = time.thread_time()
+        settle(source)
+        return time.thread_time() - started
+
+    half = LONG[name][: len(LONG[name]) // 2]
+    assert min(seconds(LONG[name]) for _ in range(2)) < 4 * min(seconds(half) for _ in range(2)) + 0.1
 
 
 def test_a_link_shows_where_it_goes_and_tells_nothing_about_us() -> None:

@@ -8,7 +8,7 @@ from gemini_nb.api.content import Part
 from gemini_nb.notebook import look
 from gemini_nb.notebook.card import CallView, call_html
 from gemini_nb.notebook.render import figures
-from gemini_nb.notebook.render.markdown import escape, to_html
+from gemini_nb.notebook.render.markdown import Draft, escape, finished, to_html
 from gemini_nb.notebook.render.parts import part_markdown
 from gemini_nb.notebook.render.settled import code_block
 from gemini_nb.notebook.render.transcript import (
@@ -37,35 +37,33 @@ class BlockView(Protocol):
     def widgets(self) -> list[widgets.Widget]:
         """What stands in the pane for it."""
 
-    def draw(self, block: Any) -> None:
-        """Draw what changed; the block is of the kind that the view was made for."""
+    def draw(self, block: Any) -> object:
+        """Draw what changed, and return whether there is more; the block is of the view's own kind."""
 
     def close(self) -> None:
         """Take it off the page."""
 
 
-def view_for(block: Block, old: BlockView | None = None) -> BlockView:
-    """The view of a block: the old one, drawn again, where it is of the right kind."""
+def view_for(block: Block, old: BlockView | None = None) -> tuple[BlockView, bool]:
+    """The view of a block, the old one where it is of the right kind, and whether there is more to draw."""
     kind = _KINDS.get(type(block), _PieceView)
     if old is None or type(old) is not kind:
         if old is not None:
             old.close()
         made: BlockView = kind(block)
-        return made
-    old.draw(block)
-    return old
+        return made, isinstance(block, TextBlock)
+    return old, bool(old.draw(block))
 
 
 class _TextBlockView(TextView):
     def __init__(self, block: TextBlock) -> None:
-        super().__init__(_shown(block), block.rewound)
+        super().__init__(_shown(block), block.draft)
 
-    def draw(self, block: Any, rewound: int = 0) -> None:
+    def draw(self, block: Any, draft: Draft | None = None) -> bool:
         """Draw a block, or as a `TextView` does."""
         if isinstance(block, TextBlock):
-            super().draw(_shown(block), block.rewound)
-        else:
-            super().draw(block, rewound)
+            return super().draw(_shown(block), block.draft)
+        return super().draw(block, draft)
 
 
 class _CallBlockView(CallView):
@@ -115,7 +113,7 @@ def block_html(block: Block) -> str:
     """A block for a page that changes no more."""
     match block:
         case TextBlock():
-            return to_html(_shown(block))
+            return finished(block.draft, _shown(block)).html
         case CallBlock():
             return call_html(block.call)
         case NoticeBlock():

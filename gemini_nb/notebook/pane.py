@@ -193,7 +193,7 @@ class StreamPane(Counted, widgets.VBox):
         """
         live.close()
         if self._handle is not None:
-            self._context.run(self._handle.update, mimebundle(self._stream), raw=True)
+            self._context.run(self._handle.update, mimebundle(self._stream, live.transcript), raw=True)
         old = self.children
         self.children = (look.sheet(), _whole(self._stream, live.transcript))
         live.painter.close_soon(_closers(old))
@@ -277,15 +277,17 @@ class _Live:
             style, top, scroll = self._pane.children
             self._pane.children = (style, top, self._thoughts.widget, scroll)
         thinking = self.transcript.thinking and not self._cursor.at_end
-        return self._thoughts.draw(thoughts, thinking=thinking)
+        return self._thoughts.draw(thoughts, self.transcript.thoughts_draft, thinking=thinking)
 
     def _paint_blocks(self) -> bool:
         blocks, changed = self.transcript.blocks, self.transcript.changed
         self._views.extend([None] * (len(blocks) - len(self._views)))
         before = messages()
         for index in sorted(changed | self._running_cards()):
-            self._views[index] = view_for(blocks[index], self._views[index])
-            changed.discard(index)
+            view, unfinished = view_for(blocks[index], self._views[index])
+            self._views[index] = view
+            if not unfinished:
+                changed.discard(index)
             if messages() - before > _ENOUGH:
                 break
         children = tuple(widget for view in self._views if view is not None for widget in view.widgets)
@@ -303,7 +305,7 @@ class _Live:
 
 def _whole(stream: Stream, transcript: Transcript) -> widgets.Widget:
     """All of an ended stream in one piece."""
-    thoughts = thoughts_html(transcript.thoughts) if transcript.thoughts else ""
+    thoughts = thoughts_html(transcript.thoughts, transcript.thoughts_draft) if transcript.thoughts else ""
     body = "".join(
         f'<div class="gemini-nb-text">{block_html(block)}</div>'
         if isinstance(block, TextBlock)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gemini_nb.notebook.render.markdown import has_formulas, split_point, to_html, typeset
+from gemini_nb.notebook.render.markdown import Draft, has_formulas, typeset
 from gemini_nb.notebook.widgetry import box, close_tree, formulas, piece, set_value
 
 if TYPE_CHECKING:
@@ -26,13 +26,13 @@ _SECTION = 16  # pieces that stand in one box
 class TextView:
     """Text that is drawn as far as it has come."""
 
-    def __init__(self, text: str = "", rewound: int = 0) -> None:
-        self._frozen, self._rewound = 0, rewound
+    def __init__(self, text: str = "", draft: Draft | None = None) -> None:
+        self._draft = draft or Draft()
         self._typesets = False
         self._tail, self._pieces = piece(), 1
         self._section = box([self._tail])
         self.widget = box([self._section], "gemini-nb-text")
-        self.draw(text, rewound)
+        self.draw(text, self._draft)
 
     @property
     def widgets(self) -> list[widgets.Widget]:
@@ -49,28 +49,26 @@ class TextView:
         """How many pieces are drawn no more."""
         return self._pieces - 1
 
-    def draw(self, text: str, rewound: int = 0) -> None:
-        """Draw the text, freezing what is finished.
+    def draw(self, text: str, draft: Draft | None = None) -> bool:
+        """Draw the text, freezing what is finished; returns whether more of it is there.
 
         Args:
             text: all of it.
-            rewound: how often its end was taken back; then all of it is drawn anew.
+            draft: what of it is rendered; if it is another one, all of it is drawn anew.
         """
-        if rewound != self._rewound:
-            self._rewound, self._frozen = rewound, 0
+        if draft is not None and draft is not self._draft:
+            self._draft = draft
             self._begin_again()
-        tail = text[self._frozen :]
-        shown = to_html(tail)
-        waits = has_formulas(shown)
-        if waits and not self._typesets:
-            self._begin_typesetting(shown)
-        if len(tail) > (_FORMULAS if waits else _TAIL) and (cut := split_point(tail)):
-            set_value(self._tail, self._html(to_html(tail[:cut]), live=False))
-            self._frozen += cut
-            rest = self._html(to_html(tail[cut:]))
+        drawn = self._draft.draw(text, lambda shown: _FORMULAS if has_formulas(shown) else _TAIL)
+        if not self._typesets and has_formulas((drawn.finished or "") + drawn.tail):
+            self._begin_typesetting()
+        if drawn.finished is not None:
+            set_value(self._tail, self._html(drawn.finished, live=False))
+            rest = self._html(drawn.tail)
             self._append(formulas(rest) if self._typesets else piece(rest))
         else:
-            set_value(self._tail, self._html(shown))
+            set_value(self._tail, self._html(drawn.tail))
+        return drawn.more
 
     def close(self) -> None:
         """Take it off the page."""
@@ -79,10 +77,10 @@ class TextView:
     def _html(self, shown: str, *, live: bool = True) -> str:
         return typeset(shown, live=live) if self._typesets else shown
 
-    def _begin_typesetting(self, shown: str) -> None:
+    def _begin_typesetting(self) -> None:
         """Put a tail that can be typeset into the place of the one that cannot."""
         old, self._typesets = self._tail, True
-        self._tail = formulas(typeset(shown, live=True))
+        self._tail = formulas(typeset(old.value, live=True))
         self._section.children = (*self._section.children[:-1], self._tail)
         close_tree(old)
 

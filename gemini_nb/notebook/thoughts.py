@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from gemini_nb.notebook.detail import detail, detail_html
-from gemini_nb.notebook.render.markdown import escape, to_html
+from gemini_nb.notebook.render.markdown import Draft, escape, finished
 from gemini_nb.notebook.running_text import TextView
 from gemini_nb.notebook.widgetry import box, close_tree, piece, set_value
 
@@ -24,32 +24,27 @@ class ThoughtsView:
         self._brief = piece("", "gemini-nb-brief")
         self._text = TextView()
         self._due = 0.0
-        self._length = 0
-        self._rewound = 0
         inside = box([self._text.widget], "gemini-nb-inside")
         self.widget: Any = detail("The model's thoughts", self._brief, inside, "gemini-nb-thoughts")
 
-    def draw(self, thoughts: str, *, thinking: bool) -> bool:
+    def draw(self, thoughts: str, draft: Draft, *, thinking: bool) -> bool:
         """Draw what changed; returns whether there is more to draw soon."""
         now = time.monotonic()
         if thinking and now < self._due:
             return True
         self._due = now + _PAUSE
-        if len(thoughts) < self._length:  # a broken model call is made again
-            self._rewound += 1
-        self._length = len(thoughts)
-        self._text.draw(thoughts, self._rewound)
         set_value(self._brief, _brief(thoughts, thinking=thinking))
-        return False
+        return self._text.draw(thoughts, draft)
 
     def close(self) -> None:
         """Take it off the page."""
         close_tree(self.widget)
 
 
-def thoughts_html(thoughts: str) -> str:
+def thoughts_html(thoughts: str, draft: Draft) -> str:
     """The fold for a page that changes no more."""
-    return detail_html(_brief(thoughts, thinking=False), to_html(thoughts), "gemini-nb-thoughts")
+    body = finished(draft, thoughts).html
+    return detail_html(_brief(thoughts, thinking=False), body, "gemini-nb-thoughts")
 
 
 def _brief(thoughts: str, *, thinking: bool) -> str:

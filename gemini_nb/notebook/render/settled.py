@@ -12,7 +12,7 @@ from typing import assert_never
 
 from gemini_nb.api.content import Part
 from gemini_nb.notebook.render import figures
-from gemini_nb.notebook.render.markdown import escape, plain, settle
+from gemini_nb.notebook.render.markdown import escape, finished, plain, settle
 from gemini_nb.notebook.render.parts import part_markdown, part_text
 from gemini_nb.notebook.render.transcript import (
     Block,
@@ -33,18 +33,24 @@ _LONG = 4000
 _MARKS = frozenset("&<>*_~`[]!#$\\|")
 
 
-def mimebundle(stream: Stream) -> dict[str, str]:
+def mimebundle(stream: Stream, transcript: Transcript | None = None) -> dict[str, str]:
     """The settled output of a stream, as Markdown and as plain text."""
-    return {"text/markdown": to_markdown(stream), "text/plain": to_text(stream)}
+    return {"text/markdown": to_markdown(stream, transcript), "text/plain": to_text(stream)}
 
 
-def to_markdown(stream: Stream) -> str:
-    """The answer with its tool calls folded, and a line of figures."""
-    transcript = Transcript(is_json=figures.is_structured(stream))
-    transcript.apply_all(list(stream.events))
+def to_markdown(stream: Stream, transcript: Transcript | None = None) -> str:
+    """The answer with its tool calls folded, and a line of figures.
+
+    Args:
+        stream: the stream.
+        transcript: all that it told, and what of it is rendered; by default it is read from the stream.
+    """
+    if transcript is None:
+        transcript = Transcript(is_json=figures.is_structured(stream))
+        transcript.apply_all(list(stream.events))
     pieces = [_block(block) for block in transcript.blocks if not isinstance(block, NoticeBlock)]
     if transcript.thoughts:
-        pieces.insert(0, _fold("Thoughts", settle(transcript.thoughts)))
+        pieces.insert(0, _fold("Thoughts", finished(transcript.thoughts_draft, transcript.thoughts).markdown))
     if end := figures.ending(stream):
         pieces.append(f"> **{stream.status.value}**: {_inline(end)}" if end != "stopped" else "> **stopped**")
     if stream.status is Status.ACTIVE:
@@ -92,7 +98,9 @@ def call_line(call: ToolCall) -> str:
 def _block(block: Block) -> str:
     match block:
         case TextBlock():
-            return code_block(block.text, "json", limit=None) if block.is_json else settle(block.text)
+            if block.is_json:
+                return code_block(block.text, "json", limit=None)
+            return finished(block.draft, block.text).markdown
         case CallBlock():
             return _call(block.call)
         case PartBlock():

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias, assert_never
 
 from gemini_nb.api.content import Part
+from gemini_nb.notebook.render.markdown import Draft
 from gemini_nb.notebook.render.parts import METADATA
 from gemini_nb.streams.calls import ToolCall
 from gemini_nb.streams.events import (
@@ -49,13 +50,13 @@ class TextBlock:
     Attributes:
         start: where it begins in the stream's text.
         text: the text.
-        rewound: how often its end was taken back; a view that has drawn more must draw anew.
+        draft: what of it is rendered; another one once its end was taken back.
         is_json: whether it is the value of a structured answer, not Markdown.
     """
 
     start: int
     text: str = ""
-    rewound: int = 0
+    draft: Draft = field(default_factory=Draft, compare=False, repr=False)
     is_json: bool = False
 
 
@@ -117,6 +118,7 @@ class Transcript:
     Attributes:
         blocks: in the order of reading.
         thoughts: the summary of the model's thoughts.
+        thoughts_draft: what of it is rendered; another one once its end was taken back.
         thinking: whether thoughts are the last that came.
         changed: indexes of blocks that are new or different; whoever draws them clears it.
         is_json: whether the answer is structured.
@@ -124,6 +126,7 @@ class Transcript:
 
     blocks: list[Block] = field(default_factory=list)
     thoughts: str = ""
+    thoughts_draft: Draft = field(default_factory=Draft, compare=False, repr=False)
     thinking: bool = False
     changed: set[int] = field(default_factory=set)
     is_json: bool = False
@@ -154,7 +157,9 @@ class Transcript:
             case TextRewound():
                 self._rewind(event.length)
                 self._unsure = False
-                self.thoughts = self.thoughts[: event.thoughts_length]
+                if event.thoughts_length < len(self.thoughts):
+                    self.thoughts = self.thoughts[: event.thoughts_length]
+                    self.thoughts_draft = Draft()
                 self._drop_parts(event.parts)
             case ToolCallRequested() | ToolCallStarted() | ToolCallUpdated() | ToolCallFinished():
                 self._set_call(event.call)
@@ -220,7 +225,7 @@ class Transcript:
                 taken.append(block.text[keep:])
                 block.text = block.text[:keep]
                 block.start = min(block.start, length)
-                block.rewound += 1
+                block.draft = Draft()
                 self.changed.add(index)
         self._length = min(self._length, length)
         if text := "".join(taken):

@@ -1,26 +1,25 @@
 """Markdown from a model: shown live as HTML, and settled as Markdown that is harmless in any front end.
 
-Rendering all of it at every repaint costs kernel time that grows with the answer, so `split_point` says
-where the finished part ends. Handing the raw text to the front end at the end is worse: JupyterLab does not
-sanitise the Markdown of a cell that has just run, so raw HTML runs there, images load, and two prices become
-a formula.
+Rendering all of it at every repaint costs time that grows with the answer, so a `Draft` renders what is
+finished once. Handing the raw text to the front end at the end is worse: JupyterLab does not sanitise the
+Markdown of a cell that has just run, so raw HTML runs there, images load, and two prices become a formula.
 """
 
 from __future__ import annotations
 
-from gemini_nb.notebook.render.markdown.html_writer import code_css, to_html
-from gemini_nb.notebook.render.markdown.markdown_writer import settle
+from gemini_nb.notebook.render.markdown.draft import Draft, finished, settle, to_html
+from gemini_nb.notebook.render.markdown.html_writer import code_css
 from gemini_nb.notebook.render.markdown.neutral import escape, plain
-from gemini_nb.notebook.render.markdown.split import split_point
 from gemini_nb.notebook.render.markdown.typeset import has_formulas, typeset
 
 __all__ = [
+    "Draft",
     "code_css",
     "escape",
+    "finished",
     "has_formulas",
     "plain",
     "settle",
-    "split_point",
     "to_html",
     "typeset",
 ]

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from gemini_nb.notebook.render.markdown.formulas import CLOSERS
 from gemini_nb.notebook.render.markdown.neutral import visible
-from gemini_nb.notebook.render.markdown.parser import parse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
 
-__all__ = ["code_css", "to_html"]
+__all__ = ["code_css", "html_of", "raw_html"]
 
 _REL = "noopener noreferrer nofollow"
 _TAGS = frozenset(
@@ -153,15 +152,17 @@ _COLOURS = {
 }
 
 
-def to_html(text: str) -> str:
-    """Render Markdown, possibly cut off anywhere, as sanitised HTML."""
+def html_of(tokens: Sequence[Token]) -> str:
+    """These tokens as sanitised HTML."""
     import nh3  # noqa: PLC0415 - importing the package stays cheap
 
-    tokens = parse(text)
-    if tokens is None:
-        return f'<pre class="gemini-nb-code">{html.escape(visible(text))}</pre>\n'
     md = _renderer()
     return nh3.clean(md.renderer.render(tokens, md.options, {}), **_allow_list())
+
+
+def raw_html(text: str) -> str:
+    """Text that cannot be rendered, as it is."""
+    return f'<pre class="gemini-nb-code">{html.escape(visible(text))}</pre>\n'
 
 
 @functools.cache

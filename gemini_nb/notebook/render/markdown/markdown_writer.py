@@ -15,16 +15,17 @@ from typing import TYPE_CHECKING
 from gemini_nb.notebook.render.markdown.formulas import CLOSERS, safe_tex
 from gemini_nb.notebook.render.markdown.inline import code_span, write_inline
 from gemini_nb.notebook.render.markdown.neutral import visible
-from gemini_nb.notebook.render.markdown.parser import allowed_url, parse
+from gemini_nb.notebook.render.markdown.nodes import Node, tree
+from gemini_nb.notebook.render.markdown.parser import allowed_url
+from gemini_nb.notebook.render.markdown.split import LISTS, Seam
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
-    from markdown_it.tree import SyntaxTreeNode
 
-__all__ = ["settle"]
+__all__ = ["Written", "raw_markdown", "write"]
 
 _OWN_TAGS = {"<code>", "</code>", "<span>", "</span>", "<br>"}
 _SEEN_AS_MATH = re.compile(r"\$|\\\\[(\[]|\\begin\{|@@\d")
@@ -33,16 +34,48 @@ _DRAWN = re.compile(r"mermaid|math|geojson|topojson|stl|vega|plantuml|dot$|graph
 _BLOCK_IN_TEX = re.compile(r"^(?:[-+*#>=|~:`]|\d+[.)]|$)", re.MULTILINE)
 
 
-def settle(text: str) -> str:
-    """Rewrite Markdown from a model as Markdown that loads, runs and hides nothing in any front end."""
-    from markdown_it.tree import SyntaxTreeNode  # noqa: PLC0415 - importing the package stays cheap
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Blocks as Markdown.
 
-    tokens = parse(text)
-    if tokens is not None:
-        settled = _blocks(SyntaxTreeNode(tokens).children)
-        if _is_harmless(settled):
-            return settled
-    return _fenced(visible(text).strip("\n"), "text")
+    Attributes:
+        text: the Markdown.
+        joint: what stands between it and the part before it.
+        last: the kind of its last block, for what follows.
+        alternate: whether that has the other kind of marks, for what follows.
+    """
+
+    text: str
+    joint: str
+    last: str
+    alternate: bool
+
+
+def write(tokens: Sequence[Token], seam: Seam, source: str) -> Written:
+    """Write these tokens as Markdown that loads, runs and hides nothing in any front end.
+
+    Args:
+        tokens: what `split.read` returned, or one side of a cut.
+        seam: what is to be known of the part before.
+        source: what is shown if they should turn out to be harmful.
+    """
+    text, last, alternate = _blocks(tree(tokens), seam=seam)
+    shown = f"{_any_head(text)}{text}" if seam.block == "table" else text
+    if not _is_harmless(shown):
+        return raw_markdown(source)
+    tight = seam.block == "table" or (seam.block in LISTS and seam.tight and _is_tight(tree(tokens)[0]))
+    return Written(text, "\n" if tight else "\n\n", last or seam.last, alternate)
+
+
+def raw_markdown(text: str) -> Written:
+    """Text that cannot be rendered, as a block of code."""
+    return Written(_fenced(visible(text).strip("\n"), "text"), "\n\n", "fence", alternate=False)
+
+
+def _any_head(rows: str) -> str:
+    """A head, without which rows would not be read as a table."""
+    columns = max(1, len(re.findall(r"(?<!\\)\|", rows.partition("\n")[0])) - 1)
+    return f"{'| x ' * columns}|\n{'| - ' * columns}|\n"
 
 
 def _is_harmless(settled: str) -> bool:
@@ -65,105 +98,96 @@ def _reader() -> MarkdownIt:
     return MarkdownIt("commonmark", {"html": True, "maxNesting": 100}).enable(["table", "strikethrough"])
 
 
-@dataclass(frozen=True, slots=True)
-class _List:
-    """A list, or the stretch of one that stands between two pieces of code with dollars."""
-
-    type: str
-    start: int
-    items: Sequence[Sequence[SyntaxTreeNode]]
-
-    @property
-    def tight(self) -> bool:
-        return not any(
-            block.type == "paragraph" and not block.hidden for item in self.items for block in item
-        )
+def _is_tight(node: Node) -> bool:
+    """Whether no blank line stands between the items of a list."""
+    return not any(
+        (block.type == "paragraph" and not block.token.hidden) or _holds_math_like_code(block)
+        for item in node.children
+        for block in item.children
+    )
 
 
-def _blocks(nodes: Sequence[SyntaxTreeNode], *, tight: bool = False, nested: bool = False) -> str:
-    written = ""
-    previous: SyntaxTreeNode | _List | None = None
-    alternate = False
-    for node in _at_margin(nodes):
-        alternate = previous is not None and previous.type == node.type and not alternate
-        source = _block(node, alternate=alternate, nested=nested)
+def _blocks(
+    nodes: Sequence[Node], *, tight: bool = False, nested: bool = False, seam: Seam | None = None
+) -> tuple[str, str, bool]:
+    """The Markdown of blocks, the kind of the last one, and whether that has the other kind of marks."""
+    seam = seam or Seam()
+    written: list[str] = []
+    previous: Node | None = None
+    last, alternate = seam.last, seam.alternate
+    for index, node in enumerate(_at_margin(nodes)):
+        if index or not seam.block:
+            alternate = last == node.type and not alternate
+        headless = seam.block == "table" and not index
+        source = _block(node, alternate=alternate, nested=nested, headless=headless)
         if not source:
             continue
         if previous is not None:
-            written += "\n" if tight and _may_touch(previous, node) else "\n\n"
-        written += source
-        previous = node
-    return written
+            written.append("\n" if tight and _may_touch(previous, node) else "\n\n")
+        written.append(source)
+        previous, last = node, node.type
+    return "".join(written), last, alternate
 
 
-def _at_margin(nodes: Sequence[SyntaxTreeNode]) -> Iterator[SyntaxTreeNode | _List]:
-    """The blocks of one level, code with dollars lifted out of its list or quotation.
+def _at_margin(nodes: Sequence[Node]) -> Iterator[Node]:
+    """The blocks of one level, code with dollars lifted out of its quotation.
 
-    JupyterLab knows a fence only at the margin. In an indented one it would take what stands between two
-    dollars for a formula, and could lose the end of the fence with it.
+    JupyterLab knows a fence only at the margin. In a quoted one it would take what stands between two dollars
+    for a formula, and could lose the end of the fence with it.
     """
     for node in nodes:
         if node.type == "blockquote" and _holds_math_like_code(node):
             yield from _at_margin(node.children)
-        elif node.type in {"bullet_list", "ordered_list"}:
-            yield from _list_parts(node)
         else:
             yield node
 
 
-def _list_parts(node: SyntaxTreeNode) -> Iterator[SyntaxTreeNode | _List]:
-    number = int(node.attrs.get("start", 1))
-    items: list[Sequence[SyntaxTreeNode]] = []
-    for item in node.children:
-        lifted = next((i for i, block in enumerate(item.children) if _holds_math_like_code(block)), None)
-        items.append(item.children[:lifted])
-        if lifted is not None:
-            yield _List(node.type, number, items)
-            number, items = number + len(items), []
-            yield from _at_margin(item.children[lifted:])
-    if items:
-        yield _List(node.type, number, items)
-
-
-def _may_touch(previous: SyntaxTreeNode | _List, node: SyntaxTreeNode | _List) -> bool:
+def _may_touch(previous: Node, node: Node) -> bool:
     """Whether `node` is recognised on the line below `previous`, with no blank line between them."""
-    if isinstance(node, _List):
-        interrupts = bool(node.items[0]) and (node.type == "bullet_list" or node.start == 1)
+    if node.type in LISTS:
+        interrupts = bool(node.children[0].children) and (
+            node.type == "bullet_list" or int(node.attrs.get("start", 1)) == 1
+        )
         return interrupts and previous.type in {"paragraph", "fence", "math_block"}
     if previous.type == "paragraph":
         return node.type in {"fence", "code_block", "blockquote", "math_block"}
     return previous.type in {"fence", "math_block"} and node.type == "paragraph"
 
 
-def _block(node: SyntaxTreeNode | _List, *, alternate: bool, nested: bool) -> str:
-    if isinstance(node, _List):
-        return _list(node, alternate=alternate)
-    writers: dict[str, Callable[[SyntaxTreeNode], str]] = {
+def _block(node: Node, *, alternate: bool, nested: bool, headless: bool) -> str:
+    writers: dict[str, Callable[[Node], str]] = {
         "paragraph": _paragraph,
         "heading": _heading,
-        "table": _table,
-        "fence": lambda node: _fenced(node.content, node.info),
-        "code_block": lambda node: _fenced(node.content, ""),
+        "table": lambda node: _table(node, headless=headless),
+        "fence": lambda node: _code(node, nested=nested),
+        "code_block": lambda node: _code(node, nested=nested),
         "blockquote": _quote,
+        "bullet_list": lambda node: _list(node, alternate=alternate),
+        "ordered_list": lambda node: _list(node, alternate=alternate),
         "math_block": lambda node: _math(node, nested=nested),
         "hr": lambda _: "___" if nested else "---",
     }
     return writers[node.type](node)
 
 
-def _inline(node: SyntaxTreeNode) -> Sequence[Token]:
-    token = node.children[0].token if node.children else None
-    return (token.children if token else None) or ()
+def _paragraph(node: Node) -> str:
+    return write_inline(node.inline)
 
 
-def _paragraph(node: SyntaxTreeNode) -> str:
-    return write_inline(_inline(node))
-
-
-def _heading(node: SyntaxTreeNode) -> str:
-    text = write_inline(_inline(node), one_line=True)
+def _heading(node: Node) -> str:
+    text = write_inline(node.inline, one_line=True)
     text = text[:-1] + r"\#" if text.endswith("#") else text
-    return f"{'#' * int(node.tag[1])} {text}".rstrip(" ")
+    return f"{'#' * int(node.token.tag[1])} {text}".rstrip(" ")
+
+
+def _code(node: Node, *, nested: bool) -> str:
+    """Write code.
+
+    JupyterLab takes what stands between two dollars in an indented fence for a formula. It puts it back as it
+    was, but not into code that is coloured.
+    """
+    plain = nested and _SEEN_AS_MATH.search(node.token.content)
+    return _fenced(node.token.content, "" if plain else node.token.info)
 
 
 def _fenced(content: str, info: str) -> str:
@@ -175,43 +199,45 @@ def _fenced(content: str, info: str) -> str:
     return "\n".join([fence + shown, *([content] if content else []), fence])
 
 
-def _math(node: SyntaxTreeNode, *, nested: bool) -> str:
-    lines = [line.strip() for line in node.content.split("\n")]
+def _math(node: Node, *, nested: bool) -> str:
+    lines = [line.strip() for line in node.token.content.split("\n")]
     tex = safe_tex("\n".join(lines))
     if tex is None:
-        return code_span(" ".join([node.markup, *lines, CLOSERS[node.markup]]))
+        return code_span(" ".join([node.token.markup, *lines, CLOSERS[node.token.markup]]))
     if nested or _BLOCK_IN_TEX.search(tex):
         return f"$${' '.join(tex.split())}$$"
     return f"$$\n{tex}\n$$" if "\n" in tex else f"$${tex}$$"
 
 
-def _holds_math_like_code(node: SyntaxTreeNode) -> bool:
+def _holds_math_like_code(node: Node) -> bool:
     return any(
-        child.type in {"fence", "code_block"} and _SEEN_AS_MATH.search(child.content) for child in node.walk()
+        child.type in {"fence", "code_block"} and _SEEN_AS_MATH.search(child.token.content)
+        for child in node.walk()
     )
 
 
-def _quote(node: SyntaxTreeNode) -> str:
-    inner = _blocks(node.children, nested=True)
+def _quote(node: Node) -> str:
+    inner = _blocks(node.children, nested=True)[0]
     return "\n".join(f"> {line}" if line else ">" for line in inner.split("\n"))
 
 
-def _list(node: _List, *, alternate: bool) -> str:
-    items = []
-    for number, blocks in enumerate(node.items, node.start):
+def _list(node: Node, *, alternate: bool) -> str:
+    items, tight = [], _is_tight(node)
+    for number, item in enumerate(node.children, int(node.attrs.get("start", 1))):
         ordered = f"{min(number, 999_999_999)}{')' if alternate else '.'}"
         marker = ordered if node.type == "ordered_list" else "*" if alternate else "-"
-        inner = _blocks(blocks, tight=node.tight, nested=True)
+        inner = _blocks(item.children, tight=tight, nested=True)[0]
         items.append(f"{marker} {inner}".replace("\n", f"\n{' ' * (len(marker) + 1)}").rstrip(" "))
-    return re.sub(r"(?m)^ +$", "", ("\n" if node.tight else "\n\n").join(items))
+    return re.sub(r"(?m)^ +$", "", ("\n" if tight else "\n\n").join(items))
 
 
-def _table(node: SyntaxTreeNode) -> str:
+def _table(node: Node, *, headless: bool) -> str:
     rows = [row for part in node.children for row in part.children]
-    lines = [[write_inline(_inline(cell), in_table=True) for cell in row.children] for row in rows]
-    rules = []
-    for cell in rows[0].children:
-        side = str(cell.attrs.get("style", "")).removeprefix("text-align:")
-        rules.append({"left": ":--", "right": "--:", "center": ":-:"}.get(side, "---"))
-    lines.insert(1, rules)
+    lines = [[write_inline(cell.inline, in_table=True) for cell in row.children] for row in rows]
+    if not headless:
+        rules = []
+        for cell in rows[0].children:
+            side = str(cell.attrs.get("style", "")).removeprefix("text-align:")
+            rules.append({"left": ":--", "right": "--:", "center": ":-:"}.get(side, "---"))
+        lines.insert(1, rules)
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -11,7 +11,7 @@ import functools
 import html
 import re
 import urllib.parse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gemini_nb.notebook.render.markdown.formulas import add_math_rules
 from gemini_nb.notebook.render.markdown.neutral import visible
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from markdown_it.rules_inline import StateInline
     from markdown_it.token import Token
 
-__all__ = ["allowed_url", "block_tokens", "parse"]
+__all__ = ["allowed_url", "parse"]
 
 _NESTING = 60
 _ALLOWED = re.compile(r"(?:https?://[^/?#\s]|mailto:[^\s])", re.IGNORECASE)
@@ -42,35 +42,24 @@ _MOST_MARKS = 4000
 _DEEP = re.compile(r"^(?:[ \t]*(?:>|[-*+][ \t]|\d{1,9}[.)][ \t])){25}|^[ \t]{200}", re.MULTILINE)
 
 
-def parse(text: str) -> list[Token] | None:
-    """The tokens of `text`, tamed; None when it must be shown without rendering."""
+def parse(text: str, env: dict[str, Any] | None = None) -> list[Token] | None:
+    """The tokens of `text`, tamed; None when it must be shown without rendering.
+
+    Args:
+        text: the Markdown.
+        env: what is known beside it. `references` are the targets of links, to which its own are added; in
+            `open_math` are afterwards the lines (from 0) where a formula opens and does not close.
+    """
     text = visible(text)
     if _is_pathological(text):
         return None
-    tokens = _parser().parse(text)
+    tokens = _parser().parse(text, env)
     if any(token.level >= _NESTING - 2 for token in tokens):
         return None
     for token in tokens:
         if token.children is not None:
             token.children = list(_tame(token.children))
     return tokens
-
-
-def block_tokens(text: str) -> tuple[list[Token], list[int]] | None:
-    """The top-level structure, and the lines (from 0) where a formula opens and does not close.
-
-    None as in `parse`.
-    """
-    from markdown_it.rules_block import StateBlock  # noqa: PLC0415 - importing the package stays cheap
-
-    text = visible(text)
-    if _is_pathological(text):
-        return None
-    md = _parser()
-    tokens: list[Token] = []
-    state = StateBlock(text, md, {}, tokens)
-    md.block.tokenize(state, state.line, state.lineMax)
-    return tokens, state.env.get("open_math", [])
 
 
 def allowed_url(url: str) -> bool:

@@ -1,42 +1,210 @@
 """Where a growing answer can be cut in two without changing how either part looks.
 
 A blank line is not enough: it may stand in a code fence, between two items of one list, or in a formula. So
-the block structure is parsed, and a cut is offered only where a new top-level block has begun.
+a cut is offered only where a new block of the highest level has begun, and in a long list or table before an
+item or a row; the part behind such a cut has to know what it goes on with.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from gemini_nb.notebook.render.markdown.formulas import BLOCK_LINES
-from gemini_nb.notebook.render.markdown.parser import block_tokens
+from gemini_nb.notebook.render.markdown.parser import parse
 
-__all__ = ["split_point"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
+    from markdown_it.token import Token
+
+__all__ = ["LISTS", "Cut", "Part", "Seam", "read"]
+
+LISTS = {"bullet_list", "ordered_list"}
 _LINE = re.compile(r"\r\n?|\n")
+_LONG = 3000  # characters of a list or a table that is cut inside
 
 
-def split_point(text: str) -> int:
-    """The last offset where `text` can be cut so that both parts render as the whole does; 0 if none.
+@dataclass(frozen=True, slots=True)
+class Seam:
+    """What a part of a text has to know of the one before it.
 
-    The first line of the second part is complete: "1" may yet become "1. next", an item of the list above. A
-    link reference does not reach across a cut.
+    Attributes:
+        block: the kind of the list or table that goes on, empty where a new block begins.
+        number: of the list's next item.
+        tight: whether that list had no blank lines between its items.
+        head: the first two lines of that table.
+        last: the kind of the block that was written last.
+        alternate: whether that was written with the other kind of marks.
     """
-    parsed = block_tokens(text)
-    if parsed is None:
-        return 0
-    tokens, opened = parsed
-    starts = [0, *(found.end() for found in _LINE.finditer(text))]
-    complete = len(starts) - 1
-    limit = min((line for line in opened if line + BLOCK_LINES > complete), default=complete)
-    for token in reversed(tokens):
-        if token.level or token.nesting < 0 or token.map is None:
-            continue
-        line = token.map[0]
-        if (
-            0 < line < complete
-            and line <= limit
-            and not text[starts[line - 1] : starts[line]].strip(" \t\r\n")
-        ):
-            return starts[line]
-    return 0
+
+    block: str = ""
+    number: int = 1
+    tight: bool = True
+    head: str = ""
+    last: str = ""
+    alternate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A place to cut.
+
+    Attributes:
+        offset: characters before it.
+        line: the line that begins there.
+        before: the tokens of what stands before it.
+        after: those of the rest.
+        seam: what the rest has to know.
+    """
+
+    offset: int
+    line: int
+    before: list[Token]
+    after: list[Token]
+    seam: Seam
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a text, parsed.
+
+    Attributes:
+        text: its source.
+        seam: how it is joined to the one before it.
+        tokens: its tokens.
+        references: the targets of links that are known at its end.
+        opened: the lines where a formula opens and does not close.
+    """
+
+    text: str
+    seam: Seam
+    tokens: list[Token]
+    references: dict[str, Any]
+    opened: Sequence[int]
+
+    def defined_before(self, line: int) -> dict[str, Any]:
+        """The targets of links that are known at this line."""
+        return {
+            label: found
+            for label, found in self.references.items()
+            if "map" not in found or found["map"][0] - self._shift < line
+        }
+
+    @property
+    def _shift(self) -> int:
+        return self.seam.head.count("\n")
+
+    def cut(self) -> Cut | None:
+        """The last place to cut, so that both sides look as the whole does.
+
+        The first line behind it is complete: "1" may yet become "1. next", an item of the list above.
+        """
+        starts = [0, *(found.end() for found in _LINE.finditer(self.text))]
+        complete = len(starts) - 1
+        opened = [line - self._shift for line in self.opened]
+        limit = min((line for line in opened if line + BLOCK_LINES > complete), default=complete)
+        last = min(complete - 1, limit)
+        return self._inside(starts, last) or self._between(starts, last)
+
+    def _between(self, starts: list[int], last: int) -> Cut | None:
+        for index in range(len(self.tokens) - 1, -1, -1):
+            token = self.tokens[index]
+            if token.level or token.nesting < 0 or token.map is None:
+                continue
+            line = token.map[0] - self._shift
+            if 0 < line <= last and not self.text[starts[line - 1] : starts[line]].strip(" \t\r\n"):
+                return Cut(starts[line], line, self.tokens[:index], self.tokens[index:], Seam())
+        return None
+
+    def _inside(self, starts: list[int], last: int) -> Cut | None:
+        """Before the last item of a long list, or the last row of a long table, that nothing follows."""
+        tokens = self.tokens
+        begin = next((i for i in range(len(tokens) - 1, -1, -1) if not tokens[i].level), 0)
+        begin = next((i for i in range(begin - 1, -1, -1) if not tokens[i].level), begin)
+        if not tokens or tokens[-1].nesting >= 0 or tokens[begin].map is None:
+            return None
+        block = tokens[begin].type.removesuffix("_open")
+        row = "tr_open" if block == "table" else "list_item_open" if block in LISTS else ""
+        first = max(0, (tokens[begin].map or [0])[0] - self._shift)
+        if not row or len(self.text) - starts[first] < _LONG:
+            return None
+        level = 2 if block == "table" else 1
+        rows = [
+            index
+            for index in range(begin, len(tokens))
+            if tokens[index].type == row and tokens[index].level == level
+        ]
+        for place in range(len(rows) - 1, 0, -1):
+            index = rows[place]
+            line = (tokens[index].map or [0])[0] - self._shift
+            if first < line <= last and tokens[index - 1].type != "tbody_open":
+                before, after = _sides(tokens, begin, index)
+                seam = self._seam(block, begin, place, starts[first : first + 3])
+                if block == "ordered_list":
+                    _set_number(after[0], seam.number)
+                return Cut(starts[line], line, before, after, seam)
+        return None
+
+    def _seam(self, block: str, begin: int, items: int, head: list[int]) -> Seam:
+        if block == "table":
+            goes_on = self.seam.block == "table" and begin == 0
+            return Seam(block, head=self.seam.head if goes_on else self.text[head[0] : head[2]])
+        number = int(self.tokens[begin].attrs.get("start", 1)) + items
+        return Seam(block, number, all(token.hidden for token in _own_paragraphs(self.tokens[begin:])))
+
+
+def read(text: str, seam: Seam | None = None, references: Mapping[str, Any] | None = None) -> Part | None:
+    """Parse a part of a text.
+
+    Args:
+        text: the part.
+        seam: what it has to know of the one before it.
+        references: the targets of links that those before it define.
+
+    Returns:
+        None where it must be shown without rendering.
+    """
+    seam = seam or Seam()
+    known = {label: _known(found) for label, found in (references or {}).items()}
+    env: dict[str, Any] = {"references": known}
+    tokens = parse(seam.head + text, env)
+    if tokens is None:
+        return None
+    if seam.block == "table":
+        body = next((index for index, token in enumerate(tokens) if token.type == "tbody_open"), None)
+        head = next(index for index, token in enumerate(tokens) if token.type == "thead_close")
+        tokens = [*tokens[:1], *tokens[head + 1 :]] if body is not None else tokens[head + 2 :]
+    elif seam.block:
+        if seam.block == "ordered_list":
+            _set_number(tokens[0], seam.number)
+        if not seam.tight:
+            end = next(index for index, token in enumerate(tokens) if index and not token.level)
+            for token in _own_paragraphs(tokens[:end]):
+                token.hidden = False
+    return Part(text, seam, tokens, env["references"], env.get("open_math", ()))
+
+
+def _known(found: dict[str, Any]) -> dict[str, Any]:
+    """A target that was defined before this text began, so that its lines say nothing here."""
+    return {name: value for name, value in found.items() if name != "map"}
+
+
+def _own_paragraphs(tokens: Sequence[Token]) -> list[Token]:
+    """The paragraphs right inside the items of the list that these tokens are."""
+    return [token for token in tokens if token.level == 2 and token.type.startswith("paragraph_")]
+
+
+def _set_number(token: Token, number: int) -> None:
+    token.attrs = {"start": number} if number != 1 else {}
+
+
+def _sides(tokens: list[Token], begin: int, index: int) -> tuple[list[Token], list[Token]]:
+    """Both sides of a cut inside the last block, each whole."""
+    opening, closing = [dataclasses.replace(tokens[begin], attrs={})], [tokens[-1]]
+    if tokens[begin].type == "table_open":
+        opening.append(next(token for token in tokens[begin:] if token.type == "tbody_open"))
+        closing.insert(0, tokens[-2])
+    return [*tokens[:index], *closing], [*opening, *tokens[index:]]

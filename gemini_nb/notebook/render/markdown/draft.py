@@ -1,0 +1,185 @@
+"""A text rendered piece by piece, while it grows or all at once.
+
+In one go, a long answer would keep the interpreter busy with trees that live so long that the garbage
+collector walks the whole heap, and every event of every stream would wait. In pieces of some 8 KB nothing
+grows but the result, and a piece that is finished is rendered once, for the page and for the notebook's file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from gemini_nb.notebook.render.markdown.html_writer import html_of, raw_html
+from gemini_nb.notebook.render.markdown.markdown_writer import Written, raw_markdown, write
+from gemini_nb.notebook.render.markdown.split import Cut, Part, Seam, read
+
+if TYPE_CHECKING:
+    from markdown_it.token import Token
+
+__all__ = ["Draft", "Drawn", "finished", "settle", "to_html"]
+
+_PIECE = 8000  # characters
+_END_OF_BLOCK = re.compile(r"</(?:ul|ol)>\n?$|</tbody>\n?</table>\n?$")
+_BEGIN_OF_BLOCK = re.compile(r"(?:<ul>|<ol[^>]*>|<table>\n?<tbody>)\n?")
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    source: str
+    seam: Seam
+    html: str
+    written: Written
+    known: int  # targets of links
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What a page shows of a draft.
+
+    Attributes:
+        finished: blocks that are finished now and change no more, None where there are none.
+        tail: what stands behind them.
+        more: whether more of the text is there to be drawn.
+    """
+
+    finished: str | None
+    tail: str
+    more: bool = False
+
+
+class Draft:
+    """A text that grows, and as much of it as is finished, rendered."""
+
+    def __init__(self) -> None:
+        self._done = 0  # characters that are finished
+        self._pieces: list[_Piece] = []
+        self._seam = Seam()
+        self._references: dict[str, Any] = {}
+        self._window = _PIECE
+        self._shown = 0  # pieces that `draw` returned as finished
+
+    @property
+    def html(self) -> str:
+        """What is finished, as HTML."""
+        return _joined((piece.html, piece.seam) for piece in self._pieces)
+
+    @property
+    def markdown(self) -> str:
+        """What is finished, as Markdown."""
+        text: list[str] = []
+        for piece in self._pieces:
+            if piece.written.text:
+                text += [piece.written.joint if text else "", piece.written.text]
+        return "".join(text)
+
+    def draw(self, text: str, least: Callable[[str], int]) -> Drawn:
+        """Render what is not finished yet, and finish one piece of it if there is a place to cut.
+
+        Args:
+            text: all of the text.
+            least: characters of an unfinished part from which on it is cut, given its HTML.
+        """
+        source, part = self._read(text)
+        if part is None:
+            return Drawn(None, self._tail(raw_html(source)))
+        tail = html_of(part.tokens)
+        cut = part.cut() if len(source) > least(tail) else None
+        if cut is None:
+            if self._done + len(source) == len(text):
+                return Drawn(None, self._tail(tail))
+            self._window *= 2
+            return Drawn(None, self._tail(tail), more=True)
+        self._finish(part, cut)
+        tail = html_of(cut.after)
+        more = self._done + len(source) - cut.offset < len(text)
+        if self._seam.block:
+            return Drawn(None, self._tail(tail), more)
+        finished = _joined((piece.html, piece.seam) for piece in self._pieces[self._shown :])
+        self._shown = len(self._pieces)
+        return Drawn(finished, tail, more)
+
+    def finish(self, text: str) -> Iterator[None]:
+        """Render the rest of a text that grows no more, piece by piece."""
+        while self._done < len(text):
+            source, part = self._read(text)
+            whole = self._done + len(source) == len(text)
+            cut = part.cut() if part is not None and not (whole and len(source) <= _PIECE) else None
+            if cut is None and not whole:
+                self._window *= 2
+                continue
+            self._finish(part, cut) if part is not None else self._give_up(source)
+            yield
+        for index, piece in enumerate(self._pieces):
+            if piece.known < len(self._references) and "[" in piece.source and self._lacks(piece):
+                self._pieces[index] = self._made_again(piece)
+                yield
+
+    def _read(self, text: str) -> tuple[str, Part | None]:
+        source = text[self._done : self._done + self._window]
+        return source, read(source, self._seam, self._references)
+
+    def _tail(self, shown: str) -> str:
+        held = [(piece.html, piece.seam) for piece in self._pieces[self._shown :]]
+        return _joined([*held, (shown, self._seam)])
+
+    def _finish(self, part: Part, cut: Cut | None) -> None:
+        source = part.text if cut is None else part.text[: cut.offset]
+        tokens = part.tokens if cut is None else cut.before
+        self._references.update(part.references if cut is None else part.defined_before(cut.line))
+        piece = self._piece(source, tokens, self._seam)
+        self._pieces.append(piece)
+        following = Seam() if cut is None else cut.seam
+        self._seam = replace(following, last=piece.written.last, alternate=piece.written.alternate)
+        self._done += len(source)
+        self._window = _PIECE
+
+    def _piece(self, source: str, tokens: list[Token], seam: Seam) -> _Piece:
+        written = write(tokens, seam, source)
+        return _Piece(source, seam, html_of(tokens), written, len(self._references))
+
+    def _give_up(self, source: str) -> None:
+        known = len(self._references)
+        self._pieces.append(_Piece(source, self._seam, raw_html(source), raw_markdown(source), known))
+        self._done += len(source)
+
+    def _lacks(self, piece: _Piece) -> bool:
+        """Whether a piece names the target of a link that was defined after it."""
+        words = " ".join(piece.source.split()).lower().upper()
+        return any(f"[{label}]" in words for label in list(self._references)[piece.known :])
+
+    def _made_again(self, piece: _Piece) -> _Piece:
+        part = read(piece.source, piece.seam, self._references)
+        return piece if part is None else self._piece(piece.source, part.tokens, piece.seam)
+
+
+def settle(text: str) -> str:
+    """Rewrite Markdown from a model as Markdown that loads, runs and hides nothing in any front end."""
+    return finished(Draft(), text).markdown
+
+
+def to_html(text: str) -> str:
+    """Render Markdown, possibly cut off anywhere, as sanitised HTML."""
+    return finished(Draft(), text).html
+
+
+def finished(draft: Draft, text: str) -> Draft:
+    """Render the rest of a text that grows no more, and return the draft."""
+    for _ in draft.finish(text):
+        pass
+    return draft
+
+
+def _joined(pieces: Iterable[tuple[str, Seam]]) -> str:
+    """Pieces of HTML behind each other; a list or table that goes on is one again."""
+    shown: list[str] = []
+    for piece, seam in pieces:
+        begin = _BEGIN_OF_BLOCK.match(piece) if seam.block and shown else None
+        if begin is None:
+            shown.append(piece)
+            continue
+        shown[-1] = _END_OF_BLOCK.sub("", shown[-1])
+        shown.append(piece[begin.end() :])
+    return "".join(shown)
