@@ -117,7 +117,7 @@ def test_tools_that_ran_are_kept_where_the_next_call_fails_for_good(asker: Asker
     assert stream.status == "error"
     assert isinstance(stream.error, APIError)
     assert [call.result for call in stream.tool_calls] == ["sunny in Paris", "sunny in Rome"]
-    assert stream.text.startswith("Let me check")
+    assert stream.text.startswith("Let me call")
     assert stream.answer
 
 

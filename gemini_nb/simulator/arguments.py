@@ -1,51 +1,101 @@
-"""Values made from a JSON schema and a prompt: the arguments of a tool call, or a whole structured answer.
+"""Make values for a JSON schema from a prompt: the arguments of a call, or a whole structured answer.
 
-Random values of the right type would pass validation and look absurd in a demo. So each value is first looked
-for in the prompt, by the parameter's name, type and format; then come the schema's own default and example;
-only then is something plausible made up. Both dialects are read: JSON Schema and the OpenAPI subset with
-its upper-case types and `nullable`.
+Random values of the right type would pass validation and look absurd. So each value is what the schema
+fixes (const, enum), what the prompt says for it by name, the schema's own default or example, or the next
+number, quotation or name of the prompt; what has to be made up says that it is simulated. Both dialects are
+read: JSON Schema, and the OpenAPI subset with its upper-case types and `nullable`.
 """
 
 from __future__ import annotations
 
+import math
 import random
+import re
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from gemini_nb.simulator.clues import Clues, name_words, stem
 from gemini_nb.simulator.fields import camel
-from gemini_nb.simulator.numerals import fit_number, invent_number
-from gemini_nb.simulator.strings import StringMaker
 
-__all__ = ["make_arguments", "make_value"]
+__all__ = ["is_place", "make_arguments", "make_value"]
 
 _MAX_DEPTH = 5
-_ALTERNATIVES = ("anyOf", "oneOf")
+_FOUND = {
+    "url": r"https?://[^\s\"'<>)]*[^\s\"'<>).,;]",
+    "email": r"[\w.+-]+@[\w-]+\.[\w.-]*\w",
+    "path": r"(?<![\w/])[\w./-]*\w\.[a-z][a-z0-9]{1,4}\b",
+    "expression": r"[(\d][\d\s.()]{0,24}(?:(?:\*\*|[-+*/^%])[\s(]{0,8}\d[\d.()]{0,24}[\s)]{0,4}){1,40}",
+    "date": r"\b\d{4}-\d{2}-\d{2}\b",
+    "time": r"\b(?:[01]\d|2[0-3]):[0-5]\d\b",
+}
+_ALIASES = {"uri": "url", "link": "url", "mail": "email", "file": "path", "filename": "path", "day": "date"}
+_MADE_UP = {
+    "url": "https://example.com/",
+    "uri-reference": "https://example.com/",
+    "email": "someone@example.com",
+    "uuid": "00000000-0000-4000-8000-000000000000",
+    "duration": "PT30M",
+    "hostname": "example.com",
+    "ipv4": "192.0.2.1",
+    "ipv6": "2001:db8::1",
+    "byte": "aGVsbG8=",
+    "binary": "aGVsbG8=",
+    "time": "12:00",
+    "sql": "SELECT 1",
+    "code": "print('simulated')",
+}
+_PLACES = {
+    "city",
+    "cities",
+    "town",
+    "place",
+    "location",
+    "country",
+    "region",
+    "area",
+    "origin",
+    "destination",
+    "from",
+    "to",
+    "airport",
+    "station",
+}
+_WAYS = {"from": {"from", "origin", "start", "departure"}, "to": {"to", "destination", "end", "arrival"}}
 
 
 def make_arguments(schema: Any, clues: Clues, rng: random.Random) -> dict[str, Any]:
-    """Make the arguments of a call: what is required, and of the rest what the prompt speaks of.
+    """Make the arguments of a call: what is required, and of the rest what the prompt names.
 
     Args:
         schema: the schema of the parameters; anything but an object schema gives no arguments.
         clues: what the prompt says.
-        rng: where made-up values come from.
+        rng: decides what is made up.
     """
-    if not isinstance(schema, Mapping):
-        return {}
-    value = _Maker(schema, clues, rng, everything=False).value(schema, "", 0)
+    value = (
+        _Maker(schema, clues, rng, everything=False).value(schema, "", 0)
+        if isinstance(schema, Mapping)
+        else {}
+    )
     return value if isinstance(value, dict) else {}
 
 
 def make_value(schema: Any, clues: Clues, rng: random.Random) -> Any:
     """Make an instance of a schema with all its properties."""
-    if not isinstance(schema, Mapping):
-        return {}
-    return _Maker(schema, clues, rng, everything=True).value(schema, "", 0)
+    return (
+        _Maker(schema, clues, rng, everything=True).value(schema, "", 0)
+        if isinstance(schema, Mapping)
+        else {}
+    )
+
+
+def is_place(name: str) -> bool:
+    """Say whether a parameter of this name asks for a place."""
+    return bool(_PLACES & set(name_words(name)))
 
 
 class _Maker:
-    """One pass over a schema. What was taken from the prompt is not taken again."""
+    """One walk over a schema. What was taken from the prompt is not taken again while there is more."""
 
     def __init__(
         self, root: Mapping[str, Any], clues: Clues, rng: random.Random, *, everything: bool
@@ -56,41 +106,49 @@ class _Maker:
         self._everything = everything
         self._numbers = list(clues.numbers)
         self._number_lists = 1
-        self._strings = StringMaker(clues, rng, made_up=everything)
+        self._texts = [*clues.quoted, *(name for name in clues.names if name not in clues.quoted)]
 
     def value(self, schema: Any, name: str, depth: int) -> Any:
-        """Make a value; `name` is the property it is for."""
-        schema = self._plain(schema, depth)
+        """Make a value for the property `name`."""
+        schema = self._plain(schema)
+        kind = _kind(schema)
         if "const" in schema:
             return schema["const"]
         if schema.get("enum"):
-            return self._choice(schema)
-        kind = self._kind(schema)
+            mentioned = [one for one in schema["enum"] if self._clues.mentions(*name_words(str(one)))]
+            return (mentioned or [schema["default"]] if "default" in schema else mentioned or schema["enum"])[
+                0
+            ]
         if kind == "object":
             return self._object(schema, depth)
         if kind == "array":
             return self._array(schema, name, depth)
+        said = self._said(schema, kind, name)
+        if said is None:
+            said = next((schema[key] for key in ("default", "example") if schema.get(key) is not None), None)
+        if said is None and isinstance(schema.get("examples"), list) and schema["examples"]:
+            said = schema["examples"][0]
         if kind in {"integer", "number"}:
-            return self._number(schema, name, whole=kind == "integer")
+            return self._number(schema, said, whole=kind == "integer")
         if kind == "boolean":
-            return self._boolean(schema, name)
+            return said if isinstance(said, bool) else True
         if kind == "null":
             return None
-        return self._strings.make(schema, name)
+        return _fit(said if isinstance(said, str) else self._text(schema, name), schema)
 
-    def _plain(self, schema: Any, depth: int) -> dict[str, Any]:
-        """Resolve references, merge `allOf` and choose one alternative."""
-        # JSON schemas have no keyword with an underscore; the other dialect may be written with them.
+    def _plain(self, schema: Any) -> dict[str, Any]:
+        """Resolve references, merge `allOf` and take the first alternative that is not null."""
         plain = {camel(key): value for key, value in schema.items()} if isinstance(schema, Mapping) else {}
         for _ in range(20):
             if "$ref" in plain or "ref" in plain:
-                target = self._lookup(str(plain.pop("$ref", None) or plain.pop("ref", "")))
-                plain = {**target, **plain}
+                plain = {**self._lookup(str(plain.pop("$ref", None) or plain.pop("ref", ""))), **plain}
             elif "allOf" in plain:
                 for part in plain.pop("allOf"):
-                    plain = _merge(self._plain(part, depth), plain)
-            elif name := next((name for name in _ALTERNATIVES if plain.get(name)), None):
-                plain = {**self._alternative(plain.pop(name), depth), **plain}
+                    plain = _merge(self._plain(part), plain)
+            elif options := plain.pop("anyOf", None) or plain.pop("oneOf", None):
+                usable = [one for one in options if isinstance(one, Mapping)]
+                usable = [one for one in usable if str(one.get("type")).lower() != "null"] or usable
+                plain = {**(usable[0] if usable else {}), **plain}
             else:
                 break
         return plain
@@ -103,166 +161,173 @@ class _Maker:
                 target = target.get(key, target.get(key.removeprefix("$"), {}))
         return {**target} if isinstance(target, Mapping) else {}
 
-    def _alternative(self, options: list[Any], depth: int) -> dict[str, Any]:
-        plain = [option for option in options if isinstance(option, Mapping)]
-        none = [option for option in plain if str(option.get("type", "")).lower() == "null"]
-        if none and depth > _MAX_DEPTH:
-            return dict(none[0])
-        if not (rest := [option for option in plain if option not in none]):
-            return dict(none[0]) if none else {}
-        for option in rest:
-            # An alternative that lists the very word of the prompt is the one that was meant.
-            if any(self._clues.mentions(str(choice)) for choice in option.get("enum", ())):
-                return dict(option)
-        return dict(rest[0])
-
-    @staticmethod
-    def _kind(schema: Mapping[str, Any]) -> str:
-        given = schema.get("type")
-        if isinstance(given, list):
-            given = next((item for item in given if str(item).lower() != "null"), "null")
-        if given:
-            return str(given).lower()
-        if "properties" in schema or "additionalProperties" in schema:
-            return "object"
-        if "items" in schema or "prefixItems" in schema:
-            return "array"
-        return "number" if "minimum" in schema or "maximum" in schema else "string"
-
-    def _choice(self, schema: Mapping[str, Any]) -> Any:
-        choices = list(schema["enum"])
-        text = f" {self._clues.text.lower()} "
-        for choice in choices:
-            if str(choice).lower() in text and self._clues.mentions(*name_words(str(choice))):
-                return choice
-        if "default" in schema:
-            return schema["default"]
-        return self._rng.choice(choices) if self._everything else choices[0]
-
     def _object(self, schema: Mapping[str, Any], depth: int) -> dict[str, Any]:
         given: Mapping[str, Any] = schema.get("properties") or {}
-        order = [name for name in schema.get("propertyOrdering") or () if name in given]
-        properties = {name: given[name] for name in dict.fromkeys([*order, *given])}
-        required = [name for name in schema.get("required", ()) if isinstance(name, str)]
-        kinds = [self._item_kind(inner, depth) for inner in properties.values()]
-        self._number_lists = max(1, sum(kind in {"integer", "number"} for kind in kinds))
-        result: dict[str, Any] = {}
-        for name, inner in properties.items():
+        required = [name for name in schema.get("required") or () if isinstance(name, str)]
+        ordered = [name for name in schema.get("propertyOrdering") or () if name in given]
+        lists = [self._plain(self._plain(inner).get("items")) for inner in given.values()]
+        self._number_lists = sum(_kind(items) in {"integer", "number"} for items in lists)
+        result = {}
+        for name in dict.fromkeys([*ordered, *given, *required]):
+            inner = self._plain(given.get(name, {}))
             wanted = self._everything and depth < _MAX_DEPTH
-            if name in required or wanted or self._fits(inner, name, depth):
-                result[name] = self.value(inner, name, depth + 1)
-        for name in required:
-            if name not in result:
-                result[name] = self.value({}, name, depth + 1)
+            if name in required or wanted or self._said(inner, _kind(inner), name, take=False) is not None:
+                result[name] = self.value(given.get(name, {}), name, depth + 1)
         extra = schema.get("additionalProperties")
-        if not properties and isinstance(extra, Mapping) and depth < _MAX_DEPTH:
-            keys = list(dict.fromkeys([*self._clues.keywords, "first", "second"]))
-            for name in keys[: max(2, int(schema.get("minProperties") or 0))]:
-                result[name] = self.value(extra, name, depth + 1)
+        if not given and isinstance(extra, Mapping) and depth < _MAX_DEPTH:
+            for number in range(max(2, int(schema.get("minProperties") or 0))):
+                result[f"item {number + 1}"] = self.value(extra, "item", depth + 1)
         return result
 
-    def _fits(self, schema: Any, name: str, depth: int) -> bool:
-        """Whether the prompt speaks of this optional property."""
-        plain = self._plain(schema, depth)
-        words = name_words(name)
-        if plain.get("enum"):
-            return any(self._clues.mentions(*name_words(str(choice))) for choice in plain["enum"])
-        kind = self._kind(plain)
-        if kind in {"integer", "number"}:
-            near = {stem(word) for word in words}
-            return any(number.near & near for number in self._numbers)
-        if kind == "boolean":
-            return self._clues.mentions(*words)
-        if kind == "string":
-            return self._strings.fits(plain, name)
-        return False
-
     def _array(self, schema: Mapping[str, Any], name: str, depth: int) -> list[Any]:
-        fixed = schema.get("prefixItems")
-        if isinstance(fixed, list):
+        if isinstance(fixed := schema.get("prefixItems"), list):
             return [self.value(item, name, depth + 1) for item in fixed]
-        least = int(schema.get("minItems") or 0)
-        most = int(schema["maxItems"]) if schema.get("maxItems") is not None else None
-        inner = schema.get("items") if isinstance(schema.get("items"), Mapping) else {}
-        plain = self._plain(inner, depth + 1)
-        if depth > _MAX_DEPTH and "const" not in plain and not plain.get("enum"):
-            count = least
-        else:
-            found = self._count_in_prompt(plain, name)
-            count = max(least, found or (3 if self._everything else 1))
-        if most is not None:
-            count = min(count, most)
-        if schema.get("uniqueItems") and plain.get("enum"):
-            return list(plain["enum"])[:count]
+        inner = self._plain(schema.get("items"))
+        least, most = int(schema.get("minItems") or 0), int(schema.get("maxItems") or 99)
+        if depth > _MAX_DEPTH:
+            return [self.value(inner, name, depth + 1) for _ in range(least)]
+        if inner.get("enum"):
+            return list(inner["enum"])[: min(max(least, 1), most)]
+        found = 0
+        if (kind := _kind(inner)) == "string":
+            found = len(self._texts)
+        elif kind in {"integer", "number"}:  # two lists of numbers, as for a plot, share the prompt's
+            found = len(self._numbers) // max(self._number_lists, 1)
+            self._number_lists -= 1
+        count = min(max(least, found or (2 if self._everything else 1)), most)
         items: list[Any] = []
         for number in range(count):
-            self._strings.number = number
-            item = self.value(inner, name, depth + 1)
-            if schema.get("uniqueItems") and item in items:
-                item = self._vary(item, number, items)
-            items.append(item)
-        self._strings.number = None
+            item = self.value(inner, f"{name} {number + 1}" if not found else name, depth + 1)
+            items.append(f"{item} {number + 1}" if isinstance(item, str) and item in items else item)
         return items
 
-    def _count_in_prompt(self, item: Mapping[str, Any], name: str) -> int:
-        kind = self._kind(item)
-        if item.get("enum"):
-            return 1
+    def _said(self, schema: Mapping[str, Any], kind: str, name: str, *, take: bool = True) -> Any:
+        """Look for what the prompt says for this property by name; None where it says nothing."""
+        words = name_words(name)
+        if schema.get("enum"):
+            return next((one for one in schema["enum"] if self._clues.mentions(*name_words(str(one)))), None)
         if kind in {"integer", "number"}:
-            # Two lists of numbers, as for a plot, share the numbers of the prompt.
-            share = len(self._numbers) // self._number_lists
-            self._number_lists = max(1, self._number_lists - 1)
-            return share
-        return self._strings.count(name) if kind == "string" else 0
-
-    def _item_kind(self, schema: Any, depth: int) -> str:
-        """The type of a list's items; empty for what is no list."""
-        plain = self._plain(schema, depth)
-        return self._kind(self._plain(plain.get("items"), depth)) if self._kind(plain) == "array" else ""
-
-    @staticmethod
-    def _vary(item: Any, number: int, others: list[Any]) -> Any:
-        if isinstance(item, bool) or item is None:
-            return item
-        if isinstance(item, int | float):
-            while item in others:
-                item += 1
-            return item
-        return f"{item} {number + 1}" if isinstance(item, str) else item
-
-    def _number(self, schema: Mapping[str, Any], name: str, *, whole: bool) -> float:
-        near = {stem(word) for word in name_words(name)}
-        # A number with the parameter's name beside it, "4 people", belongs to it; else the next one in order.
-        chosen = next((number for number in self._numbers if number.near & near), None)
-        if chosen is None and not self._everything and self._numbers:
-            chosen = self._numbers[0]
-        if chosen is not None:
-            self._numbers.remove(chosen)
-            value = chosen.value
-        elif isinstance(schema.get("default"), int | float):
-            value = schema["default"]
-        elif isinstance(schema.get("example"), int | float):
-            value = schema["example"]
-        else:
-            value = invent_number(name_words(name), schema, self._rng, whole=whole)
-        return fit_number(value, schema, whole=whole)
-
-    def _boolean(self, schema: Mapping[str, Any], name: str) -> bool:
-        words = [word for word in name_words(name) if len(word) > 2]
-        if words and self._clues.mentions(*words):
+            near = next((one for one in self._numbers if one.unit and one.unit in map(stem, words)), None)
+            if near is not None and take:
+                self._numbers.remove(near)
+            return None if near is None else near.value
+        if kind == "boolean":
             text = self._clues.text.lower()
-            return not any(
-                f"{no} {word}" in text for no in ("no", "not", "without", "never") for word in words
+            named = any(len(word) > 2 and self._clues.mentions(word) for word in words)
+            return (
+                not re.search(rf"\b(?:no|not|without|never) (?:{'|'.join(words)})", text) if named else None
             )
-        if isinstance(schema.get("default"), bool):
-            return bool(schema["default"])
-        return self._rng.random() < 0.5 if self._everything else True
+        if kind == "string" and words:
+            label = "[ _-]?".join(map(re.escape, words))
+            pattern = rf"\b{label}\b\s*[=:]\s*(\"[^\"\n]+\"|[^\s,;.]+(?=\s*(?:[,;.]|$)))"
+            assigned = re.search(pattern, self._clues.text, re.IGNORECASE)
+            return assigned[1].strip('"') if assigned else self._pattern(schema, words) or self._way(words)
+        return None
+
+    def _pattern(self, schema: Mapping[str, Any], words: list[str]) -> str | None:
+        for word in [str(schema.get("format", "")), *words]:
+            key = _ALIASES.get(word, word)
+            if key in _FOUND and (found := re.search(_FOUND[key], self._clues.text[:8_000])):
+                return found[0].strip()
+            if key == "date" and (days := {"today": 0, "tomorrow": 1}.keys() & self._clues.words):
+                return (datetime.now(UTC) + timedelta(days="tomorrow" in days)).date().isoformat()
+        return None
+
+    def _way(self, words: list[str]) -> str | None:
+        for preposition, asking in _WAYS.items():
+            for name in self._clues.names if asking & set(words) else ():
+                if re.search(rf"\b{preposition}\s+{re.escape(name)}", self._clues.text, re.IGNORECASE):
+                    return name
+        return None
+
+    def _number(self, schema: Mapping[str, Any], said: Any, *, whole: bool) -> float:
+        if said is None and not self._everything and self._numbers:
+            said = self._numbers.pop(0).value
+        if not isinstance(said, int | float):
+            said = self._rng.randint(1, 5) if whole else round(self._rng.random(), 2)
+        step = schema.get("multipleOf")
+        grid = float(step) if isinstance(step, int | float) and step > 0 else float(whole)
+        nudge = grid or 1e-6
+        low, high = _bound(schema, "inimum", nudge), -_bound(schema, "aximum", nudge, sign=-1)
+        value = min(max(said, low), high)
+        if grid:
+            value = (
+                min(
+                    max(round(value / grid), math.ceil(low / grid) if low > -math.inf else -math.inf),
+                    high // grid,
+                )
+                * grid
+            )
+        return int(value) if whole or (value.is_integer() and abs(value) < 1e15) else round(value, 10)
+
+    def _text(self, schema: Mapping[str, Any], name: str) -> str:
+        words = name_words(name)
+        form = str(schema.get("format", ""))
+        if form == "date-time":
+            return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:00Z")
+        if form == "date" or "date" in words:
+            return datetime.now(UTC).date().isoformat()
+        for word in [form, *words]:
+            if (made := _MADE_UP.get(_ALIASES.get(word, word))) is not None:
+                return f"{made}:00" if form == "time" else made
+        places = [text for text in self._texts if (text in self._clues.places) == is_place(name)]
+        if text := next(iter(places or self._texts), None):
+            if len(self._texts) > 1 or self._everything:
+                self._texts.remove(text)
+            return text
+        if self._everything:
+            return f"simulated {' '.join(words)}".strip()
+        return "Paris" if is_place(name) else self._clues.topic
+
+
+def _kind(schema: Mapping[str, Any]) -> str:
+    given = schema.get("type")
+    if isinstance(given, list):
+        given = next((item for item in given if str(item).lower() != "null"), "null")
+    if given:
+        return str(given).lower()
+    if "properties" in schema or "additionalProperties" in schema:
+        return "object"
+    return "array" if "items" in schema or "prefixItems" in schema else "string"
 
 
 def _merge(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    merged = {**first, **second}
+    both = {**first, **second}
     if "properties" in first and "properties" in second:
-        merged["properties"] = {**first["properties"], **second["properties"]}
+        both["properties"] = {**first["properties"], **second["properties"]}
     if "required" in first and "required" in second:
-        merged["required"] = [*first["required"], *second["required"]]
-    return merged
+        both["required"] = [*first["required"], *second["required"]]
+    return both
+
+
+def _bound(schema: Mapping[str, Any], end: str, nudge: float, sign: int = 1) -> float:
+    """Return the bound on one side, negated for the upper one; older schemas have a true exclusive one."""
+    inclusive, exclusive = schema.get(f"m{end}"), schema.get(f"exclusiveM{end}")
+    limits = [-math.inf]
+    if isinstance(inclusive, int | float):
+        limits.append(sign * inclusive + (nudge if exclusive is True else 0))
+    if isinstance(exclusive, int | float) and not isinstance(exclusive, bool):
+        limits.append(sign * exclusive + nudge)
+    return max(limits)
+
+
+def _fit(text: str, schema: Mapping[str, Any]) -> str:
+    """Make a text obey the schema's pattern and lengths."""
+    least, most = int(schema.get("minLength") or 0), int(schema.get("maxLength") or 1_000_000)
+    if isinstance(pattern := schema.get("pattern"), str):
+        runs = [letter * count for count in range(1, 41) for letter in "Aa10"]
+        likely = ["AB-123", "ABC-1234", "A1", "a1", "en-US", "#1f6feb", "+15551234567", "12.50", "1.0.0"]
+        for candidate in (
+            text,
+            text.lower(),
+            text.upper(),
+            re.sub(r"\W+", "-", text.lower()),
+            *runs,
+            *likely,
+        ):
+            try:
+                if least <= len(candidate) <= most and re.search(pattern, candidate):
+                    return candidate
+            except re.error:
+                break
+    return text.ljust(least, ".")[:most]

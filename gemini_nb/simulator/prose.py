@@ -1,259 +1,250 @@
-"""Answers in Markdown that read the prompt: its topic, its wishes for form and length, and what came before.
+"""Write answers in Markdown that say openly that they are simulated.
 
-Nothing is known about the topic, and nothing is claimed about it: the text is sound general advice with the
-prompt's own words in it, says once that it is simulated, and has every element that a pane must be able to
-show. The same prompt gives the same text.
+Nothing is known about any topic, and nothing is claimed about it: the answer names the question, repeats the
+data it was given, and fills the length that was asked for with true sentences about how an answer streams
+into a notebook. It has every element that a pane must be able to show. The same prompt gives the same text.
 """
 
 from __future__ import annotations
 
+import itertools
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
-from gemini_nb.simulator import phrases
-from gemini_nb.simulator.clues import Clues, read_clues
+from gemini_nb.simulator.clues import Clues
+from gemini_nb.simulator.history import Exchange
 from gemini_nb.simulator.prompt import Prompt
-from gemini_nb.simulator.vocabulary import TIME_WORDS
 
-__all__ = ["NOTE", "looks_back", "think", "wants_plan", "write_day", "write_prose"]
+__all__ = ["NOTE", "describe_results", "looks_back", "think", "write_prose"]
 
 NOTE = "(This is a simulated answer.)"
 """What every answer says once."""
-_LONG = 900
-_SHORT = 45
-_LONGEST = 20_000
+_LONGEST_VALUE = 300
 _ECHO = re.compile(
-    r"^\s*(?:please\s+)?(?:say|repeat|echo|reply with|answer with)\b(?:\s+exactly)?\s*:?\s*(.+)",
+    r"^\s*(?:please )?(?:say|repeat|echo|reply with|answer with)\b(?: exactly)?\s*:?\s*(.+)",
     re.IGNORECASE | re.DOTALL,
 )
 _BACK = re.compile(
     r"\b(?:what|which)\b.*\b(?:I|my)\b.*\b(?:ask|asked|say|said|before|previous|earlier|last)\b",
     re.IGNORECASE,
 )
+_THANKS = re.compile(r"\W*(?:(?:thanks|thank you|hi|hello|hey|okay|great)\b[\w ]{0,12})?\W*", re.IGNORECASE)
+_SENTENCES = (
+    "The text of an answer arrives in small pieces, and the pane appends each of them as it comes.",
+    "The cell that asked has already returned, so the next cell can run while this sentence is written.",
+    "Thoughts come before the text and are folded away, because few readers want them.",
+    "Each tool call gets a card that shows its arguments, its progress and its result.",
+    "The Stop button ends the request at once, and what has arrived stays on the page.",
+    "When the connection breaks, the question is asked again and the new text takes the old one's place.",
+    "The server may ask to wait, and then the pane says why and for how long.",
+    "At the end the pane becomes ordinary Markdown, which is what a saved notebook keeps.",
+    "A real model would now write about the question itself.",
+    "Several answers can stream side by side, and none of them waits for another.",
+    "The dashboard lists every stream with its phase, its tool calls and its tokens.",
+    "A variable of the notebook can be named in braces, and its value becomes part of the question.",
+)
+_TABLE = """| Window | Values | Average |
+| --- | --- | ---: |
+| 2 | 3, 5 | 4.0 |
+| 2 | 5, 4 | 4.5 |
+| 2 | 4, 8 | 6.0 |"""
+_CODE = """```python
+values = [3, 5, 4, 8]
+averages = [(first + second) / 2 for first, second in zip(values, values[1:])]
+print(averages)
+```"""
+_FORMULA = """The average of the last $n$ values is
+
+$$
+m_t = \\frac{1}{n} \\sum_{i=0}^{n-1} x_{t-i}
+$$"""
+_LIST = """- **First**, the question is read and its thoughts are summarised.
+- **Then** the text is written, piece by piece.
+- **Last** come the tokens that it took."""
+_DAY = """| Time | Plan |
+| --- | --- |
+| 09:00 | Breakfast and a first walk |
+| 11:00 | One museum or one market |
+| 13:00 | Lunch away from the main square |
+| 15:00 | A park, a view or the waterfront |
+| 19:30 | Dinner |"""
+_BLOCKS = {"list": _LIST, "table": _TABLE, "formula": _FORMULA, "code": _CODE}
+_WISHES = {
+    "list": ("list", "bullet"),
+    "table": ("table",),
+    "formula": ("formula",),
+    "code": ("code", "Python"),
+}
 
 
 def think(prompt: Prompt) -> list[str]:
     """Write the summaries of the thoughts that come before an answer."""
     if prompt.rounds:
-        return [_thought("Looking at the results", "The tools have answered. I check each value before use.")]
-    thoughts = [
-        _thought("Reading the question", f"It is about {prompt.clues.topic}. First, what is asked for?")
-    ]
-    wishes = [word for word in ("list", "table", "code", "formula") if prompt.clues.mentions(word)]
+        return [
+            "**Reading the results**\n\nThe tools have answered. I check each value before I use it.\n\n\n"
+        ]
+    plan = "A short paragraph first, then the main points."
     if prompt.declarations:
-        names = ", ".join(declaration.name for declaration in prompt.declarations[:4])
-        thoughts.append(_thought("Choosing a tool", f"The tools at hand are {names}. I ask those that fit."))
-    elif wishes:
-        thoughts.append(_thought("Choosing a form", f"The answer should have a {' and a '.join(wishes)}."))
-    else:
-        thoughts.append(_thought("Planning the answer", "A short paragraph first, then the main points."))
-    return thoughts
+        plan = f"The tools at hand are {', '.join(one.name for one in prompt.declarations[:4])}."
+    return [
+        f"**Reading the question**\n\nThe question is about {prompt.clues.topic}.\n\n\n",
+        f"**Planning the answer**\n\n{plan}\n\n\n",
+    ]
 
 
-def _thought(heading: str, text: str) -> str:
-    return f"**{heading}**\n\n{text}\n\n\n"
+def looks_back(prompt: Prompt) -> bool:
+    """Say whether a later turn only asks what was said, or says nothing of its own, as "Thanks!" does."""
+    text = prompt.clues.text
+    return bool(prompt.previous) and bool(_BACK.search(text) or _THANKS.fullmatch(text))
 
 
 def write_prose(prompt: Prompt) -> str:
     """Write the whole answer to a prompt without tools."""
     clues = prompt.clues
     if echoed := _ECHO.match(clues.text):
-        wanted = clues.quoted[0] if clues.quoted else echoed[1].strip()
-        return f"{wanted}\n\n{NOTE}"
-    if prompt.previous and _BACK.search(clues.text):
-        return f"You asked before: \u201c{_quote(prompt.previous)}\u201d {NOTE}"
-    if _says_nothing(clues):
-        return _greet(prompt)
-    return _Writer(prompt).write()
+        return f"{clues.quoted[0] if clues.quoted else echoed[1].strip()}\n\n{NOTE}"
+    if looks_back(prompt):
+        return f"You asked before: \u201c{_short(prompt.previous)}\u201d {NOTE}"
+    if _THANKS.fullmatch(clues.text):
+        return f"Hello! What would you like to know? {NOTE}"
+    length = clues.length or _vague_length(clues)
+    if length is not None and length[1] != "word":
+        return _counted(prompt, *length)
+    blocks = [_BLOCKS[name] for name, words in _WISHES.items() if clues.mentions(*words)]
+    if not blocks and clues.mentions("plan", "trip", "itinerary"):
+        blocks = [_DAY]
+    if length is not None:
+        return _sized(prompt, length[0], blocks)
+    blocks = blocks or list(_BLOCKS.values())
+    return "\n\n".join(
+        [
+            f"## {_title(clues.topic)}",
+            _opening(prompt),
+            *blocks,
+            " ".join(itertools.islice(_sentences(prompt), 3)),
+        ]
+    )
 
 
-def looks_back(prompt: Prompt) -> bool:
-    """Whether a later turn only asks what was said, or says nothing of its own, as "Thanks!" does."""
-    return bool(prompt.previous) and (bool(_BACK.search(prompt.clues.text)) or _says_nothing(prompt.clues))
+def describe_results(prompt: Prompt) -> str:
+    """Write the answer that rests on what the tools returned."""
+    exchanges = [exchange for exchanges in prompt.rounds for exchange in exchanges]
+    lines = [f"Here is what the tools returned. {NOTE}", ""]
+    lines += [_sentence(exchange) for exchange in exchanges]
+    if len(exchanges) > 1:
+        lines += ["", "| Tool | Asked with | Answer |", "| --- | --- | --- |", *map(_row, exchanges)]
+    clues = prompt.clues
+    if clues.mentions("plan", "trip", "itinerary"):
+        lines += ["", "With that, the day could look like this:", "", _DAY]
+    text = "\n".join(lines)
+    length = clues.length or _vague_length(clues)
+    if length is not None and length[1] == "word":
+        text += "".join(f"\n\n{paragraph}" for paragraph in _paragraphs(prompt, length[0] - _words(text)))
+    return text
 
 
-def _says_nothing(clues: Clues) -> bool:
-    return not (clues.keywords or clues.names or clues.expression)
+def _vague_length(clues: Clues) -> tuple[int, str] | None:
+    if clues.mentions("long", "detailed", "essay"):
+        return 900, "word"
+    return (2, "sentence") if clues.mentions("short", "brief", "briefly") else None
 
 
-def wants_plan(clues: Clues) -> bool:
-    """Whether the prompt asks for a plan for a place."""
-    return bool(clues.places) and clues.mentions("plan", "itinerary", "trip", "visit", "travel")
-
-
-def write_day() -> str:
-    """Write the plan for a day as a table."""
-    lines = ["| Time | Plan | Note |", "| --- | --- | --- |"]
-    return "\n".join([*lines, *(f"| {time} | {plan} | {note} |" for time, plan, note in phrases.DAY)])
-
-
-def _greet(prompt: Prompt) -> str:
-    lines = [f"Hello! What would you like to know? {NOTE}", ""]
+def _opening(prompt: Prompt) -> str:
+    notes = [f"You asked: \u201c{_short(prompt.clues.text)}\u201d {NOTE}"]
+    parts: Iterable[Mapping[str, Any]] = prompt.body["contents"][-1]["parts"]
+    blobs = [part.get("inlineData") or part.get("fileData") or {} for part in parts]
+    kinds = [f"`{blob['mimeType']}`" for blob in blobs if blob.get("mimeType")]
+    if kinds:
+        notes.append(f"You sent {' and '.join(kinds)}; the simulator cannot look into it.")
     if prompt.previous:
-        lines = [f"We were talking about {read_clues(prompt.previous).topic}. {NOTE}", ""]
-    lines += [
-        "For example, you can ask me to",
-        "",
-        "- explain something in 100 words,",
-        "- plan a day in a city, or",
-        "- write a table, some code or a formula.",
-    ]
-    return "\n".join(lines)
+        notes.append(f"Before that you asked: \u201c{_short(prompt.previous)}\u201d")
+    return "\n\n".join(notes)
 
 
-class _Writer:
-    """Puts one answer together."""
-
-    def __init__(self, prompt: Prompt) -> None:
-        self._prompt = prompt
-        self._clues: Clues = prompt.clues
-        self._rng = prompt.rng("prose")
-        self._words = _subject_words(prompt.clues)
-        self._sentences = self._cycle(phrases.SENTENCES)
-        self._blocks = {
-            "list": self._bullets,
-            "table": self._table,
-            "code": self._code,
-            "formula": self._formula,
-        }
-
-    def write(self) -> str:
-        """Write the answer in the form and at the length that the prompt asks for."""
-        clues = self._clues
-        wishes = [word for word in self._blocks if clues.mentions(word)]
-        if clues.mentions("poem", "haiku"):
-            return self._poem()
-        if (length := self._length()) is not None:
-            return self._sized(length, wishes)
-        blocks = [f"## {_title(clues.topic)}"]
-        if not wishes and wants_plan(clues):
-            place = clues.places[0]
-            opening = self._rng.choice(phrases.DAY_OPENERS).format(topic=clues.topic, place=place)
-            advice = [f"- {text.format(place=place)}" for text in self._rng.sample(phrases.DAY_BULLETS, 3)]
-            blocks += [f"{self._preface()}{opening} {NOTE}", write_day(), "\n".join(advice)]
-        else:
-            blocks.append(self._opening(sentences=1 if wishes else 2))
-            blocks += [self._blocks[name]() for name in wishes or self._blocks]
-        return "\n\n".join([*blocks, self._closer()])
-
-    def _length(self) -> int | None:
-        length = self._clues.length
-        if length is None and self._clues.mentions("long", "detailed", "essay"):
-            length = _LONG
-        if length is None and self._clues.mentions("short", "brief", "briefly", "sentence"):
-            length = _SHORT
-        return None if length is None else min(max(length, 1), _LONGEST)
-
-    def _sized(self, length: int, wishes: list[str]) -> str:
-        """Write as many words as were asked for, give or take a sentence."""
-        if length <= 12:
-            text = (
-                f"In short, {self._clues.topic}: mind {self._words[0]}, then {self._words[1]}, and take time."
-            )
-            words = text.split()
-            return " ".join(words[:length]).rstrip(".,:") + ". " + NOTE
-        made = [self._blocks[name]() for name in wishes or (self._blocks if length >= 250 else ())]
-        if length < 120:
-            left = max(length - _count("\n\n".join(made)), 1)
-            return "\n\n".join([self._paragraph(left, first=self._opening(sentences=0)), *made])
-        blocks = [f"## {_title(self._clues.topic)}", self._opening(sentences=2), *made]
-        sections = self._cycle(phrases.SECTIONS)
-        while (missing := length - _count("\n\n".join(blocks))) > 8:
-            if length >= 200:
-                blocks.append(f"### {next(sections)}")
-            blocks.append(self._paragraph(min(missing, self._rng.randint(55, 90))))
-        return "\n\n".join(blocks)
-
-    def _preface(self) -> str:
-        """What the answer has to say about what came with the prompt, and before it."""
-        notes = []
-        if self._prompt.previous:
-            notes.append(f"This follows on from {read_clues(self._prompt.previous).topic}.")
-        parts = [part for content in self._prompt.body["contents"][-1:] for part in content["parts"]]
-        blobs = [part.get("inlineData") or part.get("fileData") or {} for part in parts]
-        kinds = [f"`{blob['mimeType']}`" for blob in blobs if blob.get("mimeType")]
-        if kinds:
-            notes.append(f"You sent {' and '.join(kinds)}; I see that it is there, not what is in it.")
-        return "".join(f"{note} " for note in notes)
-
-    def _opening(self, *, sentences: int) -> str:
-        parts = [self._fill(self._rng.choice(phrases.OPENERS)), NOTE]
-        parts += [next(self._sentences) for _ in range(sentences)]
-        return self._preface() + " ".join(parts)
-
-    def _paragraph(self, length: int, first: str = "") -> str:
-        sentences = [first] if first else []
-        count = _count(first)
-        while count < length:
-            sentence = next(self._sentences)
-            words = sentence.split()
-            if sentences and count + len(words) > length + 5:
-                break
-            sentences.append(sentence)
-            count += len(words)
-        return " ".join(sentences)
-
-    def _bullets(self) -> str:
-        fixed = [
-            text.format(A=_title(self._words[0]), B=_title(self._words[1])) for text in phrases.BULLETS[:2]
-        ]
-        chosen = [self._fill(text) for text in self._rng.sample(phrases.BULLETS[2:], 2)]
-        return "\n".join(f"- {text}" for text in [*fixed, *chosen])
-
-    def _table(self) -> str:
-        lines = ["| Point | Look at | Because it | Takes |", "| --- | --- | --- | ---: |"]
-        rows = self._rng.sample(phrases.ROWS, min(4, len(self._words)))
-        for word, (look, why, time) in zip(self._words, rows, strict=False):
-            lines.append(f"| {_title(word)} | {look} | {why} | {time} |")
-        return "\n".join(lines)
-
-    def _code(self) -> str:
-        name = re.sub(r"\W", "_", self._words[0].lower()) + "_values"
-        code = self._rng.choice(phrases.CODE).format(a=self._words[0], name=name)
-        return f"A few lines of Python show the idea:\n\n```python\n{code.rstrip()}\n```"
-
-    def _formula(self) -> str:
-        formula, meaning = self._rng.choice(phrases.FORMULAS)
-        return f"{meaning}\n\n$$\n{formula}\n$$"
-
-    def _closer(self) -> str:
-        return self._fill(self._rng.choice(phrases.CLOSERS))
-
-    def _poem(self) -> str:
-        first, second = self._words[0], self._words[1]
-        lines = [
-            f"*{_title(self._clues.topic)}*",
-            f"{_title(first)}, half awake,  ",
-            f"and {second} beside it:  ",
-        ]
-        return "\n\n".join([lines[0], "\n".join([*lines[1:], "the page fills slowly."]), NOTE])
-
-    def _cycle(self, texts: tuple[str, ...]) -> Iterator[str]:
-        while True:
-            for text in self._rng.sample(texts, len(texts)):
-                yield self._fill(text)
-
-    def _fill(self, text: str) -> str:
-        first, second = self._rng.sample(self._words, 2)
-        return text.format(topic=self._clues.topic, a=first, b=second)
+def _counted(prompt: Prompt, count: int, unit: str) -> str:
+    """Write as many sentences, lines, bullets or paragraphs as were asked for."""
+    sentences = _sentences(prompt)
+    first = f"This is a simulated answer about {prompt.clues.topic}."
+    texts = [first, *(next(sentences) for _ in range(min(max(count, 1), 500) - 1))]
+    if unit == "bullet":
+        return "\n".join(f"- {text}" for text in texts)
+    return {"sentence": " ", "line": "  \n"}.get(unit, "\n\n").join(texts)
 
 
-def _subject_words(clues: Clues) -> list[str]:
-    """The prompt's own words that can stand as subjects, spelt as there, and others up to four."""
-    spelt = {word.lower(): word for name in clues.names if name in clues.text for word in name.split()}
-    words = [word for word in clues.keywords if re.fullmatch(r"[^\W\d_-]+", word) and word not in TIME_WORDS]
-    own = [spelt.get(word, word) for word in words][:5]
-    return [*own, *(word for word in phrases.SPARE_WORDS if word not in own)][: max(4, len(own))]
+def _sized(prompt: Prompt, count: int, blocks: Sequence[str]) -> str:
+    """Write as many words as were asked for, give or take a sentence."""
+    topic = prompt.clues.topic
+    if count <= 20:
+        words = [*f"Simulated answer about {topic}:".split(), *itertools.chain(*map(str.split, _SENTENCES))]
+        return " ".join(words[: max(count, 1)])
+    made = [f"This is a simulated answer about {topic}.", *blocks]
+    if count >= 120:
+        made = [f"## {_title(topic)}", *made]
+    made += _paragraphs(prompt, min(count, 20_000) - _words("\n\n".join(made)))
+    return "\n\n".join(made)
+
+
+def _sentences(prompt: Prompt) -> Iterator[str]:
+    return itertools.cycle(prompt.rng("prose").sample(_SENTENCES, len(_SENTENCES)))
+
+
+def _paragraphs(prompt: Prompt, count: int) -> Iterator[str]:
+    """Make paragraphs of about 70 words until `count` words are there."""
+    sentences = _sentences(prompt)
+    while count > 8:
+        paragraph: list[str] = []
+        while count > 4 and _words(" ".join(paragraph)) < 70:
+            paragraph.append(next(sentences))
+            count -= _words(paragraph[-1])
+        yield " ".join(paragraph)
+
+
+def _row(exchange: Exchange) -> str:
+    asked = ", ".join(f"{name} = {_short(value)}" for name, value in exchange.args.items()) or "nothing"
+    return f"| `{exchange.name}` | {_cell(asked)} | {_cell(_answer(exchange))} |"
+
+
+def _sentence(exchange: Exchange) -> str:
+    subject = next((value for value in exchange.args.values() if isinstance(value, str) and value), "")
+    about = f" ({_short(subject)})" if subject else ""
+    says = f" failed: {_error(exchange)}" if _error(exchange) is not None else f": {_answer(exchange)}"
+    return f"- **{exchange.name}**{about}{says}"
+
+
+def _error(exchange: Exchange) -> str | None:
+    error = exchange.response.get("error")
+    if isinstance(error, Mapping) and isinstance(error.get("message"), str):
+        error = error["message"]
+    return None if error is None else _short(error)
+
+
+def _answer(exchange: Exchange) -> str:
+    if (error := _error(exchange)) is not None:
+        return f"error: {error}"
+    response: Any = exchange.response
+    if len(response) == 1 and (key := next(iter(response))) in {"output", "result"}:
+        response = response[key]
+    if response in ({}, None, "", []):
+        return "done, without a value"
+    if isinstance(response, Mapping):
+        return ", ".join(f"{key}: {_short(value)}" for key, value in response.items())
+    return _short(response)
+
+
+def _short(value: Any) -> str:
+    text = " ".join((value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)).split())
+    return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1].rstrip() + "\u2026"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def _title(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _count(text: str) -> int:
+def _words(text: str) -> int:
     return len(re.findall(r"\w+(?:['\u2019-]\w+)*", text))
-
-
-def _quote(text: str) -> str:
-    short = " ".join(text.split())
-    return short if len(short) <= 200 else short[:199].rstrip() + "\u2026"

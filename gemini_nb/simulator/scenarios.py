@@ -9,8 +9,7 @@ from gemini_nb.simulator.answer import Answer
 from gemini_nb.simulator.arguments import make_value
 from gemini_nb.simulator.calls import introduce, next_calls
 from gemini_nb.simulator.prompt import Prompt
-from gemini_nb.simulator.prose import NOTE, looks_back, think, wants_plan, write_day, write_prose
-from gemini_nb.simulator.results import tell_results
+from gemini_nb.simulator.prose import NOTE, describe_results, looks_back, think, write_prose
 from gemini_nb.simulator.signatures import generation
 from gemini_nb.simulator.tokens import text_tokens
 
@@ -27,17 +26,14 @@ def answer_prompt(prompt: Prompt) -> Answer:
     thoughts = think(prompt) if _thinks(prompt) else []
     wanted = prompt.must_call or not looks_back(prompt)
     if prompt.declarations and wanted and (calls := next_calls(prompt)):
-        introduction = introduce(calls, later=bool(prompt.rounds))
+        introduction = introduce(calls)
         made = [{"functionCall": {"name": call.name, "args": call.args}} for call in calls]
         return Answer(thoughts=thoughts, parts=[{"text": introduction}, *made])
     mime_type = prompt.config.get("responseMimeType", "text/plain")
     if mime_type != "text/plain":
         return Answer(thoughts=thoughts, parts=[{"text": _structured(prompt, mime_type)}])
     if prompt.rounds:
-        text = f"{tell_results(prompt.rounds)} {NOTE}"
-        if wants_plan(prompt.clues):
-            text += f"\n\nWith that, the day could look like this:\n\n{write_day()}"
-        return Answer(thoughts=thoughts, parts=[{"text": text}])
+        return Answer(thoughts=thoughts, parts=[{"text": describe_results(prompt)}])
     if "codeExecution" in prompt.builtins:
         return _run_code(prompt, thoughts)
     text = write_prose(prompt)
