@@ -151,8 +151,8 @@ def test_the_signature_stays_on_its_call() -> None:
         decode(body_of("googleai/streaming-success-thinking-function-call-thought-summary-signature.txt"))
     )
     [call] = turn.function_calls
-    assert call["functionCall"] == {"name": "now", "args": {}}
-    assert call["thoughtSignature"].startswith("CiIBVKhc7vB+vaaq6rA/KC79Ts7iXagIOA4EBOyBFDpl")
+    assert (call.part or {})["functionCall"] == {"name": "now", "args": {}}
+    assert (call.part or {})["thoughtSignature"].startswith("CiIBVKhc7vB+vaaq6rA/KC79Ts7iXagIOA4EBOyBFDpl")
     assert turn.content == {"role": "model", "parts": turn.parts}
 
 

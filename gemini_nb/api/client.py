@@ -154,7 +154,7 @@ class _Recovery:
                     hint="Ask again, or for a shorter answer.",
                 )
         reason = turn.finish_reason
-        empty = reason == "STOP" and not turn.parts and not turn.metadata
+        empty = reason == "STOP" and not turn.has_answer and not turn.metadata
         if not empty and reason not in _SLIPS:
             return None
         if turn.parts and self._slips >= _ASKED_AGAIN:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["is_answer", "is_plain_text", "sendable"]
+__all__ = ["is_answer", "is_plain_text", "sendable", "with_results_together"]
 
 Part = dict[str, Any]
 
@@ -46,6 +46,39 @@ def is_answer(part: Part) -> bool:
 def sendable(parts: Iterable[Part]) -> list[Part]:
     """The parts of a model's turn that its service takes back, each as it came."""
     return [fit for part in parts if (fit := _fit(part)) is not None]
+
+
+def with_results_together(contents: list[Part]) -> list[Part]:
+    """The contents with the results of one turn's calls in one content, as the service wants them.
+
+    Where tools ran here and the caller answers the others, they come in two.
+    """
+    made: list[Part] = []
+    for content in contents:
+        parts, before = content["parts"], made[-1] if made else {}
+        if (
+            before.get("role") == content.get("role") == "user"
+            and all("functionResponse" in part for part in before["parts"])
+            and any("functionResponse" in part for part in parts)
+        ):
+            calls = [part.get("functionCall") for part in made[-2]["parts"]] if len(made) > 1 else []
+            joined = sorted([*before["parts"], *parts], key=lambda part: _place(part, calls))
+            made[-1] = {**before, "parts": joined}
+        else:
+            made.append(content)
+    return made
+
+
+def _place(part: Part, calls: list[Any]) -> int:
+    """Where a result stands among others: in the order of the calls, and before everything else."""
+    result = part.get("functionResponse")
+    if not isinstance(result, dict):
+        return len(calls) + 1
+    field = "id" if result.get("id") else "name"
+    fits = (
+        at for at, call in enumerate(calls) if isinstance(call, dict) and call.get(field) == result.get(field)
+    )
+    return next(fits, len(calls))
 
 
 def _fit(part: Part) -> Part | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gemini_nb.api.content import JSON, Content, Part, objects
+from gemini_nb.api.functions import FunctionCall, read_calls
 from gemini_nb.api.sendable import is_answer, is_plain_text, sendable
 from gemini_nb.api.usage import Usage
 from gemini_nb.redaction import scrub
@@ -118,7 +119,7 @@ class ModelTurn:
         else:
             return []
         content = candidate.get("content")
-        parts = objects(content.get("parts")) if isinstance(content, dict) else []
+        parts = [_camel(part) for part in objects(content.get("parts"))] if isinstance(content, dict) else []
         if self.finish_reason is not None and not all(map(_is_empty, parts)):
             self._resumed = True
         for part in parts:
@@ -184,17 +185,21 @@ class ModelTurn:
     @property
     def content(self) -> Content:
         """The turn as it goes into the history."""
-        return {"role": "model", "parts": sendable(self.parts)}
+        return {"role": "model", "parts": sendable(self._read()[0])}
 
     @property
     def has_answer(self) -> bool:
         """Whether it says something to the user; thoughts are no answer."""
-        return any(map(is_answer, self.parts))
+        back, _ = self._read()
+        return any(map(is_answer, back))
 
     @property
-    def function_calls(self) -> list[Part]:
-        """The parts that ask for a function, in the model's order."""
-        return [part for part in self._parts if isinstance(part.get("functionCall"), dict)]
+    def function_calls(self) -> list[FunctionCall]:
+        """The functions that the model asks for, in its order; each id once."""
+        return self._read()[1]
+
+    def _read(self) -> tuple[list[Part], list[FunctionCall]]:
+        return read_calls(self.parts, is_whole=self.finish_reason == "STOP")
 
     @property
     def has_output(self) -> bool:
@@ -228,6 +233,13 @@ class ModelTurn:
         Some servers send a finishReason with every chunk; one that was followed by more parts says nothing.
         """
         return self.is_finished and not self._resumed
+
+
+def _camel(part: Part) -> Part:
+    """A call with its name on the wire, where a server spells it as Python does."""
+    if "function_call" not in part or "functionCall" in part:
+        return part
+    return {"functionCall" if name == "function_call" else name: value for name, value in part.items()}
 
 
 def _said(reason: object) -> str | None:

@@ -27,7 +27,8 @@ from gemini_nb.api.client import (
     RetryPlanned,
     call_model,
 )
-from gemini_nb.api.content import JSON, Content, Part, duplicate
+from gemini_nb.api.content import JSON, Content, duplicate
+from gemini_nb.api.functions import FunctionCall
 from gemini_nb.api.turn import ModelTurn
 from gemini_nb.api.usage import Usage
 from gemini_nb.config import Auth
@@ -38,13 +39,14 @@ from gemini_nb.streams.record import StreamRecord
 from gemini_nb.streams.request import build_request
 from gemini_nb.streams.round import ToolRound, unanswered
 from gemini_nb.streams.runtime import Runtime, default_runtime
-from gemini_nb.streams.states import Phase
+from gemini_nb.streams.states import Phase, ToolStatus
 from gemini_nb.streams.stream import Stream, Subscriber
 
 __all__ = ["OrchestratorInfo", "ToolOrchestrator"]
 
 logger = logging.getLogger("gemini_nb")
 
+_FILTERS = {"SAFETY", "PROHIBITED_CONTENT", "BLOCKLIST", "SPII", "RECITATION", "MODEL_ARMOR"}
 _COUNT_SECONDS = 0.25  # between two tellings of a call's token counts
 
 _numbers: Iterator[int] = globals().get("_numbers", itertools.count(1))  # survives a reload of this module
@@ -276,14 +278,23 @@ class ToolOrchestrator:
             turn = await self._call_model()
             if turn.block_reason is not None:
                 raise failures.blocked(turn)
-            calls = [(part, self._call_of(part)) for part in turn.function_calls]
+            calls = [(asked, self._call_of(asked)) for asked in turn.function_calls]
             if turn.has_answer:
                 self._contents.append(turn.content)
+            for asked, call in calls:
+                self._record.add_call(call)
+                if asked.part is None:  # nothing can be said of it to the model, which would have to see it
+                    self._record.finish_call(
+                        call, ToolStatus.FAILED, error=f"It did not run: {asked.problem}."
+                    )
+            calls = [(asked, call) for asked, call in calls if asked.part is not None]
             self._round = ToolRound(calls, self._request.tools, self._record, self._runtime)
             self._partial = None
-            for _, call in calls:
-                self._record.add_call(call)
-            if not calls or any(self._request.tools.is_declared_only(call.name) for _, call in calls):
+            if calls and turn.finish_reason in _FILTERS:
+                reason = f"the model's turn was ended by {turn.finish_reason}, so this did not run"
+                self._contents.append({"role": "user", "parts": self._round.refuse(reason)})
+                return
+            if not self._round.to_run:
                 return
             if rounds >= self._request.turn_limit:
                 raise TurnLimitError(
@@ -294,6 +305,8 @@ class ToolOrchestrator:
             self._record.enter(Phase.EXECUTING_TOOLS)
             responses = await self._round.run()
             self._contents.append({"role": "user", "parts": responses})
+            if self._round.is_open:
+                return
             self._record.enter(Phase.AWAITING_FINAL_RESPONSE)
 
     def _check_form(self) -> None:
@@ -317,7 +330,7 @@ class ToolOrchestrator:
         turn = self._partial = self._unread = ModelTurn()
         call = ModelCall(
             endpoint=request.endpoint,
-            body=request.body_for(self._contents),
+            body=request.body_for(self._contents, is_first=len(self._contents) == len(request.contents)),
             retry=request.retry,
             timeouts=request.timeouts,
             max_event_bytes=self._runtime.settings.max_event_bytes,
@@ -391,12 +404,6 @@ class ToolOrchestrator:
         record.model_version = turn.model_version or record.model_version
         record.response_id = turn.response_id or record.response_id
 
-    def _call_of(self, part: Part) -> ToolCall:
-        wire = part["functionCall"]
-        args = wire.get("args")
-        return ToolCall(
-            id=wire.get("id"),
-            name=str(wire.get("name") or ""),
-            args=duplicate(args) if isinstance(args, dict) else {},
-            turn=self._record.turn,
-        )
+    def _call_of(self, asked: FunctionCall) -> ToolCall:
+        name = self._request.tools.name_of(asked.name)
+        return ToolCall(id=asked.id, name=name, args=duplicate(asked.args), turn=self._record.turn)

@@ -11,6 +11,7 @@ from gemini_nb.api.client import Timeouts
 from gemini_nb.api.content import JSON, Content, encode_body, to_contents, to_part
 from gemini_nb.api.endpoint import Endpoint, model_in, resolve_endpoint
 from gemini_nb.api.retry import RetryPolicy
+from gemini_nb.api.sendable import with_results_together
 from gemini_nb.api.spelling import spell_body, spell_config, spell_content
 from gemini_nb.config import Auth, Settings, choose_auth
 from gemini_nb.errors import ArgumentError, ConfigError
@@ -58,9 +59,15 @@ class StreamRequest:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     schema: OutputSchema | None = None
 
-    def body_for(self, contents: list[Content]) -> JSON:
-        """The body of a model call with this history."""
-        return {"contents": contents, **self.body}
+    def body_for(self, contents: list[Content], *, is_first: bool = True) -> JSON:
+        """The body of a model call with this history.
+
+        Args:
+            contents: the history.
+            is_first: whether no round of tools went before; a call that is demanded then is made.
+        """
+        body = self.body if is_first else _with_free_choice(self.body)
+        return {"contents": with_results_together(contents), **body}
 
 
 def build_request(
@@ -101,7 +108,6 @@ def build_request(
         body["generationConfig"] = {**body.get("generationConfig", {}), **output.generation_config}
     if toolset:
         body["tools"] = [*(body.get("tools") or ()), *toolset.wire()]
-    _check_arguments_whole(body, toolset)
     encode_body({"contents": turns, **body})
     turns, body = copy.deepcopy((turns, body))  # what the caller changes from now on changes nothing here
     target = {"model": model, "base_url": base_url, "api_version": api_version, "endpoint": endpoint}
@@ -178,14 +184,16 @@ def _fields(
     return body
 
 
-def _check_arguments_whole(body: JSON, tools: ToolSet) -> None:
-    """Arguments that come in pieces are for an application that shows them; a function needs all of them."""
-    calling = (body.get("toolConfig") or {}).get("functionCallingConfig")
-    if isinstance(calling, Mapping) and calling.get("streamFunctionCallArguments") and tools.names:
-        raise ConfigError(
-            "streamFunctionCallArguments does not go with functions that are called here.",
-            hint="Leave it out, or pass declarations in place of functions.",
-        )
+def _with_free_choice(body: JSON) -> JSON:
+    """The body with mode AUTO for ANY: a model that must call a function in every round never answers."""
+    tool_config = body.get("toolConfig") or {}
+    calling = tool_config.get("functionCallingConfig")
+    if not isinstance(calling, Mapping) or str(calling.get("mode")).upper() != "ANY":
+        return body
+    # AUTO takes no names, and does not go with tools that run at Google's.
+    mode = "VALIDATED" if tool_config.get("includeServerSideToolInvocations") else "AUTO"
+    free = {name: value for name, value in calling.items() if name != "allowedFunctionNames"}
+    return {**body, "toolConfig": {**tool_config, "functionCallingConfig": {**free, "mode": mode}}}
 
 
 def _mapping(value: Mapping[str, Any] | object, name: str) -> Mapping[str, Any]:

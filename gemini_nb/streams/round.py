@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from gemini_nb.api.content import Part
+from gemini_nb.api.functions import FunctionCall
 from gemini_nb.redaction import scrub
 from gemini_nb.streams.approval import Approval
 from gemini_nb.streams.calls import ToolCall
@@ -27,42 +28,67 @@ class ToolRound:
     """The calls of one model turn.
 
     Args:
-        calls: each functionCall part with what is known of it.
+        calls: each call as the model made it, with what is known of it.
         tools: what the stream offers.
         record: the stream's state.
         runtime: the machinery it runs on.
     """
 
     def __init__(
-        self, calls: Sequence[tuple[Part, ToolCall]], tools: ToolSet, record: StreamRecord, runtime: Runtime
+        self,
+        calls: Sequence[tuple[FunctionCall, ToolCall]],
+        tools: ToolSet,
+        record: StreamRecord,
+        runtime: Runtime,
     ) -> None:
         self.calls = calls
+        self._open = _open_calls(calls, tools)
         self._tools = tools
         self._record = record
         self._runtime = runtime
 
+    @property
+    def is_open(self) -> bool:
+        """Whether some of them are for the caller to answer, so that the stream ends with them."""
+        return bool(self._open)
+
+    @property
+    def to_run(self) -> list[tuple[FunctionCall, ToolCall]]:
+        """The calls that are answered here."""
+        return [pair for pair in self.calls if pair[1].index not in self._open and pair[0].part is not None]
+
     async def run(self) -> list[Part]:
         """Run all of them at once and return their functionResponse parts, in the order of the calls."""
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._run_tool(part, call)) for part, call in self.calls]
+            tasks = [group.create_task(self._run_tool(asked, call)) for asked, call in self.to_run]
         return [task.result() for task in tasks]
+
+    def refuse(self, reason: str) -> list[Part]:
+        """Run none of them, and return the parts that say why."""
+        for _, call in self.calls:
+            self._record.finish_call(call, ToolStatus.CANCELLED, error=reason)
+        return self.answers()
 
     def answers(self) -> list[Part]:
         """What can be answered now, where a stop or an error ended the round."""
-        return [_response(part, call) for part, call in self.calls]
+        return [_response(asked.part, call) for asked, call in self.calls if asked.part is not None]
 
-    async def _run_tool(self, part: Part, call: ToolCall) -> Part:
+    async def _run_tool(self, asked: FunctionCall, call: ToolCall) -> Part:
         record, tool = self._record, self._tools.get(call.name)
+        if asked.problem is not None:
+            error = f"{call.name} did not run: {asked.problem}"
+            record.finish_call(call, ToolStatus.FAILED, error=error)
+            return _response(asked.part or {}, call)
         try:
             if tool is not None and tool.confirm:
                 await self._ask(tool, call)
             record.start_call(call)
             result = await self._call(self._tool(call.name), call)
-        except ToolFailedError as error:
-            record.finish_call(call, ToolStatus.FAILED, error=str(error))
+        except ToolFailedError as failure:
+            record.finish_call(call, ToolStatus.FAILED, error=str(failure))
         else:
             record.finish_call(call, ToolStatus.DONE, result=result.value, parts=result.parts)
-        return _response(part, call)
+        return _response(asked.part or {}, call)
 
     async def _call(self, tool: Tool, call: ToolCall) -> Any:
         relay = _Relay(self._record, call)
@@ -135,6 +161,12 @@ class _Relay:
         self._call.note(**self._facts())
 
 
+def _open_calls(calls: Sequence[tuple[FunctionCall, ToolCall]], tools: ToolSet) -> set[int]:
+    """The numbers of the calls that the caller answers: all of them where no function runs here."""
+    declared = {call.index for _, call in calls if tools.is_declared_only(call.name)}
+    return {call.index for _, call in calls} if declared and not tools.names else declared
+
+
 def unanswered(parts: Iterable[Part]) -> list[Part]:
     """Answers to calls that never ran: Gemini refuses a conversation whose calls have none."""
     return [_response(part, None) for part in parts]
@@ -149,6 +181,6 @@ def _response(part: Part, call: ToolCall | None) -> Part:
     else:
         response = {"error": (call and call.error) or "the stream ended before this tool had a result"}
     wire = part["functionCall"]
-    identity = {"id": wire["id"]} if wire.get("id") is not None else {}
+    identity = {"id": wire["id"]} if wire.get("id") not in {None, ""} else {}
     name = str(wire.get("name") or "")
     return {"functionResponse": {**identity, "name": name, "response": response, **media}}

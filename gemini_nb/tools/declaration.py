@@ -64,7 +64,7 @@ class Signature:
         import pydantic  # noqa: PLC0415 - loaded when the schema was made
 
         try:
-            checked = self._model.model_validate(dict(args))
+            checked = self._model.model_validate(self._given(args))
         except pydantic.ValidationError as error:
             problems = "; ".join(
                 f"{'.'.join(str(step) for step in problem['loc']) or 'arguments'}: {problem['msg']}"
@@ -86,6 +86,15 @@ class Signature:
             else:
                 skipped.append(parameter.default)
         return positional, named
+
+    def _given(self, args: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments without a null that says what the declaration says: the default."""
+        nulls = {
+            one.name
+            for one in self._parameters
+            if one.default is not one.empty and _shown(one.default) is None
+        }
+        return {name: value for name, value in args.items() if value is not None or name not in nulls}
 
 
 def declare(function: Callable[..., Any], name: str | None, description: str | None) -> tuple[str, str]:

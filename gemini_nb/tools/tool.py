@@ -202,6 +202,13 @@ class ToolSet:
         """The function of this name, None if there is none."""
         return self._tools.get(name)
 
+    def name_of(self, called: str) -> str:
+        """The tool's name that a call means; models put their own module's name before some."""
+        known = {*self._tools, *self._declared, *self._sent}
+        plain = called.removeprefix("default_api")[1:]
+        is_prefixed = called.startswith(("default_api.", "default_api:"))
+        return plain if is_prefixed and called not in known and plain in known else called
+
     def is_declared_only(self, name: str) -> bool:
         """Whether the caller declared this tool without a function, to answer its calls elsewhere."""
         return name not in self._tools and (name in self._declared or name in self._sent)
