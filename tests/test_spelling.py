@@ -174,7 +174,10 @@ SNAKE = {
             ]
         },
     ],
-    "tool_config": {"function_calling_config": {"allowed_function_names": ["look_up"], "mode": "ANY"}},
+    "tool_config": {
+        "function_calling_config": {"allowed_function_names": ["look_up"], "mode": "ANY"},
+        "include_server_side_tool_invocations": True,
+    },
     "safety_settings": [{"category": "A", "threshold": "B", "method": None}],
     "cached_content": "x",
     "labels": {"my_team": "a_b"},
@@ -209,7 +212,10 @@ CAMEL = {
         },
         {"mcpServers": [{"streamableHttpTransport": {"headers": {"x_own": "1"}, "sseReadTimeout": "1s"}}]},
     ],
-    "toolConfig": {"functionCallingConfig": {"allowedFunctionNames": ["look_up"], "mode": "ANY"}},
+    "toolConfig": {
+        "functionCallingConfig": {"allowedFunctionNames": ["look_up"], "mode": "ANY"},
+        "includeServerSideToolInvocations": True,
+    },
     "safetySettings": [{"category": "A", "threshold": "B"}],
     "cachedContent": "x",
     "labels": {"my_team": "a_b"},
