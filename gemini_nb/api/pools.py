@@ -7,6 +7,7 @@ variables.
 
 from __future__ import annotations
 
+import http.cookiejar
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -65,8 +66,11 @@ def _make_client(*, trust_env: bool) -> httpx.AsyncClient:
 
     if trust_env:
         _check_proxies()
+    # A cookie of one key's answers would go along with another key's requests.
+    no_cookies = http.cookiejar.CookieJar(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
     try:
         return Client(
+            cookies=no_cookies,
             limits=httpx.Limits(keepalive_expiry=30.0),
             follow_redirects=False,
             trust_env=trust_env,

@@ -79,7 +79,9 @@ class _Transport(AiohttpTransport):
             keepalive_timeout=self.limits.keepalive_expiry,
             ssl=self.ssl_context,
         )
-        return aiohttp.ClientSession(connector=connector, response_class=_Response)
+        return aiohttp.ClientSession(
+            connector=connector, response_class=_Response, cookie_jar=aiohttp.DummyCookieJar()
+        )
 
 
 class Client(HttpxAiohttpClient):
