@@ -324,3 +324,20 @@ def test_what_was_recorded_is_played_back_into_a_pane(shell: Kernel) -> None:
     assert "(recorded)" in shell.run("%gemini_streams").stdout
     shell.run("%gemini_dashboard")
     shell.wait_until(lambda: ">recorded</span>" in json.dumps(shell.widgets, default=str))
+
+
+def test_a_waiting_cell_does_not_end_before_its_output_was_sent(make_kernel: Callable[..., Kernel]) -> None:
+    kernel = make_kernel(GEMINI_NB_AUTH="simulator", GEMINI_NB_SIMULATOR_PACE="0")
+    slow = "import time\nfrom gemini_nb.notebook import pane\nquick = pane.mimebundle\n"
+    slow += "def mimebundle(*args):\n    time.sleep(6)\n    return quick(*args)\npane.mimebundle = mimebundle"
+    kernel.run(f"{LOAD}\n{slow}")
+    result = kernel.run("%%gemini_stream --wait\nDescribe a lighthouse.")
+    assert any("text/markdown" in bundle for bundle in result.outputs), "before the cell was idle"
+
+
+def test_a_stream_in_a_list_or_a_dictionary_shows_its_repr(shell: Kernel) -> None:
+    shell.run("%%gemini_stream -o poem --wait\nA poem.")
+    result = shell.run("[poem, {'poem': poem}]")
+    (bundle,) = result.outputs
+    assert bundle["text/plain"].count("<Stream") == 2
+    assert len(bundle["text/plain"]) < 400

@@ -649,6 +649,15 @@ def test_characters_that_act_on_their_surroundings_are_made_visible() -> None:
     "".join([to_html("\ud800"), settle("\ud800"), escape("\ud800"), plain("\ud800")]).encode()
 
 
+def test_flags_keep_their_tags_and_nothing_else_does() -> None:
+    england = "\U0001f3f4" + "".join(chr(0xE0000 + ord(letter)) for letter in "gbeng") + "\U000e007f"
+    hidden = "".join(chr(0xE0000 + ord(letter)) for letter in "ignore all")
+    for render in (to_html, settle, escape, plain):
+        shown = render(f"a {england} b{hidden} \U0001f3f4{hidden}\U000e007f")
+        assert england in shown
+        assert hidden[:3] not in shown.replace(england, "")
+
+
 PATHOLOGICAL = {
     "one long line": "a" * 1_000_000,
     "one long line of words": "word " * 200_000,

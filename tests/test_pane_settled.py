@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import gemini_nb
-from gemini_nb.notebook.render.settled import literal, to_markdown, to_text
+from gemini_nb.notebook.render.settled import literal, title_html, to_markdown, to_text
 from gemini_nb.simulator import Simulator
 from gemini_nb.streams import events
 from test_markdown import commonmark
@@ -122,3 +122,11 @@ def test_what_a_call_was_given_and_what_came_of_it_are_told_apart(manager: gemin
     with asked(manager, scenario) as (stream, _pane):
         settled = to_markdown(stream.wait(10))
     assert '*arguments*\n\n```json\n{\n  "x": 1\n}\n```\n\n*error*\n\n```\n' in settled
+
+
+def test_two_dollars_in_a_folds_title_are_no_formula() -> None:
+    shown = title_html("pay(a=$5, b=$6) \\(x\\) <b>")
+    assert "$" not in shown
+    assert shown.count("<span>&#36;</span>") == 2
+    assert shown.count("<span>&#92;</span>") == 2
+    assert "&lt;b&gt;" in shown

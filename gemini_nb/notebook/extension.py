@@ -146,7 +146,8 @@ def _to_markdown(made: Stream | StreamGroup) -> str:
 def _print_text(made: Stream | StreamGroup, printer: Any, cycle: bool) -> None:  # noqa: ARG001 - IPython's signature
     from gemini_nb.notebook.render.group_settled import text_of  # noqa: PLC0415 - see _import_renderer
 
-    printer.text(text_of(made))
+    nested = len(printer.stack) > 1  # in a list or a dictionary
+    printer.text(repr(made) if nested else text_of(made))
 
 
 def _import_renderer() -> None:

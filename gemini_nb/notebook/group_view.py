@@ -86,13 +86,20 @@ class GroupView(widgets.VBox):
 
     def paint(self) -> bool:
         """Draw what changed since the last time. Loop thread only."""
-        self.draw()
+        try:
+            self.draw()
+        except Exception:
+            if self.is_over:  # a cell waits for it, however long it takes
+                self._end()
+            raise
         if not self.is_over:
             asyncio.get_running_loop().call_later(_INTERVAL, self._painter.request, self)
             return False
-        if self._handle is not None and not self.settled.done():
-            self._context.run(self._handle.update, bundle_of(self.group), raw=True)
-        self._end()
+        try:
+            if self._handle is not None and not self.settled.done():
+                self._context.run(self._handle.update, bundle_of(self.group), raw=True)
+        finally:
+            self._end()
         return False
 
     @property

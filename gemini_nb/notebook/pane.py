@@ -180,9 +180,14 @@ class StreamPane(Counted, widgets.VBox):
             return False
         if self._live is None:
             self._live = _Live(self, painter_of(self._stream.runtime))
-        if self._live.paint():
-            return True
-        self._settle(self._live)
+        try:
+            if self._live.paint():
+                return True
+            self._settle(self._live)
+        except Exception:
+            if self._stream.record.is_done:  # a cell waits for it, however long it takes
+                self._set_settled()
+            raise
         return False
 
     def _settle(self, live: _Live) -> None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from gemini_nb.notebook.render.markdown import escape, plain
-from gemini_nb.notebook.render.settled import literal, to_markdown, to_text
+from gemini_nb.notebook.render.settled import literal, title_html, to_markdown, to_text
 from gemini_nb.streams.group import StreamGroup
 from gemini_nb.streams.states import Status
 from gemini_nb.streams.stream import Stream
@@ -63,7 +63,7 @@ def _to_markdown(group: StreamGroup) -> str:
 
 
 def _fold(group: StreamGroup, index: int, stream: Stream) -> str:
-    words = escape(item_words(group, index)).replace("$", "&#36;").replace("\\", "&#92;")
+    words = title_html(item_words(group, index))
     state = "" if stream.status is Status.COMPLETED else f" ({stream.status.value})"
     return f"<details><summary>{words}{state}</summary>\n\n{to_markdown(stream)}\n\n</details>"
 

@@ -27,7 +27,7 @@ from gemini_nb.streams.calls import ToolCall
 from gemini_nb.streams.states import Status
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["literal", "mimebundle", "to_markdown", "to_text"]
+__all__ = ["literal", "mimebundle", "title_html", "to_markdown", "to_text"]
 
 _LONG = 4000
 _MARKS = frozenset("&<>*_~`[]!#$\\|")
@@ -139,7 +139,7 @@ def _part(part: Part) -> str:
 
 
 def _fold(summary: str, body: str) -> str:
-    return f"<details><summary>{_inline_html(summary)}</summary>\n\n{body}\n\n</details>"
+    return f"<details><summary>{title_html(summary)}</summary>\n\n{body}\n\n</details>"
 
 
 def code_block(text: str, language: str, *, limit: int | None = _LONG) -> str:
@@ -161,9 +161,14 @@ def _inline(text: str) -> str:
     return settle(" ".join(text.split())).strip()
 
 
-def _inline_html(text: str) -> str:
-    # Inside an HTML block Markdown is not parsed, but MathJax looks everywhere.
-    return escape(" ".join(text.split())).replace("$", "&#36;").replace("\\", "&#92;")
+def title_html(text: str) -> str:
+    """One line of text inside an HTML block, where Markdown is not parsed.
+
+    MathJax looks there, too, and sees characters where there are entities, but a formula never reaches from
+    one element into another.
+    """
+    shown = escape(" ".join(text.split()))
+    return re.sub(r"[$\\]", lambda found: f"<span>&#{ord(found[0])};</span>", shown)
 
 
 def literal(text: str) -> str:
