@@ -12,9 +12,10 @@ import weakref
 from collections.abc import Iterator, Mapping
 from typing import NoReturn
 
-__all__ = ["Secret", "scrub", "seal"]
+__all__ = ["Secret", "partial_secret", "scrub", "seal"]
 
 _SHORTEST = 6  # replacing shorter ones would mangle ordinary words of an error message
+_TELLING = 4  # characters of a secret that are held back; fewer tell nothing
 _MASK = "[secret]"
 _living: weakref.WeakSet[Secret] = weakref.WeakSet()
 _lock = threading.Lock()
@@ -87,9 +88,23 @@ def seal(credentials: object) -> object:
 
 def scrub(text: str) -> str:
     """Take every living secret out of a text that came from a server or an exception."""
-    with _lock:
-        known = sorted({secret.reveal() for secret in _living}, key=len, reverse=True)
-    for secret in known:
-        if len(secret) >= _SHORTEST:
-            text = text.replace(secret, _MASK)
+    for secret in _known():
+        text = text.replace(secret, _MASK)
     return text
+
+
+def partial_secret(text: str) -> int:
+    """Return how many characters at the end of a text may be the beginning of a secret, 0 if none are."""
+    return max((_overlap(text, secret) for secret in _known()), default=0)
+
+
+def _overlap(text: str, secret: str) -> int:
+    longest = min(len(text), len(secret) - 1)
+    return next((n for n in range(longest, _TELLING - 1, -1) if text.endswith(secret[:n])), 0)
+
+
+def _known() -> list[str]:
+    """Every living secret, the longest first: one may be the beginning of another."""
+    with _lock:
+        known = {secret.reveal() for secret in _living}
+    return sorted((secret for secret in known if len(secret) >= _SHORTEST), key=len, reverse=True)

@@ -123,7 +123,7 @@ def test_a_flood_of_prints_is_kept_short_and_told_a_few_times_only() -> None:
     with rig(asking("flood")) as made:
         stream = made.start(tools=[flood]).wait(20)
     (call,) = stream.tool_calls
-    assert len(call.output) == 20_000
+    assert len(call.output) <= 20_000
     assert call.output.endswith("printed 19999\nto stderr\n")
     assert sum(event.kind == "tool_call_updated" for event in stream.events) < 200
 

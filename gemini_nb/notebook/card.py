@@ -86,10 +86,11 @@ def _brief(call: ToolCall) -> str:
         below = f'<div class="gemini-nb-error">{escape(_cut(_first_line(call.error), 300))}</div>'
     else:
         below = _pictures(call)
+    arguments = f"<code>{escape(_cut(_arguments(call), 160))}</code>" if call.args else ""
     return (
         f'<div class="gemini-nb-card" data-status="{call.status.value}" data-tool="{escape(call.name)}">'
         f'<div class="gemini-nb-called"><span class="gemini-nb-mark" aria-hidden="true"></span>'
-        f"<b>{escape(call.name)}</b><code>{escape(_cut(_arguments(call), 160))}</code>"
+        f"<b>{escape(call.name)}</b>{arguments}"
         f'<span class="gemini-nb-state">{_state(call)}</span></div>{below}</div>'
     )
 

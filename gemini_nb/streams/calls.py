@@ -27,7 +27,8 @@ class ToolCall:
         result: what the tool returned, as it was sent to the model.
         parts: the images and files it returned, which `result` refers to by their display names.
         error: why there is no result.
-        output: what it printed and logged, the last 20,000 characters of it.
+        output: what it printed and logged, as a terminal shows it. Of more than 20,000 characters the last
+            ones, under a line that says how many went before.
         progress: how far it said it is, from 0 to 1, None where it did not.
         progress_text: what it said it is doing.
         waits_for: what keeps it from starting, such as "the kernel" while a cell computes.

@@ -147,7 +147,7 @@ class _Relay:
     def _facts(self) -> dict[str, Any]:
         report = self.report
         return {
-            "output": scrub(report.output),
+            "output": report.output,
             "progress": report.fraction,
             "progress_text": scrub(report.text),
             "waits_for": report.waits_for,

@@ -17,10 +17,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from gemini_nb.errors import ConfigError
+from gemini_nb.tools.printed import Printed
 
 __all__ = ["Report", "progress", "reporting"]
-
-_LIMIT = 20_000  # characters kept of what one call prints, the newest
 
 
 class Report:
@@ -30,25 +29,30 @@ class Report:
         changed: called after each change, on the thread that made it.
 
     Attributes:
-        output: what was printed and logged, the last 20,000 characters of it.
         fraction: how far it is, from 0 to 1, None where it did not say.
         text: what it is doing, in its own words.
         waits_for: what keeps it from starting, None once it runs.
     """
 
     def __init__(self, changed: Callable[[], object]) -> None:
-        self.output = ""
         self.fraction: float | None = None
         self.text = ""
         self.waits_for: str | None = None
         self.closed = False
         self._changed = changed
         self._lock = threading.Lock()
+        self._printed = Printed()
+
+    @property
+    def output(self) -> str:
+        """What was printed and logged, without secrets, the last 20,000 characters of it."""
+        with self._lock:
+            return self._printed.text(final=self.closed)
 
     def write(self, text: str) -> None:
         """Something was printed."""
         with self._lock:
-            self.output = (self.output + text)[-_LIMIT:]
+            self._printed.write(text)
         self._changed()
 
     def advance(self, fraction: float | None, text: str) -> None:

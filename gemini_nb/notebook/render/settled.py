@@ -26,6 +26,7 @@ from gemini_nb.notebook.render.transcript import (
 from gemini_nb.streams.calls import ToolCall
 from gemini_nb.streams.states import Status
 from gemini_nb.streams.stream import Stream
+from gemini_nb.tools.printed import end_of
 
 __all__ = ["literal", "mimebundle", "title_html", "to_markdown", "to_text"]
 
@@ -114,9 +115,9 @@ def _block(block: Block) -> str:
 
 
 def _call(call: ToolCall) -> str:
-    found = [("arguments", json.dumps(call.args, ensure_ascii=False, indent=2), "json")]
+    found = [("arguments", json.dumps(call.args, ensure_ascii=False, indent=2), "json")] if call.args else []
     if call.output:
-        found.append(("printed", call.output, ""))
+        found.append(("printed", end_of(plain(call.output), _LONG), ""))
     if call.error is not None:
         found.append(("error", call.error, ""))
     elif call.result is not None:
