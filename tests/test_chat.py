@@ -268,7 +268,7 @@ def test_a_history_can_be_given_and_changed() -> None:
     given.clear()
     assert len(chat.history) == 2
     with pytest.raises(ArgumentError):
-        Chat([5])  # type: ignore[list-item]  # that it is refused is the point
+        Chat([5])  # that it is refused is the point
 
 
 def test_a_start_stream_with_a_chat_is_a_message_of_it() -> None:

@@ -155,7 +155,7 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"contents": 5}, TypeError, "int"),
     ({"contents": b"bytes"}, TypeError, "bytes"),
     ({"contents": ["a", object()]}, TypeError, "object"),
-    ({"contents": {"text": {1, 2}}}, TypeError, "JSON"),
+    ({"contents": {"text": {1, 2}}}, TypeError, "text is a string"),
     ({"contents": "\ud800"}, TypeError, "Unicode"),
     ({**TEXT, "auth": "openai"}, ConfigError, "openai"),
     ({**TEXT, "model": "a model"}, ConfigError, "model id"),

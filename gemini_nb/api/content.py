@@ -13,6 +13,8 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias, TypeVar
 
+from gemini_nb.api.dictionaries import check_part, check_role
+from gemini_nb.api.objects import as_mapping, plain
 from gemini_nb.api.sendable import sendable
 from gemini_nb.api.spelling import spell_content, spell_part
 from gemini_nb.api.values import frame_text, media_part
@@ -69,7 +71,7 @@ def to_turns(history: Iterable[object]) -> list[Content]:
     result: list[Content] = []
     loose: list[Part] = []
     for item in history:
-        value = _as_mapping(item)
+        value = as_mapping(item)
         if value is not None and ("parts" in value or value.keys() == {"role"}):
             _close_turn(loose, result)
             result += _turn(spell_content(value))
@@ -94,17 +96,18 @@ def to_part(value: object) -> Part:
         return media
     if (table := frame_text(value)) is not None:
         return {"text": table}
-    part = _as_mapping(value)
-    if part is None:
+    mapping = as_mapping(value)
+    if mapping is None:
         raise ArgumentError(
             f"A prompt cannot hold {_name(value)}.",
             hint="It holds strings, images, figures, DataFrames, gemini_nb.File(path), parts such as "
             "{'text': ...} or {'inlineData': {'mimeType': ..., 'data': ...}}, turns such as "
             "{'role': ..., 'parts': ...}, or a list of these.",
         )
-    part = spell_part(part)
+    part = spell_part(plain(mapping))
     if not part:
         raise ConfigError("A part of the prompt is empty.")
+    check_part(part)
     return part
 
 
@@ -124,32 +127,30 @@ def _name(value: object) -> str:
     return f"a {type(value).__name__}"
 
 
-def _as_mapping(value: object) -> JSON | None:
-    if isinstance(value, Mapping):
-        return dict(value)
-    dump = getattr(value, "model_dump", None)  # google-genai's types are pydantic models
-    if callable(dump) and not isinstance(value, type):
-        return dict(dump(mode="json", by_alias=True, exclude_none=True))
-    return None
-
-
 def _turn(content: JSON) -> list[Content]:
     """One turn; none where it is the model's and says nothing."""
     parts = content.get("parts")
     role = content.get("role") or _role_of(parts)
     if role == "model" and isinstance(parts, (list, tuple, type(None))):
-        said = sendable(_as_mapping(part) or to_part(part) for part in parts or () if not _is_nothing(part))
+        said = sendable(_model_part(part) for part in parts or () if not _is_nothing(part))
         return [{**content, "role": role, "parts": said}] if said else []
     if not parts or not isinstance(parts, (list, tuple)):
         raise ConfigError("A turn of the prompt has no parts.", hint="Gemini refuses it.")
     parts = [to_part(part) for part in parts]
     if role in _RESULT_ROLES and all("functionResponse" in part for part in parts):
         role = "user"
+    check_role(role)
     return [{**content, "role": role, "parts": parts}]
 
 
+def _model_part(part: object) -> Part:
+    """A part that a model sent: as it came, however new its kind."""
+    mapping = as_mapping(part)
+    return to_part(part) if mapping is None else plain(mapping)
+
+
 def _is_nothing(part: object) -> bool:
-    return part is None or (not part if isinstance(part, str) else _as_mapping(part) == {})
+    return part is None or (not part if isinstance(part, str) else as_mapping(part) == {})
 
 
 def _role_of(parts: object) -> str:
@@ -183,7 +184,7 @@ def encode_body(body: Mapping[str, Any]) -> bytes:
 def _encode_other(value: object) -> object:
     if isinstance(value, (bytes, bytearray, memoryview)):
         return base64.b64encode(bytes(value)).decode("ascii")
-    mapping = _as_mapping(value)
+    mapping = as_mapping(value)
     if mapping is None:
         raise TypeError(f"a {type(value).__name__} is not JSON")
     return mapping

@@ -14,7 +14,7 @@ from typing import Any
 
 from gemini_nb.errors import ArgumentError
 
-__all__ = ["spell_body", "spell_config", "spell_content", "spell_part", "spell_tool"]
+__all__ = ["spell_body", "spell_config", "spell_content", "spell_fields", "spell_part", "spell_tool"]
 
 _WORD = re.compile(r"(?<=[A-Za-z0-9])_+([a-z0-9])")
 _DATA = frozenset(
@@ -50,7 +50,7 @@ def spell_body(body: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ArgumentError: a field is there in both spellings.
     """
-    spelled = _fields(body, "request_body")
+    spelled = spell_fields(body, "request_body")
     for name, value in spelled.items():
         if name in _CONFIGS:
             spelled[name] = spell_config(value, name)
@@ -88,7 +88,7 @@ def spell_part(part: Mapping[str, Any], path: str = "a part") -> dict[str, Any]:
     """
     return {
         name: _whole(value, name) if name in _PART_MESSAGES else value
-        for name, value in _fields(part, path).items()
+        for name, value in spell_fields(part, path).items()
     }
 
 
@@ -98,7 +98,7 @@ def spell_content(content: Mapping[str, Any], path: str = "a turn") -> dict[str,
     Raises:
         ArgumentError: a field is there in both spellings.
     """
-    spelled = _fields(content, path)
+    spelled = spell_fields(content, path)
     if isinstance(parts := spelled.get("parts"), (list, tuple)):
         spelled["parts"] = [spell_part(part) if isinstance(part, Mapping) else part for part in parts]
     return spelled
@@ -117,7 +117,7 @@ def _message(value: Any, name: str, path: str) -> Any:
         return [_message(item, name, path) for item in value]
     if not isinstance(value, Mapping):
         return value
-    spelled = _fields(value, path)
+    spelled = spell_fields(value, path)
     for field, item in spelled.items():
         if (name, field) in _SCHEMAS:
             spelled[field] = _schema(item, field)
@@ -132,7 +132,7 @@ def _schema(value: Any, path: str) -> Any:
         return [_schema(item, path) for item in value]
     if not isinstance(value, Mapping):
         return value
-    spelled = _fields(value, path)
+    spelled = spell_fields(value, path)
     for field, item in spelled.items():
         if field in _SUBSCHEMAS:
             spelled[field] = _schema(item, field)
@@ -141,8 +141,12 @@ def _schema(value: Any, path: str) -> Any:
     return spelled
 
 
-def _fields(message: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """The fields that are set, by their names on the wire."""
+def spell_fields(message: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """The fields that are set, by their names on the wire; what is in them stays as it is.
+
+    Raises:
+        ArgumentError: a field is there in both spellings.
+    """
     spelled: dict[str, Any] = {}
     for given, value in message.items():
         if value is None:

@@ -9,11 +9,14 @@ from __future__ import annotations
 import base64
 import io
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from gemini_nb.api.media_types import BEGINNING, is_text, mime_type_of, type_of_name
-from gemini_nb.errors import ConfigError
+from gemini_nb.api.objects import google_media, is_from, plain
+from gemini_nb.api.spelling import spell_part
+from gemini_nb.errors import ArgumentError, ConfigError
 
 __all__ = ["MAX_INLINE_BYTES", "File", "frame_text", "inline_data", "is_media", "media_part"]
 
@@ -23,6 +26,10 @@ MAX_INLINE_BYTES = 20 * 1024 * 1024 * 3 // 4
 _ROWS = 40
 _COLUMNS = 40
 _CHARACTERS = 12_000
+_GOOGLE = ("Part", "FunctionResponsePart", "Blob", "FileData", "File", "Image", "Video")
+_BESIDE = frozenset(
+    {"inlineData", "fileData", "mediaResolution", "videoMetadata", "thoughtSignature", "thought"}
+)
 _MEDIA = ("audio/", "image/", "video/")
 
 
@@ -113,15 +120,20 @@ def is_media(value: object) -> bool:
     """Whether `media_part` makes something of it; nothing is drawn or read to tell."""
     if isinstance(value, (bytes, bytearray, memoryview)):
         return mime_type_of(bytes(value)) is not None
+    if isinstance(value, Mapping):
+        return _written(value) is not None
     return (
         isinstance(value, File)
-        or _is_from(value, "matplotlib", "Figure", "Axes")
-        or _is_from(value, "PIL", "Image")
+        or is_from(value, "google", *_GOOGLE)
+        or is_from(value, "matplotlib", "Figure", "Axes")
+        or is_from(value, "PIL", "Image")
     )
 
 
 def media_part(value: object) -> dict[str, Any] | None:
     """Return the part for an image, a figure, a file or bytes of a known kind; None for anything else.
+
+    A part that holds a file passes, as a dictionary in either spelling or as google-genai's object.
 
     Raises:
         ConfigError: it is too large to send, or cannot be read.
@@ -132,18 +144,37 @@ def media_part(value: object) -> dict[str, Any] | None:
         data = bytes(value)
         kind = mime_type_of(data)
         return None if kind is None else inline_data(data, kind)
+    held = _written(value) if isinstance(value, Mapping) else google_media(value)
+    if held is not None:
+        _check_size(len(str(held.get("inlineData", {}).get("data", ""))) * 3 // 4, "The data")
+        return held
     picture = _picture(value)
     return None if picture is None else inline_data(picture, "image/png", name=f"The {type(value).__name__}")
+
+
+def _written(value: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A dictionary that is a part with a file in it, and nothing else."""
+    if not value.keys() & {"inlineData", "inline_data", "fileData", "file_data"}:
+        return None
+    try:
+        part = spell_part(plain(value))
+    except ArgumentError:
+        return None
+    data, file = part.get("inlineData"), part.get("fileData")
+    is_file = (isinstance(data, dict) and {"data", "mimeType"} <= data.keys()) or (
+        isinstance(file, dict) and "fileUri" in file
+    )
+    return part if is_file and part.keys() <= _BESIDE and (data is None or file is None) else None
 
 
 def _picture(value: Any) -> bytes | None:
     """A figure or an image as PNG."""
     buffer = io.BytesIO()
-    if _is_from(value, "matplotlib", "Figure"):
+    if is_from(value, "matplotlib", "Figure"):
         value.savefig(buffer, format="png", bbox_inches="tight")
-    elif _is_from(value, "matplotlib", "Axes"):
+    elif is_from(value, "matplotlib", "Axes"):
         value.figure.savefig(buffer, format="png", bbox_inches="tight")
-    elif _is_from(value, "PIL", "Image"):
+    elif is_from(value, "PIL", "Image"):
         plain = value if value.mode in {"1", "L", "LA", "P", "RGB", "RGBA"} else value.convert("RGB")
         plain.save(buffer, format="png")
     else:
@@ -151,36 +182,29 @@ def _picture(value: Any) -> bytes | None:
     return buffer.getvalue()
 
 
-def _is_from(value: object, package: str, *names: str) -> bool:
-    """Whether a class of this package, or a child of one, made it."""
-    return any(
-        cls.__name__ in names and cls.__module__.partition(".")[0] == package for cls in type(value).__mro__
-    )
-
-
 def frame_text(value: Any) -> str | None:
     """Return a DataFrame, a Series or an array as a compact table with its shape and types, else None.
 
     Long ones are cut, and say so: a million rows would cost a million tokens.
     """
-    if _is_from(value, "pandas", "DataFrame", "Series"):
+    if is_from(value, "pandas", "DataFrame", "Series"):
         return _pandas_text(value)
-    if _is_from(value, "polars", "DataFrame", "Series"):
+    if is_from(value, "polars", "DataFrame", "Series"):
         return _polars_text(value)
-    if _is_from(value, "numpy", "ndarray") and value.size > _ROWS * _COLUMNS:
+    if is_from(value, "numpy", "ndarray") and value.size > _ROWS * _COLUMNS:
         return f"array of shape {value.shape}, dtype {value.dtype}, cut to its corners:\n{value}"
     return None
 
 
 def _pandas_text(value: Any) -> str:
-    frame = value.to_frame() if _is_from(value, "pandas", "Series") else value
+    frame = value.to_frame() if is_from(value, "pandas", "Series") else value
     shown = frame.iloc[:_ROWS, :_COLUMNS]
     types = [f"{name}: {kind}" for name, kind in zip(shown.columns, shown.dtypes, strict=True)]
     return _table(type(value).__name__, frame.shape, types, shown.to_csv())
 
 
 def _polars_text(value: Any) -> str:
-    frame = value.to_frame() if _is_from(value, "polars", "Series") else value
+    frame = value.to_frame() if is_from(value, "polars", "Series") else value
     shown = frame[:, :_COLUMNS].head(_ROWS)
     types = [f"{name}: {kind}" for name, kind in shown.schema.items()]
     return _table(type(value).__name__, frame.shape, types, shown.write_csv())

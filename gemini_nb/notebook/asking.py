@@ -13,6 +13,7 @@ from typing import Any
 
 from IPython.core.error import UsageError
 
+from gemini_nb.api.objects import as_mapping
 from gemini_nb.api.values import File
 from gemini_nb.errors import GeminiError
 from gemini_nb.notebook.interpolation import interpolate
@@ -177,7 +178,7 @@ def _tools(names: str, namespace: Mapping[str, Any]) -> list[Any]:
     for name in filter(None, map(str.strip, names.split(","))):
         value = _value(name, namespace, "--tools")
         for one in value if isinstance(value, (list, tuple)) else [value]:
-            if not callable(one) and not isinstance(one, dict):
+            if not callable(one) and as_mapping(one) is None:
                 where = "" if one is value else " that holds something else"
                 raise UsageError(
                     f"--tools: {name!r} is of type {type(value).__name__}{where}, not a function."

@@ -38,7 +38,7 @@ class Chat:
     """
 
     def __init__(
-        self, history: Iterable[Content] = (), *, manager: StreamManager | None = None, **options: Any
+        self, history: Iterable[object] = (), *, manager: StreamManager | None = None, **options: Any
     ) -> None:
         self.history: list[Content] = _turns(history)
         """The turns so far, as they go over the wire; change it as you like."""
@@ -157,7 +157,7 @@ class Chat:
             self.history.extend(turns)
 
 
-def _turns(history: Iterable[Content]) -> list[Content]:
+def _turns(history: Iterable[object]) -> list[Content]:
     if isinstance(history, (str, bytes, Mapping)) or not isinstance(history, Iterable):
         raise ArgumentError(
             f"A chat's history is a list of turns, not a {type(history).__name__}.",

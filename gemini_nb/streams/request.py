@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from gemini_nb.api.client import Timeouts
 from gemini_nb.api.content import JSON, Content, encode_body, to_contents, to_part
 from gemini_nb.api.endpoint import Endpoint, model_in, resolve_endpoint
+from gemini_nb.api.generation import SCHEMAS, merge_once, split_config
+from gemini_nb.api.objects import as_mapping, plain
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.sendable import with_results_together
 from gemini_nb.api.spelling import spell_body, spell_config, spell_content
@@ -18,7 +20,7 @@ from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.redaction import Secret, seal
 from gemini_nb.streams.fitting import fit
 from gemini_nb.tools.schema import OutputSchema
-from gemini_nb.tools.tool import ToolSet
+from gemini_nb.tools.tool import ToolSet, as_tools
 
 if TYPE_CHECKING:
     from gemini_nb.streams.runtime import Runtime
@@ -85,9 +87,9 @@ def build_request(
     tools: Iterable[object] = (),
     turn_limit: int = 10,
     system_instruction: object = None,
-    generation_config: Mapping[str, Any] | None = None,
-    safety_settings: Iterable[Mapping[str, Any]] | None = None,
-    tool_config: Mapping[str, Any] | None = None,
+    generation_config: object = None,
+    safety_settings: object = None,
+    tool_config: object = None,
     schema: object = None,
     retry: RetryPolicy | None = None,
     timeout: float | None = None,
@@ -101,9 +103,15 @@ def build_request(
     """
     credentials = seal(credentials)
     turns, body = _question(contents, history, request_body)
-    output = OutputSchema(schema) if schema is not None else None
-    toolset = ToolSet(tools, declared=body.get("tools"))
-    body |= _fields(system_instruction, generation_config, safety_settings, tool_config)
+    config, beside = split_config(generation_config) if generation_config is not None else ({}, {})
+    output = _output(schema, config)
+    toolset = ToolSet([*as_tools(beside.pop("tools", ())), *as_tools(tools)], declared=body.get("tools"))
+    given = {
+        "systemInstruction": system_instruction,
+        "safetySettings": safety_settings,
+        "toolConfig": tool_config,
+    }
+    body |= _fields(merge_once(given, beside), config)
     if output is not None:
         body["generationConfig"] = {**body.get("generationConfig", {}), **output.generation_config}
     if toolset:
@@ -157,7 +165,9 @@ def _endpoint(
 
 
 def _split_body(request_body: Mapping[str, Any]) -> tuple[list[Content], JSON]:
-    body = spell_body(request_body)
+    body = spell_body(
+        {name: value if name == "contents" else plain(value) for name, value in request_body.items()}
+    )
     for name, kind, words in _KINDS:
         value = body.get(name)
         if value is not None and not isinstance(value, kind):
@@ -165,23 +175,36 @@ def _split_body(request_body: Mapping[str, Any]) -> tuple[list[Content], JSON]:
     return to_contents(body.pop("contents", [])), body
 
 
-def _fields(
-    system_instruction: object,
-    generation_config: Mapping[str, Any] | None,
-    safety_settings: Iterable[Mapping[str, Any]] | None,
-    tool_config: Mapping[str, Any] | None,
-) -> JSON:
+def _output(schema: object, config: JSON) -> OutputSchema | None:
+    """The form of the answer, passed by itself or as a type in the config, which it then leaves."""
+    given = [name for name in SCHEMAS if name in config]
+    if schema is not None and given:
+        raise ArgumentError(f"schema is given twice, by itself and as {given[0]}.", hint="Leave one out.")
+    if schema is None and given and not isinstance(config[given[0]], Mapping):
+        schema = config.pop(given[0])
+        if (kind := config.pop("responseMimeType", "application/json")) != "application/json":
+            raise ConfigError(
+                f"A type as {given[0]} makes the answer JSON, not {kind}.",
+                hint="Leave response_mime_type out, or pass the schema as a dictionary.",
+            )
+    return OutputSchema(schema) if schema is not None else None
+
+
+def _fields(beside: JSON, config: JSON) -> JSON:
     """The body's fields that the caller set; newer models refuse some that were not asked for."""
     body: JSON = {}
-    if system_instruction is not None:
-        body["systemInstruction"] = _instruction(system_instruction)
-    for name, value in (("generationConfig", generation_config), ("toolConfig", tool_config)):
-        if value is not None and (spelled := spell_config(_mapping(value, name), name)):
-            body[name] = spelled
-    if safety_settings is not None:
-        settings = [_mapping(setting, "a safety setting") for setting in _listed(safety_settings)]
-        body["safetySettings"] = spell_config(settings, "safetySettings")
-    return body
+    for name, value in beside.items():
+        if name == "systemInstruction":
+            body[name] = _instruction(value)
+        elif name == "safetySettings":
+            settings = [_mapping(setting, "a safety setting") for setting in _listed(value)]
+            body[name] = spell_config(settings, name)
+        elif name == "toolConfig":
+            if spelled := spell_config(_mapping(value, name), name):
+                body[name] = spelled
+        else:
+            body[name] = plain(value)
+    return body | ({"generationConfig": config} if config else {})
 
 
 def _with_free_choice(body: JSON) -> JSON:
@@ -196,10 +219,11 @@ def _with_free_choice(body: JSON) -> JSON:
     return {**body, "toolConfig": {**tool_config, "functionCallingConfig": {**free, "mode": mode}}}
 
 
-def _mapping(value: Mapping[str, Any] | object, name: str) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
+def _mapping(value: object, name: str) -> Mapping[str, Any]:
+    mapping = as_mapping(value)
+    if mapping is None:
         raise ArgumentError(f"{name} is a dictionary, not a {type(value).__name__}.")
-    return value
+    return mapping
 
 
 def _listed(settings: object) -> Iterable[object]:
@@ -209,8 +233,9 @@ def _listed(settings: object) -> Iterable[object]:
 
 
 def _instruction(value: object) -> Content:
-    if isinstance(value, Mapping) and value.get("parts"):
-        return spell_content(value)
+    content = as_mapping(value)
+    if content is not None and content.get("parts"):
+        return spell_content(plain(content))
     if (
         value in ("", [], (), {})
         or (isinstance(value, Mapping) and "parts" in value)

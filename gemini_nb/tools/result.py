@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gemini_nb.api.content import Part
+from gemini_nb.api.objects import plain
 from gemini_nb.api.values import frame_text, media_part
 from gemini_nb.errors import ConfigError
 from gemini_nb.redaction import scrub
@@ -19,6 +20,7 @@ from gemini_nb.redaction import scrub
 __all__ = ["ToolResult", "to_result"]
 
 _DEPTH = 6
+_FILES = ("inlineData", "fileData")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,23 +55,37 @@ def _take_media(value: Any, parts: list[Part], depth: int) -> Any:
     """The value with references where media stood, and tables where frames did."""
     if value is None or isinstance(value, (str, int, float)):
         return value
-    if depth and type(value) is dict:
-        return {key: _take_media(item, parts, depth - 1) for key, item in value.items()}
-    if depth and type(value) in {list, tuple}:
-        return [_take_media(item, parts, depth - 1) for item in value]
     try:
         part, text = media_part(value), frame_text(value)
     except ConfigError:
         raise
     except Exception:  # noqa: BLE001 - a figure without a canvas, a frame of unspeakable objects ...
         return value
-    if part is None:
-        return value if text is None else text
-    if "inlineData" not in part:
-        return part["text"]
-    data = part["inlineData"]
-    name = f"{data['mimeType'].partition('/')[0]}-{len(parts) + 1}"
-    parts.append({"inlineData": {**data, "displayName": name}})
+    if part is not None:
+        return part["text"] if "text" in part else _reference(part, parts)
+    if text is not None:
+        return text
+    if type(value).__module__.startswith("google.genai."):
+        value = plain(value)
+        if isinstance(value, dict) and value.keys() == {"text"}:
+            return value["text"]
+    if depth and type(value) is dict:
+        return {key: _take_media(item, parts, depth - 1) for key, item in value.items()}
+    if depth and type(value) in {list, tuple}:
+        return [_take_media(item, parts, depth - 1) for item in value]
+    return value
+
+
+def _reference(part: Part, parts: list[Part]) -> dict[str, str]:
+    """Put a file beside the JSON, and return what stands in its place there."""
+    kind = "inlineData" if "inlineData" in part else "fileData"
+    data = part[kind]
+    taken = {one[field]["displayName"] for one in parts for field in _FILES if field in one}
+    name = data.get("displayName")
+    if not isinstance(name, str) or not name or name in taken:
+        name = f"{str(data.get('mimeType') or 'file').partition('/')[0]}-{len(parts) + 1}"
+    beside: Part = {field: part[field] for field in ("mediaResolution", "videoMetadata") if field in part}
+    parts.append({kind: {**data, "displayName": name}, **beside})
     return {"$ref": name}
 
 

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from typing import Any, TypeAlias, overload
 
+from gemini_nb.api.objects import as_mapping, plain
 from gemini_nb.api.spelling import spell_tool
 from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.tools.declaration import Signature, check_callable, declare
 
-__all__ = ["DEFAULT_TIMEOUT", "RunOn", "Tool", "ToolSet", "tool"]
+__all__ = ["DEFAULT_TIMEOUT", "RunOn", "Tool", "ToolSet", "as_tools", "tool"]
 
 DEFAULT_TIMEOUT = 60.0
 _DECLARATIONS = "functionDeclarations"
@@ -145,22 +146,18 @@ class ToolSet:
     def __init__(
         self, tools: Iterable[object] | Callable[..., Any] | None = (), *, declared: object = ()
     ) -> None:
-        if tools is None:
-            tools = ()
-        if isinstance(tools, (str, bytes, Mapping)) or callable(tools):
-            tools = [tools]
-        if not isinstance(tools, Iterable):
-            raise ArgumentError(f"tools are a list of functions, not a {type(tools).__name__}.")
         self._sent = {name for item in _mappings(declared) for name in _names(item)}
         self._tools: dict[str, Tool] = {}
         self._declared: dict[str, dict[str, Any]] = {}
         self._passed: list[dict[str, Any]] = []
-        for item in tools:
+        for item in as_tools(tools):
             self._add(item)
 
     def _add(self, item: object) -> None:
-        if isinstance(item, Mapping):
-            given = spell_tool(item)
+        mapping = None if callable(item) else as_mapping(item)
+        if mapping is not None:
+            given = spell_tool(plain(mapping))
+            _check_not_foreign(given)
             declarations = given.get(_DECLARATIONS)
             if declarations is None and "name" in given:
                 declarations = [given]
@@ -224,6 +221,31 @@ class ToolSet:
         declarations = [*self._declared.values(), *functions]
         return (
             [*self._passed, {"functionDeclarations": declarations}] if declarations else self._passed.copy()
+        )
+
+
+def as_tools(tools: Any) -> list[Any]:
+    """One tool, several or none, as a list.
+
+    Raises:
+        ArgumentError: it is none of these.
+    """
+    if tools is None:
+        return []
+    if isinstance(tools, (str, bytes)) or callable(tools) or as_mapping(tools) is not None:
+        return [tools]
+    if not isinstance(tools, Iterable):
+        raise ArgumentError(f"tools are a list of functions, not a {type(tools).__name__}.")
+    return list(tools)
+
+
+def _check_not_foreign(given: Mapping[str, Any]) -> None:
+    """See that it is no tool of another client, which the service refuses field by field."""
+    if given.get("type") == "function" or "input_schema" in given or "inputSchema" in given:
+        raise ArgumentError(
+            "This is another client's form of a tool.",
+            hint="Pass the function itself, or {'name': ..., 'description': ..., "
+            "'parametersJsonSchema': {...}}.",
         )
 
 
