@@ -121,3 +121,30 @@ def test_a_stop_while_somebody_is_asked() -> None:
     assert (ran, stream.status, stream.tool_calls[0].status) == ([], "stopped", "cancelled")
     with pytest.raises(ConfigError, match="does not await approval"):
         ToolCall(id=None, name="pay", args={}).approve()
+
+
+def test_a_function_that_says_none_leaves_it_to_the_user() -> None:
+    for answer, expected in (("approve", ["pay"]), ("deny", [])):
+        ran, pay, _ = approvals(confirm=lambda _: None)
+        with rig(asking("pay")) as made:
+            stream = made.start(tools=[pay])
+            next(event for event in stream if asked_for(event))
+            getattr(stream.tool_calls[0], answer)()
+            stream.wait(10)
+        assert (ran, stream.status) == (expected, "completed")
+
+
+@pytest.mark.parametrize("answer", [True, False])
+def test_a_function_that_decides_asks_nobody(answer: bool) -> None:
+    _, pay, _ = approvals(confirm=lambda _: answer)
+    with rig(asking("pay")) as made:
+        stream = made.start(tools=[pay]).wait(10)
+    assert not any(asked_for(event) for event in stream.events)
+
+
+def test_an_answer_that_is_neither_yes_nor_no_is_no_approval() -> None:
+    ran, pay, _ = approvals(confirm=lambda _: "no")
+    with rig(asking("pay")) as made:
+        stream = made.start(tools=[pay]).wait(10)
+    assert ran == []
+    assert "neither True, False nor None" in str(stream.tool_calls[0].error)

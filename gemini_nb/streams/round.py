@@ -59,9 +59,14 @@ class ToolRound:
 
     async def run(self) -> list[Part]:
         """Run all of them at once and return their functionResponse parts, in the order of the calls."""
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._run_tool(asked, call)) for asked, call in self.to_run]
-        return [task.result() for task in tasks]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._run_tool(asked, call)) for asked, call in self.to_run]
+        except BaseExceptionGroup as several:
+            first = several.exceptions[0]
+        else:
+            return [task.result() for task in tasks]
+        raise first  # told by its own words, not as a group
 
     def refuse(self, reason: str) -> list[Part]:
         """Run none of them, and return the parts that say why."""
@@ -99,13 +104,15 @@ class ToolRound:
             relay.close()
 
     async def _ask(self, tool: Tool, call: ToolCall) -> None:
-        """Wait until the call is approved, by a person or by the tool's own function."""
+        """Wait until the call may run: the tool's own function decides, or leaves it to the user."""
+        if callable(tool.confirm):
+            answer = await check_with(tool.confirm, call.snapshot(), self._runtime.kernel)
+            if answer is True:
+                return
+            if answer is False:
+                raise ToolFailedError(f"{tool.name} was denied by its confirm function")
         call.approval = Approval()
         self._record.ask_for_call(call)
-        if callable(tool.confirm):
-            if await check_with(tool.confirm, call.snapshot(), self._runtime.kernel):
-                return
-            raise ToolFailedError(f"{tool.name} was denied by its confirm function")
         if not self._runtime.can_ask():
             raise ToolFailedError(f"{tool.name} was denied: nobody is there to approve it")
         denial = await call.approval.denial()

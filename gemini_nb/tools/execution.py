@@ -78,19 +78,28 @@ async def _as_result(value: Any) -> ToolResult:
         raise _failed(error) from None
 
 
-async def check_with(confirm: Callable[..., Any], call: object, kernel: KernelLoop) -> bool:
+async def check_with(confirm: Callable[..., Any], call: object, kernel: KernelLoop) -> bool | None:
     """Ask a tool's own confirm function, in a thread; one that is asynchronous, on the kernel's loop.
 
+    Returns:
+        True to run the tool, False to deny it, None to ask the user.
+
     Raises:
-        ToolFailedError: it raised, which is no approval.
+        ToolFailedError: it raised, or returned something else, which is no approval.
     """
     try:
         answer = await run_in_daemon_thread(confirm, call, name="gemini_nb-confirm")
         if is_pending(answer):
             answer = await call_on_kernel(lambda: answer, kernel)
-        return bool(answer)
     except Exception as error:  # noqa: BLE001 - whatever a person's function raises
         raise _failed(error) from None
+    if answer is None:
+        return None
+    if isinstance(answer, bool) or type(answer).__name__ in {"bool", "bool_"}:  # numpy's, too
+        return bool(answer)
+    raise ToolFailedError(
+        f"its confirm function returned a {type(answer).__name__}, which is neither True, False nor None"
+    )
 
 
 def _failed(error: BaseException) -> ToolFailedError:
