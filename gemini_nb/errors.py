@@ -23,6 +23,8 @@ No exception of httpx, json or asyncio leaves the package: catching `GeminiError
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 __all__ = [
     "APIError",
     "ArgumentError",
@@ -42,6 +44,9 @@ __all__ = [
     "TransportError",
     "TurnLimitError",
 ]
+
+clean: Callable[[str], str] = str
+"""Takes keys and tokens out of every message; `redaction`, which stands below, puts its scrubber here."""
 
 
 class GeminiError(Exception):
@@ -68,6 +73,7 @@ class GeminiError(Exception):
         attempts: int = 1,
         is_permanent: bool = False,
     ) -> None:
+        message, hint = clean(message), clean(hint)
         super().__init__(message)
         self.message = message
         self.hint = hint

@@ -2,23 +2,63 @@
 
 A key kept as a plain string turns up in reprs, in `%xmode Verbose` tracebacks, in pickles and in the error
 page of a gateway that echoes its request. So a `Secret` shows nothing, cannot be pickled, and every living
-one is known to `scrub`, which takes it out of any text that came from outside.
+one is known to `scrub`, which takes it out of any text that came from outside. `scrub` also knows what a tool
+can read without us: the keys and proxy passwords of the environment at that moment, and whatever token an
+object given to `watch` holds at that moment. It finds them in the forms that programs write them in, too:
+JSON, URLs and base64.
 """
 
 from __future__ import annotations
 
+import base64
+import functools
+import json
+import math
+import operator
+import os
+import re
 import threading
+import time
 import weakref
-from collections.abc import Iterator, Mapping
-from typing import NoReturn
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NoReturn, Protocol, TypeVar
+from urllib.parse import quote, quote_plus, urlsplit
 
-__all__ = ["Secret", "partial_secret", "scrub", "seal"]
+from gemini_nb import errors
 
-_SHORTEST = 6  # replacing shorter ones would mangle ordinary words of an error message
-_TELLING = 4  # characters of a secret that are held back; fewer tell nothing
+__all__ = ["Secret", "Veil", "partial_secret", "scrub", "scrub_bytes", "scrub_json", "seal", "watch"]
+
+_SHORTEST = 8  # replacing shorter ones would mangle ordinary words
+_SHORTEST_WORD = 16  # nor is one a key that has nothing but letters, such as "simulator"
 _MASK = "[secret]"
-_living: weakref.WeakSet[Secret] = weakref.WeakSet()
+_KEYS = ("GOOGLE_API_KEY", "GEMINI_API_KEY")
+_PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
+_HELD_FROM = 4  # characters
+_FRESH = 0.25  # seconds for which a veil takes what is secret to stay the same
+
+J = TypeVar("J")
+
+
+class Holder(Protocol):
+    """An object that holds secrets which change, such as google-auth's credentials."""
+
+    def secrets(self) -> Iterable[str]:
+        """Those it holds now."""
+
+
+class _Text:
+    """A secret's text, shared by all `Secret`s of it: a thousand streams may have one key."""
+
+    __slots__ = ("__weakref__", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+_living: weakref.WeakValueDictionary[str, _Text] = weakref.WeakValueDictionary()
+_holders: weakref.WeakSet[Holder] = weakref.WeakSet()
 _lock = threading.Lock()
+_sought: list[frozenset[str]] = [frozenset()]  # by all veils: none may hold a secret itself
 
 
 class Secret:
@@ -31,16 +71,16 @@ class Secret:
     __slots__ = ("__weakref__", "_text")
 
     def __init__(self, text: str) -> None:
-        self._text = text.strip()
+        text = text.strip()
         with _lock:
-            _living.add(self)
+            self._text = _living.get(text) or _living.setdefault(text, _Text(text))
 
     def reveal(self) -> str:
         """Return the text itself, for a request header and nothing else."""
-        return self._text
+        return self._text.text
 
     def __bool__(self) -> bool:
-        return bool(self._text)
+        return bool(self._text.text)
 
     def __repr__(self) -> str:
         return "Secret('********')"
@@ -86,25 +126,164 @@ def seal(credentials: object) -> object:
     return Secret(credentials) if isinstance(credentials, str) else credentials
 
 
+def watch(holder: Holder) -> None:
+    """Let the scrubber ask this object for its secrets for as long as it lives."""
+    with _lock:
+        _holders.add(holder)
+
+
 def scrub(text: str) -> str:
-    """Take every living secret out of a text that came from a server or an exception."""
-    for secret in _known():
-        text = text.replace(secret, _MASK)
-    return text
+    """Take every secret out of a text that came from a server, a tool or an exception."""
+    return _replaced(text, _forms(_known()))
 
 
 def partial_secret(text: str) -> int:
-    """Return how many characters at the end of a text may be the beginning of a secret, 0 if none are."""
-    return max((_overlap(text, secret) for secret in _known()), default=0)
+    """Return how many characters at the end of a text may be the beginning of a secret.
+
+    A text that arrives in pieces is shown without them, since the rest may follow.
+    """
+    forms = _forms(_known())
+    return _dangling(text, forms) if forms else 0
 
 
-def _overlap(text: str, secret: str) -> int:
-    longest = min(len(text), len(secret) - 1)
-    return next((n for n in range(longest, _TELLING - 1, -1) if text.endswith(secret[:n])), 0)
+def scrub_bytes(data: bytes) -> bytes:
+    """Take every secret out of bytes of any kind; their number stays, so that offsets in a file do."""
+    for form in _forms(_known()):
+        raw = form.encode("utf-8", "surrogatepass")
+        if raw in data:
+            data = data.replace(raw, b"*" * len(raw))
+    return data
 
 
-def _known() -> list[str]:
-    """Every living secret, the longest first: one may be the beginning of another."""
+def scrub_json(value: J) -> J:
+    """Take every secret out of the texts and keys of a JSON value; what holds none is returned as it is."""
+    try:
+        return _walk(value, _forms(_known()))  # type: ignore[no-any-return]  # of the same kind as the value
+    except RecursionError:  # nothing that a server or a tool said is nested so deeply
+        return value
+
+
+def _walk(value: Any, forms: tuple[str, ...]) -> Any:
+    if isinstance(value, str):
+        return _replaced(value, forms)
+    if isinstance(value, Mapping):
+        clean = {_walk(name, forms): _walk(item, forms) for name, item in value.items()}
+        return value if clean == value else clean
+    if isinstance(value, (list, tuple)):
+        items = [_walk(item, forms) for item in value]
+        return value if all(map(operator.is_, items, value)) else items
+    return scrub_bytes(value) if isinstance(value, bytes) else value
+
+
+class Veil:
+    """Takes secrets out of a text that comes in pieces, also those that lie across several of them.
+
+    An end that may be the beginning of a secret, from its fourth character on, is held back until more has
+    come: with fewer, the ends of ordinary words would be.
+    """
+
+    def __init__(self) -> None:
+        self._shown = self._held = ""
+        self._asked_at = -math.inf
+
+    def feed(self, text: str) -> str:
+        """Return what can be shown with this piece."""
+        now = time.monotonic()
+        if now - self._asked_at >= _FRESH:
+            self._asked_at = now
+            _sought[0] = _known()
+        forms = _forms(_sought[0])
+        if not forms:
+            return self.flush() + text
+        text = self._without_secrets(self._held + text, forms)
+        kept = _dangling(self._shown + text, forms)
+        return self._show(text, max(0, len(text) - kept))
+
+    def flush(self) -> str:
+        """Return what was held back: no more comes."""
+        held, self._shown, self._held = self._held, "", ""
+        return held
+
+    def _show(self, text: str, length: int) -> str:
+        shown, self._held = text[:length], text[length:]
+        self._shown = (self._shown + shown)[1 - _HELD_FROM :]
+        return shown
+
+    def _without_secrets(self, text: str, forms: tuple[str, ...]) -> str:
+        before = self._shown
+        clean = _replaced(before + text, forms)
+        while not clean.startswith(before):  # the beginning of a secret was shown
+            before = before[:-1]
+        return clean[len(before) :]
+
+
+def _dangling(text: str, forms: tuple[str, ...]) -> int:
+    """How many characters at the end are the beginning of a secret."""
+    for found in _beginnings(forms).finditer(text, max(0, len(text) - len(forms[0]) + 1)):
+        end = text[found.start() :]
+        if any(form.startswith(end) for form in forms):
+            return len(end)
+    return 0
+
+
+@functools.lru_cache(maxsize=4)
+def _beginnings(forms: tuple[str, ...]) -> re.Pattern[str]:
+    starts = "|".join(sorted({re.escape(form[:_HELD_FROM]) for form in forms}))
+    return re.compile(f"(?={starts})")
+
+
+def _known() -> frozenset[str]:
+    """Every secret there is now."""
+    found = {os.environ.get(name, "").strip() for name in _KEYS}
+    found.update(_password(os.environ.get(name, "")) for name in _PROXIES)
     with _lock:
-        known = {secret.reveal() for secret in _living}
-    return sorted((secret for secret in known if len(secret) >= _SHORTEST), key=len, reverse=True)
+        found.update(_living.keys())
+        holders = list(_holders)
+    for holder in holders:
+        found.update(holder.secrets())
+    return frozenset(found)
+
+
+@functools.lru_cache(maxsize=16)
+def _password(proxy: str) -> str:
+    """User and password in a proxy's URL; the password alone may be a word."""
+    try:
+        parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    except ValueError:
+        return ""
+    return parts.netloc.rpartition("@")[0] if parts.password else ""
+
+
+@functools.lru_cache(maxsize=4)
+def _forms(known: frozenset[str]) -> tuple[str, ...]:
+    """All that these secrets may look like, the longest first."""
+    telling = [one for one in known if len(one) >= (_SHORTEST_WORD if one.isalpha() else _SHORTEST)]
+    return tuple(
+        sorted({form for one in telling for form in _forms_of(one)}, key=lambda form: (-len(form), form))
+    )
+
+
+def _forms_of(secret: str) -> Iterator[str]:
+    yield secret
+    yield json.dumps(secret)[1:-1]
+    yield json.dumps(secret, ensure_ascii=False)[1:-1]
+    yield repr(secret)[1:-1]
+    raw = secret.encode("utf-8", "surrogatepass")
+    yield quote(raw, safe="")
+    yield quote_plus(raw)
+    for ahead in range(3):  # in base64 it looks in three ways, by what stands before it
+        coded = base64.b64encode(b"\0" * ahead + raw).decode()
+        # The characters at both ends depend on the neighbours, too.
+        middle = coded[-(-ahead * 8 // 6) : len(raw + b"\0" * ahead) * 8 // 6]
+        yield middle
+        yield middle.replace("+", "-").replace("/", "_")
+
+
+def _replaced(text: str, forms: tuple[str, ...]) -> str:
+    for form in forms:
+        if form in text:
+            text = text.replace(form, _MASK)
+    return text
+
+
+errors.clean = scrub

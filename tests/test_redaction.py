@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import base64
 import copy
 import gc
 import json
 import pickle
 import threading
+from urllib.parse import quote, quote_plus
 
 import pytest
 
-from gemini_nb.redaction import Secret, scrub, seal
+from gemini_nb.errors import ConfigError
+from gemini_nb.redaction import Secret, Veil, scrub, scrub_bytes, scrub_json, seal, watch
 
 KEY = "AIzaSy-made-up-for-tests-0123456789abcd"
 
@@ -104,3 +107,82 @@ def test_a_bare_string_is_sealed_too() -> None:
 @pytest.mark.parametrize("other", [None, 7, object()])
 def test_nothing_else_is_sealed(other: object) -> None:
     assert seal(other) is other
+
+
+@pytest.mark.parametrize("name", ["GEMINI_API_KEY", "GOOGLE_API_KEY"])
+def test_every_key_of_the_environment_is_scrubbed_at_that_moment(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert scrub(f"it is {KEY}") == f"it is {KEY}"
+    monkeypatch.setenv(name, KEY)
+    assert scrub(f"it is {KEY}") == "it is [secret]"
+
+
+def test_a_proxys_password_is_scrubbed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://ann:open-sesame@proxy:3128")
+    assert scrub(str({"HTTPS_PROXY": "http://ann:open-sesame@proxy:3128"})).count("sesame") == 0
+
+
+@pytest.mark.parametrize("ahead", ["", "a", "ab", "abc"])
+def test_a_secret_is_found_in_the_forms_that_programs_write(ahead: str) -> None:
+    secret = Secret('a "key"\\ with+signs/and=ü-0123456789')
+    raw = secret.reveal()
+    for text in (
+        json.dumps({raw: raw}),
+        json.dumps(raw, ensure_ascii=False),
+        repr([raw]),
+        quote(raw, safe=""),
+        quote_plus(raw),
+        base64.b64encode(f"{ahead}{raw}{ahead}".encode()).decode(),
+        base64.urlsafe_b64encode(f"{ahead}{raw}{ahead}".encode()).decode(),
+    ):
+        assert "[secret]" in scrub(text), text
+
+
+def test_json_and_bytes_are_scrubbed_too() -> None:
+    secret = Secret(KEY)
+    value = {"a": [KEY, {f"x{KEY}": 1}], "b": KEY.encode()}
+    assert scrub_json(value) == {"a": ["[secret]", {"x[secret]": 1}], "b": b"*" * len(KEY)}
+    assert scrub_bytes(b"\0" + KEY.encode() + b"\xff") == b"\0" + b"*" * len(KEY) + b"\xff"
+    clean = {"a": ["b", {"c": None}]}
+    assert scrub_json(clean) is clean
+    assert secret
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 38, 100])
+def test_a_veil_hides_a_secret_that_comes_in_pieces(size: int) -> None:
+    secret = Secret(KEY)
+    text = f"x {KEY} y AIz {KEY} {KEY[:20]}"
+    veil = Veil()
+    shown = "".join(veil.feed(text[at : at + size]) for at in range(0, len(text), size)) + veil.flush()
+    assert secret
+    assert KEY not in shown
+    assert shown.count("[secret]") == 2
+    assert shown.endswith(KEY[:20])
+
+
+def test_a_veil_holds_no_ordinary_word_back() -> None:
+    secret = Secret(KEY)
+    veil = Veil()
+    assert secret
+    assert [veil.feed(word) for word in ("A", "I", "z", " and")] == ["A", "I", "z", " and"]
+
+
+def test_an_object_may_be_asked_for_its_secrets() -> None:
+    class Tokens:
+        token = "ya29.first-token"
+
+        def secrets(self) -> list[str]:
+            return [self.token]
+
+    tokens = Tokens()
+    watch(tokens)
+    assert scrub("ya29.first-token, ya29.next-token") == "[secret], ya29.next-token"
+    tokens.token = "ya29.next-token"
+    assert scrub("ya29.next-token") == "[secret]"
+
+
+def test_an_error_shows_no_key_whoever_made_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GEMINI_API_KEY", KEY)
+    error = ConfigError(f"{KEY!r} is not a model id.", hint=f"Not {KEY}.")
+    assert KEY not in f"{error} {error.args} {vars(error)}"

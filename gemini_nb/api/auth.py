@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from gemini_nb.api.google_token import SCOPE, GoogleCredentials, share
 from gemini_nb.config import Auth, environment_key, missing_key
 from gemini_nb.errors import ConfigError
-from gemini_nb.redaction import Secret
+from gemini_nb.redaction import Secret, seal
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
@@ -117,7 +117,7 @@ def _vertex(credentials: object) -> Authenticator:
     if (account := credentials.get("service_account")) is not None:
         info = _account_info(account)
         digest = hashlib.sha256(json.dumps(info, sort_keys=True, default=str).encode()).digest()
-        return share(("account", digest), None, lambda: _service_account(info))
+        return share(("account", digest), seal(info), lambda: _service_account(info))
     return _vertex(None)
 
 

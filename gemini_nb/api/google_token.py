@@ -6,15 +6,15 @@ import asyncio
 import copy
 import functools
 import threading
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from gemini_nb.api.failures import detached, excerpt
 from gemini_nb.errors import ConfigError, ConnectError, GeminiError
-from gemini_nb.redaction import Secret
+from gemini_nb.redaction import Secret, watch
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
@@ -24,6 +24,7 @@ __all__ = ["SCOPE", "GoogleCredentials", "share"]
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _REFRESH_TIMEOUT = 30.0
 _SHARED_MAX = 32
+_SECRETS = ("token", "id_token", "refresh_token", "client_secret", "private_key")
 
 
 class GoogleCredentials:
@@ -35,17 +36,21 @@ class GoogleCredentials:
 
     Args:
         credentials: the credentials, or None for the application default ones, found on first use.
+        given: what the caller passed, which may hold secrets of its own: an object, or an account's fields.
     """
 
     can_refresh = True
 
-    def __init__(self, credentials: Credentials | None) -> None:
+    def __init__(self, credentials: Credentials | None, given: object = None) -> None:
         self._credentials = credentials
+        self._caller_gave = given
         self._default = credentials is None
         self._lock = threading.Lock()
         self._pending: Future[None] | None = None
         self._given: WeakKeyDictionary[asyncio.Task[Any], str] = WeakKeyDictionary()
-        self._shown: Secret | None = None  # keeps the token known to the scrubber while it lives
+        # Old tokens are good for up to an hour after their successor was made.
+        self._sent: deque[Secret] = deque(maxlen=4)
+        watch(self)
 
     @property
     def identity(self) -> str:
@@ -69,13 +74,19 @@ class GoogleCredentials:
             return {}  # anonymous credentials, for a server that asks for none
         if task is not None:
             self._given[task] = token
-        if self._shown is None or self._shown.reveal() != token:
-            self._shown = Secret(token)
+        if not self._sent or self._sent[-1].reveal() != token:
+            self._sent.append(Secret(token))
         headers = {"Authorization": f"Bearer {token}"}
         quota_project = getattr(self._credentials, "quota_project_id", None)
         if quota_project:
             headers["x-goog-user-project"] = quota_project
         return headers
+
+    def secrets(self) -> list[str]:
+        """What the credentials hold now; others may refresh them at any time."""
+        holders: list[object] = [self._credentials, self._caller_gave]
+        holders += [getattr(one, "_source_credentials", None) for one in holders.copy()]
+        return [text for one in holders for name in _SECRETS if (text := _field(one, name))]
 
     @property
     def _token(self) -> str | None:
@@ -134,6 +145,14 @@ class GoogleCredentials:
             ) from None
 
 
+def _field(holder: object, name: str) -> str:
+    try:
+        value = holder.get(name) if isinstance(holder, Mapping) else getattr(holder, name, None)
+    except Exception:  # noqa: BLE001 - a caller's own class raises what it likes
+        return ""
+    return value if isinstance(value, str) else ""
+
+
 async def _result(pending: Future[None]) -> None:
     try:
         await asyncio.wrap_future(pending)
@@ -170,7 +189,7 @@ def share(key: tuple[object, ...], keep: object, make: Callable[[], Credentials 
     with _shared_lock:
         known = _shared.get(key)
         if known is None:
-            known = _shared[key] = (keep, GoogleCredentials(make()))
+            known = _shared[key] = (keep, GoogleCredentials(make(), keep))
         _shared.move_to_end(key)
         while len(_shared) > _SHARED_MAX:
             _shared.popitem(last=False)

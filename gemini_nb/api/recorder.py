@@ -20,13 +20,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Self, cast
 
 from gemini_nb.api.endpoint import model_in
 from gemini_nb.api.recording import End, Recording, file_name, request_key
 from gemini_nb.config import Auth
 from gemini_nb.errors import ConfigError, IdleTimeoutError
-from gemini_nb.redaction import Secret, scrub
+from gemini_nb.redaction import Secret, scrub, scrub_json
 
 if TYPE_CHECKING:
     import httpx
@@ -37,7 +37,6 @@ __all__ = ["Recorder", "Tape"]
 
 _log = logging.getLogger(__name__)
 _KEPT = ("content-type", "retry-after")
-_KEYS = ("GOOGLE_API_KEY", "GEMINI_API_KEY")
 _SECRET = {"authorization", "x-goog-api-key"}
 
 
@@ -85,7 +84,6 @@ class Recorder:
         self._writer.shutdown()
 
     def _write(self, tape: Tape) -> None:
-        known = [Secret(os.environ.get(name, "")) for name in _KEYS]  # for the scrubber, while this runs
         try:
             recording = _scrubbed(tape.recording())
             key = request_key(recording.model, recording.body or {})
@@ -100,10 +98,9 @@ class Recorder:
                 unfinished.unlink(missing_ok=True)
             if recording.number == 1:
                 _forget_others(path)
-        except Exception:  # noqa: BLE001 - the stream has its answer, whatever becomes of the recording
-            _log.exception("A model call could not be recorded in %s.", self.folder)
-        finally:
-            known.clear()
+        except Exception as error:  # noqa: BLE001 - the stream has its answer, whatever becomes of the recording
+            detail = scrub(f"{type(error).__name__}: {error}")
+            _log.error("A model call could not be recorded in %s: %s", self.folder, detail)
 
 
 def _no_folder(folder: Path, why: str) -> ConfigError:
@@ -194,18 +191,10 @@ def _scrubbed(recording: Recording) -> Recording:
     return replace(
         recording,
         model=scrub(recording.model),
-        body=_clean(recording.body),
-        headers=_clean(dict(recording.headers)),
+        body=scrub_json(recording.body),
+        headers=scrub_json(dict(recording.headers)),
         pieces=_clean_pieces(recording.pieces),
     )
-
-
-def _clean(value: Any) -> Any:
-    if isinstance(value, str):
-        return scrub(value)
-    if isinstance(value, dict):
-        return {scrub(name): _clean(item) for name, item in value.items()}
-    return [_clean(item) for item in value] if isinstance(value, list) else value
 
 
 def _clean_pieces(pieces: tuple[tuple[float, bytes], ...]) -> tuple[tuple[float, bytes], ...]:

@@ -52,8 +52,12 @@ class EventLog:
     def __getitem__(self, index: int) -> StreamEvent:
         return self._events[index]
 
-    def append(self, event: StreamEvent) -> None:
+    def append(self, event: StreamEvent, *, before_readers: Callable[[], object] | None = None) -> None:
         """Add an event and tell the readers. Loop thread only.
+
+        Args:
+            event: the event.
+            before_readers: called when the event is there and before a reader knows of it.
 
         Raises:
             InternalError: the stream has ended; nothing comes after that.
@@ -63,6 +67,8 @@ class EventLog:
         self._events.append(event)
         if event.kind in _LAST_KINDS:
             self.closed = True
+        if before_readers is not None:
+            before_readers()
         for reader in self._readers:
             try:
                 reader.notify()

@@ -33,7 +33,7 @@ from gemini_nb.api.turn import ModelTurn
 from gemini_nb.api.usage import Usage
 from gemini_nb.config import Auth
 from gemini_nb.errors import EmptyAnswerError, GeminiError, InternalError, SchemaMismatchError, TurnLimitError
-from gemini_nb.redaction import scrub, seal
+from gemini_nb.redaction import scrub, scrub_json, seal
 from gemini_nb.streams.calls import ToolCall
 from gemini_nb.streams.record import StreamRecord
 from gemini_nb.streams.request import build_request
@@ -207,9 +207,9 @@ class ToolOrchestrator:
         return OrchestratorInfo(
             stream_id=self._record.stream_id,
             subscribers=self.stream.info().subscribers,
-            chat=tuple(self._contents),
+            chat=tuple(scrub_json(self._contents)),
             auth_strategy=self._request.endpoint.auth,
-            config=self._request.body,
+            config=scrub_json(self._request.body),
             phase=self._record.phase,
             turn=self._record.turn,
             turn_limit=self._request.turn_limit,

@@ -1,7 +1,8 @@
 """What is known of one stream, written on the loop thread, readable from everywhere.
 
 Every change is made by a method here, which changes the state, then appends the event that tells of it. So
-what a subscriber rebuilds from the events and what the stream shows are one and the same.
+what a subscriber rebuilds from the events and what the stream shows are one and the same. No key or token
+gets past these methods, whoever said it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, TypeVar
 from gemini_nb.api.content import Part, duplicate
 from gemini_nb.api.usage import Usage
 from gemini_nb.errors import GeminiError, InternalError
+from gemini_nb.redaction import Veil, scrub, scrub_json
 from gemini_nb.streams import events
 from gemini_nb.streams.calls import ToolCall
 from gemini_nb.streams.log import EventLog
@@ -81,6 +83,7 @@ class StreamRecord:
         self.ended_at: float | None = None
         self._text: list[str] = []
         self._thoughts: list[str] = []
+        self._text_veil, self._thought_veil = Veil(), Veil()
         self._waiting: Waiting | None = None
         self._answer_from = 0
         self._length = 0
@@ -115,7 +118,7 @@ class StreamRecord:
 
     def wait_for(self, reason: str, until: float | None = None) -> None:
         """It waits for something."""
-        self._waiting = Waiting(reason, until)
+        self._waiting = Waiting(scrub(reason), until)
 
     def go_on(self) -> None:
         """What it waited for has come."""
@@ -138,6 +141,7 @@ class StreamRecord:
     def enter(self, phase: Phase) -> None:
         """Go on to another phase."""
         self._check_active()
+        self._unveil()
         self.phase = advance(PHASES, self.phase, phase)
         if phase is Phase.AWAITING_FINAL_RESPONSE:
             self.turn += 1
@@ -145,8 +149,18 @@ class StreamRecord:
         self._append(events.PhaseChanged, phase=phase, turn=self.turn)
 
     def add_text(self, text: str) -> None:
-        """The answer grew."""
+        """Add text to the answer."""
         self._check_active()
+        if text := self._text_veil.feed(text):
+            self._show_text(text)
+
+    def add_thought(self, text: str) -> None:
+        """Add text to the thought summary."""
+        self._check_active()
+        if text := self._thought_veil.feed(text):
+            self._show_thought(text)
+
+    def _show_text(self, text: str) -> None:
         if self.first_output_at is None:
             self.first_output_at = time.time()
         self._text.append(text)
@@ -154,24 +168,34 @@ class StreamRecord:
         log = self.log
         log.append(events.TextDelta(stream_id=self.stream_id, seq=len(log), time=time.time(), text=text))
 
-    def add_thought(self, text: str) -> None:
-        """The thought summary grew."""
-        self._check_active()
+    def _show_thought(self, text: str) -> None:
         self._thoughts.append(text)
         self._append(events.ThoughtDelta, text=text)
 
+    def _unveil(self) -> None:
+        """Show what was held back as the possible beginning of a secret: something else follows."""
+        if text := self._thought_veil.flush():
+            self._show_thought(text)
+        if text := self._text_veil.flush():
+            self._show_text(text)
+
     def add_part(self, part: Part) -> None:
         """Something arrived that is neither text nor a function call."""
+        self._unveil()
         self._shown_parts += 1
-        self._append(events.PartReceived, part=duplicate(part))
+        self._append(events.PartReceived, part=scrub_json(duplicate(part)))
 
     def mark(self) -> Mark:
         """The place where it is now, to come back to."""
+        if not self.is_done:
+            self._unveil()
         return Mark(self._length, len(self._text), len(self._thoughts), self._shown_parts)
 
     def rewind(self, mark: Mark) -> None:
         """What was shown since that place no longer holds."""
         self._check_active()
+        self._text_veil.flush()
+        self._thought_veil.flush()
         if mark == self.mark():
             return
         del self._text[mark.texts :]
@@ -183,6 +207,8 @@ class StreamRecord:
     def add_call(self, call: ToolCall) -> None:
         """The model asked for a tool."""
         self._check_active()
+        self._unveil()
+        call.name, call.args = scrub(call.name), scrub_json(call.args)
         call.index = len(self.tool_calls)
         self.tool_calls = (*self.tool_calls, call)
         self._append(events.ToolCallRequested, call=call.snapshot())
@@ -218,7 +244,7 @@ class StreamRecord:
         self._check_active()
         call.advance(status)
         call.ended_at = time.time()
-        call.result, call.parts, call.error = result, parts, error
+        call.result, call.parts, call.error = result, parts, error and scrub(error)
         self._append(events.ToolCallFinished, call=call.snapshot())
 
     def set_usage(self, usage: Usage) -> None:
@@ -232,30 +258,36 @@ class StreamRecord:
         """A model call is made again."""
         self._check_active()
         self.retries += 1
-        self._append(events.RetryScheduled, attempt=attempt, delay=delay, reason=reason, keeps=keeps)
+        self._append(events.RetryScheduled, attempt=attempt, delay=delay, reason=scrub(reason), keeps=keeps)
 
     def complete(self) -> None:
         """The model ended its answer."""
-        self._end(Status.COMPLETED)
-        self._append(events.StreamCompleted, finish_reason=self.finish_reason)
+        self._end(Status.COMPLETED, events.StreamCompleted, finish_reason=self.finish_reason)
 
     def fail(self, error: GeminiError) -> None:
         """The stream ends with an error."""
-        self._end(Status.ERROR, error)
-        self._append(events.StreamFailed, error=error)
+        self._end(Status.ERROR, events.StreamFailed, error=error)
 
     def stop(self) -> None:
         """Somebody stopped the stream."""
-        self._end(Status.STOPPED)
-        self._append(events.StreamStopped)
+        self._end(Status.STOPPED, events.StreamStopped)
 
-    def _end(self, status: Status, error: GeminiError | None = None) -> None:
+    def _end(self, status: Status, last: type[E], **fields: Any) -> None:
+        """End: whoever sees the new status finds its event in the log."""
         target = advance(STATUSES, self.status, status)
         if not len(self.log):  # stopped before its task began
             self.start()
-        self.error, self._waiting = error, None
+        self._unveil()
+        self._waiting = None
         for call in self.tool_calls:
             if status != Status.COMPLETED and call.ended_at is None:
                 self.finish_call(call, ToolStatus.CANCELLED, error="the stream ended")
+        self.error = fields.get("error")
         self.ended_at = time.time()
-        self.status = target
+        self.log.append(
+            last(stream_id=self.stream_id, seq=len(self.log), time=self.ended_at, **fields),
+            before_readers=lambda: self._set_status(target),
+        )
+
+    def _set_status(self, status: Status) -> None:
+        self.status = status

@@ -12,6 +12,7 @@ from gemini_nb.api.content import JSON, Part
 from gemini_nb.api.usage import Usage
 from gemini_nb.config import Auth
 from gemini_nb.errors import GeminiError
+from gemini_nb.redaction import scrub, scrub_json
 from gemini_nb.streams.calls import ToolCall
 from gemini_nb.streams.code import to_code
 from gemini_nb.streams.ending import Ending
@@ -119,7 +120,7 @@ class Stream:
     @property
     def parts(self) -> list[Part]:
         """The model's parts as they came, of all finished model calls."""
-        return list(self._record.parts)
+        return scrub_json(list(self._record.parts))
 
     @property
     def parsed(self) -> Any:
@@ -140,7 +141,7 @@ class Stream:
     @property
     def chunks(self) -> list[JSON]:
         """Every GenerateContentResponse as it came, those of broken calls too."""
-        return [value for data in self._record.chunks.copy() for value in _objects(data)]
+        return [value for data in self._record.chunks.copy() for value in _objects(scrub(data))]
 
     @property
     def model_version(self) -> str | None:
@@ -179,7 +180,7 @@ class Stream:
 
     def to_code(self) -> str:
         """Return the call of google-genai that asks the same; it reads the key from the environment."""
-        return to_code(self._request)
+        return scrub(to_code(self._request))
 
     def info(self) -> StreamInfo:
         """Return this moment of the stream as one value."""
@@ -189,7 +190,7 @@ class Stream:
             auth=self.auth,
             model=self.model,
             endpoint=self._request.endpoint.url,
-            request_body=self._request.body_for(self._request.contents),
+            request_body=scrub_json(self._request.body_for(self._request.contents)),
             status=record.status,
             phase=record.phase,
             turn=record.turn,

@@ -6,6 +6,7 @@ stands a reference to it by name. What neither can say becomes text, never a cra
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from gemini_nb.api.content import Part
 from gemini_nb.api.objects import plain
 from gemini_nb.api.values import frame_text, media_part
 from gemini_nb.errors import ConfigError
-from gemini_nb.redaction import scrub
+from gemini_nb.redaction import scrub, scrub_bytes, scrub_json
 
 __all__ = ["ToolResult", "to_result"]
 
@@ -48,7 +49,7 @@ def to_result(value: Any) -> ToolResult:
         made = _to_json(replaced)
     except Exception:  # noqa: BLE001 - a circle, half a surrogate pair, a person's own __str__ ...
         made = _text(value)
-    return ToolResult(made, tuple(parts))
+    return ToolResult(made, tuple(map(_clean, parts)))
 
 
 def _take_media(value: Any, parts: list[Part], depth: int) -> Any:
@@ -89,6 +90,21 @@ def _reference(part: Part, parts: list[Part]) -> dict[str, str]:
     return {"$ref": name}
 
 
+def _clean(part: Part) -> Part:
+    """The part without secrets, in its data and beside it."""
+    clean = scrub_json(part)
+    data = part.get("inlineData", {}).get("data")
+    if isinstance(data, str):
+        try:
+            raw = base64.b64decode(data)
+        except ValueError:
+            return clean
+        cleaned = scrub_bytes(raw)
+        data = data if cleaned is raw else base64.b64encode(cleaned).decode("ascii")
+        clean = {**clean, "inlineData": {**clean["inlineData"], "data": data}}
+    return clean
+
+
 def _to_json(value: Any) -> Any:
     import pydantic_core  # noqa: PLC0415 - comes with pydantic, which tools load
 
@@ -96,8 +112,7 @@ def _to_json(value: Any) -> Any:
     text = json.dumps(made, allow_nan=False, ensure_ascii=False)
     text.encode()
     # A tool that shows the environment shows the key in it.
-    clean = scrub(text)
-    return made if clean == text else json.loads(clean)
+    return scrub_json(made)
 
 
 def _plain(value: Any) -> Any:

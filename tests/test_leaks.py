@@ -1,0 +1,98 @@
+"""No key leaves: not in what a tool says or returns, not in what a server echoes, not in a cookie."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from typing import Any
+
+import pytest
+
+from answers import KEY, rig
+from scripted import sse_answer, text
+from test_approval import asking
+
+ENVIRONMENT = {
+    "GEMINI_API_KEY": "AIzaSy-of-the-environment-0123456789",
+    "GOOGLE_API_KEY": "AIzaSy-another-of-the-environment-99",
+}
+
+
+def shows_all() -> Any:
+    """Show the environment in every way."""
+    half = ENVIRONMENT["GEMINI_API_KEY"]
+    print(os.environ)  # noqa: T201 - the tool's own print is what is tested
+    print(half[:15], end="")  # noqa: T201 - see above
+    print(half[15:])  # noqa: T201 - see above
+    return {
+        "text": str(os.environ),
+        "json": json.dumps(dict(os.environ)),
+        "bytes": "\n".join(os.environ.values()).encode(),
+        "pdf": b"%PDF-1.7\n" + half.encode(),
+        **dict.fromkeys(ENVIRONMENT.values(), 1),
+    }
+
+
+def fails_with_all() -> None:
+    """Fail with the environment."""
+    raise RuntimeError(str(os.environ))
+
+
+@pytest.mark.parametrize("tool", [shows_all, fails_with_all])
+def test_a_tool_that_shows_the_environment_shows_no_key(tool: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    with rig(asking(tool.__name__)) as made:
+        stream = made.start(tools=[tool]).wait(10)
+        sent = made.server.requests[1].body.decode()
+    for secret in ENVIRONMENT.values():
+        coded = base64.b64encode(b"%PDF-1.7\n" + secret.encode()).decode()
+        assert coded[:40] not in sent
+        assert secret not in f"{sent}{stream.events}{stream.tool_calls}{stream.info()}"
+        assert not any(secret in call.output for call in stream.tool_calls)
+    assert stream.status == "completed"
+
+
+@pytest.mark.parametrize("size", [1, 4, 9, 50])
+def test_a_server_that_echoes_the_key_shows_it_nobody(size: int) -> None:
+    said = f"Your key is {KEY}."
+    pieces = [text(said[at : at + size]) for at in range(0, len(said), size)]
+    thoughts = [text(said[at : at + size], thought=True) for at in range(0, len(said), size)]
+    with rig(lambda _: sse_answer(*thoughts, *pieces, text("", finish="STOP"))) as made:
+        stream = made.start()
+        assert "[secret]." in stream.result()
+        assert "[secret]." in stream.thoughts
+        everything = f"{stream.text}{stream.thoughts}{stream.parts}{stream.chunks}"
+        assert KEY not in everything
+        told = "".join(event.text for event in stream.events if event.kind == "text_delta")
+        assert told == stream.text
+
+
+def test_what_a_prompt_holds_is_not_shown_again() -> None:
+    with rig(lambda _: sse_answer(text("Yes.", finish="STOP"))) as made:
+        stream = made.start(f"Is {KEY} a key?").wait()
+    assert KEY not in json.dumps(stream.info().request_body) + stream.to_code()
+
+
+def test_cookies_are_not_kept() -> None:
+    headers = {"Set-Cookie": "who=first-key; Path=/"}
+    with rig(lambda _: sse_answer(text("Yes.", finish="STOP"), headers=headers)) as made:
+        made.start().wait()
+        made.start(credentials={"api_key": "another-key-0815"}).wait()
+        assert ["cookie" in request.headers for request in made.server.requests] == [False, False]
+
+
+def test_the_last_event_is_there_before_the_status_says_so() -> None:
+    seen: list[tuple[str, str]] = []
+    with rig(lambda _: sse_answer(text("Yes.", finish="STOP"))) as made:
+        stream = made.start()
+
+        class Reader:
+            def notify(self) -> None:
+                if stream.status != "active":
+                    seen.append((stream.record.log[-1].kind, stream.status))
+
+        stream.record.log.attach(Reader())
+        stream.wait()
+    assert seen == [("stream_completed", "completed")]
