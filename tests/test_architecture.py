@@ -36,6 +36,7 @@ STREAMS = [
     ["counts"],
     ["admission"],
     ["manager"],
+    ["chat_file"],
     ["chat"],
     ["group"],
 ]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import threading
 import traceback
 from pathlib import Path
@@ -11,7 +12,7 @@ from answers import PATIENCE, Recorder, always, hello, hold, rig
 from gemini_nb import Chat, ToolOrchestrator
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.errors import ArgumentError, ConfigError
-from scripted import Close, Wait, call, json_error, sse_answer, text
+from scripted import Close, ScriptedServer, Wait, call, json_error, sse_answer, text
 
 ONCE = RetryPolicy(attempts=1, restarts=0)
 
@@ -398,3 +399,110 @@ def test_a_file_that_holds_no_chat(tmp_path: Path, content: str) -> None:
         Chat.load(tmp_path / "x.json")
     with pytest.raises(ConfigError, match="cannot be read"):
         Chat.load(tmp_path / "y.json")
+
+
+def written(path: Path, **changes: Any) -> Path:
+    value = {"format": "gemini_nb.Chat", "version": 1, "settings": {}, "history": conversation(), **changes}
+    path.write_text(json.dumps(value))
+    return path
+
+
+def test_a_file_does_not_say_where_a_request_goes_and_as_whom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with rig(hello("Ours.")) as made, ScriptedServer(hello("Theirs.")) as theirs:
+        settings = {
+            "base_url": theirs.url,
+            "endpoint": f"{theirs.url}/x",
+            "auth": "vertex_ai",
+            "credentials": {"api_key": "a-key-of-their-own"},
+            "headers": {"x-goog-api-key": "a-key-of-their-own"},
+            "api_version": "v9",
+            "retry": 1,
+            "model": "gemini-a",
+        }
+        monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", made.server.url)
+        monkeypatch.setenv("GEMINI_API_KEY", "a-key-of-the-readers")
+        chat = Chat.load(written(tmp_path / "x.json", settings=settings), manager=made.manager)
+        assert chat.send("And?").result() == "Ours."
+        assert theirs.requests == []
+        request = made.server.requests[0]
+        assert request.headers["x-goog-api-key"] == "a-key-of-the-readers"
+        assert "/v1beta/models/gemini-a:" in request.path
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"version": 2}, "newer gemini_nb"),
+        ({"version": "1"}, "holds no chat"),
+        ({"history": ["hello"]}, "no turn"),
+        ({"history": [{"role": 5, "parts": [{"text": "x"}]}]}, "no turn"),
+        ({"history": [{"role": "user", "parts": "x"}]}, "no turn"),
+        ({"history": [{"role": "user", "parts": [5]}]}, "no turn"),
+        ({"settings": {"model": 5}}, "its model"),
+        ({"settings": {"model": "../../x"}}, "its model"),
+        ({"settings": {"model": "projects/theirs/locations/us/publishers/google/models/x"}}, "its model"),
+        ({"settings": {"system_instruction": 5}}, "its system_instruction"),
+        ({"settings": {"generation_config": "hot"}}, "its generation_config"),
+        ({"settings": {"safety_settings": [1]}}, "its safety_settings"),
+        ({"settings": {"tool_config": []}}, "its tool_config"),
+        ({"settings": {"turn_limit": 10**9}}, "its turn_limit"),
+        ({"tools": [{"googleSearch": {}}]}, "not a list of names"),
+        ({"tools": "double"}, "not a list of names"),
+    ],
+)
+def test_a_file_of_a_strangers_is_checked_when_it_is_loaded(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Chat.load(written(tmp_path / "x.json", **changes))
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"format": NaN}', "\udcff", "\x00"])
+def test_bytes_that_are_no_json_hold_no_chat(tmp_path: Path, content: str) -> None:
+    (tmp_path / "x.json").write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(ConfigError, match="holds no chat"):
+        Chat.load(tmp_path / "x.json")
+
+
+def test_what_the_caller_says_goes_before_the_file(tmp_path: Path) -> None:
+    path = written(tmp_path / "x.json", settings={"model": "projects/theirs/x"})
+    with rig(hello("Yes.")) as made:
+        Chat.load(path, manager=made.manager, model="gemini-a", **made.options).send("And?").result()
+        assert "gemini-a" in made.server.requests[0].path
+
+
+def test_tools_are_saved_by_name_and_given_again(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    Chat(conversation(), tools=[double]).save(path)
+    assert json.loads(path.read_text())["tools"] == ["double"]
+    with rig(hello("Yes.")) as made:
+        Chat.load(path, manager=made.manager, tools=[double], **made.options).send("And?").result()
+        (declared,) = made.server.requests[0].json["tools"]
+        assert declared["functionDeclarations"][0]["name"] == "double"
+    with pytest.raises(ConfigError, match="not given: double"):
+        Chat.load(path, tools=[])
+
+
+def test_a_saved_chat_holds_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GEMINI_API_KEY", "AIzaSy-of-the-environment-0123456789")
+    chat = Chat([user("My key is AIzaSy-of-the-environment-0123456789.")])
+    chat.save(tmp_path / "x.json")
+    assert Chat.load(tmp_path / "x.json").history == [user("My key is [secret].")]
+
+
+def test_a_message_that_cannot_be_started_is_not_waited_for() -> None:
+    with rig(hello("Yes.")) as made:
+        chat = Chat(conversation(), manager=made.manager, **made.options)
+        made.manager.shutdown()
+        with pytest.raises(ConfigError, match="shut down"):
+            chat.send("And?")
+        assert len(chat.rewind()) == len(conversation()) - len(chat.history)
+
+
+def test_a_chats_repr_never_fails() -> None:
+    chat = Chat()
+    for history in (None, 5, "x"):
+        chat.history = history  # type: ignore[assignment]  # a user's mistake
+        assert repr(chat) == "<Chat of ? turns>"

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import copy
-import json
 import os
 import threading
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, Self
 
-from gemini_nb.api.content import Content, encode_body, to_turns
+from gemini_nb.api.content import Content, to_turns
 from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.redaction import seal
+from gemini_nb.streams.chat_file import read_chat, write_chat
 from gemini_nb.streams.manager import StreamManager, get_manager
 from gemini_nb.streams.orchestrator import ToolOrchestrator
 from gemini_nb.streams.stream import Stream, Subscriber
 
 __all__ = ["Chat"]
-
-_FORMAT = "gemini_nb.Chat"
-_SAVED = ("model", "system_instruction", "generation_config", "safety_settings", "tool_config", "turn_limit")
 
 
 class Chat:
@@ -48,7 +44,9 @@ class Chat:
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
-        return f"<Chat of {len(self.history)} turns>"
+        history: object = self.history  # which the user may have put anything in place of
+        turns = len(history) if isinstance(history, (list, tuple)) else "?"
+        return f"<Chat of {turns} turns>"
 
     def send(self, contents: object, subscriber: Subscriber | None = None, **options: Any) -> Stream:
         """Ask the next question and return its stream at once.
@@ -95,7 +93,7 @@ class Chat:
         return Chat(copy.deepcopy(self.history), manager=self._manager, **{**self._options, **options})
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the history, and the settings that are plain values, as JSON. Keys and tools are left out.
+        """Write the history, the settings that are plain values, and the tools' names. Keys are left out.
 
         Args:
             path: the file; an older one is replaced only when the new one is whole.
@@ -103,18 +101,17 @@ class Chat:
         Raises:
             ArgumentError: something in the history is not JSON.
         """
-        settings = {name: self._options[name] for name in _SAVED if self._options.get(name) is not None}
-        content = encode_body({"format": _FORMAT, "settings": settings, "history": _turns(self.history)})
-        target = Path(path).expanduser()
-        half = target.with_name(f".{target.name}.part")
-        half.write_bytes(content)
-        half.replace(target)
+        write_chat(path, _turns(self.history), self._options)
 
     @classmethod
     def load(
         cls, path: str | os.PathLike[str], *, manager: StreamManager | None = None, **options: Any
     ) -> Self:
-        """Read a chat that `save` wrote.
+        """Read a chat that `save` wrote, here or elsewhere.
+
+        The file may decide on history, model, system instruction, generation config, safety settings, tool
+        config and turn limit. Host, endpoint, auth and credentials never come from a file, and of tools it
+        holds the names only.
 
         Args:
             path: the file.
@@ -122,22 +119,12 @@ class Chat:
             **options: as in `Chat`; they go before the settings in the file. Tools are given again here.
 
         Raises:
-            ConfigError: the file holds no chat.
+            ConfigError: the file holds no chat, one of a newer format, or a value that cannot be; or it names
+                a tool that is not among those that were given.
         """
-        try:
-            value = json.loads(Path(path).expanduser().read_bytes())
-        except ValueError:
-            value = None
-        except OSError as error:
-            raise ConfigError(f"{path} cannot be read: {error.strerror}.") from None
-        kinds = {"history": list, "settings": dict}
-        if (
-            not isinstance(value, dict)
-            or value.get("format") != _FORMAT
-            or any(not isinstance(value.get(name), kind) for name, kind in kinds.items())
-        ):
-            raise ConfigError(f"{path} holds no chat.", hint="Chat.save writes one.")
-        return cls(value["history"], manager=manager, **{**value["settings"], **_sealed(options)})
+        options = _sealed(options)
+        history, settings = read_chat(path, options)
+        return cls(history, manager=manager, **{**settings, **options})
 
     def attach(self, orchestrator: ToolOrchestrator, known: int | None = None) -> None:
         """Take the turns of this run into the history when it ends.
@@ -150,6 +137,11 @@ class Chat:
         with self._lock:
             self._running += 1
         orchestrator.on_end.append(lambda ended: self._extend(ended.turns_since(known)))
+
+    def release(self) -> None:
+        """Count a run that was attached no longer: it could not be started."""
+        with self._lock:
+            self._running -= 1
 
     def _extend(self, turns: list[Content]) -> None:
         with self._lock:

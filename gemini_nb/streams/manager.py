@@ -181,6 +181,8 @@ class StreamManager:
         except BaseException:
             with self._lock:
                 self._streams.pop(stream.stream_id, None)
+            if chat is not None:
+                chat.release()
             raise
         for callback in self.on_start:
             self.runtime.loop.call(_tell, callback, stream)
