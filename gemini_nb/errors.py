@@ -11,6 +11,7 @@
     ├── ProtocolError               the server: what it sent is not Gemini's protocol
     ├── TurnLimitError              the model: it went on asking for tools
     ├── SchemaMismatchError         the model: its answer does not fit the schema
+    ├── NotAskedError               the stream it waited for did not complete; nothing was sent
     ├── InternalError               us: a bug, or a background loop that died
     └── CallerError                  the caller
         ├── ConfigError               (ValueError) a setting, key or name does not fit
@@ -36,6 +37,7 @@ __all__ = [
     "GeminiError",
     "IdleTimeoutError",
     "InternalError",
+    "NotAskedError",
     "PromptBlockedError",
     "ProtocolError",
     "SchemaMismatchError",
@@ -134,6 +136,10 @@ class TurnLimitError(GeminiError):
 
 class SchemaMismatchError(GeminiError):
     """The answer does not have the form that was asked for; its text stays."""
+
+
+class NotAskedError(GeminiError):
+    """The stream was not asked, since one that it waited for failed, was stopped or was asked again."""
 
 
 class InternalError(GeminiError):

@@ -31,6 +31,8 @@ STREAMS = [
     ["subscribers"],
     ["ending"],
     ["stream"],
+    ["dependencies"],
+    ["place"],
     ["round"],
     ["orchestrator"],
     ["counts"],

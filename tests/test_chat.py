@@ -225,7 +225,7 @@ def test_defaults_and_what_one_message_changes() -> None:
         assert bodies[0]["contents"][:2] == [user("Before"), model("Yes.")]
 
 
-def test_two_messages_at_once_add_their_own_turns_each() -> None:
+def test_messages_sent_at_once_add_their_own_turns_each_in_order() -> None:
     def script(request: Any) -> Any:
         words = request.json["contents"][-1]["parts"][0]["text"]
         return sse_answer(text(words.upper(), finish="STOP"))
@@ -236,15 +236,14 @@ def test_two_messages_at_once_add_their_own_turns_each() -> None:
         for stream in streams:
             stream.wait()
         asked = [turn["parts"][0]["text"] for turn in chat.history]
-        assert sorted(asked) == ["A", "B", "C", "a", "b", "c"]
-        assert all(asked[at + 1] == asked[at].upper() for at in (0, 2, 4))
+        assert asked == ["a", "A", "b", "B", "c", "C"]
 
 
 def test_a_turn_that_comes_in_while_a_message_is_sent_takes_nothing_away() -> None:
     class Busy(Chat):
-        def attach(self, orchestrator: ToolOrchestrator, known: int | None = None) -> None:
+        def attach(self, orchestrator: ToolOrchestrator) -> None:
             self.history.append(user("Meanwhile"))
-            super().attach(orchestrator, known)
+            super().attach(orchestrator)
 
     with rig(hello()) as made:
         chat = Busy(manager=made.manager, **made.options)
@@ -310,20 +309,6 @@ def test_what_cannot_be_taken_back(messages: Any) -> None:
     with pytest.raises(ConfigError, match=r"2 messages; 3 cannot|takes a number of messages"):
         chat.rewind(messages)
     assert chat.history == conversation()
-
-
-def test_nothing_is_taken_back_from_under_a_running_stream() -> None:
-    with rig(hold()) as made:
-        chat = Chat(conversation(), manager=made.manager, **made.options)
-        recorder = Recorder()
-        stream = chat.send("Hi", recorder)
-        with pytest.raises(ConfigError, match="1 of this chat's streams still run"):
-            chat.rewind()
-        recorder.wait("text_delta")
-        stream.stop()
-        stream.wait(PATIENCE)
-        assert chat.rewind()[0] == user("Hi")
-        assert chat.history == conversation()
 
 
 def test_an_edited_history_is_what_is_sent() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import builtins
+import dataclasses
 import functools
 import inspect
 import keyword
@@ -13,11 +14,13 @@ from typing import Any
 
 from IPython.core.error import UsageError
 
+from gemini_nb.api.content import to_part
 from gemini_nb.api.objects import as_mapping
 from gemini_nb.api.values import File
 from gemini_nb.errors import GeminiError
 from gemini_nb.notebook.interpolation import interpolate
 from gemini_nb.streams.chat import Chat
+from gemini_nb.streams.dependencies import Deferred
 from gemini_nb.streams.group import StreamGroup, map_prompts
 from gemini_nb.streams.manager import StreamManager
 from gemini_nb.streams.stream import Stream
@@ -96,7 +99,12 @@ def _contents(
 ) -> Any:
     text = cell.strip("\r\n")
     pieces = [text] if args.raw else interpolate(text, *namespaces, needed=needed)
-    return _alone_or_listed([*files, *pieces])
+    if not isinstance(pieces, Deferred):
+        return _alone_or_listed([*files, *pieces])
+    parts = [to_part(file) for file in files]  # what is in them now
+    return dataclasses.replace(
+        pieces, preview=[*parts, *pieces.preview], make=lambda: [*parts, *pieces.make()]
+    )
 
 
 def _alone_or_listed(pieces: list[Any]) -> Any:
@@ -142,7 +150,8 @@ def _system(args: argparse.Namespace, namespace: Mapping[str, Any]) -> Any:
     """The system instruction, which sees the notebook as a prompt does."""
     if args.raw or not args.system:
         return args.system
-    return _alone_or_listed(interpolate(args.system, namespace))
+    pieces = interpolate(args.system, namespace)
+    return pieces if isinstance(pieces, Deferred) else _alone_or_listed(pieces)
 
 
 def _value(name: str, namespace: Mapping[str, Any], option: str) -> Any:
@@ -190,6 +199,8 @@ def _tools(names: str, namespace: Mapping[str, Any]) -> list[Any]:
 
 def _items(value: Any, name: str) -> list[Any]:
     """The rows of a frame as dictionaries, the items of anything else that has some."""
+    if isinstance(value, StreamGroup):
+        value = value.streams
     rows: Callable[[], Iterable[Any]] | None = None
     if hasattr(value, "to_dict") and hasattr(value, "columns"):  # pandas
         rows = lambda: value.to_dict("records")  # noqa: E731 - one of two ways to the same

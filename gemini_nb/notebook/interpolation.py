@@ -10,13 +10,18 @@ variable.
 from __future__ import annotations
 
 import ast
+import copy
 import inspect
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from gemini_nb.api.content import to_part
 from gemini_nb.api.values import frame_text, is_media
+from gemini_nb.streams.dependencies import Deferred, Need, defer, streams_in, whole_text
 from gemini_nb.streams.group import StreamGroup
+from gemini_nb.streams.states import Status
 from gemini_nb.streams.stream import Stream
 
 __all__ = ["interpolate"]
@@ -28,8 +33,11 @@ _FIELD = re.compile(
 _STEPS = re.compile(_STEP)
 
 
-def interpolate(text: str, *namespaces: Mapping[str, Any], needed: str | None = None) -> list[Any]:
+def interpolate(text: str, *namespaces: Mapping[str, Any], needed: str | None = None) -> Any:
     """Return the prompt as the contents to send: strings, and images or files where a name stood for one.
+
+    Values are taken now. Where a name leads to a stream that still runs, the contents are `Deferred`: that
+    place is filled in when the stream has ended, with its whole text, however its name is used until then.
 
     Args:
         text: the prompt. A name in double braces, `{{city}}`, stands for itself in single ones.
@@ -47,7 +55,7 @@ def interpolate(text: str, *namespaces: Mapping[str, Any], needed: str | None = 
         doubled = match["open"] == "{{" and match["close"] == "}}"
         try:
             value = _resolve(match["name"], match["steps"], namespaces)
-            shown = f"{match[0][1:-1]}" if doubled else _shown(value, match["spec"])
+            shown = f"{match[0][1:-1]}" if doubled else _filled(value, match, needed)
         except Exception:  # noqa: BLE001 - a person's objects; what does not resolve stays as it is
             if match["name"] == needed and not doubled:
                 raise LookupError(match[0]) from None
@@ -56,7 +64,63 @@ def interpolate(text: str, *namespaces: Mapping[str, Any], needed: str | None = 
         pieces += [text[end : match.start()] + outer, shown, "" if doubled else match["close"][1:]]
         end = match.end()
     pieces.append(text[end:])
-    return _joined(pieces)
+    if not any(isinstance(piece, _Hole) for piece in pieces):
+        return _joined(pieces)
+    known = [piece if isinstance(piece, (str, _Hole)) else to_part(piece) for piece in pieces]
+    return defer(
+        Deferred(
+            needs=tuple(piece.need for piece in known if isinstance(piece, _Hole)),
+            preview=_joined([piece.source if isinstance(piece, _Hole) else piece for piece in known]),
+            make=lambda: _joined([piece.fill() if isinstance(piece, _Hole) else piece for piece in known]),
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Hole:
+    """A place in a prompt that a stream fills once it has ended.
+
+    Attributes:
+        need: what must have ended.
+        value: the stream, group or list itself.
+        steps: what of it is wanted.
+        spec: the format it is wanted in.
+        source: how it is written.
+    """
+
+    need: Need
+    value: Any
+    steps: tuple[str, ...]
+    spec: str | None
+    source: str
+
+    def fill(self) -> Any:
+        value = self.value
+        for step in self.steps:
+            value = _step(value, step)
+        return _shown(value, self.spec)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reached:
+    """A value that consists of streams, and the steps that lead on from it."""
+
+    value: Any
+    steps: tuple[str, ...]
+
+
+def _filled(value: Any, match: re.Match[str], needed: str | None) -> Any:
+    if not isinstance(value, _Reached):
+        return _shown(value, match["spec"])
+    streams = streams_in(value.value) or ()
+    if all(stream.record.status is Status.COMPLETED for stream in streams):
+        for step in value.steps:
+            value = _step(value.value if isinstance(value, _Reached) else value, step)
+        return _shown(value.value if isinstance(value, _Reached) else value, match["spec"])
+    name = "" if match["name"] == needed else match["name"]
+    need = Need(streams, value.value if len(streams) != 1 else streams[0], name)
+    held = value.value if isinstance(value.value, (Stream, StreamGroup)) else copy.copy(value.value)
+    return _Hole(need, held, value.steps, match["spec"], match[0])
 
 
 def _check_written(text: str, needed: str) -> None:
@@ -70,24 +134,29 @@ def _resolve(name: str, steps: str, namespaces: tuple[Mapping[str, Any], ...]) -
     if name.startswith("__"):
         raise LookupError(name)
     value = next(namespace for namespace in namespaces if name in namespace)[name]
-    for step in _STEPS.findall(steps):
-        if step.startswith("["):
-            value = value[ast.literal_eval(step[1:-1])]
-        elif step.startswith("._"):
-            raise LookupError(step)
-        elif isinstance(value, Mapping) and step[1:] in value:
-            value = value[step[1:]]
-        else:
-            value = getattr(value, step[1:])
-    return value
+    left = _STEPS.findall(steps)
+    for index, step in enumerate(left):
+        goes_on = isinstance(value, StreamGroup) and (step.startswith("[") or step == ".streams")
+        if isinstance(value, (Stream, StreamGroup)) and not goes_on:
+            return _Reached(value, tuple(left[index:]))
+        value = _step(value, step)
+    return _Reached(value, ()) if streams_in(value) is not None else value
+
+
+def _step(value: Any, step: str) -> Any:
+    if step.startswith("["):
+        return value[ast.literal_eval(step[1:-1])]
+    if step.startswith("._"):
+        raise LookupError(step)
+    if isinstance(value, Mapping) and step[1:] in value:
+        return value[step[1:]]
+    return getattr(value, step[1:])
 
 
 def _shown(value: Any, spec: str | None) -> Any:
     """What stands in a value's place: text, or the value itself where it is an image or a file."""
-    if isinstance(value, Stream):
-        value = value.text
-    elif isinstance(value, StreamGroup):
-        value = "\n\n".join(value.texts)
+    if streams_in(value) is not None:
+        value = whole_text(value)
     if spec is not None:
         return format(value, spec)
     if isinstance(value, (str, int, float)):

@@ -87,7 +87,8 @@ class GeminiMagics(Magics):
         if request != request_id(self.shell):  # else it is this very run, with several lines that ask
             self._views.pop(current, None)
             for view in views:
-                view.request_stop()
+                for stream in view.group if hasattr(view, "group") else [view.stream]:
+                    stream.request_stop(asked_again=True)
                 view.detach()
         for deleted in deleted_cells(self.shell):
             for gone in self._views.pop(deleted, (None, []))[1]:
@@ -167,11 +168,7 @@ class GeminiMagics(Magics):
     @line_magic
     def gemini_stop(self, line: str) -> None:
         """Stop streams: `%gemini_stop`, all of them, or `%gemini_stop trip s3`."""
-        streams = self._streams(line)
-        for stream in streams:
-            stream.request_stop()
-        for stream in streams:
-            stream.stop()
+        stop_together(self._streams(line))
 
     @line_magic
     def gemini_wait(self, line: str) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from gemini_nb.errors import ConfigError
 
 if TYPE_CHECKING:
-    from gemini_nb.streams.orchestrator import Gate
+    from gemini_nb.streams.place import Gate
     from gemini_nb.streams.stream import Stream
 
 __all__ = ["Admission"]

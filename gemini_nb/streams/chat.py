@@ -12,11 +12,15 @@ from gemini_nb.api.content import Content, to_turns
 from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.redaction import seal
 from gemini_nb.streams.chat_file import read_chat, write_chat
+from gemini_nb.streams.dependencies import Need
 from gemini_nb.streams.manager import StreamManager, get_manager
 from gemini_nb.streams.orchestrator import ToolOrchestrator
 from gemini_nb.streams.stream import Stream, Subscriber
 
 __all__ = ["Chat"]
+
+_BEFORE = "the message before it"
+_SEND_AGAIN = "Send this message again if it is still wanted; the chat is as it was without it."
 
 
 class Chat:
@@ -25,6 +29,9 @@ class Chat:
     A stream that was cut or stopped leaves the question and the partial answer in the history: the user saw
     both. A question that got nothing, or was refused or blocked, is taken back: sent again with every later
     message, it would spoil them all.
+
+    Each message waits for the one before it, in the order of asking, so that it goes out with the whole
+    history. One that fails or is stopped ends those that wait behind it, unsent.
 
     Args:
         history: the turns to begin with.
@@ -40,7 +47,8 @@ class Chat:
         """The turns so far, as they go over the wire; change it as you like."""
         self._manager = manager
         self._options = _sealed(options)
-        self._running = 0
+        self._last: Stream | None = None
+        self._under_way: dict[str, list[Chat]] = {}  # of each message: the chats that get its turns
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -49,7 +57,7 @@ class Chat:
         return f"<Chat of {turns} turns>"
 
     def send(self, contents: object, subscriber: Subscriber | None = None, **options: Any) -> Stream:
-        """Ask the next question and return its stream at once.
+        """Ask the next question and return its stream at once; it is asked when those before it have ended.
 
         Args:
             contents: the message: a string, parts, or a list of these.
@@ -63,19 +71,19 @@ class Chat:
     def rewind(self, messages: int = 1) -> list[Content]:
         """Take back the last messages with all that was answered to them, and return those turns.
 
+        Messages that are still under way are waited for; Ctrl-C ends the wait only.
+
         Args:
             messages: how many of the person's; the tool results in between are not messages.
 
         Raises:
-            ConfigError: there are not so many, or a stream of this chat still runs and would add its turns.
+            ConfigError: there are not so many.
+            BlockingCallError: called in a tool of this chat, or on the background loop's own thread.
         """
         if not isinstance(messages, int) or messages < 0:
             raise ConfigError(f"rewind takes a number of messages, 0 or more, not {messages!r}.")
+        self._wait_until_idle()
         with self._lock:
-            if self._running:
-                raise ConfigError(
-                    f"{self._running} of this chat's streams still run.", hint="Stop them first, or wait."
-                )
             history = _turns(self.history)
             starts = [index for index, turn in enumerate(history) if _is_message(turn)]
             if messages > len(starts):
@@ -87,13 +95,27 @@ class Chat:
     def fork(self, **options: Any) -> Chat:
         """Return a chat with a copy of this history, to go on in another direction.
 
+        Its first message waits for those that are under way here now, and follows their answers.
+
         Args:
             **options: settings that are different there.
         """
-        return Chat(copy.deepcopy(self.history), manager=self._manager, **{**self._options, **options})
+        with self._lock:
+            made = Chat(copy.deepcopy(self.history), manager=self._manager, **{**self._options, **options})
+            made._last, made._under_way = self._last, self._under_way.copy()
+            for receivers in self._under_way.values():
+                receivers.append(made)
+        return made
+
+    def _wait_until_idle(self) -> None:
+        """Wait for the messages that are under way. Ctrl-C ends the wait, not the messages."""
+        while (last := self._last) is not None and not last.record.is_done:
+            last.wait_end()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the history, the settings that are plain values, and the tools' names. Keys are left out.
+
+        Messages that are still under way are waited for; Ctrl-C ends the wait only.
 
         Args:
             path: the file; an older one is replaced only when the new one is whole.
@@ -101,6 +123,7 @@ class Chat:
         Raises:
             ArgumentError: something in the history is not JSON.
         """
+        self._wait_until_idle()
         write_chat(path, _turns(self.history), self._options)
 
     @classmethod
@@ -126,27 +149,25 @@ class Chat:
         history, settings = read_chat(path, options)
         return cls(history, manager=manager, **{**settings, **options})
 
-    def attach(self, orchestrator: ToolOrchestrator, known: int | None = None) -> None:
-        """Take the turns of this run into the history when it ends.
-
-        Args:
-            orchestrator: the run.
-            known: how many turns of its history came from here; by default all there are now.
-        """
-        known = len(self.history) if known is None else known
+    def attach(self, orchestrator: ToolOrchestrator) -> None:
+        """Queue this run behind the messages before it, and take its turns into the history when it ends."""
         with self._lock:
-            self._running += 1
-        orchestrator.on_end.append(lambda ended: self._extend(ended.turns_since(known)))
+            before, self._last = self._last, orchestrator.stream
+            self._under_way[orchestrator.stream.stream_id] = [self]
+        needs = []
+        if before is not None and not before.record.is_done:
+            must_complete = not before.record.stop_asked  # else its end is known, and this was asked after it
+            needs = [Need((before,), before, _BEFORE, must_complete, hint=_SEND_AGAIN)]
+        orchestrator.on_end.append(self._end)
+        orchestrator.queue(needs, lambda: self.history)
 
-    def release(self) -> None:
-        """Count a run that was attached no longer: it could not be started."""
-        with self._lock:
-            self._running -= 1
-
-    def _extend(self, turns: list[Content]) -> None:
-        with self._lock:
-            self._running -= 1
-            self.history.extend(turns)
+    def _end(self, ended: ToolOrchestrator) -> None:
+        name = ended.stream.stream_id
+        for chat in self._under_way[name]:
+            turns = ended.turns if chat is self else copy.deepcopy(ended.turns)
+            with chat._lock:  # noqa: SLF001 - its own
+                chat._under_way.pop(name, None)  # noqa: SLF001 - see above
+                chat.history.extend(turns)
 
 
 def _turns(history: Iterable[object]) -> list[Content]:

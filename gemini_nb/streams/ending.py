@@ -1,7 +1,7 @@
 """The end of a stream, and every way to wait for it: on a thread, on any event loop, for many at once.
 
 Three waits could never end, and are refused at once: on the thread that would have to end them, inside a tool
-that the stream itself waits for, and in a forked child, which has the stream but not the thread it runs on.
+whose own stream must end first, and in a forked child, which has the stream but not the thread it runs on.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import contextvars
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gemini_nb.errors import BlockingCallError
@@ -23,21 +24,83 @@ if TYPE_CHECKING:
     from gemini_nb.streams.record import StreamRecord
     from gemini_nb.streams.runtime import Runtime
 
-__all__ = ["Ending", "in_tool_of"]
+__all__ = ["Ending", "in_tool_of", "waiting_for"]
 
-_tool_of: contextvars.ContextVar[StreamRecord | None] = contextvars.ContextVar(
-    "gemini_nb_tool_of", default=None
-)
+
+@dataclass(slots=True, eq=False)
+class _Tool:
+    """A tool call that runs.
+
+    Attributes:
+        record: its stream.
+        lend: gives the stream's place to others; from any thread.
+        is_over: whether it has ended; threads that it left behind may wait for its stream.
+    """
+
+    record: StreamRecord
+    lend: Callable[[], object]
+    is_over: bool = False
+
+
+_tool: contextvars.ContextVar[_Tool | None] = contextvars.ContextVar("gemini_nb_tool", default=None)
 
 
 @contextlib.contextmanager
-def in_tool_of(record: StreamRecord) -> Iterator[None]:
-    """What runs within this context, in threads and tasks too, is a tool of this stream."""
-    token = _tool_of.set(record)
+def in_tool_of(record: StreamRecord, lend: Callable[[], object]) -> Iterator[None]:
+    """What runs within this context, in threads and tasks too, is a tool of this stream.
+
+    Args:
+        record: the stream.
+        lend: gives the stream's place to others while the tool waits for one of them; from any thread.
+    """
+    tool = _Tool(record, lend)
+    token = _tool.set(tool)
     try:
         yield
     finally:
-        _tool_of.reset(token)
+        tool.is_over = True
+        _tool.reset(token)
+
+
+@contextlib.contextmanager
+def waiting_for(record: StreamRecord) -> Iterator[None]:
+    """Wait for a stream, here; in a tool its own stream waits, too, and lends its place meanwhile.
+
+    Raises:
+        BlockingCallError: the stream waits, over others too, for the tool's own.
+    """
+    tool = _tool.get()
+    if tool is None or tool.is_over or record.is_done:
+        yield
+        return
+    own = tool.record.waits_on
+    own.append(record)  # before the look, so that of two that begin to wait for each other one sees it
+    try:
+        if _leads_to(record, tool.record):
+            raise BlockingCallError(
+                "A tool that waits for the end of its own stream would never end."
+                if record is tool.record
+                else f"{record.stream_id} waits for {tool.record.stream_id}, whose tool would wait for it: "
+                "neither would ever end.",
+                hint="Return from the tool, and wait outside of it.",
+            )
+        tool.lend()
+        yield
+    finally:
+        own.remove(record)
+
+
+def _leads_to(start: StreamRecord, goal: StreamRecord) -> bool:
+    seen: set[StreamRecord] = set()
+    left = [start]
+    while left:
+        record = left.pop()
+        if record is goal:
+            return True
+        if record not in seen and not record.is_done:
+            seen.add(record)
+            left += record.waits_on
+    return False
 
 
 class Ending:
@@ -68,17 +131,12 @@ class Ending:
         """Refuse a wait that could never end.
 
         Raises:
-            BlockingCallError: the caller is a tool of this stream, or in a forked child.
+            BlockingCallError: the caller is in a forked child.
         """
         if os.getpid() != self._pid and not self._reached.is_set():
             raise BlockingCallError(
                 f"{self._record.stream_id} runs in the process that this one was forked from.",
                 hint="Wait for it there, or start a stream here.",
-            )
-        if _tool_of.get() is self._record and not self._reached.is_set():
-            raise BlockingCallError(
-                "A tool that waits for the end of its own stream would never end.",
-                hint="Return from the tool, and wait outside of it.",
             )
 
     def wait(self, timeout: float | None) -> None:
@@ -92,7 +150,8 @@ class Ending:
         if not self._reached.is_set():
             self.check_may_wait()
             try:
-                self._runtime.block_on(self._reached, timeout)
+                with waiting_for(self._record):
+                    self._runtime.block_on(self._reached, timeout)
             except TimeoutError:
                 raise TimeoutError(f"{self._record.stream_id} has not ended after {timeout:g} s.") from None
 
@@ -106,9 +165,16 @@ class Ending:
                 loop.call_soon_threadsafe(ready.set)
 
         self._wakers.append(wake)
-        while not self._reached.is_set():
-            ready.clear()
-            await sleep_until_set(ready)
+        with waiting_for(self._record):
+            while not self._reached.is_set():
+                ready.clear()
+                await sleep_until_set(ready)
+
+    def call_when_reached(self, function: Callable[[], object]) -> None:
+        """Call this, on some thread, when the stream has ended; it may be called twice."""
+        self._wakers.append(function)
+        if self._reached.is_set():
+            function()
 
     @staticmethod
     def wait_together(endings: Iterable[Ending], timeout: float) -> None:

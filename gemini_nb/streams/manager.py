@@ -18,7 +18,8 @@ from gemini_nb.errors import ArgumentError, ConfigError, StreamNotFoundError
 from gemini_nb.redaction import scrub, seal
 from gemini_nb.streams.admission import Admission
 from gemini_nb.streams.counts import Statistics, count
-from gemini_nb.streams.orchestrator import Gate, ToolOrchestrator
+from gemini_nb.streams.orchestrator import ToolOrchestrator
+from gemini_nb.streams.place import Gate
 from gemini_nb.streams.readers import EventReader
 from gemini_nb.streams.runtime import Runtime, default_runtime, forget_default_runtime
 from gemini_nb.streams.states import Status
@@ -109,7 +110,7 @@ class StreamManager:
 
         Args:
             contents: what to ask: a string, an image, figure, DataFrame or `File`, a part, a Content
-                dictionary, or a list of these.
+                dictionary, or a list of these. A stream or group stands for its text, and is waited for.
             subscriber: called with every event from the first, in order, on a thread for callbacks.
             model: the model's id; by default what configuration and GEMINI_NB_MODEL say, or gemini-3.8-flash.
             auth: "gemini", "vertex_ai", "simulator" or "recording"; by default what configuration and
@@ -169,20 +170,19 @@ class StreamManager:
             metadata=metadata,
         )
         stream = orchestrator.stream
-        if chat is not None:
-            chat.attach(orchestrator, known=len(history))
         orchestrator.limit(lambda: self._admission.enter(stream, gate))
         orchestrator.on_end.append(lambda _: self._forget_old(stream.stream_id))
         with self._lock:
             self._streams[stream.stream_id] = stream
             self._total += 1
         try:
+            if chat is not None:
+                chat.attach(orchestrator)
             orchestrator.start()
         except BaseException:
+            stream.request_stop()  # else a chat's next message would wait for it for ever
             with self._lock:
                 self._streams.pop(stream.stream_id, None)
-            if chat is not None:
-                chat.release()
             raise
         for callback in self.on_start:
             self.runtime.loop.call(_tell, callback, stream)

@@ -14,8 +14,7 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, assert_never
 
@@ -29,14 +28,18 @@ from gemini_nb.api.client import (
 )
 from gemini_nb.api.content import JSON, Content, duplicate
 from gemini_nb.api.functions import FunctionCall
+from gemini_nb.api.sendable import is_answer
 from gemini_nb.api.turn import ModelTurn
 from gemini_nb.api.usage import Usage
 from gemini_nb.config import Auth
+from gemini_nb.daemon import run_in_daemon_thread
 from gemini_nb.errors import EmptyAnswerError, GeminiError, InternalError, SchemaMismatchError, TurnLimitError
 from gemini_nb.redaction import scrub, scrub_json, seal
 from gemini_nb.streams.calls import ToolCall
+from gemini_nb.streams.dependencies import Deferred, Dependencies, Need, defer
+from gemini_nb.streams.place import Gate, Place
 from gemini_nb.streams.record import StreamRecord
-from gemini_nb.streams.request import build_request
+from gemini_nb.streams.request import StreamRequest, build_request, complete_request
 from gemini_nb.streams.round import ToolRound, unanswered
 from gemini_nb.streams.runtime import Runtime, default_runtime
 from gemini_nb.streams.states import Phase, ToolStatus
@@ -50,8 +53,6 @@ _FILTERS = {"SAFETY", "PROHIBITED_CONTENT", "BLOCKLIST", "SPII", "RECITATION", "
 _COUNT_SECONDS = 0.25  # between two tellings of a call's token counts
 
 _numbers: Iterator[int] = globals().get("_numbers", itertools.count(1))  # survives a reload of this module
-
-Gate = Callable[[], AbstractAsyncContextManager[object]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,9 +114,16 @@ class ToolOrchestrator:
     ) -> None:
         config["credentials"] = seal(config.get("credentials"))
         self._runtime = runtime or default_runtime()
-        contents = getattr(chat, "history", chat)
-        self._request = build_request(self._runtime, contents=contents, auth=auth, **config)
         self._record = StreamRecord(stream_id or f"s{next(_numbers)}")
+        self._dependencies = Dependencies(self._record)
+        self._later: dict[str, Deferred] = {}
+        given = {"contents": getattr(chat, "history", chat), "system": config.pop("system_instruction", None)}
+        known = {name: self._known(name, value) for name, value in given.items()}
+        self._request = build_request(
+            self._runtime, contents=known["contents"], auth=auth, system_instruction=known["system"], **config
+        )
+        self._begun_with = len(config.get("history", ()))
+        self._history: Callable[[], list[Content]] | None = None
         self._contents = self._request.contents.copy()
         self._spent = Usage()
         self._counted: JSON | None = None
@@ -124,7 +132,7 @@ class ToolOrchestrator:
         self._unread: ModelTurn | None = None
         self._round: ToolRound | None = None
         self._call_start = self._checkpoint = self._record.mark()
-        self._gate = gate
+        self._place = Place(gate)
         self._task: asyncio.Task[None] | None = None
         self._lock = threading.Lock()
         self._started = self._ending = self._answered = False
@@ -132,6 +140,8 @@ class ToolOrchestrator:
         self.stream = Stream(self._record, self._request, self._runtime, self._stop_soon)
         self.on_end: list[Callable[[ToolOrchestrator], object]] = []
         """Called on the loop thread when the stream has ended, before its terminal event."""
+        self.on_answer: list[Callable[[], object]] = []
+        """Called on the loop thread when the answer begins."""
         if subscriber is not None:
             self.stream.subscribe(subscriber)
 
@@ -161,18 +171,16 @@ class ToolOrchestrator:
             history.append({"role": "user", "parts": ran.answers() if ran is not None else unanswered(calls)})
         return history
 
-    def turns_since(self, known: int) -> list[Content]:
+    @property
+    def turns(self) -> list[Content]:
         """The turns a chat takes into its history: the question and what came, or none where nothing came.
 
         A question without an answer would be asked again with every later message, and one that was refused
         would have each of them refused, too.
-
-        Args:
-            known: how many turns the chat has already.
         """
         history = self.history_with_partial
         has_answer = len(history) > len(self._request.contents)
-        return history[known:] if has_answer and not self._was_refused else []
+        return history[self._begun_with :] if has_answer and not self._was_refused else []
 
     @property
     def _was_refused(self) -> bool:
@@ -182,7 +190,14 @@ class ToolOrchestrator:
 
     def limit(self, gate: Gate) -> None:
         """Enter this for the whole run. Before the start only."""
-        self._gate = gate
+        self._place = Place(gate)
+
+    def queue(self, needs: Iterable[Need], history: Callable[[], list[Content]]) -> None:
+        """Ask when these have ended, and then go on from this history. Before the start only."""
+        self._dependencies.add(needs)
+        self._history = history
+        if not self._dependencies.pending and not self._later:
+            self._take(complete_request(self._request, self._begun_with, history=history()))
 
     def start(self) -> Stream:
         """Begin, in a copy of the caller's context. Returns at once; starting twice is once."""
@@ -255,7 +270,8 @@ class ToolOrchestrator:
             return
         try:
             record.start()
-            async with self._gate():
+            await self._become_ready()
+            async with self._place:
                 await self._converse()
                 self._check_form()
         except asyncio.CancelledError:
@@ -271,6 +287,41 @@ class ToolOrchestrator:
         else:
             self._answered = True
             self._end()
+
+    def _known(self, name: str, value: object) -> object:
+        """What is known of contents that may hold streams; the rest is filled in when they have ended."""
+        value = defer(value)
+        if not isinstance(value, Deferred):
+            return value
+        self._later[name] = value
+        self._dependencies.add(value.needs)
+        return value.preview
+
+    async def _become_ready(self) -> None:
+        """Wait for the streams that this one builds on, and put in what they said."""
+        is_waiting = self._dependencies.pending
+        await self._dependencies.settle()
+        if not is_waiting and not self._later:
+            return
+        made = {
+            name: await run_in_daemon_thread(later.complete, name="gemini_nb-prompt")
+            for name, later in self._later.items()
+        }
+        history = None if self._history is None else self._history()
+        self._take(complete_request(self._request, self._begun_with, history=history, **made))
+
+    def _take(self, made: tuple[StreamRequest, int]) -> None:
+        self._request, self._begun_with = made
+        self._contents = self._request.contents.copy()
+        self.stream.complete_request(self._request)
+
+    def _lend_place(self) -> None:
+        """Give the place to others while a tool waits for one of them. From any thread."""
+        self._runtime.loop.call(self._lend_now)
+
+    def _lend_now(self) -> None:
+        if self._record.phase is Phase.EXECUTING_TOOLS and not self._record.is_done:
+            self._place.lend()
 
     async def _converse(self) -> None:
         rounds = 0
@@ -288,7 +339,7 @@ class ToolOrchestrator:
                         call, ToolStatus.FAILED, error=f"It did not run: {asked.problem}."
                     )
             calls = [(asked, call) for asked, call in calls if asked.part is not None]
-            self._round = ToolRound(calls, self._request.tools, self._record, self._runtime)
+            self._round = ToolRound(calls, self._request.tools, self._record, self._runtime, self._lend_place)
             self._partial = None
             if calls and turn.finish_reason in _FILTERS:
                 reason = f"the model's turn was ended by {turn.finish_reason}, so this did not run"
@@ -307,6 +358,7 @@ class ToolOrchestrator:
             self._contents.append({"role": "user", "parts": responses})
             if self._round.is_open:
                 return
+            await self._place.regain()
             self._record.enter(Phase.AWAITING_FINAL_RESPONSE)
 
     def _check_form(self) -> None:
@@ -370,6 +422,8 @@ class ToolOrchestrator:
         if not record.chunks or record.chunks[-1] is not chunk.data:
             record.chunks.append(chunk.data)
         for part in chunk.parts:
+            if self.on_answer and is_answer(part):
+                self._tell_answer()
             text = part.get("text")
             if isinstance(text, str):
                 if text:
@@ -382,6 +436,11 @@ class ToolOrchestrator:
         # Before any output the new place is the old one; what stands behind it is still to be replaced.
         if chunk.is_checkpoint and not turn.is_stale:
             self._checkpoint = record.mark()
+
+    def _tell_answer(self) -> None:
+        callbacks, self.on_answer = self.on_answer, []
+        for callback in callbacks:
+            callback()
 
     def _count(self, turn: ModelTurn) -> None:
         if turn.usage:

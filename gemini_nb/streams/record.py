@@ -8,7 +8,7 @@ gets past these methods, whoever said it.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from gemini_nb.api.content import Part, duplicate
@@ -49,10 +49,12 @@ class Waiting:
     Attributes:
         reason: what it is, in a few words.
         until: when it goes on, in seconds since the epoch; None where nobody can tell.
+        target: the stream, group or list it waits for, None for anything else.
     """
 
     reason: str
     until: float | None = None
+    target: object = field(default=None, repr=False, compare=False)
 
 
 class StreamRecord:
@@ -81,6 +83,13 @@ class StreamRecord:
         self.started_at = time.time()
         self.first_output_at: float | None = None
         self.ended_at: float | None = None
+        self.is_replaced = False
+        """Whether its question is asked again by another stream, which is why this one is stopped."""
+        self.stop_asked = False
+        """Whether it was asked to stop, so that its end is a matter of moments."""
+        self.waits_on: list[StreamRecord] = []
+        """Streams that must end before it goes on: those it is asked after, those that its tools wait for.
+        Written from any thread; the operations of a list are atomic."""
         self._text: list[str] = []
         self._thoughts: list[str] = []
         self._text_veil, self._thought_veil = Veil(), Veil()
@@ -116,9 +125,9 @@ class StreamRecord:
         is_over = waiting is None or (waiting.until is not None and waiting.until <= time.time())
         return None if is_over else waiting
 
-    def wait_for(self, reason: str, until: float | None = None) -> None:
+    def wait_for(self, reason: str, until: float | None = None, target: object = None) -> None:
         """It waits for something."""
-        self._waiting = Waiting(scrub(reason), until)
+        self._waiting = Waiting(scrub(reason), until, target)
 
     def go_on(self) -> None:
         """What it waited for has come."""

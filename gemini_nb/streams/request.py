@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from gemini_nb.api.client import Timeouts
@@ -25,7 +25,7 @@ from gemini_nb.tools.tool import ToolSet, as_tools
 if TYPE_CHECKING:
     from gemini_nb.streams.runtime import Runtime
 
-__all__ = ["StreamRequest", "build_request"]
+__all__ = ["StreamRequest", "build_request", "complete_request"]
 
 _KINDS: tuple[tuple[str, type | tuple[type, ...], str], ...] = (
     ("tools", (list, tuple), "a list"),
@@ -131,6 +131,37 @@ def build_request(
         metadata=dict(_mapping(metadata, "metadata")) if metadata is not None else {},
         schema=output,
     )
+
+
+def complete_request(
+    request: StreamRequest,
+    known: int,
+    *,
+    history: Iterable[Content] | None = None,
+    contents: object = None,
+    system: object = None,
+) -> tuple[StreamRequest, int]:
+    """Return the request with what was not known when it was made, and how many turns of history it has.
+
+    Args:
+        request: the request so far.
+        known: how many turns of history it begins with.
+        history: the turns to begin with in their place.
+        contents: the message itself.
+        system: the system instruction.
+
+    Raises:
+        ArgumentError: something in it cannot be sent.
+        ConfigError: the message is empty.
+    """
+    begin = (
+        request.contents[:known] if history is None else to_contents(turns) if (turns := [*history]) else []
+    )
+    message = request.contents[known:] if contents is None else to_contents(contents)
+    body = request.body if system is None else {**request.body, "systemInstruction": _instruction(system)}
+    encode_body({"contents": [*begin, *message], **body})
+    whole, body = copy.deepcopy(([*begin, *message], body))
+    return replace(request, contents=whole, body=body), len(begin)
 
 
 def _question(

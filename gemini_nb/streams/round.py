@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from gemini_nb.api.content import Part
@@ -32,6 +32,7 @@ class ToolRound:
         tools: what the stream offers.
         record: the stream's state.
         runtime: the machinery it runs on.
+        lend: gives the stream's place to others while a tool waits for them; from any thread.
     """
 
     def __init__(
@@ -40,8 +41,10 @@ class ToolRound:
         tools: ToolSet,
         record: StreamRecord,
         runtime: Runtime,
+        lend: Callable[[], object] = lambda: None,
     ) -> None:
         self.calls = calls
+        self._lend = lend
         self._open = _open_calls(calls, tools)
         self._tools = tools
         self._record = record
@@ -98,7 +101,7 @@ class ToolRound:
     async def _call(self, tool: Tool, call: ToolCall) -> Any:
         relay = _Relay(self._record, call)
         try:
-            with in_tool_of(self._record):
+            with in_tool_of(self._record, self._lend):
                 return await run_tool(tool, call.args, self._runtime.kernel, relay.report)
         finally:
             relay.close()

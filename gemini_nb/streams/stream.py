@@ -159,6 +159,17 @@ class Stream:
         return self._record.retries
 
     @property
+    def waiting_for(self) -> object:
+        """The stream, group or list of streams that must end before it is asked; None where none must."""
+        waiting = self._record.waiting
+        return None if waiting is None else waiting.target
+
+    @property
+    def ending(self) -> Ending:
+        """Its end, for those that wait for it."""
+        return self._ending
+
+    @property
     def metadata(self) -> Mapping[str, Any]:
         """The caller's own notes."""
         return self._request.metadata
@@ -177,6 +188,10 @@ class Stream:
     def request(self) -> StreamRequest:
         """What was asked."""
         return self._request
+
+    def complete_request(self, request: StreamRequest) -> None:
+        """Take the request as it is sent, now that what it waited for is there. Loop thread only."""
+        self._request = request
 
     def to_code(self) -> str:
         """Return the call of google-genai that asks the same; it reads the key from the environment."""
@@ -230,9 +245,15 @@ class Stream:
         """Stop the stream, its requests and its tools. What has arrived stays; stopping twice is once."""
         stop_together([self])
 
-    def request_stop(self) -> None:
-        """Ask for the stop and return at once, from any thread."""
+    def request_stop(self, *, asked_again: bool = False) -> None:
+        """Ask for the stop and return at once, from any thread.
+
+        Args:
+            asked_again: its question is asked again by another stream; those that wait for it say so.
+        """
         if not self._record.is_done:
+            self._record.stop_asked = True
+            self._record.is_replaced = self._record.is_replaced or asked_again
             self._request_stop()
 
     def wait(self, timeout: float | None = None) -> Stream:
@@ -325,7 +346,7 @@ class Stream:
 def stop_together(streams: Iterable[Stream]) -> None:
     """Stop these streams, and give them a moment, so that their status is there when the call returns."""
     stopping = list(streams)
-    for stream in stopping:
+    for stream in reversed(stopping):  # those that wait for others first, so that they count as stopped, too
         stream.request_stop()
     Ending.wait_together([stream._ending for stream in stopping], _GRACE)  # noqa: SLF001 - its module
 

@@ -1,0 +1,223 @@
+"""What a stream waits for before it is asked: other streams, named by what the user calls them.
+
+In a notebook that runs as a whole a question is written down before the answer that it builds on is there.
+Asked at once, it would go out with a hole, and be paid for. So its stream exists at once and is asked when
+those that it names have ended, or ends unsent with a reason. Streams are held as objects: names may be bound
+anew or deleted meanwhile, and since a stream waits only for older ones, no circle can arise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gemini_nb.api.content import to_contents
+from gemini_nb.errors import GeminiError, NotAskedError
+from gemini_nb.redaction import scrub
+from gemini_nb.streams.record import StreamRecord
+from gemini_nb.streams.states import Status
+from gemini_nb.streams.stream import Stream
+
+__all__ = ["Deferred", "Dependencies", "Need", "defer", "streams_in", "whole_text"]
+
+_ASK_AGAIN = "Ask it again, then this."
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Streams that must have ended before another one is asked.
+
+    Attributes:
+        streams: the streams.
+        target: what the user knows them as: the stream, the group or the list.
+        name: what the user calls it, empty where it has no name.
+        must_complete: whether the other one is not asked unless all of them completed.
+        hint: what to do where one of them did not.
+    """
+
+    streams: tuple[Stream, ...]
+    target: object
+    name: str = ""
+    must_complete: bool = True
+    hint: str = _ASK_AGAIN
+
+    @property
+    def pending(self) -> bool:
+        """Whether one of them still runs."""
+        return not all(stream.record.is_done for stream in self.streams)
+
+    @property
+    def words(self) -> str:
+        """What is waited for, in a few words."""
+        if len(self.streams) != 1:
+            return f"{self.name or 'a group'} ({len(self.streams)} streams)"
+        return _named(self.streams[0], self.name)
+
+    def check(self) -> None:
+        """Refuse to go on where it is known already that a whole answer will not come.
+
+        Raises:
+            NotAskedError: one of the streams failed, was stopped or was asked again.
+        """
+        for stream in self.streams if self.must_complete else ():
+            record = stream.record
+            if not record.is_done or record.status is Status.COMPLETED:
+                continue
+            raise NotAskedError(f"Not asked: {_named(stream, self.name)} {_fate(record)}.", hint=self.hint)
+
+
+def _named(stream: Stream, name: str) -> str:
+    return f"{stream.stream_id} ({name})" if name and name != stream.stream_id else stream.stream_id
+
+
+def _fate(record: StreamRecord) -> str:
+    if isinstance(record.error, NotAskedError):
+        return "was not asked"
+    if record.status is Status.ERROR:
+        return "failed"
+    return "was asked again" if record.is_replaced else "was stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """Contents that are known only once some streams have ended.
+
+    Attributes:
+        needs: these streams.
+        preview: the contents as far as they are known, shown meanwhile.
+        make: returns the whole contents; called on a thread of its own when the streams have ended.
+    """
+
+    needs: tuple[Need, ...]
+    preview: Any
+    make: Callable[[], Any]
+
+    def complete(self) -> Any:
+        """Return the whole contents.
+
+        Raises:
+            NotAskedError: they cannot be made.
+        """
+        try:
+            return self.make()
+        except GeminiError:
+            raise
+        except Exception as error:  # noqa: BLE001 - attributes of a user's objects, a format that does not fit
+            raise NotAskedError(
+                f"Not asked: the prompt cannot be filled in: {scrub(f'{type(error).__name__}: {error}')}.",
+                hint="Look at what stands in its braces.",
+            ) from None
+
+
+class Dependencies:
+    """All that one stream waits for.
+
+    Args:
+        record: the stream's state, which says meanwhile what it waits for.
+    """
+
+    def __init__(self, record: StreamRecord) -> None:
+        self._record = record
+        self._needs: list[Need] = []
+
+    def add(self, needs: Iterable[Need]) -> None:
+        """Wait for these, too. Before the start only."""
+        for need in needs:
+            if any(stream.record is self._record for stream in need.streams):
+                raise NotAskedError("A stream cannot wait for itself.")
+            self._needs.append(need)
+            self._record.waits_on += [stream.record for stream in need.streams]
+        self._say()
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is anything left to wait for."""
+        return any(need.pending for need in self._needs)
+
+    async def settle(self) -> None:
+        """Wait until all have ended.
+
+        Raises:
+            NotAskedError: one that must complete did not; the others are not waited for.
+        """
+        loop, changed = asyncio.get_running_loop(), asyncio.Event()
+
+        def wake() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop was closed
+                loop.call_soon_threadsafe(changed.set)
+
+        for need in self._needs:
+            for stream in need.streams:
+                stream.ending.call_when_reached(wake)
+        while True:
+            changed.clear()
+            for need in self._needs:
+                need.check()
+            if not self._say():
+                break
+            await changed.wait()
+        self._record.waits_on.clear()
+        self._record.go_on()
+
+    def _say(self) -> bool:
+        """Say what is waited for; returns whether there is anything."""
+        pending = next((need for need in self._needs if need.pending), None)
+        if pending is not None:
+            self._record.wait_for(pending.words, target=pending.target)
+        return pending is not None
+
+
+def defer(contents: object) -> object:
+    """Return contents that hold streams as `Deferred`, or whole where these completed; others as they are."""
+    if isinstance(contents, Deferred):
+        deferred = contents
+    else:
+        items = list(contents) if isinstance(contents, (list, tuple)) else [contents]
+        needs = tuple(
+            Need(streams, item if len(streams) != 1 else streams[0])
+            for item in items
+            if (streams := streams_in(item)) is not None
+        )
+        if not needs:
+            return contents
+        known = [f"<{need_words}>" if (need_words := _words_of(item)) else item for item in items]
+        preview = to_contents(known)
+
+        def make() -> list[Any]:
+            return [whole_text(item) if streams_in(item) is not None else item for item in items]
+
+        deferred = Deferred(needs, preview, make)
+    completed = all(
+        stream.record.status is Status.COMPLETED for need in deferred.needs for stream in need.streams
+    )
+    return deferred.complete() if completed else deferred
+
+
+def _words_of(item: object) -> str:
+    streams = streams_in(item)
+    return ", ".join(stream.stream_id for stream in streams) if streams is not None else ""
+
+
+def streams_in(value: object) -> tuple[Stream, ...] | None:
+    """The streams of a stream, a group, a list or dictionary of these; None for anything else."""
+    if isinstance(value, Stream):
+        return (value,)
+    inner = getattr(value, "streams", None) if hasattr(value, "to_frame") else None  # a group
+    if inner is None:
+        inner = list(value.values()) if isinstance(value, Mapping) else value
+    if not isinstance(inner, (list, tuple)) or not inner:
+        return None
+    found: list[Stream] = []
+    for one in inner:
+        if isinstance(one, (str, bytes)) or (streams := streams_in(one)) is None:
+            return None
+        found += streams
+    return tuple(found)
+
+
+def whole_text(value: object) -> str:
+    """The text of a value that consists of streams."""
+    return "\n\n".join(stream.text for stream in streams_in(value) or ())
