@@ -333,10 +333,12 @@ def test_a_tool_may_return_something_else_than_when_it_was_recorded(folder: Path
 def test_where_what_a_tool_returned_tells_two_recordings_apart_it_counts(folder: Path) -> None:
     def asked(result: str) -> dict[str, Any]:
         response = {"functionResponse": {"name": "clock", "response": {"result": result}}}
-        return ask("What time is it?", contents=[{"role": "user", "parts": [{"text": "Hi"}, response]}])
+        call = {"role": "model", "parts": [{"functionCall": {"name": "clock"}}]}
+        turns = [{"role": "user", "parts": [{"text": "Hi"}]}, call, {"role": "user", "parts": [response]}]
+        return ask("What time is it?", contents=turns)
 
     def echo(request: Request) -> Answer:
-        part = request.json["contents"][0]["parts"][1]["functionResponse"]
+        part = request.json["contents"][2]["parts"][0]["functionResponse"]
         return sse_answer(text(part["response"]["result"], finish="STOP"))
 
     with rig(echo) as made:

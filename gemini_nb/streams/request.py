@@ -12,6 +12,7 @@ from gemini_nb.api.content import JSON, Content, encode_body, to_contents, to_pa
 from gemini_nb.api.endpoint import Endpoint, model_in, resolve_endpoint
 from gemini_nb.api.generation import SCHEMAS, merge_once, split_config
 from gemini_nb.api.objects import as_mapping, plain
+from gemini_nb.api.order import check_order
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.sendable import with_results_together
 from gemini_nb.api.spelling import spell_body, spell_config, spell_content
@@ -116,6 +117,7 @@ def build_request(
         body["generationConfig"] = {**body.get("generationConfig", {}), **output.generation_config}
     if toolset:
         body["tools"] = [*(body.get("tools") or ()), *toolset.wire()]
+    check_order(with_results_together(turns))
     encode_body({"contents": turns, **body})
     turns, body = copy.deepcopy((turns, body))  # what the caller changes from now on changes nothing here
     target = {"model": model, "base_url": base_url, "api_version": api_version, "endpoint": endpoint}
