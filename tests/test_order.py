@@ -38,7 +38,7 @@ def result(*names: str, role: str = "user", **fields: Any) -> dict[str, Any]:
         ([ASKED, call("roll"), result("roll", "roll")], "result of roll answers no call"),
         ([ASKED, result("roll")], "no call comes before it"),
         ([call("roll"), result("roll")], "no user turn comes before it"),
-        ([ASKED, call(""), result("")], "with the name ''"),
+        ([ASKED, call(""), result("roll")], "with the name ''"),
         ([ASKED, call("a b"), result("a b")], "with the name 'a b'"),
         ([ASKED, call("roll", args="{}"), result("roll")], "not a dictionary"),
         ([{**call("roll"), "role": "user"}, result("roll")], "belongs in a turn of the model"),

@@ -57,7 +57,6 @@ def model(words: str) -> dict[str, Any]:
             },
             {"fileData": {"fileUri": "gs://a_b/c_d"}, "videoMetadata": {"endOffset": "1s"}},
         ),
-        ({"some_new_kind": OWN, "part_metadata": OWN}, {"someNewKind": OWN, "partMetadata": OWN}),
         ({"text": "snake_case stays", "thought": None}, {"text": "snake_case stays"}),
     ],
 )
@@ -67,6 +66,12 @@ def test_a_part_gets_the_wires_names_and_data_keeps_its_own(given: Any, wire: An
     assert to_contents({"role": "model", "parts": [given]}) == [{"role": "model", "parts": [wire]}]
     assert to_contents([{"role": "user", "parts": [wire]}])[0]["parts"] == [wire]
     assert given == before
+
+
+def test_a_kind_of_part_that_is_new_goes_back_as_the_model_sent_it() -> None:
+    given = {"some_new_kind": OWN, "part_metadata": OWN}
+    wire = {"someNewKind": OWN, "partMetadata": OWN}
+    assert to_contents({"role": "model", "parts": [given]}) == [{"role": "model", "parts": [wire]}]
 
 
 CONVERSATION = [
@@ -123,7 +128,7 @@ def test_a_history_that_was_changed_in_snake_case_is_rewound() -> None:
     chat.history += [turn.model_dump() for turn in CONVERSATION]
     assert chat.rewind() == [
         *WIRE[:3],
-        {"role": "model", "parts": [{"text": "4", "thoughtSignature": b"\xff\xfe"}]},
+        {"role": "model", "parts": [{"text": "4", "thoughtSignature": "//4="}]},
     ]
     assert chat.history == [user("First?"), model("One.")]
 
