@@ -110,7 +110,7 @@ def attack(calls: int) -> Iterator[Any]:
     if calls == 0:
         yield said({"text": THOUGHTS, "thought": True})
         yield said({"executableCode": {"language": "PYTHON", "code": CODE}})
-        yield said({"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": OUTPUT}, NAME: 1})
+        yield said({"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": OUTPUT}})
         yield said({NAME: {"data": OUTPUT}})
         for name in ("attack_tool", "attack_error"):
             yield said({"functionCall": {"name": name, "args": {"text": ARGUMENTS["text"]}}})
