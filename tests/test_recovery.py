@@ -278,9 +278,10 @@ look_around.__name__ = "look"
 
 @pytest.mark.parametrize("reason", ["SAFETY", "RECITATION", "MAX_TOKENS", "SOMETHING_NEW"])
 def test_other_reasons_are_the_models_last_word(reason: str) -> None:
-    with rig([flawed(reason)]) as made:
+    with rig([flawed(reason, text("Hel"))]) as made:
         stream = made.start().wait(10)
     assert (stream.status, stream.finish_reason, stream.retries) == ("completed", reason, 0)
+    assert stream.text == "Hel"
 
 
 def test_a_chat_keeps_the_last_that_was_shown() -> None:

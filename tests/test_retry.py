@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gemini_nb.api.retry import RETRYABLE_STATUS, RetryPolicy, parse_retry_after, retry_delay_of
+from gemini_nb.api.retry import RetryPolicy, parse_retry_after, retry_delay_of
 from gemini_nb.errors import (
     APIError,
     ConfigError,
@@ -69,8 +69,14 @@ def test_a_wait_longer_than_the_cap_is_given_up_at_once() -> None:
 @pytest.mark.parametrize(
     ("error", "again"),
     [
-        *((APIError("x", status_code=status), True) for status in sorted(RETRYABLE_STATUS)),
-        *((APIError("x", status_code=status), False) for status in (400, 401, 403, 404, 409, 499, 501, None)),
+        *(
+            (APIError("x", status_code=status), True)
+            for status in (408, 429, 500, 502, 503, 504, 508, 520, 529, 599)
+        ),
+        *(
+            (APIError("x", status_code=status), False)
+            for status in (400, 401, 403, 404, 409, 499, 501, 505, 600, None)
+        ),
         (APIError("quota exceeded, limit: 0", status_code=429), False),
         (PromptBlockedError("x", status_code=200), False),
         (TransportError("x"), True),

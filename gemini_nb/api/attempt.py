@@ -215,8 +215,10 @@ async def _chunks(
                 broken, events, ended = connections.broken(error, response.url.host), [], True
             for event in events:
                 for value in _values(event.data, at_end=ended):
-                    if "error" in value and not isinstance(value.get("candidates"), list):
-                        raise failures.reported(value["error"], call)
+                    if not value.get("candidates") or "error" in value:
+                        said = failures.error_in(value, is_error=event.event == "error")
+                        if said is not None:
+                            raise failures.reported(said, call)
                     yield _chunk(event.data, value, turn)
             patience = call.timeouts.idle
             idle.seconds = min(patience, _LINGER) if turn.is_surely_finished else patience
@@ -274,6 +276,8 @@ def _raise_unfinished(response: httpx.Response, decoder: SSEDecoder, turn: Model
             f"{excerpt(decoder.junk)}",
             hint="A proxy, a login page or a wrong base URL answers in Gemini's place.",
         )
+    if turn.lacks_candidates:
+        raise failures.empty(turn)
     raise StreamCutError("The answer ended without a finishReason: it was cut on the way.", hint=_CUT)
 
 

@@ -18,6 +18,7 @@ from gemini_nb.api import failures
 from gemini_nb.api.attempt import ChunkReceived, ModelCall, Timeouts, request_once
 from gemini_nb.api.cooldown import CoolingDown
 from gemini_nb.api.pools import HTTPClients
+from gemini_nb.api.reasons import is_slip
 from gemini_nb.errors import (
     APIError,
     EmptyAnswerError,
@@ -41,11 +42,10 @@ __all__ = [
     "call_model",
 ]
 
-_SLIPS = {"MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL"}
 _ASKED_AGAIN = 2  # times, after a slip of the model's: its next sample is usually sound
 _STALLS = 2  # requests that may fall silent before their first output
 _HOPS = 64  # continuations without a word; one may be all thinking, but a whole answer has no more than these
-_COOLING = {429, 503}
+_COOLING = {429, 503, 529}
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,20 +153,12 @@ class _Recovery:
                     "The server offers to go on with the answer, but came no further.",
                     hint="Ask again, or for a shorter answer.",
                 )
-        reason = turn.finish_reason
-        empty = reason == "STOP" and not turn.has_answer and not turn.metadata
-        if not empty and reason not in _SLIPS:
             return None
-        if turn.parts and self._slips >= _ASKED_AGAIN:
+        if turn.block_reason is not None:
             return None
-        said = "without a word" if empty else f"with {reason}"
-        detail = f" {failures.excerpt(turn.finish_message)}" if turn.finish_message else ""
-        return EmptyAnswerError(
-            f"The model ended {said}.{detail}",
-            hint="Ask again, ask otherwise, or simplify the tools.",
-            status_code=200,
-            api_status=reason,
-        )
+        if turn.has_answer and (not is_slip(turn.finish_reason) or self._slips >= _ASKED_AGAIN):
+            return None
+        return failures.empty(turn)
 
     def plan(self, failure: GeminiError) -> RetryPlanned:
         """Rewind the turn for another request.
@@ -195,7 +187,7 @@ class _Recovery:
         self.refresh = False
         if isinstance(failure, EmptyAnswerError):
             self._slips += 1
-            return 0.0 if self._slips <= _ASKED_AGAIN else None
+            return 0.0 if self._slips <= _ASKED_AGAIN and not failure.is_permanent else None
         if turn.has_output:
             return self._delay_of_restart(failure)
         if failure.status_code == 401 and self._can_refresh(failure):

@@ -213,5 +213,9 @@ def duplicate(value: T) -> T:
 
 
 def objects(value: object) -> list[JSON]:
-    """The dictionaries of what should be a list of dictionaries; servers send null, {} and worse."""
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+    """The dictionaries of what should be a list of dictionaries; servers send null, {} and worse.
+
+    One that stands there without its list counts as a list of one.
+    """
+    items = value if isinstance(value, list) else [value] if value else []
+    return [item for item in items if isinstance(item, dict)]

@@ -9,12 +9,15 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from gemini_nb.api.content import objects
+from gemini_nb.api.content import JSON, objects
+from gemini_nb.api.quota import is_daily, seconds_until_renewal
+from gemini_nb.api.reasons import hint_for, is_slip
 from gemini_nb.api.retry import RetryPolicy, parse_retry_after, retry_delay_of
 from gemini_nb.config import Auth
 from gemini_nb.errors import (
     APIError,
     ConfigError,
+    EmptyAnswerError,
     GeminiError,
     PromptBlockedError,
 )
@@ -30,6 +33,8 @@ __all__ = [
     "bad_proxy",
     "blocked",
     "detached",
+    "empty",
+    "error_in",
     "excerpt",
     "final",
     "is_refusal",
@@ -49,6 +54,7 @@ _NAMES |= {429: "RESOURCE_EXHAUSTED", 500: "INTERNAL", 503: "UNAVAILABLE", 504: 
 _CODES = {name: status for status, name in _NAMES.items()}
 _CODES |= {"FAILED_PRECONDITION": 400, "OUT_OF_RANGE": 400, "ABORTED": 409, "ALREADY_EXISTS": 409}
 _CODES |= {"CANCELLED": 499, "UNKNOWN": 500, "DATA_LOSS": 500, "UNIMPLEMENTED": 501}
+_CODES |= {"INVALID_REQUEST": 400, "TOO_MANY_REQUESTS": 429, "OVERLOADED": 503, "SERVICE_UNAVAILABLE": 503}
 # By gRPC's numbers, which a server that speaks it behind a gateway puts in their place.
 _RPC = ["", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS"]
 _RPC += ["PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE"]
@@ -137,16 +143,15 @@ def refused(status: int, headers: Mapping[str, str], body: bytes, call: ModelCal
         value = None
     if isinstance(value, list):
         value = next(iter(objects(value)), None)
-    error = value.get("error") if isinstance(value, dict) else None
-    if not isinstance(error, dict):
-        shown = _readable(text) if text.strip() else "(empty body)"
-        error = {"message": error if isinstance(error, str) else shown}
+    error = error_in(value, is_error=True) if isinstance(value, dict) else None
+    if not error:
+        error = {"message": _readable(text) if text.strip() else "(empty body)"}
     if 300 <= status < 400:
         error = {
             "message": f"a redirect to {excerpt(headers.get('location', 'nowhere'))}, which is not followed"
         }
     made = reported({**error, "code": status}, call)
-    if made.retry_after is None:
+    if made.retry_after is None and not made.is_permanent:
         made.retry_after = parse_retry_after(headers.get("retry-after"), time.time())
     return made
 
@@ -157,37 +162,84 @@ def _readable(text: str) -> str:
     return excerpt(html.unescape(title[1])) if title is not None else excerpt(text)
 
 
-def reported(error: object, call: ModelCall) -> GeminiError:
+def error_in(value: JSON, *, is_error: bool = False) -> JSON | None:
+    """The error object in a server's message, None where it is none.
+
+    Some gateways leave its wrapping out; then it is known by what Gemini's answers do not have.
+
+    Args:
+        value: the message.
+        is_error: whether it is already known to be one, so that its own fields count.
+    """
+    error = value.get("error")
+    if isinstance(error, dict) and error:
+        return error
+    if isinstance(error, str) and error:
+        return {**value, "message": value.get("message") or error}
+    if objects(value.get("candidates")):
+        return None
+    if "error" in value:
+        return {}
+    if is_error:
+        return value if {"message", "code", "status"} & value.keys() else None
+    code, name = value.get("code"), value.get("status")
+    named = {word.upper() for word in (code, name) if isinstance(word, str)}
+    return value if _number(code) >= 400 or named & _CODES.keys() else None
+
+
+def reported(error: Mapping[str, Any], call: ModelCall) -> GeminiError:
     """The error for an error object of the server's, from an error body or from inside a stream."""
-    facts: Mapping[str, Any] = error if isinstance(error, Mapping) else {"message": str(error or "")}
-    name = facts.get("status")
-    name = excerpt(name, 60) if isinstance(name, str) else None
-    status = _status(facts.get("code"), name)
-    details = list(objects(facts.get("details")))
-    message = excerpt(str(facts.get("message") or "no message"), 1000)
+    code, name = error.get("code"), error.get("status")
+    if isinstance(code, str) and not _number(code):
+        name = name or code
+    code = _number(code) or _number(name)
+    name = excerpt(name, 60) if isinstance(name, str) and not _number(name) else None
+    status = _status(code, name)
+    details = list(objects(error.get("details")))
+    message = excerpt(str(error.get("message") or "no message"), 1000)
+    is_permanent = status == 429 and "limit: 0" not in message and is_daily(details)
+    asked = seconds_until_renewal(time.time()) if is_permanent else retry_delay_of(details, message)
     return APIError(
         f"{status} {name}: {message}" if name else f"{status}: {message}",
-        hint=_hint(status, f"{name}: {message}", details, call),
+        hint=_daily_hint(asked, call) if is_permanent else _hint(status, f"{name}: {message}", details, call),
         status_code=status,
         api_status=name or _NAMES.get(status),
-        retry_after=retry_delay_of(details, message),
+        retry_after=asked,
+        is_permanent=is_permanent,
     )
 
 
-def _status(code: object, name: str | None) -> int:
-    number = int(code) if isinstance(code, int) or (isinstance(code, str) and _NUMBER.fullmatch(code)) else 0
+def _number(code: object) -> int:
+    """A code as a number, 0 where it is none."""
+    return int(code) if isinstance(code, int) or (isinstance(code, str) and _NUMBER.fullmatch(code)) else 0
+
+
+def _status(number: int, name: str | None) -> int:
     if 100 <= number <= 999:
         return number
-    if name not in _CODES and 0 < number < len(_RPC):
+    if (name or "").upper() not in _CODES and 0 < number < len(_RPC):
         name = _RPC[number]
-    return _CODES.get(name or "", 500)
+    return _CODES.get((name or "").upper(), 500)
+
+
+def _daily_hint(seconds: float | None, call: ModelCall) -> str:
+    """What to do about a quota of a day that is used up."""
+    when = ""
+    if seconds is not None:
+        clock = time.strftime("%H:%M", time.localtime(time.time() + seconds))
+        when = f", {clock} here, in {seconds // 3600:.0f} h {seconds % 3600 // 60:.0f} min"
+    return (
+        f"The daily quota for {call.endpoint.model} is used up. It renews at midnight Pacific time{when}. "
+        "Another model or plan has its own."
+    )
 
 
 def blocked(turn: ModelTurn) -> PromptBlockedError:
     """The error for a prompt that was blocked."""
+    reason = f"{excerpt(turn.block_reason or '')}{_blamed(turn)}"
     return PromptBlockedError(
-        f"The prompt was blocked: {excerpt(turn.block_reason or '')}. {excerpt(turn.block_message)}".rstrip(),
-        hint="Rephrase it, or loosen `safety_settings`.",
+        f"The prompt was blocked: {reason}. {excerpt(turn.block_message)}".rstrip(),
+        hint=hint_for(turn.block_reason),
         status_code=200,
         api_status=excerpt(turn.block_reason or "", 60),
     )
@@ -199,6 +251,33 @@ def is_refusal(error: GeminiError | None) -> bool:
         return True
     status = error.status_code if isinstance(error, APIError) else None
     return status is not None and 400 <= status < 500 and status not in _PASSING
+
+
+def empty(turn: ModelTurn) -> EmptyAnswerError:
+    """The error for a turn that ended without an answer, or with one that the model got wrong."""
+    reason, said = turn.finish_reason, turn.finish_message
+    if reason is None:
+        message = "The server's answer holds no candidates: neither text nor a reason why there is none."
+    elif reason == "STOP":
+        message = "The model ended without a word."
+    elif reason == "MAX_TOKENS":
+        thought = turn.total_usage.thoughts_token_count
+        spent = f": {thought:,} tokens went into thinking" if thought else ""
+        message = f"The model ended with MAX_TOKENS before its answer began{spent}."
+    else:
+        without = "" if turn.has_answer else " and without an answer"
+        message = f"The model ended with {excerpt(reason, 60)}{_blamed(turn)}{without}."
+    return EmptyAnswerError(
+        f"{message} {excerpt(said)}".rstrip(),
+        hint=hint_for(reason),
+        status_code=200,
+        api_status=reason and excerpt(reason, 60),
+        is_permanent=not (reason in {None, "STOP"} or is_slip(reason)),
+    )
+
+
+def _blamed(turn: ModelTurn) -> str:
+    return f" ({excerpt(', '.join(turn.categories))})" if turn.categories else ""
 
 
 def awaited(error: GeminiError, call: ModelCall) -> str:
@@ -241,10 +320,8 @@ def _hint(status: int, message: str, details: list[dict[str, Any]], call: ModelC
     if status == 429:
         if "limit: 0" in message:
             return f"This key has no quota for {call.endpoint.model} at all; another plan or model has."
-        daily = "daily " if "PerDay" in str(details) else ""
         return (
-            f"The {daily}quota for {call.endpoint.model} is used up for now; "
-            "ask less often, or ask for more quota."
+            f"The quota for {call.endpoint.model} is used up for now; ask less often, or ask for more quota."
         )
     return _other_hint(status)
 

@@ -13,8 +13,9 @@ from gemini_nb.errors import APIError, ConfigError, GeminiError, TransportError
 
 __all__ = ["RETRYABLE_STATUS", "RetryPolicy", "parse_retry_after", "retry_delay_of"]
 
-RETRYABLE_STATUS = frozenset({408, 429, 500, 502, 503, 504})
-"""Google's advice; every other 4xx gives the same answer when it is asked again."""
+RETRYABLE_STATUS = frozenset({408, 429, *range(500, 600)} - {501, 505})
+"""Every other 4xx gives the same answer when it is asked again, and so do a method or a version of HTTP that
+the server does not know. Gateways have statuses of their own, such as 529 for overloaded."""
 
 _DURATION = re.compile(r"^(\d+(?:\.\d+)?)s$")
 _MESSAGE_DELAY = re.compile(r"[Rr]etry in (\d+(?:\.\d+)?)\s*s")

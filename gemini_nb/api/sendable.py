@@ -16,6 +16,7 @@ Part = dict[str, Any]
 _SIBLINGS = frozenset(
     {"thought", "thoughtSignature", "partMetadata", "videoMetadata", "mediaResolution", "mediaProcessing"}
 )
+_NOT_ALONE = _SIBLINGS | {"text", "thought_signature", "part_metadata"}
 _OBJECTS = frozenset(
     {
         "codeExecutionResult",
@@ -37,10 +38,13 @@ def is_plain_text(part: Part) -> bool:
 
 
 def is_answer(part: Part) -> bool:
-    """Whether a part says something to the user; thoughts and a text that only carries a signature do not."""
+    """Whether a part says something to the user: not a thought, nor white space, nor what is empty."""
     if part.get("thought") and "functionCall" not in part:
         return False
-    return any(_is_data(name, value) and value != "" for name, value in part.items())
+    text = part.get("text")
+    if isinstance(text, str) and text.strip():
+        return True
+    return any(value for name, value in part.items() if name not in _NOT_ALONE and _is_sound(name, value))
 
 
 def sendable(parts: Iterable[Part]) -> list[Part]:

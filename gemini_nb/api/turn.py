@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gemini_nb.api.content import JSON, Content, Part, objects
 from gemini_nb.api.functions import FunctionCall, read_calls
+from gemini_nb.api.reasons import rated_categories, read_block_reason, read_finish_reason
 from gemini_nb.api.sendable import is_answer, is_plain_text, sendable
 from gemini_nb.api.usage import Usage
 from gemini_nb.redaction import scrub
@@ -21,6 +22,8 @@ class ModelTurn:
         finish_reason: Gemini's word for why the turn ended, None while it has not.
         finish_message: the server's explanation of it.
         block_reason: why the prompt was blocked; then there are no parts.
+        categories: the harm categories that blocked the prompt, or ended the turn.
+        lacks_candidates: whether the last request was answered, and nothing in its answer was a candidate.
         usage: the newest usageMetadata. Counts are running totals of the call, so they are never added up,
             and a chunk without counts (Vertex AI's middle ones) keeps those before it.
         model_version: the model that really answered.
@@ -30,6 +33,7 @@ class ModelTurn:
     """
 
     __slots__ = (
+        "_answered",
         "_beside",
         "_beside_kept",
         "_earlier",
@@ -41,9 +45,11 @@ class ModelTurn:
         "_stale",
         "block_message",
         "block_reason",
+        "categories",
         "continuation_token",
         "finish_message",
         "finish_reason",
+        "lacks_candidates",
         "metadata",
         "model_version",
         "response_id",
@@ -74,6 +80,8 @@ class ModelTurn:
         self.finish_message = ""
         self.block_reason: str | None = None
         self.block_message = ""
+        self.categories: tuple[str, ...] = ()
+        self.lacks_candidates = self._answered = False
         self._resumed = False
 
     def rewind(self, *, to_start: bool = False) -> None:
@@ -112,11 +120,8 @@ class ModelTurn:
         shown where they came; they do not become part of the history.
         """
         self._add_facts(chunk)
-        # Alternatives (candidateCount > 1) come with an index; one turn tells one of them.
-        for candidate in objects(chunk.get("candidates")):
-            if not candidate.get("index"):
-                break
-        else:
+        candidate = self._candidate(chunk)
+        if candidate is None:
             return []
         content = candidate.get("content")
         parts = [_camel(part) for part in objects(content.get("parts"))] if isinstance(content, dict) else []
@@ -127,7 +132,7 @@ class ModelTurn:
         if self._stale is None and candidate.keys() <= _PLAIN:
             return parts  # nearly every chunk of an answer ends here
         facts = {field: candidate[field] for field in _METADATA if isinstance(candidate.get(field), dict)}
-        reason = _said(candidate.get("finishReason"))
+        reason = read_finish_reason(candidate.get("finishReason"))
         if self._stale is not None and (self.has_output or facts or reason):
             self._stale, self._beside = None, self._beside_kept
         self._beside += len(facts)
@@ -136,6 +141,7 @@ class ModelTurn:
         if reason:
             self.finish_reason = reason
             self.finish_message = scrub(str(candidate.get("finishMessage") or ""))
+            self.categories = rated_categories(candidate, reason)
         token = candidate.get("continuationToken")
         if isinstance(token, str) and token != self.continuation_token:  # told again it is the same place
             self.continuation_token = token
@@ -145,6 +151,19 @@ class ModelTurn:
                 self._beside_kept = self._beside
         return parts
 
+    def _candidate(self, chunk: JSON) -> JSON | None:
+        """The one of the alternatives (candidateCount > 1) that a turn tells: the first."""
+        candidates = chunk.get("candidates")
+        if candidates:
+            self._answered, self.lacks_candidates = True, False
+        else:
+            self.lacks_candidates = not self._answered
+        for candidate in objects(candidates):
+            index = candidate.get("index")
+            if not index or str(index).strip() == "0":
+                return candidate
+        return None
+
     def _add_facts(self, chunk: JSON) -> None:
         usage = chunk.get("usageMetadata")
         if isinstance(usage, dict):
@@ -152,8 +171,9 @@ class ModelTurn:
         self.model_version = chunk.get("modelVersion") or self.model_version
         self.response_id = chunk.get("responseId") or self.response_id
         feedback = chunk.get("promptFeedback")
-        if isinstance(feedback, dict) and (reason := _said(feedback.get("blockReason"))):
+        if isinstance(feedback, dict) and (reason := read_block_reason(feedback.get("blockReason"))):
             self.block_reason = reason
+            self.categories = rated_categories(feedback, reason)
             self.block_message = scrub(str(feedback.get("blockReasonMessage") or ""))
 
     def _append(self, part: Part) -> None:
@@ -189,7 +209,7 @@ class ModelTurn:
 
     @property
     def has_answer(self) -> bool:
-        """Whether it says something to the user; thoughts are no answer."""
+        """Whether it says something to the user; thoughts, white space and signatures are no answer."""
         back, _ = self._read()
         return any(map(is_answer, back))
 
@@ -240,11 +260,6 @@ def _camel(part: Part) -> Part:
     if "function_call" not in part or "functionCall" in part:
         return part
     return {"functionCall" if name == "function_call" else name: value for name, value in part.items()}
-
-
-def _said(reason: object) -> str | None:
-    """A reason that a server gave; some send the default of each field that they leave out."""
-    return scrub(reason) if isinstance(reason, str) and not reason.endswith("_UNSPECIFIED") else None
 
 
 def _joined(parts: list[Part]) -> list[Part]:

@@ -79,7 +79,7 @@ def error_body(code: int, fault: Fault, model: str) -> dict[str, Any]:
         )
         violation = {
             "quotaMetric": _METRIC,
-            "quotaId": "GenerateRequestsPerDayPerProjectPerModel-FreeTier",
+            "quotaId": "GenerateRequestsPerMinutePerProjectPerModel-FreeTier",
             "quotaDimensions": {"location": "global", "model": model},
         }
         # As everywhere in protobuf JSON, a value of 0 is left out.

@@ -401,7 +401,7 @@ class ToolOrchestrator:
                         case _:
                             assert_never(event)
         except EmptyAnswerError:
-            if not record.text:
+            if turn.finish_reason is None or not record.text.strip():
                 raise
         finally:
             self._take_facts()
