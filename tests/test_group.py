@@ -4,6 +4,7 @@ import threading
 import time
 from typing import Any
 
+import pydantic
 import pytest
 
 import gemini_nb
@@ -123,6 +124,7 @@ def test_a_prompt_that_cannot_be_sent_stops_what_was_started() -> None:
         ({"prompts": ["a"], "concurrency": "3"}, "concurrency"),
         ({"prompts": ["a"], "concurrency": 1.5}, "concurrency"),
         ({"prompts": ["a", "b"], "each": [{}]}, "2 prompts, but settings for 1"),
+        ({"prompts": ["a", "b"], "items": ["a"]}, "2 prompts, but 1 items"),
     ],
 )
 def test_a_map_that_cannot_be_understood_starts_nothing(options: dict[str, Any], message: str) -> None:
@@ -145,6 +147,65 @@ def test_an_item_that_is_none_is_an_item_in_a_frame() -> None:
     frame = group.to_frame()
     assert list(frame.columns)[:2] == ["item", "answer"]
     assert frame["item"].isna().tolist() == [True, False]
+
+
+def test_a_frame_keeps_the_items_own_columns_first() -> None:
+    items: list[dict[Any, Any]] = [
+        {"status": "new", "city": "Oslo", "model": "T", "answer": 1, "error": "e", "tokens": 9},
+        {"city": "Lima", "status": "old", "finish_reason": "f", 7: "seven"},
+    ]
+    own = ["status", "city", "model", "answer", "error", "tokens", "finish_reason", 7]
+    with rig(lambda request: json_error(400) if prompt_of(request) == "b" else echo(request)) as made:
+        group = gemini_nb.map(["a", "b"], items=items, manager=made.manager, **made.options).wait()
+    frame = group.to_frame()
+    added = ["answer_answer", "answer_status", "answer_finish_reason", "answer_error", "answer_tokens"]
+    assert list(frame.columns) == [*own, *added]
+    for name in own:
+        has = [name in item for item in items]
+        assert frame[name].notna().tolist() == has
+        assert frame[name][has].tolist() == [item[name] for item in items if name in item]
+    assert frame["answer_answer"].notna().tolist() == [True, False]
+    assert frame["answer_status"].tolist() == ["completed", "error"]
+    assert frame["answer_finish_reason"].notna().tolist() == [True, False]
+    assert frame["answer_error"].notna().tolist() == [False, True]
+
+
+def test_a_frame_without_clashes_has_the_plain_names_and_several_models_are_told_apart() -> None:
+    ends = ["answer", "status", "finish_reason", "error", "tokens"]
+    with rig(echo) as made:
+        options = {"manager": made.manager, **made.options}
+        one = gemini_nb.map(["a", "b"], items=[{"x": 1}, {"x": 2}], **options).wait().to_frame()
+        models = [{"model": "gemini-a"}, {"model": "gemini-b"}]
+        two = gemini_nb.map(["a", "a"], items=["p", "p"], each=models, **options).wait().to_frame()
+        none = gemini_nb.map([], **options).to_frame()
+    assert list(one.columns) == ["x", *ends]
+    assert list(two.columns) == ["item", *ends, "model"]
+    assert two["model"].tolist() == ["gemini-a", "gemini-b"]
+    assert len(none) == 0
+
+
+class Seen(pydantic.BaseModel):
+    city: str
+    status: str
+    grade: int
+
+
+@pytest.mark.parametrize("schema", [Seen, Seen.model_json_schema()])
+def test_the_fields_of_a_schema_are_columns_also_where_rows_failed(schema: Any) -> None:
+    def script(request: Any) -> Any:
+        said = '{"city": "Oslo", "status": "fine", "grade": 2}' if prompt_of(request) == "a" else "no"
+        return sse_answer(text(said, finish="STOP"))
+
+    with rig(script) as made:
+        options = {"manager": made.manager, "schema": schema, **made.options}
+        both = gemini_nb.map(["b", "a"], items=[{"city": "x"}, {"city": "y"}], **options).wait()
+        failed = gemini_nb.map(["b"], items=[{"city": "x"}], **options).wait()
+    columns = ["city", "answer_city", "answer_status", "grade", "status", "finish_reason", "error", "tokens"]
+    frame = both.to_frame()
+    assert list(frame.columns) == list(failed.to_frame().columns) == columns
+    assert frame["city"].tolist() == ["x", "y"]
+    assert frame["answer_status"].notna().tolist() == [False, True]
+    assert frame["status"].tolist() == ["error", "completed"]
 
 
 @pytest.mark.parametrize("one", ["Name a river.", {"text": "Name a river."}, b"abc"])

@@ -64,7 +64,9 @@ class StreamGroup(Sequence[Stream]):
     def to_frame(self) -> Any:
         """Return a pandas DataFrame: what each was asked about, what it answered, how it ended.
 
-        The fields of an item, and of a parsed answer, become columns.
+        The items' own columns come first, as they are. Then comes `answer`, or a column for each field of the
+        schema, and `status`, `finish_reason`, `error`, `tokens`; where several models were asked, also
+        `model`. A name that is taken already gets "answer_" before it.
 
         Raises:
             ConfigError: pandas is not installed.
@@ -73,8 +75,10 @@ class StreamGroup(Sequence[Stream]):
             import pandas as pd  # noqa: PLC0415 - whoever wants a DataFrame has it; nobody else needs it
         except ImportError:
             raise ConfigError("A DataFrame needs pandas.", hint="%pip install pandas") from None
-        about = [{}] * len(self.streams) if self.items is None else map(_about, self.items)
-        return pd.DataFrame([_row(stream, asked) for stream, asked in zip(self.streams, about, strict=True)])
+        items: Iterable[dict[Any, Any]] = (
+            [{}] * len(self.streams) if self.items is None else map(_about, self.items)
+        )
+        return pd.DataFrame(_rows(self.streams, list(items)))
 
     def wait(self, timeout: float | None = None) -> StreamGroup:
         """Wait until all have ended.
@@ -111,21 +115,61 @@ def _result(stream: Stream) -> Any:
     return stream.parsed if stream.request.schema is not None else stream.text
 
 
-def _about(item: object) -> dict[str, Any]:
+def _about(item: object) -> dict[Any, Any]:
     return _fields(item) or {"item": item}
 
 
-def _row(stream: Stream, asked: dict[str, Any]) -> dict[str, Any]:
-    result = None if stream.error is not None else _result(stream)
-    answered = _fields(result) if stream.request.schema is not None and result is not None else {}
+def _rows(streams: Sequence[Stream], asked: list[dict[Any, Any]]) -> list[dict[Any, Any]]:
+    """One dictionary for each stream, all with the same columns in the same order."""
+    own = list(dict.fromkeys(name for about in asked for name in about))
+    answers = [_answer(stream) for stream in streams]
+    fields = list(dict.fromkeys(name for answer in answers for name in answer)) or ["answer"]
+    ends = [_end(stream) for stream in streams]
+    if len({stream.model for stream in streams}) > 1:
+        ends = [{**end, "model": stream.model} for stream, end in zip(streams, ends, strict=True)]
+    end_names = _free_names(ends[0] if ends else (), own)
+    field_names = _free_names(fields, [*own, *end_names.values()])
+    return [
+        {
+            **{name: about.get(name) for name in own},
+            **{shown: answer.get(name) for name, shown in field_names.items()},
+            **{shown: end[name] for name, shown in end_names.items()},
+        }
+        for about, answer, end in zip(asked, answers, ends, strict=True)
+    ]
+
+
+def _answer(stream: Stream) -> dict[Any, Any]:
+    """The answer by columns; none where a structured one is missing."""
+    schema = stream.request.schema
+    if schema is None:
+        return {"answer": None if stream.error is not None else stream.text}
+    result = None if stream.error is not None else stream.parsed
+    if result is None:
+        return dict.fromkeys(schema.json_schema.get("properties", ()))
+    return _fields(result) or {"answer": result}
+
+
+def _end(stream: Stream) -> dict[str, Any]:
     return {
-        **asked,
-        **(answered or {"answer": result}),
-        "model": stream.model,
         "status": str(stream.status),
+        "finish_reason": stream.finish_reason,
         "error": None if stream.error is None else str(stream.error),
         "tokens": stream.usage.total_token_count,
     }
+
+
+def _free_names(names: Iterable[Any], taken: Iterable[Any]) -> dict[Any, Any]:
+    """Each name as it is, with "answer_" before it as often as it is taken."""
+    used = set(taken)
+    free: dict[Any, Any] = {}
+    for name in names:
+        shown = name
+        while shown in used:
+            shown = f"answer_{shown}"
+        used.add(shown)
+        free[name] = shown
+    return free
 
 
 def _fields(value: Any) -> dict[str, Any]:
@@ -173,6 +217,9 @@ def map_prompts(
     settings = [{} for _ in asked] if each is None else list(each)
     if len(settings) != len(asked):
         raise ArgumentError(f"There are {len(asked)} prompts, but settings for {len(settings)}.")
+    about = asked if items is None else list(items)
+    if len(about) != len(asked):
+        raise ArgumentError(f"There are {len(asked)} prompts, but {len(about)} items.")
     gate = _Gate(concurrency)
     chosen = manager or get_manager()
     started: list[Stream] = []
@@ -182,7 +229,7 @@ def map_prompts(
     except BaseException:
         stop_together(started)  # nobody would have a handle on them
         raise
-    return StreamGroup(started, asked if items is None else items)
+    return StreamGroup(started, about)
 
 
 class _Gate:
