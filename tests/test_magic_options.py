@@ -7,7 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from traitlets.config import Config
 
+from gemini_nb.notebook.settings import GeminiNB
+from gemini_nb.streams.manager import StreamManager
 from kernels import Kernel
 
 
@@ -236,6 +239,51 @@ def test_config_sets_defaults_and_refuses_nonsense(shell: Kernel) -> None:
     finally:
         for reset in ("model = None", "wait = False", "max_concurrent = None"):
             ran(shell, f"%config GeminiNB.{reset}")
+
+
+def test_config_changes_one_setting_and_no_other(shell: Kernel) -> None:
+    show = (
+        "m = gemini_nb.get_manager(); s = m.runtime.settings\n"
+        "print(m.max_concurrent, m.history, s.model, s.on_cut, s.allow_http)"
+    )
+    try:
+        ran(
+            shell,
+            "import dataclasses\nm = gemini_nb.get_manager()\nm.max_concurrent, m.history = 2, 50\n"
+            "m.runtime.settings = dataclasses.replace("
+            "m.runtime.settings, model='gemini-x', on_cut='keep', allow_http=True)",
+        )
+        ran(shell, "%config GeminiNB.paints_per_second = 10.0")
+        assert ran(shell, show) == "2 50 gemini-x keep True\n"
+        ran(shell, "%config GeminiNB.model = 'gemini-y'")
+        assert ran(shell, show) == "2 50 gemini-y keep True\n"
+        ran(shell, "%config GeminiNB.history = 60")
+        assert ran(shell, show) == "2 60 gemini-y keep True\n"
+        ran(shell, "%load_ext gemini_nb\n%reload_ext gemini_nb")
+        assert ran(shell, show) == "2 60 gemini-y keep True\n"
+        ran(shell, "%config GeminiNB.max_concurrent = None")  # as it was here, though not in the manager
+        assert ran(shell, show) == "None 60 gemini-y keep True\n"
+    finally:
+        for reset in (
+            "model = None",
+            "history = 200",
+            "max_concurrent = None",
+            "on_cut = 'restart'",
+            "paints_per_second = 20.0",
+        ):
+            ran(shell, f"%config GeminiNB.{reset}")
+        ran(
+            shell,
+            "m = gemini_nb.get_manager()\n"
+            "m.runtime.settings = dataclasses.replace(m.runtime.settings, allow_http=False)",
+        )
+
+
+def test_a_configuration_file_sets_what_it_names_and_the_next_manager_gets_it() -> None:
+    settings = GeminiNB(first := StreamManager(), config=Config({"GeminiNB": {"history": 7, "model": "m"}}))
+    assert (first.history, first.runtime.settings.model, first.max_concurrent) == (7, "m", None)
+    settings.serve(second := StreamManager(max_concurrent=3))
+    assert (second.history, second.runtime.settings.model, second.max_concurrent) == (7, "m", 3)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,9 @@ from gemini_nb.streams.manager import StreamManager
 
 __all__ = ["GeminiNB"]
 
+_OF_STREAMS = ("model", "auth", "on_cut")
+_OF_THE_MANAGER = (*_OF_STREAMS, "history", "max_concurrent")
+
 
 class GeminiNB(Configurable):
     """Defaults of gemini_nb in this shell."""
@@ -40,8 +43,7 @@ class GeminiNB(Configurable):
 
     def __init__(self, manager: StreamManager, **options: Any) -> None:
         self._manager = manager
-        super().__init__(**options)
-        self._apply()
+        super().__init__(**options)  # applies what the configuration sets
 
     @classmethod
     def of(cls, shell: Any, manager: StreamManager) -> GeminiNB:
@@ -56,19 +58,29 @@ class GeminiNB(Configurable):
         return settings
 
     def serve(self, manager: StreamManager) -> None:
-        """Set the defaults of this manager."""
+        """Set what was configured in this manager, if it is another one than before."""
+        if manager is self._manager:
+            return
         self._manager = manager
-        self._apply()
+        for name in _OF_THE_MANAGER:
+            if getattr(self, name) != self.traits()[name].default():
+                self._apply(name)
 
-    @observe("model", "auth", "on_cut", "history", "max_concurrent")
-    def _on_change(self, _: Any) -> None:
-        self._apply()
+    def update_config(self, config: Any) -> None:
+        """Set what `%config` says, also where only the manager has another value by now."""
+        super().update_config(config)
+        for name in _OF_THE_MANAGER:
+            if name in config.get(type(self).__name__, ()):
+                self._apply(name)
 
-    def _apply(self) -> None:
-        runtime = self._manager.runtime
-        runtime.settings = dataclasses.replace(
-            runtime.settings, model=self.model, auth=self.auth, on_cut=self.on_cut
-        )
-        self._manager.history = self.history
-        if self._manager.max_concurrent != self.max_concurrent:
-            self._manager.max_concurrent = self.max_concurrent
+    @observe(*_OF_THE_MANAGER)
+    def _on_change(self, change: Any) -> None:
+        self._apply(change.name)
+
+    def _apply(self, name: str) -> None:
+        value = getattr(self, name)
+        if name in _OF_STREAMS:
+            runtime = self._manager.runtime
+            runtime.settings = dataclasses.replace(runtime.settings, **{name: value})
+        else:
+            setattr(self._manager, name, value)
