@@ -387,6 +387,46 @@ def test_a_waiting_stream_can_be_stopped_and_gives_its_place_up() -> None:
         assert third.status == other.status == "active"
 
 
+@pytest.mark.parametrize(("limit", "begun"), [(3, 3), (None, 6)])
+def test_a_higher_limit_lets_those_go_on_that_wait_in_their_order(limit: int | None, begun: int) -> None:
+    with rig(hold(), max_concurrent=1) as made:
+        streams = [made.start(str(number)) for number in range(6)]
+        made.server.wait_requests(1)
+        made.manager.max_concurrent = limit
+        made.server.wait_requests(begun)
+        assert made.manager.statistics().waiting == 6 - begun
+        asked = sorted(request.json["contents"][0]["parts"][0]["text"] for request in made.server.requests)
+        assert asked == list("012345")[:begun]
+        assert {stream.status for stream in streams} == {"active"}
+
+
+def test_a_lower_limit_holds_once_enough_have_ended() -> None:
+    gates = [threading.Event() for _ in range(5)]
+
+    def script(request: Any) -> Any:
+        number = int(request.json["contents"][0]["parts"][0]["text"])
+        return sse_answer(text("a"), Wait(gates[number]), text("b", finish="STOP"))
+
+    with rig(script) as made:
+        streams = [made.start(str(number)) for number in range(3)]
+        made.server.wait_requests(3)
+        made.manager.max_concurrent = 1
+        streams += [made.start(str(number)) for number in range(3, 5)]
+        for done in range(2):
+            gates[done].set()
+            streams[done].wait()
+        assert (len(made.server.requests), made.manager.statistics().waiting) == (3, 2)
+        streams[3].stop()  # one that waits
+        gates[2].set()
+        made.server.wait_requests(4)
+        gates[4].set()
+        assert streams[4].result() == "ab"
+        assert made.server.requests[3].json["contents"][0]["parts"][0]["text"] == "4"
+        with pytest.raises(ConfigError):
+            made.manager.max_concurrent = 0
+        assert made.manager.max_concurrent == 1
+
+
 # ------------------------------------------------------------------ ends
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gemini_nb.errors import ConfigError
@@ -16,22 +18,49 @@ if TYPE_CHECKING:
 __all__ = ["Admission"]
 
 
+@dataclass(slots=True)
+class _Queue:
+    """The streams of one model.
+
+    Attributes:
+        running: how many have a place.
+        waiting: those that want one, in the order of their coming.
+    """
+
+    running: int = 0
+    waiting: collections.deque[asyncio.Future[None]] = field(default_factory=collections.deque)
+
+
 class Admission:
     """The places that a manager gives to its streams.
 
+    A semaphore has as many places as it was made with. Here the limit may change while streams run and wait:
+    a higher one lets the next in at once, a lower one holds as soon as enough of those that run have ended.
+
     Args:
         limit: streams of one model that run at a time, None for no limit.
+        call: calls a function on the loop's thread, from any thread.
 
     Raises:
         ConfigError: the limit leaves no place at all.
     """
 
-    def __init__(self, limit: int | None) -> None:
-        if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
-            raise ConfigError(f"max_concurrent is at least 1, or None for no limit, not {limit!r}.")
-        self.limit = limit
-        # A semaphore belongs to the loop that it is used on, and a loop that died is replaced.
-        self._places: dict[tuple[asyncio.AbstractEventLoop, str], asyncio.Semaphore] = {}
+    def __init__(self, limit: int | None, call: Callable[[Callable[[], None]], object]) -> None:
+        self._limit = _checked(limit)
+        self._call = call
+        # A future belongs to the loop that it was made on, and a loop that died is replaced.
+        self._queues: dict[tuple[asyncio.AbstractEventLoop, str], _Queue] = {}
+
+    @property
+    def limit(self) -> int | None:
+        """Streams of one model that run at a time, None for no limit."""
+        return self._limit
+
+    @limit.setter
+    def limit(self, limit: int | None) -> None:
+        self._limit = _checked(limit)
+        if self._queues:
+            self._call(self._admit_all)
 
     @contextlib.asynccontextmanager
     async def enter(self, stream: Stream, gate: Gate | None) -> AsyncIterator[None]:
@@ -45,10 +74,44 @@ class Admission:
             stream.record.wait_for("its turn")
             if gate is not None:  # the caller's first: what waits for that must not take up a place here
                 await stack.enter_async_context(gate())
-            if self.limit is not None:
-                key = (asyncio.get_running_loop(), stream.model)
-                places = self._places.setdefault(key, asyncio.Semaphore(self.limit))
-                await places.acquire()
-                stack.callback(places.release)
+            await stack.enter_async_context(self._place(stream.model))
             stream.record.go_on()
             yield
+
+    @contextlib.asynccontextmanager
+    async def _place(self, model: str) -> AsyncIterator[None]:
+        loop = asyncio.get_running_loop()
+        queue = self._queues.setdefault((loop, model), _Queue())
+        granted = loop.create_future()
+        queue.waiting.append(granted)
+        self._admit(queue)
+        try:
+            await granted
+            yield
+        finally:
+            if granted.done() and not granted.cancelled():
+                queue.running -= 1
+            elif granted in queue.waiting:
+                queue.waiting.remove(granted)
+            self._admit(queue)
+            if not queue.running and not queue.waiting:
+                self._queues.pop((loop, model), None)
+
+    def _admit_all(self) -> None:
+        loop = asyncio.get_running_loop()
+        for (of, _), queue in self._queues.items():
+            if of is loop:
+                self._admit(queue)
+
+    def _admit(self, queue: _Queue) -> None:
+        while queue.waiting and (self._limit is None or queue.running < self._limit):
+            granted = queue.waiting.popleft()
+            if not granted.done():  # else it was stopped meanwhile
+                queue.running += 1
+                granted.set_result(None)
+
+
+def _checked(limit: int | None) -> int | None:
+    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
+        raise ConfigError(f"max_concurrent is at least 1, or None for no limit, not {limit!r}.")
+    return limit

@@ -50,7 +50,7 @@ class StreamManager:
         runtime: Runtime | None = None,
     ) -> None:
         self.runtime = runtime or Runtime(settings)
-        self.max_concurrent = max_concurrent
+        self._admission = Admission(max_concurrent, self.runtime.loop.call)
         self.history = history
         self._lock = threading.Lock()
         self._streams: dict[str, Stream] = {}
@@ -63,12 +63,15 @@ class StreamManager:
 
     @property
     def max_concurrent(self) -> int | None:
-        """Streams of one model that run at a time, None for no limit; what runs already goes on."""
+        """Streams of one model that run at a time, None for no limit.
+
+        A higher limit lets those that wait go on at once, in their order; what runs already goes on.
+        """
         return self._admission.limit
 
     @max_concurrent.setter
     def max_concurrent(self, limit: int | None) -> None:
-        self._admission = Admission(limit)
+        self._admission.limit = limit
 
     @property
     def history(self) -> int:
