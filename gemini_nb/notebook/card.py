@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gemini_nb.notebook.detail import detail, detail_html
 from gemini_nb.notebook.render import figures
+from gemini_nb.notebook.render.displays import shown_html
 from gemini_nb.notebook.render.markdown import escape, plain
 from gemini_nb.notebook.widgetry import box, button, close_tree, piece, set_value
 from gemini_nb.streams.calls import ToolCall
@@ -33,10 +34,13 @@ class CallView:
     def __init__(self, call: ToolCall) -> None:
         self._brief = piece(_brief(call), "gemini-nb-brief")
         self._inside = piece(_inside(call), "gemini-nb-inside")
+        self._displays: Any = None
+        self._displayed: object = ()
         self._buttons: Any = None
         self._due = 0.0
         label = f"Details of the call of {plain(call.name)}"
         self.widget = detail(label, self._brief, self._inside, "gemini-nb-call")
+        self._show(call)
         self._ask(call)
 
     @property
@@ -47,6 +51,7 @@ class CallView:
     def draw(self, call: ToolCall) -> None:
         """Draw what changed."""
         set_value(self._brief, _brief(call))
+        self._show(call)
         now = time.monotonic()
         if call.ended_at is not None or now >= self._due:
             self._due = now + _PAUSE
@@ -56,6 +61,16 @@ class CallView:
     def close(self) -> None:
         """Take it off the page."""
         close_tree(self.widget)
+
+    def _show(self, call: ToolCall) -> None:
+        """Show what the tool displayed, sent again only when it is another."""
+        if call.shown == self._displayed:
+            return
+        self._displayed = call.shown
+        if self._displays is None:
+            self._displays = piece("", "gemini-nb-displayed")
+            self.widget.children = (*self.widget.children[:3], self._displays, *self.widget.children[3:])
+        set_value(self._displays, shown_html(call.shown))
 
     def _ask(self, call: ToolCall) -> None:
         """Show the buttons for as long as a person's answer is awaited."""
@@ -74,7 +89,9 @@ class CallView:
 
 def call_html(call: ToolCall) -> str:
     """The card of a call that changes no more."""
-    return detail_html(_brief(call), _inside(call), "gemini-nb-call")
+    displayed = shown_html(call.shown)
+    card = detail_html(_brief(call), _inside(call), "gemini-nb-call")
+    return f'{card}<div class="gemini-nb-displayed">{displayed}</div>' if displayed else card
 
 
 def _brief(call: ToolCall) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from gemini_nb.notebook.completion import matcher
 from gemini_nb.notebook.frontend import Frontend, frontend_of
 from gemini_nb.notebook.magics import GeminiMagics
+from gemini_nb.notebook.routing import route
 from gemini_nb.notebook.settings import GeminiNB
 from gemini_nb.notebook.waiting import blocking_wait
 from gemini_nb.streams.group import StreamGroup
@@ -46,6 +47,7 @@ class _Extension:
 
     def register(self) -> None:
         shell = self.shell
+        self._unroute = route(shell)
         shell.register_magics(self._magics)
         shell.configurables.append(self._settings)  # where %config looks
         shell.Completer.custom_matchers.append(self._matcher)
@@ -78,6 +80,7 @@ class _Extension:
         for shown, mime, _ in _renderers():
             if mime in shell.display_formatter.formatters:
                 shell.display_formatter.formatters[mime].type_printers.pop(shown, None)
+        self._unroute()
 
     def enter_cell(self, _: object) -> None:
         self._in_cell = True

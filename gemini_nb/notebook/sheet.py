@@ -174,6 +174,7 @@ _TEXT = """
   margin: 4px 0; border-radius: 4px; font-family: var(--jp-code-font-family, monospace);
   font-size: var(--jp-code-font-size, 13px); unicode-bidi: isolate; }
 .gemini-nb-pane pre.gemini-nb-printed { font-size: 12px; max-height: 90px; overflow: hidden; }
+.gemini-nb-pane .gemini-nb-displayed { overflow-x: auto; }
 .gemini-nb-pane .gemini-nb-inside pre { font-size: 12px; }
 .gemini-nb-pane .gemini-nb-text pre { max-height: none; }
 .gemini-nb-pane .gemini-nb-text :not(pre) > code { background: var(--jp-layout-color2, #f5f5f5);

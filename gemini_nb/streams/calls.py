@@ -11,6 +11,7 @@ from gemini_nb.api.content import Part, duplicate
 from gemini_nb.errors import ConfigError
 from gemini_nb.streams.approval import Approval
 from gemini_nb.streams.states import TOOL_STATUSES, ToolStatus, advance
+from gemini_nb.tools.shown import Shown
 
 __all__ = ["ToolCall"]
 
@@ -29,6 +30,7 @@ class ToolCall:
         error: why there is no result.
         output: what it printed and logged, as a terminal shows it. Of more than 20,000 characters the last
             ones, under a line that says how many went before.
+        shown: what it displayed beside text, and the table that it returned.
         progress: how far it said it is, from 0 to 1, None where it did not.
         progress_text: what it said it is doing.
         waits_for: what keeps it from starting, such as "the kernel" while a cell computes.
@@ -45,6 +47,7 @@ class ToolCall:
     parts: tuple[Part, ...] = ()
     error: str | None = None
     output: str = ""
+    shown: tuple[Shown, ...] = ()
     progress: float | None = None
     progress_text: str = ""
     waits_for: str | None = None
@@ -88,14 +91,22 @@ class ToolCall:
         """Go on to another status."""
         self.status = advance(TOOL_STATUSES, self.status, status)
 
-    def note(self, *, output: str, progress: float | None, progress_text: str, waits_for: str | None) -> bool:
+    def note(
+        self,
+        *,
+        output: str,
+        shown: tuple[Shown, ...],
+        progress: float | None,
+        progress_text: str,
+        waits_for: str | None,
+    ) -> bool:
         """Take what the running tool says; returns whether any of it is new."""
-        said = (output, progress, progress_text, waits_for)
-        if said == (self.output, self.progress, self.progress_text, self.waits_for):
+        said = (output, shown, progress, progress_text, waits_for)
+        if said == (self.output, self.shown, self.progress, self.progress_text, self.waits_for):
             return False
         if self.waits_for is not None and waits_for is None:
             self.started_at = time.time()
-        self.output, self.progress, self.progress_text, self.waits_for = said
+        self.output, self.shown, self.progress, self.progress_text, self.waits_for = said
         return True
 
     def snapshot(self) -> ToolCall:

@@ -25,6 +25,7 @@ from gemini_nb.streams.events import StreamEvent
 from gemini_nb.streams.flag import Flag
 from gemini_nb.streams.log import Cursor, EventLog
 from gemini_nb.streams.loop import BackgroundLoop
+from gemini_nb.tools.output import targeting
 
 __all__ = ["Delivery", "Subscription"]
 
@@ -226,7 +227,8 @@ class Delivery:
             with self._lock:
                 self._threads.add(thread)
             try:
-                thread.start()
+                with targeting(None):
+                    thread.start()
             except RuntimeError as error:  # the system has no more, or the interpreter is ending
                 with self._lock:
                     self._threads.discard(thread)

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from gemini_nb.errors import ConfigError
 from gemini_nb.redaction import scrub
+from gemini_nb.tools.output import leave_target, targeting
 
 __all__ = ["BackgroundLoop"]
 
@@ -86,7 +87,8 @@ class BackgroundLoop:
         started = threading.Event()
         thread = threading.Thread(target=self._run, args=(loop, started), name=self._name, daemon=True)
         try:
-            thread.start()
+            with targeting(None):
+                thread.start()
         except RuntimeError:  # the system has no more threads, or the interpreter is ending
             loop.close()
             raise
@@ -116,7 +118,8 @@ class BackgroundLoop:
     def call(self, function: Callable[..., object], *args: Any) -> None:
         """Call a function on the loop's thread soon; at once when already there. Dropped after `close`."""
         if self.is_current:
-            function(*args)
+            with targeting(None):
+                function(*args)
             return
         with contextlib.suppress(ConfigError):
             self._schedule(function, *args)
@@ -125,7 +128,7 @@ class BackgroundLoop:
         while True:
             loop = self.loop
             try:
-                loop.call_soon_threadsafe(function, *args)
+                loop.call_soon_threadsafe(function, *args, context=contextvars.Context())
             except RuntimeError:
                 if not loop.is_closed():
                     raise
@@ -135,9 +138,12 @@ class BackgroundLoop:
     def spawn(self, function: Callable[[], Coroutine[Any, Any, None]], context: contextvars.Context) -> None:
         """Run a coroutine function as a task of its own, in this context. It must not raise.
 
+        The context keeps no target of output: a stream that a tool starts is not a part of that tool.
+
         Raises:
             ConfigError: the loop was closed.
         """
+        context.run(leave_target)
 
         def start() -> None:
             task = asyncio.get_running_loop().create_task(function(), context=context)

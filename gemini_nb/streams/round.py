@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -139,12 +140,13 @@ class _Relay:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._due = False
+        self._context = contextvars.copy_context()  # not the tool's, whose output goes to its card
         self.report = Report(self._changed)
 
     def _changed(self) -> None:
         if not self._due:
             self._due = True
-            self._loop.call_soon_threadsafe(self._schedule)
+            self._loop.call_soon_threadsafe(self._schedule, context=self._context.copy())
 
     def _schedule(self) -> None:
         if self._timer is None and not self.report.closed:
@@ -158,6 +160,7 @@ class _Relay:
         report = self.report
         return {
             "output": report.output,
+            "shown": report.shown,
             "progress": report.fraction,
             "progress_text": scrub(report.text),
             "waits_for": report.waits_for,

@@ -14,6 +14,7 @@ from gemini_nb.tools.kernel import KernelLoop
 from gemini_nb.tools.places import call_in_place, call_on_kernel, is_pending
 from gemini_nb.tools.report import Report, reporting
 from gemini_nb.tools.result import ToolResult, to_result
+from gemini_nb.tools.shown import table_of
 from gemini_nb.tools.tool import Tool
 
 __all__ = ["ToolFailedError", "check_with", "run_tool"]
@@ -65,17 +66,25 @@ async def run_tool(tool: Tool, args: dict[str, Any], kernel: KernelLoop, report:
         raise
     except BaseException as error:  # noqa: BLE001 - sys.exit() in a tool, too, must not end the loop
         raise _failed(error) from None
-    return await _as_result(result)
+    return await _as_result(result, report)
 
 
-async def _as_result(value: Any) -> ToolResult:
+async def _as_result(value: Any, report: Report) -> ToolResult:
     try:
         if value is None or isinstance(value, (str, int, float)):
             return to_result(value)
         # A figure is drawn, a file read, a large frame written out: not on the loop of all the streams.
-        return await run_in_daemon_thread(to_result, value, name="gemini_nb-result")
+        return await run_in_daemon_thread(_drawn, value, report, name="gemini_nb-result")
     except ConfigError as error:
         raise _failed(error) from None
+
+
+def _drawn(value: Any, report: Report) -> ToolResult:
+    """Make the result; what its own representations print belongs to the call, too."""
+    with reporting(report):
+        if (table := table_of(value)) is not None:
+            report.add(table)
+        return to_result(value)
 
 
 async def check_with(confirm: Callable[..., Any], call: object, kernel: KernelLoop) -> bool | None:

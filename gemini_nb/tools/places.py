@@ -138,9 +138,9 @@ async def _on_executor(
     try:
         result, output = await waiting
     except Exception as error:
-        report.write(getattr(error, "gemini_nb_output", ""))
+        report.put("stdout", getattr(error, "gemini_nb_output", ""))
         raise
-    report.write(output)
+    report.put("stdout", output)
     return result
 
 

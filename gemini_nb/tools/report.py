@@ -1,28 +1,23 @@
-"""What a tool says while it runs: prints, log lines and progress, kept with its call.
-
-A tool runs in a thread, or on the kernel's loop while another cell computes. What it prints would appear in
-whichever cell happens to run, or in none. `contextlib.redirect_stdout` is no way out: it redirects the whole
-process, the person's cells with it. Here the streams' own `write` looks, for as long as a tool runs, whether
-the writer is inside a tool's context, and lets everybody else pass. Handlers of `logging` that were made
-with the same streams are diverted along with them.
-"""
+"""What a tool says while it runs: prints, displays, log lines and progress, kept with its call."""
 
 from __future__ import annotations
 
 import contextlib
-import contextvars
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from gemini_nb.errors import ConfigError
+from gemini_nb.tools.output import Target, current_target, diverting, targeting
 from gemini_nb.tools.printed import Printed
+from gemini_nb.tools.shown import Shown, Words, shown_of
 
 __all__ = ["Report", "progress", "reporting"]
 
+_DISPLAYS = 20  # pictures, tables and updatable texts kept of one call: the last ones
 
-class Report:
+
+class Report(Target):
     """What one running call said so far; written from any thread.
 
     Args:
@@ -35,6 +30,7 @@ class Report:
     """
 
     def __init__(self, changed: Callable[[], object]) -> None:
+        super().__init__()
         self.fraction: float | None = None
         self.text = ""
         self.waits_for: str | None = None
@@ -42,6 +38,8 @@ class Report:
         self._changed = changed
         self._lock = threading.Lock()
         self._printed = Printed()
+        self._shown: list[tuple[str | None, Shown]] = []
+        self._clear_next = False
 
     @property
     def output(self) -> str:
@@ -49,10 +47,58 @@ class Report:
         with self._lock:
             return self._printed.text(final=self.closed)
 
-    def write(self, text: str) -> None:
-        """Something was printed."""
+    @property
+    def shown(self) -> tuple[Shown, ...]:
+        """What was displayed beside text: the last 20 pictures, tables and texts that can be updated."""
         with self._lock:
+            return tuple(shown for _, shown in self._shown)
+
+    def put(self, name: str, text: str) -> None:  # noqa: ARG002 - both streams stand in one card
+        """Take printed text."""
+        with self._lock:
+            self._clear_if_due()
             self._printed.write(text)
+        self._changed()
+
+    def show(
+        self,
+        data: Mapping[str, Any],
+        metadata: Mapping[str, Any],  # noqa: ARG002 - sizes of pictures; a card has its own
+        transient: Mapping[str, Any],
+        *,
+        update: bool,
+    ) -> bool:
+        """Take a display; False for the update of one that does not stand here."""
+        name = transient.get("display_id")
+        shown = shown_of(data)
+        with self._lock:
+            at = [index for index, (known, _) in enumerate(self._shown) if known == name]
+            if update:
+                if name is None or not at:
+                    return False
+                for index in at:
+                    self._shown[index] = (name, shown)
+            else:
+                self._clear_if_due()
+                if name is None and isinstance(shown, Words):
+                    self._printed.write(f"{shown.text}\n")
+                else:
+                    self._keep(name, shown)
+        self._changed()
+        return True
+
+    def add(self, shown: Shown) -> None:
+        """Keep a picture or table of the call's result."""
+        with self._lock:
+            self._keep(None, shown)
+        self._changed()
+
+    def wipe(self, *, wait: bool) -> None:
+        """Clear what was printed and displayed: now, or when the next output comes."""
+        with self._lock:
+            self._clear_next = True
+            if not wait:
+                self._clear_if_due()
         self._changed()
 
     def advance(self, fraction: float | None, text: str) -> None:
@@ -66,8 +112,14 @@ class Report:
             self.waits_for = what
             self._changed()
 
+    def _keep(self, name: str | None, shown: Shown) -> None:
+        self._shown = [*self._shown, (name, shown)][-_DISPLAYS:]
 
-_report: contextvars.ContextVar[Report | None] = contextvars.ContextVar("gemini_nb_report", default=None)
+    def _clear_if_due(self) -> None:
+        if self._clear_next:
+            self._clear_next = False
+            self._printed.clear()
+            self._shown = []
 
 
 def progress(fraction: float | None, text: str = "") -> None:
@@ -85,8 +137,8 @@ def progress(fraction: float | None, text: str = "") -> None:
     """
     if fraction is not None:
         fraction = _checked(fraction)
-    report = _report.get()
-    if report is not None and not report.closed:
+    report = current_target()
+    if isinstance(report, Report) and not report.closed:
         report.advance(fraction, str(text))
 
 
@@ -102,63 +154,9 @@ def _checked(fraction: object) -> float:
 
 @contextlib.contextmanager
 def reporting(report: Report) -> Iterator[None]:
-    """Within this context, threads and tasks that begin here included, prints go to the report."""
-    token = _report.set(report)
+    """Within this context, threads and tasks that begin here included, output goes to the report."""
     try:
-        with _diversion:
+        with diverting(), targeting(report):
             yield
     finally:
         report.closed = True
-        _report.reset(token)
-
-
-class _Diversion:
-    """The standard streams with a `write` that knows reports; in place while any tool runs."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._users = 0
-        self._undo: list[Callable[[], object]] = []
-
-    def __enter__(self) -> None:
-        with self._lock:
-            self._users += 1
-            if self._users == 1:
-                self._undo = [undo for name in ("stdout", "stderr") if (undo := _divert(getattr(sys, name)))]
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._users -= 1
-            if self._users == 0:
-                for undo in self._undo:
-                    undo()
-                self._undo = []
-
-
-_diversion = _Diversion()
-
-
-def _divert(stream: Any) -> Callable[[], object] | None:
-    """Let a stream ask who writes; returns what undoes it, or None for a stream that cannot be changed."""
-    own = getattr(stream, "__dict__", {}).get("write")
-    original = getattr(stream, "write", None)
-
-    def write(text: str) -> Any:
-        report = _report.get()
-        if report is None or report.closed or not isinstance(text, str):
-            return original(text)  # type: ignore[misc]  # there is one, or this was not put in its place
-        report.write(text)
-        return len(text)
-
-    def undo() -> None:
-        if stream.__dict__.get("write") is write:  # else somebody wrapped it again, and calls this one
-            if own is None:
-                del stream.write
-            else:
-                stream.write = own
-
-    try:
-        stream.write = write
-    except (AttributeError, TypeError):  # no stream at all, or one of a class without attributes
-        return None
-    return undo

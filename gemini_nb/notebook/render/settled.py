@@ -12,6 +12,7 @@ from typing import assert_never
 
 from gemini_nb.api.content import Part
 from gemini_nb.notebook.render import figures
+from gemini_nb.notebook.render.displays import shown_markdown
 from gemini_nb.notebook.render.markdown import escape, finished, plain, settle
 from gemini_nb.notebook.render.parts import part_markdown, part_text
 from gemini_nb.notebook.render.transcript import (
@@ -125,6 +126,8 @@ def _call(call: ToolCall) -> str:
     body = "\n\n".join(f"*{name}*\n\n{code_block(text, language)}" for name, text, language in found)
     for name, kind, data in figures.pictures(call):
         body += f"\n\n![{_inline(name)}](data:{kind};base64,{data})"
+    if call.shown:
+        body += f"\n\n{shown_markdown(call.shown)}"
     return _fold("tool " + call_line(call), body)
 
 

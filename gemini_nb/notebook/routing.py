@@ -1,0 +1,269 @@
+"""Where a kernel's output goes while tools run beside cells: each to its target, from load to unload.
+
+To replace `sys.stdout.write` is not enough: IPython 9 puts its own `write` on the stream for each cell and
+the old one back at the cell's end. So the class of the stream gets a data descriptor, which wins over what
+stands on the instance. `sys.stdout` itself is left alone; where a cell captures it, a proxy with the same
+descriptor goes around the buffer, so that a tool beside that cell does not write into it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import sys
+from collections.abc import Callable, Iterable
+from types import MethodType
+from typing import Any
+
+from gemini_nb.tools.output import Target, Undo, Write, current_target, inherit_targets, replace, route_with
+
+__all__ = ["route"]
+
+_STREAMS = ("stdout", "stderr")
+
+
+class _Bound:
+    """A `write` that goes to the target of the code that calls it, or else where it always went."""
+
+    __slots__ = ("gemini_nb_inner", "name")
+
+    def __init__(self, inner: Callable[..., Any], name: str) -> None:
+        self.gemini_nb_inner = inner
+        self.name = name
+
+    def __call__(self, text: Any, *rest: Any, **more: Any) -> Any:
+        target = current_target()
+        if target is None or not isinstance(text, str):
+            return self.gemini_nb_inner(text, *rest, **more)
+        target.write(self.name, text)
+        return len(text)
+
+    def __eq__(self, other: object) -> bool:
+        return bool(_unbound(other) == self.gemini_nb_inner)
+
+    def __hash__(self) -> int:
+        return hash(self.gemini_nb_inner)
+
+
+class _RoutedWrite:
+    """The `write` of a class of streams, whatever stands on an instance."""
+
+    def __init__(self, original: Callable[..., Any]) -> None:
+        self.original = original
+
+    def __get__(self, stream: Any, owner: type | None = None) -> Any:
+        if stream is None:
+            return self.original
+        inner = stream.__dict__.get("write")
+        return _Bound(MethodType(self.original, stream) if inner is None else inner, stream.name)
+
+    def __set__(self, stream: Any, value: Any) -> None:
+        _set_write(stream, _unbound(value), self.original)
+
+    def __delete__(self, stream: Any) -> None:
+        if stream.__dict__.pop("write", None) is None:
+            raise AttributeError("write")
+
+
+def _unbound(value: Any) -> Any:
+    while (inner := getattr(value, "gemini_nb_inner", None)) is not None:
+        value = inner
+    return value
+
+
+def _set_write(stream: Any, value: Any, original: Callable[..., Any]) -> None:
+    """Put a `write` on an instance; its own is not stored, or each cell would add one more."""
+    if getattr(value, "__func__", None) is original and value.__self__ is stream:
+        stream.__dict__.pop("write", None)
+    else:
+        stream.__dict__["write"] = value
+
+
+class _Proxy:
+    """Stands around what a cell captures its output with; the cell's own writes go through."""
+
+    def __init__(self, inner: Any, name: str) -> None:
+        self._inner = inner
+        self.name = name
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def _pass_on(self, text: Any, *rest: Any, **more: Any) -> Any:
+        if self._inner is None:  # redirect_stdout(None): nothing is printed
+            return len(text)
+        return self._inner.write(text, *rest, **more)
+
+    write = _RoutedWrite(_pass_on)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        if self._inner is not None:
+            self._inner.flush()
+
+
+def _surround(name: str) -> None:
+    stream = getattr(sys, name)
+    if not isinstance(getattr(stream, "write", None), _Bound):
+        setattr(sys, name, _Proxy(stream, name))
+
+
+def _writer(target: Target, stream: Any) -> Write:
+    """What a tool's redirect writes to; one of the standard streams means where that one goes at present."""
+    if stream is None:
+        return len
+    write = stream.write
+    return target.writer(write.name) if isinstance(write, _Bound) else write
+
+
+def _route_redirects() -> list[Undo]:
+    """Keep a tool's prints out of a cell's `redirect_stdout`, and a tool's own redirect out of `sys`."""
+    kind: Any = contextlib._RedirectStream  # noqa: SLF001 - what both derive from
+    enter, leave = kind.__enter__, kind.__exit__
+
+    def enter_routed(self: Any) -> Any:
+        name, target = self._stream, current_target()
+        if name not in _STREAMS:
+            return enter(self)
+        entered = self.__dict__.setdefault("_gemini_nb_targets", [])
+        if target is None:
+            result = enter(self)
+            _surround(name)
+        else:
+            result = self._new_target
+            target.redirect(name, _writer(target, result))
+        entered.append(target)
+        return result
+
+    def leave_routed(self: Any, *error: Any) -> Any:
+        entered = self.__dict__.get("_gemini_nb_targets")
+        target = entered.pop() if entered else None
+        if target is None:
+            return leave(self, *error)
+        target.end_redirect(self._stream)
+        return None
+
+    return [replace(kind, "__enter__", enter_routed), replace(kind, "__exit__", leave_routed)]
+
+
+def _route_captures() -> list[Undo]:
+    """The same for `capture_output`, and so for `%%capture`."""
+    from IPython.utils.capture import capture_output  # noqa: PLC0415 - as all of IPython, at load
+
+    enter, leave = capture_output.__enter__, capture_output.__exit__
+
+    def enter_routed(self: Any) -> Any:
+        target = self.gemini_nb_target = current_target()
+        if target is None:
+            result = enter(self)
+            for name in _STREAMS:
+                if getattr(self, name):
+                    _surround(name)
+            return result
+        return _capture(self, target)
+
+    def leave_routed(self: Any, *error: Any) -> Any:
+        target = getattr(self, "gemini_nb_target", None)
+        if target is None:
+            return leave(self, *error)
+        _end_capture(self, target)
+        return None
+
+    return [
+        replace(capture_output, "__enter__", enter_routed),
+        replace(capture_output, "__exit__", leave_routed),
+    ]
+
+
+def _capture(captures: Any, target: Target) -> Any:
+    """Begin a tool's own `capture_output`."""
+    from IPython.utils.capture import CapturedIO  # noqa: PLC0415 - see _route_captures
+
+    buffers = {name: io.StringIO() if getattr(captures, name) else None for name in _STREAMS}
+    for name, buffer in buffers.items():
+        if buffer is not None:
+            target.redirect(name, buffer.write)
+    outputs: list[dict[str, Any]] = []
+    if captures.display:
+        target.capture(outputs)
+    return CapturedIO(buffers["stdout"], buffers["stderr"], outputs)
+
+
+def _end_capture(captures: Any, target: Target) -> None:
+    for name in _STREAMS:
+        if getattr(captures, name):
+            target.end_redirect(name)
+    if captures.display:
+        target.end_capture()
+
+
+def _route_displays(publisher: Any) -> list[Undo]:
+    """Let what is displayed and cleared go to the target."""
+    publish, clear_output = publisher.publish, publisher.clear_output
+
+    @functools.wraps(publish)
+    def publish_routed(self: Any, data: Any, metadata: Any = None, *rest: Any, **more: Any) -> None:
+        target = current_target()
+        if target is None or not target.display(
+            data, metadata or {}, more.get("transient") or {}, update=bool(more.get("update"))
+        ):
+            publish(self, data, metadata, *rest, **more)
+
+    @functools.wraps(clear_output)
+    def clear_output_routed(self: Any, wait: bool = False) -> None:
+        target = current_target()
+        if target is None:
+            clear_output(self, wait)
+        else:
+            target.clear(wait=wait)
+
+    return [
+        replace(publisher, "publish", publish_routed),
+        replace(publisher, "clear_output", clear_output_routed),
+    ]
+
+
+def route(shell: Any) -> Undo:
+    """Route the output of a kernel's shell; returns what puts everything back.
+
+    In a terminal nothing is changed: there the streams are diverted while a tool runs.
+    """
+    if getattr(shell, "kernel", None) is None:
+        return lambda: None
+    from ipykernel.iostream import OutStream  # noqa: PLC0415 - a kernel has it, a terminal need not
+    from ipykernel.zmqshell import ZMQDisplayPublisher  # noqa: PLC0415 - see above
+    from IPython.core.displaypub import CapturingDisplayPublisher  # noqa: PLC0415 - see above
+
+    original = OutStream.write
+    undos = [
+        replace(OutStream, "write", _RoutedWrite(original)),
+        *_route_redirects(),
+        *_route_captures(),
+        *_route_displays(ZMQDisplayPublisher),
+        *_route_displays(CapturingDisplayPublisher),
+        inherit_targets(),
+    ]
+    route_with(contextlib.nullcontext())
+
+    def undo() -> None:
+        for one in undos:
+            one()
+        route_with(None)
+        # The unloading cell is still inside IPython's own wrapper, which puts a `_Bound` back at its end.
+        loop = shell.kernel.io_loop.asyncio_loop if hasattr(shell.kernel, "io_loop") else None
+        streams = [stream for stream in (sys.stdout, sys.stderr) if isinstance(stream, OutStream)]
+        if loop is not None:
+            loop.call_soon(_clean, streams, original)
+
+    return undo
+
+
+def _clean(streams: Iterable[Any], original: Callable[..., Any]) -> None:
+    for stream in streams:
+        write = stream.__dict__.get("write")
+        if isinstance(write, _Bound):
+            _set_write(stream, _unbound(write), original)

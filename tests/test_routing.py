@@ -1,0 +1,239 @@
+"""What a tool prints, displays and clears stands in its card, whatever the cells beside it do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from kernels import Kernel
+
+PROMPT = "Plan a day in Lisbon. Check the weather first."
+
+KINDS = """
+import asyncio, concurrent.futures, contextlib, io, logging, sys, threading, time, warnings
+import gemini_nb
+from IPython.display import HTML, Image, clear_output, display
+from IPython.utils.capture import capture_output
+
+begun, go, said = threading.Event(), threading.Event(), threading.Event()
+logger = logging.getLogger("of the user's")
+logger.propagate = False
+logger.handlers = [logging.StreamHandler(sys.stderr)]
+
+def speak(number):
+    print(f"<print {number}>")
+    sys.stdout.write(f"<out {number}>\\n")
+    sys.stderr.write(f"<err {number}>\\n")
+    logger.warning(f"<log {number}>")
+    warnings.warn(f"<warning {number}>")
+    display(f"<display {number}>")
+    get_ipython().system(f"echo '<system {number}>'")
+
+def weather(city: str) -> str:
+    "Tell the weather of a city."
+    begun.set()
+    warnings.simplefilter("always")
+    for number in range(8):
+        assert go.wait(20)
+        go.clear()
+        speak(number)
+        said.set()
+    return "cloudless"
+
+async def weather_later(city: str) -> str:
+    "Tell the weather of a city."
+    return await asyncio.to_thread(weather, city)
+
+def let_it_speak():
+    go.set()
+    assert said.wait(20)
+    said.clear()
+"""
+SPOKEN = ("print", "out", "err", "log", "warning", "display", "system")
+
+BESIDE = {
+    "plain": "let_it_speak(); print('mine')",
+    "capture": "%%capture taken\nlet_it_speak(); print('mine'); display('mine too')",
+    "redirect": "taken = io.StringIO()\n"
+    "with contextlib.redirect_stdout(taken), contextlib.redirect_stderr(sys.stdout):\n"
+    "    let_it_speak(); print('mine'); print('err', file=sys.stderr)",
+    "discard": "with contextlib.redirect_stdout(None):\n    print('gone'); let_it_speak()",
+    "capture_output": "with capture_output() as taken:\n"
+    "    let_it_speak(); print('mine'); display('mine too')",
+    "capture around an await": "with capture_output() as taken:\n"
+    "    await asyncio.to_thread(let_it_speak); print('mine'); display('mine too')",
+    "nested capture": "with capture_output() as taken:\n"
+    "    get_ipython().run_cell('let_it_speak(); print(\\'mine\\'); display(\\'mine too\\')')",
+    "last": "let_it_speak()",
+}
+
+
+@pytest.fixture(scope="module")
+def shared(make_shared_kernel: Callable[..., Kernel]) -> Kernel:
+    return make_shared_kernel(GEMINI_NB_AUTH="simulator", GEMINI_NB_SIMULATOR_PACE="0")
+
+
+@pytest.fixture
+def shell(shared: Kernel) -> Kernel:
+    loaded = shared.run("%load_ext gemini_nb\n%gemini_stop all\n" + KINDS)
+    assert loaded.status == "ok", loaded.error_text
+    return shared
+
+
+def ask(shell: Kernel, code: str) -> str:
+    """Run a tool to its end, and return the call as its text and its displays."""
+    defined = shell.run(code)
+    assert defined.error_text == ""
+    started = shell.run(f"%%gemini_stream -t weather -o trip\n{PROMPT}")
+    ended = shell.run(
+        "trip.wait(20); call = trip.tool_calls[0]; print(call.error); print(call.output, end='')"
+    )
+    assert (started.stdout, started.stderr, ended.stderr) == ("", "", "")
+    error, output = ended.stdout.split("\n", 1)
+    assert error == "None", error
+    return output
+
+
+@pytest.mark.parametrize("tool", ["weather", "weather_later"])
+def test_nothing_that_a_tool_says_lands_in_a_cell(shell: Kernel, tool: str) -> None:
+    started = shell.run(f"%%gemini_stream -t {tool} -o trip\n{PROMPT}")
+    shell.run("await asyncio.to_thread(begun.wait, 20)")
+    seen = {}
+    for name, code in BESIDE.items():
+        result = shell.run(code)
+        assert result.error_text == "", result.error_text
+        seen[name] = (result.stdout, result.stderr, [bundle.get("text/plain") for bundle in result.outputs])
+        if name in {"capture", "capture_output", "capture around an await", "nested capture"}:
+            taken = shell.run("print(repr((taken.stdout, taken.stderr, len(taken.outputs))))").stdout
+            assert eval(taken) == ("mine\n", "", 1), name
+        if name == "redirect":
+            assert shell.run("print(repr(taken.getvalue()))").stdout == "'mine\\nerr\\n'\n"
+    nothing: tuple[str, str, list[str]] = ("", "", [])
+    assert seen == {**dict.fromkeys(BESIDE, nothing), "plain": ("mine\n", "", [])}
+    output = shell.run("trip.wait(20); print(trip.tool_calls[0].output)").stdout
+    for kind in SPOKEN:
+        for number in range(8):
+            assert f"<{kind} {number}>" in output
+    assert (started.stdout, started.stderr) == ("", "")
+
+
+def test_a_tools_own_redirects_take_its_own_prints_and_no_others(shell: Kernel) -> None:
+    output = ask(
+        shell,
+        "def weather(city: str) -> str:\n"
+        "    'Tell the weather of a city.'\n"
+        "    mine, errors = io.StringIO(), io.StringIO()\n"
+        "    with contextlib.redirect_stdout(mine), contextlib.redirect_stderr(sys.stdout):\n"
+        "        print('kept'); print('kept too', file=sys.stderr)\n"
+        "    with contextlib.redirect_stderr(sys.stdout), contextlib.redirect_stdout(sys.stderr):\n"
+        "        print('round and round')\n"
+        "    with contextlib.redirect_stdout(None): print('gone')\n"
+        "    with capture_output() as taken:\n"
+        "        print('taken'); display('shown')\n"
+        "    print([mine.getvalue(), taken.stdout, len(taken.outputs)])\n"
+        "    return 'cloudless'",
+    )
+    assert output == "round and round\n['kept\\nkept too\\n', 'taken\\n', 1]\n"
+
+
+def test_threads_and_pools_that_a_tool_uses_print_to_its_card(shell: Kernel) -> None:
+    output = ask(
+        shell,
+        "pool = concurrent.futures.ThreadPoolExecutor(1)\n"
+        "def weather(city: str) -> str:\n"
+        "    'Tell the weather of a city.'\n"
+        "    thread = threading.Thread(target=print, args=('from a thread',))\n"
+        "    thread.start(); thread.join()\n"
+        "    pool.submit(print, 'from a pool').result()\n"
+        "    return 'cloudless'",
+    )
+    assert output == "from a thread\nfrom a pool\n"
+    assert shell.run("pool.submit(print, 'mine').result(); pool.shutdown()").stdout == "mine\n"
+
+
+def test_clearing_in_a_tool_clears_its_card_alone(shell: Kernel) -> None:
+    output = ask(
+        shell,
+        "def weather(city: str) -> str:\n"
+        "    'Tell the weather of a city.'\n"
+        "    for step in range(3):\n"
+        "        clear_output(wait=True); print('step', step); display(HTML('<table><tr><td>1</table>'))\n"
+        "    return 'cloudless'",
+    )
+    assert output == "step 2\n"
+    assert shell.run("print(len(call.shown))").stdout == "1\n"
+
+
+def test_pictures_and_tables_land_in_the_card_and_in_the_settled_answer(shell: Kernel) -> None:
+    ask(
+        shell,
+        "%matplotlib inline\n"
+        "import pandas\n"
+        "import matplotlib.pyplot\nfrom matplotlib.figure import Figure\n"
+        "def weather(city: str) -> str:\n"
+        "    'Tell the weather of a city.'\n"
+        "    figure = Figure(figsize=(1, 1)); figure.subplots().plot([1, 2])\n"
+        "    display(figure); handle = display('waiting', display_id=True); handle.update('ready')\n"
+        "    display(pandas.DataFrame({'a$b': [1, 2], 'c': ['<b>x</b>', '|']}))\n"
+        "    return pandas.DataFrame({'returned': [3]})",
+    )
+    kinds = shell.run("print([type(shown).__name__ for shown in call.shown])").stdout
+    assert kinds == "['Picture', 'Words', 'Table', 'Table']\n"
+    (bundle,) = shell.run("%gemini_show trip").outputs
+    settled = bundle["text/markdown"]
+    assert "data:image/png;base64," in settled
+    assert "ready" in settled
+    assert "waiting" not in settled
+    assert "<td>&lt;b&gt;x&lt;/b&gt;</td>" in settled
+    assert "<th>a&#36;b</th>" in settled
+    assert "<td>3</td>" in settled
+
+
+def test_a_display_of_a_cell_is_updated_where_it_stands(shell: Kernel) -> None:
+    cell = shell.run("handle = display('before', display_id=True)")
+    ask(
+        shell,
+        "def weather(city: str) -> str:\n"
+        "    'Tell the weather of a city.'\n"
+        "    handle.update('after')\n"
+        "    return 'cloudless'",
+    )
+    shell.wait_until(lambda: cell.texts() == ["'after'"])
+
+
+def test_unloading_leaves_everything_as_it_was(make_kernel: Callable[..., Kernel]) -> None:
+    kernel = make_kernel(GEMINI_NB_AUTH="simulator", GEMINI_NB_SIMULATOR_PACE="0")
+    look = (
+        "import concurrent.futures, contextlib, sys, threading\n"
+        "from ipykernel.iostream import OutStream\n"
+        "from ipykernel.zmqshell import ZMQDisplayPublisher\n"
+        "from IPython.core.displaypub import CapturingDisplayPublisher\n"
+        "from IPython.utils.capture import capture_output\n"
+        "print(sorted((kind.__name__, name, str(kind.__dict__[name]).split(' at ')[0]) for kind, name in [\n"
+        "    (OutStream, 'write'), (ZMQDisplayPublisher, 'publish'), (ZMQDisplayPublisher, 'clear_output'),\n"
+        "    (CapturingDisplayPublisher, 'publish'), (CapturingDisplayPublisher, 'clear_output'),\n"
+        "    (threading.Thread, 'start'), (concurrent.futures.ThreadPoolExecutor, 'submit'),\n"
+        "    (contextlib._RedirectStream, '__enter__'), (contextlib._RedirectStream, '__exit__'),\n"
+        "    (capture_output, '__enter__'), (capture_output, '__exit__')]))"
+    )
+    before = kernel.run(look).stdout
+    kernel.run("%load_ext gemini_nb")
+    assert kernel.run(look).stdout != before
+    for _ in range(3):
+        kernel.run("%reload_ext gemini_nb")
+        kernel.run("%unload_ext gemini_nb\n%load_ext gemini_nb")
+    for _ in range(20):
+        kernel.run("print('x')")
+    depth = kernel.run(
+        "depth, write = 0, vars(sys.stdout).get('write')\n"
+        "while write is not None and hasattr(write, '__closure__') and write.__closure__ and depth < 50:\n"
+        "    depth += 1\n"
+        "    write = next((c.cell_contents for c in write.__closure__ if callable(c.cell_contents)), None)\n"
+        "    write = getattr(write, 'gemini_nb_inner', write)\n"
+        "print(depth)"
+    )
+    assert int(depth.stdout) <= 2, depth.error_text
+    kernel.run("%unload_ext gemini_nb")
+    assert kernel.run(look).stdout == before
+    assert "Bound" not in kernel.run("print(vars(sys.stdout).get('write'))").stdout
