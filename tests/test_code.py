@@ -11,6 +11,8 @@ from PIL import Image
 
 import gemini_nb
 from gemini_nb.simulator import Simulator
+from gemini_nb.simulator.fields import camel
+from scripted import ScriptedServer, call, sse_answer, text
 
 KEY = "a-key-for-this-test"
 
@@ -103,3 +105,121 @@ def test_vertex_ai_is_asked_for_by_its_own_client() -> None:
     manager.shutdown()
     assert "genai.Client(vertexai=True)" in stream.to_code()
     assert "token-4711" not in stream.to_code()
+
+
+def _comparable(value: Any) -> Any:
+    """A body in one spelling: google-genai writes data in the URL's base64 and functions as snake_case."""
+    if isinstance(value, list):
+        return [_comparable(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        camel(name): item.replace("-", "+").replace("_", "/")
+        if name in {"data", "thoughtSignature"}
+        else _comparable(item)
+        for name, item in value.items()
+    }
+
+
+FUNCTION = {"name": "f", "description": "Do it.", "parametersJsonSchema": {"type": "object", "title": "F"}}
+OPEN_API = {"type": "OBJECT", "properties": {"my_name": {"type": "STRING"}}, "propertyOrdering": ["my_name"]}
+USER = {"role": "user", "parts": [{"text": "Go on."}]}
+PICTURE = {"mimeType": "image/png", "data": "iVBORw0KGgo+/+8="}
+
+
+@pytest.mark.filterwarnings("ignore")  # what google-genai warns of is its own
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"serviceTier": "flex", "store": False, "labels": {"my_team": "a"}},
+        {"continuationToken": "AAAA", "safetySettings": [{"category": "HARM_CATEGORY_JAILBREAK"}]},
+        {
+            "tools": [{"googleSearch": {"timeRangeFilter": {"startTime": "2026-01-01T00:00:00Z"}}}],
+            "toolConfig": {"retrievalConfig": {"latLng": {"latitude": 1.5, "longitude": 2.5}}},
+        },
+        {
+            "tools": [{"urlContext": {}}, {"functionDeclarations": [FUNCTION]}],
+            "toolConfig": {"functionCallingConfig": {"mode": "VALIDATED", "allowedFunctionNames": ["f"]}},
+        },
+        {"tools": [{"functionDeclarations": [{"name": "f", "parameters": {**OPEN_API}}]}]},
+        {"tools": [{"brandNewTool": {"some_thing": 1}}], "toolConfig": {"brandNew": {"a_b": [1]}}},
+        {
+            "generationConfig": {
+                "temperature": 0,
+                "responseMimeType": "application/json",
+                "responseSchema": OPEN_API,
+                "thinkingConfig": {"thinkingLevel": "LOW", "brandNew": True},
+                "audioTranscriptionConfig": {},
+                "speechConfig": {"languageCode": "de-DE"},
+                "imageConfig": {"aspectRatio": "1:1", "outputMimeType": "image/png"},
+                "mediaResolution": "MEDIA_RESOLUTION_LOW",
+                "enableEnhancedCivicAnswers": False,
+            }
+        },
+        {"systemInstruction": {"parts": [{"text": "Be short.", "partMetadata": {"a": 1}}]}},
+        {"systemInstruction": {"role": "user", "parts": [{"text": "Be short."}]}, "brandNew": {"a": [1]}},
+        {
+            "contents": [
+                {"role": "user", "parts": [{"inlineData": {**PICTURE, "displayName": "a.png"}}]},
+                {
+                    "role": "model",
+                    "parts": [{"brandNew": {"x": 1}}, {"text": "", "thoughtSignature": "+/8="}],
+                },
+                USER,
+            ]
+        },
+        {
+            "contents": [
+                {"role": "user", "parts": [{"inlineData": PICTURE}, {"fileData": {"fileUri": "files/a"}}]},
+                {"role": "model", "parts": [{"text": "a", "thought": True}, {"text": "b"}]},
+                USER,
+            ]
+        },
+    ],
+)
+def test_the_program_sends_every_field_of_the_body(
+    monkeypatch: pytest.MonkeyPatch, body: dict[str, Any]
+) -> None:
+    answers = [sse_answer(text("Yes.", finish="STOP"))] * 2
+    with ScriptedServer(answers) as server:
+        manager = gemini_nb.StreamManager()
+        options: dict[str, Any] = {"credentials": {"api_key": KEY}, "base_url": server.url}
+        stream = manager.start_stream(
+            request_body={"contents": [USER], **body}, model="gemini-3.5-flash", auth="gemini", **options
+        ).wait(10)
+        manager.shutdown()
+        monkeypatch.setenv("GEMINI_API_KEY", KEY)
+        monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", server.url)
+        with contextlib.redirect_stdout(io.StringIO()):
+            exec(stream.to_code(), {})
+        ours, theirs = (request.json for request in server.requests)
+    assert stream.error is None
+    assert {"generationConfig": {}, **_comparable(ours)} == {"generationConfig": {}, **_comparable(theirs)}
+
+
+@pytest.mark.filterwarnings("ignore")  # what google-genai warns of is its own
+def test_functions_are_called_beside_a_tool_that_the_client_does_not_know(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    search: dict[str, Any] = {"googleSearch": {"searchTypes": {"brandNew": {}}}}
+    answers = [
+        sse_answer(call("weather", args={"city": "Lisbon"}, finish="STOP")),
+        sse_answer(text("Clear.", finish="STOP")),
+    ] * 2
+    with ScriptedServer(answers) as server:
+        manager = gemini_nb.StreamManager()
+        options: dict[str, Any] = {"credentials": {"api_key": KEY}, "base_url": server.url}
+        stream = manager.start_stream(
+            "How is it?", model="gemini-3.5-flash", auth="gemini", tools=[weather, search], **options
+        ).wait(10)
+        manager.shutdown()
+        monkeypatch.setenv("GEMINI_API_KEY", KEY)
+        monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", server.url)
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(stream.to_code(), {"weather": weather})
+        ours, theirs = server.requests[1].json, server.requests[3].json
+    assert printed.getvalue() == stream.text
+    assert theirs["tools"] == ours["tools"]
+    assert theirs["toolConfig"] == ours["toolConfig"]
+    assert len(theirs["contents"]) == 3

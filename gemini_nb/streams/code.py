@@ -5,7 +5,7 @@ from __future__ import annotations
 import pprint
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from gemini_nb.config import Auth
 from gemini_nb.streams.request import StreamRequest
@@ -13,7 +13,42 @@ from gemini_nb.tools.tool import Tool
 
 __all__ = ["to_code"]
 
-_CONFIG = ("systemInstruction", "safetySettings", "toolConfig", "cachedContent", "labels")
+_Known: TypeAlias = "Mapping[str, _Known | None]"
+
+_PARTS: _Known = {
+    "text": None,
+    "thought": None,
+    "thoughtSignature": None,
+    "inlineData": dict.fromkeys(("mimeType", "data")),
+    "fileData": dict.fromkeys(("mimeType", "fileUri")),
+    "functionCall": dict.fromkeys(("id", "name", "args")),
+    "functionResponse": dict.fromkeys(("id", "name", "response")),
+    "executableCode": dict.fromkeys(("language", "code")),
+    "codeExecutionResult": dict.fromkeys(("outcome", "output")),
+}
+_CONTENT: _Known = {"role": None, "parts": _PARTS}
+_CONFIG: _Known = {
+    "systemInstruction": _CONTENT,
+    "safetySettings": dict.fromkeys(("category", "threshold")),
+    "tools": {
+        "functionDeclarations": dict.fromkeys(("name", "description", "parametersJsonSchema")),
+        **{name: {} for name in ("googleSearch", "urlContext", "codeExecution", "googleMaps")},
+    },
+    "toolConfig": {
+        "functionCallingConfig": dict.fromkeys(("mode", "allowedFunctionNames")),
+        "includeServerSideToolInvocations": None,
+    },
+    "cachedContent": None,
+    "labels": None,
+    "serviceTier": None,
+    "generationConfig": {
+        **dict.fromkeys(("temperature", "topP", "topK", "maxOutputTokens", "stopSequences", "seed")),
+        **dict.fromkeys(("presencePenalty", "frequencyPenalty", "candidateCount", "logprobs")),
+        **dict.fromkeys(("responseMimeType", "responseJsonSchema", "responseModalities")),
+        "thinkingConfig": dict.fromkeys(("includeThoughts", "thinkingBudget", "thinkingLevel")),
+    },
+}
+"""What google-genai's config and its types carry to the wire as it is; it refuses or changes other fields."""
 
 
 class _Name:
@@ -30,27 +65,61 @@ def to_code(request: StreamRequest) -> str:
     """Return the call of google-genai that asks the same.
 
     The key is read from the environment; functions stand there by their names, those that google-genai could
-    not call by their declarations.
+    not call by their declarations. What its config does not carry stands in its `extra_body`, which it lays
+    over the body that it makes.
     """
     body = request.body
+    contents: list[Any] | str = request.contents
+    config, extra = _split(body, _CONFIG)
+    config |= config.pop("generationConfig", {})
     functions = {tool.name: tool for tool in request.tools if _can_be_named(tool)}
-    config: dict[str, Any] = {**body.get("generationConfig", {})}
-    config |= {name: body[name] for name in _CONFIG if name in body}
+    if not _is_known(contents, _CONTENT):
+        extra["contents"], contents = contents, "(in extra_body)"
+        functions = {}  # google-genai could not send their results: these contents take the place of its own
     named = [_Name(_name_of(tool)) for tool in functions.values()]
-    if tools := [*named, *_without(body.get("tools", ()), functions)]:
+    if tools := [*named, *_without(config.get("tools", ()), functions)]:
         config["tools"] = tools
+    if extra:
+        config["httpOptions"] = {"extraBody": extra}
     lines = [
         "from google import genai",
         "",
         f"client = {_client(request)}",
         "for chunk in client.models.generate_content_stream(",
         f"    model={request.endpoint.model!r},",
-        f"    contents={_shown(request.contents)},",
+        f"    contents={_shown(contents)},",
     ]
     if config:
         lines.append(f"    config={_shown(config)},")
     lines += ["):", '    print(chunk.text or "", end="")']
     return "\n".join(lines)
+
+
+def _split(value: Mapping[str, Any], known: _Known) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The fields that are known, and the rest; a list, whose items have no names, is not taken apart."""
+    config: dict[str, Any] = {}
+    extra: dict[str, Any] = {}
+    for name, item in value.items():
+        within = known.get(name)
+        if name in known and _is_known(item, within):
+            config[name] = item
+        elif within and isinstance(item, Mapping) and name != "systemInstruction":
+            for side, fields in zip((config, extra), _split(item, within), strict=True):
+                if fields:
+                    side[name] = fields
+        else:
+            extra[name] = item
+    return config, extra
+
+
+def _is_known(value: object, known: _Known | None) -> bool:
+    if known is None:
+        return True
+    if isinstance(value, list):
+        return all(_is_known(item, known) for item in value)
+    return isinstance(value, Mapping) and all(
+        name in known and _is_known(item, known[name]) for name, item in value.items()
+    )
 
 
 def _client(request: StreamRequest) -> str:
