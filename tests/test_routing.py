@@ -237,3 +237,86 @@ def test_unloading_leaves_everything_as_it_was(make_kernel: Callable[..., Kernel
     kernel.run("%unload_ext gemini_nb")
     assert kernel.run(look).stdout == before
     assert "Bound" not in kernel.run("print(vars(sys.stdout).get('write'))").stdout
+
+
+def test_what_a_subscriber_says_goes_to_the_cell_that_subscribed(shell: Kernel) -> None:
+    subscribed = shell.run(
+        "go.clear(); held = threading.Event()\n"
+        "def follow(event):\n"
+        "    if event.kind == 'stream_started':\n"
+        "        held.set(); assert go.wait(20)\n"
+        "    if event.kind == 'stream_completed':\n"
+        "        logger.warning('logged'); display('displayed'); print('printed', 'here', 1)\n"
+        "        threading.Thread(target=print, args=('from a thread',)).start()\n"
+        "stream = gemini_nb.get_manager().start_stream('Why is the sky blue?', follow)\n"
+        "print('mine')"
+    )
+    assert subscribed.stdout == "mine\n"
+    captures = shell.run("%%capture taken\nheld.wait(20); go.set(); stream.wait(20); time.sleep(0.2)")
+    redirects = shell.run(
+        "with contextlib.redirect_stdout(io.StringIO()) as buffer: stream.wait(); print('mine')\n"
+        "print([taken.stdout, taken.stderr, len(taken.outputs), buffer.getvalue()])"
+    )
+    assert redirects.stdout == "['', '', 0, 'mine\\n']\n"
+    shell.wait_until(lambda: "from a thread" in subscribed.stdout)
+    assert subscribed.stdout == "mine\nprinted here 1\nfrom a thread\n"
+    assert subscribed.stderr == "logged\n"
+    assert subscribed.texts() == ["'displayed'"]
+    streams = [message["content"] for message in subscribed.messages if message["msg_type"] == "stream"]
+    prints = [content for content in streams if "printed" in content["text"]]
+    assert len(prints) == 1, "the writes of one print are one message"
+    assert (captures.stdout, captures.outputs, captures.stderr) == ("", [], "")
+
+
+def test_a_subscriber_that_clears_clears_the_cell_that_subscribed(shell: Kernel) -> None:
+    subscribed = shell.run(
+        "def follow(event):\n"
+        "    clear_output(wait=True); print(event.kind)\n"
+        "stream = gemini_nb.get_manager().start_stream('Why is the sky blue?', follow)"
+    )
+    other = shell.run("print('stays'); stream.wait(20)")
+    shell.wait_until(lambda: subscribed.stdout == "stream_completed\n")
+    assert other.stdout == "stays\n"
+
+
+def test_the_example_of_the_readme_prints_everything_before_the_answer_of_its_cell(shell: Kernel) -> None:
+    for options in ({}, {"allow_stdin": False}):
+        result = shell.run(
+            "stream = gemini_nb.get_manager().start_stream('Why is the sky blue?', print)\n"
+            "print('ANSWER', stream.result()[:0])",
+            **options,
+        )
+        assert result.stdout.count("StreamCompleted(") == 1
+        assert result.stdout.index("StreamCompleted(") < result.stdout.index("ANSWER")
+
+
+def test_a_subscriber_of_a_cell_that_captures_is_captured(shell: Kernel) -> None:
+    result = shell.run(
+        "%%capture taken\n"
+        "tell = lambda event: print(event.kind)\n"
+        "stream = gemini_nb.get_manager().start_stream('Why is the sky blue?', tell)\n"
+        "stream.wait(20)"
+    )
+    assert result.stdout == ""
+    assert shell.run("print(taken.stdout)").stdout.startswith("stream_started\n")
+    closed = shell.run(
+        "go.clear()\n"
+        "tell = lambda event: (go.wait(20), print(event.kind))\n"
+        "with open('events.txt', 'w') as file, contextlib.redirect_stdout(file):\n"
+        "    stream = gemini_nb.get_manager().start_stream('Hello', tell)"
+    )
+    shell.run("go.set(); stream.wait(20)")
+    shell.wait_until(lambda: "stream_completed" in closed.stdout)
+
+
+def test_a_failing_subscriber_is_reported_in_its_cell(shell: Kernel) -> None:
+    subscribed = shell.run("stream = gemini_nb.get_manager().start_stream('Hello', lambda event: 1 / 0)")
+    shell.run("stream.wait(20)")
+    shell.wait_until(lambda: "ZeroDivisionError" in subscribed.stderr)
+
+
+def test_a_pane_settles_though_another_cell_captures(shell: Kernel) -> None:
+    pane = shell.run(f"%%gemini_stream -o trip\n{PROMPT}")
+    shell.run("%%capture taken\nimport time\ntrip.wait(20); time.sleep(0.5)")
+    shell.wait_until(lambda: any("text/markdown" in bundle for bundle in pane.outputs))
+    assert shell.run("print(len(taken.outputs))").stdout == "0\n"

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from gemini_nb.notebook.cell_output import cell_output
 from gemini_nb.notebook.completion import matcher
 from gemini_nb.notebook.frontend import Frontend, frontend_of
 from gemini_nb.notebook.magics import GeminiMagics
@@ -62,6 +63,7 @@ class _Extension:
         runtime.kernel.find = _kernel_loop(shell)
         runtime.can_ask = lambda: frontend_of(shell) is not Frontend.HEADLESS
         runtime.block_on = blocking_wait(runtime.kernel)
+        runtime.cell_output = lambda: cell_output(shell, runtime)
         runtime.warm_up()
         runtime.loop.call(_import_renderer)
 
@@ -81,6 +83,7 @@ class _Extension:
             if mime in shell.display_formatter.formatters:
                 shell.display_formatter.formatters[mime].type_printers.pop(shown, None)
         self._unroute()
+        self.manager.runtime.cell_output = lambda: None
 
     def enter_cell(self, _: object) -> None:
         self._in_cell = True

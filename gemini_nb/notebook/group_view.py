@@ -19,6 +19,7 @@ from gemini_nb.notebook.widgetry import button, close_tree, piece, set_value
 from gemini_nb.streams.group import StreamGroup
 from gemini_nb.streams.states import Status
 from gemini_nb.streams.stream import Stream
+from gemini_nb.tools.output import enter_target
 
 if TYPE_CHECKING:
     from IPython.display import DisplayHandle
@@ -72,6 +73,7 @@ class GroupView(widgets.VBox):
     def settle_into(self, handle: DisplayHandle) -> None:
         """Replace the view by Markdown in this display once all have ended."""
         self._handle = handle
+        self._context.run(enter_target, self.group[0].runtime.cell_output())
         cells.remember(self)
         self.stream.runtime.loop.call(self._painter.request, self)
 

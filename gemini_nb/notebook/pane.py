@@ -43,6 +43,7 @@ from gemini_nb.notebook.widgetry import (
 from gemini_nb.streams.log import Cursor
 from gemini_nb.streams.states import ToolStatus
 from gemini_nb.streams.stream import Stream
+from gemini_nb.tools.output import enter_target
 
 if TYPE_CHECKING:
     from IPython.display import DisplayHandle
@@ -131,6 +132,7 @@ class StreamPane(Counted, widgets.VBox):
     def settle_into(self, handle: DisplayHandle) -> None:
         """Replace the pane by Markdown in this display once the stream has ended."""
         self._handle = handle
+        self._context.run(enter_target, self._stream.runtime.cell_output())
         self._stream.runtime.loop.call(self._wake)
 
     def detach(self) -> None:

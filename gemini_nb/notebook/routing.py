@@ -18,7 +18,7 @@ from typing import Any
 
 from gemini_nb.tools.output import Target, Undo, Write, current_target, inherit_targets, replace, route_with
 
-__all__ = ["route"]
+__all__ = ["captured", "route"]
 
 _STREAMS = ("stdout", "stderr")
 
@@ -104,6 +104,11 @@ class _Proxy:
     def flush(self) -> None:
         if self._inner is not None:
             self._inner.flush()
+
+
+def captured(stream: Any) -> Any:
+    """Return what a cell captures this stream with, None for one that is not captured."""
+    return vars(stream)["_inner"] if isinstance(stream, _Proxy) else None
 
 
 def _surround(name: str) -> None:

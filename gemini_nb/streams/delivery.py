@@ -25,7 +25,7 @@ from gemini_nb.streams.events import StreamEvent
 from gemini_nb.streams.flag import Flag
 from gemini_nb.streams.log import Cursor, EventLog
 from gemini_nb.streams.loop import BackgroundLoop
-from gemini_nb.tools.output import targeting
+from gemini_nb.tools.output import Target, targeting
 
 __all__ = ["Delivery", "Subscription"]
 
@@ -45,10 +45,17 @@ class Subscription:
         callback: called with every event, one at a time.
         delivery: the threads to call it on.
         replay: from the first event on, or only new ones.
+        target: where its output goes, such as that of the cell that subscribed.
     """
 
     def __init__(
-        self, log: EventLog, callback: Callable[[StreamEvent], object], delivery: Delivery, *, replay: bool
+        self,
+        log: EventLog,
+        callback: Callable[[StreamEvent], object],
+        delivery: Delivery,
+        *,
+        replay: bool,
+        target: Target | None = None,
     ) -> None:
         self.callback = callback
         self.delivered = Flag()
@@ -58,6 +65,7 @@ class Subscription:
         self._queued = False
         self._left = False
         self._failed = False
+        self._target = target
         self._cursor = Cursor(log, self._wake, replay=replay)
         self._enqueue()
 
@@ -87,6 +95,10 @@ class Subscription:
 
     def deliver(self) -> None:
         """Call the callback with everything there is. Delivery threads only."""
+        with targeting(self._target):
+            self._deliver()
+
+    def _deliver(self) -> None:
         while True:
             for event in self._cursor.take():
                 if self._left:
@@ -99,6 +111,8 @@ class Subscription:
                     self._queued = False
                     return
         self._cursor.close()
+        if self._target is not None:
+            self._target.flush()
         self.delivered.set()
 
     def _call(self, event: StreamEvent) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gemini_nb.api.recorder import Recorder
     from gemini_nb.simulator import Simulator
     from gemini_nb.streams.record import StreamRecord
+    from gemini_nb.tools.output import Target
 
 __all__ = ["Runtime", "default_runtime", "forget_default_runtime"]
 
@@ -42,6 +43,8 @@ class Runtime:
         can_ask: whether somebody is there to approve a tool; a notebook knows.
         block_on: waits for a flag in a thread of the person's; a notebook puts one in its place that keeps
             the kernel's loop going.
+        cell_output: returns the output of the cell that runs, for what goes on after its end; a notebook
+            knows.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -51,6 +54,7 @@ class Runtime:
         self.kernel = KernelLoop()
         self.can_ask: Callable[[], bool] = lambda: True
         self.block_on: BlockOn = wait_for
+        self.cell_output: Callable[[], Target | None] = lambda: None
         self.closed = False
         self._clients: dict[asyncio.AbstractEventLoop, HTTPClients] = {}
         self._active: dict[StreamRecord, End] = {}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from gemini_nb.errors import ArgumentError
 from gemini_nb.streams.delivery import Subscription
 from gemini_nb.streams.info import Subscriber
+from gemini_nb.tools.output import current_target
 
 if TYPE_CHECKING:
     from gemini_nb.streams.log import EventLog
@@ -58,7 +59,13 @@ class Subscribers:
         with self._lock:
             if any(other.callback == subscriber for other in self._subscriptions):
                 return
-            made = Subscription(self._log, subscriber, self._runtime.delivery, replay=replay)
+            made = Subscription(
+                self._log,
+                subscriber,
+                self._runtime.delivery,
+                replay=replay,
+                target=current_target() or self._runtime.cell_output(),
+            )
             self._subscriptions = (*self._subscriptions, made)
 
     def remove(self, subscriber: Subscriber) -> None:

@@ -27,6 +27,7 @@ __all__ = [
     "Undo",
     "current_target",
     "diverting",
+    "enter_target",
     "inherit_targets",
     "leave_target",
     "replace",
@@ -101,6 +102,9 @@ class Target:
         else:
             self.wipe(wait=wait)
 
+    def flush(self) -> None:
+        """Show what is held back for a moment."""
+
     def put(self, name: str, text: str) -> None:
         """Show text; what is not redirected comes here."""
         raise NotImplementedError
@@ -143,6 +147,11 @@ def targeting(target: Target | None) -> Iterator[None]:
         yield
     finally:
         _target.reset(token)
+
+
+def enter_target(target: Target | None) -> None:
+    """Have this target from now on, in this context."""
+    _target.set(target)
 
 
 def leave_target() -> None:
