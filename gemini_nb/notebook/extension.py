@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -40,7 +41,6 @@ class _Extension:
     def __init__(self, shell: Any, manager: StreamManager) -> None:
         self.shell = shell
         self.manager = manager
-        self._in_cell = False
         self._settings = shell.gemini_nb_settings = GeminiNB.of(shell, manager)
         self._magics = GeminiMagics(shell, manager, self._settings)
         self._matcher = matcher(shell, manager)
@@ -54,8 +54,6 @@ class _Extension:
         shell.Completer.custom_matchers.append(self._matcher)
         shell.input_transformers_cleanup.append(keep_questions)
         shell.input_transformers_post.append(self.await_stream_cells)
-        shell.events.register("pre_run_cell", self.enter_cell)
-        shell.events.register("post_run_cell", self.leave_cell)
         for kind, mime, render in _renderers():
             if mime in shell.display_formatter.formatters:
                 shell.display_formatter.formatters[mime].for_type(kind, render)
@@ -77,27 +75,20 @@ class _Extension:
         shell.Completer.custom_matchers.remove(self._matcher)
         shell.input_transformers_cleanup.remove(keep_questions)
         shell.input_transformers_post.remove(self.await_stream_cells)
-        shell.events.unregister("pre_run_cell", self.enter_cell)
-        shell.events.unregister("post_run_cell", self.leave_cell)
         for shown, mime, _ in _renderers():
             if mime in shell.display_formatter.formatters:
                 shell.display_formatter.formatters[mime].type_printers.pop(shown, None)
         self._unroute()
         self.manager.runtime.cell_output = lambda: None
 
-    def enter_cell(self, _: object) -> None:
-        self._in_cell = True
-
-    def leave_cell(self, _: object) -> None:
-        self._in_cell = False
-
     def await_stream_cells(self, lines: list[str]) -> list[str]:
         """Make a `%%gemini_stream` cell a top-level await, so that waiting leaves the kernel's loop free.
 
-        Inside another magic (`%%time`) the code is already running and cannot be awaited; there the plain
-        magic stays.
+        Inside another magic (`%%time`, `%run notebook.ipynb`) the code runs already and cannot be awaited;
+        there the plain magic stays.
         """
-        if self._in_cell or not self.shell.autoawait or not lines or not lines[0].startswith(_CALL):
+        runs_cell = sys.displayhook is self.shell.displayhook  # as it is only then
+        if runs_cell or not self.shell.autoawait or not lines or not lines[0].startswith(_CALL):
             return lines
         if lines[0].endswith((", '')", ", '')\n")):  # no prompt, of which IPython tells
             return lines
