@@ -132,8 +132,8 @@ def test_an_answer_is_held_against_a_json_schema(answer: str, words: str) -> Non
 
 
 def test_what_is_no_json_schema_is_refused_before_it_is_sent() -> None:
-    with pytest.raises(ConfigError, match=r"no JSON schema: 'OBJECT' .*type"):
-        OutputSchema({"type": "OBJECT"})
+    with pytest.raises(ConfigError, match=r"no JSON schema: 'thing' .*type"):
+        OutputSchema({"type": "THING"})
 
 
 def test_a_composed_type_has_a_name() -> None:

@@ -19,6 +19,7 @@ from pydantic import AnyUrl, BaseModel, Field, TypeAdapter
 from gemini_nb.simulator import Simulator
 from gemini_nb.simulator.arguments import make_arguments, make_value
 from gemini_nb.simulator.clues import read_clues
+from gemini_nb.tools.wire_schema import clean_schema
 
 PATH = "/v1beta/models/gemini-3.8-flash:generateContent"
 
@@ -195,11 +196,12 @@ class Order(BaseModel):
 
 @pytest.mark.parametrize("text", ["About owls", "3 steps, 500 minutes, red, share 7", "x", ""])
 def test_a_structured_answer_validates(client: httpx.Client, text: str) -> None:
-    config = {"responseMimeType": "application/json", "responseJsonSchema": Order.model_json_schema()}
-    raw = answer(client, text, **config)
-    order = Order.model_validate_json(raw)
-    assert order.model_dump_json()
-    assert raw == answer(client, text, **config)
+    for schema in (Order.model_json_schema(), clean_schema(Order.model_json_schema())):
+        config = {"responseMimeType": "application/json", "responseJsonSchema": schema}
+        raw = answer(client, text, **config)
+        order = Order.model_validate_json(raw)
+        assert order.model_dump_json()
+        assert raw == answer(client, text, **config)
 
 
 def test_the_openapi_dialect_of_schemas_is_read(client: httpx.Client) -> None:

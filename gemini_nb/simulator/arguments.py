@@ -8,6 +8,7 @@ read: JSON Schema, and the OpenAPI subset with its upper-case types and `nullabl
 
 from __future__ import annotations
 
+import json
 import math
 import random
 import re
@@ -45,6 +46,17 @@ _MADE_UP = {
     "sql": "SELECT 1",
     "code": "print('simulated')",
 }
+_NOTES = {
+    "format": r"format: ([\w-]+)",
+    "minLength": r"at least (\d+) characters",
+    "maxLength": r"at most (\d+) characters",
+    "multipleOf": r"a multiple of ([\d.]+)",
+    "exclusiveMinimum": r"greater than (-?[\d.]+)",
+    "exclusiveMaximum": r"less than (-?[\d.]+)",
+    "const": r"always (true|false)",
+    "pattern": r"pattern: (.*)$",
+}
+"""What the service has no keyword for stands in the description, by itself or in brackets at its end."""
 _PLACES = {
     "city",
     "cities",
@@ -151,7 +163,7 @@ class _Maker:
                 plain = {**(usable[0] if usable else {}), **plain}
             else:
                 break
-        return plain
+        return {**_noted(plain.get("description")), **plain}
 
     def _lookup(self, reference: str) -> dict[str, Any]:
         target: Any = self._root
@@ -278,6 +290,21 @@ class _Maker:
         if self._everything:
             return f"simulated {' '.join(words)}".strip()
         return "Paris" if is_place(name) else self._clues.topic
+
+
+def _noted(description: Any) -> dict[str, Any]:
+    """The keywords that a description says in words."""
+    text = str(description or "")[-500:]
+    start = "|".join(pattern.partition(" ")[0] for pattern in _NOTES.values())
+    if not re.match(start, text):
+        found = re.search(rf"\((({start}) .*)\)$", text)
+        text = found[1] if found else ""
+    said = {name: re.search(rf"(?:^|; ){pattern}", text) for name, pattern in _NOTES.items()}
+    return {
+        name: match[1] if name in {"format", "pattern"} else json.loads(match[1])
+        for name, match in said.items()
+        if match
+    }
 
 
 def _kind(schema: Mapping[str, Any]) -> str:

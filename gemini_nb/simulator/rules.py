@@ -14,7 +14,8 @@ from typing import Any
 
 from gemini_nb.api.models import thinking_problem
 from gemini_nb.simulator.catalogue import INPUT_TOKEN_LIMIT
-from gemini_nb.simulator.refusals import RefusalError, invalid, unknown_field
+from gemini_nb.simulator.refusals import RefusalError, invalid
+from gemini_nb.simulator.schemas import check_json_schema, check_schema
 from gemini_nb.simulator.signatures import generation
 from gemini_nb.simulator.tokens import body_tokens
 
@@ -39,15 +40,6 @@ _ROLES = frozenset({"user", "model", "tool"})
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,127}")
 _FILE = re.compile(r"(?:https://generativelanguage\.googleapis\.com/v\w+/)?(files/[^/]+)")
 _MIME_TYPE = re.compile(r"[\w.+-]+/[\w.+*-]+(;.*)?")
-_SCHEMA_TYPES = frozenset(_words("TYPE_UNSPECIFIED STRING NUMBER INTEGER BOOLEAN ARRAY OBJECT NULL"))
-_SCHEMA = _words(
-    """type format title description nullable enum maxItems minItems properties required minProperties
-    maxProperties minLength maxLength pattern example anyOf propertyOrdering default items minimum maximum
-    additionalProperties ref defs $ref $defs"""
-)
-_SCHEMA_FIELDS = {re.sub(r"[A-Z]", lambda match: "_" + match[0].lower(), name): name for name in _SCHEMA} | {
-    name: name for name in _SCHEMA
-}
 _JSON = "application/json"
 _ENUMS = {
     "toolConfig.functionCallingConfig.mode": "MODE_UNSPECIFIED AUTO ANY NONE VALIDATED",
@@ -398,8 +390,8 @@ def _check_declarations(declarations: Iterable[Mapping[str, Any]]) -> None:
         for one, other in (("parameters", "parametersJsonSchema"), ("response", "responseJsonSchema")):
             if one in declaration and other in declaration:
                 raise invalid(f"{path}: set {one} or {other}, not both.", path)
-            _check_schema(declaration.get(one), f"{path}.{one}")
-            _check_json_schema(declaration.get(other), f"{path}.{other}")
+            check_schema(declaration.get(one), f"{path}.{one}")
+            check_json_schema(declaration.get(other), f"{path}.{other}")
 
 
 def _check_config(asked: Asked) -> None:
@@ -416,8 +408,8 @@ def _check_config(asked: Asked) -> None:
         raise invalid("Invalid value at 'generation_config.stop_sequences': at most 5, none of them empty.")
     if problem := thinking_problem(asked.model, config.get("thinkingConfig") or {}):
         raise invalid(problem, "generation_config.thinking_config")
-    _check_schema(config.get("responseSchema"), "generation_config.response_schema")
-    _check_json_schema(config.get("responseJsonSchema"), "generation_config.response_json_schema")
+    check_schema(config.get("responseSchema"), "generation_config.response_schema")
+    check_json_schema(config.get("responseJsonSchema"), "generation_config.response_json_schema")
 
 
 def _check_enums(body: Mapping[str, Any]) -> None:
@@ -438,43 +430,6 @@ def _values(value: Any, path: list[str]) -> Iterator[Any]:
         yield value
     elif path[0] in value:
         yield from _values(value[path[0]], path[1:])
-
-
-def _check_schema(schema: Any, path: str) -> None:
-    """Check a schema of the OpenAPI subset; a JSON schema in its place is a common mistake."""
-    if schema is None:
-        return
-    if not isinstance(schema, dict):
-        raise invalid(f"Invalid value at '{path}': a schema is an object.", path)
-    if unknown := [name for name in schema if name not in _SCHEMA_FIELDS]:
-        raise unknown_field(unknown[0], path)
-    own = {_SCHEMA_FIELDS[name]: value for name, value in schema.items()}
-    kind = own.get("type", "OBJECT" if "properties" in own else "TYPE_UNSPECIFIED")
-    if not isinstance(kind, str) or kind.upper() not in _SCHEMA_TYPES:
-        raise invalid(f"Invalid value at '{path}.type': {kind!r} is not a type.", path)
-    if kind.upper() == "ARRAY" and "items" not in own:
-        raise _content_error(f"{path}.items: missing field", path)
-    properties = own.get("properties") or {}
-    for name, inner in properties.items():
-        _check_schema(inner, f"{path}.properties[{name}]")
-    _check_schema(own.get("items"), f"{path}.items")
-    for inner in own.get("anyOf") or ():
-        _check_schema(inner, f"{path}.any_of")
-    if missing := [name for name in own.get("required") or () if name not in properties]:
-        raise invalid(f"{path}.required: property is not defined: {', '.join(missing)}", path)
-
-
-def _check_json_schema(schema: Any, path: str) -> None:
-    """Check a JSON schema; keywords of it that the service does not know are no error, they say nothing."""
-    if isinstance(schema, list):
-        for item in schema:
-            _check_json_schema(item, path)
-    elif isinstance(schema, dict):
-        if isinstance(schema.get("$ref"), str) and any(not name.startswith("$") for name in schema):
-            raise invalid(f"{path}: beside $ref, a schema may only set properties that begin with $.", path)
-        for name, inner in schema.items():
-            if name not in {"default", "example", "examples", "enum", "const"}:
-                _check_json_schema(inner, path)
 
 
 def _snake(name: str) -> str:

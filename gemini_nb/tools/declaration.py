@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.tools.docstring import argument_texts
 from gemini_nb.tools.typed import for_pydantic
+from gemini_nb.tools.wire_schema import clean_schema
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -46,12 +47,11 @@ class Signature:
     def schema(self) -> dict[str, Any]:
         """The JSON schema of the arguments."""
         schema = self._model.model_json_schema(by_alias=True)
-        schema.pop("title", None)
-        schema.pop("additionalProperties", None)
         for name, property_schema in schema.get("properties", {}).items():
-            property_schema.pop("title", None)
             if name in self._texts:
                 property_schema.setdefault("description", self._texts[name])
+        schema = clean_schema(schema)
+        schema.pop("additionalProperties", None)
         schema.setdefault("properties", {})
         return schema
 

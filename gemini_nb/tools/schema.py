@@ -6,8 +6,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from gemini_nb.api.objects import is_from, plain
 from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.tools.typed import for_pydantic
+from gemini_nb.tools.wire_schema import clean_schema, from_openapi, is_openapi
 
 __all__ = ["OutputSchema"]
 
@@ -16,19 +18,27 @@ class OutputSchema:
     """The form of a structured answer.
 
     Args:
-        schema: a pydantic model, dataclass, TypedDict or any other type pydantic knows, or a JSON schema.
+        schema: a pydantic model, dataclass, TypedDict or any other type pydantic knows, or a schema: JSON
+            Schema, Gemini's OpenAPI form, or google-genai's object for one.
+        openapi: send a schema in the OpenAPI form as it is, rather than as the JSON schema it stands for.
 
     Raises:
         ArgumentError: it is none of these.
         ConfigError: it cannot be said in JSON.
     """
 
-    def __init__(self, schema: object) -> None:
+    def __init__(self, schema: object, *, openapi: bool = False) -> None:
         self._adapter: Any = None
         self._validator: Any = None
+        self._openapi: Any = None
+        if is_from(schema, "google", "Schema", "JSONSchema"):
+            schema = plain(schema)
         if isinstance(schema, Mapping):
-            self.name, self.json_schema = str(schema.get("title", "the schema")), dict(schema)
-            self._validator = _validator(self.json_schema)
+            whole = from_openapi(schema)
+            self.name = str(whole.get("title", "the schema"))
+            self._validator = _validator(whole)
+            self.json_schema = clean_schema(whole)
+            self._openapi = schema if openapi and is_openapi(schema) else None
             return
         if isinstance(schema, (str, bytes, int, float)) or schema is None:
             raise ArgumentError(
@@ -40,7 +50,7 @@ class OutputSchema:
         self.name = schema.__name__ if isinstance(schema, type) else _short(schema)
         try:
             self._adapter = pydantic.TypeAdapter(for_pydantic(schema))
-            self.json_schema = self._adapter.json_schema()
+            self.json_schema = clean_schema(self._adapter.json_schema())
         except Exception as error:  # noqa: BLE001 - a type may be anything, and so may its failure
             reason = str(error).partition("\n")[0]
             raise ConfigError(f"{self.name} cannot be described to the model: {reason}") from None
@@ -48,7 +58,10 @@ class OutputSchema:
     @property
     def generation_config(self) -> dict[str, Any]:
         """The fields that ask for such an answer."""
-        return {"responseMimeType": "application/json", "responseJsonSchema": self.json_schema}
+        form = {"responseJsonSchema": self.json_schema}
+        if self._openapi is not None:
+            form = {"responseSchema": self._openapi}
+        return {"responseMimeType": "application/json", **form}
 
     def read(self, text: str) -> Any:
         """Return an answer as what it stands for; with a JSON schema, as plain JSON that fits it.

@@ -13,6 +13,7 @@ from gemini_nb.api.objects import as_mapping, plain
 from gemini_nb.api.spelling import spell_tool
 from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.tools.declaration import Signature, check_callable, declare
+from gemini_nb.tools.wire_schema import tidy_declaration
 
 __all__ = ["DEFAULT_TIMEOUT", "RunOn", "Tool", "ToolSet", "as_tools", "tool"]
 
@@ -173,7 +174,7 @@ class ToolSet:
                 if not isinstance(declaration, Mapping) or not isinstance(declaration.get("name"), str):
                     raise ArgumentError("A function declaration is a dictionary with a name.")
                 self._name(declaration["name"])
-                self._declared[declaration["name"]] = dict(declaration)
+                self._declared[declaration["name"]] = tidy_declaration(declaration)
             return
         if isinstance(item, str):
             raise ArgumentError(

@@ -1,0 +1,433 @@
+"""JSON schemas as the service takes them.
+
+Gemini documents a part of JSON Schema. What else a schema says is refused (`$ref` beside other keywords) or
+ignored (`const`, `pattern`), as the documentation says or users report; none of it was measured. So a schema
+is rewritten before it is sent: what has another word gets that word, what has none goes into the description,
+where the model reads it. What comes back is held against the schema as it was given, which the rewritten one
+only widens.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeGuard
+from urllib.parse import unquote
+
+from gemini_nb.errors import ConfigError
+
+__all__ = ["clean_schema", "from_openapi", "is_openapi", "tidy_declaration"]
+
+_KEPT = ("type", "description", "minItems", "maxItems", "minimum", "maximum", "default", "propertyOrdering")
+_FORMATS = {"date-time", "date", "time"}
+_NOTES = {
+    "format": "format: {}",
+    "minLength": "at least {} characters",
+    "maxLength": "at most {} characters",
+    "multipleOf": "a multiple of {}",
+    "exclusiveMinimum": "greater than {}",
+    "exclusiveMaximum": "less than {}",
+    "uniqueItems": "no item twice",
+    "minProperties": "at least {} entries",
+    "maxProperties": "at most {} entries",
+    "pattern": "pattern: {}",
+}
+_ONE = ("items", "additionalItems", "additionalProperties", "not", "contains", "propertyNames")
+_MANY = ("anyOf", "oneOf", "allOf", "prefixItems")
+_NAMED = ("properties", "patternProperties", "$defs", "definitions")
+_SAYING = {*_KEPT, *_NOTES, *_ONE, *_MANY, "properties", "patternProperties", "required", "enum", "const"}
+_OPENAPI = frozenset(
+    {"type", "format", "title", "description", "nullable", "enum", "default", "example", "anyOf"}
+    | {"items", "minItems", "maxItems", "properties", "required", "minProperties", "maxProperties"}
+    | {"minLength", "maxLength", "pattern", "minimum", "maximum", "propertyOrdering"}
+)
+_SPELLED: dict[Any, Any] = {"ref": "$ref", "defs": "$defs"}
+_COPIES = 200
+"""Definitions that one schema may copy: each copy may copy in its turn."""
+
+
+def clean_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the schema with nothing in it that the service refuses or ignores.
+
+    Names and values of the caller's (a property named `title`, a default that holds `const`) stay.
+
+    Raises:
+        ConfigError: it refers to what is not in it, or is nested too deeply.
+    """
+    try:
+        return _Cleaner(schema).whole()
+    except RecursionError:
+        raise _too_deep() from None
+
+
+def from_openapi(schema: Any) -> Any:
+    """Return a schema in Gemini's OpenAPI form (`STRING`, `nullable`) as JSON Schema; others stay.
+
+    Raises:
+        ConfigError: it is nested too deeply.
+    """
+    try:
+        return _from_openapi(schema)
+    except RecursionError:
+        raise _too_deep() from None
+
+
+def is_openapi(schema: Any) -> bool:
+    """Whether a schema says only what the OpenAPI fields (`parameters`, `responseSchema`) take."""
+    return all(
+        _OPENAPI.issuperset(one) and (isinstance(one.get("type", ""), str)) for _, one in _paths(schema)
+    )
+
+
+def tidy_declaration(declaration: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a functionDeclaration whose schemas the service takes, each in the field for its kind.
+
+    Raises:
+        ConfigError: a schema cannot be sent.
+    """
+    tidy = dict(declaration)
+    for openapi, json_schema in (
+        ("parameters", "parametersJsonSchema"),
+        ("response", "responseJsonSchema"),
+    ):
+        given = tidy.get(openapi)
+        if isinstance(given, Mapping) and json_schema not in tidy and not is_openapi(given):
+            tidy[json_schema] = tidy.pop(openapi)
+        if isinstance(tidy.get(json_schema), Mapping):
+            tidy[json_schema] = clean_schema(from_openapi(tidy[json_schema]))
+    return tidy
+
+
+def _too_deep() -> ConfigError:
+    return ConfigError("The schema is nested too deeply, or holds itself.")
+
+
+def _from_openapi(schema: Any) -> Any:
+    if not isinstance(schema, Mapping):
+        return schema
+    made: dict[str, Any] = {}
+    for spelled, value in schema.items():
+        name: Any = _SPELLED.get(spelled, spelled)
+        if name in _NAMED and isinstance(value, Mapping):
+            made[name] = {key: _from_openapi(one) for key, one in value.items()}
+        elif name in {*_ONE, *_MANY}:
+            made[name] = [_from_openapi(one) for one in value] if _is_list(value) else _from_openapi(value)
+        elif name == "type" and isinstance(value, str):
+            if value.upper() != "TYPE_UNSPECIFIED":
+                made[name] = value.lower() if value.isupper() else value
+        elif name in {"minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties"}:
+            made[name] = int(value) if isinstance(value, str) and value.isdecimal() else value
+        elif name not in {"nullable", "example"} and not (name == "format" and value == "enum"):
+            made[name] = value
+    return _or_null(made) if schema.get("nullable") is True else made
+
+
+def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema, or null."""
+    if isinstance(kind := schema.get("type"), str) and "enum" not in schema:
+        return {**schema, "type": [kind, "null"]}
+    texts = ("title", "description", "default")
+    beside: dict[str, Any] = {name: schema.pop(name) for name in texts if name in schema}
+    return {**beside, "anyOf": [schema, {"type": "null"}]}
+
+
+class _Cleaner:
+    """One walk over a schema; `inside` are the pointers of the definitions that are being written out."""
+
+    def __init__(self, root: Mapping[str, Any]) -> None:
+        self._root = root
+        self._names: dict[str, str] = {}
+        self._definitions: dict[str, Any] = {}
+        self._reached: dict[str, set[str]] = {}
+        self._copies = 0
+
+    def whole(self) -> dict[str, Any]:
+        made = self._schema(self._root, frozenset({""}), is_root=True)
+        return {**made, "$defs": self._definitions} if self._definitions else made
+
+    def _schema(
+        self, given: Any, inside: frozenset[str], *, in_property: bool = False, is_root: bool = False
+    ) -> dict[str, Any]:
+        if not isinstance(given, Mapping):  # true
+            return {}
+        given, inside = self._flat(given, inside)
+        if isinstance(given.get("$ref"), str):
+            return self._reference(given, inside, in_property=in_property, is_root=is_root)
+        made = {name: given[name] for name in _KEPT if name in given}
+        if given.get("format") in _FORMATS:
+            made["format"] = given["format"]
+        self._add_inner(made, given, inside, in_property=in_property)
+        self._add_object(made, given, inside, in_property=in_property)
+        _bound(made, given)
+        made = _enumerate(made, given)
+        if notes := _notes(given):
+            text = made.get("description")
+            made["description"] = f"{text} ({notes})" if text else notes
+        return made
+
+    def _add_inner(
+        self, made: dict[str, Any], given: Mapping[str, Any], inside: frozenset[str], *, in_property: bool
+    ) -> None:
+        """Add the alternatives and items."""
+
+        def inner(schema: Any) -> dict[str, Any]:
+            return self._schema(schema, inside, in_property=in_property)
+
+        options = None if _values(given) else given.get("anyOf", given.get("oneOf"))
+        if _is_list(options) and (some := [inner(one) for one in options if one is not False]):
+            made["anyOf"] = some
+        items, first = given.get("items"), given.get("prefixItems")
+        if _is_list(items):  # as it was written before 2020
+            items, first = given.get("additionalItems"), items
+        if _is_list(first) and first:
+            made["prefixItems"] = [inner(one) for one in first]
+        if items is False:
+            most = [len(first) if _is_list(first) else 0, made.get("maxItems")]
+            made["maxItems"] = min(one for one in most if one is not None)
+        elif isinstance(items, Mapping):
+            made["items"] = inner(items)
+
+    def _add_object(
+        self, made: dict[str, Any], given: Mapping[str, Any], inside: frozenset[str], *, in_property: bool
+    ) -> None:
+        """Add what an object holds."""
+        properties = given.get("properties")
+        if isinstance(properties, Mapping):
+            made["properties"] = {
+                name: self._schema(one, inside, in_property=True)
+                for name, one in properties.items()
+                if one is not False
+            }
+            names = given["required"] if _is_list(given.get("required")) else []
+            # The service takes references in a circle only where a property may be left out.
+            required = [
+                name
+                for name in names
+                if name in made["properties"] and not self._turns(properties[name], inside)
+            ]
+            if required:
+                made["required"] = required
+        extra, patterns = given.get("additionalProperties"), given.get("patternProperties")
+        if isinstance(patterns, Mapping) and patterns and not extra:
+            extra = {"anyOf": list(patterns.values())} if len(patterns) > 1 else next(iter(patterns.values()))
+        if isinstance(extra, bool):
+            made["additionalProperties"] = extra
+        elif isinstance(extra, Mapping):
+            made["additionalProperties"] = self._schema(extra, inside, in_property=in_property)
+
+    # ------------------------------------------------------------ references
+
+    def _flat(
+        self, given: Mapping[str, Any], inside: frozenset[str]
+    ) -> tuple[Mapping[str, Any], frozenset[str]]:
+        """The schema with the parts of its `allOf` in it, and the definitions that were opened for it."""
+        parts = given.get("allOf")
+        if not _is_list(parts):
+            return given, inside
+        whole: Mapping[str, Any] = {name: value for name, value in given.items() if name != "allOf"}
+        parts = [part for part in parts if isinstance(part, Mapping)]
+        if len(parts) == 1 and not _says(whole):
+            return self._flat({**whole, **parts[0]}, inside)
+        for part in reversed(parts):
+            flat = part
+            while isinstance(flat.get("$ref"), str):
+                pointer = self._pointer(flat["$ref"])
+                flat = {name: value for name, value in flat.items() if name != "$ref"}
+                if pointer not in inside:
+                    flat, inside = _merge(self._target(pointer), flat), inside | {pointer}
+            flat, inside = self._flat(flat, inside)
+            whole = _merge(flat, whole)
+        return whole, inside
+
+    def _reference(
+        self, given: Mapping[str, Any], inside: frozenset[str], *, in_property: bool, is_root: bool
+    ) -> dict[str, Any]:
+        """A reference by itself, or the definition with what is said beside it."""
+        pointer = self._pointer(given["$ref"])
+        if not in_property and self._reach(pointer) & inside:
+            return {}
+        beside = {name: value for name, value in given.items() if name in _SAYING}
+        if (beside or is_root) and pointer not in inside and self._copies < _COPIES:
+            self._copies += 1
+            copied = _merge(self._target(pointer), beside)
+            return self._schema(copied, inside | {pointer}, in_property=in_property, is_root=is_root)
+        return {"$ref": f"#/$defs/{self._define(pointer)}"}
+
+    def _define(self, pointer: str) -> str:
+        """The name of a definition, which is written out once."""
+        if pointer not in self._names:
+            plain = re.sub(r"[^\w.-]+", "_", pointer.rpartition("/")[2], flags=re.ASCII) or "root"
+            name = plain
+            for number in range(2, len(self._names) + 3):
+                if name not in self._definitions:
+                    break
+                name = f"{plain}_{number}"
+            self._names[pointer] = name
+            self._definitions[name] = {}
+            self._definitions[name] = self._schema(self._target(pointer), frozenset({pointer}))
+        return self._names[pointer]
+
+    def _turns(self, schema: Any, inside: frozenset[str]) -> bool:
+        """Whether something in the schema leads back to where it stands."""
+        return any(self._reach(self._pointer(reference)) & inside for reference in _references(schema))
+
+    def _reach(self, pointer: str) -> set[str]:
+        """The definitions that one leads to, itself among them."""
+        if pointer not in self._reached:
+            found, new = {pointer}, [pointer]
+            while new:
+                targets = {self._pointer(reference) for reference in _references(self._target(new.pop()))}
+                new += targets - found
+                found |= targets
+            self._reached[pointer] = found
+        return self._reached[pointer]
+
+    def _pointer(self, reference: str) -> str:
+        if reference.startswith("#/") or reference == "#":
+            return unquote(reference[1:])
+        anchor = reference.removeprefix("#")
+        for path, one in _paths(self._root):
+            if anchor in (one.get("$anchor"), one.get("$id")):
+                return path
+        raise _missing(reference)
+
+    def _target(self, pointer: str) -> Mapping[str, Any]:
+        target: Any = self._root
+        for step in pointer.split("/")[1:]:
+            key = step.replace("~1", "/").replace("~0", "~")
+            if isinstance(target, Mapping):
+                target = target.get(key, target.get(f"${key}"))
+            elif _is_list(target) and key.isdecimal() and int(key) < len(target):
+                target = target[int(key)]
+            else:
+                target = None
+        if isinstance(target, bool):
+            return {}
+        if not isinstance(target, Mapping):
+            raise _missing(f"#{pointer}")
+        return target
+
+
+def _missing(reference: str) -> ConfigError:
+    return ConfigError(f"A schema refers to {reference}, which is not in it.", hint="Put it under $defs.")
+
+
+def _is_list(value: object) -> TypeGuard[list[Any] | tuple[Any, ...]]:
+    return isinstance(value, (list, tuple))
+
+
+def _says(schema: Mapping[str, Any]) -> bool:
+    return any(name in _SAYING or name == "$ref" for name in schema)
+
+
+def _inner(schema: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The schemas that stand in a schema, each with the way to it."""
+    for name in (*_ONE, *_MANY):
+        value = schema.get(name)
+        if _is_list(value):
+            yield from ((f"/{name}/{index}", one) for index, one in enumerate(value))
+        else:
+            yield f"/{name}", value
+    for name in _NAMED:
+        if isinstance(named := schema.get(name), Mapping):
+            for key, one in named.items():
+                yield f"/{name}/" + str(key).replace("~", "~0").replace("/", "~1"), one
+
+
+def _paths(schema: Any, path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The schema and all in it, each with its pointer."""
+    if isinstance(schema, Mapping):
+        yield path, schema
+        for step, one in _inner(schema):
+            yield from _paths(one, path + step)
+
+
+def _references(schema: Any) -> Iterator[str]:
+    return (one["$ref"] for _, one in _paths(schema) if isinstance(one.get("$ref"), str))
+
+
+def _merge(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """Both schemas in one; where they say two things, the second."""
+    both = {**first, **second}
+    if "properties" in first and "properties" in second:
+        both["properties"] = {**first["properties"], **second["properties"]}
+    if "required" in first and "required" in second:
+        both["required"] = list(dict.fromkeys([*first["required"], *second["required"]]))
+    return both
+
+
+def _bound(made: dict[str, Any], given: Mapping[str, Any]) -> None:
+    """Say exclusive bounds as inclusive ones, which are all that the service knows."""
+    whole = given.get("type") == "integer"
+    for name, inclusive, nearest, step in (
+        ("exclusiveMinimum", "minimum", math.floor, 1),
+        ("exclusiveMaximum", "maximum", math.ceil, -1),
+    ):
+        bound, other = given.get(name), given.get(inclusive)
+        if bound is True:  # as it was written before 2019
+            bound, other = other, None
+        if _is_number(bound):
+            tight = nearest(bound) + step if whole else bound
+            choose = max if step > 0 else min
+            made[inclusive] = choose(tight, other) if _is_number(other) else tight
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _notes(given: Mapping[str, Any]) -> str:
+    """What the service has no keyword for, in words."""
+    notes = []
+    values = _values(given)
+    said = all(value is None or isinstance(value, str) or _is_number(value) for value in values)
+    if not said and sorted(map(_json, values)) != ["false", "true"]:
+        notes.append(("one of " if len(values) > 1 else "always ") + ", ".join(map(_json, values)))
+    for name, words in _NOTES.items():
+        value = given.get(name)
+        if name.startswith("exclusive"):
+            value = given.get(name.replace("exclusiveM", "m")) if value is True else value
+            if given.get("type") == "integer":
+                continue
+        if value is None or value is False or (name == "format" and value in _FORMATS):
+            continue
+        notes.append(words.format(value))
+    return "; ".join(notes)
+
+
+def _values(given: Mapping[str, Any]) -> list[Any]:
+    """The only values that are allowed; none where all are."""
+    values = [given["const"]] if "const" in given else given.get("enum")
+    return list(values) if _is_list(values) else []
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _enumerate(made: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Add the values that are allowed; the service knows enumerations of texts, and of numbers."""
+    if not (values := _values(given)):
+        return made
+    kinds: dict[str, list[Any]] = {}
+    for value in values:
+        kinds.setdefault(_kind(value), []).append(value)
+    if "number" in kinds and "integer" in kinds:
+        kinds["number"] = [*kinds.pop("integer"), *kinds["number"]]
+    options: list[dict[str, Any]] = []
+    for kind, members in kinds.items():
+        wider = "number" if kind == "integer" and given.get("type") == "number" else kind
+        options.append(
+            {"type": wider} | ({"enum": members} if kind in {"string", "integer", "number"} else {})
+        )
+    made = {name: value for name, value in made.items() if name != "type"}
+    return {**made, **options[0]} if len(options) == 1 else {**made, "anyOf": options}
+
+
+def _kind(value: object) -> str:
+    for types, name in ((bool, "boolean"), (str, "string"), (int, "integer"), (float, "number")):
+        if isinstance(value, types):
+            return name
+    return "null" if value is None else "array" if _is_list(value) else "object"
