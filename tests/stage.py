@@ -16,6 +16,7 @@ from typing import Any
 import gemini_nb
 from attacks import ARGUMENTS, CODE, ERROR, HUGE, MARKDOWN, NAME, OUTPUT, RESULT, THOUGHTS
 from gemini_nb.simulator import Simulator
+from markdown_cases import CASES
 
 __all__ = ["attack_error", "attack_tool", "open_stage", "pay", "work"]
 
@@ -103,6 +104,15 @@ def huge(_: int) -> Iterator[Any]:
         yield said(f"{text}\n\n")
     yield from gate("attacked")
     yield said("Unharmed.", reason="STOP")
+
+
+@play("cases")
+def cases(_: int) -> Iterator[Any]:
+    for case in CASES:
+        yield said(f"## {case.name}\n\n{case.source}\n\n")
+    yield said("## end\n\n", *(f"{WORDS * 9}\n\n" for _ in range(12)))
+    yield from gate("read")
+    yield said("The end.", reason="STOP", usageMetadata={"totalTokenCount": 1})
 
 
 @play("attack")

@@ -15,10 +15,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from gemini_nb.notebook.render.markdown import Draft, code_css, escape, plain, settle, to_html
+from gemini_nb.notebook.render.markdown import Draft, code_css, escape, plain, settle, to_html, typeset
 from gemini_nb.notebook.render.markdown.html_writer import html_of
 from gemini_nb.notebook.render.markdown.markdown_writer import write
 from gemini_nb.notebook.render.markdown.split import Seam, read
+from markdown_cases import CASES, Case, normal_formulas, seen
 
 FORMATTING = {
     "a",
@@ -38,6 +39,7 @@ FORMATTING = {
     "hr",
     "i",
     "input",
+    "kbd",
     "li",
     "ol",
     "p",
@@ -45,6 +47,8 @@ FORMATTING = {
     "s",
     "span",
     "strong",
+    "sub",
+    "sup",
     "table",
     "tbody",
     "td",
@@ -59,7 +63,7 @@ FORMATTING = {
 ATTRIBUTES = {
     "a": {"href", "title", "target", "rel", "class"},
     "ol": {"start"},
-    "input": {"class", "type", "disabled", "checked"},
+    "input": {"class", "type", "disabled", "checked", "aria-label"},
 }
 STYLE = re.compile(r"text-align: ?(left|center|right);?|line-height: 125%;?")
 URL = re.compile(r"(https?://|mailto:|#)", re.IGNORECASE)
@@ -73,7 +77,7 @@ class Walk(html.parser.HTMLParser):
         self.strict, self.bad, self.words = strict, list[str](), list[str]()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag not in FORMATTING or (self.strict and tag in {"input", "b", "i", "dl"}):
+        if tag not in FORMATTING or (self.strict and tag in {"b", "i", "dl"}):
             self.bad.append(f"<{tag}>")
         for name, value in attrs:
             extra = {"class"} if self.strict else {"class", "id", "style"}
@@ -546,6 +550,16 @@ def test_code_with_dollars_stays_in_its_list_and_leaves_its_quotation() -> None:
     assert settle(settled) == settled
 
 
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_reader_sees_the_same_live_settled_and_exported(case: Case) -> None:
+    must_see = normal_formulas(case.sees)
+    assert seen(typeset(to_html(case.source))) == must_see
+    settled = settle(case.source)
+    assert seen(nbconvert(settled)) == must_see
+    assert seen(typeset(to_html(settled))) == must_see
+    assert settle(settled) == settled
+
+
 LONG = {
     "paragraphs": "".join(f"Paragraph {n} with *words* and `code`.\n\n" for n in range(900)),
     "items": "".join(f"- item {n} and **words**\n" for n in range(1500)),
@@ -676,6 +690,12 @@ PATHOLOGICAL = {
     "dollars": "$a " * 30_000,
     "open formulas": "$$ x\n" * 10_000 + "\\[ y\n" * 10_000,
     "tags": "<a " * 20_000,
+    "small text": "<sub>" * 20_000 + "</sub>" * 20_000,
+    "small text that never ends": "<kbd>a</sub>" * 20_000,
+    "bars between dollars": "| a |\n|---|\n" + "| $(|x|" * 20_000,
+    "tables of bars": "| $|x|$ |\n|---|\n\n" * 5000,
+    "environments": "\\begin{align} x\n" * 10_000,
+    "bold brackets": "**「a」**b" * 10_000,
     "definitions": "[a]: b\n" * 10_000,
     "wide table": "|" * 20_000 + "\n" + "|-" * 20_000,
     "entities": "&amp;" * 20_000,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BLOCK_LINES", "CLOSERS", "add_math_rules", "safe_tex"]
 
-CLOSERS = {"$": "$", "$$": "$$", r"\(": r"\)", r"\[": r"\]"}
+CLOSERS = {"$": "$", "$$": "$$", r"\(": r"\)", r"\[": r"\]", "": ""}  # the last for a bare environment
 BLOCK_LINES = 100  # an opener with no closer in so many lines is text, however long the answer grows
 _INLINE_LENGTH = 1000
 _DISPLAY_LENGTH = 8000
@@ -39,7 +39,15 @@ _FAR = re.compile(
     (?:\d{2,}[\d.,]*\s*(?:em|ex|cm|in|pc)|\d{3,}[\d.,]*\s*[a-z]{2})""",
     re.VERBOSE,
 )
+_LABEL = re.compile(r"\\label\s*\{[\w:. -]*\}")
+_BARE = re.compile(
+    r"\\begin\{((?:equation|align|alignat|aligned|flalign|gather|gathered|multline|eqnarray|split|cases|array"
+    r"|subarray|smallmatrix|[bBpvV]?matrix)\*?)\}"
+)
 _ENVIRONMENT = re.compile(r"\\(?:begin|end)\{[a-z]*\*?\}", re.IGNORECASE)
+_OPENER = re.compile(r"\\\\|\\?\$\$?|\\[(\[]|\\begin\{")
+_RULE = re.compile(r"[-:|][-:|\s]*")
+_BAR, _HIDDEN_BAR = re.compile(r"(?<!\\)\|"), "\0"
 _TEXT_MODE = re.compile(r"\\(?:text\w*|mbox|hbox)\b")
 _MARKDOWN = re.compile(r"`|!\[|\]\(|\]\[|\]:|://|@@|\$|~~|(?<!\\)%|&[#\w]+;")
 
@@ -50,7 +58,7 @@ def safe_tex(tex: str) -> str | None:
     `<` and `>` become `\lt` and `\gt`. Braces must balance as both the front end's search for formulas and
     MathJax count them, or the formula would end somewhere else than here.
     """
-    tex = tex.strip()
+    tex = _LABEL.sub("", tex).strip()
     if _DENIED.search(tex) or _FAR.search(tex) or _MARKDOWN.search(tex) or tex.endswith("\\") or not tex:
         return None
     if "<" in tex or ">" in tex:
@@ -78,6 +86,7 @@ def add_math_rules(md: MarkdownIt) -> None:
     """Teach `md` the tokens `math_inline` and `math_block`; `markup` is the opener, `content` the TeX."""
     md.inline.ruler.before("escape", "math", _inline)
     md.block.ruler.before("fence", "math", _block, {"alt": ["paragraph", "reference", "blockquote", "list"]})
+    md.block.ruler.at("table", _table, {"alt": ["paragraph", "reference"]})
 
 
 def _inline(state: StateInline, silent: bool) -> bool:
@@ -101,6 +110,10 @@ def _match(src: str, pos: int, limit: int) -> tuple[str, str, int] | None:
         if not tex.strip() or "`" in tex or (opener != "$$" and not _looks_like_tex(opener, tex)):
             return None
         return opener, tex, end + 2
+    if bare := _BARE.match(src, pos, limit):
+        closer = rf"\end{{{bare[1]}}}"
+        end = src.find(closer, bare.end(), min(limit, pos + _DISPLAY_LENGTH)) + len(closer)
+        return None if end < pos or "`" in src[pos:end] else ("", src[pos:end], end)
     if src[pos] != "$" or (pos and (src[pos - 1].isalnum() or src[pos - 1] in "$\\")):
         return None
     end = src.find("$", pos + 1, min(limit, pos + _INLINE_LENGTH))
@@ -127,10 +140,11 @@ def _block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     if state.is_code_block(start):
         return False
     first = _line(state, start)
-    opener = first[:2]
-    if opener not in {"$$", r"\["}:
+    bare = _BARE.match(first)
+    if not bare and first[:2] not in {"$$", r"\["}:
         return False
-    closer, lines = CLOSERS[opener], []
+    opener = "" if bare else first[:2]
+    closer, lines = rf"\end{{{bare[1]}}}" if bare else CLOSERS[opener], list[str]()
     limit = min(end, start + BLOCK_LINES)
     closes = (
         state.src.find(closer, state.bMarks[start] + state.tShift[start] + 2, state.eMarks[limit - 1]) >= 0
@@ -138,9 +152,9 @@ def _block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     for number in range(start, limit if closes else start):
         if number > start and state.sCount[number] < state.blkIndent and not state.isEmpty(number):
             return False
-        line = first[2:] if number == start else _line(state, number)
+        line = first[len(opener) :] if number == start else _line(state, number)
         body, found, rest = line.partition(closer)
-        lines.append(body)
+        lines.append(body + found if bare else body)
         if not found:
             continue
         tex = "\n".join(lines).strip()
@@ -158,3 +172,44 @@ def _block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
 
 def _line(state: StateBlock, number: int) -> str:
     return state.src[state.bMarks[number] + state.tShift[number] : state.eMarks[number]].strip()
+
+
+def _table(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    """Read a table whose formulas may hold bars, which are no borders of its cells."""
+    from markdown_it.rules_block.table import table  # noqa: PLC0415 - importing the package stays cheap
+
+    if start + 2 > end or not _RULE.fullmatch(_line(state, start + 1)):
+        return False
+    source, known = state.src, len(state.tokens)
+    last = start
+    while not silent and last + 1 < end and not state.isEmpty(last + 1):
+        last += 1
+    first, behind = state.bMarks[start], state.eMarks[last]
+    lines = source[first:behind].split("\n")
+    state.src = source[:first] + "\n".join(map(_without_bars, lines)) + source[behind:]
+    found = table(state, start, end, silent)
+    state.src = source
+    for token in state.tokens[known:]:
+        token.content = token.content.replace(_HIDDEN_BAR, "|")
+    return found
+
+
+def _without_bars(line: str) -> str:
+    """The line of a table with the bars in its formulas hidden."""
+    position, parts = 0, list[str]()
+    for opener in _OPENER.finditer(line) if "|" in line else ():
+        found = _match(line, opener.start(), len(line)) if opener.start() >= position else None
+        if found is not None and _may_hold_bars(found[1]):
+            parts += [line[position : opener.start()], _BAR.sub(_HIDDEN_BAR, line[opener.start() : found[2]])]
+            position = found[2]
+    return "".join([*parts, line[position:]])
+
+
+def _may_hold_bars(tex: str) -> bool:
+    """Whether it is a formula rather than what stands between the dollars of two cells."""
+    depth = 0
+    for bracket in re.findall(r"[()]", tex):
+        depth += 1 if bracket == "(" else -1
+        if depth < 0:
+            return False
+    return "\\" in tex or tex.count("|") % 2 == 0 or not (tex.startswith("|") or tex.endswith("|"))

@@ -38,6 +38,8 @@ _TAGS = frozenset(
         "h5",
         "h6",
         "hr",
+        "input",
+        "kbd",
         "li",
         "ol",
         "p",
@@ -45,6 +47,8 @@ _TAGS = frozenset(
         "s",
         "span",
         "strong",
+        "sub",
+        "sup",
         "table",
         "tbody",
         "td",
@@ -192,7 +196,11 @@ def _allow_list() -> dict[str, Any]:
     return {
         "tags": set(_TAGS),
         "clean_content_tags": {"script", "style"},
-        "attributes": {"a": {"href", "title"}, "ol": {"start"}},
+        "attributes": {
+            "a": {"href", "title"},
+            "ol": {"start"},
+            "input": {"disabled", "checked", "aria-label"},
+        },
         "allowed_classes": {
             "span": {name for name in STANDARD_TYPES.values() if name},
             "pre": {"gemini-nb-code"},
@@ -200,7 +208,7 @@ def _allow_list() -> dict[str, Any]:
             "td": aligned,
             "th": aligned,
         },
-        "tag_attribute_values": {"a": {"target": {"_blank"}}},
+        "tag_attribute_values": {"a": {"target": {"_blank"}}, "input": {"type": {"checkbox"}}},
         "url_schemes": {"http", "https", "mailto"},
         "link_rel": _REL,
         "strip_comments": True,
@@ -218,6 +226,7 @@ def _renderer() -> MarkdownIt:
         "math_inline": _math,
         "math_block": _math,
         "link_open": _link_open,
+        "task": _task,
         "td_open": _cell_open,
         "th_open": _cell_open,
     }.items():
@@ -251,6 +260,12 @@ def _math(_: Any, tokens: Sequence[Token], index: int, *_rest: Any) -> str:
     if token.type == "math_block":
         return f'<p><code class="gemini-nb-math gemini-nb-math-block">{shown}</code></p>\n'
     return f'<code class="gemini-nb-math">{shown}</code>'
+
+
+def _task(_: Any, tokens: Sequence[Token], index: int, *_rest: Any) -> str:
+    ticked = tokens[index].content == "x"
+    state = ' checked aria-label="done"' if ticked else ' aria-label="not done"'
+    return f'<input type="checkbox" disabled{state}> '
 
 
 def _link_open(_: Any, tokens: Sequence[Token], index: int, *_rest: Any) -> str:

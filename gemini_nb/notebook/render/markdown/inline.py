@@ -10,10 +10,13 @@ and code that would be harmful as text is written as entities.
 
 from __future__ import annotations
 
+import html
 import re
 from typing import TYPE_CHECKING
 
 from gemini_nb.notebook.render.markdown.formulas import CLOSERS, safe_tex
+from gemini_nb.notebook.render.markdown.neutral import is_word
+from gemini_nb.notebook.render.markdown.parser import canonical
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -25,15 +28,19 @@ __all__ = ["code_span", "write_inline"]
 # Harmful or misleading if it is ever read as text: a tag, a link, an image, a formula's delimiter.
 _HOT_CODE = re.compile(r"<[A-Za-z/!?]|\]\(|\]\[|\]:|!\[|\$\$|\\\\?[()\[\]]|\\(?:begin|end)\s*\{|@@|&[#\w]+;")
 _CODE_ENTITIES = {ord(c): f"&#{ord(c)};" for c in "$\\@[]!*_`~|"} | {38: "&amp;", 60: "&lt;", 62: "&gt;"}
-_SPECIAL = re.compile(r"[&<\[\]!\\$*_`~@|\t]|(?<=ftp):(?=//)", re.IGNORECASE)
+_SPECIAL = re.compile(
+    r"[&<\[\]!\\$*_`~@|\t]|(?<=ftp):(?=//)|(?<=http):(?=//)|(?<=https):(?=//)", re.IGNORECASE
+)
 _MATHJAX_WORD = re.compile(r"\\(?:begin|end|(?:eq)?ref)\s*\{")
-_PLAIN_URL = re.compile(r"https?://[A-Za-z0-9./?#=%+,:~&_-]+", re.IGNORECASE)
+_PLAIN_URL = re.compile(r"https?://[\w./?#=%+,:~&()-]+", re.IGNORECASE)
 _UNWRAPPED_URL = re.compile(r"(?:[A-Za-z0-9./?#=%+,:&-]|(?<=[A-Za-z0-9])_(?=[A-Za-z0-9]))+")
 _TITLE = re.compile(r"[\w .,:;?/-]+")
 _LINE_START = re.compile(r"[#>]|[-+*:](?=\s|$)|[-:|=][-:|= \t]*$|~~~")
 _ORDERED = re.compile(r"(\d{1,9})([.)](?:\s|$))")
 _NEEDS_DISPLAY = re.compile(r"\\(?:begin|end)|\\\\ *[(\[]")
 _MANY_BRACKETS = 100
+_SMALL = {"sub", "sup", "kbd"}
+_WHOLE = re.compile(r"(\*\*?)(?![*\s])[^*\\]+(?<!\s)\1")
 _CONTAINERS = {"em": ("*", "_"), "strong": ("**", "__"), "s": ("~~",)}
 
 # What a run of inline tokens becomes: source, ("em", children), ("math", source).
@@ -111,7 +118,9 @@ class _Writer:
         if tex is None:
             return None
         if self._in_table and "|" in tex:
-            tex = re.sub(r"\|", r"\\vert ", re.sub(r"\\\|", r"\\Vert ", tex)).strip()
+            if re.search(r"\{[lcr\s|]*\|[lcr\s|]*\}", tex):  # the columns of an array
+                return None
+            tex = re.sub(r"\|\s*", r"\\vert ", re.sub(r"\\\|", r"\\Vert ", tex)).strip()
         if _NEEDS_DISPLAY.search(tex) or token.markup in {"$$", r"\["}:
             if not self._one_line:
                 return f"$${tex}$$"
@@ -129,6 +138,14 @@ class _Writer:
         elif kind in _CONTAINERS:
             inner, self.pieces = self.pieces, self._stack.pop()
             self.pieces.append((kind, inner))
+        elif kind in _SMALL and side == "open":
+            self._stack.append(self.pieces)
+            self.pieces = []
+        elif kind in _SMALL:
+            small, self.pieces = _joined(self.pieces), self._stack.pop()
+            self.pieces.append(f"<{kind}>{small}</{kind}>")
+        elif token.type == "task":
+            self.pieces.append(f"[{token.content or ' '}] ")
         elif token.type == "code_inline":
             self._code(token.content)
         elif token.type == "math_inline":  # one that is not safe: its source is shown instead
@@ -144,7 +161,9 @@ class _Writer:
     def _code(self, content: str) -> None:
         if content:
             beside_code = bool(self.pieces) and str(self.pieces[-1]).endswith("`")
-            entities = beside_code or (self._has_formula and "$" in content)
+            entities = (
+                beside_code or (self._has_formula and "$" in content) or (self._in_table and "|" in content)
+            )
             self.pieces.append(code_span(content, in_table=self._in_table, entities=entities))
 
     def _link(self, token: Token, side: str) -> None:
@@ -155,10 +174,10 @@ class _Writer:
         opening, outer = self._links.pop()
         href, label = str(opening.attrs["href"]), _joined(self.pieces).strip()
         self.pieces = outer
-        if opening.info in {"auto", "bare"} and label == _url_label(href):
-            self.pieces.append(("url", href))
-            return
         title = str(opening.attrs.get("title", ""))
+        if not title and (url := _as_address(label, href)):
+            self.pieces.append(("url", url))
+            return
         title = f' "{title}"' if _TITLE.fullmatch(title) else ""
         self.pieces.append(f"[{label}]({href.replace('&', '&amp;')}{title})")
 
@@ -168,8 +187,10 @@ class _Writer:
     def _escape(self, char: str, text: str, at: int) -> str:
         before, after = text[at - 1 : at] if at else "", text[at + 1 : at + 2]
         match char:
-            case "<" | "`" | ":":
+            case "<" | "`":
                 return "&lt;" if char == "<" else f"&#{ord(char)};"
+            case ":":  # nbconvert makes a link of an address, and shows the escapes in it
+                return "&#58;" if self._links or text[at - 3 : at].lower() == "ftp" else ":"
             case "&":
                 risky = after == "#" or after.isalnum() if after else not self._at_end
                 return "&amp;" if risky else "&"
@@ -208,14 +229,15 @@ class _Writer:
         return "\\" if after.isascii() and after.isalnum() else "&#92;"
 
 
-def _url_label(href: str) -> str:
-    """How the text of a bare address comes out of `_escaped`, where it can be written bare."""
-    return href if _PLAIN_URL.fullmatch(href) else ""
+def _as_address(label: str, href: str) -> str:
+    """The text of a link that only says where it goes, in a form without escapes; empty if there is none."""
+    shown = re.sub(r"\\(?=[^\w\s])|\\(?=_)", "", html.unescape(label))
+    return shown if _PLAIN_URL.fullmatch(shown) and canonical(shown) == href else ""
 
 
 def _joined(pieces: Sequence[_Piece]) -> str:
     """Put the pieces together, choosing each delimiter by its neighbours."""
-    source = ""
+    source, pieces = "", list(pieces)
     for index, piece in enumerate(pieces):
         if isinstance(piece, str):
             source += piece if piece != "\n" or not source.endswith("\n") else ""
@@ -230,9 +252,14 @@ def _joined(pieces: Sequence[_Piece]) -> str:
             alone = (not before or before in " \n(") and (not after or after in " \n).,;:!?")
             source += url if alone and _UNWRAPPED_URL.fullmatch(url) else f"<{url}>"
         else:
-            source += _emphasised(
-                kind, _joined(inner) if not isinstance(inner, str) else inner, before, after
-            )
+            text = inner if isinstance(inner, str) else _joined(inner)
+            emphasised, spell_before, spell_after = _emphasised(kind, text, before, after)
+            following = pieces[index + 1] if spell_after else ""
+            if isinstance(following, str) and spell_after:
+                pieces[index + 1] = f"&#{ord(after)};" + re.sub(r"^_", r"\\_", following[1:])
+            if spell_before:
+                source = re.sub(r"(?<!\\)_$", r"\\_", source[:-1]) + f"&#{ord(before)};"
+            source += emphasised
     return source
 
 
@@ -241,10 +268,15 @@ def _first(pieces: Sequence[_Piece]) -> str:
         return ""
     if isinstance(pieces[0], str):
         return pieces[0][:1]
-    return {"math": "$", "url": "h"}.get(pieces[0][0], "*")
+    return {"math": "$", "url": "<"}.get(pieces[0][0], "*")
 
 
-def _emphasised(kind: str, inner: str, before: str, after: str) -> str:
+def _emphasised(kind: str, inner: str, before: str, after: str) -> tuple[str, bool, bool]:
+    """Emphasised text, and whether the character before or after it has to be spelled as an entity.
+
+    Between a word and a punctuation mark a delimiter belongs to the word, so that the bracket of a word like
+    `**「重要」**です` would not be bold. The `&` of an entity is punctuation to every parser.
+    """
     lead, trail = (
         inner[: len(inner) - len(inner.lstrip())],
         inner[len(inner.rstrip()) :] if inner.strip() else "",
@@ -253,13 +285,18 @@ def _emphasised(kind: str, inner: str, before: str, after: str) -> str:
     for delimiter in _CONTAINERS[kind] if inner else ():
         mark = delimiter[0]
         touching = {lead[-1:] or before, trail[:1] or after, inner[0], inner[-1]}
-        word_before, word_after = not lead and before.isalnum(), not trail and after.isalnum()
+        word_before = not lead and before != "" and is_word(before)
+        word_after = not trail and after != "" and is_word(after)
+        if "*" not in {before, after} and mark == "*" and _WHOLE.fullmatch(inner):
+            touching = set()  # such as ***both***
         if mark in touching or (mark == "_" and (word_before or word_after)):
             continue
-        if (word_before and not inner[0].isalnum()) or (word_after and not inner[-1].isalnum()):
-            continue
-        return f"{lead}{delimiter}{inner}{delimiter}{trail}"
-    return lead + inner + trail
+        spell_before, spell_after = (
+            word_before and not is_word(inner[0]),
+            word_after and not is_word(inner[-1]),
+        )
+        return f"{lead}{delimiter}{inner}{delimiter}{trail}", spell_before, spell_after
+    return lead + inner + trail, False, False
 
 
 def _at_line_start(line: str) -> str:

@@ -27,10 +27,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Written", "raw_markdown", "write"]
 
-_OWN_TAGS = {"<code>", "</code>", "<span>", "</span>", "<br>"}
+_OWN_TAGS = {f"<{side}{tag}>" for tag in ("code", "span", "sub", "sup", "kbd") for side in ("", "/")} | {
+    "<br>"
+}
 _SEEN_AS_MATH = re.compile(r"\$|\\\\[(\[]|\\begin\{|@@\d")
 # These languages are drawn instead of shown, and a diagram can load an image.
 _DRAWN = re.compile(r"mermaid|math|geojson|topojson|stl|vega|plantuml|dot$|graphviz", re.IGNORECASE)
+_LIKE_TASK = re.compile(r"\[[ xX]\](?:\s|$)")
 _BLOCK_IN_TEX = re.compile(r"^(?:[-+*#>=|~:`]|\d+[.)]|$)", re.MULTILINE)
 
 
@@ -227,8 +230,14 @@ def _list(node: Node, *, alternate: bool) -> str:
         ordered = f"{min(number, 999_999_999)}{')' if alternate else '.'}"
         marker = ordered if node.type == "ordered_list" else "*" if alternate else "-"
         inner = _blocks(item.children, tight=tight, nested=True)[0]
+        if _LIKE_TASK.match(inner) and not _is_task(item):
+            inner = f"&#91;{inner[1:]}"
         items.append(f"{marker} {inner}".replace("\n", f"\n{' ' * (len(marker) + 1)}").rstrip(" "))
     return re.sub(r"(?m)^ +$", "", ("\n" if tight else "\n\n").join(items))
+
+
+def _is_task(item: Node) -> bool:
+    return bool(item.children[0].inline) and item.children[0].inline[0].type == "task"
 
 
 def _table(node: Node, *, headless: bool) -> str:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import html
 import re
+import unicodedata
 
-__all__ = ["escape", "plain", "visible"]
+__all__ = ["escape", "is_word", "plain", "visible"]
 
 # One optional final byte and no nested repetition: a sequence that never ends costs linear time.
 _ANSI = re.compile(
@@ -45,3 +46,8 @@ def plain(text: str) -> str:
 def escape(text: str) -> str:
     """`text` for the inside of an HTML element or a quoted attribute, terminal colours removed."""
     return html.escape(visible(_ANSI.sub("", text)), quote=True)
+
+
+def is_word(char: str) -> bool:
+    """Whether CommonMark takes a character for a part of a word."""
+    return not (char.isspace() or unicodedata.category(char)[0] in "PS")

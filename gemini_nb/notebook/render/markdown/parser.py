@@ -24,13 +24,15 @@ if TYPE_CHECKING:
     from markdown_it.rules_inline import StateInline
     from markdown_it.token import Token
 
-__all__ = ["allowed_url", "parse"]
+__all__ = ["allowed_url", "canonical", "parse"]
 
 _NESTING = 60
 _ALLOWED = re.compile(r"(?:https?://[^/?#\s]|mailto:[^\s])", re.IGNORECASE)
 _BARE_URL = re.compile(r"\bhttps?://[^\s<>\"'`\\^{}|*\[\]\u3000-\u303f\uff00-\uffef]{1,2000}")
 _IN_URL = "-._/?#=%+,:;~!@&"
 _BREAK = re.compile(r"<br[ \t]*/?>", re.IGNORECASE)
+_SMALL = re.compile(r"<(sub|sup|kbd)>((?!\s*</)(?:(?!<\1>)[^\n]){1,300}?)</\1>", re.IGNORECASE)
+_TASK = re.compile(r"\[([ xX])\][ \t]+(?=\S)")
 _OWN_TAG = re.compile(r"<code>([^<>`]*)</code>|<span>(\\\$|\\\\)</span>")
 
 # Above these, the parser's time grows with the square of the text.
@@ -56,6 +58,7 @@ def parse(text: str, env: dict[str, Any] | None = None) -> list[Token] | None:
     tokens = _parser().parse(text, env)
     if any(token.level >= _NESTING - 2 for token in tokens):
         return None
+    _mark_tasks(tokens)
     for token in tokens:
         if token.children is not None:
             token.children = list(_tame(token.children))
@@ -80,12 +83,15 @@ def _parser() -> MarkdownIt:
 
 
 def _own_tags(state: StateInline, silent: bool) -> bool:
-    """A line break, which models write in tables, and the two forms that settled Markdown itself uses."""
+    """Line breaks, small text and keys, as models write them, and two forms that settled Markdown uses."""
     if state.src[state.pos] != "<":
         return False
     if found := _BREAK.match(state.src, state.pos, state.posMax):
         if not silent:
             state.push("hardbreak", "br", 0)
+    elif found := _SMALL.match(state.src, state.pos, state.posMax):
+        if not silent:
+            _small(state, found)
     elif found := _OWN_TAG.match(state.src, state.pos, state.posMax):
         if not silent and found[2]:
             state.pending += found[2][1:]
@@ -97,6 +103,33 @@ def _own_tags(state: StateInline, silent: bool) -> bool:
     return True
 
 
+def _small(state: StateInline, found: re.Match[str]) -> None:
+    """Tokens of what stands between two tags; emphasis that begins in it ends in it."""
+    tag, limit = found[1].lower(), state.posMax
+    state.push(f"{tag}_open", tag, 1)
+    state.pos, state.posMax = found.span(2)
+    state.md.inline.tokenize(state)
+    state.posMax = limit
+    state.push(f"{tag}_close", tag, -1)
+
+
+def _mark_tasks(tokens: Sequence[Token]) -> None:
+    """Give each item of a task list a token that says whether it is done."""
+    for index, token in enumerate(tokens):
+        if token.type != "inline" or index < 2 or tokens[index - 2].type != "list_item_open":
+            continue
+        children = token.children or []
+        found = _TASK.match(token.content)
+        if (
+            found
+            and children
+            and children[0].type == "text"
+            and (task := _TASK.match(f"{children[0].content}x"))
+        ):
+            children[0].content = children[0].content[task.end() :]
+            children.insert(0, _token("task", content=found[1].strip().lower()))
+
+
 def _is_pathological(text: str) -> bool:
     """Whether `text` as a whole is nothing that a person could read as rendered text."""
     return len(text) > _MOST_CHARACTERS or text.count("\n") > _MOST_LINES or _DEEP.search(text) is not None
@@ -104,6 +137,8 @@ def _is_pathological(text: str) -> bool:
 
 def _inline(state: StateCore) -> None:
     """Parse the inline text, but leave alone what holds more marks than any person's paragraph."""
+    from gemini_nb.notebook.render.markdown.emphasis import parse_inline  # noqa: PLC0415 - as above
+
     for token in state.tokens:
         if token.type != "inline":
             continue
@@ -113,7 +148,7 @@ def _inline(state: StateCore) -> None:
         if content.count("[") > _MOST_BRACKETS or marks > _MOST_MARKS or len(content) > _LONGEST_LINE:
             token.children.append(_token("text", content=content))
         else:
-            state.md.inline.parse(content, state.md, state.env, token.children)
+            parse_inline(content, state.md, state.env, token.children)
 
 
 def _token(kind: str, tag: str = "", nesting: int = 0, content: str = "") -> Token:
@@ -137,7 +172,7 @@ def _tame(children: Sequence[Token]) -> Iterator[Token]:
         if token.type == "image":
             yield from _image(token, in_link=bool(opened))
         elif token.type == "link_open":
-            token.attrs["href"] = url = _canonical(str(token.attrs.get("href", "")))
+            token.attrs["href"] = url = canonical(str(token.attrs.get("href", "")))
             keep = allowed_url(url) and not opened
             opened.append(None if keep else token)
             if keep:
@@ -193,13 +228,13 @@ def _address(url: str) -> Iterator[Token]:
 
 def _link(url: str, text: str, info: str = "") -> Iterator[Token]:
     opening = _token("link_open", "a", 1)
-    opening.attrs["href"], opening.info = _canonical(url), info
+    opening.attrs["href"], opening.info = canonical(url), info
     yield opening
     yield _token("text", content=text)
     yield _token("link_close", "a", -1)
 
 
-def _canonical(url: str) -> str:
+def canonical(url: str) -> str:
     """`url` with everything encoded that could end it, or begin something else, in any Markdown dialect."""
     return urllib.parse.quote(url, safe=_IN_URL, errors="replace").replace("@@", "%40%40")
 

@@ -43,9 +43,9 @@ def _piece(found: re.Match[str], *, live: bool) -> str:
         return f"<span>{found[0]}</span>" if found[0] in {"$", "\\"} else found[0]
     source = html.unescape(found[2])
     opener = next((mark for mark in ("$$", r"\[", r"\(", "$") if source.startswith(mark)), "")
-    tex = safe_tex(source[len(opener) : -len(opener)]) if opener and not live else None
+    tex = None if live else safe_tex(source[len(opener) : len(source) - len(opener)])
     if tex is None:
         return found[0]
     block = "block" in found[1]
-    around = ("$$", "$$") if block or opener in {"$$", r"\["} else ("$", "$")
+    around = ("$$", "$$") if block or opener in {"$$", r"\[", ""} else ("$", "$")
     return f'<span class="{found[1]}">{around[0]}{html.escape(tex)}{around[1]}</span>'

@@ -1,0 +1,70 @@
+"""One table of what models write, held against what three pages show of it: live, settled, and exported."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from nbconvert import HTMLExporter
+from playwright.sync_api import Locator, expect
+
+from desk import Desk, desk, kept_desk
+from markdown_cases import CASES, normal_formulas, seen
+
+__all__ = ["desk", "kept_desk"]  # fixtures
+
+pytestmark = pytest.mark.browser
+
+SECTIONS = """shown => {
+  const boxes = new Set([...shown.querySelectorAll('h2')].map(heading => heading.parentElement));
+  const sections = {};
+  let section = null;
+  for (const element of [...boxes].flatMap(box => [...box.children])) {
+    if (element.tagName === 'H2')
+      sections[element.textContent.replace('¶', '').trim()] = section = [];
+    else if (section)
+      section.push(element.outerHTML);
+  }
+  return Object.fromEntries(Object.entries(sections).map(([name, parts]) => [name, parts.join('')]));
+}"""
+
+
+def sections(shown: Locator) -> dict[str, str]:
+    """What stands under each heading."""
+    found: dict[str, str] = shown.evaluate(SECTIONS)
+    return found
+
+
+def faults(shown: dict[str, str], *, typeset: bool = True) -> Iterator[str]:
+    """Each case that a reader sees otherwise."""
+    for case in CASES:
+        page = shown.get(case.name, "")
+        found, wanted = seen(page, typeset=typeset), normal_formulas(case.sees, typeset=typeset)
+        if found != wanted or "mjx-merror" in page:
+            yield f"{case.name}\n{found}\n  and not\n{wanted}\n  in\n{page}"
+
+
+def test_what_models_write_reads_the_same_live_settled_and_exported(desk: Desk) -> None:
+    page = desk.set(["%%gemini_stream\ncases"])
+    desk.run(1)
+    formulas = sum(case.sees.count("⟦") for case in CASES)
+    expect(page.output(1)).to_contain_text("end")
+    expect(page.output(1).locator("mjx-container")).to_have_count(formulas, timeout=15_000)
+    assert "\n\n".join(faults(sections(desk.pane(1)))) == ""
+
+    desk.open_gate("read")
+    settled = page.output(1).locator(".jp-RenderedMarkdown")
+    expect(settled).to_contain_text("The end.")
+    expect(settled.locator("mjx-container")).to_have_count(formulas, timeout=15_000)
+    assert "\n\n".join(faults(sections(settled))) == ""
+
+    made, _ = HTMLExporter().from_notebook_node(page.save())
+    path = desk.lab.server.notebooks / "cases.html"
+    path.write_text(made, encoding="utf-8")
+    tab = page.page.context.new_page()
+    tab.route(re.compile("^https?://"), lambda route: route.abort())
+    tab.goto(path.as_uri())
+    exported = sections(tab.locator(".jp-RenderedMarkdown"))
+    assert "\n\n".join(faults(exported, typeset=False)) == ""
+    tab.close()
