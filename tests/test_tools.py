@@ -497,10 +497,6 @@ class FakeArray:
         return [1, 2]
 
 
-CIRCLE: list[Any] = []
-CIRCLE.append(CIRCLE)
-
-
 @pytest.mark.parametrize(
     ("value", "result"),
     [
@@ -519,7 +515,6 @@ CIRCLE.append(CIRCLE)
         ({"a": FakeArray()}, {"a": [1, 2]}),
         (3 + 4j, "3+4j"),
         ({3}, [3]),
-        (CIRCLE, "[[...]]"),
         (Silent(), "<Silent>"),
         ("half a pair: \ud800", "'half a pair: \\ud800'"),
     ],

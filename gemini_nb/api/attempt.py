@@ -13,6 +13,7 @@ from gemini_nb.api import connections, failures
 from gemini_nb.api.content import JSON, Part, encode_body, whole_characters
 from gemini_nb.api.failures import excerpt
 from gemini_nb.api.idle import IdleTimeout, on_connected
+from gemini_nb.api.nesting import shallow
 from gemini_nb.api.pools import HTTPClients
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.sse import MAX_EVENT_BYTES, SSEDecoder
@@ -245,7 +246,7 @@ def _values(data: str, *, at_end: bool) -> list[JSON]:
     if not text or text == "[DONE]":
         return []
     try:
-        value: Any = _DECODE(text)
+        value: Any = _DECODE(shallow(text))
     except (ValueError, RecursionError) as error:
         if at_end or _breaks_off(text, error):
             raise StreamCutError("The answer was cut in the middle of an event.", hint=_CUT) from None

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from gemini_nb.api.nesting import fault_in
 from gemini_nb.api.pieces import assemble
 
 __all__ = ["FunctionCall", "is_callable_name", "read_calls"]
@@ -101,7 +102,8 @@ def _arguments(args: object) -> tuple[dict[str, Any] | None, str | None]:
         except (ValueError, RecursionError):
             value = None
     if isinstance(value, dict):
-        return value, None
+        fault = fault_in(value)
+        return (value, None) if fault is None else (None, f"the object of its arguments {fault}")
     kind = "text" if isinstance(args, str) else f"a {type(args).__name__}"
     return None, f"its arguments are not an object but {kind}: {str(args)[:200]!r}"
 

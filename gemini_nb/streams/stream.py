@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any
 
 from gemini_nb.api.content import JSON, Part
+from gemini_nb.api.nesting import shallow
 from gemini_nb.api.usage import Usage
 from gemini_nb.config import Auth
 from gemini_nb.errors import GeminiError
@@ -129,7 +130,7 @@ class Stream:
         if config.get("responseMimeType", config.get("response_mime_type")) != "application/json":
             return None
         try:
-            return json.loads(self.answer) if schema is None else schema.read(self.answer)
+            return json.loads(shallow(self.answer)) if schema is None else schema.read(self.answer)
         except ValueError:
             return None
 
@@ -352,5 +353,5 @@ def stop_together(streams: Iterable[Stream]) -> None:
 
 
 def _objects(data: str) -> list[JSON]:
-    value = json.loads(data)
+    value = json.loads(shallow(data))
     return [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, dict)]

@@ -19,6 +19,8 @@ from gemini_nb.tools.tool import Tool
 
 __all__ = ["ToolFailedError", "check_with", "run_tool"]
 
+_LONG = 10_000  # characters
+
 
 class ToolFailedError(Exception):
     """A tool gave no result; the message goes to the model."""
@@ -71,7 +73,11 @@ async def run_tool(tool: Tool, args: dict[str, Any], kernel: KernelLoop, report:
 
 async def _as_result(value: Any, report: Report) -> ToolResult:
     try:
-        if value is None or isinstance(value, (str, int, float)):
+        if (
+            value is None
+            or isinstance(value, (bool, float))
+            or (isinstance(value, str) and len(value) < _LONG)
+        ):
             return to_result(value)
         # A figure is drawn, a file read, a large frame written out: not on the loop of all the streams.
         return await run_in_daemon_thread(_drawn, value, report, name="gemini_nb-result")
@@ -116,4 +122,5 @@ def _failed(error: BaseException) -> ToolFailedError:
         text = str(error)
     except Exception:  # noqa: BLE001 - an exception whose own __str__ fails
         text = "(no message)"
-    return ToolFailedError(scrub(f"{type(error).__name__}: {text}"))
+    said = scrub(f"{type(error).__name__}: {text[: 2 * _LONG]}")
+    return ToolFailedError(said if len(said) <= _LONG else f"{said[:_LONG]}…")

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from gemini_nb.api.content import Part
+from gemini_nb.api.nesting import fault_in
 from gemini_nb.api.objects import plain
 from gemini_nb.api.values import frame_text, media_part
 from gemini_nb.errors import ConfigError
@@ -21,6 +23,7 @@ from gemini_nb.redaction import scrub, scrub_bytes, scrub_json
 __all__ = ["ToolResult", "to_result"]
 
 _DEPTH = 6
+_DEEP = re.compile("Circular reference|serialization depth exceeded")  # pydantic's words
 _FILES = ("inlineData", "fileData")
 
 
@@ -41,15 +44,35 @@ def to_result(value: Any) -> ToolResult:
     """Turn whatever a tool returned into what is sent.
 
     Raises:
-        ConfigError: a file is too large, or cannot be read; the message is for the model.
+        ConfigError: it is too large, holds itself, is nested too deeply, or a file cannot be read; the
+            message is for the model.
     """
     parts: list[Part] = []
+    _check(value)
     replaced = _take_media(value, parts, _DEPTH)
     try:
         made = _to_json(replaced)
-    except Exception:  # noqa: BLE001 - a circle, half a surrogate pair, a person's own __str__ ...
+    except RecursionError:
+        raise _refused("is nested too deeply") from None
+    except Exception as error:  # noqa: BLE001 - half a surrogate pair, a person's own __str__ ...
+        if isinstance(error, ValueError) and _DEEP.search(str(error)):  # within the user's own objects
+            raise _refused("holds itself, or is nested too deeply") from None
         made = _text(value)
+    _check(made)
     return ToolResult(made, tuple(map(_clean, parts)))
+
+
+def _check(value: Any) -> None:
+    try:
+        fault = fault_in(value)
+    except Exception:  # noqa: BLE001 - a mapping of the user's own that fails, which becomes text
+        return
+    if fault is not None:
+        raise _refused(fault)
+
+
+def _refused(fault: str) -> ConfigError:
+    return ConfigError(f"The result {fault}, so it was not sent.", hint="Return less of it.")
 
 
 def _take_media(value: Any, parts: list[Part], depth: int) -> Any:

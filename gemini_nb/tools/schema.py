@@ -70,7 +70,7 @@ class OutputSchema:
             ValueError: it does not fit; the message says where.
         """
         if self._adapter is None:
-            value = json.loads(text)
+            value = _loads(text)
             _check(value, self._validator)
             return value
         import pydantic  # noqa: PLC0415 - loaded already
@@ -83,6 +83,13 @@ class OutputSchema:
                 for problem in error.errors(include_url=False)
             ]
             raise ValueError("; ".join(problems[:5])) from None
+
+
+def _loads(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("the answer is nested too deeply") from None
 
 
 def _short(schema: object) -> str:

@@ -1,0 +1,87 @@
+"""JSON that is nested too deeply, holds itself, or is too large: found without recursion.
+
+What a model, a server or a tool says may be nested 10,000 deep. Every walk over it that calls itself would
+end in a RecursionError, each in another place and with another loss.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+__all__ = ["MAX_LEVELS", "MAX_SIZE", "MAX_VALUES", "fault_in", "shallow"]
+
+MAX_LEVELS = 64
+"""How deep arguments and results may be nested; nobody writes, and no service takes, much more."""
+MAX_SIZE = 20 * 2**20
+"""How large they may be, in characters of JSON."""
+MAX_VALUES = 1_000_000
+"""How many values they may hold; more than any model reads."""
+
+_WIRE_LEVELS = MAX_LEVELS + 36  # what stands around arguments, and enough to see that they go on
+_MARKS = re.compile(r'"(?:[^"\\]+|\\.?)*+"?|[\[\]{}]', re.DOTALL)
+_NOTHING_LEFT = object()
+
+
+def fault_in(value: object) -> str | None:
+    """Say why a value cannot be sent, None where it can: "holds itself", "is larger than 20 MB" ...
+
+    Only mappings, lists, tuples and sets are looked into.
+    """
+    left, values = MAX_SIZE, 0
+    path: list[tuple[object, Iterator[Any]]] = [(None, iter((value,)))]
+    while path:
+        item = next(path[-1][1], _NOTHING_LEFT)
+        if item is _NOTHING_LEFT:
+            path.pop()
+            continue
+        left -= _size(item)
+        if left < 0:
+            return f"is larger than {MAX_SIZE // 2**20} MB"
+        values += 1
+        if values > MAX_VALUES:
+            return f"holds more than {MAX_VALUES:,} values"
+        inner = _inside(item)
+        if inner is None:
+            continue
+        if any(item is holder for holder, _ in path):
+            return "holds itself"
+        if len(path) > MAX_LEVELS:
+            return f"is nested more than {MAX_LEVELS} levels deep"
+        path.append((item, inner))
+    return None
+
+
+def _size(item: object) -> int:
+    if isinstance(item, (str, bytes, bytearray)):
+        return len(item) + 1 if isinstance(item, str) else len(item) * 4 // 3
+    return item.nbytes * 4 // 3 if isinstance(item, memoryview) else 2
+
+
+def _inside(item: object) -> Iterator[Any] | None:
+    if isinstance(item, Mapping):
+        return itertools.chain.from_iterable(item.items())
+    return iter(item) if isinstance(item, (list, tuple, set, frozenset)) else None
+
+
+def shallow(text: str) -> str:
+    """Return JSON with null in place of what is nested too deeply to be read; other texts as they are."""
+    if text.count("{") + text.count("[") <= _WIRE_LEVELS:
+        return text
+    kept: list[str] = []
+    depth = begin = 0
+    for found in _MARKS.finditer(text):
+        mark = text[found.start()]
+        if mark in "{[":
+            depth += 1
+            if depth == _WIRE_LEVELS + 1:
+                kept += text[begin : found.start()], "null"
+        elif mark in "}]":
+            if depth == _WIRE_LEVELS + 1:
+                begin = found.end()
+            depth -= 1
+    if depth <= _WIRE_LEVELS:
+        kept.append(text[begin:])
+    return "".join(kept)
