@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -161,18 +162,21 @@ def test_an_async_tool_runs_on_the_kernels_loop_while_a_cell_waits(shell: Kernel
 
 
 @pytest.mark.parametrize("sleep", ["await asyncio.sleep(60)", "time.sleep(60)"], ids=["waits", "computes"])
-def test_an_interrupt_of_a_blocked_wait_stops_the_stream_and_its_tool(shell: Kernel, sleep: str) -> None:
+def test_an_interrupt_of_a_blocked_wait_stops_the_stream_and_its_tool(
+    shell: Kernel, sleep: str, tmp_path: Path
+) -> None:
+    started = tmp_path / "started"
     shell.run(
-        "import asyncio, gemini_nb, time\n"
+        "import asyncio, gemini_nb, pathlib, time\n"
         "async def weather(city: str) -> str:\n"
         "    'Tell the weather of a city.'\n"
-        "    display('started')\n"
+        f"    pathlib.Path({str(started)!r}).touch()\n"
         f"    {sleep}\n"
     )
     run = shell.start(
         f"trip = gemini_nb.get_manager().start_stream({PROMPT!r}, tools=[weather])\ntrip.result()"
     )
-    shell.wait_until(lambda: any("started" in output["text/plain"] for output in run.outputs))
+    shell.wait_until(started.exists)
     shell.interrupt()
     shell.finish(run)
     assert run.status == "error"

@@ -18,7 +18,7 @@ from gemini_nb.api.objects import google_media, is_from, plain
 from gemini_nb.api.spelling import spell_part
 from gemini_nb.errors import ArgumentError, ConfigError
 
-__all__ = ["MAX_INLINE_BYTES", "File", "frame_text", "inline_data", "is_media", "media_part"]
+__all__ = ["MAX_INLINE_BYTES", "File", "frame_rows", "frame_text", "inline_data", "is_media", "media_part"]
 
 MAX_INLINE_BYTES = 20 * 1024 * 1024 * 3 // 4
 """Largest file sent inside a request: base64 makes four bytes of three, and Gemini takes 20 MB in all."""
@@ -182,41 +182,53 @@ def _picture(value: Any) -> bytes | None:
     return buffer.getvalue()
 
 
-def frame_text(value: Any) -> str | None:
+def frame_text(value: Any, rows: int | None = _ROWS) -> str | None:
     """Return a DataFrame, a Series or an array as a compact table with its shape and types, else None.
 
     Long ones are cut, and say so: a million rows would cost a million tokens.
+
+    Args:
+        value: anything.
+        rows: how many rows to show; None for all of them, with all of their text.
     """
     if is_from(value, "pandas", "DataFrame", "Series"):
-        return _pandas_text(value)
+        return _pandas_text(value, rows)
     if is_from(value, "polars", "DataFrame", "Series"):
-        return _polars_text(value)
+        return _polars_text(value, rows)
     if is_from(value, "numpy", "ndarray") and value.size > _ROWS * _COLUMNS:
         return f"array of shape {value.shape}, dtype {value.dtype}, cut to its corners:\n{value}"
     return None
 
 
-def _pandas_text(value: Any) -> str:
+def frame_rows(value: Any) -> int | None:
+    """Return how many rows a DataFrame or a Series has; None for anything else."""
+    is_frame = is_from(value, "pandas", "DataFrame", "Series") or is_from(
+        value, "polars", "DataFrame", "Series"
+    )
+    return len(value) if is_frame else None
+
+
+def _pandas_text(value: Any, rows: int | None) -> str:
     frame = value.to_frame() if is_from(value, "pandas", "Series") else value
-    shown = frame.iloc[:_ROWS, :_COLUMNS]
+    shown = frame.iloc[:rows, :_COLUMNS]
     types = [f"{name}: {kind}" for name, kind in zip(shown.columns, shown.dtypes, strict=True)]
-    return _table(type(value).__name__, frame.shape, types, shown.to_csv())
+    return _table(type(value).__name__, frame.shape, types, shown.to_csv(), rows)
 
 
-def _polars_text(value: Any) -> str:
+def _polars_text(value: Any, rows: int | None) -> str:
     frame = value.to_frame() if is_from(value, "polars", "Series") else value
-    shown = frame[:, :_COLUMNS].head(_ROWS)
+    shown = frame[:, :_COLUMNS].head(len(frame) if rows is None else rows)
     types = [f"{name}: {kind}" for name, kind in shown.schema.items()]
-    return _table(type(value).__name__, frame.shape, types, shown.write_csv())
+    return _table(type(value).__name__, frame.shape, types, shown.write_csv(), rows)
 
 
-def _table(kind: str, shape: tuple[int, int], types: list[str], csv: str) -> str:
+def _table(kind: str, shape: tuple[int, int], types: list[str], csv: str, shown: int | None) -> str:
     rows, columns = shape
     head = f"{kind}, {rows:,} rows x {columns:,} columns ({', '.join(types)}"
     head += f", and {columns - len(types):,} more)" if columns > len(types) else ")"
-    notes = [f"{_ROWS} rows"] if rows > _ROWS else []
+    notes = [f"{shown:,} rows"] if shown is not None and rows > shown else []
     notes += [f"{_COLUMNS} columns"] if columns > _COLUMNS else []
-    if len(csv) > _CHARACTERS:
+    if shown == _ROWS and len(csv) > _CHARACTERS:
         csv = f"{csv[:_CHARACTERS]}…\n"  # within a row, whose cells may be long texts
         notes.append(f"{_CHARACTERS:,} characters")
     note = f"; only the first {' and '.join(notes)} follow" if notes else ""

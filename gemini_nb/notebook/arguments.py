@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 from IPython.core.error import UsageError
-from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
+from IPython.core.magic_arguments import argument, magic_arguments
 
 from gemini_nb.config import Auth
 
@@ -92,7 +92,7 @@ def parse(magic: Any, line: str) -> argparse.Namespace:
         UsageError: an option or its value is wrong.
     """
     try:
-        args: argparse.Namespace = parse_argstring(magic, line)
+        args: argparse.Namespace = magic.parser.parse_args(_words(line))
     except UsageError as error:
         if "unrecognized arguments" not in str(error):
             raise
@@ -124,10 +124,25 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError("A chat has one answer to each message; leave out --chat, or all but one -m.")
 
 
+def _words(line: str) -> list[str]:
+    """Split options at spaces, as IPython does, but not within the quotes of `--system="Be brief"`.
+
+    The quotes stay until argparse is through, so that a quoted value may begin with a dash.
+    """
+    words, end = [], 0
+    while (word := _word(line, end))[0] is not None:
+        text, end = word
+        value = text.partition("=")[2] if text.startswith("-") else text
+        if value[:1] in {"'", '"'} and _unquoted(value) == value:
+            raise UsageError(f"The quote before {value[1:40]!r} is not closed. {_HELP}")
+        words.append(text)
+    return words
+
+
 def _unquoted(value: Any) -> Any:
-    """A value without the quotes around it, which IPython leaves in their place."""
+    """Take the quotes away that stand around a value, and the backslash before such quotes within it."""
     quoted = isinstance(value, str) and len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
-    return value[1:-1] if quoted else value
+    return value[1:-1].replace(f"\\{value[0]}", value[0]) if quoted else value
 
 
 def split_line(line: str) -> tuple[str, str]:
@@ -188,7 +203,7 @@ def _word(line: str, start: int) -> tuple[Any, int]:
     while end < len(line) and (quote or not line[end].isspace()):
         if line[end] in "'\"" and not quote and (end == start or line[end - 1] == "="):
             quote = line[end]
-        elif line[end] == quote:
+        elif line[end] == quote and line[end - 1] != "\\":
             quote = ""
         end += 1
     return line[start:end], end

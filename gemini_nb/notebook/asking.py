@@ -9,7 +9,9 @@ import functools
 import inspect
 import keyword
 import re
+from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from IPython.core.error import UsageError
@@ -33,9 +35,23 @@ _LIST = re.compile(r"list\[(.+)\]")
 
 
 def ask(
-    manager: StreamManager, namespace: dict[str, Any], args: argparse.Namespace, cell: str
+    manager: StreamManager,
+    user_ns: dict[str, Any],
+    args: argparse.Namespace,
+    cell: str,
+    *,
+    local_ns: Mapping[str, Any] = MappingProxyType({}),
+    notes: list[str] | None = None,
 ) -> Stream | StreamGroup:
     """Start what a cell asks for, and bind it to its name.
+
+    Args:
+        manager: runs the streams.
+        user_ns: the notebook's names; -o and -c bind theirs there.
+        args: the options.
+        cell: the prompt.
+        local_ns: the names of the function that asks, which go first.
+        notes: takes what the user should know of the prompt, a line each.
 
     Raises:
         UsageError: an option names something that is not there.
@@ -44,16 +60,17 @@ def ask(
     for name in (args.out, args.chat):
         if name is not None and (not name.isidentifier() or keyword.iskeyword(name)):
             raise UsageError(f"{name!r} is not a name a stream or chat can have.")
-    options = _options(args, namespace)
+    namespace = ChainMap(dict(local_ns), user_ns)
+    options = _options(args, namespace, notes)
     models = args.model or [None]
     try:
         files = [File(path) for path in args.file]
         if args.each:
             settings_of_each = [{**options, "model": model} for model in models]
-            contents_of = functools.partial(_contents_of_item, cell, args, files, namespace)
+            contents_of = functools.partial(_contents_of_item, cell, args, files, namespace, notes=notes)
             made: Stream | StreamGroup = _ask_each(manager, namespace, args, contents_of, settings_of_each)
         elif len(models) > 1:
-            contents = _contents(cell, args, files, namespace)
+            contents = _contents(cell, args, files, namespace, notes=notes)
             settings_of_each = [{**options, "model": model} for model in models]
             asked = map_prompts(
                 [contents] * len(models), concurrency=len(models), manager=manager, each=settings_of_each
@@ -61,19 +78,19 @@ def ask(
             made = StreamGroup(asked)  # all were asked the same, so there are no items
         else:
             settings = options if models[0] is None else {**options, "model": models[0]}
-            chat = _chat(args.chat, namespace, manager, settings)
+            chat = _chat(args.chat, user_ns, manager, settings)
             start = manager.start_stream if chat is None else chat.send  # a chat has settings of its own
-            made = start(_contents(cell, args, files, namespace), **settings)
+            made = start(_contents(cell, args, files, namespace, notes=notes), **settings)
     except GeminiError as error:
         raise error.with_traceback(None) from None
     if args.out is not None:
-        namespace[args.out] = made
+        user_ns[args.out] = made
     return made
 
 
 def _ask_each(
     manager: StreamManager,
-    namespace: dict[str, Any],
+    namespace: Mapping[str, Any],
     args: argparse.Namespace,
     contents_of: Callable[..., Any],
     settings: list[dict[str, Any]],
@@ -96,9 +113,10 @@ def _contents(
     files: list[File],
     *namespaces: Mapping[str, Any],
     needed: str | None = None,
+    notes: list[str] | None = None,
 ) -> Any:
     text = cell.strip("\r\n")
-    pieces = [text] if args.raw else interpolate(text, *namespaces, needed=needed)
+    pieces = [text] if args.raw else interpolate(text, *namespaces, needed=needed, notes=notes)
     if not isinstance(pieces, Deferred):
         return _alone_or_listed([*files, *pieces])
     parts = [to_part(file) for file in files]  # what is in them now
@@ -112,18 +130,26 @@ def _alone_or_listed(pieces: list[Any]) -> Any:
 
 
 def _contents_of_item(
-    cell: str, args: argparse.Namespace, files: list[File], namespace: Mapping[str, Any], item: object
+    cell: str,
+    args: argparse.Namespace,
+    files: list[File],
+    namespace: Mapping[str, Any],
+    item: object,
+    *,
+    notes: list[str] | None,
 ) -> Any:
     """The question about one item; a mistyped field would be asked a thousand times, and paid for."""
     try:
-        return _contents(cell, args, files, {"item": item}, namespace, needed="item")
+        return _contents(cell, args, files, {"item": item}, namespace, needed="item", notes=notes)
     except LookupError as error:
         shown = repr(item)
         shown = shown if len(shown) <= 80 else shown[:79] + "…"
         raise UsageError(f"--each: {error.args[0]} is nothing that can be said of {shown}.") from None
 
 
-def _options(args: argparse.Namespace, namespace: Mapping[str, Any]) -> dict[str, Any]:
+def _options(
+    args: argparse.Namespace, namespace: Mapping[str, Any], notes: list[str] | None
+) -> dict[str, Any]:
     """What `start_stream` takes, of what was given: newer models refuse settings nobody asked for."""
     config: dict[str, Any] = {}
     if args.temperature is not None:
@@ -139,18 +165,18 @@ def _options(args: argparse.Namespace, namespace: Mapping[str, Any]) -> dict[str
     asked = {
         "auth": args.auth,
         "tools": tools,
-        "system_instruction": _system(args, namespace),
+        "system_instruction": _system(args, namespace, notes),
         "generation_config": config,
         "schema": _schema(args.schema, namespace) if args.schema else None,
     }
     return {name: value for name, value in asked.items() if value is not None and value not in ([], {}, "")}
 
 
-def _system(args: argparse.Namespace, namespace: Mapping[str, Any]) -> Any:
+def _system(args: argparse.Namespace, namespace: Mapping[str, Any], notes: list[str] | None) -> Any:
     """The system instruction, which sees the notebook as a prompt does."""
     if args.raw or not args.system:
         return args.system
-    pieces = interpolate(args.system, namespace)
+    pieces = interpolate(args.system, namespace, notes=notes)
     return pieces if isinstance(pieces, Deferred) else _alone_or_listed(pieces)
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +12,7 @@ from gemini_nb.notebook.frontend import Frontend, frontend_of
 from gemini_nb.notebook.magics import GeminiMagics
 from gemini_nb.notebook.routing import route
 from gemini_nb.notebook.settings import GeminiNB
+from gemini_nb.notebook.transform import AwaitStreamCells, keep_questions, read_loading_cell_again
 from gemini_nb.notebook.waiting import blocking_wait
 from gemini_nb.streams.group import StreamGroup
 from gemini_nb.streams.manager import StreamManager, adopt_manager, get_manager
@@ -21,9 +20,6 @@ from gemini_nb.streams.stream import Stream
 
 __all__ = ["load", "unload"]
 
-_CALL = "get_ipython().run_cell_magic('gemini_stream', "
-_LINE_CALL = "get_ipython().run_line_magic('gemini_stream', "
-_ASKED = re.compile(r"^%gemini_stream[ \t]+(\S.*\?)[ \t]*$", re.MULTILINE)
 _CELL_MAGICS = ("gemini_stream",)
 _LINE_MAGICS = (
     "gemini_stream",
@@ -44,6 +40,7 @@ class _Extension:
         self._settings = shell.gemini_nb_settings = GeminiNB.of(shell, manager)
         self._magics = GeminiMagics(shell, manager, self._settings)
         self._matcher = matcher(shell, manager)
+        self._awaiting = AwaitStreamCells(shell)
         self.stream_cell = self._magics.stream_cell
 
     def register(self) -> None:
@@ -53,7 +50,7 @@ class _Extension:
         shell.configurables.append(self._settings)  # where %config looks
         shell.Completer.custom_matchers.append(self._matcher)
         shell.input_transformers_cleanup.append(keep_questions)
-        shell.input_transformers_post.append(self.await_stream_cells)
+        self._awaiting.register()
         for kind, mime, render in _renderers():
             if mime in shell.display_formatter.formatters:
                 shell.display_formatter.formatters[mime].for_type(kind, render)
@@ -74,32 +71,12 @@ class _Extension:
         shell.configurables.remove(self._settings)
         shell.Completer.custom_matchers.remove(self._matcher)
         shell.input_transformers_cleanup.remove(keep_questions)
-        shell.input_transformers_post.remove(self.await_stream_cells)
+        self._awaiting.unregister()
         for shown, mime, _ in _renderers():
             if mime in shell.display_formatter.formatters:
                 shell.display_formatter.formatters[mime].type_printers.pop(shown, None)
         self._unroute()
         self.manager.runtime.cell_output = lambda: None
-
-    def await_stream_cells(self, lines: list[str]) -> list[str]:
-        """Make a `%%gemini_stream` cell a top-level await, so that waiting leaves the kernel's loop free.
-
-        Inside another magic (`%%time`, `%run notebook.ipynb`) the code runs already and cannot be awaited;
-        there the plain magic stays.
-        """
-        runs_cell = sys.displayhook is self.shell.displayhook  # as it is only then
-        if runs_cell or not self.shell.autoawait or not lines or not lines[0].startswith(_CALL):
-            return lines
-        if lines[0].endswith((", '')", ", '')\n")):  # no prompt, of which IPython tells
-            return lines
-        return [f"await get_ipython().gemini_nb_extension.stream_cell({lines[0][len(_CALL) :]}", *lines[1:]]
-
-
-def keep_questions(lines: list[str]) -> list[str]:
-    """Let `%gemini_stream Why is the sky blue?` ask: IPython takes a question mark at the end for help."""
-    if lines and lines[0].startswith("%%"):
-        return lines
-    return [_ASKED.sub(lambda found: f"{_LINE_CALL}{found[1]!r})", line) for line in lines]
 
 
 def load(shell: Any) -> None:
@@ -114,6 +91,7 @@ def load(shell: Any) -> None:
     extension.register()
     shell.gemini_nb_manager = manager
     shell.gemini_nb_extension = extension
+    read_loading_cell_again(shell)
 
 
 def unload(shell: Any) -> None:

@@ -10,15 +10,17 @@ variable.
 from __future__ import annotations
 
 import ast
+import builtins
 import copy
 import inspect
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from gemini_nb.api.content import to_part
-from gemini_nb.api.values import frame_text, is_media
+from gemini_nb.api.values import frame_rows, frame_text, is_media
 from gemini_nb.streams.dependencies import Deferred, Need, defer, streams_in, whole_text
 from gemini_nb.streams.group import StreamGroup
 from gemini_nb.streams.states import Status
@@ -31,9 +33,21 @@ _FIELD = re.compile(
     rf"(?P<open>\{{\{{?)(?P<name>[^\W\d]\w*)(?P<steps>(?:{_STEP})*)(?::(?P<spec>[^\s{{}}][^{{}}\n]*))?(?P<close>\}}\}}?)"
 )
 _STEPS = re.compile(_STEP)
+_ROWS = re.compile(r"all|[1-9]\d*")
+_SHOWN_ROWS = 40  # of a frame for which the prompt does not say how many
+_CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]+\$", re.DOTALL)
+_CODE_LINE = re.compile(
+    r"""[;=<>]|["']\s*\{|\\[a-zA-Z]|^\s*(?:def|class|return|import|from|for|if|with|print)\b|\w\(""",
+    re.MULTILINE,
+)
 
 
-def interpolate(text: str, *namespaces: Mapping[str, Any], needed: str | None = None) -> Any:
+def interpolate(
+    text: str,
+    *namespaces: Mapping[str, Any],
+    needed: str | None = None,
+    notes: list[str] | None = None,
+) -> Any:
     """Return the prompt as the contents to send: strings, and images or files where a name stood for one.
 
     Values are taken now. Where a name leads to a stream that still runs, the contents are `Deferred`: that
@@ -43,6 +57,7 @@ def interpolate(text: str, *namespaces: Mapping[str, Any], needed: str | None = 
         text: the prompt. A name in double braces, `{{city}}`, stands for itself in single ones.
         *namespaces: where names are looked up; the first that has one counts.
         needed: a name that must stand for something wherever it is used.
+        notes: takes what the user should know: a name that is not defined, rows of a frame that are left out.
 
     Raises:
         LookupError: it does not; with the braces in question.
@@ -59,7 +74,11 @@ def interpolate(text: str, *namespaces: Mapping[str, Any], needed: str | None = 
         except Exception:  # noqa: BLE001 - a person's objects; what does not resolve stays as it is
             if match["name"] == needed and not doubled:
                 raise LookupError(match[0]) from None
+            if notes is not None and _looks_forgotten(text, match, namespaces):
+                notes.append(f"{match['name']} is not defined: {match[0]} was sent as it is.")
             continue
+        if notes is not None and not doubled:
+            notes += _left_out(value, match)
         outer = "" if doubled else match["open"][1:]
         pieces += [text[end : match.start()] + outer, shown, "" if doubled else match["close"][1:]]
         end = match.end()
@@ -123,6 +142,36 @@ def _filled(value: Any, match: re.Match[str], needed: str | None) -> Any:
     return _Hole(need, held, value.steps, match["spec"], match[0])
 
 
+def _looks_forgotten(text: str, match: re.Match[str], namespaces: tuple[Mapping[str, Any], ...]) -> bool:
+    """Say whether braces hold what looks like a variable that is not there, and not JSON, code or LaTeX."""
+    name = match["name"]
+    is_known = any(name in namespace for namespace in namespaces) or hasattr(builtins, name)
+    if is_known or len(name) < 2 or match["open"] != "{" or match["close"] != "}" or match["spec"]:
+        return False
+    before = text[: match.start()][-1:]
+    if before.isalnum() or before in set("_^\\}])$\"'`#%{"):
+        return False
+    if any(found.start() <= match.start() < found.end() for found in _CODE.finditer(text)):
+        return False
+    start, end = text.rfind("\n", 0, match.start()) + 1, text.find("\n", match.end())
+    return _CODE_LINE.search(text[start : end if end >= 0 else len(text)]) is None
+
+
+def _left_out(value: Any, match: re.Match[str]) -> list[str]:
+    """Say how many rows of a long frame are sent."""
+    rows = frame_rows(value)
+    spec = match["spec"]
+    shown = _SHOWN_ROWS if spec is None else _rows_wanted(spec) if _ROWS.fullmatch(spec) else None
+    if rows is None or shown is None or rows <= shown:
+        return []
+    name = match[0].strip("{}").partition(":")[0]
+    return [f"{name}: {shown:,} of {rows:,} rows were sent; {{{name}:all}} sends all of them."]
+
+
+def _rows_wanted(spec: str) -> int | None:
+    return None if spec == "all" else int(spec)
+
+
 def _check_written(text: str, needed: str) -> None:
     """See that braces with this name are written so that they can stand for something: {item[a]} cannot."""
     for match in re.finditer(rf"(?<!\{{)\{{\s*{needed}\s*(?:[.\[!][^{{}}]*)?\}}", text):
@@ -131,6 +180,7 @@ def _check_written(text: str, needed: str) -> None:
 
 
 def _resolve(name: str, steps: str, namespaces: tuple[Mapping[str, Any], ...]) -> Any:
+    name = _normal(name)
     if name.startswith("__"):
         raise LookupError(name)
     value = next(namespace for namespace in namespaces if name in namespace)[name]
@@ -143,6 +193,11 @@ def _resolve(name: str, steps: str, namespaces: tuple[Mapping[str, Any], ...]) -
     return _Reached(value, ()) if streams_in(value) is not None else value
 
 
+def _normal(name: str) -> str:
+    """Write a name as Python keeps it; the micro sign of a keyboard is a Greek letter there."""
+    return unicodedata.normalize("NFKC", name)
+
+
 def _step(value: Any, step: str) -> Any:
     if step.startswith("["):
         return value[ast.literal_eval(step[1:-1])]
@@ -150,13 +205,15 @@ def _step(value: Any, step: str) -> Any:
         raise LookupError(step)
     if isinstance(value, Mapping) and step[1:] in value:
         return value[step[1:]]
-    return getattr(value, step[1:])
+    return getattr(value, _normal(step[1:]))
 
 
 def _shown(value: Any, spec: str | None) -> Any:
     """What stands in a value's place: text, or the value itself where it is an image or a file."""
     if streams_in(value) is not None:
         value = whole_text(value)
+    if spec is not None and _ROWS.fullmatch(spec) and frame_rows(value) is not None:
+        return f"\n{frame_text(value, _rows_wanted(spec))}\n"
     if spec is not None:
         return format(value, spec)
     if isinstance(value, (str, int, float)):

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from IPython.core.error import UsageError
-from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
+from IPython.core.magic import (
+    Magics,
+    line_cell_magic,
+    line_magic,
+    magics_class,
+    needs_local_scope,
+    no_var_expand,
+)
 from IPython.display import display
 
 from gemini_nb.errors import StreamNotFoundError
@@ -41,9 +50,12 @@ class GeminiMagics(Magics):
         self._views: dict[str, tuple[str | None, list[Any]]] = {}  # of each cell: its request, what it shows
 
     @no_var_expand
+    @needs_local_scope
     @stream_arguments
     @line_cell_magic
-    def gemini_stream(self, line: str, cell: str | None = None) -> None:
+    def gemini_stream(
+        self, line: str, cell: str | None = None, local_ns: Mapping[str, Any] | None = None
+    ) -> None:
         """Ask Gemini; the answer streams into a pane beneath the cell, which returns at once.
 
             %%gemini_stream -t weather -o trip
@@ -58,7 +70,7 @@ class GeminiMagics(Magics):
             line, cell = split_line(line)
             if not cell:
                 raise UsageError("Ask something: %gemini_stream Why is the sky blue?")
-        args, made, view = self._start(line, cell)
+        args, made, view = self._start(line, cell, local_ns or {})
         if self._must_wait(args):
             with stopping(_streams_of(made)):
                 for stream in _streams_of(made):
@@ -74,11 +86,16 @@ class GeminiMagics(Magics):
             await await_streams(_streams_of(made), view.settled if view is not None else None)
             self._finish(made, view)
 
-    def _start(self, line: str, cell: str) -> tuple[argparse.Namespace, Stream | StreamGroup, Any]:
+    def _start(
+        self, line: str, cell: str, local_ns: Mapping[str, Any] = MappingProxyType({})
+    ) -> tuple[argparse.Namespace, Stream | StreamGroup, Any]:
         args = parse(self.gemini_stream, line)
         self._replace_views()
-        made = ask(self.manager, self.shell.user_ns, args, cell)
-        return args, made, self._show(made)
+        notes: list[str] = []
+        made = ask(self.manager, self.shell.user_ns, args, cell, local_ns=local_ns, notes=notes)
+        for note in dict.fromkeys(notes):
+            print(note)  # noqa: T201 - the user reads it above the answer
+        return args, made, self._show(made, tuple(dict.fromkeys(notes)))
 
     def _replace_views(self) -> None:
         """A cell that runs again stops what it started before; a deleted one keeps no view."""
@@ -94,7 +111,7 @@ class GeminiMagics(Magics):
             for gone in self._views.pop(deleted, (None, []))[1]:
                 gone.detach()
 
-    def _show(self, made: Stream | StreamGroup) -> Any:
+    def _show(self, made: Stream | StreamGroup, notes: tuple[str, ...] = ()) -> Any:
         """Show it as the front end can; returns the live view, None where there is none."""
         frontend = frontend_of(self.shell)
         if frontend is Frontend.TERMINAL and self._print(made, stops=True):
@@ -106,7 +123,7 @@ class GeminiMagics(Magics):
 
         view = view_of(made)
         if isinstance(made, Stream):
-            view.pace = self._settings.paints_per_second
+            view.pace, view.notes = self._settings.paints_per_second, notes
         handle = display(view, display_id=True)
         view.settle_into(handle)
         if (current := cell_id(self.shell)) is not None:

@@ -69,6 +69,8 @@ class StreamPane(Counted, widgets.VBox):
     children: tuple[widgets.Widget, ...]
     pace = 20.0
     """Paints a second at most."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of the prompt, a line each, above the answer. Set before it is shown."""
     sent = 0  # apart from what `widgetry` counts
 
     def __init__(self, stream: Stream) -> None:
@@ -217,6 +219,8 @@ class _Live:
         stream = pane.stream
         self.painter = painter
         self.transcript = Transcript(is_json=figures.is_structured(stream))
+        for note in pane.notes:
+            self.transcript.note(note)
         self._pane, self._stream = pane, stream
         self._views: list[BlockView | None] = []
         self._thoughts: ThoughtsView | None = None

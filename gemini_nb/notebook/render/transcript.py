@@ -137,6 +137,10 @@ class Transcript:
     _unsure: bool = False  # whether what is struck still holds until new output comes
     _parts: list[int] = field(default_factory=list)
 
+    def note(self, text: str) -> None:
+        """Add a line that no event has brought, such as what was wrong with the prompt."""
+        self._add(NoticeBlock(text))
+
     def apply_all(self, events: list[StreamEvent]) -> None:
         """Fold several events in."""
         for event in events:

@@ -1,0 +1,118 @@
+"""How IPython reads a cell that asks.
+
+Three things stand in the way of a prompt. IPython takes a line with a question mark at its end for a question
+about a name. A cell that loads the extension has been read before anything here could. And a magic cannot be
+awaited, so a cell that waits would hold up the kernel's loop; but a cell whose text was rewritten to an
+`await` is also saved so, and `%run` of what `%save` wrote would fail. So the await is put into the syntax
+tree, and the text that the history keeps stays plain.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from typing import Any
+
+__all__ = ["AwaitStreamCells", "keep_questions", "read_loading_cell_again"]
+
+_CALL = "get_ipython().run_cell_magic('gemini_stream', "
+_LINE_CALL = "get_ipython().run_line_magic('gemini_stream', "
+_ASKED = re.compile(r"^([ \t]*)%gemini_stream[ \t]+(\S.*\?)[ \t]*$", re.MULTILINE)
+_TRIPLE = re.compile(r"\"\"\"|'''")
+
+
+def keep_questions(lines: list[str]) -> list[str]:
+    """Let `%gemini_stream Why is the sky blue?` ask, also where it is indented; within a text it stays."""
+    if lines and lines[0].startswith("%%"):
+        return lines
+    kept, quotes = [], 0
+    for line in lines:
+        asked = line if quotes % 2 else _ASKED.sub(lambda found: f"{found[1]}{_LINE_CALL}{found[2]!r})", line)
+        kept.append(asked)
+        quotes += len(_TRIPLE.findall(line))
+    return kept
+
+
+class AwaitStreamCells(ast.NodeTransformer):
+    """Make a `%%gemini_stream` cell a top-level await, so that waiting leaves the kernel's loop free.
+
+    Inside another magic (`%%time`, `%run notebook.ipynb`) the code runs already and cannot be awaited;
+    there the plain magic stays. It sits in three places of a shell: after the text was transformed it notes
+    whether a cell is such a one, `should_run_async` says so, and the tree is changed.
+
+    Args:
+        shell: the IPython shell.
+    """
+
+    def __init__(self, shell: Any) -> None:
+        self._shell = shell
+        self._should_run_async = shell.should_run_async
+        self._is_pending = False
+
+    def register(self) -> None:
+        """Put the hooks into the shell."""
+        self._shell.input_transformers_post.append(self.note)
+        self._shell.ast_transformers.append(self)
+        self._shell.should_run_async = self.should_run_async
+
+    def unregister(self) -> None:
+        """Take the hooks away."""
+        self._shell.input_transformers_post.remove(self.note)
+        self._shell.ast_transformers.remove(self)
+        vars(self._shell).pop("should_run_async", None)
+
+    def note(self, lines: list[str]) -> list[str]:
+        """Note whether these lines are a cell that asks; its text stays as it is."""
+        runs_cell = sys.displayhook is self._shell.displayhook  # as it is only then
+        if not runs_cell:
+            has_prompt = bool(lines) and not lines[0].endswith((", '')", ", '')\n"))  # IPython speaks of it
+            self._is_pending = has_prompt and self._shell.autoawait and lines[0].startswith(_CALL)
+        return lines
+
+    def should_run_async(self, raw_cell: str, **known: Any) -> bool:
+        """Answer for IPython, which looks at the text, in which there is no await."""
+        text = known.get("transformed_cell") or ""
+        if self._is_pending and text.startswith(_CALL):
+            return True
+        return bool(self._should_run_async(raw_cell, **known))
+
+    def visit_Module(self, module: ast.Module) -> ast.Module:
+        """Await the cell that was noted, once."""
+        pending, self._is_pending = self._is_pending, False
+        if not pending or len(module.body) != 1:
+            return module
+        match module.body[0]:
+            case ast.Expr(value=ast.Call(args=[ast.Constant(value="gemini_stream"), *_]) as call):
+                call.func = ast.parse("get_ipython().gemini_nb_extension.stream_cell", mode="eval").body
+                del call.args[0]
+                module.body[0] = ast.Expr(ast.Await(call))
+        return ast.fix_missing_locations(module)
+
+
+def read_loading_cell_again(shell: Any) -> None:
+    """Read the cell that loads the extension once more, and change what of it is still to run.
+
+    IPython read it before the hooks were there, and took `%gemini_stream Why?` for a question about a name.
+    """
+    frame, nodes = sys._getframe(), None  # noqa: SLF001 - IPython keeps what is left to run nowhere else
+    while frame is not None:
+        known = frame.f_locals
+        if frame.f_code.co_name == "run_ast_nodes" and known.get("self") is shell:
+            nodes = known.get("nodelist")
+        elif frame.f_code.co_name == "run_cell_async" and known.get("self") is shell and nodes:
+            _replace(nodes, shell, str(known.get("raw_cell", "")))
+            return
+        frame = frame.f_back  # type: ignore[assignment]  # None ends the loop
+
+
+def _replace(nodes: list[ast.stmt], shell: Any, text: str) -> None:
+    try:
+        read = ast.parse(shell.transform_cell(text)).body
+    except SyntaxError:
+        return
+    if len(read) != len(nodes):
+        return
+    for old, new in zip(nodes, read, strict=True):
+        if type(old) is type(new) and ast.dump(old) != ast.dump(new):
+            vars(old).update(vars(new))

@@ -1,0 +1,172 @@
+"""How a cell that asks is read: as IPython's own cells are, with the names of the place that asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from gemini_nb.notebook.interpolation import interpolate
+from kernels import Kernel
+
+LOAD = "%load_ext gemini_nb"
+ASKED = (
+    "print(gemini_nb.get_manager().list_streams(all=True)[-1].info().request_body['contents'][-1]['parts'])"
+)
+
+
+@pytest.fixture(scope="module")
+def shared(make_shared_kernel: Callable[..., Kernel]) -> Kernel:
+    return make_shared_kernel(GEMINI_NB_AUTH="simulator", GEMINI_NB_SIMULATOR_PACE="0")
+
+
+@pytest.fixture
+def shell(shared: Kernel) -> Kernel:
+    loaded = shared.run(f"import gemini_nb\n{LOAD}\n%gemini_stop all")
+    assert loaded.status == "ok", loaded.error_text
+    return shared
+
+
+def asked(shell: Kernel) -> str:
+    result = shell.run(ASKED)
+    assert result.status == "ok", result.error_text
+    return result.stdout
+
+
+def test_a_function_asks_with_its_own_names(shell: Kernel) -> None:
+    ran = shell.run(
+        "city = 'Oslo'\ndef plan():\n    city = 'Bergen'\n    %gemini_stream Plan a day in {city}.\nplan()"
+    )
+    assert ran.status == "ok", ran.error_text
+    assert "Plan a day in Bergen." in asked(shell)
+    shell.run("%gemini_stream Plan a day in {city}.")
+    assert "Plan a day in Oslo." in asked(shell)
+
+
+def test_a_question_may_be_indented_and_stands_in_a_text_as_it_is(shell: Kernel) -> None:
+    ran = shell.run(
+        "text = '''\n%gemini_stream Why?\n'''\n"
+        "if True:\n    %gemini_stream Why is the sky blue?\nprint(repr(text))"
+    )
+    assert ran.status == "ok", ran.error_text
+    assert repr("\n%gemini_stream Why?\n") in ran.stdout
+    assert "Why is the sky blue?" in asked(shell)
+
+
+def test_the_cell_that_loads_the_extension_asks(make_kernel: Callable[..., Kernel], tmp_path: Path) -> None:
+    fresh = make_kernel(GEMINI_NB_AUTH="simulator", GEMINI_NB_SIMULATOR_PACE="0")
+    ran = fresh.run(
+        f"import gemini_nb\n{LOAD}\n%gemini_stream -o sky Why is the sky blue?\nprint(sky.stream_id)"
+    )
+    assert ran.status == "ok", ran.error_text
+    assert ran.stdout.strip().startswith("s")
+    assert "Why is the sky blue?" in asked(fresh)
+    fresh.run("%unload_ext gemini_nb")
+    script = tmp_path / "asks.ipy"
+    script.write_text(f"{LOAD}\n%gemini_stream -o sea Why is the sea salty?\n")
+    ran = fresh.run(f"%run {script}")
+    assert ran.status == "ok", ran.error_text
+    assert "Why is the sea salty?" in asked(fresh)
+
+
+def test_what_is_saved_and_kept_as_history_runs(shell: Kernel, tmp_path: Path) -> None:
+    number = shell.run("print(get_ipython().execution_count)").stdout.strip()
+    first = int(number)
+    ran = shell.run("%%gemini_stream --wait -o kept\nName a river.")
+    assert ran.status == "ok", ran.error_text
+    path = tmp_path / "cells.py"
+    saved = shell.run(f"%save -f {path} {first}")
+    assert saved.status == "ok", saved.error_text
+    assert "await" not in path.read_text()
+    for again in (f"%run -i {path}", f"exec(In[{first}])"):
+        shell.run("del kept")
+        ran = shell.run(again)
+        assert ran.status == "ok", ran.error_text
+        waited = shell.run("print(kept.wait().status)")
+        assert waited.stdout.strip() == "completed", waited.error_text
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('--system="Be brief"', "Be brief"),
+        ('-s "Say \\"yes\\" or no"', 'Say "yes" or no'),
+        ("--system='It is {city}'", "It is Oslo"),
+        ('-s "-v means verbose"', "-v means verbose"),
+    ],
+)
+def test_quotes_hold_a_value_together(shell: Kernel, line: str, said: str) -> None:
+    shell.run("city = 'Oslo'")
+    ran = shell.run(f"%%gemini_stream {line}\nHello")
+    assert ran.status == "ok", ran.error_text
+    body = shell.run(
+        "print(gemini_nb.get_manager().list_streams(all=True)[-1].info().request_body['systemInstruction']['parts'][0]['text'])"
+    )
+    assert body.stdout.strip() == said
+
+
+def test_a_quote_that_is_not_closed_is_named(shell: Kernel) -> None:
+    ran = shell.run('%%gemini_stream -s "Be brief\nHello')
+    assert "is not closed" in ran.stderr
+
+
+def test_a_name_that_is_not_defined_is_said_once(shell: Kernel) -> None:
+    ran = shell.run("%%gemini_stream\nGreet {undefined_name} and {undefined_name}.")
+    assert ran.stdout.count("undefined_name is not defined") == 1
+    assert "{undefined_name}" in asked(shell)
+
+
+def notes_of(text: str, **names: object) -> list[str]:
+    notes: list[str] = []
+    interpolate(text, names, notes=notes)
+    return notes
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Return {\"name\": name} and {'a': {b}}",
+        "```python\nprint(f'{total}')\n```",
+        "Use `{placeholder}` there",
+        "print(f'{total:.2f}')",
+        "const area = ({width}) => width",
+        r"Prove \frac{numerator}{denominator} and x_{index} and e^{power}",
+        r"$\sqrt{value}$ and \begin{align} a \end{align}",
+        "${HOME}/bin and #{ruby} and %{elixir} and {{mustache}}",
+        "a set {x} and {len} and {print}",
+        "\\text{hello}",
+        "for row in rows: yield {row}",
+    ],
+)
+def test_json_code_and_formulas_say_nothing(text: str) -> None:
+    assert notes_of(text) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["Plan a day in {ctiy}.", "({trip.text})", "Compare {first_one}, {second_one}"]
+)
+def test_a_mistyped_name_is_noticed(text: str) -> None:
+    assert notes_of(text)
+
+
+def test_names_are_compared_as_python_does() -> None:
+    namespace: dict[str, object] = {}
+    exec("µ = 3", namespace)
+    assert interpolate("{µ} {\u03bc}", namespace) == ["3 3"]
+
+
+def test_rows_that_are_left_out_of_a_frame_are_said_and_can_be_sent() -> None:
+    frame = pd.DataFrame({"n": range(5_000)})
+    (note,) = notes_of("{frame}", frame=frame)
+    assert "40 of 5,000 rows" in note
+    (note,) = notes_of("{frame:200}", frame=frame)
+    assert "200 of 5,000 rows" in note
+    assert notes_of("{frame:all}", frame=frame) == []
+    (text,) = interpolate("{frame:all}", {"frame": frame})
+    assert text.count("\n") > 5_000
+    assert "only the first" not in text
+    (text,) = interpolate("{frame:200}", {"frame": frame})
+    assert "\n199,199\n" in text
+    assert "\n200,200\n" not in text
