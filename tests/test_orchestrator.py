@@ -66,7 +66,7 @@ def test_a_tool_round_sends_back_what_came_and_the_results_in_order() -> None:
         stream = made.start(
             "Go", tools=[double], system_instruction="Be brief.", generation_config={"topK": 3}
         )
-        assert stream.result() == "First, Done."
+        assert stream.result() == "First, \n\nDone."
         first, second = (request.json for request in made.server.requests)
         assert first["contents"] == [{"role": "user", "parts": [{"text": "Go"}]}]
         assert second == {
@@ -129,7 +129,7 @@ def test_several_rounds_and_text_in_each() -> None:
 
     with rig(script) as made:
         stream = made.start(tools=[double]).wait()
-        assert stream.text == "1.2.3.4.Done."
+        assert stream.text == "1.\n\n2.\n\n3.\n\n4.Done."
         assert stream.answer == "4.Done."
         assert [(one.turn, one.result) for one in stream.tool_calls] == [(1, 2), (2, 4), (3, 6)]
         assert phases(stream) == [
@@ -571,7 +571,7 @@ def test_an_orchestrator_by_itself(options: dict[str, Any]) -> None:
     stream = orchestrator.start()
     assert orchestrator.start() is stream is orchestrator.stream
     orchestrator.subscribe(second)
-    assert stream.result() == "Look. Done."
+    assert stream.result() == "Look. \n\nDone."
     assert first.events == second.events == list(stream.events)
     after = orchestrator.info()
     assert (after.phase, after.turn, orchestrator.phase) == ("awaiting_final_response", 2, after.phase)
@@ -601,7 +601,7 @@ def test_starting_from_many_threads_is_once(options: dict[str, Any]) -> None:
     join(*threads)
     stream = orchestrator.stream.wait()
     assert [event.kind for event in stream.events].count("stream_started") == 1
-    assert stream.text == "Look. Done."
+    assert stream.text == "Look. \n\nDone."
 
 
 def test_a_stop_before_the_start_is_the_end(options: dict[str, Any]) -> None:

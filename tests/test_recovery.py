@@ -230,7 +230,7 @@ def test_finished_tools_never_run_again_and_cut_calls_not_at_all() -> None:
     with rig(answers) as made:
         stream = made.start(tools=[look], retry=NOW).wait(10)
         last = made.server.requests[3].json["contents"]
-    assert (ran, stream.text, rebuilt(stream)) == (["here"], "I look. I saw.", "I look. I saw.")
+    assert (ran, stream.text, rebuilt(stream)) == (["here"], "I look. \n\nI saw.", "I look. \n\nI saw.")
     assert [part for turn in last for part in turn["parts"] if "functionCall" in part] == [
         {"functionCall": {"name": "look", "args": {"where": "here"}}}
     ]

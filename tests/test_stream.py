@@ -537,7 +537,7 @@ def f() -> int:
 def test_everything_that_arrived_can_be_read() -> None:
     with rig(rounds) as made:
         stream = made.start(tools=[f], metadata={"cell": 3}).wait()
-        assert stream.text == rebuilt(stream) == "Let me look. The answer."
+        assert stream.text == rebuilt(stream) == "Let me look. \n\nThe answer."
         assert stream.answer == "The answer."
         assert stream.thoughts == "I think. "
         function_call = {"functionCall": {"name": "f", "args": {}}}

@@ -24,6 +24,7 @@ from gemini_nb.notebook.widgetry import close_tree, piece, set_value
 
 if TYPE_CHECKING:
     import ipywidgets as widgets
+from gemini_nb.tools.fences import is_fence
 
 __all__ = ["BlockView", "block_html", "view_for"]
 
@@ -105,8 +106,9 @@ _KINDS: dict[type, Any] = {TextBlock: _TextBlockView, CallBlock: _CallBlockView}
 
 
 def _shown(block: TextBlock) -> str:
-    """Its text as Markdown; a structured answer is code, whole or not."""
-    return code_block(block.text, "json", limit=None) if block.is_json and block.text.strip() else block.text
+    """Its text as Markdown; a structured answer is code, whole or not, and may bring its own fence."""
+    is_code = block.is_json and block.text.strip() and not is_fence(block.text)
+    return code_block(block.text.strip("\n"), "json", limit=None) if is_code else block.text
 
 
 def block_html(block: Block) -> str:

@@ -22,6 +22,8 @@ from gemini_nb.streams.states import PHASES, STATUSES, Phase, Status, ToolStatus
 
 __all__ = ["Mark", "StreamRecord", "Waiting"]
 
+_BLANK_LINE = "\n\n"
+
 E = TypeVar("E", bound=events.StreamEvent)
 
 
@@ -34,12 +36,14 @@ class Mark:
         texts: pieces of the text before it.
         thoughts: pieces of the thoughts before it.
         parts: other parts before it.
+        held: white space before it that is not shown yet.
     """
 
     length: int
     texts: int
     thoughts: int
     parts: int
+    held: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +99,14 @@ class StreamRecord:
         self._text_veil, self._thought_veil = Veil(), Veil()
         self._waiting: Waiting | None = None
         self._answer_from = 0
+        self._follows_text = False  # whether a model call before this one said something
+        self._held = ""  # white space with which this call began, until it says something, too
         self._length = 0
         self._shown_parts = 0
 
     @property
     def text(self) -> str:
-        """The text of all model calls."""
+        """The text of all model calls, a blank line between two that said something."""
         return "".join(self._text)
 
     @property
@@ -154,7 +160,8 @@ class StreamRecord:
         self.phase = advance(PHASES, self.phase, phase)
         if phase is Phase.AWAITING_FINAL_RESPONSE:
             self.turn += 1
-            self._answer_from = len(self._text)
+            self._answer_from, self._held = len(self._text), ""
+            self._follows_text = bool(self.text.strip())
         self._append(events.PhaseChanged, phase=phase, turn=self.turn)
 
     def add_text(self, text: str) -> None:
@@ -170,6 +177,17 @@ class StreamRecord:
             self._show_thought(text)
 
     def _show_text(self, text: str) -> None:
+        if self._follows_text and len(self._text) == self._answer_from:
+            text = self._held + text
+            if not text.strip():
+                self._held = text
+                return
+            self._held = ""
+            self._tell_text(_BLANK_LINE)
+            self._answer_from = len(self._text)
+        self._tell_text(text)
+
+    def _tell_text(self, text: str) -> None:
         if self.first_output_at is None:
             self.first_output_at = time.time()
         self._text.append(text)
@@ -198,7 +216,7 @@ class StreamRecord:
         """The place where it is now, to come back to."""
         if not self.is_done:
             self._unveil()
-        return Mark(self._length, len(self._text), len(self._thoughts), self._shown_parts)
+        return Mark(self._length, len(self._text), len(self._thoughts), self._shown_parts, self._held)
 
     def rewind(self, mark: Mark) -> None:
         """What was shown since that place no longer holds."""
@@ -208,6 +226,7 @@ class StreamRecord:
         if mark == self.mark():
             return
         del self._text[mark.texts :]
+        self._answer_from, self._held = min(self._answer_from, mark.texts), mark.held
         del self._thoughts[mark.thoughts :]
         self._length, self._shown_parts = mark.length, mark.parts
         thoughts = sum(map(len, self._thoughts))

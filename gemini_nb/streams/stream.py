@@ -25,6 +25,7 @@ from gemini_nb.streams.request import StreamRequest
 from gemini_nb.streams.runtime import Runtime
 from gemini_nb.streams.states import Phase, Status
 from gemini_nb.streams.subscribers import Subscribers
+from gemini_nb.tools.fences import read_fenced
 
 __all__ = ["Stream", "StreamInfo", "Subscriber", "stop_together"]
 
@@ -130,7 +131,9 @@ class Stream:
         if config.get("responseMimeType", config.get("response_mime_type")) != "application/json":
             return None
         try:
-            return json.loads(shallow(self.answer)) if schema is None else schema.read(self.answer)
+            if schema is not None:
+                return schema.read(self.answer)
+            return read_fenced(self.answer, lambda text: json.loads(shallow(text)))
         except ValueError:
             return None
 

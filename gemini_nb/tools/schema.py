@@ -8,6 +8,7 @@ from typing import Any
 
 from gemini_nb.api.objects import is_from, plain
 from gemini_nb.errors import ArgumentError, ConfigError
+from gemini_nb.tools.fences import read_fenced
 from gemini_nb.tools.typed import for_pydantic
 from gemini_nb.tools.wire_schema import clean_schema, from_openapi, is_openapi
 
@@ -66,9 +67,14 @@ class OutputSchema:
     def read(self, text: str) -> Any:
         """Return an answer as what it stands for; with a JSON schema, as plain JSON that fits it.
 
+        It may stand in a Markdown fence, with words around it.
+
         Raises:
             ValueError: it does not fit; the message says where.
         """
+        return read_fenced(text, self._read)
+
+    def _read(self, text: str) -> Any:
         if self._adapter is None:
             value = _loads(text)
             _check(value, self._validator)

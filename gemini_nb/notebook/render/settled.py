@@ -27,6 +27,7 @@ from gemini_nb.notebook.render.transcript import (
 from gemini_nb.streams.calls import ToolCall
 from gemini_nb.streams.states import Status
 from gemini_nb.streams.stream import Stream
+from gemini_nb.tools.fences import is_fence
 from gemini_nb.tools.printed import end_of
 
 __all__ = ["literal", "mimebundle", "title_html", "to_markdown", "to_text"]
@@ -76,7 +77,7 @@ def to_text(stream: Stream) -> str:
 def _block_text(block: Block) -> str:
     match block:
         case TextBlock():
-            return block.text
+            return block.text.strip("\n")
         case CallBlock():
             return f"[{call_line(block.call)}]"
         case PartBlock():
@@ -100,8 +101,8 @@ def call_line(call: ToolCall) -> str:
 def _block(block: Block) -> str:
     match block:
         case TextBlock():
-            if block.is_json:
-                return code_block(block.text, "json", limit=None)
+            if block.is_json and block.text.strip() and not is_fence(block.text):
+                return code_block(block.text.strip("\n"), "json", limit=None)
             return finished(block.draft, block.text).markdown
         case CallBlock():
             return _call(block.call)
