@@ -329,3 +329,52 @@ def test_a_continued_turn_with_an_older_token_tells_the_rest_again() -> None:
     turn.go_on()
     turn.add(chunk({"text": "B"}, finish="STOP"))
     assert turn.parts == [{"text": "aB"}]
+
+
+def test_details_by_modality_are_summed_over_calls_and_the_newest_words_count() -> None:
+    one = Usage.from_wire(
+        {
+            "promptTokensDetails": [
+                {"modality": "TEXT", "tokenCount": 5},
+                {"modality": "AUDIO", "tokenCount": 2},
+                {"modality": "TEXT", "tokenCount": 1},
+            ],
+            "toolUsePromptTokensDetails": [{"modality": "TEXT", "tokenCount": 40}],
+            "trafficType": "ON_DEMAND",
+            "serviceTier": "FLEX",
+        }
+    )
+    other = Usage.from_wire(
+        {
+            "promptTokensDetails": [
+                {"modality": "IMAGE", "tokenCount": 258},
+                {"modality": "TEXT", "tokenCount": 4},
+            ],
+            "candidatesTokensDetails": [{"modality": "TEXT", "tokenCount": 3}],
+            "cacheTokensDetails": [{"modality": "DOCUMENT", "tokenCount": 9}],
+            "trafficType": "ON_DEMAND_PRIORITY",
+        }
+    )
+    total = one + other
+    assert total.prompt_tokens_details == {"TEXT": 10, "AUDIO": 2, "IMAGE": 258}
+    assert total["candidatesTokensDetails"] == {"TEXT": 3}
+    assert total.cache_tokens_details == {"DOCUMENT": 9}
+    assert total.tool_use_prompt_tokens_details == {"TEXT": 40}
+    assert (total.traffic_type, total.service_tier) == ("ON_DEMAND_PRIORITY", "flex")
+    assert hash(total) == hash(one + other)
+
+
+@pytest.mark.parametrize(
+    "details", [None, 3, {}, [None, 3], [{"modality": 4, "tokenCount": 1}], [{"modality": "TEXT"}]]
+)
+def test_details_of_another_form_are_left_out(details: object) -> None:
+    wire = {"promptTokensDetails": details, "trafficType": ["x"], "serviceTier": "<b>free lunch</b>"}
+    assert Usage.from_wire(wire) == Usage()
+
+
+def test_the_tier_of_the_header_counts_over_that_of_the_counts() -> None:
+    turn = ModelTurn()
+    turn.set_tier("standard")
+    turn.add(chunk(usageMetadata={"promptTokenCount": 7, "serviceTier": "priority"}))
+    assert turn.total_usage.service_tier == "standard"
+    assert turn.total_usage.prompt_token_count == 7

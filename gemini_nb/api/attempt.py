@@ -30,6 +30,7 @@ __all__ = ["ChunkReceived", "ModelCall", "Timeouts", "request_once"]
 
 # What `json.loads` calls, without its questions about the argument. NaN is not JSON, and could not go back.
 _DECODE = json.JSONDecoder(parse_constant=lambda _: None).decode
+_TIER = "x-gemini-service-tier"
 _LARGE = 256 * 1024
 _MAX_ERROR_BODY = 256 * 1024
 _CUT = "Ask again; if that never helps, a proxy on the way may end long answers."
@@ -123,6 +124,8 @@ async def request_once(
                     idle.seconds = min(timeouts.idle, _ERROR_BODY_SECONDS)
                     error = await _error_body(body, idle)
                     raise failures.refused(response.status_code, response.headers, error, call)
+                if tier := response.headers.get(_TIER):
+                    turn.set_tier(tier)
                 async with contextlib.aclosing(_chunks(response, body, call, turn, idle)) as chunks:
                     async for chunk in chunks:
                         yield chunk

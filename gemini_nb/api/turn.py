@@ -42,6 +42,7 @@ class ModelTurn:
         "_parts",
         "_resumed",
         "_run",
+        "_served",
         "_stale",
         "block_message",
         "block_reason",
@@ -74,6 +75,7 @@ class ModelTurn:
         """Another request for this turn: what only the last one said is forgotten."""
         self._earlier += Usage.from_wire(self.usage)
         self.usage = {}
+        self._served: JSON = {}
         self._close_run()
         self._from = len(self._parts)
         self.finish_reason: str | None = None
@@ -151,6 +153,11 @@ class ModelTurn:
                 self._beside_kept = self._beside
         return parts
 
+    def set_tier(self, tier: str) -> None:
+        """Note which tier serves this request, by its header; the counts may say it, too, or not."""
+        self._served = {"serviceTier": tier}
+        self.usage = {**self.usage, **self._served}
+
     def _candidate(self, chunk: JSON) -> JSON | None:
         """The one of the alternatives (candidateCount > 1) that a turn tells: the first."""
         candidates = chunk.get("candidates")
@@ -167,7 +174,7 @@ class ModelTurn:
     def _add_facts(self, chunk: JSON) -> None:
         usage = chunk.get("usageMetadata")
         if isinstance(usage, dict):
-            self.usage = {**self.usage, **usage}
+            self.usage = {**self.usage, **usage, **self._served}
         self.model_version = chunk.get("modelVersion") or self.model_version
         self.response_id = chunk.get("responseId") or self.response_id
         feedback = chunk.get("promptFeedback")

@@ -111,6 +111,7 @@ class _Envelope:
         self.thoughts = 0
         self._prompt = prompt
         self._answer = answer
+        self._traffic = "ON_DEMAND" if prompt.tier == "standard" else f"ON_DEMAND_{prompt.tier.upper()}"
         self._texts = 0
         self._others = 0
         self._id = secrets.token_urlsafe(16)
@@ -147,7 +148,7 @@ class _Envelope:
 
     def _usage(self, *, last: bool) -> dict[str, Any]:
         if self._prompt.vertex and not last:
-            return {"trafficType": "ON_DEMAND"}
+            return {"trafficType": self._traffic}
         prompt = self._prompt.tokens
         answer = -(-self._texts // CHARACTERS_PER_TOKEN) + self._others
         tools = self._answer.prompt_tokens_of_tools if last else 0
@@ -162,7 +163,7 @@ class _Envelope:
             usage["thoughtsTokenCount"] = self.thoughts
         if self._prompt.vertex:
             usage["candidatesTokensDetails"] = [{"modality": "TEXT", "tokenCount": answer}]
-            usage["trafficType"] = "ON_DEMAND"
+            usage["trafficType"] = self._traffic
         return usage
 
 

@@ -64,6 +64,12 @@ class Prompt:
         """Whether calls carry an id and a signature."""
         return signs_calls(self.model)
 
+    @property
+    def tier(self) -> str:
+        """The tier that serves it, which is the one that it asks for."""
+        asked = str(self.body.get("serviceTier", "")).lower()
+        return asked if asked in {"flex", "priority"} else "standard"
+
     def rng(self, *purpose: object) -> random.Random:
         """Make a source of chance that is the same for the same prompt and purpose."""
         return random.Random(f"{self.seed}|{self.clues.text.strip()}|{purpose}")  # noqa: S311 - no secrets

@@ -129,9 +129,12 @@ class Service:
         steps = shape_answer(
             steps, fault, lambda events: make_token(start + events, prompt.model, prompt.body)
         )
+        headers = {"x-gemini-service-tier": prompt.tier}
         if route.method == "generateContent":
-            return Reply(steps=one_response(steps) if self.scenario is None else _merged(steps))
-        return Reply(encoder=SSEEncoder() if query.get("alt") == "sse" else ArrayEncoder(), steps=steps)
+            steps = one_response(steps) if self.scenario is None else _merged(steps)
+            return Reply(headers=headers, steps=steps)
+        encoder = SSEEncoder() if query.get("alt") == "sse" else ArrayEncoder()
+        return Reply(headers=headers, encoder=encoder, steps=steps)
 
     def _note_sent(self, steps: Iterable[Step]) -> Iterable[Step]:
         """Note which fields a script's parts have: what the service sent it takes back."""

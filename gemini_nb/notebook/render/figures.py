@@ -30,6 +30,15 @@ PICTURES = {"image/png", "image/jpeg", "image/gif", "image/webp"}
 STAND_INS = {Auth.SIMULATOR: "simulated", Auth.RECORDING: "recorded"}
 """What is said of an answer that no model gave now."""
 
+_TIERS = {
+    "ON_DEMAND": "standard",
+    "ON_DEMAND_FLEX": "flex",
+    "ON_DEMAND_PRIORITY": "priority",
+    "ON_DEMAND_OFFPEAK": "off-peak",
+    "PROVISIONED_THROUGHPUT": "provisioned",
+}
+"""Vertex AI's words for the tiers."""
+
 _PHASES = {
     Phase.AWAITING_MODEL_CALL: "asking",
     Phase.EXECUTING_TOOLS: "running tools",
@@ -82,7 +91,7 @@ def summary(stream: Stream) -> list[str]:
         found.append(f"{pace:.0f} tokens/s")
     if stream.retries:
         found.append(f"{stream.retries} {'retry' if stream.retries == 1 else 'retries'}")
-    return found
+    return found + _tier(stream)
 
 
 def facts(stream: Stream) -> list[str]:
@@ -104,7 +113,21 @@ def facts(stream: Stream) -> list[str]:
         found.append(f"{pace:.0f} tokens/s")
     if stream.retries:
         found.append(f"{stream.retries} {'retry' if stream.retries == 1 else 'retries'}")
-    return found
+    return found + _tier(stream)
+
+
+def _tier(stream: Stream) -> list[str]:
+    """The tier that served the answer, where it is not the usual one, or not the one that was asked for."""
+    usage = stream.usage
+    served = usage.service_tier or _TIERS.get(usage.traffic_type or "")
+    asked = str(stream.request.body.get("serviceTier") or "unspecified").lower()
+    if (
+        served is None
+        or served == "unspecified"
+        or (served == "standard" and asked in {served, "unspecified"})
+    ):
+        return []
+    return [f"{served} tier" + (f", not {asked}" if asked not in {served, "unspecified"} else "")]
 
 
 def tokens_per_second(stream: Stream) -> float | None:
