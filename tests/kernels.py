@@ -79,7 +79,7 @@ class Result:
 class Kernel:
     """A running kernel; every method that waits raises TimeoutError, and says so when the kernel died."""
 
-    def __init__(self, folder: Path, env: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, env: Mapping[str, str], python: Path | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.widgets: dict[str, dict[str, Any]] = {}
@@ -87,11 +87,14 @@ class Kernel:
         self._results: dict[str, Result] = {}
         self._displays: dict[str, list[dict[str, Any]]] = {}
         self._replies: dict[str, dict[str, Any]] = {}
-        # No folder is searched for kernels, so `python3` is the interpreter that runs the tests.
+        # No folder is searched for kernels, so `python3` is the interpreter that runs the tests, or another.
         specs = KernelSpecManager(kernel_dirs=[])
         self._manager = KernelManager(
             kernel_name="python3", connection_file=str(folder / "connection.json"), kernel_spec_manager=specs
         )
+        if python is not None:
+            assert self._manager.kernel_spec is not None
+            self._manager.kernel_spec.argv[0] = str(python)
         self._log = (folder / "kernel.log").open("wb")  # stays open: a restart writes to the same file
         self._manager.start_kernel(
             env={**isolated_environment(folder), **env}, cwd=str(folder), stdout=self._log, stderr=self._log
@@ -272,12 +275,12 @@ class Kernel:
 
 
 @contextmanager
-def kernels_in(folder: Path) -> Iterator[Callable[..., Kernel]]:
+def kernels_in(folder: Path, python: Path | None = None) -> Iterator[Callable[..., Kernel]]:
     """Start kernels with folders of their own, and close them at the end."""
     kernels: list[Kernel] = []
 
     def make(**env: str) -> Kernel:
-        kernel = Kernel(folder / f"kernel-{len(kernels)}", env)
+        kernel = Kernel(folder / f"kernel-{len(kernels)}", env, python)
         kernels.append(kernel)
         OPEN.add(kernel)
         return kernel
@@ -301,17 +304,25 @@ def close_client_loop() -> None:
     asyncio.set_event_loop(None)
 
 
+@pytest.fixture(scope="module")
+def kernel_python() -> Path | None:
+    """The interpreter of the kernels; a module may put another in its place."""
+    return None
+
+
 @pytest.fixture
-def make_kernel(tmp_path: Path) -> Iterator[Callable[..., Kernel]]:
+def make_kernel(tmp_path: Path, kernel_python: Path | None) -> Iterator[Callable[..., Kernel]]:
     """Start kernels, each with more environment variables: `make_kernel(GEMINI_NB_AUTH="simulator")`."""
-    with kernels_in(tmp_path) as make:
+    with kernels_in(tmp_path, kernel_python) as make:
         yield make
 
 
 @pytest.fixture(scope="module")
-def make_shared_kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Kernel]]:
+def make_shared_kernel(
+    tmp_path_factory: pytest.TempPathFactory, kernel_python: Path | None
+) -> Iterator[Callable[..., Kernel]]:
     """The same for kernels that all tests of a module use."""
-    with kernels_in(tmp_path_factory.mktemp("kernels")) as make:
+    with kernels_in(tmp_path_factory.mktemp("kernels"), kernel_python) as make:
         yield make
 
 
