@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Optional
 import jsonschema
 import pydantic
 import pytest
+from google.genai import types
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,13 +21,13 @@ from gemini_nb.simulator.refusals import RefusalError
 from gemini_nb.simulator.schemas import check_json_schema
 from gemini_nb.tools.schema import OutputSchema
 from gemini_nb.tools.tool import Tool, ToolSet
-from gemini_nb.tools.wire_schema import clean_schema, from_openapi
+from gemini_nb.tools.wire_schema import clean_schema, from_openapi, tidy_tools
 from scripted import text
 
 DOCUMENTED = {
     *("$ref", "$defs", "type", "format", "description", "default", "enum", "items", "prefixItems"),
     *("minItems", "maxItems", "minimum", "maximum", "anyOf", "properties", "additionalProperties"),
-    *("required", "propertyOrdering"),
+    *("required", "propertyOrdering", "newWord"),
 }
 
 
@@ -201,6 +202,7 @@ X: dict[str, Any] = {"type": "object", "properties": {"x": {"type": "integer"}},
             {"default": {"const": 1, "title": "t", "$ref": "x"}},
             {"default": {"const": 1, "title": "t", "$ref": "x"}},
         ),
+        ({"newWord": 1, "x-own": 2, "deprecated": True}, {"newWord": 1}),
         ({"properties": {"$ref": {"type": "string"}}}, {"properties": {"$ref": {"type": "string"}}}),
     ],
 )
@@ -247,13 +249,13 @@ def test_a_declaration_is_sent_in_documented_words_and_in_the_field_for_its_kind
     simple = {"type": "OBJECT", "properties": {"a": {"type": "STRING", "nullable": True, "title": "A"}}}
     listed = {"type": "object", "properties": {"a": {"type": ["string", "null"]}}}
     fixed = {"type": "OBJECT", "properties": {"a": {"const": "x"}, "b": {"type": "STRING", "nullable": True}}}
-    [tool] = ToolSet(
-        [
-            {"name": "simple", "parameters": simple},
-            {"name": "listed", "parameters": listed, "response": fixed},
-            {"name": "json", "parametersJsonSchema": {**fixed, "title": "T", "$schema": "s"}},
-        ]
-    ).wire()
+    given = [
+        {"name": "simple", "parameters": simple},
+        {"name": "listed", "parameters": listed, "response": fixed},
+        {"name": "json", "parametersJsonSchema": {**fixed, "title": "T", "$schema": "s"}},
+    ]
+    [tool] = ToolSet(given).wire()
+    assert tidy_tools([{"functionDeclarations": given}, {"googleSearch": {}}]) == [tool, {"googleSearch": {}}]
     declarations = tool["functionDeclarations"]
     sent = {
         "type": "object",
@@ -262,6 +264,80 @@ def test_a_declaration_is_sent_in_documented_words_and_in_the_field_for_its_kind
     assert declarations[0] == {"name": "simple", "parameters": simple}
     assert declarations[1] == {"name": "listed", "parametersJsonSchema": listed, "responseJsonSchema": sent}
     assert declarations[2] == {"name": "json", "parametersJsonSchema": sent}
+
+
+OPENAPI = {
+    "type": "OBJECT",
+    "properties": {"n": {"type": "INTEGER", "minimum": 1}, "note": {"type": "STRING", "nullable": True}},
+    "required": ["n"],
+}
+JSON_SCHEMA = {
+    "type": "object",
+    "properties": {"n": {"type": "integer", "minimum": 1}, "note": {"type": ["string", "null"]}},
+    "required": ["n"],
+}
+FIXED: dict[str, Any] = {**OPENAPI, "additionalProperties": False}
+
+
+@pytest.mark.parametrize(
+    ("options", "sent"),
+    [
+        ({"schema": types.Schema.model_validate(OPENAPI)}, {"responseJsonSchema": JSON_SCHEMA}),
+        ({"schema": OPENAPI}, {"responseJsonSchema": JSON_SCHEMA}),
+        ({"generation_config": {"response_schema": OPENAPI}}, {"responseSchema": OPENAPI}),
+        (
+            {"generation_config": {"responseSchema": types.Schema.model_validate(OPENAPI)}},
+            {"responseSchema": OPENAPI},
+        ),
+        (
+            {
+                "generation_config": types.GenerateContentConfig(
+                    response_schema=types.Schema.model_validate(OPENAPI),
+                    response_mime_type="application/json",
+                )
+            },
+            {"responseSchema": OPENAPI},
+        ),
+        (
+            {"generation_config": {"response_schema": FIXED}},
+            {"responseJsonSchema": {**JSON_SCHEMA, "additionalProperties": False}},
+        ),
+        (
+            {"generation_config": {"response_json_schema": {**JSON_SCHEMA, "title": "T"}}},
+            {"responseJsonSchema": JSON_SCHEMA},
+        ),
+        (
+            {"request_body": {"contents": "hi", "generation_config": {"response_schema": FIXED}}},
+            {"responseJsonSchema": {**JSON_SCHEMA, "additionalProperties": False}},
+        ),
+    ],
+)
+def test_a_schema_in_the_openapi_form_is_checked_like_any_other(options: Any, sent: dict[str, Any]) -> None:
+    for answer, parsed in (
+        ('{"n": 3, "note": null}', {"n": 3, "note": None}),
+        ('{"n": 0}', None),
+        ('{"note": 1}', None),
+    ):
+        with rig(always(text(answer, finish="STOP"))) as made:
+            first = () if "request_body" in options else ("hi",)
+            stream = made.manager.start_stream(*first, **{**made.options, **options}).wait(10)
+            config = made.server.requests[0].json["generationConfig"]
+        assert config == {"responseMimeType": "application/json", **sent}
+        assert stream.parsed == parsed
+        assert stream.status == ("completed" if parsed else "error")
+
+
+def test_an_enumeration_as_text_is_left_as_it_is() -> None:
+    config = {"responseMimeType": "text/x.enum", "responseSchema": {"type": "STRING", "enum": ["a"]}}
+    with rig(always(text("a", finish="STOP"))) as made:
+        stream = made.start(generation_config=config).wait(10)
+        assert made.server.requests[0].json["generationConfig"] == config
+    assert stream.status == "completed"
+
+
+def test_what_is_no_schema_in_a_config_is_refused_at_the_call() -> None:
+    with rig(always()) as made, pytest.raises(ConfigError, match="no JSON schema"):
+        made.start(generation_config={"response_schema": {"type": "THING"}})
 
 
 @pytest.mark.parametrize(

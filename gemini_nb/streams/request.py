@@ -22,6 +22,7 @@ from gemini_nb.redaction import Secret, seal
 from gemini_nb.streams.fitting import fit
 from gemini_nb.tools.schema import OutputSchema
 from gemini_nb.tools.tool import ToolSet, as_tools
+from gemini_nb.tools.wire_schema import tidy_tools
 
 if TYPE_CHECKING:
     from gemini_nb.streams.runtime import Runtime
@@ -105,7 +106,7 @@ def build_request(
     credentials = seal(credentials)
     turns, body = _question(contents, history, request_body)
     config, beside = split_config(generation_config) if generation_config is not None else ({}, {})
-    output = _output(schema, config)
+    output = _output(schema, config or body.get("generationConfig") or {})
     toolset = ToolSet([*as_tools(beside.pop("tools", ())), *as_tools(tools)], declared=body.get("tools"))
     given = {
         "systemInstruction": system_instruction,
@@ -115,8 +116,8 @@ def build_request(
     body |= _fields(merge_once(given, beside), config)
     if output is not None:
         body["generationConfig"] = {**body.get("generationConfig", {}), **output.generation_config}
-    if toolset:
-        body["tools"] = [*(body.get("tools") or ()), *toolset.wire()]
+    if toolset or body.get("tools"):
+        body["tools"] = [*tidy_tools(body.get("tools") or ()), *toolset.wire()]
     check_order(with_results_together(turns))
     encode_body({"contents": turns, **body})
     turns, body = copy.deepcopy((turns, body))  # what the caller changes from now on changes nothing here
@@ -209,18 +210,23 @@ def _split_body(request_body: Mapping[str, Any]) -> tuple[list[Content], JSON]:
 
 
 def _output(schema: object, config: JSON) -> OutputSchema | None:
-    """The form of the answer, passed by itself or as a type in the config, which it then leaves."""
-    given = [name for name in SCHEMAS if name in config]
+    """The form of the answer, passed by itself or in the config, which it then leaves."""
+    given = [name for name in SCHEMAS if config.get(name) is not None]
     if schema is not None and given:
         raise ArgumentError(f"schema is given twice, by itself and as {given[0]}.", hint="Leave one out.")
-    if schema is None and given and not isinstance(config[given[0]], Mapping):
-        schema = config.pop(given[0])
-        if (kind := config.pop("responseMimeType", "application/json")) != "application/json":
-            raise ConfigError(
-                f"A type as {given[0]} makes the answer JSON, not {kind}.",
-                hint="Leave response_mime_type out, or pass the schema as a dictionary.",
-            )
-    return OutputSchema(schema) if schema is not None else None
+    if schema is not None:
+        return OutputSchema(schema)
+    if len(given) != 1:  # of two, the service says that it takes one
+        return None
+    kind = config.get("responseMimeType") or "application/json"
+    if kind != "application/json":
+        if isinstance(config[given[0]], Mapping):  # of an answer that is no JSON, such as text/x.enum
+            return None
+        raise ConfigError(
+            f"A type as {given[0]} makes the answer JSON, not {kind}.",
+            hint="Leave response_mime_type out, or pass the schema as a dictionary.",
+        )
+    return OutputSchema(config.pop(given[0]), openapi=given[0] == "responseSchema")
 
 
 def _fields(beside: JSON, config: JSON) -> JSON:

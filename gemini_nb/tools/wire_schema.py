@@ -12,13 +12,13 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeGuard
 from urllib.parse import unquote
 
 from gemini_nb.errors import ConfigError
 
-__all__ = ["clean_schema", "from_openapi", "is_openapi", "tidy_declaration"]
+__all__ = ["clean_schema", "from_openapi", "is_openapi", "tidy_declaration", "tidy_tools"]
 
 _KEPT = ("type", "description", "minItems", "maxItems", "minimum", "maximum", "default", "propertyOrdering")
 _FORMATS = {"date-time", "date", "time"}
@@ -38,6 +38,12 @@ _ONE = ("items", "additionalItems", "additionalProperties", "not", "contains", "
 _MANY = ("anyOf", "oneOf", "allOf", "prefixItems")
 _NAMED = ("properties", "patternProperties", "$defs", "definitions")
 _SAYING = {*_KEPT, *_NOTES, *_ONE, *_MANY, "properties", "patternProperties", "required", "enum", "const"}
+_SILENT = frozenset(
+    {"title", "examples", "example", "deprecated", "readOnly", "writeOnly", "nullable", "discriminator"}
+    | {"contentEncoding", "contentMediaType", "contentSchema", "xml", "externalDocs", "minContains"}
+    | {"maxContains", "if", "then", "else", "dependencies", "dependentRequired", "dependentSchemas"}
+    | {"unevaluatedItems", "unevaluatedProperties", "definitions"}
+)
 _OPENAPI = frozenset(
     {"type", "format", "title", "description", "nullable", "enum", "default", "example", "anyOf"}
     | {"items", "minItems", "maxItems", "properties", "required", "minProperties", "maxProperties"}
@@ -100,6 +106,23 @@ def tidy_declaration(declaration: Mapping[str, Any]) -> dict[str, Any]:
     return tidy
 
 
+def tidy_tools(tools: Iterable[Any]) -> list[Any]:
+    """Return a request's `tools` with each functionDeclaration as `tidy_declaration` makes it.
+
+    Raises:
+        ConfigError: a schema cannot be sent.
+    """
+    tidy = []
+    for tool in tools:
+        declarations = tool.get("functionDeclarations") if isinstance(tool, Mapping) else None
+        if _is_list(declarations):
+            made = [tidy_declaration(one) if isinstance(one, Mapping) else one for one in declarations]
+            tidy.append({**tool, "functionDeclarations": made})
+        else:
+            tidy.append(tool)
+    return tidy
+
+
 def _too_deep() -> ConfigError:
     return ConfigError("The schema is nested too deeply, or holds itself.")
 
@@ -156,6 +179,7 @@ class _Cleaner:
         if isinstance(given.get("$ref"), str):
             return self._reference(given, inside, in_property=in_property, is_root=is_root)
         made = {name: given[name] for name in _KEPT if name in given}
+        made |= {name: value for name, value in given.items() if _is_unknown(name)}
         if given.get("format") in _FORMATS:
             made["format"] = given["format"]
         self._add_inner(made, given, inside, in_property=in_property)
@@ -248,7 +272,7 @@ class _Cleaner:
         pointer = self._pointer(given["$ref"])
         if not in_property and self._reach(pointer) & inside:
             return {}
-        beside = {name: value for name, value in given.items() if name in _SAYING}
+        beside = {name: value for name, value in given.items() if name in _SAYING or _is_unknown(name)}
         if (beside or is_root) and pointer not in inside and self._copies < _COPIES:
             self._copies += 1
             copied = _merge(self._target(pointer), beside)
@@ -319,7 +343,12 @@ def _is_list(value: object) -> TypeGuard[list[Any] | tuple[Any, ...]]:
 
 
 def _says(schema: Mapping[str, Any]) -> bool:
-    return any(name in _SAYING or name == "$ref" for name in schema)
+    return any(name in _SAYING or name == "$ref" or _is_unknown(name) for name in schema)
+
+
+def _is_unknown(name: str) -> bool:
+    """Whether JSON Schema has no such keyword: it may be a new one of the service, which stays."""
+    return name not in _SAYING | _SILENT and not str(name).startswith(("$", "x-"))
 
 
 def _inner(schema: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
