@@ -6,11 +6,21 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
 from gemini_nb.notebook import painter as painter_module
 from gemini_nb.notebook.painter import BUDGET, Painter
 
 if TYPE_CHECKING:
-    import pytest
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def painter() -> Iterator[Painter]:
+    made = Painter(lambda: 0)
+    yield made
+    made.retire(10)
+    assert not made._thread.is_alive
 
 
 class Board:
@@ -48,8 +58,8 @@ def most_in_one_second(boards: list[Board]) -> int:
     return max(sum(cost for then, cost in paints if start <= then < start + 1.0) for start, _ in paints)
 
 
-async def test_a_view_is_painted_twenty_times_a_second_at_most() -> None:
-    board = Board(Painter())
+async def test_a_view_is_painted_twenty_times_a_second_at_most(painter: Painter) -> None:
+    board = Board(painter)
     start = time.monotonic()
     while time.monotonic() < start + 0.5:
         board.change()
@@ -58,8 +68,7 @@ async def test_a_view_is_painted_twenty_times_a_second_at_most() -> None:
     assert 3 <= len(board.paints) <= 12
 
 
-async def test_never_more_than_the_budget_and_the_last_state_of_all() -> None:
-    painter = Painter()
+async def test_never_more_than_the_budget_and_the_last_state_of_all(painter: Painter) -> None:
     boards = [Board(painter, cost) for cost in (2, 5, 20, 59) * 10]
     start = time.monotonic()
     while time.monotonic() < start + 2.2:
@@ -67,7 +76,8 @@ async def test_never_more_than_the_budget_and_the_last_state_of_all() -> None:
             board.change()
         await asyncio.sleep(0.02)
     closed: list[int] = []
-    painter.close_soon([lambda number=number: closed.append(number) for number in range(30)])  # type: ignore[misc]
+    closers = [lambda number=number: closed.append(number) for number in range(30)]
+    painter.call(painter.close_soon, closers)
     assert most_in_one_second(boards) <= BUDGET
     for board in boards:
         board.cost = 1
@@ -75,8 +85,7 @@ async def test_never_more_than_the_budget_and_the_last_state_of_all() -> None:
     assert closed == list(range(30))
 
 
-async def test_views_take_turns() -> None:
-    painter = Painter()
+async def test_views_take_turns(painter: Painter) -> None:
     boards = [Board(painter) for _ in range(12)]
     for _ in range(60):
         for board in boards:
@@ -87,12 +96,13 @@ async def test_views_take_turns() -> None:
     assert max(counts) - min(counts) <= 1
 
 
-async def test_one_broken_view_does_not_stop_the_others(caplog: pytest.LogCaptureFixture) -> None:
+async def test_one_broken_view_does_not_stop_the_others(
+    painter: Painter, caplog: pytest.LogCaptureFixture
+) -> None:
     class Broken(Board):
         def paint(self) -> bool:
             raise ZeroDivisionError
 
-    painter = Painter()
     broken, whole = Broken(painter), Board(painter)
     broken.change()
     whole.change()
@@ -100,17 +110,20 @@ async def test_one_broken_view_does_not_stop_the_others(caplog: pytest.LogCaptur
     assert "ZeroDivisionError" in caplog.text
 
 
-async def test_a_forgotten_view_is_not_painted() -> None:
-    painter = Painter()
+async def test_a_forgotten_view_is_not_painted(painter: Painter) -> None:
     gone, stays = Board(painter), Board(painter)
-    gone.change()
-    stays.change()
-    painter.forget(gone)
+
+    def change() -> None:
+        gone.change()
+        stays.change()
+        painter.forget(gone)
+
+    painter.call(change)
     await until_shown(stays)
     assert gone.paints == []
 
 
-async def test_what_lives_is_painted_by_time_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_lives_is_painted_by_time_alone(painter: Painter, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(painter_module, "_TICK", 0.05)
 
     class Living(Board):
@@ -118,7 +131,7 @@ async def test_what_lives_is_painted_by_time_alone(monkeypatch: pytest.MonkeyPat
             super().paint()
             return len(self.paints) < 4
 
-    board = Living(Painter())
+    board = Living(painter)
     board.change()
     async with asyncio.timeout(5):
         while len(board.paints) < 4:  # noqa: ASYNC110 - as above

@@ -6,14 +6,24 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import ipywidgets as widgets
+import pytest
+
 import gemini_nb
-from gemini_nb.notebook.render.settled import literal, title_html, to_markdown, to_text
+from gemini_nb.notebook import pane as pane_module
+from gemini_nb.notebook.painter import painter_of
+from gemini_nb.notebook.render.settled import literal, render, title_html, to_markdown, to_text
+from gemini_nb.notebook.render.transcript import Transcript
 from gemini_nb.simulator import Simulator
 from gemini_nb.streams import events
 from test_markdown import commonmark
-from test_pane import asked, happens, manager, said, shown, until
+from test_pane import asked, displayed, happens, manager, said, shown, until
 
 __all__ = ["manager"]  # a fixture
+
+LONG = (
+    "Some *words* of an answer, `code` and [a link](https://example.com).\n\n- one\n- two\n\n" * 4200
+)  # 354 KB
 
 
 def broken(
@@ -130,3 +140,71 @@ def test_two_dollars_in_a_folds_title_are_no_formula() -> None:
     assert shown.count("<span>&#36;</span>") == 2
     assert shown.count("<span>&#92;</span>") == 2
     assert "&lt;b&gt;" in shown
+
+
+def test_events_come_while_a_long_answer_is_settled(
+    manager: gemini_nb.StreamManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, came = threading.Event(), threading.Event()
+    threads: set[str] = set()
+    in_time: list[bool] = []
+
+    def held(transcript: Transcript) -> Iterator[None]:
+        for step, _ in enumerate(render(transcript)):
+            threads.add(threading.current_thread().name)
+            if step == 1:
+                began.set()
+                in_time.append(came.wait(10))
+            yield
+
+    def scenario(body: dict[str, Any], model: str) -> Iterator[Any]:
+        if body["contents"][0]["parts"][0]["text"] == "short":
+            yield began
+            yield said("Here.", "STOP")
+        else:
+            yield said(LONG, "STOP")
+
+    monkeypatch.setattr(pane_module, "render", held)
+    with Simulator(scenario=scenario, pace=0) as simulator:
+        options: dict[str, Any] = {"auth": "simulator", "base_url": simulator.base_url}
+        manager.start_stream(
+            "short", lambda event: came.set() if event.kind == "text_delta" else None, **options
+        )
+        displayed(manager.start_stream("long", **options)).settled.result(20)
+    assert in_time == [True]
+    assert threads == {"gemini_nb-render"}
+
+
+@pytest.mark.parametrize("way", ["the streams' loop dies", "the thread that renders dies", "shutdown"])
+def test_a_pane_settles_whatever_dies(manager: gemini_nb.StreamManager, way: str) -> None:
+    def end() -> None:
+        raise SystemExit
+
+    def scenario(body: dict[str, Any], model: str) -> Iterator[Any]:
+        yield said("So far.")
+        yield ended
+        yield said(" The end.", "STOP")
+
+    ended = threading.Event()
+    with asked(manager, scenario) as (stream, pane):
+        until(lambda: "So far." in shown(pane))
+        if way == "the streams' loop dies":
+            manager.runtime.loop.call(end)
+        elif way == "shutdown":
+            manager.shutdown()
+        else:
+            painter_of(manager.runtime).call(end)
+        ended.set()
+        pane.settled.result(10)
+        until(lambda: len(pane.children) == 2)
+        assert "So far." in shown(pane)
+        assert "The end." in shown(pane) or "died" in shown(pane) or stream.status == "stopped"
+
+
+def test_the_thread_that_renders_ends_with_the_last_manager() -> None:
+    manager = gemini_nb.StreamManager()
+    with asked(manager, lambda *_: iter([said("Well.", "STOP")])) as (_stream, pane):
+        pane.settled.result(10)
+        manager.shutdown()
+    assert "gemini_nb-render" not in {thread.name for thread in threading.enumerate()}
+    widgets.Widget.close_all()

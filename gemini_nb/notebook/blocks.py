@@ -10,7 +10,7 @@ from gemini_nb.notebook.card import CallView, call_html
 from gemini_nb.notebook.render import figures
 from gemini_nb.notebook.render.markdown import Draft, escape, finished, to_html
 from gemini_nb.notebook.render.parts import part_markdown
-from gemini_nb.notebook.render.settled import code_block
+from gemini_nb.notebook.render.settled import code_block, source_of
 from gemini_nb.notebook.render.transcript import (
     Block,
     CallBlock,
@@ -24,7 +24,6 @@ from gemini_nb.notebook.widgetry import close_tree, piece, set_value
 
 if TYPE_CHECKING:
     import ipywidgets as widgets
-from gemini_nb.tools.fences import is_fence
 
 __all__ = ["BlockView", "block_html", "view_for"]
 
@@ -58,12 +57,12 @@ def view_for(block: Block, old: BlockView | None = None) -> tuple[BlockView, boo
 
 class _TextBlockView(TextView):
     def __init__(self, block: TextBlock) -> None:
-        super().__init__(_shown(block), block.draft)
+        super().__init__(source_of(block), block.draft)
 
     def draw(self, block: Any, draft: Draft | None = None) -> bool:
         """Draw a block, or as a `TextView` does."""
         if isinstance(block, TextBlock):
-            return super().draw(_shown(block), block.draft)
+            return super().draw(source_of(block), block.draft)
         return super().draw(block, draft)
 
 
@@ -105,17 +104,11 @@ class _PieceView:
 _KINDS: dict[type, Any] = {TextBlock: _TextBlockView, CallBlock: _CallBlockView}
 
 
-def _shown(block: TextBlock) -> str:
-    """Its text as Markdown; a structured answer is code, whole or not, and may bring its own fence."""
-    is_code = block.is_json and block.text.strip() and not is_fence(block.text)
-    return code_block(block.text.strip("\n"), "json", limit=None) if is_code else block.text
-
-
 def block_html(block: Block) -> str:
     """A block for a page that changes no more."""
     match block:
         case TextBlock():
-            return finished(block.draft, _shown(block)).html
+            return finished(block.draft, source_of(block)).html
         case CallBlock():
             return call_html(block.call)
         case NoticeBlock():

@@ -6,10 +6,8 @@ more. While no page shows it, it draws nothing at all.
 
 from __future__ import annotations
 
-import asyncio
 import heapq
 import threading
-import time
 import weakref
 from collections.abc import Iterable
 from typing import Any
@@ -53,8 +51,6 @@ class Dashboard(widgets.VBox):
         self._rows: dict[str, Row] = {}
         self._allowance = Allowance()
         self._shown = self._closed = False
-        self._painted = 0.0
-        self._waiting_on: asyncio.AbstractEventLoop | None = None
         plain = {"layout": self._style.box}
         self._totals = widgets.HTML(style=self._style.html, **plain)
         self._stop_all = widgets.Button(
@@ -104,7 +100,7 @@ class Dashboard(widgets.VBox):
     def _show(self, *, shown: bool) -> None:
         self._shown = shown
         if shown:
-            self._manager.runtime.loop.call(self._wake)
+            self._wake()
 
     def _request_stop_all(self) -> None:
         for stream in self._manager.list_streams():
@@ -117,7 +113,7 @@ class Dashboard(widgets.VBox):
         self._closed = True
         if self._wake in self._manager.on_start:
             self._manager.on_start.remove(self._wake)
-        self._manager.runtime.loop.call(self._close_parts)
+        self._painter.call(self._close_parts)
         super().close()
 
     def _close_parts(self) -> None:
@@ -131,13 +127,9 @@ class Dashboard(widgets.VBox):
         self._style.close()
 
     def _wake(self, _: Stream | None = None) -> None:
-        """Have it painted as soon as its interval allows. Loop thread only."""
-        loop = asyncio.get_running_loop()
-        if not self.is_shown or self._waiting_on is loop:
-            return
-        self._waiting_on = loop  # one that died paints nothing, and its successor is another
-        delay = max(0.0, self._painted + self.interval - time.monotonic())
-        loop.call_later(delay, self._painter.request, self)
+        """Have it painted as soon as its interval allows. From any thread."""
+        if self.is_shown:
+            self._painter.request(self)
 
     @property
     def sent(self) -> int:
@@ -145,11 +137,9 @@ class Dashboard(widgets.VBox):
         return self._allowance.spent
 
     def paint(self) -> bool:
-        """Draw what changed since the last time. Loop thread only."""
-        self._waiting_on = None
+        """Draw what changed since the last time. Rendering thread only."""
         if not self.is_shown:
             return False
-        self._painted = time.monotonic()
         streams = self._manager.list_streams(all=True)
         active = [stream for stream in streams if stream.record.status is Status.ACTIVE]
         totals = count(stream.record for stream in streams)
@@ -164,6 +154,7 @@ class Dashboard(widgets.VBox):
         if active or not arranged or not drawn:
             # Tokens and times move without an event of the dashboard's own.
             self._wake()
+            return True
         return False
 
     def _arrange(self, wanted: list[Stream]) -> bool:
@@ -204,7 +195,7 @@ class Dashboard(widgets.VBox):
 
     def _on_fold(self, row: Row) -> None:
         """On whatever thread the front end's message was handled."""
-        self._manager.runtime.loop.call(self._fold, row)
+        self._painter.call(self._fold, row)
 
     def _fold(self, row: Row) -> None:
         if self._rows.get(row.stream.stream_id) is row:

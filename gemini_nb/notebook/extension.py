@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from gemini_nb.notebook.cell_output import cell_output
 from gemini_nb.notebook.completion import matcher
 from gemini_nb.notebook.frontend import Frontend, frontend_of
 from gemini_nb.notebook.magics import GeminiMagics
+from gemini_nb.notebook.painter import retire
 from gemini_nb.notebook.routing import route
 from gemini_nb.notebook.settings import GeminiNB
 from gemini_nb.notebook.transform import AwaitStreamCells, keep_questions, read_loading_cell_again
@@ -60,7 +62,7 @@ class _Extension:
         runtime.block_on = blocking_wait(runtime.kernel)
         runtime.cell_output = lambda: cell_output(shell, runtime)
         runtime.warm_up()
-        runtime.loop.call(_import_renderer)
+        threading.Thread(target=_import_renderer, name="gemini_nb-import", daemon=True).start()
 
     def unregister(self) -> None:
         shell = self.shell
@@ -102,6 +104,7 @@ def unload(shell: Any) -> None:
     shell.gemini_nb_extension = None
     extension.unregister()
     extension.manager.stop_all()
+    retire()
 
 
 def _renderers() -> list[tuple[type, str, Callable[..., Any]]]:

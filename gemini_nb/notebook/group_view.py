@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
 import contextvars
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
@@ -13,8 +13,10 @@ import ipywidgets as widgets
 from gemini_nb.notebook import cells
 from gemini_nb.notebook.painter import painter_of
 from gemini_nb.notebook.pane import StreamPane
-from gemini_nb.notebook.render.group_settled import bundle_of, counts, item_words
+from gemini_nb.notebook.render.group_settled import SHOWN, bundle_of, counts, item_words
 from gemini_nb.notebook.render.markdown import escape
+from gemini_nb.notebook.render.settled import render, transcript_of
+from gemini_nb.notebook.render.transcript import Transcript
 from gemini_nb.notebook.widgetry import button, close_tree, piece, set_value
 from gemini_nb.streams.group import StreamGroup
 from gemini_nb.streams.states import Status
@@ -63,6 +65,8 @@ class GroupView(widgets.VBox):
         self._context = contextvars.copy_context()
         self._painter = painter_of(group[0].runtime)
         self._started = time.time()
+        self._transcripts: dict[int, Transcript] = {}  # rendered
+        self._is_rendering = False
         super().__init__([])
 
     @property
@@ -75,7 +79,7 @@ class GroupView(widgets.VBox):
         self._handle = handle
         self._context.run(enter_target, self.group[0].runtime.cell_output())
         cells.remember(self)
-        self.stream.runtime.loop.call(self._painter.request, self)
+        self._painter.request(self)
 
     def request_stop(self) -> None:
         """Ask all of them to stop."""
@@ -84,25 +88,48 @@ class GroupView(widgets.VBox):
 
     def detach(self) -> None:
         """Close the widgets. From any thread."""
-        self.stream.runtime.loop.call(self._end)
+        self._painter.call(self._end)
 
     def paint(self) -> bool:
-        """Draw what changed since the last time. Loop thread only."""
+        """Draw what changed since the last time. Rendering thread only."""
         try:
             self.draw()
         except Exception:
             if self.is_over:  # a cell waits for it, however long it takes
                 self._end()
             raise
-        if not self.is_over:
-            asyncio.get_running_loop().call_later(_INTERVAL, self._painter.request, self)
+        if self.is_over:
+            self._painter.forget(self)
+            self._painter.work(self._settle())
             return False
+        if not self._is_rendering:
+            self._is_rendering = True
+            self._painter.work(self._render())
+        self._painter.request(self)
+        return True
+
+    def _render(self) -> Iterator[None]:
+        """Render each answer that has ended since the last time, so that little is left for the end."""
         try:
+            for index, stream in enumerate(self.group[:SHOWN]):
+                if index not in self._transcripts and stream.status is not Status.ACTIVE:
+                    transcript = transcript_of(stream)
+                    yield from render(transcript)
+                    self._transcripts[index] = transcript
+                    yield
+        finally:
+            self._is_rendering = False
+
+    def _settle(self) -> Iterator[None]:
+        try:
+            while self._is_rendering:
+                yield
+            yield from self._render()
             if self._handle is not None and not self.settled.done():
-                self._context.run(self._handle.update, bundle_of(self.group), raw=True)
+                bundle = bundle_of(self.group, self._transcripts)
+                self._context.run(self._handle.update, bundle, raw=True)
         finally:
             self._end()
-        return False
 
     @property
     def is_over(self) -> bool:

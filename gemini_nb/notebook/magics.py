@@ -23,7 +23,7 @@ from gemini_nb.notebook.arguments import parse, split_line, stream_arguments
 from gemini_nb.notebook.asking import ask
 from gemini_nb.notebook.frontend import Frontend, cell_id, deleted_cells, frontend_of, request_id
 from gemini_nb.notebook.settings import GeminiNB
-from gemini_nb.notebook.waiting import await_streams, interruption, patience, stopping
+from gemini_nb.notebook.waiting import await_streams, interruption, stopping
 from gemini_nb.streams.group import StreamGroup
 from gemini_nb.streams.manager import StreamManager
 from gemini_nb.streams.stream import Stream, stop_together
@@ -76,7 +76,7 @@ class GeminiMagics(Magics):
                 for stream in _streams_of(made):
                     stream.wait_only()
                 if view is not None:
-                    view.settled.result(patience(_streams_of(made)))
+                    view.settled.result()
             self._finish(made, view)
 
     async def stream_cell(self, line: str, cell: str) -> None:

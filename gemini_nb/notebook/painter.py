@@ -5,23 +5,28 @@ that gets more than it allows drops some, the last included, and the pane stays 
 collected and painted by turns, 20 times a second at most, a few views each time, so that no single frame of
 the page has all the work; less often when painting has taken more than a tenth of the time, or when the last
 second had its share of messages. What changed last is always painted.
+
+All of it is done on one thread of its own. On the loop's thread an answer of 350 KB would hold back the
+events of every other stream for seconds; two such threads would take turns with the loop's at its cost.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol
 
-from gemini_nb.notebook.widgetry import messages
 from gemini_nb.redaction import scrub
+from gemini_nb.streams.loop import BackgroundLoop
 from gemini_nb.streams.runtime import Runtime
 
-__all__ = ["BUDGET", "Painter", "View", "painter_of"]
+__all__ = ["BUDGET", "Painter", "View", "painter_of", "retire"]
 
 logger = logging.getLogger("gemini_nb")
 
@@ -56,52 +61,134 @@ class View(Protocol):
 
 
 class Painter:
-    """Paints views on the loop's thread, the only one that writes their traits.
+    """Paints views on a thread of its own, the only one that writes the traits of what is displayed.
+
+    The thread starts with the first request. One that has died or was retired is replaced by the next.
 
     Args:
         count: how many messages were sent so far, from any thread.
     """
 
-    def __init__(self, count: Callable[[], int] = messages) -> None:
+    def __init__(self, count: Callable[[], int]) -> None:
         self._count = count
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._reset()
-
-    def _reset(self) -> None:
+        self._thread = BackgroundLoop("gemini_nb-render", self._replace)
+        self._wanted: dict[View, None] = {}  # written from any thread; the operations of a dict are atomic
+        self._is_roused = self._is_retiring = self._is_working = False
         self._dirty: dict[View, None] = {}
         self._living: dict[View, None] = {}
         self._painted: dict[View, float] = {}
         self._closing: deque[Callable[[], object]] = deque()
+        self._work: deque[Iterator[None]] = deque()
         self._sent: deque[tuple[float, int]] = deque()
         self._counted = self._count()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._ticker: asyncio.TimerHandle | None = None
         self._due = 0.0
         self._next = 0.0
 
-    def _enter(self) -> None:
-        loop = asyncio.get_running_loop()
-        if loop is not self._loop:  # the first request, or the loop died and was replaced
-            self._reset()
-            self._loop = loop
+    def call(self, function: Callable[..., object], *args: Any) -> None:
+        """Call a function on the rendering thread soon; at once when already there. From any thread."""
+        self._thread.call(function, *args)
 
     def request(self, view: View) -> None:
-        """Paint this view soon. Loop thread only."""
-        self._enter()
-        self._dirty[view] = None
-        self._schedule(self._painted.get(view, 0.0) + view.interval)
+        """Paint this view soon. From any thread; a hundred requests before a paint wake it once."""
+        self._wanted[view] = None
+        if not self._is_roused:
+            self._is_roused = True
+            self.call(self._take_wanted)
 
     def forget(self, view: View) -> None:
-        """Paint it no more. Loop thread only."""
-        for views in (self._dirty, self._living, self._painted):
+        """Paint it no more. Rendering thread only."""
+        for views in (self._wanted, self._dirty, self._living, self._painted):
             views.pop(view, None)
 
     def close_soon(self, closers: Iterable[Callable[[], object]]) -> None:
-        """Call each of these when there is time; each sends about one message. Loop thread only."""
-        self._enter()
+        """Call each of these when there is time; each sends about one message. Rendering thread only."""
         self._closing.extend(closers)
-        if self._closing:
+        if self._closing and self._enter():
             self._schedule(0.0)
+
+    def work(self, steps: Iterator[None]) -> None:
+        """Do what has no need of a page, step by step, between paints. Rendering thread only.
+
+        Args:
+            steps: an iterator whose steps take some milliseconds each. Where several are at work they take
+                turns. What it raises is logged, and ends it.
+        """
+        self._work.append(steps)
+        if self._enter():
+            self._go_on_working()
+
+    def retire(self, timeout: float) -> None:
+        """End the thread as soon as nothing is left to paint.
+
+        Args:
+            timeout: seconds to wait for that.
+        """
+        if not self._thread.is_alive or self._thread.is_current:
+            return
+        self.call(self._begin_to_retire)
+        if not self._living:  # else another manager's streams keep it
+            self._thread.join(timeout)
+
+    def _begin_to_retire(self) -> None:
+        self._is_retiring = True
+        self._end_if_idle()
+
+    def _end_if_idle(self) -> None:
+        busy = self._wanted or self._dirty or self._living or self._closing or self._work
+        if self._is_retiring and not busy:
+            self._is_retiring = False
+            asyncio.get_running_loop().stop()
+
+    def _enter(self) -> bool:
+        """Whether this thread is the one that paints; one that ends leaves the rest to its successor."""
+        loop = self._thread.loop
+        if loop is not asyncio.get_running_loop():
+            loop.call_soon_threadsafe(self._resume)
+            return False
+        if loop is not self._loop:
+            self._loop = loop
+            self._timer = self._ticker = None
+            self._is_working = False
+        return True
+
+    def _replace(self) -> None:
+        """The thread ends: start another one if there is something left."""
+        self._is_roused = False
+        if self._wanted or self._dirty or self._living or self._closing or self._work:
+            self._thread.loop.call_soon_threadsafe(self._resume)
+
+    def _resume(self) -> None:
+        if self._enter():
+            self._wanted.update({**self._dirty, **self._living})
+            self._take_wanted()
+            self._schedule(0.0)
+            self._go_on_working()
+
+    def _take_wanted(self) -> None:
+        self._is_roused = False
+        wanted = list(self._wanted)
+        for view in wanted:
+            self._wanted.pop(view, None)
+            self._dirty[view] = None
+        if self._enter():
+            for view in wanted:
+                self._schedule(self._painted.get(view, 0.0) + view.interval)
+
+    def _go_on_working(self) -> None:
+        if self._work and not self._is_working:
+            self._is_working = True
+            asyncio.get_running_loop().call_soon(self._step)
+
+    def _step(self) -> None:
+        self._is_working = False
+        steps = self._work.popleft()
+        if self._guarded(lambda: next(steps, self) is not self):
+            self._work.append(steps)
+        self._go_on_working()
+        self._end_if_idle()
 
     def _schedule(self, due: float) -> None:
         assert self._loop is not None  # noqa: S101 - set by `_enter`
@@ -136,10 +223,11 @@ class Painter:
         self._next = max(start + _INTERVAL, end + rest, self._room_at(end))
         if self._closing:
             self._schedule(0.0)
-        for view in self._dirty:
+        for view in list(self._dirty):
             self._schedule(self._painted.get(view, 0.0) + view.interval)
         if self._living and self._ticker is None:
             self._ticker = self._loop.call_later(_TICK, self._tick)
+        self._end_if_idle()
 
     def _room_at(self, now: float) -> float:
         """When there is room for one more paint; `now` or earlier if there is."""
@@ -188,9 +276,41 @@ class Painter:
             return False
 
 
-_painters: weakref.WeakKeyDictionary[Runtime, Painter] = weakref.WeakKeyDictionary()
+_painter: Painter | None = globals().get("_painter")  # survives a reload of this module
+_served: weakref.WeakSet[Runtime] = globals().get("_served") or weakref.WeakSet()
+_lock = threading.Lock()
 
 
 def painter_of(runtime: Runtime) -> Painter:
-    """The one painter of a runtime."""
-    return _painters.setdefault(runtime, Painter())
+    """The process's one painter, which ends its thread when this runtime is closed, and nothing is left."""
+    global _painter  # noqa: PLW0603 - one for each process is what it is for
+    from gemini_nb.notebook.widgetry import messages  # noqa: PLC0415 - terminals need no widgets
+
+    with _lock:
+        if _painter is None:
+            _painter = Painter(messages)
+        if runtime not in _served:
+            _served.add(runtime)
+            runtime.on_close.append(retire)
+        return _painter
+
+
+def retire(timeout: float = 1.0) -> None:
+    """End the painter's thread as soon as everything is painted; the next pane starts it again.
+
+    Args:
+        timeout: seconds to wait for that.
+    """
+    if _painter is not None:
+        _painter.retire(timeout)
+
+
+def _forget_painter() -> None:
+    """In a forked child: its parent's thread is not here, and its locks may be held."""
+    global _painter, _lock  # noqa: PLW0603 - see above
+    _painter = None
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_painter)

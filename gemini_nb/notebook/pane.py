@@ -11,7 +11,7 @@ import concurrent.futures
 import contextvars
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 import ipywidgets as widgets
@@ -21,7 +21,7 @@ from gemini_nb.notebook.blocks import BlockView, block_html, view_for
 from gemini_nb.notebook.painter import Painter, painter_of
 from gemini_nb.notebook.render import figures
 from gemini_nb.notebook.render.markdown import has_formulas, typeset
-from gemini_nb.notebook.render.settled import mimebundle, to_text
+from gemini_nb.notebook.render.settled import mimebundle, render, to_text
 from gemini_nb.notebook.render.transcript import CallBlock, NoticeBlock, TextBlock, Transcript
 from gemini_nb.notebook.running_text import TextView
 from gemini_nb.notebook.stepper import head_html
@@ -91,6 +91,10 @@ class StreamPane(Counted, widgets.VBox):
         return self._stream
 
     @property
+    def _painter(self) -> Painter:
+        return painter_of(self._stream.runtime)
+
+    @property
     def interval(self) -> float:
         """Seconds between two paints: more for long answers and long blocks (tables), none at the end."""
         if self._stream.record.is_done:
@@ -129,17 +133,17 @@ class StreamPane(Counted, widgets.VBox):
         self._shown = True
         self.open()
         cells.remember(self)
-        self._stream.runtime.loop.call(self._begin)
+        self._painter.call(self._begin)
 
     def settle_into(self, handle: DisplayHandle) -> None:
         """Replace the pane by Markdown in this display once the stream has ended."""
         self._handle = handle
         self._context.run(enter_target, self._stream.runtime.cell_output())
-        self._stream.runtime.loop.call(self._wake)
+        self._painter.call(self._wake)
 
     def detach(self) -> None:
         """Stop painting and close the widgets; displayed again, it begins anew. From any thread."""
-        self._stream.runtime.loop.call(self._end)
+        self._painter.call(self._end)
 
     def close(self) -> None:
         """Take it off every page. From any thread."""
@@ -150,11 +154,11 @@ class StreamPane(Counted, widgets.VBox):
         self.__dict__.pop("_repr_mimebundle_", None)  # ipywidgets': a closed widget is never shown again
         self._model_id = uuid.uuid4().hex
         if was_shown:
-            self._stream.runtime.loop.call(self._clear)
+            self._painter.call(self._clear)
 
     def _begin(self) -> None:
         if self._shown and self._live is None:
-            painter_of(self._stream.runtime).request(self)  # fifty at once would be more than a page can take
+            self._painter.request(self)  # fifty at once would be more than a page can take
 
     def _end(self) -> None:
         self._clear()
@@ -164,10 +168,9 @@ class StreamPane(Counted, widgets.VBox):
         live, self._live = self._live, None
         if live is not None:
             live.close()
-        painter = painter_of(self._stream.runtime)
-        painter.forget(self)
+        self._painter.forget(self)
         old, self.children = self.children, ()
-        painter.close_soon(_closers(old))
+        self._painter.close_soon(_closers(old))
         self._set_settled()
 
     def _set_settled(self) -> None:
@@ -179,41 +182,50 @@ class StreamPane(Counted, widgets.VBox):
             self._live.wake()
 
     def paint(self) -> bool:
-        """Draw what changed since the last time. Loop thread only."""
+        """Draw what changed since the last time. Rendering thread only."""
         if not self._shown:
             return False
-        if self._live is None:
-            self._live = _Live(self, painter_of(self._stream.runtime))
         try:
+            if self._live is None:
+                self._live = _Live(self, self._painter)
             if self._live.paint():
                 return True
-            self._settle(self._live)
         except Exception:
             if self._stream.record.is_done:  # a cell waits for it, however long it takes
                 self._set_settled()
             raise
+        self._live.close()
+        self._painter.work(self._settle(self._live))
         return False
 
-    def _settle(self, live: _Live) -> None:
+    def _settle(self, live: _Live) -> Iterator[None]:
         """Put Markdown in the pane's place, and shrink to one widget with the whole answer.
 
         The widget stays for a page that was reloaded in the middle: it cannot take the update, since it has
         forgotten the display, but it still shows the widget.
         """
-        live.close()
-        if self._handle is not None:
-            self._context.run(self._handle.update, mimebundle(self._stream, live.transcript), raw=True)
-        old = self.children
-        self.children = (look.sheet(), _whole(self._stream, live.transcript))
-        live.painter.close_soon(_closers(old))
-        self._set_settled()
+        try:
+            for _ in render(live.transcript):
+                yield
+                if self._live is not live:  # closed, or begun anew
+                    return
+            if self._handle is not None:
+                self._context.run(self._handle.update, mimebundle(self._stream, live.transcript), raw=True)
+            yield
+            if self._live is live:
+                old = self.children
+                self.children = (look.sheet(), _whole(self._stream, live.transcript))
+                live.painter.close_soon(_closers(old))
+        finally:
+            if self._live is live or self._live is None:
+                self._set_settled()
 
     def __repr__(self) -> str:
         return f"<StreamPane of {self._stream.stream_id}>"
 
 
 class _Live:
-    """What a displayed pane has while its stream runs. Loop thread only."""
+    """What a displayed pane has while its stream runs. Rendering thread only."""
 
     def __init__(self, pane: StreamPane, painter: Painter) -> None:
         stream = pane.stream
@@ -258,14 +270,16 @@ class _Live:
         self.painter.forget(self._pane)
 
     def paint(self) -> bool:
-        """Draw what changed; returns whether there is, or will be, more."""
+        """Draw what changed; returns whether more will come."""
         self.transcript.apply_all(self._cursor.take())
         self._paint_head()
+        if self._cursor.at_end:  # what follows in a moment shows all of it
+            return False
         more = self._paint_thoughts()
         more = self._paint_blocks() or more
         if more:
             self.wake()
-        return more or not self._cursor.at_end
+        return True
 
     def _paint_head(self) -> None:
         """Draw a new state at once; for figures once a second is enough."""
@@ -287,8 +301,9 @@ class _Live:
             self._thoughts = ThoughtsView()
             style, top, scroll = self._pane.children
             self._pane.children = (style, top, self._thoughts.widget, scroll)
-        thinking = self.transcript.thinking and not self._cursor.at_end
-        return self._thoughts.draw(thoughts, self.transcript.thoughts_draft, thinking=thinking)
+        return self._thoughts.draw(
+            thoughts, self.transcript.thoughts_draft, thinking=self.transcript.thinking
+        )
 
     def _paint_blocks(self) -> bool:
         blocks, changed = self.transcript.blocks, self.transcript.changed

@@ -9,16 +9,15 @@ import math
 import time
 from collections.abc import Generator, Sequence
 
-from gemini_nb.errors import GeminiError, InternalError
+from gemini_nb.errors import GeminiError
 from gemini_nb.notebook.pump import pump
 from gemini_nb.streams.flag import Flag
 from gemini_nb.streams.runtime import BlockOn, wait_for
 from gemini_nb.streams.stream import Stream, stop_together
 from gemini_nb.tools.kernel import KernelLoop
 
-__all__ = ["StreamInterrupted", "await_streams", "blocking_wait", "interruption", "patience", "stopping"]
+__all__ = ["StreamInterrupted", "await_streams", "blocking_wait", "interruption", "stopping"]
 
-_GRACE = 5.0  # seconds for the last paint where the background loop has died
 _SLICE = 0.05  # seconds between looks for a tool that needs the loop
 
 
@@ -54,22 +53,16 @@ async def await_streams(streams: Sequence[Stream], settled: concurrent.futures.F
         for stream in streams:
             with contextlib.suppress(GeminiError):
                 await stream
-        await _until_done(streams, settled)
+        await _until_done(settled)
     except (asyncio.CancelledError, KeyboardInterrupt):
         stop_together(streams)
-        await _until_done(streams, settled)
+        await _until_done(settled)
         raise interruption(streams) from None
 
 
-def patience(streams: Sequence[Stream]) -> float | None:
-    """Seconds to wait for the output of ended streams: any, unless nothing is left that paints it."""
-    lost = any(isinstance(stream.error, InternalError) or stream.runtime.closed for stream in streams)
-    return _GRACE if lost else None
-
-
-async def _until_done(streams: Sequence[Stream], future: concurrent.futures.Future[None] | None) -> None:
+async def _until_done(future: concurrent.futures.Future[None] | None) -> None:
     if future is not None:
-        await asyncio.wait([asyncio.wrap_future(future)], timeout=patience(streams))
+        await asyncio.wait([asyncio.wrap_future(future)])
 
 
 def blocking_wait(kernel: KernelLoop) -> BlockOn:

@@ -156,6 +156,11 @@ class BackgroundLoop:
         """Run a coroutine and return the future of its result."""
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
 
+    def join(self, timeout: float) -> None:
+        """Wait for the end of a thread that ends by itself."""
+        if (thread := self._thread) is not None:
+            thread.join(timeout)
+
     def close(self, timeout: float) -> None:
         """Cancel every task, end the thread and close the loop, for good. Not from the loop's own thread."""
         with self._lock:

@@ -55,6 +55,7 @@ class Runtime:
         self.can_ask: Callable[[], bool] = lambda: True
         self.block_on: BlockOn = wait_for
         self.cell_output: Callable[[], Target | None] = lambda: None
+        self.on_close: list[Callable[[], object]] = []
         self.closed = False
         self._clients: dict[asyncio.AbstractEventLoop, HTTPClients] = {}
         self._active: dict[StreamRecord, End] = {}
@@ -186,6 +187,8 @@ class Runtime:
         for server in servers:
             server.close()
         self.record(None)
+        for hook in self.on_close:
+            hook()
 
     async def _close_clients(self) -> None:
         clients = self._clients.pop(asyncio.get_running_loop(), None)

@@ -10,8 +10,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-FAST = (["imports.py"], ["lengths.py"], ["paced.py"])
-FULL = (["imports.py"], ["lengths.py"], ["paced.py", "--full", "--chunks", "100"], ["transports.py"])
+FAST = (["imports.py"], ["lengths.py"], ["rendering.py"], ["paced.py"])
+FULL = (
+    ["imports.py"],
+    ["lengths.py"],
+    ["rendering.py"],
+    ["paced.py", "--full", "--chunks", "100"],
+    ["transports.py"],
+)
 
 
 def main() -> None:

@@ -4,22 +4,35 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TypeAlias
 
 from gemini_nb.notebook.render.markdown import escape, plain
-from gemini_nb.notebook.render.settled import literal, title_html, to_markdown, to_text
+from gemini_nb.notebook.render.settled import literal, mimebundle, title_html, to_markdown, to_text
+from gemini_nb.notebook.render.transcript import Transcript
 from gemini_nb.streams.group import StreamGroup
 from gemini_nb.streams.states import Status
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["bundle_of", "counts", "item_words", "markdown_of", "text_of"]
+__all__ = ["SHOWN", "bundle_of", "counts", "item_words", "markdown_of", "text_of"]
 
-_MOST = 200
+Transcripts: TypeAlias = Mapping[int, Transcript]
+
+SHOWN = 200
+"""Answers of a group that stay in the notebook."""
 _ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
 
 
-def bundle_of(made: Stream | StreamGroup) -> dict[str, str]:
-    """The settled output of a stream or a group, as Markdown and as plain text."""
-    return {"text/markdown": markdown_of(made), "text/plain": text_of(made)}
+def bundle_of(made: Stream | StreamGroup, transcripts: Transcripts = MappingProxyType({})) -> dict[str, str]:
+    """The settled output of a stream or a group, as Markdown and as plain text.
+
+    Args:
+        made: the stream or group.
+        transcripts: of the group's streams, by their place, as far as they are rendered already.
+    """
+    if isinstance(made, Stream):
+        return mimebundle(made)
+    return {"text/markdown": _to_markdown(made, transcripts), "text/plain": _to_text(made, transcripts)}
 
 
 def markdown_of(made: Stream | StreamGroup) -> str:
@@ -52,25 +65,27 @@ def item_words(group: StreamGroup, index: int) -> str:
     return words if model == group[0].model == group[-1].model else f"{words} · {model}"
 
 
-def _to_markdown(group: StreamGroup) -> str:
+def _to_markdown(group: StreamGroup, transcripts: Transcripts = MappingProxyType({})) -> str:
+    made = [to_markdown(stream, transcripts.get(index)) for index, stream in enumerate(group[:SHOWN])]
     if group.items is None:
-        pieces = [f"#### {literal(stream.model)}\n\n{to_markdown(stream)}" for stream in group]
-        return "\n\n".join(pieces)
-    folds = [_fold(group, index, stream) for index, stream in enumerate(group[:_MOST])]
-    if len(group) > _MOST:
-        folds.append(f"… and {len(group) - _MOST:,} more; `to_frame()` has them all.")
+        models = [f"#### {literal(stream.model)}" for stream in group]
+        return "\n\n".join(f"{model}\n\n{text}" for model, text in zip(models, made, strict=False))
+    folds = [_fold(group, index, text) for index, text in enumerate(made)]
+    if len(group) > SHOWN:
+        folds.append(f"… and {len(group) - SHOWN:,} more; `to_frame()` has them all.")
     return "\n\n".join([f"**{_answers(group)}**: {escape(counts(group))}", *folds])
 
 
-def _fold(group: StreamGroup, index: int, stream: Stream) -> str:
-    words = title_html(item_words(group, index))
-    state = "" if stream.status is Status.COMPLETED else f" ({stream.status.value})"
-    return f"<details><summary>{words}{state}</summary>\n\n{to_markdown(stream)}\n\n</details>"
+def _fold(group: StreamGroup, index: int, text: str) -> str:
+    words, status = title_html(item_words(group, index)), group[index].status
+    state = "" if status is Status.COMPLETED else f" ({status.value})"
+    return f"<details><summary>{words}{state}</summary>\n\n{text}\n\n</details>"
 
 
-def _to_text(group: StreamGroup) -> str:
+def _to_text(group: StreamGroup, transcripts: Transcripts = MappingProxyType({})) -> str:
     pieces = [
-        f"[{item_words(group, index)}]\n{to_text(stream)}" for index, stream in enumerate(group[:_MOST])
+        f"[{item_words(group, index)}]\n{to_text(stream, transcripts.get(index))}"
+        for index, stream in enumerate(group[:SHOWN])
     ]
     return "\n\n".join([f"{_answers(group)}: {counts(group)}", *pieces])
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from typing import assert_never
 
 from gemini_nb.api.content import Part
@@ -30,7 +31,16 @@ from gemini_nb.streams.stream import Stream
 from gemini_nb.tools.fences import is_fence
 from gemini_nb.tools.printed import end_of
 
-__all__ = ["literal", "mimebundle", "title_html", "to_markdown", "to_text"]
+__all__ = [
+    "literal",
+    "mimebundle",
+    "render",
+    "source_of",
+    "title_html",
+    "to_markdown",
+    "to_text",
+    "transcript_of",
+]
 
 _LONG = 4000
 _MARKS = frozenset("&<>*_~`[]!#$\\|")
@@ -38,7 +48,31 @@ _MARKS = frozenset("&<>*_~`[]!#$\\|")
 
 def mimebundle(stream: Stream, transcript: Transcript | None = None) -> dict[str, str]:
     """The settled output of a stream, as Markdown and as plain text."""
-    return {"text/markdown": to_markdown(stream, transcript), "text/plain": to_text(stream)}
+    return {"text/markdown": to_markdown(stream, transcript), "text/plain": to_text(stream, transcript)}
+
+
+def transcript_of(stream: Stream) -> Transcript:
+    """All that a stream has told so far."""
+    transcript = Transcript(is_json=figures.is_structured(stream))
+    transcript.apply_all(list(stream.events))
+    return transcript
+
+
+def render(transcript: Transcript) -> Iterator[None]:
+    """Render the texts of a stream that has ended, in steps of some milliseconds each.
+
+    What is made of the transcript afterwards, Markdown or HTML, is there at once.
+    """
+    for block in transcript.blocks:
+        if isinstance(block, TextBlock):
+            yield from block.draft.finish(source_of(block))
+    yield from transcript.thoughts_draft.finish(transcript.thoughts)
+
+
+def source_of(block: TextBlock) -> str:
+    """A block's text as Markdown; a structured answer is code, whole or not, and may bring its own fence."""
+    is_code = block.is_json and block.text.strip() and not is_fence(block.text)
+    return code_block(block.text.strip("\n"), "json", limit=None) if is_code else block.text
 
 
 def to_markdown(stream: Stream, transcript: Transcript | None = None) -> str:
@@ -49,8 +83,7 @@ def to_markdown(stream: Stream, transcript: Transcript | None = None) -> str:
         transcript: all that it told, and what of it is rendered; by default it is read from the stream.
     """
     if transcript is None:
-        transcript = Transcript(is_json=figures.is_structured(stream))
-        transcript.apply_all(list(stream.events))
+        transcript = transcript_of(stream)
     pieces = [_block(block) for block in transcript.blocks if not isinstance(block, NoticeBlock)]
     if transcript.thoughts:
         pieces.insert(0, _fold("Thoughts", finished(transcript.thoughts_draft, transcript.thoughts).markdown))
@@ -63,10 +96,10 @@ def to_markdown(stream: Stream, transcript: Transcript | None = None) -> str:
     return "\n\n".join(piece for piece in pieces if piece.strip())
 
 
-def to_text(stream: Stream) -> str:
+def to_text(stream: Stream, transcript: Transcript | None = None) -> str:
     """The same for a terminal or a front end without Markdown."""
-    transcript = Transcript()
-    transcript.apply_all(list(stream.events))
+    if transcript is None:
+        transcript = transcript_of(stream)
     facts = " · ".join([figures.title(stream), stream.status.value, *figures.summary(stream)])
     pieces = [*map(_block_text, transcript.blocks), figures.ending(stream), f"({facts})"]
     if stream.status is Status.ACTIVE:
