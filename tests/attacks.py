@@ -18,6 +18,7 @@ __all__ = [
     "NAME",
     "OUTPUT",
     "RESULT",
+    "SMALL",
     "THOUGHTS",
 ]
 
@@ -64,8 +65,37 @@ HTML = (
     "<x-a onmouseover=hit(24) class=broken-out>x</x-a>",
 )
 
+SMALL = (
+    "<sub onclick=hit(80) class=broken-out>1</sub>",
+    "<sup id=broken-out>2</sup> <kbd style='position:fixed'>3</kbd>",
+    "<sub/onmouseover=hit(81)>1</sub> <sub\tonload=hit(82)>2</sub> <sub\n>3</sub> <sub >4</sub >",
+    "<br onclick=hit(83)> <br/onload=hit(84)> <br class=broken-out> <BR ID=broken-out /> <br\n>",
+    "<SUB ONCLICK=hit(85)>1</SUB> <SuB><img src=x onerror=hit(86)></sUb> <KBD><SCRIPT>hit(87)</SCRIPT></KBD>",
+    "<sub><sup><kbd>never closed <img src=x onerror=hit(88)>",
+    "</sub></sup></kbd></sub> closed twice <sub>a</sub></sub></div></div><div class=broken-out>",
+    "<sub>*a</sub>* <sub>`</sub>` <img src=x onerror=hit(89)> ` <sub>$</sub>$ **<kbd>**</kbd>",
+    "[<sub>x</sub>](javascript:hit(90)) [<sub onclick=hit(91)>x</sub>](http://ok.test/)",
+    "[a <sub>[b](javascript:hit(92)) ![c](http://evil.test/leak)</sub>](http://ok.test/)",
+    "<sub>[x](javascript:hit(93))</sub> <kbd>![x](http://evil.test/leak)</kbd>",
+    "<sup><javascript:hit(94)></sup>",
+    "| <sub | onclick=hit(95)>x</sub> |\n|---|---|\n| <kbd>a | b</kbd><img src=x onerror=hit(96)> |",
+    "<sub><svg/onload=hit(97)></sub> <sub>&lt;img src=x onerror=hit(98)&gt;</sub> <s<sub>u</sub>b>",
+    "- [ ] <input autofocus onfocus=hit(99)>\n- [x] [x](javascript:hit(100))",
+    "- [x]<img src=x onerror=hit(101)>",
+    "| a | b |\n|---|---|\n| $|<img src=x onerror=hit(102)>|$ | \\(|`|\\)<script>hit(103)</script>` |",
+    r"\begin{align}\href{javascript:hit(104)}{x}\end{align}",
+    "\\begin{align}\n<img src=x onerror=hit(105)>\n\\text{<b class=broken-out>}\n\\end{align}",
+    "x\\begin{align}$</code><img src=x onerror=hit(106)>$\\end{align}",
+    "\\begin{html}<script>hit(107)</script>\\end{html}",
+    "語**「<img src=x onerror=hit(108)>」**語",
+    "語**`<script>hit(109)</script>`**語 &**「[x](javascript:hit(110))」**#60;",
+    "[http://ok.test/_(<img src=x onerror=hit(111)>)](http://ok.test/_(a)) <http://ok.test/_(onclick=hit(112))>",
+)
+"""Around the few tags, boxes and marks that are let through."""
+
 MARKDOWN = (
     *HTML,
+    *SMALL,
     f"![tracker]({URL})",
     f"![tracker][pixel]\n\n[pixel]: {URL}",
     f"[![tracker]({URL})](javascript:hit(30))",

@@ -48,6 +48,7 @@ CASES = [
     Case("bold code", "これは**`a`**です", "これは<b>`a`</b>です"),
     Case("bold link", "これは**[甲](https://a.example/)**です", "これは<b>甲{https://a.example/}</b>です"),
     Case("bold beside underscore", "x_a**（い）**b_y", "x_a<b>（い）</b>b_y"),
+    Case("bold beside backslash", r"C:\t**「x」**\n", r"C:\t<b>「x」</b>\n"),
     Case("not bold", "2 ** 3 と 4 ** 5、a**b", "2 ** 3 と 4 ** 5、a**b"),
     Case("norm in a table", f"{_TABLE}| $|x|$ | two | three |", f"{_HEAD}⟦|x|⟧ | two | three"),
     Case(

@@ -15,6 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from attacks import SMALL
 from gemini_nb.notebook.render.markdown import Draft, code_css, escape, plain, settle, to_html, typeset
 from gemini_nb.notebook.render.markdown.html_writer import html_of
 from gemini_nb.notebook.render.markdown.markdown_writer import write
@@ -179,6 +180,7 @@ def assert_settled_is_harmless(source: str) -> None:
 
 BELL, ESC, RLO = "\x07", "\x1b", "\u202e"
 ATTACKS = [
+    *SMALL,
     "<script>alert(1)</script>",
     "<SCRIPT SRC=//evil.example/x.js></SCRIPT>",
     "<scr<script>ipt>alert(1)</scr</script>ipt>",

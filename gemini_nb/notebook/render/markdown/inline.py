@@ -258,7 +258,9 @@ def _joined(pieces: Sequence[_Piece]) -> str:
             if isinstance(following, str) and spell_after:
                 pieces[index + 1] = f"&#{ord(after)};" + re.sub(r"^_", r"\\_", following[1:])
             if spell_before:
-                source = re.sub(r"(?<!\\)_$", r"\\_", source[:-1]) + f"&#{ord(before)};"
+                source = (
+                    re.sub(r"(?<!\\)_$", r"\\_", re.sub(r"\\$", "&#92;", source[:-1])) + f"&#{ord(before)};"
+                )
             source += emphasised
     return source
 
