@@ -39,6 +39,7 @@ STREAMS = [
     ["admission"],
     ["manager"],
     ["chat_file"],
+    ["messages"],
     ["chat"],
     ["group"],
 ]

@@ -35,6 +35,10 @@ _ARGUMENTS: list[tuple[tuple[str, ...], dict[str, Any]]] = [
         ("-c", "--chat"),
         {"metavar": "NAME", "help": "go on with this Chat; a new one is made where there is none"},
     ),
+    (
+        ("--append",),
+        {"action": "store_true", "help": "with --chat: a cell that runs again goes on at the chat's end"},
+    ),
     (("-s", "--system"), {"metavar": "TEXT", "help": "the system instruction"}),
     (("--auth",), {"choices": [str(auth) for auth in Auth], "help": "who answers"}),
     (
@@ -118,6 +122,8 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError("--concurrency is at least 1.")
     if args.concurrency is not None and not args.each:
         raise UsageError("--concurrency goes with --each.")
+    if args.append and not args.chat:
+        raise UsageError("--append goes with --chat.")
     if args.each and args.chat:
         raise UsageError("--each asks many questions at once, a chat takes one after the other.")
     if args.model and len(args.model) > 1 and args.chat:

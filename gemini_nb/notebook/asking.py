@@ -21,7 +21,7 @@ from gemini_nb.api.objects import as_mapping
 from gemini_nb.api.values import File
 from gemini_nb.errors import GeminiError
 from gemini_nb.notebook.interpolation import interpolate
-from gemini_nb.streams.chat import Chat
+from gemini_nb.streams.chat import Chat, Origin
 from gemini_nb.streams.dependencies import Deferred
 from gemini_nb.streams.group import StreamGroup, map_prompts
 from gemini_nb.streams.manager import StreamManager
@@ -42,6 +42,7 @@ def ask(
     *,
     local_ns: Mapping[str, Any] = MappingProxyType({}),
     notes: list[str] | None = None,
+    run: tuple[str | None, str | None] = (None, None),
 ) -> Stream | StreamGroup:
     """Start what a cell asks for, and bind it to its name.
 
@@ -52,6 +53,7 @@ def ask(
         cell: the prompt.
         local_ns: the names of the function that asks, which go first.
         notes: takes what the user should know of the prompt, a line each.
+        run: the ids of the cell, to which a chat's message belongs, and of this run of it, if there are any.
 
     Raises:
         UsageError: an option names something that is not there.
@@ -78,8 +80,7 @@ def ask(
             made = StreamGroup(asked)  # all were asked the same, so there are no items
         else:
             settings = options if models[0] is None else {**options, "model": models[0]}
-            chat = _chat(args.chat, user_ns, manager, settings)
-            start = manager.start_stream if chat is None else chat.send  # a chat has settings of its own
+            start = _sender(args, user_ns, manager, settings, run)
             made = start(_contents(cell, args, files, namespace, notes=notes), **settings)
     except GeminiError as error:
         raise error.with_traceback(None) from None
@@ -240,16 +241,26 @@ def _items(value: Any, name: str) -> list[Any]:
     return items
 
 
-def _chat(
-    name: str | None, namespace: dict[str, Any], manager: StreamManager, settings: Mapping[str, Any]
-) -> Chat | None:
-    """The chat of this name; a new one keeps what makes it the same conversation in the cells to come."""
+def _sender(
+    args: argparse.Namespace,
+    user_ns: dict[str, Any],
+    manager: StreamManager,
+    settings: Mapping[str, Any],
+    run: tuple[str | None, str | None],
+) -> Callable[..., Stream]:
+    """What sends the message; a new chat keeps what makes it the same conversation in the cells to come."""
+    name = args.chat
     if name is None:
-        return None
-    if name not in namespace:
-        kept = {one: value for one, value in settings.items() if one in _OF_CHATS}
-        namespace[name] = Chat(manager=manager, **kept)
-    chat = namespace[name]
+        return manager.start_stream
+    kept = {one: value for one, value in settings.items() if one in _OF_CHATS}
+    if name not in user_ns:
+        user_ns[name] = Chat(manager=manager)
+        user_ns[name].adopt(kept)
+    chat = user_ns[name]
     if not isinstance(chat, Chat):
         raise UsageError(f"--chat: {name!r} is of type {type(chat).__name__}, not a Chat.")
-    return chat
+    cell_id, request_id = run
+    if cell_id is None:
+        return chat.send
+    origin = Origin(cell_id, request_id, name)
+    return functools.partial(chat.send_from, origin, kept=kept, append=args.append)

@@ -92,7 +92,8 @@ class GeminiMagics(Magics):
         args = parse(self.gemini_stream, line)
         self._replace_views()
         notes: list[str] = []
-        made = ask(self.manager, self.shell.user_ns, args, cell, local_ns=local_ns, notes=notes)
+        run = (cell_id(self.shell), request_id(self.shell))
+        made = ask(self.manager, self.shell.user_ns, args, cell, local_ns=local_ns, notes=notes, run=run)
         for note in dict.fromkeys(notes):
             print(note)  # noqa: T201 - the user reads it above the answer
         return args, made, self._show(made, tuple(dict.fromkeys(notes)))

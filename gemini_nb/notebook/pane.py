@@ -286,7 +286,15 @@ class _Live:
         now, stream = time.monotonic(), self._stream
         waiting = stream.record.waiting
         first = stream.record.first_output_at is not None
-        state = (stream.status, stream.phase, stream.turn, stream.retries, waiting, first)
+        state = (
+            stream.status,
+            stream.phase,
+            stream.turn,
+            stream.retries,
+            waiting,
+            first,
+            stream.record.remarks,
+        )
         if now >= self._head_due or state != self._head_state:
             self._head_due, self._head_state = now + _HEAD_PAUSE, state
             last = self.transcript.blocks[-1] if self.transcript.blocks else None

@@ -35,7 +35,8 @@ def head_html(stream: Stream, told: str = "") -> str:
         f'<div class="gemini-nb-title"><b>{escape(stream.model)}</b>'
         f'<span class="gemini-nb-auth" data-auth="{stream.auth.value}">{_SERVICES[stream.auth]}</span>'
         f"{_steps(stream) if active else _badge(stream)}</div>"
-        f'<div class="gemini-nb-figures">{_figures(stream)}</div>{_troubles(stream, told)}</div>'
+        f'<div class="gemini-nb-figures">{_figures(stream)}</div>'
+        f"{_remarks(stream)}{_troubles(stream, told)}</div>"
     )
 
 
@@ -71,6 +72,11 @@ def _badge(stream: Stream) -> str:
 
 def _figures(stream: Stream) -> str:
     return "".join(f"<span>{escape(fact)}</span>" for fact in figures.facts(stream))
+
+
+def _remarks(stream: Stream) -> str:
+    remarks = stream.record.remarks
+    return f'<div class="gemini-nb-notice">{escape(remarks)}</div>' if remarks else ""
 
 
 def _troubles(stream: Stream, told: str) -> str:

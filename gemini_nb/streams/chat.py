@@ -14,13 +14,19 @@ from gemini_nb.redaction import seal
 from gemini_nb.streams.chat_file import read_chat, write_chat
 from gemini_nb.streams.dependencies import Need
 from gemini_nb.streams.manager import StreamManager, get_manager
+from gemini_nb.streams.messages import Message, Messages, Origin, is_message
 from gemini_nb.streams.orchestrator import ToolOrchestrator
 from gemini_nb.streams.stream import Stream, Subscriber
 
-__all__ = ["Chat"]
+__all__ = ["Chat", "Origin"]
 
 _BEFORE = "the message before it"
 _SEND_AGAIN = "Send this message again if it is still wanted; the chat is as it was without it."
+_NO_PLACE = (
+    "The chat's history was changed since this cell asked last, so this message was asked at its end, "
+    "and nothing was taken back."
+)
+_AS_BEFORE = "Nothing came of it, so the chat is as it was before."
 
 
 class Chat:
@@ -32,6 +38,10 @@ class Chat:
 
     Each message waits for the one before it, in the order of asking, so that it goes out with the whole
     history. One that fails or is stopped ends those that wait behind it, unsent.
+
+    In a notebook a message belongs to the cell that sent it with `%%gemini_stream --chat`. Running that cell
+    again asks again from its place: when the new answer begins, its old message and all that followed are
+    taken back. `restore` brings them back.
 
     Args:
         history: the turns to begin with.
@@ -47,7 +57,9 @@ class Chat:
         """The turns so far, as they go over the wire; change it as you like."""
         self._manager = manager
         self._options = _sealed(options)
-        self._last: Stream | None = None
+        self._of_cell = False
+        self._messages = Messages()
+        self._queue: list[Stream] = []  # those under way, in the order of asking
         self._under_way: dict[str, list[Chat]] = {}  # of each message: the chats that get its turns
         self._lock = threading.Lock()
 
@@ -68,6 +80,38 @@ class Chat:
         manager = self._manager or get_manager()
         return manager.start_stream(contents, subscriber, chat=self, **{**self._options, **options})
 
+    def send_from(
+        self,
+        origin: Origin,
+        contents: object,
+        *,
+        kept: Mapping[str, Any],
+        append: bool = False,
+        **options: Any,
+    ) -> Stream:
+        """Send a message of a cell's: a cell that runs again asks again from its place.
+
+        Args:
+            origin: the cell.
+            contents: the message.
+            kept: what a chat that its first cell made keeps of that cell's settings.
+            append: ask at the end all the same.
+            **options: as in `send`.
+        """
+        before, manager = self._options, self._manager or get_manager()
+        if self._of_cell and not append and self._messages.is_first(origin, self.history):
+            self.adopt(kept)
+        options = {**self._options, **_sealed(options)}
+        try:
+            return manager.start_stream(contents, chat=_Sent(self, origin, append, before), **options)
+        except BaseException:
+            self._options = before
+            raise
+
+    def adopt(self, options: Mapping[str, Any]) -> None:
+        """Take a cell's settings as the defaults, as long as the chat has no others."""
+        self._options, self._of_cell = _sealed(dict(options)), True
+
     def rewind(self, messages: int = 1) -> list[Content]:
         """Take back the last messages with all that was answered to them, and return those turns.
 
@@ -85,12 +129,39 @@ class Chat:
         self._wait_until_idle()
         with self._lock:
             history = _turns(self.history)
-            starts = [index for index, turn in enumerate(history) if _is_message(turn)]
+            if history == self.history:
+                history = list(self.history)  # the turns themselves, by which messages are known
+            starts = [index for index, turn in enumerate(history) if is_message(turn)]
             if messages > len(starts):
                 raise ConfigError(f"This chat has {len(starts)} messages; {messages} cannot be taken back.")
             start = starts[-messages] if messages else len(history)
             self.history, taken = history[:start], history[start:]
+            self._messages.keep(self.history)
         return taken
+
+    def restore(self) -> list[Content]:
+        """Bring back what a cell that ran again has taken back, and return the turns that came instead.
+
+        Of several such runs the last one is undone; call it again for the one before. Messages that are still
+        under way are waited for; Ctrl-C ends the wait only.
+
+        Raises:
+            ConfigError: nothing was taken back.
+            BlockingCallError: called in a tool of this chat, or on the background loop's own thread.
+        """
+        self._wait_until_idle()
+        with self._lock:
+            if not self._messages.taken:
+                raise ConfigError(
+                    "Nothing of this chat was taken back.",
+                    hint="A cell with --chat takes back when it runs again.",
+                )
+            before = self._messages.taken.pop()
+            there = set(map(id, before.history))
+            instead = [turn for turn in self.history if id(turn) not in there]
+            self.history, self._options = list(before.history), before.options
+            self._messages.all = list(before.messages)
+        return instead
 
     def fork(self, **options: Any) -> Chat:
         """Return a chat with a copy of this history, to go on in another direction.
@@ -101,16 +172,19 @@ class Chat:
             **options: settings that are different there.
         """
         with self._lock:
-            made = Chat(copy.deepcopy(self.history), manager=self._manager, **{**self._options, **options})
-            made._last, made._under_way = self._last, self._under_way.copy()
+            memo: dict[int, Any] = {}
+            made = Chat(manager=self._manager, **{**self._options, **options})
+            made.history = copy.deepcopy(self.history, memo)
+            made._messages = Messages(message.copied(memo) for message in self._messages.all)
+            made._queue, made._under_way = self._queue.copy(), self._under_way.copy()
             for receivers in self._under_way.values():
                 receivers.append(made)
         return made
 
     def _wait_until_idle(self) -> None:
         """Wait for the messages that are under way. Ctrl-C ends the wait, not the messages."""
-        while (last := self._last) is not None and not last.record.is_done:
-            last.wait_end()
+        while running := [stream for stream in self._queue if not stream.record.is_done]:
+            running[-1].wait_end()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the history, the settings that are plain values, and the tools' names. Keys are left out.
@@ -151,23 +225,89 @@ class Chat:
 
     def attach(self, orchestrator: ToolOrchestrator) -> None:
         """Queue this run behind the messages before it, and take its turns into the history when it ends."""
+        self.queue(orchestrator, Message(orchestrator.stream.stream_id))
+
+    def queue(self, orchestrator: ToolOrchestrator, message: Message, *, append: bool = True) -> None:
+        """Queue a run as this message.
+
+        Args:
+            orchestrator: the run.
+            message: its place among the others.
+            append: whether it comes last, wherever it comes from.
+        """
         with self._lock:
-            before, self._last = self._last, orchestrator.stream
+            before = [stream for stream in self._queue if not stream.record.is_done]
+            self._queue = [*before, orchestrator.stream]
             self._under_way[orchestrator.stream.stream_id] = [self]
-        needs = []
-        if before is not None and not before.record.is_done:
-            must_complete = not before.record.stop_asked  # else its end is known, and this was asked after it
-            needs = [Need((before,), before, _BEFORE, must_complete, hint=_SEND_AGAIN)]
+            if not self._messages.add(message, self.history, append=append):
+                orchestrator.stream.record.remark(_NO_PLACE)
+            # What is replaced has nothing built on it; a stopped one's end is known.
+            counting = {one.stream_id for one in self._messages.all}
+        needs = [
+            Need(
+                (stream,),
+                stream,
+                _BEFORE,
+                must_complete=stream.stream_id in counting and not stream.record.stop_asked,
+                hint=_SEND_AGAIN,
+            )
+            for stream in reversed(before)
+        ]
+        orchestrator.on_answer.append(lambda: self._begin(orchestrator))
         orchestrator.on_end.append(self._end)
-        orchestrator.queue(needs, lambda: self.history)
+        orchestrator.queue(needs, lambda: self.history[: message.start(self.history)])
+
+    def _begin(self, begun: ToolOrchestrator) -> None:
+        """Take back what the message replaces, now that there is something in its place."""
+        for chat in self._under_way[begun.stream.stream_id]:
+            chat._take_back(begun)  # noqa: SLF001 - its own
+
+    def _take_back(self, begun: ToolOrchestrator) -> None:
+        with self._lock:
+            message = self._messages.find(begun.stream.stream_id)
+            if message is None or not message.replaces or message.before is not None:
+                return
+            whole, record = self.history, begun.stream.record
+            if message.start(whole) is None:
+                record.remark(_NO_PLACE)
+            self.history = self._messages.take_back(message, whole)
+            if len(self.history) < len(whole):
+                record.remark(message.remark(whole[len(self.history) :]))
 
     def _end(self, ended: ToolOrchestrator) -> None:
-        name = ended.stream.stream_id
-        for chat in self._under_way[name]:
-            turns = ended.turns if chat is self else copy.deepcopy(ended.turns)
-            with chat._lock:  # noqa: SLF001 - its own
-                chat._under_way.pop(name, None)  # noqa: SLF001 - see above
-                chat.history.extend(turns)
+        turns = ended.turns
+        if turns:
+            self._begin(ended)
+        for chat in self._under_way[ended.stream.stream_id]:
+            chat._take(ended, turns if chat is self else copy.deepcopy(turns))  # noqa: SLF001 - its own
+
+    def _take(self, ended: ToolOrchestrator, turns: list[Content]) -> None:
+        stream = ended.stream
+        with self._lock:
+            self._under_way.pop(stream.stream_id, None)
+            if (message := self._messages.find(stream.stream_id)) is not None:
+                if message.replaces and not turns:
+                    self._options = message.options
+                before = self._messages.end(message, turns, stream.tool_calls)
+                if before is not None:
+                    self.history = before.history
+                    stream.record.remark(_AS_BEFORE)
+            self.history.extend(turns)
+
+
+class _Sent:
+    """A chat as the message of one cell sees it."""
+
+    def __init__(self, chat: Chat, origin: Origin, append: bool, options: dict[str, Any]) -> None:
+        self._chat, self._origin, self._append, self._options = chat, origin, append, options
+
+    @property
+    def history(self) -> list[Content]:
+        return self._chat.history
+
+    def attach(self, orchestrator: ToolOrchestrator) -> None:
+        message = Message(orchestrator.stream.stream_id, self._origin, options=self._options)
+        self._chat.queue(orchestrator, message, append=self._append)
 
 
 def _turns(history: Iterable[object]) -> list[Content]:
@@ -182,8 +322,3 @@ def _turns(history: Iterable[object]) -> list[Content]:
 def _sealed(options: dict[str, Any]) -> dict[str, Any]:
     """The options, with credentials that a traceback may show."""
     return {name: seal(value) if name == "credentials" else value for name, value in options.items()}
-
-
-def _is_message(turn: Content) -> bool:
-    """Whether a person said it: a turn of functionResponse parts alone is a tool round's."""
-    return turn.get("role") != "model" and any("functionResponse" not in part for part in turn["parts"])

@@ -87,6 +87,8 @@ class StreamRecord:
         self.started_at = time.time()
         self.first_output_at: float | None = None
         self.ended_at: float | None = None
+        self.remarks = ""
+        """What the user should know beside the answer; empty where there is nothing."""
         self.is_replaced = False
         """Whether its question is asked again by another stream, which is why this one is stopped."""
         self.stop_asked = False
@@ -138,6 +140,10 @@ class StreamRecord:
     def go_on(self) -> None:
         """What it waited for has come."""
         self._waiting = None
+
+    def remark(self, text: str) -> None:
+        """Say something to the user beside the answer, in place of what was said before."""
+        self.remarks = scrub(text)
 
     def _append(self, event: type[E], **fields: Any) -> None:
         log = self.log

@@ -87,6 +87,8 @@ def to_markdown(stream: Stream, transcript: Transcript | None = None) -> str:
     pieces = [_block(block) for block in transcript.blocks if not isinstance(block, NoticeBlock)]
     if transcript.thoughts:
         pieces.insert(0, _fold("Thoughts", finished(transcript.thoughts_draft, transcript.thoughts).markdown))
+    if stream.record.remarks:
+        pieces.insert(0, f"> {_inline(stream.record.remarks)}")
     if end := figures.ending(stream):
         pieces.append(f"> **{stream.status.value}**: {_inline(end)}" if end != "stopped" else "> **stopped**")
     if stream.status is Status.ACTIVE:
@@ -101,7 +103,8 @@ def to_text(stream: Stream, transcript: Transcript | None = None) -> str:
     if transcript is None:
         transcript = transcript_of(stream)
     facts = " · ".join([figures.title(stream), stream.status.value, *figures.summary(stream)])
-    pieces = [*map(_block_text, transcript.blocks), figures.ending(stream), f"({facts})"]
+    ending = figures.ending(stream)
+    pieces = [stream.record.remarks, *map(_block_text, transcript.blocks), ending, f"({facts})"]
     if stream.status is Status.ACTIVE:
         pieces.append(f"It goes on; %gemini_show {stream.stream_id} shows more.")
     return plain("\n".join(piece for piece in pieces if piece))

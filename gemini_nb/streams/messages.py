@@ -1,0 +1,189 @@
+"""Which turns of a chat belong to which message, and to which cell, so that a cell asks again from its place.
+
+A cell that runs a second time is meant in place of the first: its old message and all that followed are taken
+back. Yet the new one may fail, and then the chat must be as it was; and what was taken back may have been
+wanted. So nothing is taken back before the new answer begins, and what was is kept.
+
+Turns are known by identity: what the user changed in the history belongs to no message any more.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gemini_nb.api.content import Content
+from gemini_nb.streams.calls import ToolCall
+
+__all__ = ["Before", "Message", "Messages", "Origin", "is_message"]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a message comes from.
+
+    Attributes:
+        cell: the id of its cell.
+        request: the id of the request that runs the cell; another one is another run.
+        chat: what the cell calls the chat.
+    """
+
+    cell: str
+    request: str | None
+    chat: str
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """A chat as it was before messages of it were taken back.
+
+    Attributes:
+        history: its turns.
+        messages: its messages.
+        options: its settings.
+    """
+
+    history: list[Content]
+    messages: list[Message]
+    options: dict[str, Any]
+
+
+@dataclass(slots=True, eq=False)
+class Message:
+    """One message of a chat.
+
+    Attributes:
+        stream_id: its stream.
+        origin: where it comes from; None for one that no cell is asked for again.
+        turns: what it added to the history, once it has ended.
+        acted: the tools that ran for it.
+        replaces: the messages in whose place it is asked.
+        options: the chat's settings before it.
+        before: the chat as it was before, once those messages were taken back.
+    """
+
+    stream_id: str
+    origin: Origin | None = None
+    turns: list[Content] = field(default_factory=list)
+    acted: tuple[str, ...] = ()
+    replaces: list[Message] = field(default_factory=list)
+    options: dict[str, Any] = field(default_factory=dict)
+    before: Before | None = None
+
+    def start(self, history: Sequence[Content]) -> int | None:
+        """Where in the history it is asked; None where what it replaces is not there as it was."""
+        old = [turn for message in self.replaces for turn in message.turns]
+        start = len(history) - len(old)
+        return start if start >= 0 and all(map(_is, history[start:], old)) else None
+
+    def remark(self, taken: Sequence[Content]) -> str:
+        """What the user should know when these turns are taken back."""
+        name = self.origin.chat if self.origin is not None else "chat"
+        count = sum(map(is_message, taken))
+        went = "1 message was" if count == 1 else f"{count} messages were"
+        acted = list(dict.fromkeys(tool for message in self.replaces for tool in message.acted))
+        tools = f" Tools that had acted already: {', '.join(acted)}." if acted else ""
+        return (
+            f"Asked again from this cell's place in {name}: {went} taken back.{tools} {name}.restore() "
+            "brings back what was there; --append goes on instead."
+        )
+
+    def copied(self, memo: dict[int, Any]) -> Message:
+        """Return the same for a copy of the history that was made with this memo."""
+        return dataclasses.replace(
+            self,
+            turns=copy.deepcopy(self.turns, memo),
+            replaces=[message.copied(memo) for message in self.replaces],
+            before=None,
+        )
+
+
+class Messages:
+    """The messages of one chat, in the order of its history; those under way come last."""
+
+    def __init__(self, messages: Iterable[Message] = ()) -> None:
+        self.all: list[Message] = list(messages)
+        self.taken: list[Before] = []
+
+    def add(self, message: Message, history: Sequence[Content], *, append: bool) -> bool:
+        """Put a message in the place of those that an earlier run of its cell began, else at the end.
+
+        Returns:
+            False where that place is not in the history any more.
+        """
+        had_place = self._place_of(message.origin) is not None
+        self.keep(history)
+        index = self._place_of(message.origin)
+        if index is not None and not append:
+            message.replaces = self.all[index:]
+            del self.all[index:]
+        self.all.append(message)
+        return append or not had_place or index is not None
+
+    def _place_of(self, origin: Origin | None) -> int | None:
+        for index, message in enumerate(self.all):
+            if origin is not None and message.origin is not None and message.origin.cell == origin.cell:
+                return None if message.origin.request == origin.request else index
+        return None
+
+    def is_first(self, origin: Origin, history: Sequence[Content]) -> bool:
+        """Whether a message from there is asked in the place of all that there is."""
+        old = [turn for message in self.all for turn in message.turns]
+        return self._place_of(origin) == 0 and len(old) == len(history)
+
+    def find(self, stream_id: str) -> Message | None:
+        """The message of this stream."""
+        return next((message for message in self.all_known() if message.stream_id == stream_id), None)
+
+    def all_known(self) -> Iterator[Message]:
+        """All of them, and those that others replace once they have begun."""
+        left = list(self.all)
+        while left:
+            message = left.pop()
+            yield message
+            left += message.replaces
+
+    def take_back(self, message: Message, history: list[Content]) -> list[Content]:
+        """Return the history without what this message replaces, which is kept; the message has begun."""
+        start = message.start(history)
+        if start is None or start == len(history):
+            message.replaces = []
+            return history
+        index = self.all.index(message)
+        messages = [*self.all[:index], *message.replaces]
+        message.before = Before(history, messages, message.options)
+        self.taken.append(message.before)
+        return history[:start]
+
+    def end(self, message: Message, turns: list[Content], calls: Iterable[ToolCall]) -> Before | None:
+        """Note what a message brought; returns the chat as it was before it where that must be restored."""
+        message.turns = turns
+        message.acted = tuple(call.name for call in calls if call.started_at is not None)
+        if turns:
+            message.replaces = []
+            return None
+        for messages in (self.all, *(other.replaces for other in self.all_known())):
+            if message in messages:
+                index = messages.index(message)
+                messages[index : index + 1] = message.replaces
+                break
+        if message.before is not None:
+            self.taken.remove(message.before)
+        return message.before
+
+    def keep(self, history: Sequence[Content]) -> None:
+        """Forget the messages whose turns are not in this history any more."""
+        there = set(map(id, history))
+        self.all = [message for message in self.all if all(id(turn) in there for turn in message.turns)]
+
+
+def is_message(turn: Content) -> bool:
+    """Whether the user said it: a turn of functionResponse parts alone is a tool round's."""
+    return turn.get("role") != "model" and any("functionResponse" not in part for part in turn["parts"])
+
+
+def _is(one: object, other: object) -> bool:
+    return one is other
