@@ -145,6 +145,14 @@ class NotAskedError(GeminiError):
 class InternalError(GeminiError):
     """Something in this package failed; the streams it touched ended with this error."""
 
+    @classmethod
+    def of(cls, bug: Exception) -> InternalError:
+        """Return the error that a stream ends with where this was raised."""
+        return cls(
+            f"gemini_nb failed: {type(bug).__name__}: {bug}",
+            hint="This is a bug of gemini_nb's; the other streams go on.",
+        )
+
 
 class CallerError(GeminiError):
     """The call itself was wrong; nothing was sent."""

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import asyncio
+import gc
 import os
 import threading
 import time
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -19,7 +22,10 @@ from gemini_nb.errors import (
     InternalError,
     StreamNotFoundError,
 )
+from gemini_nb.streams import manager as manager_module
+from gemini_nb.streams import runtime as runtime_module
 from gemini_nb.streams.manager import StreamManager, get_manager
+from gemini_nb.streams.stream import Stream
 from scripted import ScriptedServer, Wait, call, response, sse_answer, text
 
 
@@ -626,7 +632,7 @@ def test_a_reload_of_every_module_keeps_the_manager_and_its_streams() -> None:
 
 
 FORKED = """
-import os, sys, threading
+import asyncio, os, sys, threading
 from answers import *
 import gemini_nb
 from scripted import ScriptedServer, Wait, sse_answer, text
@@ -653,6 +659,22 @@ with ScriptedServer(script) as server:
                 assert "forked" in str(error)
             else:
                 sys.exit("a wait without end")
+            try:
+                for event in each:
+                    pass
+            except gemini_nb.GeminiError as error:
+                assert "forked" in str(error)
+            else:
+                sys.exit("an iteration without end")
+            async def read():
+                async for event in each:
+                    pass
+            try:
+                asyncio.run(read())
+            except gemini_nb.GeminiError as error:
+                assert "forked" in str(error)
+            else:
+                sys.exit("an asynchronous iteration without end")
         sys.exit(7)
     _, status = os.waitpid(child, 0)
     assert gemini_nb.get_manager() is manager
@@ -661,6 +683,30 @@ with ScriptedServer(script) as server:
     manager.shutdown()
     own.shutdown()
 """
+
+
+def test_managers_can_be_collected_after_their_shutdown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GEMINI_NB_SIMULATOR_PACE", "0")
+    monkeypatch.setattr(manager_module, "_manager", None)
+    monkeypatch.setattr(runtime_module, "_default", None)
+
+    def use(manager: StreamManager) -> list[weakref.ref[Any]]:
+        stream = manager.start_stream("Hi", Recorder(), auth="simulator")
+        assert [event.kind for event in stream][-1] == "stream_completed"
+        asyncio.run(awaited(stream))
+        assert stream.result(PATIENCE)
+        manager.shutdown()
+        manager.shutdown()
+        return [weakref.ref(one) for one in (manager, manager.runtime, stream)]
+
+    async def awaited(stream: Stream) -> None:
+        await stream
+
+    makers: list[Callable[[], StreamManager]] = [lambda: StreamManager(max_concurrent=1), get_manager]
+    for make in makers:
+        left = use(make())
+        gc.collect()
+        assert [one() for one in left] == [None] * 3
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")

@@ -10,8 +10,10 @@ import pytest
 
 import gemini_nb
 from answers import KEY, PATIENCE, Recorder, Rig, always, hello, hold, join, rig
+from gemini_nb.api.turn import ModelTurn
 from gemini_nb.errors import ConfigError, TurnLimitError
 from gemini_nb.streams.orchestrator import ToolOrchestrator
+from gemini_nb.streams.record import StreamRecord
 from gemini_nb.streams.stream import Stream
 from scripted import Answer, Request, Wait, call, sse_answer, text
 
@@ -633,6 +635,44 @@ def test_after_a_shutdown_nothing_starts_and_a_stop_still_ends(options: dict[str
         orchestrator.start()
     orchestrator.stop()
     assert orchestrator.stream.wait(PATIENCE).status == "stopped"
+
+
+@pytest.mark.parametrize(("holder", "name"), [(ModelTurn, "total_usage"), (StreamRecord, "_unveil")])
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_a_failure_inside_a_streams_end_ends_it(
+    holder: Any, name: str, is_stopped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: Any) -> Any:
+        raise RuntimeError("the disk is on fire")
+
+    go_on = threading.Event()
+    with rig([sse_answer(text("Hello"), Wait(go_on), text("", finish="STOP"))]) as made:
+        seen = Recorder()
+        stream = made.start(subscriber=seen)
+        seen.wait("text_delta")
+        monkeypatch.setattr(holder, name, property(broken) if holder is ModelTurn else broken)
+        if is_stopped:
+            stream.stop()
+        go_on.set()
+        stream.wait(PATIENCE)
+        assert stream.status == "error"
+        assert "RuntimeError: the disk is on fire" in str(stream.error)
+        assert stream.events[-1].kind == "stream_failed"
+        assert made.manager.list_streams() == []
+
+
+def test_an_internal_error_in_a_round_of_tools_is_told_by_its_own_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("the disk is on fire")
+
+    monkeypatch.setattr(StreamRecord, "start_call", broken)
+    with rig([sse_answer(call("take"), call("take", finish="STOP"))]) as made:
+        stream = made.start(tools=[gemini_nb.tool(name="take")(lambda: 1)]).wait(PATIENCE)
+        assert str(stream.error).startswith("gemini_nb failed: RuntimeError: the disk is on fire")
+        assert "Group" not in str(stream.error)
+        assert {one.status for one in stream.tool_calls} == {"cancelled"}
 
 
 def test_a_callback_at_the_end_that_fails_or_stops_again_changes_nothing(

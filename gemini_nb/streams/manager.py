@@ -305,6 +305,7 @@ class StreamManager:
         if os.getpid() == self._pid:  # a forked child has the object, but not its threads
             self.runtime.close()
         atexit.unregister(self.shutdown)
+        _let_go(self)
 
 
 def _tell(callback: Callable[[Stream], object], stream: Stream) -> None:
@@ -333,6 +334,13 @@ def get_manager() -> StreamManager:
         if _manager is None or _manager.runtime.closed:
             _manager = StreamManager(runtime=default_runtime())
         return _manager
+
+
+def _let_go(manager: StreamManager) -> None:
+    """Keep nothing of a manager that was shut down, so that it can be collected."""
+    global _manager  # noqa: PLW0603 - see above
+    if _manager is manager:
+        _manager = None
 
 
 def adopt_manager(manager: StreamManager | None) -> None:

@@ -248,8 +248,11 @@ class ToolOrchestrator:
         if self._record.is_done or self._ending:
             return
         self._ending = True
+        try:
+            self._take_facts()
+        except Exception as caught:  # noqa: BLE001 - the stream must end all the same
+            error = error or InternalError.of(caught)
         self._failure = error
-        self._take_facts()
         self._runtime.discharge(self._record)
         for callback in self.on_end:
             try:
@@ -279,11 +282,7 @@ class ToolOrchestrator:
         except GeminiError as caught:
             self._end(failures.detached(caught))
         except Exception as caught:  # noqa: BLE001 - a bug of ours ends this stream, not the loop
-            bug = InternalError(
-                f"gemini_nb failed: {scrub(f'{type(caught).__name__}: {caught}')}",
-                hint="This is a bug of gemini_nb's; the other streams go on.",
-            )
-            self._end(bug)
+            self._end(InternalError.of(caught))
         else:
             self._answered = True
             self._end()

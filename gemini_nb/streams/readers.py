@@ -31,11 +31,15 @@ class EventReader:
     Args:
         log: the stream's log.
         runtime: knows how to wait.
+        check_may_wait: refuses a wait that could never end.
         replay: from the first event on, or only new ones.
     """
 
-    def __init__(self, log: EventLog, runtime: Runtime, *, replay: bool = True) -> None:
+    def __init__(
+        self, log: EventLog, runtime: Runtime, check_may_wait: Callable[[], object], *, replay: bool = True
+    ) -> None:
         self._runtime = runtime
+        self._check_may_wait = check_may_wait
         self._buffer: collections.deque[StreamEvent] = collections.deque()
         self._wake: Callable[[], object] | None = None
         reference = weakref.ref(self)  # the log must not keep an abandoned reader alive
@@ -63,6 +67,7 @@ class EventReader:
                 self.close()
                 raise StopIteration
             self._runtime.check_may_block()
+            self._check_may_wait()
             grown = Flag()
             self._wake = grown.set
             if not self._cursor.has_more and not self._cursor.at_end:
@@ -78,6 +83,7 @@ class EventReader:
             if self._cursor.at_end:
                 self.close()
                 raise StopAsyncIteration
+            self._check_may_wait()
             ready = asyncio.Event()
             self._wake = _waker(ready)
             try:

@@ -306,22 +306,29 @@ class StreamRecord:
         """Somebody stopped the stream."""
         self._end(Status.STOPPED, events.StreamStopped)
 
-    def _end(self, status: Status, last: type[E], **fields: Any) -> None:
+    def _end(self, status: Status, last: type[events.StreamEvent], **fields: Any) -> None:
         """End: whoever sees the new status finds its event in the log."""
         target = advance(STATUSES, self.status, status)
-        if not len(self.log):  # stopped before its task began
-            self.start()
-        self._unveil()
         self._waiting = None
-        for call in self.tool_calls:
-            if status != Status.COMPLETED and call.ended_at is None:
-                self.finish_call(call, ToolStatus.CANCELLED, error="the stream ended")
+        try:
+            self._tell_rest(status)
+        except Exception as error:  # noqa: BLE001 - a bug of ours must not leave it active for ever
+            target, last, fields = Status.ERROR, events.StreamFailed, {"error": InternalError.of(error)}
         self.error = fields.get("error")
         self.ended_at = time.time()
         self.log.append(
             last(stream_id=self.stream_id, seq=len(self.log), time=self.ended_at, **fields),
             before_readers=lambda: self._set_status(target),
         )
+
+    def _tell_rest(self, status: Status) -> None:
+        """What must be told before the end."""
+        if not len(self.log):  # stopped before its task began
+            self.start()
+        self._unveil()
+        for call in self.tool_calls:
+            if status != Status.COMPLETED and call.ended_at is None:
+                self.finish_call(call, ToolStatus.CANCELLED, error="the stream ended")
 
     def _set_status(self, status: Status) -> None:
         self.status = status

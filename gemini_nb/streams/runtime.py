@@ -187,6 +187,7 @@ class Runtime:
         for server in servers:
             server.close()
         self.record(None)
+        _let_go(self)
         for hook in self.on_close:
             hook()
 
@@ -237,6 +238,14 @@ def default_runtime() -> Runtime:
             _default = Runtime()
             atexit.register(_default.close)
         return _default
+
+
+def _let_go(runtime: Runtime) -> None:
+    """Keep nothing of a closed runtime, so that it and its manager can be collected."""
+    global _default  # noqa: PLW0603 - see above
+    atexit.unregister(runtime.close)
+    if _default is runtime:
+        _default = None
 
 
 def forget_default_runtime() -> None:
