@@ -30,6 +30,53 @@ GROUNDING = {
             [">Lights of Brittany</a>", 'href="https://example.org/lights"', "notes.pdf", "tall lighthouses"],
         ),
         (
+            {
+                "groundingMetadata": {
+                    "webSearchQueries": ["tea & cake", 'a"b'],
+                    "imageSearchQueries": ["tall towers"],
+                    "searchEntryPoint": {
+                        "renderedContent": "<style>x</style><a href='https://e.example'>chip</a>"
+                    },
+                }
+            },
+            [
+                'href="https://www.google.com/search?q=tea+%26+cake"',
+                'href="https://www.google.com/search?q=a%22b"',
+                'href="https://www.google.com/search?q=tall+towers&amp;udm=2"',
+                ">tea &amp; cake</a>",
+            ],
+        ),
+        (
+            {
+                "groundingMetadata": {
+                    "groundingChunks": [
+                        {
+                            "image": {
+                                "sourceUri": "https://page.example/a",
+                                "imageUri": "https://file.example/a.png",
+                                "title": "A tower",
+                            }
+                        },
+                        {"maps": {"uri": "https://maps.google.com/?cid=7", "title": "Joe's"}},
+                        {},
+                        {
+                            "retrievedContext": {
+                                "uri": "https://store.example/n.pdf",
+                                "title": "n.pdf",
+                                "text": "x",
+                            }
+                        },
+                    ]
+                }
+            },
+            [
+                'href="https://page.example/a"',
+                ">A tower</a>",
+                'href="https://maps.google.com/?cid=7"',
+                'href="https://store.example/n.pdf"',
+            ],
+        ),
+        (
             {"citationMetadata": {"citationSources": [{"uri": "https://a.example/x", "license": "MIT"}]}},
             ['href="https://a.example/x"', "(MIT)"],
         ),
@@ -58,6 +105,8 @@ def test_parts_in_words(part: dict[str, Any], words: list[str]) -> None:
     for word in words:
         assert word in shown
     assert "thoughtSignature" not in shown
+    assert "chip" not in shown
+    assert "file.example" not in shown
 
 
 HOSTILE = [
@@ -72,7 +121,8 @@ HOSTILE = [
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_titles_and_addresses_are_text(text: str) -> None:
     for uri in (text, f"https://a.example/{text}", f"javascript:{text}"):
-        part = {"groundingMetadata": {"groundingChunks": [{"web": {"title": text, "uri": uri}}]}}
+        chunks = [{"web": {"title": text, "uri": uri}}, {"image": {"title": text, "sourceUri": uri}}]
+        part = {"groundingMetadata": {"groundingChunks": chunks, "webSearchQueries": [text, uri]}}
         for shown in (to_html(part_markdown(part)), commonmark(settle(part_markdown(part)))):
             assert "<img" not in shown
             assert "<script" not in shown
@@ -80,7 +130,15 @@ def test_hostile_titles_and_addresses_are_text(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [{}, {"groundingChunks": None}, {"groundingChunks": [None, 3, {"web": None}]}]
+    "value",
+    [
+        {},
+        {"groundingChunks": None},
+        {"groundingChunks": [None, 3, {"web": None}]},
+        {"webSearchQueries": 3},
+        {"webSearchQueries": "ab", "imageSearchQueries": {"a": 1}},
+        {"webSearchQueries": [None, "", 4]},
+    ],
 )
 def test_odd_metadata_says_nothing(value: dict[str, Any]) -> None:
     assert part_markdown({"groundingMetadata": value}) == ""

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 from gemini_nb.api.content import Part, objects
 from gemini_nb.notebook.render.markdown import plain
@@ -22,6 +22,8 @@ METADATA = ("citationMetadata", "groundingMetadata", "urlContextMetadata")
 
 _MARKS = re.compile(r"([\\`*_\[\]<>#|~$!&])")
 _ESCAPED = re.compile(r"\\([^\s0-9A-Za-z])")
+_RESULTS = "https://www.google.com/search?q="
+"""Google's page of results. The server's own suggestions are HTML of a page's power, and are not shown."""
 _SAFE = ":/?#@!$&'*+,;=%~-._"
 
 
@@ -67,14 +69,22 @@ def _listed(head: str, lines: Iterable[str]) -> str:
 
 
 def _grounding(value: dict[str, Any]) -> str:
-    queries = [query for query in value.get("webSearchQueries") or () if isinstance(query, str)]
-    searched = f"**Searched for** {', '.join(_words(query) for query in queries)}" if queries else ""
+    searched = [
+        _link(query, _RESULTS + quote_plus(plain(query), errors="replace") + kind)
+        for field, kind in (("webSearchQueries", ""), ("imageSearchQueries", "&udm=2"))
+        for query in _texts(value.get(field))
+    ]
     sources = [
-        _link(source.get("title"), source.get("uri"))
+        _link(source.get("title"), source.get("uri") or source.get("sourceUri"))
         for chunk in objects(value.get("groundingChunks"))
         for source in objects(list(chunk.values()))
     ]
-    return "\n\n".join(piece for piece in (searched, _listed("**Sources**", sources)) if piece)
+    suggestions = f"**Searched for** {', '.join(searched)}" if searched else ""
+    return "\n\n".join(piece for piece in (suggestions, _listed("**Sources**", sources)) if piece)
+
+
+def _texts(value: object) -> list[str]:
+    return [text for text in value if isinstance(text, str) and text] if isinstance(value, list) else []
 
 
 def _citations(value: dict[str, Any]) -> str:
