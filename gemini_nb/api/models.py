@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["generation", "is_older", "thinking_problem"]
+__all__ = ["generation", "is_older", "is_retiring", "thinking_problem"]
 
 _FAMILY = re.compile(r"gemini-(\d+)")
 _OTHERS = re.compile(r"gemma|learnlm")
@@ -36,6 +36,11 @@ def is_older(model: str) -> bool:
     """Whether a model is known to be from before Gemini 3, or of another family."""
     major = generation(model)
     return bool(_OTHERS.match(_bare(model))) if major is None else major < 3
+
+
+def is_retiring(status: Mapping[str, Any]) -> bool:
+    """Whether a modelStatus says that the model is on its way out, or gone."""
+    return str(status.get("modelStage")).upper() in {"LEGACY", "DEPRECATED", "RETIRED"}
 
 
 def thinking_problem(model: str, config: Mapping[str, Any]) -> str | None:

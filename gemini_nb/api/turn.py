@@ -27,6 +27,7 @@ class ModelTurn:
         usage: the newest usageMetadata. Counts are running totals of the call, so they are never added up,
             and a chunk without counts (Vertex AI's middle ones) keeps those before it.
         model_version: the model that really answered.
+        model_status: what the server says of the model's own state, such as that it will be retired.
         response_id: the server's name for the answer.
         metadata: citations, grounding and URL context, newest of each.
         continuation_token: where another request can go on, None where the server gave no such place.
@@ -52,6 +53,7 @@ class ModelTurn:
         "finish_reason",
         "lacks_candidates",
         "metadata",
+        "model_status",
         "model_version",
         "response_id",
         "usage",
@@ -60,6 +62,7 @@ class ModelTurn:
     def __init__(self) -> None:
         self.continuation_token: str | None = None
         self.model_version: str | None = None
+        self.model_status: JSON = {}
         self.response_id: str | None = None
         self.metadata: JSON = {}
         self.usage: JSON = {}
@@ -177,6 +180,8 @@ class ModelTurn:
             self.usage = {**self.usage, **usage, **self._served}
         self.model_version = chunk.get("modelVersion") or self.model_version
         self.response_id = chunk.get("responseId") or self.response_id
+        if isinstance(status := chunk.get("modelStatus"), dict):
+            self.model_status = status
         feedback = chunk.get("promptFeedback")
         if isinstance(feedback, dict) and (reason := read_block_reason(feedback.get("blockReason"))):
             self.block_reason = reason

@@ -28,6 +28,7 @@ from gemini_nb.api.client import (
 )
 from gemini_nb.api.content import JSON, Content, duplicate
 from gemini_nb.api.functions import FunctionCall
+from gemini_nb.api.models import is_retiring
 from gemini_nb.api.sendable import is_answer
 from gemini_nb.api.turn import ModelTurn
 from gemini_nb.api.usage import Usage
@@ -461,6 +462,14 @@ class ToolOrchestrator:
         record.finish_message = turn.finish_message
         record.model_version = turn.model_version or record.model_version
         record.response_id = turn.response_id or record.response_id
+        self._warn_once(turn.model_status)
+
+    def _warn_once(self, status: JSON) -> None:
+        """Show that a model will be retired, behind the first answer of its that says so."""
+        model, warned = self._request.endpoint.model, self._runtime.retiring_models
+        if is_retiring(status) and model not in warned:
+            warned.add(model)
+            self._record.add_part({"modelStatus": {"model": model, **status}})
 
     def _call_of(self, asked: FunctionCall) -> ToolCall:
         name = self._request.tools.name_of(asked.name)

@@ -45,6 +45,7 @@ class Runtime:
             the kernel's loop going.
         cell_output: returns the output of the cell that runs, for what goes on after its end; a notebook
             knows.
+        retiring_models: those that the user was warned of. Loop thread only.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -56,6 +57,7 @@ class Runtime:
         self.block_on: BlockOn = wait_for
         self.cell_output: Callable[[], Target | None] = lambda: None
         self.on_close: list[Callable[[], object]] = []
+        self.retiring_models: set[str] = set()
         self.closed = False
         self._clients: dict[asyncio.AbstractEventLoop, HTTPClients] = {}
         self._active: dict[StreamRecord, End] = {}

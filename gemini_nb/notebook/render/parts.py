@@ -114,6 +114,16 @@ def _file(value: dict[str, Any]) -> str:
     )
 
 
+def _model_status(value: dict[str, Any]) -> str:
+    stage, day = str(value.get("modelStage")).lower(), str(value.get("retirementTime") or "")[:10]
+    pieces = [f"**{_words(value.get('model') or 'This model')} is {_words(stage)}.**"]
+    if message := _words(value.get("message") or ""):
+        pieces.append(message)
+    if day:
+        pieces.append(f"Its retirement: {_words(day)}.")
+    return " ".join([*pieces, "Choose a newer model."])
+
+
 def _server_tool(value: dict[str, Any]) -> str:
     shown = json.dumps(value.get("args", value.get("response", {})), ensure_ascii=False)
     return f"*{_words(value.get('toolType') or 'tool')}* {_words(shown[:300])}"
@@ -123,6 +133,7 @@ _RENDERERS = {
     "groundingMetadata": _grounding,
     "citationMetadata": _citations,
     "urlContextMetadata": _pages,
+    "modelStatus": _model_status,
     "fileData": _file,
     "inlineData": _file,
     "toolCall": _server_tool,
