@@ -74,6 +74,12 @@ CASES = [
         "Let \\begin{pmatrix} 1 & 0 \\\\ 0 & 1 \\end{pmatrix} be it.",
         "Let ⟦\\begin{pmatrix}1&0\\\\0&1\\end{pmatrix}⟧ be it.",
     ),
+    Case(
+        "numbered gather",
+        "\\begin{gather}\na = b \\tag{1} \\\\ % first\nc = d \\label{eq:c}\n\\end{gather}",
+        "⟦\\begin{gather}a=b\\qquad(1)\\\\c=d\\end{gather}⟧",
+    ),
+    Case("environment without end", "\\begin{align}\na &= b", "\\begin{align} a &= b"),
     Case("list environment", "\\begin{itemize} x \\end{itemize}", "\\begin{itemize} x \\end{itemize}"),
     Case(
         "address with brackets",

@@ -729,6 +729,8 @@ BLOCKS = [
     "$$\na\n\nb\n$$",
     "\\[\nx = 1\n\n- y\n\\]",
     "- a\n\n  b\n\n\n- c\n\npara",
+    "\\begin{align}\na\n\nb\n\\end{align}",
+    "| $|a|$ | **「b」**c |\n|---|---|\n| $|x|$ | - [ ] y |\n\n- [x] done",
     "1. x\n\n\n1) y",
 ]
 PAIRS = [f"{one}\n\n{two}\n\nThe end.\n" for one, two in itertools.pairwise(BLOCKS)]
@@ -759,6 +761,7 @@ def test_a_cut_changes_nothing_that_is_seen(source: str) -> None:
         "1. a\n\n2. b\n",
         "$$\na\n\nb\n",
         "\\[\na\n\nb\n",
+        "\\begin{align}\na\n\nb\n",
     ],
 )
 def test_there_is_no_cut_inside_a_block(source: str) -> None:

@@ -39,7 +39,9 @@ _FAR = re.compile(
     (?:\d{2,}[\d.,]*\s*(?:em|ex|cm|in|pc)|\d{3,}[\d.,]*\s*[a-z]{2})""",
     re.VERBOSE,
 )
-_LABEL = re.compile(r"\\label\s*\{[\w:. -]*\}")
+_LABEL = re.compile(r" ?\\label\s*\{[\w:. -]*\}")
+_TAG = re.compile(r"\\tag\*?\s*\{([\w. '*-]{1,20})\}")
+_COMMENT = re.compile(r" ?(?<!\\)%[^\n]*\n")
 _BARE = re.compile(
     r"\\begin\{((?:equation|align|alignat|aligned|flalign|gather|gathered|multline|eqnarray|split|cases|array"
     r"|subarray|smallmatrix|[bBpvV]?matrix)\*?)\}"
@@ -55,10 +57,11 @@ _MARKDOWN = re.compile(r"`|!\[|\]\(|\]\[|\]:|://|@@|\$|~~|(?<!\\)%|&[#\w]+;")
 def safe_tex(tex: str) -> str | None:
     r"""`tex` in a form that is harmless even where it is read as Markdown or HTML; None if there is none.
 
-    `<` and `>` become `\lt` and `\gt`. Braces must balance as both the front end's search for formulas and
-    MathJax count them, or the formula would end somewhere else than here.
+    `<` and `>` become `\lt` and `\gt`. A label goes and a tag becomes text, since both name an element of the
+    page. Braces must balance as both the front end's search for formulas and MathJax count them, or it would end
+    somewhere else than here.
     """
-    tex = _LABEL.sub("", tex).strip()
+    tex = _TAG.sub(r"\\qquad (\1)", _LABEL.sub("", _COMMENT.sub("\n", tex))).strip()
     if _DENIED.search(tex) or _FAR.search(tex) or _MARKDOWN.search(tex) or tex.endswith("\\") or not tex:
         return None
     if "<" in tex or ">" in tex:
@@ -112,8 +115,9 @@ def _match(src: str, pos: int, limit: int) -> tuple[str, str, int] | None:
         return opener, tex, end + 2
     if bare := _BARE.match(src, pos, limit):
         closer = rf"\end{{{bare[1]}}}"
-        end = src.find(closer, bare.end(), min(limit, pos + _DISPLAY_LENGTH)) + len(closer)
-        return None if end < pos or "`" in src[pos:end] else ("", src[pos:end], end)
+        end = src.find(closer, bare.end(), min(limit, pos + _DISPLAY_LENGTH))
+        tex = src[pos : end + len(closer)]
+        return None if end < 0 or "`" in tex else ("", tex, pos + len(tex))
     if src[pos] != "$" or (pos and (src[pos - 1].isalnum() or src[pos - 1] in "$\\")):
         return None
     end = src.find("$", pos + 1, min(limit, pos + _INLINE_LENGTH))
