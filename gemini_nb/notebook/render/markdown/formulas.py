@@ -58,7 +58,7 @@ def safe_tex(tex: str) -> str | None:
     r"""`tex` in a form that is harmless even where it is read as Markdown or HTML; None if there is none.
 
     `<` and `>` become `\lt` and `\gt`. A label goes and a tag becomes text, since both name an element of the
-    page. Braces must balance as both the front end's search for formulas and MathJax count them, or it would end
+    page. Braces must balance as the front end's search for formulas and MathJax count them, or it would end
     somewhere else than here.
     """
     tex = _TAG.sub(r"\\qquad (\1)", _LABEL.sub("", _COMMENT.sub("\n", tex))).strip()
