@@ -214,11 +214,12 @@ def test_an_unannotated_function() -> None:
     assert bind(take, a="x") == ("x", 2)
 
 
-def test_a_function_without_arguments_has_no_schema() -> None:
+def test_a_function_without_arguments_has_the_schema_of_an_empty_object() -> None:
     def now() -> str:
         return "now"
 
-    assert Tool(now).declaration == {"name": "now"}
+    empty = {"type": "object", "properties": {}}
+    assert Tool(now).declaration == {"name": "now", "parametersJsonSchema": empty}
     with pytest.raises(ValueError, match="Extra inputs"):
         bind(now, zone="UTC")
 

@@ -266,6 +266,33 @@ def test_a_declaration_is_sent_in_documented_words_and_in_the_field_for_its_kind
     assert declarations[2] == {"name": "json", "parametersJsonSchema": sent}
 
 
+@pytest.mark.parametrize("mode", ["ANY", "any", "AUTO"])
+def test_a_call_that_is_demanded_has_a_schema_also_without_arguments(mode: str) -> None:
+    def now() -> str:
+        return "now"
+
+    bare = {"name": "bare"}
+    calling = {"functionCallingConfig": {"mode": mode}}
+    body = {"contents": "hi", "tools": [{"functionDeclarations": [{"name": "own", "parameters": {}}]}]}
+    with rig(always(text("ok", finish="STOP"))) as made:
+        for options in ({"contents": "hi"}, {"contents": None, "request_body": body}):
+            made.start(**options, tools=[now, bare], tool_config=calling).wait(10)
+        sent = [
+            one
+            for got in made.server.requests
+            for tool in got.json["tools"]
+            for one in tool["functionDeclarations"]
+        ]
+    empty = {"type": "object", "properties": {}}
+    demanded = {"parametersJsonSchema": empty} if mode != "AUTO" else {}
+    assert {one["name"] for one in sent} == {"now", "bare", "own"}
+    for one in sent:
+        if one["name"] == "now":
+            assert one == {"name": "now", "parametersJsonSchema": empty}
+        else:
+            assert one.get("parametersJsonSchema") == demanded.get("parametersJsonSchema")
+
+
 OPENAPI = {
     "type": "OBJECT",
     "properties": {"n": {"type": "INTEGER", "minimum": 1}, "note": {"type": "STRING", "nullable": True}},
@@ -323,8 +350,9 @@ def test_a_schema_in_the_openapi_form_is_checked_like_any_other(options: Any, se
             stream = made.manager.start_stream(*first, **{**made.options, **options}).wait(10)
             config = made.server.requests[0].json["generationConfig"]
         assert config == {"responseMimeType": "application/json", **sent}
-        assert stream.parsed == parsed
-        assert stream.status == ("completed" if parsed else "error")
+        expected = json.loads(answer) if "request_body" in options else parsed  # whose answer is not judged
+        assert stream.parsed == expected
+        assert stream.status == ("completed" if expected else "error")
 
 
 def test_an_enumeration_as_text_is_left_as_it_is() -> None:

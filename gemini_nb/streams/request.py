@@ -106,6 +106,8 @@ def build_request(
     credentials = seal(credentials)
     turns, body = _question(contents, history, request_body)
     config, beside = split_config(generation_config) if generation_config is not None else ({}, {})
+    # A whole body is the caller's, who gets what the model says to it.
+    is_checked = schema is not None or bool(config)
     output = _output(schema, config or body.get("generationConfig") or {})
     toolset = ToolSet([*as_tools(beside.pop("tools", ())), *as_tools(tools)], declared=body.get("tools"))
     given = {
@@ -117,7 +119,9 @@ def build_request(
     if output is not None:
         body["generationConfig"] = {**body.get("generationConfig", {}), **output.generation_config}
     if toolset or body.get("tools"):
-        body["tools"] = [*tidy_tools(body.get("tools") or ()), *toolset.wire()]
+        body["tools"] = tidy_tools(
+            [*(body.get("tools") or ()), *toolset.wire()], demanded=_is_call_demanded(body)
+        )
     check_order(with_results_together(turns))
     encode_body({"contents": turns, **body})
     turns, body = copy.deepcopy((turns, body))  # what the caller changes from now on changes nothing here
@@ -132,7 +136,7 @@ def build_request(
         retry=_checked_retry(retry, runtime.settings),
         timeouts=_timeouts(timeout),
         metadata=dict(_mapping(metadata, "metadata")) if metadata is not None else {},
-        schema=output,
+        schema=output if is_checked else None,
     )
 
 
@@ -246,12 +250,18 @@ def _fields(beside: JSON, config: JSON) -> JSON:
     return body | ({"generationConfig": config} if config else {})
 
 
+def _is_call_demanded(body: JSON) -> bool:
+    """Whether the mode is ANY."""
+    calling = (body.get("toolConfig") or {}).get("functionCallingConfig")
+    return isinstance(calling, Mapping) and str(calling.get("mode")).upper() == "ANY"
+
+
 def _with_free_choice(body: JSON) -> JSON:
     """The body with mode AUTO for ANY: a model that must call a function in every round never answers."""
-    tool_config = body.get("toolConfig") or {}
-    calling = tool_config.get("functionCallingConfig")
-    if not isinstance(calling, Mapping) or str(calling.get("mode")).upper() != "ANY":
+    if not _is_call_demanded(body):
         return body
+    tool_config = body["toolConfig"]
+    calling = tool_config["functionCallingConfig"]
     # AUTO takes no names, and does not go with tools that run at Google's.
     mode = "VALIDATED" if tool_config.get("includeServerSideToolInvocations") else "AUTO"
     free = {name: value for name, value in calling.items() if name != "allowedFunctionNames"}

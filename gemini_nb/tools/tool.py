@@ -97,9 +97,7 @@ class Tool:
         declaration: dict[str, Any] = {"name": self.name}
         if self.description:
             declaration["description"] = self.description
-        schema = self.signature.schema
-        if schema["properties"]:
-            declaration["parametersJsonSchema"] = schema
+        declaration["parametersJsonSchema"] = self.signature.schema
         return declaration
 
 

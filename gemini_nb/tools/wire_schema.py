@@ -106,8 +106,12 @@ def tidy_declaration(declaration: Mapping[str, Any]) -> dict[str, Any]:
     return tidy
 
 
-def tidy_tools(tools: Iterable[Any]) -> list[Any]:
+def tidy_tools(tools: Iterable[Any], *, demanded: bool = False) -> list[Any]:
     """Return a request's `tools` with each functionDeclaration as `tidy_declaration` makes it.
+
+    Args:
+        tools: the tools.
+        demanded: whether a call is demanded, which needs a schema of each function, if only of no arguments.
 
     Raises:
         ConfigError: a schema cannot be sent.
@@ -117,6 +121,10 @@ def tidy_tools(tools: Iterable[Any]) -> list[Any]:
         declarations = tool.get("functionDeclarations") if isinstance(tool, Mapping) else None
         if _is_list(declarations):
             made = [tidy_declaration(one) if isinstance(one, Mapping) else one for one in declarations]
+            for one in made if demanded else ():
+                if isinstance(one, dict) and not (one.get("parameters") or one.get("parametersJsonSchema")):
+                    one.pop("parameters", None)
+                    one["parametersJsonSchema"] = {"type": "object", "properties": {}}
             tidy.append({**tool, "functionDeclarations": made})
         else:
             tidy.append(tool)
