@@ -15,10 +15,12 @@ from typing import Any
 import pytest
 
 import gemini_nb
+from answers import rig
 from gemini_nb.notebook.render.settled import to_text
 from gemini_nb.notebook.render.terminal import print_stream
 from gemini_nb.simulator import Simulator
 from kernels import isolated_environment
+from test_approval import approvals, asking
 
 
 @pytest.fixture
@@ -49,6 +51,26 @@ def test_a_cell_in_a_script_prints_its_answer(environment: dict[str, str], tmp_p
     assert "completed" in done.stdout
     assert done.stdout.strip().endswith("then completed")
     assert not done.stderr
+
+
+def test_a_call_is_asked_about_once_however_often_it_is_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran, pay, _ = approvals(confirm=True)
+    keyboard, terminal = os.openpty()
+    with open(terminal) as stdin, rig(asking("pay")) as made:  # noqa: PTH123 - a descriptor
+        monkeypatch.setattr(sys, "stdin", stdin)
+        stream = made.start(tools=[pay])
+        os.write(keyboard, b"y\n")
+        print_stream(stream)
+        assert capsys.readouterr().out.count("run it?") == 1
+        assert (ran, stream.status) == (["pay"], "completed")
+        os.write(keyboard, b"n\n")
+        print_stream(stream)
+        shown = capsys.readouterr().out
+        assert "run it?" not in shown
+        assert "[pay(): done" in shown
+    os.close(keyboard)
 
 
 def test_text_arrives_while_the_stream_goes_on_and_control_characters_do_not() -> None:

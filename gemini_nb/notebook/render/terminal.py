@@ -38,7 +38,7 @@ def print_stream(stream: Stream, out: TextIO | None = None, *, stops: bool = Tru
         out: where to; by default standard output.
         stops: whether Ctrl-C stops the stream, too; what came stays on the screen.
     """
-    printer = _Printer(out or sys.stdout)
+    printer = _Printer(out or sys.stdout, stream)
     interrupted = False
     try:
         for event in stream:
@@ -54,8 +54,9 @@ def print_stream(stream: Stream, out: TextIO | None = None, *, stops: bool = Tru
 class _Printer:
     """Puts one stream on a screen, from which nothing can be taken back."""
 
-    def __init__(self, out: TextIO) -> None:
+    def __init__(self, out: TextIO, stream: Stream) -> None:
         self._out = out
+        self._stream = stream
         self._styler = Styler(colours=can_style(out))
         self._length = 0
         self._thinks = False
@@ -83,7 +84,7 @@ class _Printer:
             case ToolCallRequested():
                 self._note(f"[{event.call.name} …]")
             case ToolCallStarted() if event.call.status == ToolStatus.AWAITING_APPROVAL:
-                _ask(event.call)
+                self._ask(event.call)
             case ToolCallFinished():
                 self._out.write(
                     f"{self._styler.note(plain(f'{_said(event.call)}[{call_line(event.call)}]'))}\n"
@@ -103,6 +104,11 @@ class _Printer:
         shown = f"\n{end}" if end and stream.error is None else ""
         self._out.write(self._styler.finish() + plain(f"{shown}\n({facts})\n"))
         self._out.flush()
+
+    def _ask(self, call: ToolCall) -> None:
+        """Ask for a call that still waits; the event may be an old one that is told again."""
+        if self._stream.tool_calls[call.index].status == ToolStatus.AWAITING_APPROVAL:
+            _ask(call)
 
     def _note(self, text: str) -> None:
         self._out.write(f"\n{self._styler.note(plain(text))}\n")
