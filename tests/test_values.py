@@ -16,8 +16,8 @@ from PIL import Image
 
 from answers import rig
 from gemini_nb import File
-from gemini_nb.api.content import to_contents, to_part
-from gemini_nb.api.values import MAX_INLINE_BYTES, frame_text
+from gemini_nb.api.content import encode_body, to_contents, to_part
+from gemini_nb.api.values import MAX_INLINE_BYTES, MAX_PDF_BYTES, MAX_REQUEST_BYTES, frame_text, inline_data
 from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.tools.result import to_result
 from test_approval import asking
@@ -195,10 +195,50 @@ def test_files_that_cannot_be_sent(tmp_path: Path) -> None:
     (tmp_path / "what").write_bytes(b"\x00\x01")
     with pytest.raises(ConfigError, match="what is not known"):
         File(tmp_path / "what")
-    with (tmp_path / "big.png").open("wb") as big:
-        big.truncate(MAX_INLINE_BYTES + 1)
-    with pytest.raises(ConfigError, match=r"has 15\.7 MB; a request holds 15\.7 MB at most"):
-        File(tmp_path / "big.png")
+
+
+@pytest.mark.parametrize(
+    ("name", "limit", "words"),
+    [
+        (
+            "big.png",
+            MAX_INLINE_BYTES,
+            r"has 75\.0 MB; a file inside a request has 75 MB at most, since base64",
+        ),
+        ("big.pdf", MAX_PDF_BYTES, r"has 50\.0 MB; a PDF inside a request has 50 MB at most"),
+    ],
+)
+def test_a_file_may_be_as_large_as_the_service_takes(
+    tmp_path: Path, name: str, limit: int, words: str
+) -> None:
+    path = tmp_path / name
+    with path.open("wb") as file:
+        file.truncate(limit)
+    assert File(path).mime_type in {"image/png", "application/pdf"}
+    with path.open("r+b") as file:
+        file.truncate(limit + 1)
+    with pytest.raises(ConfigError, match=words) as caught:
+        File(path)
+    assert "Files API" in str(caught.value.hint)
+    data = bytes(limit + 1)
+    with pytest.raises(ConfigError, match=words):
+        inline_data(data, "application/pdf" if name.endswith("pdf") else "image/png")
+
+
+def test_a_pdf_that_is_written_as_a_part_has_the_same_limit() -> None:
+    data = "A" * (MAX_PDF_BYTES // 3 * 4 + 8)
+    with pytest.raises(ConfigError, match="a PDF inside a request has 50 MB at most"):
+        to_part({"inline_data": {"mime_type": "application/pdf", "data": data}})
+    assert to_part({"inlineData": {"mimeType": "video/mp4", "data": data}})
+
+
+def test_a_request_has_a_limit_of_its_own() -> None:
+    half = "x" * (MAX_REQUEST_BYTES // 2)
+    with pytest.raises(
+        ConfigError, match=r"The request has 100\.0 MB with its history; a request has 100 MB"
+    ):
+        encode_body({"contents": [half, half]})
+    assert encode_body({"contents": [half]})
 
 
 def test_a_tools_picture_goes_beside_its_json_which_refers_to_it() -> None:

@@ -17,7 +17,7 @@ from gemini_nb.api.dictionaries import check_part, check_role
 from gemini_nb.api.objects import as_mapping, plain
 from gemini_nb.api.sendable import sendable
 from gemini_nb.api.spelling import spell_content, spell_part
-from gemini_nb.api.values import frame_text, media_part
+from gemini_nb.api.values import FILES_API, MAX_REQUEST_BYTES, frame_text, media_part
 from gemini_nb.errors import ArgumentError, ConfigError
 
 __all__ = [
@@ -169,16 +169,24 @@ def encode_body(body: Mapping[str, Any]) -> bytes:
 
     Raises:
         ArgumentError: it holds something JSON cannot say.
+        ConfigError: it is larger than the service takes.
     """
     try:
         text = json.dumps(
             body, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_encode_other
         )
-        return text.encode()
+        encoded = text.encode()
     except UnicodeEncodeError as error:
         raise ArgumentError(f"The request holds text that is not valid Unicode: {error.reason}.") from None
     except (TypeError, ValueError, RecursionError) as error:
         raise ArgumentError(f"The request cannot be written as JSON: {error}.") from None
+    if len(encoded) > MAX_REQUEST_BYTES:
+        size, limit = len(encoded) / 2**20, MAX_REQUEST_BYTES // 2**20
+        raise ConfigError(
+            f"The request has {size:.1f} MB with its history; a request has {limit} MB at most.",
+            hint=FILES_API,
+        )
+    return encoded
 
 
 def _encode_other(value: object) -> object:

@@ -18,10 +18,28 @@ from gemini_nb.api.objects import google_media, is_from, plain
 from gemini_nb.api.spelling import spell_part
 from gemini_nb.errors import ArgumentError, ConfigError
 
-__all__ = ["MAX_INLINE_BYTES", "File", "frame_rows", "frame_text", "inline_data", "is_media", "media_part"]
+__all__ = [
+    "FILES_API",
+    "MAX_INLINE_BYTES",
+    "MAX_PDF_BYTES",
+    "MAX_REQUEST_BYTES",
+    "File",
+    "frame_rows",
+    "frame_text",
+    "inline_data",
+    "is_media",
+    "media_part",
+]
 
-MAX_INLINE_BYTES = 20 * 1024 * 1024 * 3 // 4
-"""Largest file sent inside a request: base64 makes four bytes of three, and Gemini takes 20 MB in all."""
+_MB = 2**20
+MAX_REQUEST_BYTES = 100 * _MB
+"""Largest request that Gemini takes."""
+MAX_INLINE_BYTES = MAX_REQUEST_BYTES * 3 // 4
+"""Largest file sent inside a request: base64 makes four bytes of three."""
+MAX_PDF_BYTES = 50 * _MB
+"""Largest PDF sent inside a request."""
+
+FILES_API = "Upload large files with Google's Files API, and pass {'fileData': {'fileUri': ...}}."
 
 _ROWS = 40
 _COLUMNS = 40
@@ -52,8 +70,8 @@ class File:
             raise ConfigError(f"{self.path} cannot be read: {error.strerror}.") from None
         if not self.path.is_file():
             raise ConfigError(f"{self.path} is not a file.")
-        _check_size(size, str(self.path))
         self.mime_type = mime_type or _type_of(self.path)
+        _check_size(size, self.mime_type, str(self.path))
 
     def __repr__(self) -> str:
         return f"File({str(self.path)!r})"
@@ -104,16 +122,21 @@ def inline_data(data: bytes, mime_type: str, *, name: str = "The data") -> dict[
     Raises:
         ConfigError: it is larger than a request may be.
     """
-    _check_size(len(data), name)
+    _check_size(len(data), mime_type, name)
     return {"inlineData": {"mimeType": mime_type, "data": base64.b64encode(data).decode("ascii")}}
 
 
-def _check_size(size: int, name: str) -> None:
-    if size > MAX_INLINE_BYTES:
-        raise ConfigError(
-            f"{name} has {size / 1e6:.1f} MB; a request holds {MAX_INLINE_BYTES / 1e6:.1f} MB at most.",
-            hint="Upload it with Google's Files API, and pass {'fileData': {'fileUri': ...}}.",
+def _check_size(size: int, mime_type: object, name: str) -> None:
+    if mime_type == "application/pdf" and size > MAX_PDF_BYTES:
+        limit = f"a PDF inside a request has {MAX_PDF_BYTES // _MB} MB at most"
+    elif size > MAX_INLINE_BYTES:
+        limit = (
+            f"a file inside a request has {MAX_INLINE_BYTES // _MB} MB at most, since base64 makes a third"
+            f" more of it and a request has {MAX_REQUEST_BYTES // _MB} MB at most"
         )
+    else:
+        return
+    raise ConfigError(f"{name} has {size / _MB:.1f} MB; {limit}.", hint=FILES_API)
 
 
 def is_media(value: object) -> bool:
@@ -146,7 +169,8 @@ def media_part(value: object) -> dict[str, Any] | None:
         return None if kind is None else inline_data(data, kind)
     held = _written(value) if isinstance(value, Mapping) else google_media(value)
     if held is not None:
-        _check_size(len(str(held.get("inlineData", {}).get("data", ""))) * 3 // 4, "The data")
+        blob = held.get("inlineData", {})
+        _check_size(len(str(blob.get("data", ""))) * 3 // 4, blob.get("mimeType"), "The data")
         return held
     picture = _picture(value)
     return None if picture is None else inline_data(picture, "image/png", name=f"The {type(value).__name__}")
