@@ -21,7 +21,7 @@ STREAMS = [
     ["flag"],
     ["loop"],
     ["delivery"],
-    ["readers"],
+    ["interrupts", "readers"],
     ["record"],
     ["runtime"],
     ["fitting"],

@@ -23,10 +23,11 @@ from gemini_nb.notebook.arguments import parse, split_line, stream_arguments
 from gemini_nb.notebook.asking import ask
 from gemini_nb.notebook.frontend import Frontend, cell_id, deleted_cells, frontend_of, request_id
 from gemini_nb.notebook.settings import GeminiNB
-from gemini_nb.notebook.waiting import await_streams, interruption, stopping
+from gemini_nb.notebook.waiting import await_streams, stopping
 from gemini_nb.streams.group import StreamGroup
+from gemini_nb.streams.interrupts import interrupting
 from gemini_nb.streams.manager import StreamManager
-from gemini_nb.streams.stream import Stream, stop_together
+from gemini_nb.streams.stream import Stream, stop_interrupted, stop_together
 
 __all__ = ["GeminiMagics"]
 
@@ -116,8 +117,7 @@ class GeminiMagics(Magics):
         """Show it as the front end can; returns the live view, None where there is none."""
         frontend = frontend_of(self.shell)
         if frontend is Frontend.TERMINAL and self._print(made, stops=True):
-            stop_together(_streams_of(made))
-            raise interruption(_streams_of(made))
+            raise stop_interrupted(_streams_of(made))
         if frontend in {Frontend.TERMINAL, Frontend.HEADLESS}:
             return None
         from gemini_nb.notebook.group_view import view_of  # noqa: PLC0415 - terminals need no widgets
@@ -191,8 +191,14 @@ class GeminiMagics(Magics):
     @line_magic
     def gemini_wait(self, line: str) -> None:
         """Wait for streams: `%gemini_wait`, all, or `%gemini_wait trip`. Ctrl-C ends the wait only."""
-        for stream in self._streams(line):
-            stream.wait_only()
+        streams = self._streams(line)
+        try:
+            for stream in streams:
+                stream.wait_only()
+        except KeyboardInterrupt:
+            ended = sum(stream.record.is_done for stream in streams)
+            names = [stream.stream_id for stream in streams]
+            raise interrupting(names, ended, stopped=False) from None
 
     @line_magic
     def gemini_show(self, line: str) -> None:

@@ -13,20 +13,12 @@ from gemini_nb.errors import GeminiError
 from gemini_nb.notebook.pump import pump
 from gemini_nb.streams.flag import Flag
 from gemini_nb.streams.runtime import BlockOn, wait_for
-from gemini_nb.streams.stream import Stream, stop_together
+from gemini_nb.streams.stream import Stream, stop_interrupted
 from gemini_nb.tools.kernel import KernelLoop
 
-__all__ = ["StreamInterrupted", "await_streams", "blocking_wait", "interruption", "stopping"]
+__all__ = ["await_streams", "blocking_wait", "stopping"]
 
 _SLICE = 0.05  # seconds between looks for a tool that needs the loop
-
-
-class StreamInterrupted(KeyboardInterrupt):
-    """The cell was interrupted, and its stream was stopped."""
-
-    def _render_traceback_(self) -> list[str]:
-        # In place of the frames of an event loop, which say nothing about a key that was pressed.
-        return [f"KeyboardInterrupt: {self}"]
 
 
 @contextlib.contextmanager
@@ -35,8 +27,7 @@ def stopping(streams: Sequence[Stream]) -> Generator[None, None, None]:
     try:
         yield
     except KeyboardInterrupt:
-        stop_together(streams)
-        raise interruption(streams) from None
+        raise stop_interrupted(streams) from None
 
 
 async def await_streams(streams: Sequence[Stream], settled: concurrent.futures.Future[None] | None) -> None:
@@ -55,9 +46,9 @@ async def await_streams(streams: Sequence[Stream], settled: concurrent.futures.F
                 await stream
         await _until_done(settled)
     except (asyncio.CancelledError, KeyboardInterrupt):
-        stop_together(streams)
+        interruption = stop_interrupted(streams)
         await _until_done(settled)
-        raise interruption(streams) from None
+        raise interruption from None
 
 
 async def _until_done(future: concurrent.futures.Future[None] | None) -> None:
@@ -97,11 +88,3 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
-
-
-def interruption(streams: Sequence[Stream]) -> StreamInterrupted:
-    """What to raise when these were stopped because the cell was interrupted."""
-    first = streams[0].stream_id
-    named = first if len(streams) == 1 else f"{len(streams)} streams from {first} on"
-    verb = "was" if len(streams) == 1 else "were"
-    return StreamInterrupted(f"{named} {verb} stopped; %gemini_show {first} shows what came.")

@@ -12,7 +12,7 @@ from typing import Any, overload
 from gemini_nb.errors import ArgumentError, ConfigError, GeminiError
 from gemini_nb.redaction import seal
 from gemini_nb.streams.manager import StreamManager, get_manager
-from gemini_nb.streams.stream import Stream, stop_together
+from gemini_nb.streams.stream import Stream, stop_interrupted, stop_together
 
 __all__ = ["StreamGroup", "map_prompts"]
 
@@ -97,8 +97,7 @@ class StreamGroup(Sequence[Stream]):
             for stream in self.streams:
                 stream.wait_delivered(grace)
         except KeyboardInterrupt:
-            self.stop()
-            raise
+            raise stop_interrupted(self.streams) from None
         return self
 
     def result(self, timeout: float | None = None) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any
 
 from gemini_nb.api.content import JSON, Part
@@ -19,6 +19,7 @@ from gemini_nb.streams.code import to_code
 from gemini_nb.streams.ending import Ending
 from gemini_nb.streams.events import StreamEvent
 from gemini_nb.streams.info import StreamInfo, Subscriber
+from gemini_nb.streams.interrupts import StreamInterrupted, interrupting, mark_cancelled
 from gemini_nb.streams.readers import EventReader
 from gemini_nb.streams.record import StreamRecord
 from gemini_nb.streams.request import StreamRequest
@@ -27,7 +28,7 @@ from gemini_nb.streams.states import Phase, Status
 from gemini_nb.streams.subscribers import Subscribers
 from gemini_nb.tools.fences import read_fenced
 
-__all__ = ["Stream", "StreamInfo", "Subscriber", "stop_together"]
+__all__ = ["Stream", "StreamInfo", "Subscriber", "stop_interrupted", "stop_together"]
 
 _GRACE = 1.0  # seconds that `wait` gives callbacks to see the terminal event
 _LOOK = 0.005  # seconds between looks whether they have, where a wait is awaited
@@ -276,8 +277,7 @@ class Stream:
         try:
             self.wait_only(timeout)
         except KeyboardInterrupt:
-            self.request_stop()
-            raise
+            raise stop_interrupted([self]) from None
         return self
 
     def wait_only(self, timeout: float | None = None) -> None:
@@ -331,7 +331,8 @@ class Stream:
             deadline = time.monotonic() + _GRACE
             while not self._subscribers.have_heard and time.monotonic() < deadline:  # noqa: ASYNC110 - threads tell
                 await asyncio.sleep(_LOOK)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
+            mark_cancelled(error, interrupting([self.stream_id], had_ended=int(self._record.is_done)))
             self.request_stop()
             raise
         return self.outcome()
@@ -353,6 +354,13 @@ def stop_together(streams: Iterable[Stream]) -> None:
     for stream in reversed(stopping):  # those that wait for others first, so that they count as stopped, too
         stream.request_stop()
     Ending.wait_together([stream._ending for stream in stopping], _GRACE)  # noqa: SLF001 - its module
+
+
+def stop_interrupted(streams: Sequence[Stream]) -> StreamInterrupted:
+    """Stop what an interrupted wait waited for, and return the error that says how many those were."""
+    stop_together(streams)
+    had_ended = sum(stream.status in {Status.COMPLETED, Status.ERROR} for stream in streams)
+    return interrupting([stream.stream_id for stream in streams], had_ended)
 
 
 def _objects(data: str) -> list[JSON]:

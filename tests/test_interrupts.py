@@ -1,0 +1,54 @@
+"""An interrupted wait says in one line what became of its streams, and loses nothing that came."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from kernels import Kernel
+
+START = (
+    "import asyncio, os, signal, threading, gemini_nb\n"
+    "press = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))\n"  # once the cell waits
+    "first = threading.Event()\n"
+    "def look(event):\n"
+    "    if event.kind == 'text_delta': first.set()\n"
+    "ended = gemini_nb.get_manager().start_stream('Hello').wait()\n"
+    "poem = gemini_nb.get_manager().start_stream('Write a long text of 2000 words.', look)\n"
+    "group = gemini_nb.map(['Hello', *['Write a long text of 2000 words.'] * 3])\n"
+    "group.streams[0].wait()\n"
+    "await asyncio.to_thread(first.wait, 20)"
+)
+
+
+@pytest.fixture(scope="module")
+def shell(make_shared_kernel: Callable[..., Kernel]) -> Kernel:
+    kernel = make_shared_kernel(GEMINI_NB_AUTH="simulator", GEMINI_NB_SIMULATOR_PACE="1")
+    kernel.run("%load_ext gemini_nb")
+    return kernel
+
+
+@pytest.mark.parametrize(
+    ("cell", "line"),
+    [
+        ("poem.result()", "{poem} was stopped; %gemini_show {poem} shows what came."),
+        ("poem.wait()", "{poem} was stopped; %gemini_show {poem} shows what came."),
+        ("await poem", "{poem} was stopped; %gemini_show {poem} shows what came."),
+        ("%%time\npoem.wait()", "{poem} was stopped; %gemini_show {poem} shows what came."),
+        ("group.result()", "3 stopped, 1 had ended; %gemini_show {first} shows what came."),
+        ("%gemini_wait poem", "{poem} goes on; %gemini_stop stops what runs."),
+        ("%gemini_wait group", "3 go on, 1 had ended; %gemini_stop stops what runs."),
+    ],
+)
+def test_an_interrupted_wait_is_one_line(shell: Kernel, cell: str, line: str) -> None:
+    started = shell.run(START)
+    assert started.status == "ok", started.error_text
+    names = shell.run("print(poem.stream_id, group[0].stream_id)").stdout.split()
+    magic, code = cell.split("\n") if cell.startswith("%%") else ("", cell)
+    run = shell.run("\n".join(filter(None, [magic, "press.start()", code])))
+    assert run.status == "error"
+    said = "KeyboardInterrupt: " + line.format(poem=names[0], first=names[1])
+    assert run.error_text.strip() == said
+    left = shell.run("print(len(poem.text) > 0)\n%gemini_stop all")
+    assert left.stdout.startswith("True")
