@@ -56,6 +56,17 @@ CASES = [
         rf"{_TABLE}| \(P(A|B)\) | $\left|x\right|$ | ${{x | x > 0}}$ |",
         rf"{_HEAD}⟦P(A|B)⟧ | ⟦\left|x\right|⟧ | ⟦{{x | x > 0}}⟧",
     ),
+    Case(
+        "cases in a table",
+        _TABLE
+        + r"| $\begin{cases} 1 & x > 0 \\ 0 & |x| = 0 \end{cases}$ | \begin{bmatrix}1 & 2\end{bmatrix} | c |",
+        _HEAD + r"⟦\begin{cases}1&x>0\\0&|x|=0\end{cases}⟧ | ⟦\begin{bmatrix}1&2\end{bmatrix}⟧ | c",
+    ),
+    Case(
+        "matrix in a title",
+        r"### Of $\begin{matrix}a\\b\end{matrix}$",
+        r"Of ⟦\begin{matrix}a\\b\end{matrix}⟧",
+    ),
     Case("formula in a head", "| $|x|$ | b |\n|---|---|\n| 1 | 2 |", "⟦|x|⟧ | b\n1 | 2"),
     Case("prices in a table", f"{_TABLE}|$5|$6|($)|\n| $a | `$|` |", f"{_HEAD}$5 | $6 | ($)\n$a | `$ | `"),
     Case("code in a table", f"{_TABLE}| `a\\|b` | c | d |", f"{_HEAD}`a|b` | c | d"),

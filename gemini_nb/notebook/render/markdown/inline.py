@@ -38,6 +38,7 @@ _TITLE = re.compile(r"[\w .,:;?/-]+")
 _LINE_START = re.compile(r"[#>]|[-+*:](?=\s|$)|[-:|=][-:|= \t]*$|~~~")
 _ORDERED = re.compile(r"(\d{1,9})([.)](?:\s|$))")
 _NEEDS_DISPLAY = re.compile(r"\\(?:begin|end)|\\\\ *[(\[]")
+_DISPLAY_ROW = re.compile(r"\\\\ *[(\[]")
 _MANY_BRACKETS = 100
 _SMALL = {"sub", "sup", "kbd"}
 _WHOLE = re.compile(r"(\*\*?)(?![*\s])[^*\\]+(?<!\s)\1")
@@ -124,8 +125,9 @@ class _Writer:
         if _NEEDS_DISPLAY.search(tex) or token.markup in {"$$", r"\["}:
             if not self._one_line:
                 return f"$${tex}$$"
-            if _NEEDS_DISPLAY.search(tex):
+            if _DISPLAY_ROW.search(tex):
                 return None
+            tex = re.sub(r"\\(begin|end)\{", r"\\\1 {", tex)  # nbconvert would end the table there
         return f"${{{tex}}}$" if tex[0].isdigit() and not re.search(r"[\\^_{}]", tex) else f"${tex}$"
 
     def _write(self, token: Token, *, last: bool) -> None:
