@@ -38,6 +38,11 @@ COLOURS = """pane => {
           of(document.querySelector('.jp-NotebookPanel-notebook')).backgroundColor];
 }"""
 
+KILL = """() => window.jupyterapp.shell.currentWidget.context.sessionContext.restartKernel()"""
+BEFORE = """pane => [pane, ...pane.querySelectorAll('.jupyter-widgets-disconnected')]
+  .map(element => getComputedStyle(element, '::before').content)
+  .map(content => ['none', 'normal'].includes(content) ? '' : content.replace(/^"|"$/g, ''))"""
+
 
 def body(pane: Locator) -> Locator:
     return pane.locator(".gemini-nb-body")
@@ -164,6 +169,21 @@ def test_a_reloaded_page_goes_on_and_gets_the_end(desk: Desk) -> None:
     expect(desk.pane(1)).to_contain_text("The end.")
     expect(desk.pane(1).locator(".gemini-nb-badge")).to_have_text("completed")
     expect(desk.pane(1).get_by_role("button")).to_have_count(0)
+    expect(desk.pane(1)).to_contain_text(re.compile(r"may not hold this; %gemini_show s\d+ puts it there"))
+
+
+def test_a_reloaded_page_keeps_the_answers_of_groups(desk: Desk) -> None:
+    each = "letters = ['a', 'b']\n%gemini_stream --each letters -o both grow {item}"
+    page = desk.set([each, "%%gemini_stream -m gemini-2.5-flash -m gemini-2.5-pro\ngrow"])
+    desk.run(1, 2)
+    expect(page.output(2).locator(".gemini-nb-columns")).to_contain_text("growing")
+    page.save()
+    page.reload()
+    expect(page.output(1).locator(".gemini-nb-group")).to_contain_text("0 of 2")
+    desk.open_gate("grown")
+    for number in (1, 2):
+        expect(page.output(number)).to_contain_text("may not hold this; %gemini_show s")
+        expect(page.output(number)).to_contain_text("The end.")
 
 
 def test_a_second_view_shows_the_same(desk: Desk) -> None:
@@ -255,6 +275,21 @@ def test_nothing_moves_for_those_who_ask_for_that(desk: Desk) -> None:
         page.page.wait_for_function(TURNS, arg=[card.element_handle(), "none"])
     finally:
         page.page.emulate_media(reduced_motion="no-preference")
+
+
+def test_a_pane_says_once_that_the_kernel_died(desk: Desk) -> None:
+    page = desk.set(["%%gemini_stream\ngrow"])
+    desk.run(1)
+    wait_grown(desk.pane(1))
+    page.page.evaluate(KILL)
+    expect(desk.pane(1)).to_have_class(re.compile("jupyter-widgets-disconnected"))
+    marks = desk.pane(1).evaluate(BEFORE)
+    assert [mark for mark in marks if mark] == [
+        "The kernel ended, and this answer with it. Run the cell again to ask again."
+    ]
+    expect(desk.pane(1).get_by_role("button")).to_have_count(0)
+    expect(desk.pane(1).get_by_text("active", exact=True)).to_be_hidden()
+    desk.open_stage()
 
 
 @pytest.mark.skipif(find_spec("notebook") is None, reason="Notebook 7 is not installed")

@@ -170,7 +170,7 @@ def test_events_come_while_a_long_answer_is_settled(
         manager.start_stream(
             "short", lambda event: came.set() if event.kind == "text_delta" else None, **options
         )
-        displayed(manager.start_stream("long", **options)).settled.result(20)
+        displayed(manager.start_stream("long", **options)).settled.result(60)
     assert in_time == [True]
     assert threads == {"gemini_nb-render"}
 

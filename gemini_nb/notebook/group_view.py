@@ -5,15 +5,15 @@ from __future__ import annotations
 import concurrent.futures
 import contextvars
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
 from gemini_nb.notebook import cells
 from gemini_nb.notebook.painter import painter_of
-from gemini_nb.notebook.pane import StreamPane
-from gemini_nb.notebook.render.group_settled import SHOWN, bundle_of, counts, item_words
+from gemini_nb.notebook.pane import StreamPane, whole, whole_html
+from gemini_nb.notebook.render.group_settled import SHOWN, bundle_of, counts, item_words, text_of
 from gemini_nb.notebook.render.markdown import escape
 from gemini_nb.notebook.render.settled import render, transcript_of
 from gemini_nb.notebook.render.transcript import Transcript
@@ -31,6 +31,7 @@ __all__ = ["GroupView", "view_of"]
 _ROWS = 50
 _INTERVAL = 0.25
 _WORDS = 160
+_NAMED = 5
 _STYLE = """<style>
 .gemini-nb-group { border: 1px solid var(--jp-border-color2, #ddd); border-radius: 6px; padding: 6px 10px;
   color: var(--jp-ui-font-color1, #222); font-size: var(--jp-ui-font-size1, 13px); }
@@ -121,6 +122,7 @@ class GroupView(widgets.VBox):
             self._is_rendering = False
 
     def _settle(self) -> Iterator[None]:
+        """Put Markdown in its place, and keep what a page shows that was loaded anew and cannot take it."""
         try:
             while self._is_rendering:
                 yield
@@ -128,8 +130,19 @@ class GroupView(widgets.VBox):
             if self._handle is not None and not self.settled.done():
                 bundle = bundle_of(self.group, self._transcripts)
                 self._context.run(self._handle.update, bundle, raw=True)
+                yield
+                self.keep(self._transcripts)
         finally:
-            self._end()
+            self._set_settled()
+
+    def keep(self, transcripts: Mapping[int, Transcript]) -> None:
+        """Show all answers, as long as the widget lives. What its parts show already is enough."""
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        bundle = super()._repr_mimebundle_(**kwargs)
+        if isinstance(bundle, dict):
+            bundle["text/plain"] = text_of(self.group)  # for front ends without widgets
+        return bundle
 
     @property
     def is_over(self) -> bool:
@@ -139,9 +152,12 @@ class GroupView(widgets.VBox):
     def draw(self) -> None:
         """Draw what it shows by itself."""
 
-    def _end(self) -> None:
+    def _set_settled(self) -> None:
         if not self.settled.done():
             self.settled.set_result(None)
+
+    def _end(self) -> None:
+        self._set_settled()
         self._painter.forget(self)
         close_tree(self)
 
@@ -169,6 +185,20 @@ class _List(GroupView):
         rows = "".join(self._row(index, stream) for index, stream in enumerate(group[:_ROWS]))
         more = f"<p>… and {len(group) - _ROWS:,} more</p>" if len(group) > _ROWS else ""
         set_value(self._table, f"<table>{rows}</table>{more}")
+
+    def keep(self, transcripts: Mapping[int, Transcript]) -> None:
+        """Show all answers, each in a fold."""
+        folds = "".join(
+            f"<details><summary>{escape(item_words(self.group, index))}</summary>"
+            f"{whole_html(self.group[index], transcript)}</details>"
+            for index, transcript in sorted(transcripts.items())
+        )
+        names = " ".join(stream.stream_id for stream in self.group[:_NAMED])
+        names = names if len(self.group) <= _NAMED else "NAME, the one given by -o,"
+        head = f"<p><b>{len(self.group):,} answers</b>: {escape(counts(self.group))}</p>"
+        old, self.children = self.children, (piece(_STYLE), whole(head + folds, names))
+        for child in old:
+            close_tree(child)
 
     def _row(self, index: int, stream: Stream) -> str:
         shown = str(stream.error) if stream.error is not None else stream.text[: 2 * _WORDS]

@@ -11,7 +11,7 @@ from gemini_nb.notebook.widgetry import shared_piece
 if TYPE_CHECKING:
     import ipywidgets as widgets
 
-__all__ = ["notice_html", "pre_html", "sheet"]
+__all__ = ["kept_html", "notice_html", "pre_html", "sheet"]
 
 _LONGEST = 2000
 _SHEET = " ".join(f"{SHEET}{code_css()}".split())
@@ -31,3 +31,13 @@ def pre_html(text: str) -> str:
 def notice_html(text: str) -> str:
     """Something that happened on the way."""
     return f'<div class="gemini-nb-notice">{escape(text)}</div>'
+
+
+def kept_html(names: str) -> str:
+    """What a view says that stays: a page that was loaded anew cannot put the answer into the notebook.
+
+    Args:
+        names: what `%gemini_show` finds it by.
+    """
+    said = f"The notebook may not hold this; <code>%gemini_show {escape(names)}</code> puts it there."
+    return f'<div class="gemini-nb-notice">{said}</div>'

@@ -48,7 +48,17 @@ from gemini_nb.tools.output import enter_target
 if TYPE_CHECKING:
     from IPython.display import DisplayHandle
 
-__all__ = ["StreamPane", "answer_where_asked", "button", "close_tree", "html", "set_value", "stop_button"]
+__all__ = [
+    "StreamPane",
+    "answer_where_asked",
+    "button",
+    "close_tree",
+    "html",
+    "set_value",
+    "stop_button",
+    "whole",
+    "whole_html",
+]
 
 _ENOUGH = 40  # messages after which the rest of a paint is left to the next one
 _HEAD_PAUSE = 1.0
@@ -213,8 +223,8 @@ class StreamPane(Counted, widgets.VBox):
                 self._context.run(self._handle.update, mimebundle(self._stream, live.transcript), raw=True)
             yield
             if self._live is live:
-                old = self.children
-                self.children = (look.sheet(), _whole(self._stream, live.transcript))
+                old, shown = self.children, whole_html(self._stream, live.transcript)
+                self.children = (look.sheet(), whole(shown, self._stream.stream_id))
                 live.painter.close_soon(_closers(old))
         finally:
             if self._live is live or self._live is None:
@@ -337,7 +347,7 @@ class _Live:
         }
 
 
-def _whole(stream: Stream, transcript: Transcript) -> widgets.Widget:
+def whole_html(stream: Stream, transcript: Transcript) -> str:
     """All of an ended stream in one piece."""
     thoughts = thoughts_html(transcript.thoughts, transcript.thoughts_draft) if transcript.thoughts else ""
     body = "".join(
@@ -346,7 +356,12 @@ def _whole(stream: Stream, transcript: Transcript) -> widgets.Widget:
         else block_html(block)
         for block in transcript.blocks
     )
-    shown = f'{head_html(stream)}{thoughts}<div class="gemini-nb-body">{body}</div>'
+    return f'{head_html(stream)}{thoughts}<div class="gemini-nb-body">{body}</div>'
+
+
+def whole(shown: str, names: str) -> widgets.Widget:
+    """The one widget that stays, for this HTML and what `%gemini_show` finds it by."""
+    shown += look.kept_html(names)
     return cast("widgets.Widget", formulas(typeset(shown)) if has_formulas(shown) else piece(shown))
 
 

@@ -199,4 +199,14 @@ _TEXT = """
 .gemini-nb-pane a { color: var(--jp-content-link-color, #1a73e8); }
 """
 
-SHEET = _FRAME + _HEAD + _CARDS + _TEXT
+_ENDED = """
+.jupyter-widgets-disconnected .jupyter-widgets-disconnected::before { content: none; }
+.jupyter-widgets-disconnected.gemini-nb-pane::before { color: var(--jp-error-color1, #b00020);
+  content: "The kernel ended, and this answer with it. Run the cell again to ask again."; font: inherit; }
+.jupyter-widgets-disconnected.gemini-nb-pane .jupyter-button,
+  .jupyter-widgets-disconnected.gemini-nb-pane .gemini-nb-steps,
+  .jupyter-widgets-disconnected.gemini-nb-pane [data-status=active].gemini-nb-badge { display: none; }
+.jupyter-widgets-disconnected.gemini-nb-pane .gemini-nb-call::after { animation: none; }
+"""
+
+SHEET = _FRAME + _HEAD + _CARDS + _TEXT + _ENDED
