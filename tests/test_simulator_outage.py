@@ -148,7 +148,7 @@ def test_the_newest_requests_are_kept_and_all_are_counted() -> None:
         client.get("/v1/models?page=0")
         [first] = sim.requests
         for _ in range(KEPT):  # the slow way, a request for each, shows no more
-            sim._service.record.add(first)
+            sim._service.record.add(first, 0)
         for number in range(5):
             client.get(f"/v1/models?page={number}")
         assert sim.request_count == KEPT + 6

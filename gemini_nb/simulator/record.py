@@ -6,16 +6,21 @@ values are there, and the repr hides those that are secret.
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-__all__ = ["KEPT", "Fields", "Record", "Request"]
+__all__ = ["KEPT", "KEPT_BYTES", "LONG", "Fields", "Record", "Request"]
 
 KEPT = 1000
 """How many requests are remembered."""
+KEPT_BYTES = 64 * 2**20
+"""How many bytes their bodies may have in all."""
+LONG = 256 * 1024
+"""Characters from which on a text of a body is remembered by its size and hash only."""
 
 _SECRET = frozenset(
     {"authorization", "cookie", "key", "access_token", "x-goog-api-key", "proxy-authorization"}
@@ -53,7 +58,8 @@ class Request:
         path: the path of the URL, percent escapes decoded.
         query: the parameters of the URL.
         headers: the headers.
-        body: the JSON of the body as it was sent, None where there was none or it was not JSON.
+        body: the JSON of the body as it was sent, None where there was none or it was not JSON. The record keeps
+            a very long text, such as a file's data, as `<1,234,567 characters, sha256 …>`.
         time: when it arrived, as `time.time()` counts.
     """
 
@@ -68,18 +74,32 @@ class Request:
 class Record:
     """The newest requests and the number of all: a server that runs for days must not keep every body."""
 
-    __slots__ = ("_count", "_lock", "_requests")
+    __slots__ = ("_bytes", "_count", "_lock", "_requests")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._requests: deque[Request] = deque(maxlen=KEPT)
-        self._count = 0
+        self._requests: deque[tuple[Request, int]] = deque()
+        self._bytes = self._count = 0
 
-    def add(self, request: Request) -> None:
-        """Remember a request, and forget the oldest where there are too many."""
+    def add(self, request: Request, size: int) -> None:
+        """Remember a request, and forget the oldest where there are too many.
+
+        Args:
+            request: the request.
+            size: bytes of its body.
+        """
+        if size > LONG:
+            try:
+                body, saved = _shortened(request.body)
+            except RecursionError:  # nested so deep that the request is refused, too
+                body, saved = None, size
+            request, size = replace(request, body=body), max(0, size - saved)
         with self._lock:
-            self._requests.append(request)
+            self._requests.append((request, size))
+            self._bytes += size
             self._count += 1
+            while len(self._requests) > KEPT or (self._bytes > KEPT_BYTES and len(self._requests) > 1):
+                self._bytes -= self._requests.popleft()[1]
 
     @property
     def count(self) -> int:
@@ -90,4 +110,18 @@ class Record:
     def newest(self) -> list[Request]:
         """Return the requests that are remembered, in order."""
         with self._lock:
-            return list(self._requests)
+            return [request for request, _ in self._requests]
+
+
+def _shortened(value: Any) -> tuple[Any, int]:
+    """The value with its long texts named by size and hash, and how many characters that saves."""
+    if isinstance(value, str) and len(value) > LONG:
+        digest = hashlib.sha256(value.encode(errors="surrogatepass")).hexdigest()
+        return f"<{len(value):,} characters, sha256 {digest}>", len(value)
+    if isinstance(value, dict):
+        pairs = {name: _shortened(item) for name, item in value.items()}
+        return {name: item for name, (item, _) in pairs.items()}, sum(saved for _, saved in pairs.values())
+    if isinstance(value, list):
+        items = [_shortened(item) for item in value]
+        return [item for item, _ in items], sum(saved for _, saved in items)
+    return value, 0

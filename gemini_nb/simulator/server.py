@@ -18,6 +18,7 @@ import tornado.httpserver
 import tornado.web
 
 from gemini_nb.simulator.handlers import ApiHandler, reset_connection
+from gemini_nb.simulator.rules import PAYLOAD_LIMIT
 from gemini_nb.simulator.service import Service
 
 if TYPE_CHECKING:
@@ -107,7 +108,8 @@ class Server:
     def _listen(self) -> _Listener:
         handler: Any = (r".*", ApiHandler, {"service": self._service, "running": self.running})
         application = tornado.web.Application([handler], log_function=lambda _: None)
-        listener = _Listener(application, decompress_request=True)
+        # A larger body is read, too, so that the service can say what is wrong with it.
+        listener = _Listener(application, decompress_request=True, max_body_size=2 * PAYLOAD_LIMIT)
         listener.add_socket(self._socket)
         return listener
 

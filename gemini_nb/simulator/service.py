@@ -74,7 +74,7 @@ class Service:
         except RefusalError as error:
             problem = error
         request = Request(method=verb, path=path, query=query, headers=headers, body=body, time=time.time())
-        self.record.add(request)
+        self.record.add(request, len(raw))
         wrapped = False
         try:
             route = find_route(verb, path if self.recordings is None else bare_path(path))

@@ -104,7 +104,10 @@ class Simulator:
 
     @property
     def requests(self) -> list[Request]:
-        """The requests that arrived so far, in order; of more than 1,000 the newest."""
+        """The requests that arrived so far, in order; of more than 1,000, or of more than 64 MB, the newest.
+
+        Of a text with more than 256 K characters, such as a file's data, size and hash are kept.
+        """
         return self._service.record.newest()
 
     @property
