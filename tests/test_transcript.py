@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from answers import rig
 from gemini_nb.errors import GeminiError
+from gemini_nb.notebook.render.settled import to_text
 from gemini_nb.notebook.render.transcript import (
     CallBlock,
     NoticeBlock,
@@ -17,6 +20,7 @@ from gemini_nb.notebook.render.transcript import (
 from gemini_nb.streams import events
 from gemini_nb.streams.calls import ToolCall
 from gemini_nb.streams.states import Phase, ToolStatus
+from scripted import sse_answer, text
 
 
 def make(kind: Any, **fields: Any) -> Any:
@@ -208,3 +212,33 @@ def test_it_is_known_whether_the_model_thinks_just_now() -> None:
     assert transcript.thinking
     transcript.apply_all([make(events.TextDelta, text="a")])
     assert not transcript.thinking
+
+
+def test_forty_thousand_thoughts_cost_as_much_each_as_five_thousand() -> None:
+    def seconds(count: int) -> float:
+        told = [events.ThoughtDelta(stream_id="s", seq=n, time=0.0, text="x" * 100) for n in range(count)]
+        times = []
+        for _ in range(3):
+            transcript = Transcript()
+            began = time.thread_time()
+            for event in told:
+                transcript.apply(event)
+            assert len(transcript.thoughts) == 100 * count
+            times.append(time.thread_time() - began)
+        return min(times)
+
+    assert seconds(40_000) < 8 * 4 * seconds(5_000)
+
+
+def test_forty_thousand_thoughts_of_a_stream_cost_linear_time() -> None:
+    def seconds(count: int) -> float:
+        chunks = [text(f"thought {number} ", thought=True) for number in range(count)]
+        with rig([sse_answer(*chunks, text("Done.", finish="STOP"))]) as made:
+            began = time.process_time()
+            stream = made.start().wait(60)
+            assert len(stream.thoughts.split()) == 2 * count
+            assert to_text(stream).startswith("Done.")
+            return time.process_time() - began
+
+    few = seconds(5_000)
+    assert seconds(40_000) < 8 * 4 * few

@@ -117,7 +117,6 @@ class Transcript:
 
     Attributes:
         blocks: in the order of reading.
-        thoughts: the summary of the model's thoughts.
         thoughts_draft: what of it is rendered; another one once its end was taken back.
         thinking: whether thoughts are the last that came.
         changed: indexes of blocks that are new or different; whoever draws them clears it.
@@ -125,7 +124,6 @@ class Transcript:
     """
 
     blocks: list[Block] = field(default_factory=list)
-    thoughts: str = ""
     thoughts_draft: Draft = field(default_factory=Draft, compare=False, repr=False)
     thinking: bool = False
     changed: set[int] = field(default_factory=set)
@@ -133,9 +131,17 @@ class Transcript:
     _length: int = 0
     _calls: dict[int, int] = field(default_factory=dict)
     _pieces: list[str] = field(default_factory=list)
+    _thoughts: list[str] = field(default_factory=list, compare=False)
     _struck: StruckBlock | None = None
     _unsure: bool = False  # whether what is struck still holds until new output comes
     _parts: list[int] = field(default_factory=list)
+
+    @property
+    def thoughts(self) -> str:
+        """The summary of the model's thoughts."""
+        if len(self._thoughts) > 1:
+            self._thoughts[:] = ["".join(self._thoughts)]
+        return self._thoughts[0] if self._thoughts else ""
 
     def note(self, text: str) -> None:
         """Add a line that no event has brought, such as what was wrong with the prompt."""
@@ -157,12 +163,12 @@ class Transcript:
             case TextDelta():
                 self._pieces.append(event.text)
             case ThoughtDelta():
-                self.thoughts += event.text
+                self._thoughts.append(event.text)
             case TextRewound():
                 self._rewind(event.length)
                 self._unsure = False
                 if event.thoughts_length < len(self.thoughts):
-                    self.thoughts = self.thoughts[: event.thoughts_length]
+                    self._thoughts = [self.thoughts[: event.thoughts_length]]
                     self.thoughts_draft = Draft()
                 self._drop_parts(event.parts)
             case ToolCallRequested() | ToolCallStarted() | ToolCallUpdated() | ToolCallFinished():
