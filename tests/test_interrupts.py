@@ -52,3 +52,10 @@ def test_an_interrupted_wait_is_one_line(shell: Kernel, cell: str, line: str) ->
     assert run.error_text.strip() == said
     left = shell.run("print(len(poem.text) > 0)\n%gemini_stop all")
     assert left.stdout.startswith("True")
+
+
+def test_the_help_says_what_stops_a_stream_whose_cell_has_returned(shell: Kernel) -> None:
+    reply = shell.request("inspect_request", {"code": "%%gemini_stream", "cursor_pos": 10, "detail_level": 0})
+    said = " ".join(reply["data"]["text/plain"].split())
+    assert "The Stop button and `%gemini_stop trip` stop it." in said
+    assert "an interrupt does not reach the stream" in said

@@ -62,6 +62,9 @@ class GeminiMagics(Magics):
             %%gemini_stream -t weather -o trip
             Plan a day in {city}. Check the weather first.
 
+        The Stop button and `%gemini_stop trip` stop it. The notebook's interrupt does so only while the cell
+        waits (`--wait`): once it has returned, an interrupt does not reach the stream.
+
         The cell is the prompt; of `%gemini_stream` it is the rest of the line. `{name}`, `{name.attribute}`,
         `{name[0]}` and `{name['key']}` in it are replaced by what they stand for, images and DataFrames too;
         braces that name nothing stay. Inside functions and other magics (`%%time`) a cell that waits blocks
