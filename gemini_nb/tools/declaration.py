@@ -11,10 +11,10 @@ import inspect
 import re
 import typing
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from gemini_nb.errors import ArgumentError, ConfigError
-from gemini_nb.tools.docstring import argument_texts
+from gemini_nb.tools.docstring import argument_texts, docstring_of
 from gemini_nb.tools.typed import for_pydantic
 from gemini_nb.tools.wire_schema import clean_schema
 
@@ -40,8 +40,10 @@ class Signature:
     def __init__(self, function: Callable[..., Any], name: str) -> None:
         self._name = name
         self._parameters = _parameters(function, name)
-        self._texts = argument_texts(inspect.getdoc(_innermost(function)))
-        self._model = _model(self._parameters, _hints(function, name), name)
+        self._texts = argument_texts(docstring_of(_innermost(function)))
+        aliases = _aliases(_innermost(function))
+        self._wire = {one.name: aliases.get(one.name, one.name) for one in self._parameters}
+        self._model = _model(self._parameters, _hints(function, name), self._wire, name)
 
     @property
     def schema(self) -> dict[str, Any]:
@@ -79,7 +81,7 @@ class Signature:
             given = field in checked.model_fields_set
             if parameter.kind is not parameter.POSITIONAL_ONLY:
                 if given:
-                    named[parameter.name] = getattr(checked, field)
+                    named[self._wire[parameter.name]] = getattr(checked, field)
             elif given:  # one in the middle that was left out keeps its place with its default
                 positional += [*skipped, getattr(checked, field)]
                 skipped.clear()
@@ -90,7 +92,7 @@ class Signature:
     def _given(self, args: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments without a null that says what the declaration says: the default."""
         nulls = {
-            one.name
+            self._wire[one.name]
             for one in self._parameters
             if one.default is not one.empty and _shown(one.default) is None
         }
@@ -111,7 +113,7 @@ def declare(function: Callable[..., Any], name: str | None, description: str | N
             hint="Names have letters, digits and _ . : -, start with a letter or _, and have 128 characters "
             'at most; give one with gemini_nb.tool(f, name="...").',
         )
-    text = description if description is not None else (inspect.getdoc(inner) or "")
+    text = description if description is not None else docstring_of(inner)
     return chosen, text
 
 
@@ -135,7 +137,10 @@ def _hints(function: Callable[..., Any], name: str) -> dict[str, Any]:
     while isinstance(inner, functools.partial) or hasattr(inner, "__wrapped__"):
         inner = inner.func if isinstance(inner, functools.partial) else inner.__wrapped__
     if isinstance(inner, type):
-        inner = inner.__init__  # type: ignore[misc]  # read, never called
+        if fields := getattr(inner, "__pydantic_fields__", None):
+            return _field_hints(fields)
+        if inspect.isfunction(inner.__init__):  # type: ignore[misc]  # read, never called
+            inner = inner.__init__  # type: ignore[misc]  # read, never called
     elif not inspect.isroutine(inner):
         inner = inspect.unwrap(type(inner).__call__)
     try:
@@ -149,15 +154,39 @@ def _hints(function: Callable[..., Any], name: str) -> dict[str, Any]:
         ) from None
 
 
-def _model(parameters: list[inspect.Parameter], hints: dict[str, Any], name: str) -> type[BaseModel]:
+def _aliases(function: Any) -> dict[str, str]:
+    """The names by which a pydantic class takes its fields, where they are not the fields' own."""
+    fields = getattr(function, "__pydantic_fields__", {}) if isinstance(function, type) else {}
+    found = {name: field.validation_alias or field.alias for name, field in fields.items()}
+    return {name: alias for name, alias in found.items() if isinstance(alias, str)}
+
+
+def _field_hints(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The types of a pydantic class's fields; its validators run when it is called, not before."""
+    import pydantic  # noqa: PLC0415 - see _model
+
+    hints: dict[str, Any] = {}
+    for name, field in fields.items():
+        bounds = [one for one in field.metadata if not type(one).__module__.startswith("pydantic.functional")]
+        annotation: Any = field.annotation
+        kind: Any = Annotated[annotation, *bounds, pydantic.Field(description=field.description)]
+        hints |= {name: kind, field.validation_alias or field.alias or name: kind}
+    return hints
+
+
+def _model(
+    parameters: list[inspect.Parameter], hints: dict[str, Any], wire: Mapping[str, str], name: str
+) -> type[BaseModel]:
     import pydantic  # noqa: PLC0415 - 100 ms that only tools need
 
     fields: dict[str, Any] = {}
     for index, parameter in enumerate(parameters):
-        kind = for_pydantic(hints.get(parameter.name, Any))
+        annotation = parameter.annotation
+        unknown = Any if annotation is parameter.empty or isinstance(annotation, str) else annotation
+        kind = for_pydantic(hints.get(parameter.name, unknown))
         default = ... if parameter.default is parameter.empty else _shown(parameter.default)
         # Fields have names of our own, since a tool's argument may be called "json" or "_x", as no field may.
-        fields[f"p{index}"] = (kind, pydantic.Field(default=default, alias=parameter.name))
+        fields[f"p{index}"] = (kind, pydantic.Field(default=default, alias=wire[parameter.name]))
         _check(parameter.name, kind, name)
     config = pydantic.ConfigDict(extra="forbid", arbitrary_types_allowed=False, populate_by_name=False)
     return pydantic.create_model("Arguments", __config__=config, **fields)

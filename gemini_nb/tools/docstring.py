@@ -5,7 +5,31 @@ The model reads a description beside each argument more surely than one in the m
 
 from __future__ import annotations
 
-__all__ = ["argument_texts"]
+import inspect
+from typing import Any
+
+__all__ = ["argument_texts", "docstring_of"]
+
+
+def docstring_of(function: Any) -> str:
+    """Return what its author wrote about a callable, "" for nothing.
+
+    Python has a text for everything: a model inherits pydantic's own manual, a dataclass gets its signature,
+    and an object that can be called is described as what it is, not as what calling it does.
+    """
+    if isinstance(function, type):
+        for cls in function.__mro__:
+            text = vars(cls).get("__doc__")
+            is_foreign = cls.__module__.partition(".")[0] in {"pydantic", "builtins", "typing", "abc"}
+            if isinstance(text, str) and not is_foreign and not text.startswith(f"{cls.__name__}("):
+                return inspect.cleandoc(text)
+        return ""
+    call = getattr(type(function), "__call__", None)  # noqa: B004 - its text is wanted
+    if inspect.isroutine(function) or not inspect.isfunction(call):
+        return inspect.getdoc(function) or ""
+    own = getattr(function, "__dict__", {}).get("__doc__")
+    text = own if isinstance(own, str) else call.__doc__
+    return inspect.cleandoc(text) if text else docstring_of(type(function))
 
 
 def argument_texts(docstring: str | None) -> dict[str, str]:
