@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import Any
 
 import pytest
 
 import gemini_nb
-from answers import PATIENCE, rig
+from answers import PATIENCE, rig, run_python
 from gemini_nb import Chat
 from gemini_nb.errors import BlockingCallError, NotAskedError
 from gemini_nb.notebook.interpolation import interpolate
@@ -220,3 +221,105 @@ def test_a_manager_that_was_shut_down_leaves_no_message_that_others_wait_for() -
         with pytest.raises(gemini_nb.GeminiError, match="shut down"):
             chat.send("a")
     assert chat.rewind(0) == []
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_tool_that_reads_the_events_of_another_stream_lends_its_place(is_async: bool) -> None:
+    with rig(tool_calls, max_concurrent=1) as made:
+
+        def work() -> str:
+            """Ask another."""
+            return [event.kind for event in made.start("inner")][-1]
+
+        async def work_async() -> str:
+            """Ask another."""
+            return [event.kind async for event in made.start("inner")][-1]
+
+        tool = gemini_nb.tool(work_async if is_async else work, name="work")
+        outer = made.start("use", tools=[tool])
+        assert outer.result(PATIENCE) == "ok"
+        assert outer.tool_calls[0].result == "stream_completed"
+
+
+def test_a_tool_that_reads_the_events_of_what_waits_for_it_raises_at_once() -> None:
+    with rig(tool_calls) as made:
+        chat = Chat(manager=made.manager, **made.options)
+
+        def work() -> str:
+            """Send to its own chat and read along."""
+            try:
+                return str(list(chat.send("inner")))
+            except BlockingCallError as error:
+                return str(error)
+
+        outer = chat.send("use", tools=[work])
+        assert outer.result(PATIENCE) == "ok"
+        assert "neither would ever end" in outer.tool_calls[0].result
+
+
+@pytest.mark.parametrize("is_turn", [False, True])
+def test_what_stands_beside_a_stream_is_taken_when_it_is_asked(tmp_path: Any, is_turn: bool) -> None:
+    gate = threading.Event()
+    path = tmp_path / "notes.txt"
+    path.write_text("before")
+    turn = {"role": "user", "parts": [{"text": "before"}]}
+    with rig(gated(gate)) as made:
+        poem = made.start("first")
+        stream = made.start([turn, poem] if is_turn else [gemini_nb.File(path), poem])
+        path.write_text("after")
+        turn["parts"][0]["text"] = "after"  # type: ignore[index]  # it is a list of parts
+        gate.set()
+        stream.wait(PATIENCE)
+        sent = str(made.server.requests[-1].json)
+        assert "after" not in sent
+        assert "FFIRST" in sent
+        assert "before" in sent
+
+
+def test_the_frame_of_a_group_over_streams_shows_their_texts() -> None:
+    with rig(gated(threading.Event())) as made:
+        streams = [made.start("a"), made.start("b")]
+        prompts = [interpolate("On {item}", {"item": stream}, needed="item") for stream in streams]
+        group = gemini_nb.map(prompts, items=streams, manager=made.manager, **made.options)
+        group.wait(PATIENCE)
+        assert list(group.to_frame()["item"]) == ["A", "B"]
+
+
+FORK = """
+import os, threading
+from answers import PATIENCE, rig, run_python
+from gemini_nb import Chat
+from gemini_nb.streams.manager import StreamManager
+from scripted import Wait, sse_answer, text
+
+gate = threading.Event()
+with rig(lambda request: sse_answer(Wait(gate), text("ok", finish="STOP"))) as made:
+    chat = Chat(manager=made.manager, **made.options)
+    poem = chat.send("first")
+    made.server.wait_requests(1)
+    child = os.fork()
+    if child == 0:
+        try:
+            manager = StreamManager()
+            for contents, other in (("second", chat), (["On", poem], None)):
+                stream = manager.start_stream(contents, chat=other, **made.options)
+                assert "forked" in str(stream.wait(PATIENCE).error), stream
+            try:
+                next(event for event in poem if event.kind == "stream_completed")
+            except Exception as error:
+                assert "forked" in str(error)
+                os._exit(0)
+        except BaseException as error:
+            print(repr(error), flush=True)
+        os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
+    gate.set()
+    assert poem.result(PATIENCE) == "ok"
+print("fine")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_what_waits_in_a_forked_child_for_the_parents_streams_ends_with_an_error() -> None:
+    done = run_python(FORK)
+    assert done.stdout == "fine\n", done.stdout + done.stderr

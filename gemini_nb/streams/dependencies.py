@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gemini_nb.api.content import to_contents
+from gemini_nb.api.content import to_contents, to_part
+from gemini_nb.api.objects import as_mapping
 from gemini_nb.errors import GeminiError, NotAskedError
 from gemini_nb.redaction import scrub
 from gemini_nb.streams.record import StreamRecord
@@ -151,6 +153,7 @@ class Dependencies:
 
         for need in self._needs:
             for stream in need.streams:
+                stream.ending.check_may_wait()
                 stream.ending.call_when_reached(wake)
         while True:
             changed.clear()
@@ -183,6 +186,7 @@ def defer(contents: object) -> object:
         )
         if not needs:
             return contents
+        items = [item if streams_in(item) is not None else _taken(item) for item in items]
         known = [f"<{need_words}>" if (need_words := _words_of(item)) else item for item in items]
         preview = to_contents(known)
 
@@ -194,6 +198,14 @@ def defer(contents: object) -> object:
         stream.record.status is Status.COMPLETED for need in deferred.needs for stream in need.streams
     )
     return deferred.complete() if completed else deferred
+
+
+def _taken(item: object) -> object:
+    """What an item of some contents is now: a file, a frame or a dictionary may change before it is sent."""
+    if isinstance(item, str):
+        return item
+    mapping = as_mapping(item)
+    return to_part(item) if mapping is None else copy.deepcopy(mapping)
 
 
 def _words_of(item: object) -> str:

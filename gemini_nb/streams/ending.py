@@ -139,6 +139,17 @@ class Ending:
                 hint="Wait for it there, or start a stream here.",
             )
 
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Wait here for something of the stream, as `waiting_for` has it.
+
+        Raises:
+            BlockingCallError: the wait could never end.
+        """
+        self.check_may_wait()
+        with waiting_for(self._record):
+            yield
+
     def wait(self, timeout: float | None) -> None:
         """Wait on a thread of the person's.
 

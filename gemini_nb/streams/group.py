@@ -11,6 +11,7 @@ from typing import Any, overload
 
 from gemini_nb.errors import ArgumentError, ConfigError, GeminiError
 from gemini_nb.redaction import seal
+from gemini_nb.streams.dependencies import streams_in, whole_text
 from gemini_nb.streams.manager import StreamManager, get_manager
 from gemini_nb.streams.stream import Stream, stop_interrupted, stop_together
 
@@ -115,6 +116,8 @@ def _result(stream: Stream) -> Any:
 
 
 def _about(item: object) -> dict[Any, Any]:
+    if streams_in(item) is not None:
+        return {"item": whole_text(item)}
     return _fields(item) or {"item": item}
 
 

@@ -7,6 +7,7 @@ import collections
 import contextlib
 import weakref
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Self
 
 from gemini_nb.streams.flag import Flag
@@ -31,15 +32,20 @@ class EventReader:
     Args:
         log: the stream's log.
         runtime: knows how to wait.
-        check_may_wait: refuses a wait that could never end.
+        waiting: entered for every wait; it refuses one that could never end.
         replay: from the first event on, or only new ones.
     """
 
     def __init__(
-        self, log: EventLog, runtime: Runtime, check_may_wait: Callable[[], object], *, replay: bool = True
+        self,
+        log: EventLog,
+        runtime: Runtime,
+        waiting: Callable[[], AbstractContextManager[object]],
+        *,
+        replay: bool = True,
     ) -> None:
         self._runtime = runtime
-        self._check_may_wait = check_may_wait
+        self._waiting = waiting
         self._buffer: collections.deque[StreamEvent] = collections.deque()
         self._wake: Callable[[], object] | None = None
         reference = weakref.ref(self)  # the log must not keep an abandoned reader alive
@@ -67,11 +73,11 @@ class EventReader:
                 self.close()
                 raise StopIteration
             self._runtime.check_may_block()
-            self._check_may_wait()
             grown = Flag()
             self._wake = grown.set
             if not self._cursor.has_more and not self._cursor.at_end:
-                self._runtime.block_on(grown, None)
+                with self._waiting():
+                    self._runtime.block_on(grown, None)
             self._wake = None
         return self._buffer.popleft()
 
@@ -83,12 +89,12 @@ class EventReader:
             if self._cursor.at_end:
                 self.close()
                 raise StopAsyncIteration
-            self._check_may_wait()
             ready = asyncio.Event()
             self._wake = _waker(ready)
             try:
                 if not self._cursor.has_more and not self._cursor.at_end:
-                    await sleep_until_set(ready)
+                    with self._waiting():
+                        await sleep_until_set(ready)
             finally:
                 self._wake = None
         return self._buffer.popleft()

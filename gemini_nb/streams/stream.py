@@ -345,7 +345,7 @@ class Stream:
 
     def reader(self, *, replay: bool = True) -> EventReader:
         """Return an iterator of events, from the first one or only of new ones."""
-        return EventReader(self._record.log, self._runtime, self._ending.check_may_wait, replay=replay)
+        return EventReader(self._record.log, self._runtime, self._ending.waiting, replay=replay)
 
 
 def stop_together(streams: Iterable[Stream]) -> None:
