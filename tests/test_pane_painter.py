@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from answers import run_python
 from gemini_nb.notebook import painter as painter_module
 from gemini_nb.notebook.painter import BUDGET, Painter
 
@@ -138,3 +140,31 @@ async def test_what_lives_is_painted_by_time_alone(painter: Painter, monkeypatch
             await asyncio.sleep(0.01)
     await asyncio.sleep(0.15)
     assert len(board.paints) == 4
+
+
+FORKED = """
+import os, sys, threading
+import gemini_nb
+from gemini_nb.notebook.pane import StreamPane
+from gemini_nb.simulator import Simulator
+def settled():
+    with Simulator(pace=0) as simulator:
+        stream = gemini_nb.get_manager().start_stream("x", auth="simulator", base_url=simulator.base_url)
+        pane = StreamPane(stream)
+        pane._repr_mimebundle_()
+        pane.settled.result(30)
+        return "completed" in pane.children[1].value
+assert settled()
+child = os.fork()
+if child == 0:
+    os._exit(7 if settled() else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), settled())
+gemini_nb.get_manager().shutdown()
+print([thread.name for thread in threading.enumerate() if thread.name == "gemini_nb-render"])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_a_forked_child_paints_on_a_thread_of_its_own() -> None:
+    done = run_python(FORKED, "-Wignore:This process:DeprecationWarning")
+    assert (done.stdout.split("\n")[:2], done.stderr) == (["7 True", "[]"], "")
