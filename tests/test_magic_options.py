@@ -343,6 +343,8 @@ def test_help_reads_well(shell: Kernel) -> None:
     listed = text.partition("options:")[2]
     assert listed.index("--model") < listed.index("--schema") < listed.index("--no-wait")
     assert "--concurrency" in text
+    said = " ".join(text.split())
+    assert "Gemini 3 is best left at 1.0, Gemini 4 ignores it (and topP and topK)" in said
 
 
 @pytest.mark.parametrize(

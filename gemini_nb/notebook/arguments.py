@@ -60,9 +60,21 @@ _ARGUMENTS: list[tuple[tuple[str, ...], dict[str, Any]]] = [
     (("--raw",), {"action": "store_true", "help": "send braces as they are, with no {name} replaced"}),
     (
         ("--thinking",),
-        {"nargs": "?", "const": "", "metavar": "LEVEL", "help": f"show thoughts; {', '.join(LEVELS)}"},
+        {
+            "nargs": "?",
+            "const": "",
+            "metavar": "LEVEL",
+            "help": f"show thoughts; {', '.join(LEVELS)} (by model)",
+        },
     ),
-    (("--temperature",), {"type": float, "metavar": "X", "help": "0 to 2"}),
+    (
+        ("--temperature",),
+        {
+            "type": float,
+            "metavar": "X",
+            "help": "0 to 2; Gemini 3 is best left at 1.0, Gemini 4 ignores it (and topP and topK)",
+        },
+    ),
     (("--max-tokens",), {"type": int, "metavar": "N", "help": "tokens the answer may have"}),
     (("--search",), {"action": "store_true", "help": "let the model search with Google"}),
     (("--code",), {"action": "store_true", "help": "let the model run Python on Google's side"}),

@@ -58,8 +58,8 @@ class Request:
         path: the path of the URL, percent escapes decoded.
         query: the parameters of the URL.
         headers: the headers.
-        body: the JSON of the body as it was sent, None where there was none or it was not JSON. The record keeps
-            a very long text, such as a file's data, as `<1,234,567 characters, sha256 …>`.
+        body: the JSON of the body as it was sent, None where there was none or it was not JSON. A very
+            long text in it, such as the data of a file, is kept as `<1,234,567 characters, sha256 …>`.
         time: when it arrived, as `time.time()` counts.
     """
 
