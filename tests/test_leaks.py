@@ -8,11 +8,16 @@ import os
 from typing import Any
 
 import pytest
+from google.oauth2 import service_account
 
-from answers import KEY, rig
+import gemini_nb
+from answers import KEY, PATIENCE, rig
+from gemini_nb.notebook.render.group_settled import item_words, text_of
 from scripted import sse_answer, text
 from test_approval import asking
+from token_server import TOKEN, TokenServer
 
+pytest_plugins = ["google_accounts"]
 ENVIRONMENT = {
     "GEMINI_API_KEY": "AIzaSy-of-the-environment-0123456789",
     "GOOGLE_API_KEY": "AIzaSy-another-of-the-environment-99",
@@ -96,3 +101,51 @@ def test_the_last_event_is_there_before_the_status_says_so() -> None:
         stream.record.log.attach(Reader())
         stream.wait()
     assert seen == [("stream_completed", "completed")]
+
+
+def test_what_a_group_was_asked_about_and_notes_show_no_key() -> None:
+    with rig(lambda _: sse_answer(text(json.dumps({"key": "\\u006bey"}), finish="STOP"))) as made:
+        group = gemini_nb.map(
+            ["a", "b"],
+            items=[{"key": KEY}, f"about {KEY}"],
+            manager=made.manager,
+            metadata={"from": KEY, KEY: 1},
+            **made.options,
+        ).wait(PATIENCE)
+        shown = [item_words(group, index) for index in range(2)]
+        assert shown == ["[secret]", "about [secret]"]
+        for look in (text_of(group), repr(group[0].info()), repr(group[0].info().metadata), repr(group[0])):
+            assert KEY not in look
+
+
+def test_json_that_spells_a_key_in_escapes_shows_no_key() -> None:
+    spelled = "".join(f"\\u{ord(letter):04x}" for letter in KEY)
+    config = {"responseMimeType": "application/json"}
+    with rig(lambda _: sse_answer(text(f'{{"key": "{spelled}"}}', finish="STOP"))) as made:
+        stream = made.start(generation_config=config).wait(PATIENCE)
+        assert stream.parsed == {"key": "[secret]"}
+
+
+def test_a_token_of_real_google_credentials_is_shown_nowhere(
+    account: dict[str, str],
+    tokens: TokenServer,
+) -> None:
+    scopes = ["https://www.googleapis.com/auth/cloud-platform"]
+    credentials = service_account.Credentials.from_service_account_info(account, scopes=scopes)
+
+    def look() -> str:
+        """Look at the token."""
+        print(credentials.token)  # noqa: T201 - the tool's own print is what is tested
+        return f"{credentials.token} {account['private_key']}"
+
+    with rig(asking("look")) as made:
+        stream = made.manager.start_stream(
+            "Hi", tools=[look], credentials=credentials, endpoint=f"{made.server.url}/v1/models/m"
+        ).wait(PATIENCE)
+        sent = made.server.requests
+        assert stream.status == "completed", stream.error
+        assert {request.headers["authorization"] for request in sent} == {f"Bearer {TOKEN}-1"}
+        assert len(tokens.requests) == 1
+        shown = f"{[request.body for request in sent]}{stream.events}{stream.tool_calls}{stream.info()}"
+        assert f"{TOKEN}-1" not in shown
+        assert stream.tool_calls[0].output == "[secret]\n"

@@ -134,7 +134,7 @@ class Stream:
         try:
             if schema is not None:
                 return schema.read(self.answer)
-            return read_fenced(self.answer, lambda text: json.loads(shallow(text)))
+            return scrub_json(read_fenced(self.answer, lambda text: json.loads(shallow(text))))
         except ValueError:
             return None
 
@@ -222,7 +222,7 @@ class Stream:
             retries=record.retries,
             usage=record.usage,
             tool_calls=tuple(call.snapshot() for call in record.tool_calls),
-            metadata=self.metadata,
+            metadata=scrub_json(self.metadata),
         )
 
     def subscribe(self, subscriber: Subscriber, *, replay: bool = True) -> None:
