@@ -19,6 +19,9 @@ from answers import always, rig
 from gemini_nb.errors import ConfigError
 from gemini_nb.simulator.refusals import RefusalError
 from gemini_nb.simulator.schemas import check_json_schema
+from gemini_nb.streams.manager import StreamManager
+from gemini_nb.streams.stream import Stream
+from gemini_nb.tools.result import to_result
 from gemini_nb.tools.schema import OutputSchema
 from gemini_nb.tools.tool import Tool, ToolSet
 from gemini_nb.tools.wire_schema import clean_schema, from_openapi, tidy_tools
@@ -385,6 +388,51 @@ def test_what_is_no_schema_in_a_config_is_refused_at_the_call() -> None:
 def test_the_simulator_refuses_references_as_the_service_does(schema: Any) -> None:
     with pytest.raises(RefusalError):
         check_json_schema(schema, "schema")
+
+
+def test_a_tools_own_references_are_not_read_as_names_of_parts() -> None:
+    image = {"inlineData": {"mimeType": "image/png", "data": "aGk="}}
+    found = to_result(
+        {
+            "schema": {
+                "items": [{"$ref": "#/$defs/a", "ref": 1}],
+                "deep": {"a": {"b": {"$ref": "x"}}},
+            },
+            "kept": {"$ref": 3, "properties": {"$ref": {"type": "string"}}},
+            "picture": image,
+        }
+    )
+    assert found.value == {
+        "schema": {"items": [{"_ref": "#/$defs/a", "ref": 1}], "deep": {"a": {"b": {"ref": "x"}}}},
+        "kept": {"$ref": 3, "properties": {"$ref": {"type": "string"}}},
+        "picture": {"$ref": "image-1"},
+    }
+    assert len(found.parts) == 1
+
+
+def test_the_simulator_refuses_a_reference_to_no_part() -> None:
+    image = {"inlineData": {"mimeType": "image/png", "data": "aGk=", "displayName": "image-1"}}
+    declared = [{"functionDeclarations": [{"name": "f"}]}]
+
+    def answer(reference: str) -> Stream:
+        response = {"name": "f", "response": {"r": [{"$ref": reference}]}, "parts": [image]}
+        call = {
+            "functionCall": {"name": "f", "args": {}},
+            "thoughtSignature": "skip_thought_signature_validator",
+        }
+        contents = [
+            {"role": "user", "parts": [{"text": "Look."}]},
+            {"role": "model", "parts": [call]},
+            {"role": "user", "parts": [{"functionResponse": response}]},
+        ]
+        return manager.start_stream(contents, auth="simulator", tools=declared).wait(20)
+
+    manager = StreamManager()
+    try:
+        assert answer("image-1").error is None
+        assert "names none of its parts" in str(answer("image-2").error)
+    finally:
+        manager.shutdown()
 
 
 # ------------------------------------------------------------------ any schema

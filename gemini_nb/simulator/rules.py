@@ -324,7 +324,25 @@ def _check_parts(content: Mapping[str, Any], path: str, *, vertex: bool) -> None
             _check_media(media, f"{where}.functionResponse.parts", vertex=vertex)
             if len(media.keys() & {"inlineData", "fileData"}) != 1:
                 raise _content_error(f"{where}.functionResponse.parts: inlineData or fileData", where)
+        if (response := part.get("functionResponse")) is not None:
+            _check_part_names(response, f"{where}.functionResponse")
         _check_media(part, where, vertex=vertex)
+
+
+def _check_part_names(response: Mapping[str, Any], where: str) -> None:
+    """Check that each `$ref` in a response names one of its parts."""
+    media = [part.get("inlineData") or part.get("fileData") or {} for part in response.get("parts") or ()]
+    names = {one.get("displayName") for one in media}
+    values = [response.get("response")]
+    while values:
+        value = values.pop()
+        if isinstance(value, dict):
+            reference = value.get("$ref")
+            if isinstance(reference, str) and reference not in names:
+                raise invalid(f"{where}.response: $ref {reference!r} names none of its parts.", where)
+            values += value.values()
+        elif isinstance(value, list):
+            values += value
 
 
 def _check_media(part: Mapping[str, Any], where: str, *, vertex: bool) -> None:

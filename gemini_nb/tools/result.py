@@ -51,7 +51,7 @@ def to_result(value: Any) -> ToolResult:
     _check(value)
     replaced = _take_media(value, parts, _DEPTH)
     try:
-        made = _to_json(replaced)
+        made = _escape(_to_json(replaced), frozenset(map(_name, parts)))
     except RecursionError:
         raise _refused("is nested too deeply") from None
     except Exception as error:  # noqa: BLE001 - half a surrogate pair, a person's own __str__ ...
@@ -126,6 +126,26 @@ def _clean(part: Part) -> Part:
         data = data if cleaned is raw else base64.b64encode(cleaned).decode("ascii")
         clean = {**clean, "inlineData": {**clean["inlineData"], "data": data}}
     return clean
+
+
+def _name(part: Part) -> str:
+    """The name by which the JSON refers to a part."""
+    return str(next(part[field]["displayName"] for field in _FILES if field in part))
+
+
+def _escape(value: Any, names: frozenset[str]) -> Any:
+    """The JSON with `ref` for each `$ref` that names no part, such as a schema's, which is refused."""
+    if isinstance(value, list):
+        return [_escape(item, names) for item in value]
+    if not isinstance(value, dict):
+        return value
+    escaped = {key: _escape(item, names) for key, item in value.items()}
+    if isinstance(reference := escaped.get("$ref"), str) and reference not in names:
+        name = "ref"
+        while name in escaped:
+            name = f"_{name}"
+        escaped = {name if key == "$ref" else key: item for key, item in escaped.items()}
+    return escaped
 
 
 def _to_json(value: Any) -> Any:
