@@ -320,3 +320,24 @@ def test_a_pane_settles_though_another_cell_captures(shell: Kernel) -> None:
     shell.run("%%capture taken\nimport time\ntrip.wait(20); time.sleep(0.5)")
     shell.wait_until(lambda: any("text/markdown" in bundle for bundle in pane.outputs))
     assert shell.run("print(len(taken.outputs))").stdout == "0\n"
+
+
+def test_a_tool_that_goes_on_after_a_stop_is_said_to_run_until_it_ends(shell: Kernel) -> None:
+    shell.run(
+        "go.clear(); begun.clear()\n"
+        "def weather(city: str) -> str:\n"
+        "    'Tell the weather of a city.'\n"
+        "    begun.set(); assert go.wait(20); print('late words')\n"
+        "    return 'cloudless'"
+    )
+    pane = shell.run(f"%%gemini_stream -t weather -o trip\n{PROMPT}")
+    shell.run("await asyncio.to_thread(begun.wait, 20); trip.stop()")
+
+    def settled() -> str:
+        return "".join(bundle.get("text/markdown", "") for bundle in pane.outputs)
+
+    shell.wait_until(lambda: "still running" in settled())
+    assert shell.run("print(trip.tool_calls[0].still_running)").stdout == "True\n"
+    assert shell.run("go.set()").stdout == ""
+    shell.wait_until(lambda: "late words" in settled() and "still running" not in settled())
+    assert shell.run("print(trip.tool_calls[0].still_running)").stdout == "False\n"

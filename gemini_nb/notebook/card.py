@@ -122,6 +122,8 @@ def _state(call: ToolCall) -> str:
         return f"waits for {escape(call.waits_for)}"
     if call.status is ToolStatus.AWAITING_APPROVAL:
         return "may it run?"
+    if call.still_running:
+        return f"{call.status.value}, still running"
     if call.duration is not None:
         return f"{call.status.value} · {call.duration:.1f} s"
     return (

@@ -205,8 +205,15 @@ class StreamPane(Counted, widgets.VBox):
                 self._set_settled()
             raise
         self._live.close()
+        if any(call.still_running for call in self._stream.tool_calls):
+            self._stream.record.late_looks.append(self._settle_again)
         self._painter.work(self._settle(self._live))
         return False
+
+    def _settle_again(self) -> None:
+        """Show what a tool that nothing could end says, and that it has ended. Loop thread only."""
+        if self._live is not None and self._shown:
+            self._painter.work(self._settle(self._live))
 
     def _settle(self, live: _Live) -> Iterator[None]:
         """Put Markdown in the pane's place, and shrink to one widget with the whole answer.
@@ -215,6 +222,7 @@ class StreamPane(Counted, widgets.VBox):
         forgotten the display, but it still shows the widget.
         """
         try:
+            live.transcript.refresh(self._stream.tool_calls)
             for _ in render(live.transcript):
                 yield
                 if self._live is not live:  # closed, or begun anew

@@ -11,6 +11,7 @@ from gemini_nb.api.content import Part, duplicate
 from gemini_nb.errors import ConfigError
 from gemini_nb.streams.approval import Approval
 from gemini_nb.streams.states import TOOL_STATUSES, ToolStatus, advance
+from gemini_nb.tools.report import Work
 from gemini_nb.tools.shown import Shown
 
 __all__ = ["ToolCall"]
@@ -55,6 +56,7 @@ class ToolCall:
     started_at: float | None = None
     ended_at: float | None = None
     index: int = field(default=0, repr=False)
+    work: Work | None = field(default=None, repr=False, compare=False)
     approval: Approval | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -63,6 +65,11 @@ class ToolCall:
         if self.started_at is None or self.ended_at is None:
             return None
         return self.ended_at - self.started_at
+
+    @property
+    def still_running(self) -> bool:
+        """Whether its function goes on in a thread, which nothing can end, though the call has ended."""
+        return self.ended_at is not None and self.work is not None and self.work.is_going
 
     def approve(self) -> None:
         """Let a call that awaits approval run. From any thread; the first answer counts.

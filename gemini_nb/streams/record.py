@@ -8,6 +8,7 @@ gets past these methods, whoever said it.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -82,6 +83,7 @@ class StreamRecord:
         self.usage = Usage()
         self.retries = 0
         self.tool_calls: tuple[ToolCall, ...] = ()
+        self.late_looks: list[Callable[[], object]] = []  # called when a tool says something after its call
         self.parts: list[Part] = []
         self.chunks: list[str] = []
         self.started_at = time.time()
@@ -261,8 +263,12 @@ class StreamRecord:
         self._append(events.ToolCallStarted, call=call.snapshot())
 
     def report_call(self, call: ToolCall, **facts: Any) -> None:
-        """A running tool printed something, or came further; what it says after its end is too late."""
-        if not self.is_done and call.ended_at is None and call.note(**facts):
+        """A tool printed something, or came further; what it says after its end only its call tells."""
+        changed = call.note(**facts)
+        if call.ended_at is not None:
+            for look in self.late_looks:
+                look()
+        elif not self.is_done and changed:
             self._append(events.ToolCallUpdated, call=call.snapshot())
 
     def finish_call(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -23,6 +24,7 @@ from gemini_nb.tools.tool import Tool, ToolSet
 __all__ = ["ToolRound", "unanswered"]
 
 _INTERVAL = 0.1  # seconds between two events about what a running tool says
+_LATE = 1.0  # the same for what goes on after its call has ended
 
 
 class ToolRound:
@@ -142,15 +144,17 @@ class _Relay:
         self._due = False
         self._context = contextvars.copy_context()  # not the tool's, whose output goes to its card
         self.report = Report(self._changed)
+        call.work = self.report.work
 
     def _changed(self) -> None:
         if not self._due:
             self._due = True
-            self._loop.call_soon_threadsafe(self._schedule, context=self._context.copy())
+            with contextlib.suppress(RuntimeError):  # the loop was closed, and the tool goes on
+                self._loop.call_soon_threadsafe(self._schedule, context=self._context.copy())
 
     def _schedule(self) -> None:
-        if self._timer is None and not self.report.closed:
-            self._timer = self._loop.call_later(_INTERVAL, self._tell)
+        if self._timer is None:
+            self._timer = self._loop.call_later(_LATE if self.report.closed else _INTERVAL, self._tell)
 
     def _tell(self) -> None:
         self._timer, self._due = None, False
@@ -171,6 +175,7 @@ class _Relay:
         self.report.closed = True
         if self._timer is not None:
             self._timer.cancel()
+        self._timer, self._due = None, False
         self._call.note(**self._facts())
 
 

@@ -55,7 +55,7 @@ async def call_in_place(
     begin()
     if tool.is_async:
         return await call_here(call)
-    result = await run_in_daemon_thread(call, name=f"gemini_nb-tool-{tool.name}")
+    result = await run_in_daemon_thread(report.following(call), name=f"gemini_nb-tool-{tool.name}")
     return await call_here(lambda: result) if is_pending(result) else result
 
 
@@ -123,7 +123,7 @@ async def _on_executor(
     report: Report,
     begin: Callable[[], object],
 ) -> Any:
-    future = _submit(executor, tool, positional, named)
+    future = _submit(executor, tool, positional, named, report)
     report.wait_for("its executor")
     waiting = asyncio.wrap_future(future)
     try:
@@ -145,10 +145,12 @@ async def _on_executor(
 
 
 def _submit(
-    executor: Executor, tool: Tool, positional: Sequence[Any], named: Mapping[str, Any]
+    executor: Executor, tool: Tool, positional: Sequence[Any], named: Mapping[str, Any], report: Report
 ) -> concurrent.futures.Future[Any]:
     if _is_pool(executor, "thread", "ThreadPoolExecutor"):
-        return executor.submit(contextvars.copy_context().run, tool.function, *positional, **named)
+        return executor.submit(
+            contextvars.copy_context().run, report.following(tool.function), *positional, **named
+        )
     if _is_pool(executor, "process", "ProcessPoolExecutor"):
         function = tool if isinstance(tool.__reduce__(), str) else tool.function
         return executor.submit(_in_process, function, positional, named)

@@ -12,9 +12,18 @@ from gemini_nb.tools.output import Target, current_target, diverting, targeting
 from gemini_nb.tools.printed import Printed
 from gemini_nb.tools.shown import Shown, Words, shown_of
 
-__all__ = ["Report", "progress", "reporting"]
+__all__ = ["Report", "Work", "progress", "reporting"]
 
 _DISPLAYS = 20  # pictures, tables and updatable texts kept of one call: the last ones
+
+
+class Work:
+    """Whether a tool's function is being executed; in a thread it goes on after a stop or a timeout."""
+
+    __slots__ = ("is_going",)
+
+    def __init__(self) -> None:
+        self.is_going = False
 
 
 class Report(Target):
@@ -27,6 +36,7 @@ class Report(Target):
         fraction: how far it is, from 0 to 1, None where it did not say.
         text: what it is doing, in its own words.
         waits_for: what keeps it from starting, None once it runs.
+        work: whether its function is being executed in a thread.
     """
 
     def __init__(self, changed: Callable[[], object]) -> None:
@@ -35,6 +45,7 @@ class Report(Target):
         self.text = ""
         self.waits_for: str | None = None
         self.closed = False
+        self.work = Work()
         self._changed = changed
         self._lock = threading.Lock()
         self._printed = Printed()
@@ -100,6 +111,20 @@ class Report(Target):
             if not wait:
                 self._clear_if_due()
         self._changed()
+
+    def following(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Wrap a function that a thread executes, so that it is known when that has ended."""
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            self.work.is_going = True
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self.work.is_going = False
+                if self.closed:
+                    self._changed()
+
+        return run
 
     def advance(self, fraction: float | None, text: str) -> None:
         """The tool came this far."""

@@ -55,6 +55,7 @@ def transcript_of(stream: Stream) -> Transcript:
     """All that a stream has told so far."""
     transcript = Transcript(is_json=figures.is_structured(stream))
     transcript.apply_all(list(stream.events))
+    transcript.refresh(stream.tool_calls)
     return transcript
 
 
@@ -130,6 +131,8 @@ def call_line(call: ToolCall) -> str:
         f"{name}={_short(json.dumps(value, ensure_ascii=False))}" for name, value in call.args.items()
     )
     outcome = call.error if call.error is not None else call.status.value
+    if call.still_running:
+        outcome = f"still running, {outcome}"
     duration = f", {call.duration:.1f} s" if call.duration is not None else ""
     return f"{call.name}({args}): {_short(outcome, 200)}{duration}"
 

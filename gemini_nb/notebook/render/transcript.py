@@ -5,6 +5,7 @@ The live pane, the settled output and the terminal show the same blocks; this is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias, assert_never
 
@@ -216,6 +217,12 @@ class Transcript:
         self._flush()
         self.blocks.append(block)
         self.changed.add(len(self.blocks) - 1)
+
+    def refresh(self, calls: Sequence[ToolCall]) -> None:
+        """Take what a tool said after its call had ended, which no event tells."""
+        for call in calls:
+            if call.ended_at is not None and call.index in self._calls:
+                self._set_call(call.snapshot())
 
     def _set_call(self, call: ToolCall) -> None:
         index = self._calls.get(call.index)
