@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Recorder", "Tape"]
 
 _log = logging.getLogger(__name__)
-_KEPT = ("content-type", "retry-after")
+_KEPT = ("content-type", "retry-after", "x-gemini-service-tier")
 _SECRET = {"authorization", "x-goog-api-key"}
 
 

@@ -200,13 +200,13 @@ _TEXT = """
 """
 
 _ENDED = """
-.jupyter-widgets-disconnected .jupyter-widgets-disconnected::before { content: none; }
-.jupyter-widgets-disconnected.gemini-nb-pane::before { color: var(--jp-error-color1, #b00020);
+.gemini-nb-pane .jupyter-widgets-disconnected::before { content: none; }
+.gemini-nb-pane.jupyter-widgets-disconnected::before { color: var(--jp-error-color1, #b00020);
   content: "The kernel ended, and this answer with it. Run the cell again to ask again."; font: inherit; }
-.jupyter-widgets-disconnected.gemini-nb-pane .jupyter-button,
-  .jupyter-widgets-disconnected.gemini-nb-pane .gemini-nb-steps,
-  .jupyter-widgets-disconnected.gemini-nb-pane [data-status=active].gemini-nb-badge { display: none; }
-.jupyter-widgets-disconnected.gemini-nb-pane .gemini-nb-call::after { animation: none; }
+.gemini-nb-pane.jupyter-widgets-disconnected .jupyter-button,
+  .gemini-nb-pane.jupyter-widgets-disconnected .gemini-nb-steps,
+  .gemini-nb-pane.jupyter-widgets-disconnected [data-status=active].gemini-nb-badge { display: none; }
+.gemini-nb-pane.jupyter-widgets-disconnected .gemini-nb-call::after { animation: none; }
 """
 
 SHEET = _FRAME + _HEAD + _CARDS + _TEXT + _ENDED
