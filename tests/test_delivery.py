@@ -40,7 +40,7 @@ class Desk:
     def settle(self) -> None:
         """Wait until everything written so far is in the log and on its way to the threads.
 
-        What is due at once goes out in the turn of the loop after the one that wrote it, behind its first calls.
+        What is due at once goes out in the next turn of the loop, behind the first calls of that turn.
         """
         for _ in range(3):
             done = threading.Event()
