@@ -149,7 +149,10 @@ def test_threads_and_pools_that_a_tool_uses_print_to_its_card(shell: Kernel) -> 
         "    return 'cloudless'",
     )
     assert output == "from a thread\nfrom a pool\n"
-    assert shell.run("pool.submit(print, 'mine').result(); pool.shutdown()").stdout == "mine\n"
+    said = shell.run("pool.submit(print, 'mine').result(); pool.shutdown()").stdout
+    assert shell.run("print(call.output, end='')").stdout == output
+    if int(shell.run("import ipykernel; print(ipykernel.version_info[0])").stdout) >= 7:
+        assert said == "mine\n"  # ipykernel 6 sends it to the cell in which the pool's thread was started
 
 
 def test_clearing_in_a_tool_clears_its_card_alone(shell: Kernel) -> None:
