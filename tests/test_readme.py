@@ -6,11 +6,15 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from gemini_nb.notebook.arguments import OPTIONS
 from gemini_nb.notebook.settings import GeminiNB
 from kernels import Kernel
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = sorted((ROOT / "docs").glob("*.md"))
 
 
 def section(title: str) -> str:
@@ -34,10 +38,27 @@ def test_the_examples_run(make_kernel: Callable[..., Kernel]) -> None:
 
 
 def test_every_option_and_default_is_listed() -> None:
-    told = section("Options of `%%gemini_stream`")
+    page = (ROOT / "docs" / "magics.md").read_text(encoding="utf-8")
     shorter = {"-m": "--model", "-t": "--tools", "-o": "--out", "-c": "--chat", "-s": "--system"}
     wanted = (set(OPTIONS) - set(shorter.values())) | set(GeminiNB.class_traits(config=True)) - {
         "log",
         "parent",
     }
-    assert {name for name in wanted if re.search(rf"`{name}\b", told) is None} == set()
+    assert {name for name in wanted if re.search(rf"`{name}\b", page) is None} == set()
+
+
+def test_a_newcomer_reads_one_short_page() -> None:
+    assert len(README.splitlines()) <= 150
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *PAGES], ids=lambda path: path.name
+)
+def test_links_lead_to_files_that_are_there(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
+    missing = [link for link in links if ":" not in link and not (page.parent / link).exists()]
+    assert missing == []
+
+
+def test_every_page_is_linked_from_the_first() -> None:
+    assert [page.name for page in PAGES if f"(docs/{page.name})" not in README] == []
