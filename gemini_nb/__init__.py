@@ -67,8 +67,8 @@ from gemini_nb.tools.tool import Tool, tool
 
 if TYPE_CHECKING:
     from gemini_nb import simulator
-    from gemini_nb.notebook.dashboard import dashboard
-    from gemini_nb.notebook.pane import StreamPane
+    from gemini_nb.notebook.dashboard.dashboard import dashboard
+    from gemini_nb.notebook.pane.pane import StreamPane
 
 __all__ = [
     "APIError",
@@ -133,8 +133,8 @@ __all__ = [
 ]
 
 _LATE = {
-    "StreamPane": ("gemini_nb.notebook.pane", "StreamPane"),
-    "dashboard": ("gemini_nb.notebook.dashboard", "dashboard"),
+    "StreamPane": ("gemini_nb.notebook.pane.pane", "StreamPane"),
+    "dashboard": ("gemini_nb.notebook.dashboard.dashboard", "dashboard"),
     "simulator": ("gemini_nb.simulator", None),
 }
 
@@ -158,13 +158,13 @@ def __dir__() -> list[str]:
 
 def load_ipython_extension(shell: Any) -> None:
     """`%load_ext gemini_nb`: register the magics and take the kernel's manager into use."""
-    from gemini_nb.notebook.extension import load  # noqa: PLC0415 - needs IPython
+    from gemini_nb.notebook.magics.extension import load  # noqa: PLC0415 - needs IPython
 
     load(shell)
 
 
 def unload_ipython_extension(shell: Any) -> None:
     """`%unload_ext gemini_nb`: take the magics away and stop the streams."""
-    from gemini_nb.notebook.extension import unload  # noqa: PLC0415 - needs IPython
+    from gemini_nb.notebook.magics.extension import unload  # noqa: PLC0415 - needs IPython
 
     unload(shell)

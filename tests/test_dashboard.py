@@ -17,10 +17,11 @@ from comm.base_comm import BaseComm
 from ipywidgets.widgets.widget import _instances
 
 import gemini_nb
-from gemini_nb.notebook import dashboard_rows, stepper
-from gemini_nb.notebook.dashboard import Dashboard, dashboard
-from gemini_nb.notebook.dashboard_look import line_html
-from gemini_nb.notebook.dashboard_style import STYLE
+from gemini_nb.notebook.dashboard.dashboard import Dashboard, dashboard
+from gemini_nb.notebook.dashboard import rows as dashboard_rows
+from gemini_nb.notebook.dashboard.look import line_html
+from gemini_nb.notebook.dashboard.style import STYLE
+from gemini_nb.notebook.pane import stepper
 from gemini_nb.notebook.render.table import table
 from gemini_nb.notebook.render.words import duration, first_words
 from gemini_nb.simulator import Simulator

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from gemini_nb.api.usage import Usage
-from gemini_nb.notebook.sparkline import SECONDS, Pace, sparkline
-from gemini_nb.notebook.timeline import Lane, Trace
+from gemini_nb.notebook.dashboard.sparkline import SECONDS, Pace, sparkline
+from gemini_nb.notebook.dashboard.trace import Lane, Trace
 from gemini_nb.streams import events
 from gemini_nb.streams.calls import ToolCall
 from gemini_nb.streams.events import StreamEvent

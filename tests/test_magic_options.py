@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from traitlets.config import Config
 
-from gemini_nb.notebook.settings import GeminiNB
+from gemini_nb.notebook.magics.settings import GeminiNB
 from gemini_nb.streams.manager import StreamManager
 from kernels import Kernel
 
@@ -160,7 +160,7 @@ def test_a_model_that_cannot_be_asked_leaves_no_stream_of_the_others_running(she
 def test_a_list_leaves_the_layout_that_panes_share_as_it_is(shell: Kernel) -> None:
     ran(shell, "few = ['a', 'b']")
     ran(shell, "%%gemini_stream --each few -o trips --wait\nWrite {item}.")
-    shared = "from gemini_nb.notebook.widgetry import shared_layout; print(shared_layout().flex)"
+    shared = "from gemini_nb.notebook.pane.widgetry import shared_layout; print(shared_layout().flex)"
     assert ran(shell, shared) == "None\n"
 
 

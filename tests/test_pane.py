@@ -15,10 +15,10 @@ import pytest
 from ipywidgets.widgets import widget as widget_module
 
 import gemini_nb
-from gemini_nb.notebook import widgetry
-from gemini_nb.notebook.pane import StreamPane
+from gemini_nb.notebook.pane import widgetry
+from gemini_nb.notebook.pane.pane import StreamPane
+from gemini_nb.notebook.pane.widgetry import messages
 from gemini_nb.notebook.render.markdown import has_formulas, to_html, typeset
-from gemini_nb.notebook.widgetry import messages
 from gemini_nb.simulator import Simulator
 from gemini_nb.streams import events
 

@@ -10,7 +10,7 @@ import ipywidgets as widgets
 import pytest
 
 import gemini_nb
-from gemini_nb.notebook.card import CallView, call_html
+from gemini_nb.notebook.pane.card import CallView, call_html
 from gemini_nb.streams.calls import ToolCall
 from gemini_nb.streams.states import ToolStatus
 from test_pane import asked, every, manager, press, shown, until

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gemini_nb.notebook.painter import BUDGET
+from gemini_nb.notebook.pane.painter import BUDGET
 from kernels import Kernel
 
 SETUP = """%load_ext gemini_nb

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from answers import run_python
-from gemini_nb.notebook import painter as painter_module
-from gemini_nb.notebook.painter import BUDGET, Painter
+from gemini_nb.notebook.pane import painter as painter_module
+from gemini_nb.notebook.pane.painter import BUDGET, Painter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -145,7 +145,7 @@ async def test_what_lives_is_painted_by_time_alone(painter: Painter, monkeypatch
 FORKED = """
 import os, sys, threading
 import gemini_nb
-from gemini_nb.notebook.pane import StreamPane
+from gemini_nb.notebook.pane.pane import StreamPane
 from gemini_nb.simulator import Simulator
 def settled():
     with Simulator(pace=0) as simulator:

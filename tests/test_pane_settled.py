@@ -10,8 +10,8 @@ import ipywidgets as widgets
 import pytest
 
 import gemini_nb
-from gemini_nb.notebook import pane as pane_module
-from gemini_nb.notebook.painter import painter_of
+from gemini_nb.notebook.pane.painter import painter_of
+from gemini_nb.notebook.pane import pane as pane_module
 from gemini_nb.notebook.render.settled import literal, render, title_html, to_markdown, to_text
 from gemini_nb.notebook.render.transcript import Transcript
 from gemini_nb.simulator import Simulator

@@ -7,7 +7,7 @@ import io
 import pytest
 
 from answers import KEY, rig
-from gemini_nb.notebook.card import call_html
+from gemini_nb.notebook.pane.card import call_html
 from gemini_nb.notebook.render.settled import to_markdown
 from gemini_nb.redaction import Secret
 from gemini_nb.streams.calls import ToolCall

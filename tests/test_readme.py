@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gemini_nb.notebook.arguments import OPTIONS
-from gemini_nb.notebook.settings import GeminiNB
+from gemini_nb.notebook.magics.arguments import OPTIONS
+from gemini_nb.notebook.magics.settings import GeminiNB
 from kernels import Kernel
 
 ROOT = Path(__file__).parent.parent

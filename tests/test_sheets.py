@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from gemini_nb.notebook import look
-from gemini_nb.notebook.dashboard_style import STYLE
+from gemini_nb.notebook.dashboard.style import STYLE
+from gemini_nb.notebook.pane import look
 
 SHEETS = {
     ".gemini-nb-pane": str(look.sheet().value),

@@ -11,7 +11,7 @@ import statistics
 import subprocess
 import sys
 
-OURS, GOOGLE = "gemini_nb.notebook.extension", "google.genai"
+OURS, GOOGLE = "gemini_nb.notebook.magics.extension", "google.genai"
 BASES = {"over ipywidgets": "ipywidgets", "over ipywidgets in a kernel": "ipykernel.kernelapp, ipywidgets"}
 SCRIPT = """import time, {base}
 start = time.perf_counter()

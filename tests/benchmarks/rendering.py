@@ -20,7 +20,7 @@ from typing import Any
 
 import gemini_nb
 from gemini_nb import Stream, StreamManager
-from gemini_nb.notebook.group_view import view_of
+from gemini_nb.notebook.pane.group_view import view_of
 from gemini_nb.notebook.render.markdown import settle, to_html
 from gemini_nb.streams.group import StreamGroup
 

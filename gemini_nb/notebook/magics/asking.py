@@ -20,7 +20,7 @@ from gemini_nb.api.content import to_part
 from gemini_nb.api.objects import as_mapping
 from gemini_nb.api.values import File
 from gemini_nb.errors import GeminiError
-from gemini_nb.notebook.interpolation import interpolate
+from gemini_nb.notebook.magics.prompt import interpolate
 from gemini_nb.streams.chat import Chat, Origin
 from gemini_nb.streams.dependencies import Deferred
 from gemini_nb.streams.group import StreamGroup, map_prompts

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 
+from gemini_nb.notebook.dashboard.trace import Bar, Lane, Trace
 from gemini_nb.notebook.render import figures
 from gemini_nb.notebook.render.markdown import escape
 from gemini_nb.notebook.render.words import cut, duration
-from gemini_nb.notebook.timeline import Bar, Lane, Trace
 from gemini_nb.streams.stream import Stream
 
 __all__ = ["timeline_html"]

@@ -16,17 +16,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 import ipywidgets as widgets
 
-from gemini_nb.notebook import cells, look
-from gemini_nb.notebook.blocks import BlockView, block_html, view_for
-from gemini_nb.notebook.painter import Painter, painter_of
-from gemini_nb.notebook.render import figures
-from gemini_nb.notebook.render.markdown import has_formulas, typeset
-from gemini_nb.notebook.render.settled import mimebundle, render, to_text
-from gemini_nb.notebook.render.transcript import CallBlock, NoticeBlock, TextBlock, Transcript
-from gemini_nb.notebook.running_text import TextView
-from gemini_nb.notebook.stepper import head_html
-from gemini_nb.notebook.thoughts import ThoughtsView, thoughts_html
-from gemini_nb.notebook.widgetry import (
+from gemini_nb.notebook.kernel import cells
+from gemini_nb.notebook.pane import look
+from gemini_nb.notebook.pane.blocks import BlockView, block_html, view_for
+from gemini_nb.notebook.pane.painter import Painter, painter_of
+from gemini_nb.notebook.pane.running_text import TextView
+from gemini_nb.notebook.pane.stepper import head_html
+from gemini_nb.notebook.pane.thoughts import ThoughtsView, thoughts_html
+from gemini_nb.notebook.pane.widgetry import (
     Counted,
     answer_where_asked,
     box,
@@ -40,6 +37,10 @@ from gemini_nb.notebook.widgetry import (
     shared_layout,
     stop_button,
 )
+from gemini_nb.notebook.render import figures
+from gemini_nb.notebook.render.markdown import has_formulas, typeset
+from gemini_nb.notebook.render.settled import mimebundle, render, to_text
+from gemini_nb.notebook.render.transcript import CallBlock, NoticeBlock, TextBlock, Transcript
 from gemini_nb.streams.log import Cursor
 from gemini_nb.streams.states import ToolStatus
 from gemini_nb.streams.stream import Stream

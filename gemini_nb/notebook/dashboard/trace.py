@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from gemini_nb.notebook.sparkline import Pace
+from gemini_nb.notebook.dashboard.sparkline import Pace
 from gemini_nb.streams.calls import ToolCall
 from gemini_nb.streams.events import (
     PhaseChanged,

@@ -16,7 +16,7 @@ from typing import Any
 from IPython.core.completer import SimpleCompletion, context_matcher
 
 from gemini_nb.config import DEFAULT_MODEL, Auth
-from gemini_nb.notebook.arguments import LEVELS, OPTIONS, prompt_of
+from gemini_nb.notebook.magics.arguments import LEVELS, OPTIONS, prompt_of
 from gemini_nb.streams.chat import Chat
 from gemini_nb.streams.group import StreamGroup
 from gemini_nb.streams.manager import StreamManager

@@ -19,11 +19,11 @@ from IPython.core.magic import (
 from IPython.display import display
 
 from gemini_nb.errors import StreamNotFoundError
-from gemini_nb.notebook.arguments import parse, split_line, stream_arguments
-from gemini_nb.notebook.asking import ask
-from gemini_nb.notebook.frontend import Frontend, cell_id, deleted_cells, frontend_of, request_id
-from gemini_nb.notebook.settings import GeminiNB
-from gemini_nb.notebook.waiting import await_streams, stopping
+from gemini_nb.notebook.kernel.frontend import Frontend, cell_id, deleted_cells, frontend_of, request_id
+from gemini_nb.notebook.magics.arguments import parse, split_line, stream_arguments
+from gemini_nb.notebook.magics.asking import ask
+from gemini_nb.notebook.magics.settings import GeminiNB
+from gemini_nb.notebook.magics.waiting import await_streams, stopping
 from gemini_nb.streams.group import StreamGroup
 from gemini_nb.streams.interrupts import interrupting
 from gemini_nb.streams.manager import StreamManager
@@ -123,7 +123,7 @@ class GeminiMagics(Magics):
             raise stop_interrupted(_streams_of(made))
         if frontend in {Frontend.TERMINAL, Frontend.HEADLESS}:
             return None
-        from gemini_nb.notebook.group_view import view_of  # noqa: PLC0415 - terminals need no widgets
+        from gemini_nb.notebook.pane.group_view import view_of  # noqa: PLC0415 - terminals need no widgets
 
         view = view_of(made)
         if isinstance(made, Stream):
@@ -182,7 +182,7 @@ class GeminiMagics(Magics):
         if frontend_of(self.shell) in {Frontend.TERMINAL, Frontend.HEADLESS}:
             self._print_table()
             return
-        from gemini_nb.notebook.dashboard import dashboard  # noqa: PLC0415 - see _show
+        from gemini_nb.notebook.dashboard.dashboard import dashboard  # noqa: PLC0415 - see _show
 
         display(dashboard(self.manager))
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Generator, Sequence
 
 from gemini_nb.errors import GeminiError
-from gemini_nb.notebook.pump import pump
+from gemini_nb.notebook.kernel.pump import pump
 from gemini_nb.streams.flag import Flag
 from gemini_nb.streams.runtime import BlockOn, wait_for
 from gemini_nb.streams.stream import Stream, stop_interrupted

@@ -10,11 +10,11 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from gemini_nb.notebook.detail import detail, detail_html
+from gemini_nb.notebook.pane.detail import detail, detail_html
+from gemini_nb.notebook.pane.widgetry import box, button, close_tree, piece, set_value
 from gemini_nb.notebook.render import figures
 from gemini_nb.notebook.render.displays import shown_html
 from gemini_nb.notebook.render.markdown import escape, plain
-from gemini_nb.notebook.widgetry import box, button, close_tree, piece, set_value
 from gemini_nb.streams.calls import ToolCall
 from gemini_nb.streams.states import ToolStatus
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gemini_nb.notebook.pane.widgetry import box, close_tree, formulas, piece, set_value
 from gemini_nb.notebook.render.markdown import Draft, has_formulas, typeset
-from gemini_nb.notebook.widgetry import box, close_tree, formulas, piece, set_value
 
 if TYPE_CHECKING:
     import ipywidgets as widgets

@@ -6,10 +6,10 @@ import re
 import time
 from typing import Any
 
-from gemini_nb.notebook.detail import detail, detail_html
+from gemini_nb.notebook.pane.detail import detail, detail_html
+from gemini_nb.notebook.pane.running_text import TextView
+from gemini_nb.notebook.pane.widgetry import box, close_tree, piece, set_value
 from gemini_nb.notebook.render.markdown import Draft, escape, finished
-from gemini_nb.notebook.running_text import TextView
-from gemini_nb.notebook.widgetry import box, close_tree, piece, set_value
 
 __all__ = ["ThoughtsView", "thoughts_html"]
 

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from gemini_nb.notebook.routing import captured
+from gemini_nb.notebook.kernel.routing import captured
 from gemini_nb.tools.output import Target
 
 if TYPE_CHECKING:

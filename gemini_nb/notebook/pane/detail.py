@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gemini_nb.notebook.pane.widgetry import box, piece
 from gemini_nb.notebook.render.markdown import escape
-from gemini_nb.notebook.widgetry import box, piece
 
 if TYPE_CHECKING:
     import ipywidgets as widgets

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from IPython.core.getipython import get_ipython
 
-from gemini_nb.notebook.frontend import cell_id, deleted_cells
+from gemini_nb.notebook.kernel.frontend import cell_id, deleted_cells
 from gemini_nb.streams.manager import StreamManager, get_manager
 from gemini_nb.streams.stream import Stream
 

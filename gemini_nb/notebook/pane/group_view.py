@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
-from gemini_nb.notebook import cells
-from gemini_nb.notebook.painter import painter_of
-from gemini_nb.notebook.pane import StreamPane, whole, whole_html
+from gemini_nb.notebook.kernel import cells
+from gemini_nb.notebook.pane.painter import painter_of
+from gemini_nb.notebook.pane.pane import StreamPane, whole, whole_html
+from gemini_nb.notebook.pane.widgetry import button, close_tree, piece, set_value
 from gemini_nb.notebook.render.group_settled import SHOWN, bundle_of, counts, item_words, text_of
 from gemini_nb.notebook.render.markdown import escape
 from gemini_nb.notebook.render.settled import render, transcript_of
 from gemini_nb.notebook.render.transcript import Transcript
-from gemini_nb.notebook.widgetry import button, close_tree, piece, set_value
 from gemini_nb.streams.group import StreamGroup
 from gemini_nb.streams.states import Status
 from gemini_nb.streams.stream import Stream

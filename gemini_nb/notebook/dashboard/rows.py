@@ -15,12 +15,12 @@ import ipywidgets as widgets
 from ipywidgets.widgets.widget_bool import ToggleButtonStyle
 from ipywidgets.widgets.widget_string import HTMLStyle
 
-from gemini_nb.notebook.dashboard_look import line_html
-from gemini_nb.notebook.dashboard_timeline import timeline_html
-from gemini_nb.notebook.pane import answer_where_asked
+from gemini_nb.notebook.dashboard.look import line_html
+from gemini_nb.notebook.dashboard.timeline import timeline_html
+from gemini_nb.notebook.dashboard.trace import Trace
+from gemini_nb.notebook.pane.pane import answer_where_asked
 from gemini_nb.notebook.render.markdown import plain
 from gemini_nb.notebook.render.words import first_words
-from gemini_nb.notebook.timeline import Trace
 from gemini_nb.streams.states import Status
 from gemini_nb.streams.stream import Stream
 

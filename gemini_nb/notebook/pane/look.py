@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+from gemini_nb.notebook.pane.sheet import SHEET
+from gemini_nb.notebook.pane.widgetry import shared_piece
 from gemini_nb.notebook.render.markdown import code_css, escape
-from gemini_nb.notebook.sheet import SHEET
-from gemini_nb.notebook.widgetry import shared_piece
 
 if TYPE_CHECKING:
     import ipywidgets as widgets

@@ -9,11 +9,11 @@ import itertools
 import math
 from collections.abc import Sequence
 
+from gemini_nb.notebook.dashboard.sparkline import sparkline
+from gemini_nb.notebook.dashboard.trace import Trace
 from gemini_nb.notebook.render import figures
 from gemini_nb.notebook.render.markdown import escape
 from gemini_nb.notebook.render.words import Totals, clock, cut, duration
-from gemini_nb.notebook.sparkline import sparkline
-from gemini_nb.notebook.timeline import Trace
 from gemini_nb.streams.calls import ToolCall
 from gemini_nb.streams.record import Waiting
 from gemini_nb.streams.states import Status, ToolStatus

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, assert_never
 
 from gemini_nb.api.content import Part
-from gemini_nb.notebook import look
-from gemini_nb.notebook.card import CallView, call_html
+from gemini_nb.notebook.pane import look
+from gemini_nb.notebook.pane.card import CallView, call_html
+from gemini_nb.notebook.pane.running_text import TextView
+from gemini_nb.notebook.pane.widgetry import close_tree, piece, set_value
 from gemini_nb.notebook.render import figures
 from gemini_nb.notebook.render.markdown import Draft, escape, finished, to_html
 from gemini_nb.notebook.render.parts import part_markdown
@@ -19,8 +21,6 @@ from gemini_nb.notebook.render.transcript import (
     StruckBlock,
     TextBlock,
 )
-from gemini_nb.notebook.running_text import TextView
-from gemini_nb.notebook.widgetry import close_tree, piece, set_value
 
 if TYPE_CHECKING:
     import ipywidgets as widgets

@@ -7,15 +7,15 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from gemini_nb.notebook.cell_output import cell_output
-from gemini_nb.notebook.completion import matcher
-from gemini_nb.notebook.frontend import Frontend, frontend_of
-from gemini_nb.notebook.magics import GeminiMagics
-from gemini_nb.notebook.painter import retire
-from gemini_nb.notebook.routing import route
-from gemini_nb.notebook.settings import GeminiNB
-from gemini_nb.notebook.transform import AwaitStreamCells, keep_questions, read_loading_cell_again
-from gemini_nb.notebook.waiting import blocking_wait
+from gemini_nb.notebook.kernel.cell_output import cell_output
+from gemini_nb.notebook.kernel.frontend import Frontend, frontend_of
+from gemini_nb.notebook.kernel.routing import route
+from gemini_nb.notebook.magics.completion import matcher
+from gemini_nb.notebook.magics.magics import GeminiMagics
+from gemini_nb.notebook.magics.settings import GeminiNB
+from gemini_nb.notebook.magics.transform import AwaitStreamCells, keep_questions, read_loading_cell_again
+from gemini_nb.notebook.magics.waiting import blocking_wait
+from gemini_nb.notebook.pane.painter import retire
 from gemini_nb.streams.group import StreamGroup
 from gemini_nb.streams.manager import StreamManager, adopt_manager, get_manager
 from gemini_nb.streams.stream import Stream

@@ -15,12 +15,12 @@ from typing import Any
 import ipywidgets as widgets
 from IPython import get_ipython
 
-from gemini_nb.notebook.dashboard_look import more_html, totals_html
-from gemini_nb.notebook.dashboard_rows import ROW_COST, Allowance, Row, RowStyle
-from gemini_nb.notebook.dashboard_style import STYLE
-from gemini_nb.notebook.frontend import Frontend, frontend_of
-from gemini_nb.notebook.painter import painter_of
-from gemini_nb.notebook.pane import answer_where_asked
+from gemini_nb.notebook.dashboard.look import more_html, totals_html
+from gemini_nb.notebook.dashboard.rows import ROW_COST, Allowance, Row, RowStyle
+from gemini_nb.notebook.dashboard.style import STYLE
+from gemini_nb.notebook.kernel.frontend import Frontend, frontend_of
+from gemini_nb.notebook.pane.painter import painter_of
+from gemini_nb.notebook.pane.pane import answer_where_asked
 from gemini_nb.notebook.render.table import table
 from gemini_nb.notebook.render.words import count
 from gemini_nb.streams.manager import StreamManager, get_manager

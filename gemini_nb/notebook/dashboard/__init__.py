@@ -1,0 +1,1 @@
+"""The dashboard: all streams of the kernel, as rows."""
