@@ -25,6 +25,7 @@ STREAMS = [
     ["record"],
     ["runtime"],
     ["fitting"],
+    ["options"],
     ["request"],
     ["code"],
     ["info"],

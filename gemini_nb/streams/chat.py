@@ -6,7 +6,7 @@ import copy
 import os
 import threading
 from collections.abc import Iterable, Mapping
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from gemini_nb.api.content import Content, to_turns
 from gemini_nb.errors import ArgumentError, ConfigError
@@ -15,6 +15,7 @@ from gemini_nb.streams.chat_file import read_chat, write_chat
 from gemini_nb.streams.dependencies import Need
 from gemini_nb.streams.manager import StreamManager, get_manager
 from gemini_nb.streams.messages import Message, Messages, Origin, is_message
+from gemini_nb.streams.options import StreamOptions, takes_options
 from gemini_nb.streams.orchestrator import ToolOrchestrator
 from gemini_nb.streams.stream import Stream, Subscriber
 
@@ -68,15 +69,19 @@ class Chat:
         turns = len(history) if isinstance(history, (list, tuple)) else "?"
         return f"<Chat of {turns} turns>"
 
-    def send(self, contents: object, subscriber: Subscriber | None = None, **options: Any) -> Stream:
+    @takes_options
+    def send(
+        self, contents: object, subscriber: Subscriber | None = None, **options: Unpack[StreamOptions]
+    ) -> Stream:
         """Ask the next question and return its stream at once; it is asked when those before it have ended.
 
         Args:
             contents: the message: a string, parts, or a list of these.
             subscriber: called with every event.
-            **options: settings of this message only.
+            **options: as in `StreamOptions`.
         """
-        options = _sealed(options)
+        if "credentials" in options:
+            options["credentials"] = seal(options["credentials"])
         manager = self._manager or get_manager()
         return manager.start_stream(contents, subscriber, chat=self, **{**self._options, **options})
 

@@ -7,13 +7,14 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from typing import Any, overload
+from typing import Any, Unpack, overload
 
 from gemini_nb.errors import ArgumentError, ConfigError, GeminiError
 from gemini_nb.redaction import seal
 from gemini_nb.streams.dependencies import streams_in, whole_text
 from gemini_nb.streams.manager import StreamManager, get_manager
-from gemini_nb.streams.stream import Stream, stop_interrupted, stop_together
+from gemini_nb.streams.options import StreamOptions, takes_options
+from gemini_nb.streams.stream import Stream, Subscriber, stop_interrupted, stop_together
 
 __all__ = ["StreamGroup", "map_prompts"]
 
@@ -184,24 +185,27 @@ def _fields(value: Any) -> dict[str, Any]:
     return dict(dump()) if callable(dump) else {}
 
 
+@takes_options
 def map_prompts(
     prompts: Iterable[object],
     *,
+    subscriber: Subscriber | None = None,
     concurrency: int = 8,
     manager: StreamManager | None = None,
     items: Iterable[object] | None = None,
     each: Iterable[Mapping[str, Any]] | None = None,
-    **options: Any,
+    **options: Unpack[StreamOptions],
 ) -> StreamGroup:
     """Start one stream for each prompt, a few at a time, and return at once.
 
     Args:
         prompts: what to ask, in a list, each as `StreamManager.start_stream` takes it.
+        subscriber: called with every event of each stream.
         concurrency: streams that run at a time.
         manager: who runs them; by default the kernel's.
         items: what each is about, for `to_frame`; by default the prompts.
         each: settings for each prompt by itself.
-        **options: what else `start_stream` takes, for all of them.
+        **options: as in `StreamOptions`.
 
     Raises:
         ArgumentError: no list of prompts, or not as many settings.
@@ -227,7 +231,7 @@ def map_prompts(
     started: list[Stream] = []
     try:
         for prompt, own in zip(asked, settings, strict=True):
-            started.append(chosen.start_stream(prompt, gate=gate.enter, **{**options, **own}))
+            started.append(chosen.start_stream(prompt, subscriber, gate=gate.enter, **{**options, **own}))
     except BaseException:
         stop_together(started)  # nobody would have a handle on them
         raise

@@ -7,17 +7,17 @@ import collections
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from gemini_nb.api.content import Content, to_turns
-from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.config import Settings
 from gemini_nb.errors import ArgumentError, ConfigError, StreamNotFoundError
 from gemini_nb.redaction import scrub, seal
 from gemini_nb.streams.admission import Admission
 from gemini_nb.streams.counts import Statistics, count
+from gemini_nb.streams.options import StreamOptions, takes_options
 from gemini_nb.streams.orchestrator import ToolOrchestrator
 from gemini_nb.streams.place import Gate
 from gemini_nb.streams.readers import EventReader
@@ -84,30 +84,15 @@ class StreamManager:
             raise ConfigError(f"history is a number of finished streams, 0 or more, not {length!r}.")
         self._history = length
 
+    @takes_options
     def start_stream(
         self,
         contents: object = None,
         subscriber: Subscriber | None = None,
         *,
-        model: str | None = None,
-        auth: str | None = None,
-        credentials: object = None,
-        base_url: str | None = None,
-        api_version: str | None = None,
-        endpoint: str | None = None,
-        request_body: Mapping[str, Any] | None = None,
-        tools: Iterable[object] = (),
-        turn_limit: int = 10,
-        system_instruction: object = None,
-        generation_config: object = None,
-        safety_settings: object = None,
-        tool_config: object = None,
-        schema: object = None,
         chat: Any = None,
-        retry: RetryPolicy | None = None,
-        timeout: float | None = None,
-        metadata: Mapping[str, Any] | None = None,
         gate: Gate | None = None,
+        **options: Unpack[StreamOptions],
     ) -> Stream:
         """Start a stream and return at once, before anything is sent.
 
@@ -115,66 +100,34 @@ class StreamManager:
             contents: what to ask: a string, an image, figure, DataFrame or `File`, a part, a Content
                 dictionary, or a list of these. A stream or group stands for its text, and is waited for.
             subscriber: called with every event from the first, in order, on a thread for callbacks.
-            model: the model's id; by default what configuration and GEMINI_NB_MODEL say, or gemini-3.8-flash.
-            auth: "gemini", "vertex_ai", "simulator" or "recording"; by default what configuration and
-                environment say.
-            credentials: {"api_key": ...}, or for vertex_ai {"project_id", "location", "service_account" (path
-                or dictionary), "access_token"}, or a google-auth Credentials object.
-            base_url: another root, such as "http://127.0.0.1:8765".
-            api_version: such as "v1beta", the default.
-            endpoint: a full URL, used as it is.
-            request_body: a whole body, in place of contents.
-            tools: Python functions the model may call, declarations, or Gemini's own tools.
-            turn_limit: tool rounds at most, checked before tools run.
-            system_instruction: text, or a Content.
-            generation_config: Gemini's generationConfig; only what is set is sent.
-            safety_settings: Gemini's safetySettings.
-            tool_config: Gemini's toolConfig.
-            schema: the form of the answer: a pydantic model, dataclass, TypedDict or JSON schema; an answer
-                that does not fit is an error. `stream.parsed` is what it stands for.
             chat: a `Chat` whose history goes first and gets the new turns.
-            retry: when to ask again.
-            timeout: seconds without a byte to bear; by default 900 before an answer begins, then 300.
-            metadata: notes of the caller's, kept with the stream.
             gate: entered for the whole run, for limits on concurrency.
+            **options: as in `StreamOptions`.
 
         Raises:
             ArgumentError: neither or both of contents and request_body, or something that cannot be sent.
             ConfigError: no key, or a value that does not fit. Nothing was sent.
+            TypeError: there is no such option.
         """
-        credentials = seal(credentials)
-        if chat is not None and request_body is not None:
+        options["credentials"] = seal(options.get("credentials"))
+        if chat is not None and options.get("request_body") is not None:
             raise ArgumentError("A chat brings its own history; a request_body does, too.", hint="Use one.")
         if gate is not None and not callable(gate):
             raise ArgumentError(f"A gate is a function that gives a context, not a {type(gate).__name__}.")
-        history = _history(chat)
         orchestrator = ToolOrchestrator(
-            None,
-            subscriber,
-            contents,
-            auth,
-            runtime=self.runtime,
-            history=history,
-            model=model,
-            credentials=credentials,
-            base_url=base_url,
-            api_version=api_version,
-            endpoint=endpoint,
-            request_body=request_body,
-            tools=tools,
-            turn_limit=turn_limit,
-            system_instruction=system_instruction,
-            generation_config=generation_config,
-            safety_settings=safety_settings,
-            tool_config=tool_config,
-            schema=schema,
-            retry=retry,
-            timeout=timeout,
-            metadata=metadata,
+            None, subscriber, contents, runtime=self.runtime, history=_history(chat), **options
         )
         stream = orchestrator.stream
         orchestrator.limit(lambda: self._admission.enter(stream, gate))
         orchestrator.on_end.append(lambda _: self._forget_old(stream.stream_id))
+        self._start(orchestrator, chat)
+        for callback in self.on_start:
+            self.runtime.loop.call(_tell, callback, stream)
+        return stream
+
+    def _start(self, orchestrator: ToolOrchestrator, chat: Any) -> None:
+        """List the stream and begin; where that fails, it is stopped and not listed."""
+        stream = orchestrator.stream
         with self._lock:
             self._streams[stream.stream_id] = stream
             self._total += 1
@@ -187,9 +140,6 @@ class StreamManager:
             with self._lock:
                 self._streams.pop(stream.stream_id, None)
             raise
-        for callback in self.on_start:
-            self.runtime.loop.call(_tell, callback, stream)
-        return stream
 
     def _forget_old(self, ended: str) -> None:
         with self._lock:

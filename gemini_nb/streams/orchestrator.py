@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, assert_never
+from typing import Any, Unpack, assert_never
 
 from gemini_nb.api import failures
 from gemini_nb.api.client import (
@@ -38,6 +38,7 @@ from gemini_nb.errors import EmptyAnswerError, GeminiError, InternalError, Schem
 from gemini_nb.redaction import scrub, scrub_json, seal
 from gemini_nb.streams.calls import ToolCall
 from gemini_nb.streams.dependencies import Deferred, Dependencies, Need, defer
+from gemini_nb.streams.options import RequestOptions
 from gemini_nb.streams.place import Gate, Place
 from gemini_nb.streams.record import StreamRecord
 from gemini_nb.streams.request import StreamRequest, build_request, complete_request
@@ -95,7 +96,8 @@ class ToolOrchestrator:
         auth: "gemini", "vertex_ai", "simulator", "recording", or None for what the environment says.
         runtime: the machinery to run on; by default the kernel's.
         gate: entered for the whole run, for limits on concurrency.
-        **config: everything else `StreamManager.start_stream` takes.
+        history: turns that go before what is asked.
+        **options: as in `StreamOptions`.
 
     Raises:
         ArgumentError: neither or both of contents and request_body.
@@ -111,19 +113,19 @@ class ToolOrchestrator:
         *,
         runtime: Runtime | None = None,
         gate: Gate = contextlib.nullcontext,
-        **config: Any,
+        history: Iterable[Content] = (),
+        **options: Unpack[RequestOptions],
     ) -> None:
-        config["credentials"] = seal(config.get("credentials"))
+        options["credentials"] = seal(options.get("credentials"))
         self._runtime = runtime or default_runtime()
         self._record = StreamRecord(stream_id or f"s{next(_numbers)}")
         self._dependencies = Dependencies(self._record)
         self._later: dict[str, Deferred] = {}
-        given = {"contents": getattr(chat, "history", chat), "system": config.pop("system_instruction", None)}
-        known = {name: self._known(name, value) for name, value in given.items()}
-        self._request = build_request(
-            self._runtime, contents=known["contents"], auth=auth, system_instruction=known["system"], **config
-        )
-        self._begun_with = len(config.get("history", ()))
+        begin = list(history)
+        contents = self._known("contents", getattr(chat, "history", chat))
+        options["system_instruction"] = self._known("system", options.get("system_instruction"))
+        self._request = build_request(self._runtime, contents, history=begin, auth=auth, **options)
+        self._begun_with = len(begin)
         self._history: Callable[[], list[Content]] | None = None
         self._contents = self._request.contents.copy()
         self._spent = Usage()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from gemini_nb.api.client import Timeouts
 from gemini_nb.api.content import JSON, Content, encode_body, to_contents, to_part
@@ -20,6 +20,7 @@ from gemini_nb.config import Auth, Settings, choose_auth
 from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.redaction import Secret, seal
 from gemini_nb.streams.fitting import fit
+from gemini_nb.streams.options import StreamOptions, check_names
 from gemini_nb.tools.schema import OutputSchema
 from gemini_nb.tools.tool import ToolSet, as_tools
 from gemini_nb.tools.wire_schema import tidy_tools
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
 
 __all__ = ["StreamRequest", "build_request", "complete_request"]
 
+_FIELDS = {
+    "system_instruction": "systemInstruction",
+    "safety_settings": "safetySettings",
+    "tool_config": "toolConfig",
+}
 _KINDS: tuple[tuple[str, type | tuple[type, ...], str], ...] = (
     ("tools", (list, tuple), "a list"),
     ("safetySettings", (list, tuple), "a list"),
@@ -75,47 +81,26 @@ class StreamRequest:
 
 
 def build_request(
-    runtime: Runtime,
-    *,
-    contents: object = None,
-    history: Iterable[Content] = (),
-    request_body: Mapping[str, Any] | None = None,
-    model: str | None = None,
-    auth: str | None = None,
-    credentials: object = None,
-    base_url: str | None = None,
-    api_version: str | None = None,
-    endpoint: str | None = None,
-    tools: Iterable[object] = (),
-    turn_limit: int = 10,
-    system_instruction: object = None,
-    generation_config: object = None,
-    safety_settings: object = None,
-    tool_config: object = None,
-    schema: object = None,
-    retry: RetryPolicy | None = None,
-    timeout: float | None = None,
-    metadata: Mapping[str, Any] | None = None,
+    runtime: Runtime, contents: object, *, history: Iterable[Content] = (), **options: Unpack[StreamOptions]
 ) -> StreamRequest:
     """Check everything a caller passed and put the request together.
 
     Raises:
         ArgumentError: neither or both of contents and request_body, or something that cannot be sent.
         ConfigError: a value does not fit.
+        TypeError: there is no such option.
     """
-    credentials = seal(credentials)
-    turns, body = _question(contents, history, request_body)
-    config, beside = split_config(generation_config) if generation_config is not None else ({}, {})
+    check_names(options)
+    turns, body = _question(contents, history, options.get("request_body"))
+    given = options.get("generation_config")
+    config, beside = split_config(given) if given is not None else ({}, {})
     # A whole body is the caller's, who gets what the model says to it.
-    is_checked = schema is not None or bool(config)
-    output = _output(schema, config or body.get("generationConfig") or {})
-    toolset = ToolSet([*as_tools(beside.pop("tools", ())), *as_tools(tools)], declared=body.get("tools"))
-    given = {
-        "systemInstruction": system_instruction,
-        "safetySettings": safety_settings,
-        "toolConfig": tool_config,
-    }
-    body |= _fields(merge_once(given, beside), config)
+    is_checked = options.get("schema") is not None or bool(config)
+    output = _output(options.get("schema"), config or body.get("generationConfig") or {})
+    tools = [*as_tools(beside.pop("tools", ())), *as_tools(options.get("tools", ()))]
+    toolset = ToolSet(tools, declared=body.get("tools"))
+    by_wire = {wire: options.get(name) for name, wire in _FIELDS.items()}
+    body |= _fields(merge_once(by_wire, beside), config)
     if output is not None:
         body["generationConfig"] = {**body.get("generationConfig", {}), **output.generation_config}
     if toolset or body.get("tools"):
@@ -125,17 +110,16 @@ def build_request(
     check_order(with_results_together(turns))
     encode_body({"contents": turns, **body})
     turns, body = copy.deepcopy((turns, body))  # what the caller changes from now on changes nothing here
-    target = {"model": model, "base_url": base_url, "api_version": api_version, "endpoint": endpoint}
-    where = _endpoint(runtime, auth, credentials, target)
+    endpoint = _endpoint(runtime, options)
     return StreamRequest(
-        endpoint=where,
+        endpoint=endpoint,
         contents=turns,
-        body=fit(body, where.model, where.auth),
+        body=fit(body, endpoint.model, endpoint.auth),
         tools=toolset,
-        turn_limit=_checked_turn_limit(turn_limit),
-        retry=_checked_retry(retry, runtime.settings),
-        timeouts=_timeouts(timeout),
-        metadata=dict(_mapping(metadata, "metadata")) if metadata is not None else {},
+        turn_limit=_checked_turn_limit(options.get("turn_limit", 10)),
+        retry=_checked_retry(options.get("retry"), runtime.settings),
+        timeouts=_timeouts(options.get("timeout")),
+        metadata=_metadata(options.get("metadata")),
         schema=output if is_checked else None,
     )
 
@@ -187,11 +171,16 @@ def _question(
     return _split_body(request_body)
 
 
-def _endpoint(
-    runtime: Runtime, auth: str | None, credentials: object, target: dict[str, str | None]
-) -> Endpoint:
-    """Where the request goes; to a server in this process where nobody else is to answer."""
-    service = choose_auth(auth, credentials, runtime.settings)
+def _endpoint(runtime: Runtime, options: StreamOptions) -> Endpoint:
+    """Where the request goes, and as whom; to a server in this process for simulated and recorded answers."""
+    credentials = seal(options.get("credentials"))
+    target: dict[str, str | None] = {
+        "model": options.get("model"),
+        "base_url": options.get("base_url"),
+        "api_version": options.get("api_version"),
+        "endpoint": options.get("endpoint"),
+    }
+    service = choose_auth(options.get("auth"), credentials, runtime.settings)
     if service is Auth.RECORDING:  # wherever it went when it was recorded, nothing leaves this machine now
         model = target["model"] or model_in(str(target["endpoint"]))
         target = {"model": model, "base_url": None, "api_version": "v1beta", "endpoint": None}
@@ -266,6 +255,10 @@ def _with_free_choice(body: JSON) -> JSON:
     mode = "VALIDATED" if tool_config.get("includeServerSideToolInvocations") else "AUTO"
     free = {name: value for name, value in calling.items() if name != "allowedFunctionNames"}
     return {**body, "toolConfig": {**tool_config, "functionCallingConfig": {**free, "mode": mode}}}
+
+
+def _metadata(notes: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {} if notes is None else dict(_mapping(notes, "metadata"))
 
 
 def _mapping(value: object, name: str) -> Mapping[str, Any]:
