@@ -19,7 +19,7 @@ from collections import deque
 from datetime import datetime
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from lab import Browser, Lab, LabPage, LabServer, find_chromium
 

@@ -12,9 +12,9 @@ from google.oauth2 import service_account
 
 import gemini_nb
 from answers import KEY, PATIENCE, rig
+from approvals import asking
 from gemini_nb.notebook.render.group_settled import item_words, text_of
 from scripted import sse_answer, text
-from test_approval import asking
 from token_server import TOKEN, TokenServer
 
 pytest_plugins = ["google_accounts"]

@@ -137,8 +137,8 @@ def join(*threads: threading.Thread) -> None:
 
 def run_python(code: str, *flags: str, arguments: Iterable[str] = ()) -> subprocess.CompletedProcess[str]:
     """Run a program in an interpreter of its own, with the package and these helpers in reach."""
-    here = Path(__file__).parent
-    path = os.pathsep.join([str(here.parent), str(here)])
+    support = Path(__file__).parent
+    path = os.pathsep.join([str(support.parents[1]), str(support)])
     return subprocess.run(
         [sys.executable, *flags, "-c", code, *arguments],
         env={**os.environ, "PYTHONPATH": path},

@@ -17,8 +17,8 @@ from comm.base_comm import BaseComm
 from ipywidgets.widgets.widget import _instances
 
 import gemini_nb
-from gemini_nb.notebook.dashboard.dashboard import Dashboard, dashboard
 from gemini_nb.notebook.dashboard import rows as dashboard_rows
+from gemini_nb.notebook.dashboard.dashboard import Dashboard, dashboard
 from gemini_nb.notebook.dashboard.look import line_html
 from gemini_nb.notebook.dashboard.style import STYLE
 from gemini_nb.notebook.pane import stepper

@@ -8,16 +8,16 @@ from typing import Any
 
 import ipywidgets as widgets
 import pytest
+from test_markdown import commonmark
+from test_pane import asked, displayed, happens, manager, said, shown, until
 
 import gemini_nb
-from gemini_nb.notebook.pane.painter import painter_of
 from gemini_nb.notebook.pane import pane as pane_module
+from gemini_nb.notebook.pane.painter import painter_of
 from gemini_nb.notebook.render.settled import literal, render, title_html, to_markdown, to_text
 from gemini_nb.notebook.render.transcript import Transcript
 from gemini_nb.simulator import Simulator
 from gemini_nb.streams import events
-from test_markdown import commonmark
-from test_pane import asked, displayed, happens, manager, said, shown, until
 
 __all__ = ["manager"]  # a fixture
 

@@ -15,12 +15,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from answers import rig
+from approvals import asking
 from gemini_nb import File
 from gemini_nb.api.content import encode_body, to_contents, to_part
 from gemini_nb.api.values import MAX_INLINE_BYTES, MAX_PDF_BYTES, MAX_REQUEST_BYTES, frame_text, inline_data
 from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.tools.result import to_result
-from test_approval import asking
 
 OFFICE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 PNG = b"\x89PNG\r\n\x1a\n"

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from test_markdown import commonmark
+from test_transcript import make
 
 from gemini_nb.notebook.render.markdown import settle, to_html
 from gemini_nb.notebook.render.parts import part_markdown
 from gemini_nb.notebook.render.transcript import PartBlock, Transcript
 from gemini_nb.streams import events
-from test_markdown import commonmark
-from test_transcript import make
 
 GROUNDING = {
     "webSearchQueries": ["tall lighthouses"],

@@ -12,8 +12,8 @@ import pytest
 
 import gemini_nb
 from answers import rig
+from approvals import asking
 from gemini_nb.tools.tool import Tool
-from test_approval import asking
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from google import genai
 from google.genai import types
 
 from answers import KEY, always, hello, rig, run_python
+from approvals import asking
 from gemini_nb import Chat
 from gemini_nb.api.content import to_contents, to_part
 from gemini_nb.api.spelling import spell_body, spell_content
@@ -21,7 +22,6 @@ from gemini_nb.errors import ArgumentError, ConfigError, GeminiError
 from gemini_nb.notebook.magics.prompt import interpolate
 from gemini_nb.tools.result import to_result
 from scripted import ScriptedServer, call, sse_answer, text
-from test_approval import asking
 
 RAW = b"\xff\xfb\xfe"
 BASE64 = "//v+"

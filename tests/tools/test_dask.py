@@ -9,8 +9,8 @@ import pytest
 from distributed import Client, LocalCluster
 
 from answers import rig
+from approvals import asking
 from gemini_nb.tools.tool import Tool
-from test_approval import asking
 
 pytestmark = pytest.mark.slow
 

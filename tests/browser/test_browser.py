@@ -14,7 +14,7 @@ __all__ = ["desk", "kept_desk"]  # fixtures
 
 pytestmark = pytest.mark.browser
 
-NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 OPENING = "import os; os.environ['GEMINI_NB_AUTH'] = 'simulator'"  # the quickstart is the first to load it
 LOAD = "%load_ext gemini_nb"
 CITIES = "cities = [{'name': name} for name in ('Oslo', 'Lima', '<b>Rome</b>', 'Quito')]"

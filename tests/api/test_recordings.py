@@ -10,7 +10,7 @@ import pytest
 from gemini_nb.api.sse import ServerSentEvent, SSEDecoder
 from gemini_nb.api.turn import ModelTurn
 
-FOLDER = Path(__file__).parents[2] / "shared" / "recordings"
+FOLDER = Path(__file__).parents[3] / "shared" / "recordings"
 
 needs_recordings = pytest.mark.skipif(
     not FOLDER.is_dir(),

@@ -29,7 +29,7 @@ from kernels import isolated_environment
 
 __all__ = ["CONNECTED", "Browser", "Lab", "LabPage", "LabServer", "find_chromium"]
 
-RESULTS = Path(__file__).parent.parent / "test-results"
+RESULTS = Path(__file__).parents[2] / "test-results"
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROMIUM_ARGUMENTS = (
     "--no-sandbox",

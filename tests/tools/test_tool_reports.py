@@ -13,10 +13,10 @@ import pytest
 
 import gemini_nb
 from answers import KEY, rig
+from approvals import asking
 from gemini_nb.errors import ConfigError
 from gemini_nb.tools.report import Report, reporting
 from gemini_nb.tools.tool import Tool
-from test_approval import asking
 
 
 def speak(times: int = 1) -> str:

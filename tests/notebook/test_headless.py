@@ -15,7 +15,7 @@ from nbconvert import HTMLExporter, MarkdownExporter
 from gemini_nb.simulator import Simulator
 from kernels import isolated_environment
 
-NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 QUICKSTART = NOTEBOOKS / "quickstart.ipynb"
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import ipywidgets as widgets
 import pytest
+from test_pane import asked, every, manager, press, shown, until
 
 import gemini_nb
 from gemini_nb.notebook.pane.card import CallView, call_html
 from gemini_nb.streams.calls import ToolCall
 from gemini_nb.streams.states import ToolStatus
-from test_pane import asked, every, manager, press, shown, until
 
 __all__ = ["manager"]  # a fixture
 

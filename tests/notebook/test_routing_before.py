@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from kernels import Kernel
 from test_routing import *  # noqa: F403 - all of its tests, and the fixtures that they use
 
-ROOT = Path(__file__).parent.parent
+from kernels import Kernel
+
+ROOT = Path(__file__).parents[2]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -16,11 +16,11 @@ import pytest
 
 import gemini_nb
 from answers import rig
+from approvals import approvals, asking
 from gemini_nb.notebook.render.settled import to_text
 from gemini_nb.notebook.render.terminal import print_stream
 from gemini_nb.simulator import Simulator
 from kernels import isolated_environment
-from test_approval import approvals, asking
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from lab import Browser, Lab, LabPage, LabServer
 
 __all__ = ["Desk", "desk", "kept_desk"]
 
-TESTS = Path(__file__).parent
-OPEN = f"""import sys; sys.path.insert(0, {str(TESTS)!r})
+SUPPORT = Path(__file__).parent
+OPEN = f"""import sys; sys.path.insert(0, {str(SUPPORT)!r})
 import gemini_nb
 from stage import *
 %load_ext gemini_nb

@@ -14,6 +14,7 @@ from typing import Any
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from test_recordings import EXPECTED, FOLDER, body_of, needs_recordings
 
 from answers import PATIENCE, Recorder, hello, rig
 from gemini_nb import RetryPolicy
@@ -40,7 +41,6 @@ from scripted import (
     text,
 )
 from simulator_wire import MODEL, ask
-from test_recordings import EXPECTED, FOLDER, body_of, needs_recordings
 
 KEY = "AIzaSy-made-up-for-recordings-0123456789"
 NOW = RetryPolicy(initial_delay=0.0)

@@ -7,12 +7,12 @@ import io
 import pytest
 
 from answers import KEY, rig
+from approvals import asking
 from gemini_nb.notebook.pane.card import call_html
 from gemini_nb.notebook.render.settled import to_markdown
 from gemini_nb.redaction import Secret
 from gemini_nb.streams.calls import ToolCall
 from gemini_nb.tools.printed import LIMIT, Printed, end_of
-from test_approval import asking
 
 
 def printed(*writes: str, final: bool = True) -> str:
