@@ -11,7 +11,19 @@ import pytest
 from answers import run_python
 
 ROOT = Path(__file__).parents[1] / "gemini_nb"
-ROOMS = ["errors", "redaction", "daemon", "config", "api", "simulator", "tools", "streams", "notebook", "cli"]
+ROOMS = [
+    "errors",
+    "redaction",
+    "daemon",
+    "config",
+    "api",
+    "journal",
+    "simulator",
+    "tools",
+    "streams",
+    "notebook",
+    "cli",
+]
 STREAMS = [
     ["states"],
     ["approval"],
