@@ -47,6 +47,7 @@ STREAMS = [
     ["dependencies"],
     ["place"],
     ["round"],
+    ["conversation"],
     ["orchestrator"],
     ["counts"],
     ["admission"],

@@ -1,9 +1,4 @@
-"""The conversation behind one stream: model calls and tool rounds until the model has answered.
-
-Text and thoughts are shown in every phase. Each model call is read to its end before its tools run, since
-the later of several parallel calls, signatures and the token counts come last. What the model sent goes back
-as it came, followed by one response for each call, in the order of the calls.
-"""
+"""One stream from its start to its end: what it waits for, its conversation, and how it ended."""
 
 from __future__ import annotations
 
@@ -13,46 +8,29 @@ import contextvars
 import itertools
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Unpack, assert_never
+from typing import Any, Unpack
 
 from gemini_nb.api import failures
-from gemini_nb.api.client import (
-    ChunkReceived,
-    CoolingDown,
-    ModelCall,
-    RetryPlanned,
-    call_model,
-)
-from gemini_nb.api.content import JSON, Content, duplicate
-from gemini_nb.api.functions import FunctionCall
-from gemini_nb.api.models import is_retiring
-from gemini_nb.api.sendable import is_answer
-from gemini_nb.api.turn import ModelTurn
-from gemini_nb.api.usage import Usage
+from gemini_nb.api.content import Content
 from gemini_nb.config import Auth
 from gemini_nb.daemon import run_in_daemon_thread
-from gemini_nb.errors import EmptyAnswerError, GeminiError, InternalError, SchemaMismatchError, TurnLimitError
+from gemini_nb.errors import GeminiError, InternalError
 from gemini_nb.redaction import scrub, scrub_json, seal
-from gemini_nb.streams.calls import ToolCall
+from gemini_nb.streams.conversation import Conversation
 from gemini_nb.streams.dependencies import Deferred, Dependencies, Need, defer
 from gemini_nb.streams.options import RequestOptions
 from gemini_nb.streams.place import Gate, Place
 from gemini_nb.streams.record import StreamRecord
 from gemini_nb.streams.request import StreamRequest, build_request, complete_request
-from gemini_nb.streams.round import ToolRound, unanswered
 from gemini_nb.streams.runtime import Runtime, default_runtime
-from gemini_nb.streams.states import Phase, ToolStatus
+from gemini_nb.streams.states import Phase
 from gemini_nb.streams.stream import Stream, Subscriber
 
 __all__ = ["OrchestratorInfo", "ToolOrchestrator"]
 
 logger = logging.getLogger("gemini_nb")
-
-_FILTERS = {"SAFETY", "PROHIBITED_CONTENT", "BLOCKLIST", "SPII", "RECITATION", "MODEL_ARMOR"}
-_COUNT_SECONDS = 0.25  # between two tellings of a call's token counts
 
 _numbers: Iterator[int] = globals().get("_numbers", itertools.count(1))  # survives a reload of this module
 
@@ -127,24 +105,15 @@ class ToolOrchestrator:
         self._request = build_request(self._runtime, contents, history=begin, auth=auth, **options)
         self._begun_with = len(begin)
         self._history: Callable[[], list[Content]] | None = None
-        self._contents = self._request.contents.copy()
-        self._spent = Usage()
-        self._counted: JSON | None = None
-        self._next_count = 0.0
-        self._partial: ModelTurn | None = None
-        self._unread: ModelTurn | None = None
-        self._round: ToolRound | None = None
-        self._call_start = self._checkpoint = self._record.mark()
         self._place = Place(gate)
+        self._conversation = Conversation(self._record, self._request, self._runtime, self._place)
         self._task: asyncio.Task[None] | None = None
         self._lock = threading.Lock()
-        self._started = self._ending = self._answered = False
+        self._started = self._ending = False
         self._failure: GeminiError | None = None
         self.stream = Stream(self._record, self._request, self._runtime, self._stop_soon)
         self.on_end: list[Callable[[ToolOrchestrator], object]] = []
         """Called on the loop thread when the stream has ended, before its terminal event."""
-        self.on_answer: list[Callable[[], object]] = []
-        """Called on the loop thread when the answer begins."""
         if subscriber is not None:
             self.stream.subscribe(subscriber)
 
@@ -156,23 +125,17 @@ class ToolOrchestrator:
     @property
     def history(self) -> list[Content]:
         """What was asked, and every finished round since."""
-        return self._contents.copy()
+        return self._conversation.history
 
     @property
     def history_with_partial(self) -> list[Content]:
-        """The history, with what had arrived of a model call that did not end.
+        """The history, with what had arrived of a model call that did not end, each call answered."""
+        return self._conversation.history_with_partial
 
-        A function call without a response would make Gemini refuse the conversation's next turn, so calls
-        that a stop or an error kept from an answer are answered with that.
-        """
-        history = self._contents.copy()
-        if self._partial is not None and self._partial.has_answer:
-            history.append(self._partial.content)
-        calls = [part for part in history[-1]["parts"] if isinstance(part.get("functionCall"), dict)]
-        if calls and not self._answered and history[-1].get("role") == "model":
-            ran = self._round if self._partial is None else None
-            history.append({"role": "user", "parts": ran.answers() if ran is not None else unanswered(calls)})
-        return history
+    @property
+    def on_answer(self) -> list[Callable[[], object]]:
+        """What is called on the loop thread when the answer begins."""
+        return self._conversation.on_answer
 
     @property
     def turns(self) -> list[Content]:
@@ -188,12 +151,11 @@ class ToolOrchestrator:
     @property
     def _was_refused(self) -> bool:
         """Whether the history as it was sent last was refused, so that it would be refused again."""
-        has_part = self._partial is not None and self._partial.has_answer
-        return failures.is_refusal(self._failure) and not has_part
+        return failures.is_refusal(self._failure) and not self._conversation.has_partial
 
     def limit(self, gate: Gate) -> None:
         """Enter this for the whole run. Before the start only."""
-        self._place = Place(gate)
+        self._place.gate = gate
 
     def queue(self, needs: Iterable[Need], history: Callable[[], list[Content]]) -> None:
         """Ask when these have ended, and then go on from this history. Before the start only."""
@@ -225,7 +187,7 @@ class ToolOrchestrator:
         return OrchestratorInfo(
             stream_id=self._record.stream_id,
             subscribers=self.stream.info().subscribers,
-            chat=tuple(scrub_json(self._contents)),
+            chat=tuple(scrub_json(self.history)),
             auth_strategy=self._request.endpoint.auth,
             config=scrub_json(self._request.body),
             phase=self._record.phase,
@@ -252,7 +214,7 @@ class ToolOrchestrator:
             return
         self._ending = True
         try:
-            self._take_facts()
+            self._conversation.take_facts()
         except Exception as caught:  # noqa: BLE001 - the stream must end all the same
             error = error or InternalError.of(caught)
         self._failure = error
@@ -278,8 +240,7 @@ class ToolOrchestrator:
             record.start()
             await self._become_ready()
             async with self._place:
-                await self._converse()
-                self._check_form()
+                await self._conversation.run()
         except asyncio.CancelledError:
             self._end(stop=True)
         except GeminiError as caught:
@@ -287,7 +248,6 @@ class ToolOrchestrator:
         except Exception as caught:  # noqa: BLE001 - a bug of ours ends this stream, not the loop
             self._end(InternalError.of(caught))
         else:
-            self._answered = True
             self._end()
 
     def _known(self, name: str, value: object) -> object:
@@ -314,165 +274,5 @@ class ToolOrchestrator:
 
     def _take(self, made: tuple[StreamRequest, int]) -> None:
         self._request, self._begun_with = made
-        self._contents = self._request.contents.copy()
+        self._conversation.ask(self._request)
         self.stream.complete_request(self._request)
-
-    def _lend_place(self) -> None:
-        """Give the place to others while a tool waits for one of them. From any thread."""
-        self._runtime.loop.call(self._lend_now)
-
-    def _lend_now(self) -> None:
-        if self._record.phase is Phase.EXECUTING_TOOLS and not self._record.is_done:
-            self._place.lend()
-
-    async def _converse(self) -> None:
-        rounds = 0
-        while True:
-            turn = await self._call_model()
-            if turn.block_reason is not None:
-                raise failures.blocked(turn)
-            calls = [(asked, self._call_of(asked)) for asked in turn.function_calls]
-            if turn.has_answer:
-                self._contents.append(turn.content)
-            for asked, call in calls:
-                self._record.add_call(call)
-                if asked.part is None:  # nothing can be said of it to the model, which would have to see it
-                    self._record.finish_call(
-                        call, ToolStatus.FAILED, error=f"It did not run: {asked.problem}."
-                    )
-            calls = [(asked, call) for asked, call in calls if asked.part is not None]
-            self._round = ToolRound(calls, self._request.tools, self._record, self._runtime, self._lend_place)
-            self._partial = None
-            if calls and turn.finish_reason in _FILTERS:
-                reason = f"the model's turn was ended by {turn.finish_reason}, so this did not run"
-                self._contents.append({"role": "user", "parts": self._round.refuse(reason)})
-                return
-            if not self._round.to_run:
-                return
-            if rounds >= self._request.turn_limit:
-                raise TurnLimitError(
-                    f"The model asked for tools again after {rounds} rounds of them.",
-                    hint="Raise `turn_limit` if that many rounds are what the question needs.",
-                )
-            rounds += 1
-            self._record.enter(Phase.EXECUTING_TOOLS)
-            responses = await self._round.run()
-            self._contents.append({"role": "user", "parts": responses})
-            if self._round.is_open:
-                return
-            await self._place.regain()
-            self._record.enter(Phase.AWAITING_FINAL_RESPONSE)
-
-    def _check_form(self) -> None:
-        """Fail where the answer does not have the form that was asked for."""
-        schema = self._request.schema
-        if schema is None:
-            return
-        try:
-            schema.read(self._record.answer)
-        except ValueError as error:
-            reason = self._record.finish_reason
-            cut = f" It ended with {reason}." if reason != "STOP" else ""
-            raise SchemaMismatchError(
-                f"The answer does not fit {schema.name}: {failures.excerpt(str(error), 500)}.{cut}",
-                hint="Its text is kept. Ask again, or make the schema simpler.",
-            ) from None
-
-    async def _call_model(self) -> ModelTurn:
-        request, record = self._request, self._record
-        clients = await self._runtime.ready()
-        turn = self._partial = self._unread = ModelTurn()
-        call = ModelCall(
-            endpoint=request.endpoint,
-            body=request.body_for(self._contents, is_first=len(self._contents) == len(request.contents)),
-            retry=request.retry,
-            timeouts=request.timeouts,
-            max_event_bytes=self._runtime.settings.max_event_bytes,
-        )
-        self._call_start = self._checkpoint = record.mark()
-        try:
-            async with contextlib.aclosing(call_model(clients, call, turn)) as events:
-                async for event in events:
-                    match event:
-                        case ChunkReceived():
-                            self._show(event, turn)
-                        case RetryPlanned():
-                            self._retry(event)
-                        case CoolingDown():
-                            record.wait_for(event.reason, event.until)
-                        case _:
-                            assert_never(event)
-        except EmptyAnswerError:
-            if turn.finish_reason is None or not record.text.strip():
-                raise
-        finally:
-            self._take_facts()
-        return turn
-
-    def _retry(self, plan: RetryPlanned) -> None:
-        if plan.from_start:
-            self._checkpoint = self._call_start
-        had_output = plan.had_output or self._checkpoint != self._record.mark()
-        keeps = self._checkpoint.length if had_output else None
-        self._record.retry(plan.attempt, plan.delay, plan.reason, keeps)
-        self._record.wait_for(plan.awaited, time.time() + plan.delay)
-
-    def _show(self, chunk: ChunkReceived, turn: ModelTurn) -> None:
-        record = self._record
-        if chunk.replaces:
-            record.rewind(self._checkpoint)
-        if not record.chunks or record.chunks[-1] is not chunk.data:
-            record.chunks.append(chunk.data)
-        for part in chunk.parts:
-            if self.on_answer and is_answer(part):
-                self._tell_answer()
-            text = part.get("text")
-            if isinstance(text, str):
-                if text:
-                    (record.add_thought if part.get("thought") is True else record.add_text)(text)
-            elif "functionCall" not in part:
-                record.add_part(part)
-        # Every chunk brings counts; to add them up and tell of them costs as much as all of its text.
-        if turn.usage is not self._counted and time.monotonic() >= self._next_count:
-            self._count(turn)
-        # Before any output the new place is the old one; what stands behind it is still to be replaced.
-        if chunk.is_checkpoint and not turn.is_stale:
-            self._checkpoint = record.mark()
-
-    def _tell_answer(self) -> None:
-        callbacks, self.on_answer = self.on_answer, []
-        for callback in callbacks:
-            callback()
-
-    def _count(self, turn: ModelTurn) -> None:
-        if turn.usage:
-            self._counted = turn.usage
-            self._next_count = time.monotonic() + _COUNT_SECONDS
-            self._record.set_usage(self._spent + turn.total_usage)
-
-    def _take_facts(self) -> None:
-        """Note what the model call left behind, once, and before the stream's end is told."""
-        turn, self._unread = self._unread, None
-        if turn is None:
-            return
-        record = self._record
-        self._count(turn)
-        self._next_count = 0.0
-        self._spent += turn.total_usage
-        record.parts.extend(duplicate(turn.parts))  # those of the history are not for others to change
-        record.finish_reason = turn.finish_reason
-        record.finish_message = turn.finish_message
-        record.model_version = turn.model_version or record.model_version
-        record.response_id = turn.response_id or record.response_id
-        self._warn_once(turn.model_status)
-
-    def _warn_once(self, status: JSON) -> None:
-        """Show that a model will be retired, behind the first answer of its that says so."""
-        model, warned = self._request.endpoint.model, self._runtime.retiring_models
-        if is_retiring(status) and model not in warned:
-            warned.add(model)
-            self._record.add_part({"modelStatus": {"model": model, **status}})
-
-    def _call_of(self, asked: FunctionCall) -> ToolCall:
-        name = self._request.tools.name_of(asked.name)
-        return ToolCall(id=asked.id, name=name, args=duplicate(asked.args), turn=self._record.turn)

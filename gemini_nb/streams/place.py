@@ -25,12 +25,12 @@ class Place:
     """
 
     def __init__(self, gate: Gate) -> None:
-        self._gate = gate
+        self.gate = gate
         self._held = contextlib.AsyncExitStack()
         self._leaving: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        await self._held.enter_async_context(self._gate())
+        await self._held.enter_async_context(self.gate())
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -47,5 +47,5 @@ class Place:
         """Wait for a place again, where it was lent."""
         if self._leaving is not None:
             await self._leaving
-            await self._held.enter_async_context(self._gate())
+            await self._held.enter_async_context(self.gate())
             self._leaving = None

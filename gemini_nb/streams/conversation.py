@@ -1,0 +1,266 @@
+"""Model calls and rounds of tools, one after the other, until the model has answered.
+
+Text and thoughts are shown in every phase. Each model call is read to its end before its tools run, since
+the later of several parallel calls, signatures and the token counts come last. What the model sent goes back
+as it came, followed by one response for each call, in the order of the calls.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from typing import assert_never
+
+from gemini_nb.api import failures
+from gemini_nb.api.client import ChunkReceived, CoolingDown, ModelCall, RetryPlanned, call_model
+from gemini_nb.api.content import JSON, Content, duplicate
+from gemini_nb.api.functions import FunctionCall
+from gemini_nb.api.models import is_retiring
+from gemini_nb.api.sendable import is_answer
+from gemini_nb.api.turn import ModelTurn
+from gemini_nb.api.usage import Usage
+from gemini_nb.errors import EmptyAnswerError, SchemaMismatchError, TurnLimitError
+from gemini_nb.streams.calls import ToolCall
+from gemini_nb.streams.place import Place
+from gemini_nb.streams.record import StreamRecord
+from gemini_nb.streams.request import StreamRequest
+from gemini_nb.streams.round import ToolRound, unanswered
+from gemini_nb.streams.runtime import Runtime
+from gemini_nb.streams.states import Phase, ToolStatus
+
+__all__ = ["Conversation"]
+
+_FILTERS = {"SAFETY", "PROHIBITED_CONTENT", "BLOCKLIST", "SPII", "RECITATION", "MODEL_ARMOR"}
+_COUNT_SECONDS = 0.25  # between two events with a call's token counts
+
+
+class Conversation:
+    """What one stream and the model say to each other. Loop thread only, but for reading the history.
+
+    Args:
+        record: the stream's state.
+        request: what is asked.
+        runtime: the machinery to run on.
+        place: the stream's place among those that run, which it lends while a tool waits for another stream.
+    """
+
+    def __init__(self, record: StreamRecord, request: StreamRequest, runtime: Runtime, place: Place) -> None:
+        self._record = record
+        self._runtime = runtime
+        self._place = place
+        self.on_answer: list[Callable[[], object]] = []
+        """Called on the loop thread when the answer begins."""
+        self._spent = Usage()
+        self._counted: JSON | None = None
+        self._next_count = 0.0
+        self._partial: ModelTurn | None = None
+        self._unread: ModelTurn | None = None
+        self._round: ToolRound | None = None
+        self._is_complete = False
+        self._call_start = self._checkpoint = record.mark()
+        self.ask(request)
+
+    def ask(self, request: StreamRequest) -> None:
+        """Ask this in place of what was to be asked. Before it runs only."""
+        self._request = request
+        self._contents = request.contents.copy()
+
+    @property
+    def history(self) -> list[Content]:
+        """What was asked, and every finished round since."""
+        return self._contents.copy()
+
+    @property
+    def history_with_partial(self) -> list[Content]:
+        """The history, with what had arrived of a model call that did not end.
+
+        A function call without a response would make Gemini refuse the conversation's next turn, so calls
+        that a stop or an error kept from an answer are answered with that.
+        """
+        history = self._contents.copy()
+        if self._partial is not None and self._partial.has_answer:
+            history.append(self._partial.content)
+        calls = [part for part in history[-1]["parts"] if isinstance(part.get("functionCall"), dict)]
+        if calls and not self._is_complete and history[-1].get("role") == "model":
+            ran = self._round if self._partial is None else None
+            history.append({"role": "user", "parts": ran.answers() if ran is not None else unanswered(calls)})
+        return history
+
+    @property
+    def has_partial(self) -> bool:
+        """Whether a part of an answer had arrived when its model call broke off."""
+        return self._partial is not None and self._partial.has_answer
+
+    async def run(self) -> None:
+        """Converse until the model has answered.
+
+        Raises:
+            GeminiError: a model call failed, the model asked for too many rounds of tools, or the answer does
+                not have the form that was asked for.
+        """
+        await self._converse()
+        self._check_form()
+        self._is_complete = True
+
+    async def _converse(self) -> None:
+        rounds = 0
+        while True:
+            turn = await self._call_model()
+            if turn.block_reason is not None:
+                raise failures.blocked(turn)
+            ran = self._round = self._begin_round(turn)
+            if ran.calls and turn.finish_reason in _FILTERS:
+                reason = f"the model's turn was ended by {turn.finish_reason}, so this did not run"
+                self._contents.append({"role": "user", "parts": ran.refuse(reason)})
+                return
+            if not ran.to_run:
+                return
+            if rounds >= self._request.turn_limit:
+                raise TurnLimitError(
+                    f"The model asked for tools again after {rounds} rounds of them.",
+                    hint="Raise `turn_limit` if that many rounds are what the question needs.",
+                )
+            rounds += 1
+            self._record.enter(Phase.EXECUTING_TOOLS)
+            responses = await ran.run()
+            self._contents.append({"role": "user", "parts": responses})
+            if ran.is_open:
+                return
+            await self._place.regain()
+            self._record.enter(Phase.AWAITING_FINAL_RESPONSE)
+
+    def _begin_round(self, turn: ModelTurn) -> ToolRound:
+        """Take a whole model turn into the history, and its calls into the record."""
+        calls = [(asked, self._call_of(asked)) for asked in turn.function_calls]
+        if turn.has_answer:
+            self._contents.append(turn.content)
+        for asked, call in calls:
+            self._record.add_call(call)
+            if asked.part is None:  # nothing can be said of it to the model, which would have to see it
+                self._record.finish_call(call, ToolStatus.FAILED, error=f"It did not run: {asked.problem}.")
+        calls = [(asked, call) for asked, call in calls if asked.part is not None]
+        self._partial = None
+        return ToolRound(calls, self._request.tools, self._record, self._runtime, self._lend_place)
+
+    def _call_of(self, asked: FunctionCall) -> ToolCall:
+        name = self._request.tools.name_of(asked.name)
+        return ToolCall(id=asked.id, name=name, args=duplicate(asked.args), turn=self._record.turn)
+
+    def _lend_place(self) -> None:
+        """Give the place to others while a tool waits for one of them. From any thread."""
+        self._runtime.loop.call(self._lend_now)
+
+    def _lend_now(self) -> None:
+        if self._record.phase is Phase.EXECUTING_TOOLS and not self._record.is_done:
+            self._place.lend()
+
+    def _check_form(self) -> None:
+        """Fail where the answer does not have the form that was asked for."""
+        schema = self._request.schema
+        if schema is None:
+            return
+        try:
+            schema.read(self._record.answer)
+        except ValueError as error:
+            reason = self._record.finish_reason
+            cut = f" It ended with {reason}." if reason != "STOP" else ""
+            raise SchemaMismatchError(
+                f"The answer does not fit {schema.name}: {failures.excerpt(str(error), 500)}.{cut}",
+                hint="Its text is kept. Ask again, or make the schema simpler.",
+            ) from None
+
+    async def _call_model(self) -> ModelTurn:
+        request, record = self._request, self._record
+        clients = await self._runtime.ready()
+        turn = self._partial = self._unread = ModelTurn()
+        call = ModelCall(
+            endpoint=request.endpoint,
+            body=request.body_for(self._contents, is_first=len(self._contents) == len(request.contents)),
+            retry=request.retry,
+            timeouts=request.timeouts,
+            max_event_bytes=self._runtime.settings.max_event_bytes,
+        )
+        self._call_start = self._checkpoint = record.mark()
+        try:
+            async with contextlib.aclosing(call_model(clients, call, turn)) as events:
+                async for event in events:
+                    match event:
+                        case ChunkReceived():
+                            self._show(event, turn)
+                        case RetryPlanned():
+                            self._retry(event)
+                        case CoolingDown():
+                            record.wait_for(event.reason, event.until)
+                        case _:
+                            assert_never(event)
+        except EmptyAnswerError:
+            if turn.finish_reason is None or not record.text.strip():
+                raise
+        finally:
+            self.take_facts()
+        return turn
+
+    def _retry(self, plan: RetryPlanned) -> None:
+        if plan.from_start:
+            self._checkpoint = self._call_start
+        had_output = plan.had_output or self._checkpoint != self._record.mark()
+        keeps = self._checkpoint.length if had_output else None
+        self._record.retry(plan.attempt, plan.delay, plan.reason, keeps)
+        self._record.wait_for(plan.awaited, time.time() + plan.delay)
+
+    def _show(self, chunk: ChunkReceived, turn: ModelTurn) -> None:
+        record = self._record
+        if chunk.replaces:
+            record.rewind(self._checkpoint)
+        if not record.chunks or record.chunks[-1] is not chunk.data:
+            record.chunks.append(chunk.data)
+        for part in chunk.parts:
+            if self.on_answer and is_answer(part):
+                self._tell_answer()
+            text = part.get("text")
+            if isinstance(text, str):
+                if text:
+                    (record.add_thought if part.get("thought") is True else record.add_text)(text)
+            elif "functionCall" not in part:
+                record.add_part(part)
+        # Every chunk brings counts; to add them up and tell of them costs as much as all of its text.
+        if turn.usage is not self._counted and time.monotonic() >= self._next_count:
+            self._count(turn)
+        # Before any output the new place is the old one; what stands behind it is still to be replaced.
+        if chunk.is_checkpoint and not turn.is_stale:
+            self._checkpoint = record.mark()
+
+    def _tell_answer(self) -> None:
+        callbacks, self.on_answer = self.on_answer, []
+        for callback in callbacks:
+            callback()
+
+    def _count(self, turn: ModelTurn) -> None:
+        if turn.usage:
+            self._counted = turn.usage
+            self._next_count = time.monotonic() + _COUNT_SECONDS
+            self._record.set_usage(self._spent + turn.total_usage)
+
+    def take_facts(self) -> None:
+        """Note what the model call left behind, once, and before the stream's last event."""
+        turn, self._unread = self._unread, None
+        if turn is None:
+            return
+        record = self._record
+        self._count(turn)
+        self._next_count = 0.0
+        self._spent += turn.total_usage
+        record.parts.extend(duplicate(turn.parts))  # those of the history are not for others to change
+        record.finish_reason = turn.finish_reason
+        record.finish_message = turn.finish_message
+        record.model_version = turn.model_version or record.model_version
+        record.response_id = turn.response_id or record.response_id
+        self._warn_once(turn.model_status)
+
+    def _warn_once(self, status: JSON) -> None:
+        """Show that a model will be retired, behind the first answer of its that says so."""
+        model, warned = self._request.endpoint.model, self._runtime.retiring_models
+        if is_retiring(status) and model not in warned:
+            warned.add(model)
+            self._record.add_part({"modelStatus": {"model": model, **status}})
