@@ -25,6 +25,7 @@ No exception of httpx, json or asyncio leaves the package: catching `GeminiError
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 __all__ = [
     "APIError",
@@ -45,7 +46,10 @@ __all__ = [
     "StreamNotFoundError",
     "TransportError",
     "TurnLimitError",
+    "without_traceback",
 ]
+
+E = TypeVar("E", bound=Exception)
 
 clean: Callable[[str], str] = str
 """Takes keys and tokens out of every message; `redaction`, which stands below, puts its scrubber here."""
@@ -172,3 +176,13 @@ class StreamNotFoundError(CallerError, LookupError):
 
 class BlockingCallError(CallerError, RuntimeError):
     """A blocking call was made where the wait could never end, such as on the thread that would end it."""
+
+
+def without_traceback(error: E) -> E:
+    """Return the error without its traceback and context.
+
+    Their frames belong to the transport and hold the request's headers, which a user's traceback must not
+    show.
+    """
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)

@@ -26,7 +26,17 @@ from urllib.parse import quote, quote_plus, urlsplit
 
 from gemini_nb import errors
 
-__all__ = ["Secret", "Veil", "partial_secret", "scrub", "scrub_bytes", "scrub_json", "seal", "watch"]
+__all__ = [
+    "Secret",
+    "Veil",
+    "excerpt",
+    "partial_secret",
+    "scrub",
+    "scrub_bytes",
+    "scrub_json",
+    "seal",
+    "watch",
+]
 
 _SHORTEST = 8  # replacing shorter ones would mangle ordinary words
 _SHORTEST_WORD = 16  # nor is one a key that has nothing but letters, such as "simulator"
@@ -135,6 +145,12 @@ def watch(holder: Holder) -> None:
 def scrub(text: str) -> str:
     """Take every secret out of a text that came from a server, a tool or an exception."""
     return _replaced(text, _forms(_known()))
+
+
+def excerpt(text: str, limit: int = 200) -> str:
+    """Return the beginning of a server's text on one line, without secrets."""
+    line = " ".join(scrub(text).split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 def partial_secret(text: str) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,40 +23,10 @@ ROOMS = [
     "notebook",
     "cli",
 ]
-STREAMS = [
-    ["states"],
-    ["approval"],
-    ["calls"],
-    ["events"],
-    ["log"],
-    ["flag"],
-    ["loop"],
-    ["delivery"],
-    ["interrupts", "readers"],
-    ["record"],
-    ["runtime"],
-    ["fitting"],
-    ["options"],
-    ["request"],
-    ["code"],
-    ["info"],
-    ["subscribers"],
-    ["ending"],
-    ["stream"],
-    ["dependencies"],
-    ["place"],
-    ["round"],
-    ["conversation"],
-    ["orchestrator"],
-    ["counts"],
-    ["admission"],
-    ["manager"],
-    ["chat_file"],
-    ["messages"],
-    ["chat"],
-    ["group"],
-]
-PEOPLE = {
+"""A room imports only from itself and from those before it."""
+PURE = "gemini_nb.notebook.render"
+"""The part of the notebook that knows neither widgets nor the rest of the notebook."""
+FRONT_ENDS = {
     "IPython",
     "ipywidgets",
     "ipykernel",
@@ -80,25 +49,10 @@ def modules() -> dict[str, Path]:
 MODULES = modules()
 
 
-def is_for_types_only(node: ast.AST) -> bool:
-    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
-
-
-def nodes(tree: ast.AST, *, inside_functions: bool) -> Iterator[ast.AST]:
-    for node in ast.iter_child_nodes(tree):
-        if is_for_types_only(node):
-            continue
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)) and not inside_functions:
-            continue
-        yield node
-        yield from nodes(node, inside_functions=inside_functions)
-
-
-def imports(name: str, *, inside_functions: bool = True) -> set[str]:
-    """The full names of what a module imports; `from package import module` is the module."""
+def imports(name: str) -> set[str]:
+    """The full names of what a module imports, also for its types; of a name in a module, the module."""
     found: set[str] = set()
-    tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
-    for node in nodes(tree, inside_functions=inside_functions):
+    for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -108,6 +62,9 @@ def imports(name: str, *, inside_functions: bool = True) -> set[str]:
     return found
 
 
+IMPORTS = {name: imports(name) for name in MODULES}
+
+
 def room(name: str) -> str:
     return name.split(".")[1]
 
@@ -115,60 +72,59 @@ def room(name: str) -> str:
 ROOMY = sorted(name for name in MODULES if name not in {"gemini_nb", "gemini_nb.__main__"})
 
 
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """The names along a circle of the graph, none where it has none."""
+    done: set[str] = set()
+
+    def visit(name: str, path: list[str]) -> list[str]:
+        if name in path:
+            return [*path[path.index(name) :], name]
+        if name not in done:
+            for other in sorted(graph.get(name, ())):
+                if found := visit(other, [*path, name]):
+                    return found
+            done.add(name)
+        return []
+
+    return next((found for name in sorted(graph) if (found := visit(name, []))), [])
+
+
 @pytest.mark.parametrize("name", ROOMY)
 def test_a_module_imports_only_from_its_room_and_those_above(name: str) -> None:
     assert room(name) in ROOMS, f"{name} belongs to no room"
-    for other in imports(name):
+    for other in IMPORTS[name]:
         if other.startswith("gemini_nb."):
             assert ROOMS.index(room(other)) <= ROOMS.index(room(name)), f"{name} imports {other}"
         elif room(name) != "cli":
             assert other != "gemini_nb", f"{name} imports the package's front door"
 
 
-def test_nothing_above_the_notebook_knows_a_widget_library() -> None:
+def test_nothing_above_the_notebook_knows_a_front_end() -> None:
     above = {name for name in ROOMY if room(name) not in {"notebook", "cli"}} | {"gemini_nb"}
     for name in above:
-        known = {other.partition(".")[0] for other in imports(name)} & PEOPLE
+        known = {other.partition(".")[0] for other in IMPORTS[name]} & FRONT_ENDS
         assert not known, f"{name} imports {known}"
 
 
 def test_rendering_knows_no_widgets_and_nothing_of_the_notebook_that_shows_it() -> None:
-    pure = {name for name in ROOMY if f"{name}.".startswith("gemini_nb.notebook.render.")}
+    pure = {name for name in ROOMY if f"{name}.".startswith(f"{PURE}.")}
     assert pure
     for name in pure:
-        for other in imports(name):
-            assert other.partition(".")[0] not in PEOPLE, f"{name} imports {other}"
+        for other in IMPORTS[name]:
+            assert other.partition(".")[0] not in FRONT_ENDS, f"{name} imports {other}"
             if other.startswith("gemini_nb.notebook."):
-                assert other.startswith("gemini_nb.notebook.render."), f"{name} imports {other}"
+                assert other.startswith(f"{PURE}."), f"{name} imports {other}"
 
 
-def test_the_streams_stand_in_one_order() -> None:
-    order = {name: rank for rank, group in enumerate(STREAMS) for name in group}
-    for name in MODULES:
-        if room_and_name := name.split(".")[1:]:
-            if room_and_name[0] != "streams" or len(room_and_name) == 1:
-                continue
-            assert room_and_name[1] in order, f"{name} has no place in the order"
-            for other in imports(name):
-                if other.startswith("gemini_nb.streams."):
-                    below = other.split(".")[2]
-                    assert order[below] < order[room_and_name[1]], f"{name} imports {other}"
+@pytest.mark.parametrize("name", sorted({room(name) for name in ROOMY}))
+def test_no_files_of_a_room_import_each_other_in_a_circle(name: str) -> None:
+    files = {one for one in ROOMY if room(one) == name}
+    assert not (found := circle({one: IMPORTS[one] & files for one in files})), " -> ".join(found)
 
 
-def test_there_are_no_import_cycles() -> None:
-    graph = {name: imports(name) & set(MODULES) for name in ROOMY}
-    done: set[str] = set()
-
-    def visit(name: str, path: tuple[str, ...]) -> None:
-        assert name not in path, " -> ".join([*path[path.index(name) :], name])
-        if name in done:
-            return
-        for other in sorted(graph.get(name, ())):
-            visit(other, (*path, name))
-        done.add(name)
-
-    for name in ROOMY:
-        visit(name, ())
+def test_a_circle_is_found() -> None:
+    assert circle({"a": {"b"}, "b": {"c"}, "c": set()}) == []
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
 
 
 HEAVY = ["httpx", "aiohttp", "pydantic", "tornado", "google.auth", "ipywidgets", "IPython", "numpy"]

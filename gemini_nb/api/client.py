@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from gemini_nb.api import failures
-from gemini_nb.api.attempt import ChunkReceived, ModelCall, Timeouts, request_once
+from gemini_nb.api.call import ChunkReceived, ModelCall, request_once
 from gemini_nb.api.cooldown import CoolingDown
 from gemini_nb.api.pools import HTTPClients
 from gemini_nb.api.reasons import is_slip
@@ -26,21 +26,13 @@ from gemini_nb.errors import (
     IdleTimeoutError,
     ProtocolError,
     StreamCutError,
+    without_traceback,
 )
 
 if TYPE_CHECKING:
     from gemini_nb.api.turn import ModelTurn
 
-__all__ = [
-    "CallEvent",
-    "ChunkReceived",
-    "CoolingDown",
-    "HTTPClients",
-    "ModelCall",
-    "RetryPlanned",
-    "Timeouts",
-    "call_model",
-]
+__all__ = ["CallEvent", "RetryPlanned", "call_model"]
 
 _ASKED_AGAIN = 2  # times, after a slip of the model's: its next sample is usually sound
 _STALLS = 2  # requests that may fall silent before their first output
@@ -106,7 +98,7 @@ async def call_model(
                     yield chunk
             failure = recovery.slip()
         except GeminiError as error:
-            failure = failures.detached(error)
+            failure = without_traceback(error)
         if failure is None:
             if not turn.is_continued:
                 return
@@ -175,7 +167,7 @@ class _Recovery:
         # A server that knows the token no more is asked from the beginning.
         rejected = isinstance(failure, APIError) and failure.status_code in {400, 404}
         turn.rewind(to_start=rejected)
-        awaited = failures.awaited(failure, self._call)
+        awaited = failures.awaited(failure, self._call.endpoint)
         reason = failures.retrying(failure, self._call.endpoint.model, delay)
         return RetryPlanned(
             self.attempt + 1, delay, failure, awaited, reason, had_output, from_start=rejected

@@ -12,8 +12,8 @@ import socket
 import ssl
 from types import NoneType
 
-from gemini_nb.api.failures import excerpt
 from gemini_nb.errors import ConfigError, ConnectError, GeminiError, ProtocolError, TransportError
+from gemini_nb.redaction import excerpt
 
 __all__ = ["broken", "not_sent", "was_stale"]
 

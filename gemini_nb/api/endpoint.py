@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from gemini_nb.api.auth import Authenticator, authenticator, project_of
-from gemini_nb.api.failures import detached
 from gemini_nb.config import (
     Auth,
     Settings,
@@ -20,7 +19,7 @@ from gemini_nb.config import (
     environment_key,
     http_allowed,
 )
-from gemini_nb.errors import ConfigError, GeminiError
+from gemini_nb.errors import ConfigError, GeminiError, without_traceback
 from gemini_nb.redaction import Secret, seal
 
 __all__ = ["Endpoint", "model_in", "resolve_endpoint"]
@@ -112,7 +111,7 @@ def resolve_endpoint(
             url = f"{root}/{quote(name)}:streamGenerateContent?alt=sse"
         proof = authenticator(service, credentials)
     except GeminiError as error:
-        failure = detached(error)
+        failure = without_traceback(error)
     else:
         return Endpoint(auth=service, model=chosen, url=url, authenticator=proof)
     raise failure

@@ -21,10 +21,10 @@ from gemini_nb.errors import (
     GeminiError,
     PromptBlockedError,
 )
-from gemini_nb.redaction import scrub
+from gemini_nb.redaction import excerpt
 
 if TYPE_CHECKING:
-    from gemini_nb.api.client import ModelCall
+    from gemini_nb.api.endpoint import Endpoint
     from gemini_nb.api.turn import ModelTurn
 
 __all__ = [
@@ -32,10 +32,8 @@ __all__ = [
     "bad_certificates",
     "bad_proxy",
     "blocked",
-    "detached",
     "empty",
     "error_in",
-    "excerpt",
     "final",
     "is_refusal",
     "not_made",
@@ -61,22 +59,6 @@ _RPC += ["PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABOR
 _RPC += ["UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"]
 
 _PASSING = {408, 429, 499}  # of the refusals, those that another time is enough for
-
-
-def excerpt(text: str, limit: int = 200) -> str:
-    """The beginning of a server's text on one line, without secrets."""
-    line = " ".join(scrub(text).split())
-    return line if len(line) <= limit else line[: limit - 1] + "…"
-
-
-def detached(error: GeminiError) -> GeminiError:
-    """The error without its traceback and context.
-
-    Their frames belong to the transport; what is in their variables, the request's headers among it, is not
-    for a person's traceback.
-    """
-    error.__cause__ = error.__context__ = None
-    return error.with_traceback(None)
 
 
 def bad_proxy(error: Exception) -> ConfigError:
@@ -134,7 +116,7 @@ def _seconds(seconds: float) -> str:
     return f"{round(seconds, 1 if seconds >= 1 else 3):.12g} s"
 
 
-def refused(status: int, headers: Mapping[str, str], body: bytes, call: ModelCall) -> GeminiError:
+def refused(status: int, headers: Mapping[str, str], body: bytes, endpoint: Endpoint) -> GeminiError:
     """The error for an answer with a status other than 200."""
     text = body.decode("utf-8", "replace")
     try:
@@ -150,7 +132,7 @@ def refused(status: int, headers: Mapping[str, str], body: bytes, call: ModelCal
         error = {
             "message": f"a redirect to {excerpt(headers.get('location', 'nowhere'))}, which is not followed"
         }
-    made = reported({**error, "code": status}, call)
+    made = reported({**error, "code": status}, endpoint)
     if made.retry_after is None and not made.is_permanent:
         made.retry_after = parse_retry_after(headers.get("retry-after"), time.time())
     return made
@@ -187,7 +169,7 @@ def error_in(value: JSON, *, is_error: bool = False) -> JSON | None:
     return value if _number(code) >= 400 or named & _CODES.keys() else None
 
 
-def reported(error: Mapping[str, Any], call: ModelCall) -> GeminiError:
+def reported(error: Mapping[str, Any], endpoint: Endpoint) -> GeminiError:
     """The error for an error object of the server's, from an error body or from inside a stream."""
     code, name = error.get("code"), error.get("status")
     if isinstance(code, str) and not _number(code):
@@ -199,9 +181,13 @@ def reported(error: Mapping[str, Any], call: ModelCall) -> GeminiError:
     message = excerpt(str(error.get("message") or "no message"), 1000)
     is_permanent = status == 429 and "limit: 0" not in message and is_daily(details)
     asked = seconds_until_renewal(time.time()) if is_permanent else retry_delay_of(details, message)
+    if is_permanent:
+        hint = _daily_hint(asked, endpoint)
+    else:
+        hint = _hint(status, f"{name}: {message}", details, endpoint)
     return APIError(
         f"{status} {name}: {message}" if name else f"{status}: {message}",
-        hint=_daily_hint(asked, call) if is_permanent else _hint(status, f"{name}: {message}", details, call),
+        hint=hint,
         status_code=status,
         api_status=name or _NAMES.get(status),
         retry_after=asked,
@@ -222,14 +208,14 @@ def _status(number: int, name: str | None) -> int:
     return _CODES.get((name or "").upper(), 500)
 
 
-def _daily_hint(seconds: float | None, call: ModelCall) -> str:
+def _daily_hint(seconds: float | None, endpoint: Endpoint) -> str:
     """What to do about a quota of a day that is used up."""
     when = ""
     if seconds is not None:
         clock = time.strftime("%H:%M", time.localtime(time.time() + seconds))
         when = f", {clock} here, in {seconds // 3600:.0f} h {seconds % 3600 // 60:.0f} min"
     return (
-        f"The daily quota for {call.endpoint.model} is used up. It renews at midnight Pacific time{when}. "
+        f"The daily quota for {endpoint.model} is used up. It renews at midnight Pacific time{when}. "
         "Another model or plan has its own."
     )
 
@@ -280,10 +266,10 @@ def _blamed(turn: ModelTurn) -> str:
     return f" ({excerpt(', '.join(turn.categories))})" if turn.categories else ""
 
 
-def awaited(error: GeminiError, call: ModelCall) -> str:
+def awaited(error: GeminiError, endpoint: Endpoint) -> str:
     """What a call waits for after this error, in a few words."""
     if error.status_code == 429:
-        return f"quota of {call.endpoint.model}"
+        return f"quota of {endpoint.model}"
     return "the server" if error.status_code is not None else "the connection"
 
 
@@ -300,9 +286,9 @@ def final(error: GeminiError, policy: RetryPolicy) -> GeminiError:
     return error
 
 
-def _hint(status: int, message: str, details: list[dict[str, Any]], call: ModelCall) -> str:
+def _hint(status: int, message: str, details: list[dict[str, Any]], endpoint: Endpoint) -> str:
     reasons = [detail.get("reason") for detail in details]
-    vertex = call.endpoint.auth is Auth.VERTEX_AI
+    vertex = endpoint.auth is Auth.VERTEX_AI
     if "API_KEY_INVALID" in reasons or "api key not valid" in message.lower():
         return "Check the API key: GEMINI_API_KEY, GOOGLE_API_KEY or credentials."
     if "thought_signature" in message or "thought signature" in message.lower():
@@ -313,16 +299,14 @@ def _hint(status: int, message: str, details: list[dict[str, Any]], call: ModelC
         return "The request does not fit this model; its message names the field."
     if status in {401, 403}:
         return _access_hint(vertex=vertex)
-    if status == 404 and call.endpoint.auth is Auth.RECORDING:
+    if status == 404 and endpoint.auth is Auth.RECORDING:
         return "Record it first: get_manager().record(folder), then ask with a key."
     if status == 404:
-        return f"Is there a model {call.endpoint.model!r}, and is it offered in this API version and region?"
+        return f"Is there a model {endpoint.model!r}, and is it offered in this API version and region?"
     if status == 429:
         if "limit: 0" in message:
-            return f"This key has no quota for {call.endpoint.model} at all; another plan or model has."
-        return (
-            f"The quota for {call.endpoint.model} is used up for now; ask less often, or ask for more quota."
-        )
+            return f"This key has no quota for {endpoint.model} at all; another plan or model has."
+        return f"The quota for {endpoint.model} is used up for now; ask less often, or ask for more quota."
     return _other_hint(status)
 
 

@@ -12,9 +12,8 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from gemini_nb.api.failures import detached, excerpt
-from gemini_nb.errors import ConfigError, ConnectError, GeminiError
-from gemini_nb.redaction import Secret, watch
+from gemini_nb.errors import ConfigError, ConnectError, GeminiError, without_traceback
+from gemini_nb.redaction import Secret, excerpt, watch
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
@@ -119,7 +118,7 @@ class GoogleCredentials:
         if error is None:
             pending.set_result(None)
         else:
-            pending.set_exception(detached(error))
+            pending.set_exception(without_traceback(error))
 
     def _refresh(self) -> None:
         import google.auth  # noqa: PLC0415 - 150 ms that only Vertex AI needs
@@ -157,7 +156,7 @@ async def _result(pending: Future[None]) -> None:
     try:
         await asyncio.wrap_future(pending)
     except GeminiError as error:
-        failure = detached(copy.copy(error))  # many streams wait, and each adds to its own
+        failure = without_traceback(copy.copy(error))  # many streams wait, and each adds to its own
     else:
         return
     raise failure

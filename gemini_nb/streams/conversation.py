@@ -13,14 +13,17 @@ from collections.abc import Callable
 from typing import assert_never
 
 from gemini_nb.api import failures
-from gemini_nb.api.client import ChunkReceived, CoolingDown, ModelCall, RetryPlanned, call_model
+from gemini_nb.api.call import ChunkReceived, ModelCall
+from gemini_nb.api.client import RetryPlanned, call_model
 from gemini_nb.api.content import JSON, Content, duplicate
+from gemini_nb.api.cooldown import CoolingDown
 from gemini_nb.api.functions import FunctionCall
 from gemini_nb.api.models import is_retiring
 from gemini_nb.api.sendable import is_answer
 from gemini_nb.api.turn import ModelTurn
 from gemini_nb.api.usage import Usage
 from gemini_nb.errors import EmptyAnswerError, SchemaMismatchError, TurnLimitError
+from gemini_nb.redaction import excerpt
 from gemini_nb.streams.calls import ToolCall
 from gemini_nb.streams.place import Place
 from gemini_nb.streams.record import StreamRecord
@@ -166,7 +169,7 @@ class Conversation:
             reason = self._record.finish_reason
             cut = f" It ended with {reason}." if reason != "STOP" else ""
             raise SchemaMismatchError(
-                f"The answer does not fit {schema.name}: {failures.excerpt(str(error), 500)}.{cut}",
+                f"The answer does not fit {schema.name}: {excerpt(str(error), 500)}.{cut}",
                 hint="Its text is kept. Ask again, or make the schema simpler.",
             ) from None
 

@@ -16,7 +16,7 @@ from gemini_nb.api import failures
 from gemini_nb.api.content import Content
 from gemini_nb.config import Auth
 from gemini_nb.daemon import run_in_daemon_thread
-from gemini_nb.errors import GeminiError, InternalError
+from gemini_nb.errors import GeminiError, InternalError, without_traceback
 from gemini_nb.redaction import scrub, scrub_json, seal
 from gemini_nb.streams.conversation import Conversation
 from gemini_nb.streams.dependencies import Deferred, Dependencies, Need, defer
@@ -244,7 +244,7 @@ class ToolOrchestrator:
         except asyncio.CancelledError:
             self._end(stop=True)
         except GeminiError as caught:
-            self._end(failures.detached(caught))
+            self._end(without_traceback(caught))
         except Exception as caught:  # noqa: BLE001 - a bug of ours ends this stream, not the loop
             self._end(InternalError.of(caught))
         else:

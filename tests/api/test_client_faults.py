@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from calling import KEEP, KEY, ask, call_to, collect, endpoint_to, shown
-from gemini_nb.api import attempt
-from gemini_nb.api.client import ChunkReceived, HTTPClients, Timeouts, call_model
+from gemini_nb.api.call import ChunkReceived, Timeouts
+from gemini_nb.api.client import call_model
+from gemini_nb.api.pools import HTTPClients
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.turn import ModelTurn
 from gemini_nb.errors import (
@@ -242,7 +243,7 @@ async def test_silence_after_the_finish_reason_is_an_end(clients: HTTPClients) -
 async def test_silence_after_the_finish_reason_is_borne_for_a_shorter_time(
     clients: HTTPClients, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attempt, "_LINGER", 0.1)
+    monkeypatch.setattr("gemini_nb.api.call._LINGER", 0.1)
     unsure = sse_answer(text("Hel", finish="STOP"), text("lo", finish="STOP"), Wait())
     with ScriptedServer([sse_answer(text("Hello", finish="STOP"), Wait()), unsure]) as server:
         patient = Timeouts(connect=10, first_byte=3600, idle=3600)
@@ -282,7 +283,7 @@ async def test_a_reader_that_takes_its_time_is_not_the_servers_silence(clients: 
 
 
 async def test_an_error_body_is_not_waited_for(clients: HTTPClients, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gemini_nb.api.attempt._ERROR_BODY_SECONDS", 0.1)
+    monkeypatch.setattr("gemini_nb.api.call._ERROR_BODY_SECONDS", 0.1)
     with ScriptedServer([response(400, {"Content-Length": "1000"}, b"Bad requ", Wait())]) as server:
         outcome = await ask(clients, server, timeouts=Timeouts(connect=10, first_byte=3600, idle=3600))
     assert outcome.failure.status_code == 400

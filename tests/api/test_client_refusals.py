@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from calling import BODY, KEEP, KEY, ask, call_to
-from gemini_nb.api.client import HTTPClients, RetryPlanned, call_model
+from gemini_nb.api.client import RetryPlanned, call_model
+from gemini_nb.api.pools import HTTPClients
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.turn import ModelTurn
 from gemini_nb.errors import APIError, StreamCutError

@@ -18,7 +18,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gemini_nb.api import attempt
 from gemini_nb.api.content import Part
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.sse import SSEDecoder, encode
@@ -282,7 +281,7 @@ def converse(manager: StreamManager, model: Model, policy: RetryPolicy) -> tuple
         async def send(client: object, request: httpx.Request, idle: object) -> httpx.Response:
             return model.respond(request)
 
-        patch.setattr(attempt, "_send", send)
+        patch.setattr("gemini_nb.api.call._send", send)
         made.start().wait(20)
     return made, follower
 

@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from calling import KEY, NOW, ask, shown
-from gemini_nb.api.client import HTTPClients, Timeouts
+from gemini_nb.api.call import Timeouts
+from gemini_nb.api.pools import HTTPClients
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.errors import (
     ConfigError,

@@ -12,8 +12,9 @@ import pytest
 
 from answers import rig
 from calling import NOW, ask, call_to
-from gemini_nb.api.client import CoolingDown, HTTPClients, call_model
-from gemini_nb.api.cooldown import Cooldowns
+from gemini_nb.api.client import call_model
+from gemini_nb.api.cooldown import Cooldowns, CoolingDown
+from gemini_nb.api.pools import HTTPClients
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.turn import ModelTurn
 from gemini_nb.errors import APIError, EmptyAnswerError, StreamCutError

@@ -8,16 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gemini_nb.api.client import (
-    CallEvent,
-    ChunkReceived,
-    HTTPClients,
-    ModelCall,
-    RetryPlanned,
-    Timeouts,
-    call_model,
-)
+from gemini_nb.api.call import ChunkReceived, ModelCall, Timeouts
+from gemini_nb.api.client import CallEvent, RetryPlanned, call_model
 from gemini_nb.api.endpoint import Endpoint, resolve_endpoint
+from gemini_nb.api.pools import HTTPClients
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.sse import MAX_EVENT_BYTES
 from gemini_nb.api.turn import ModelTurn

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from gemini_nb.api import connections, failures
 from gemini_nb.api.content import JSON, Part, encode_body, whole_characters
-from gemini_nb.api.failures import excerpt
 from gemini_nb.api.idle import IdleTimeout, on_connected
 from gemini_nb.api.nesting import shallow
 from gemini_nb.api.pools import HTTPClients
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.sse import MAX_EVENT_BYTES, SSEDecoder
 from gemini_nb.errors import GeminiError, IdleTimeoutError, ProtocolError, StreamCutError
+from gemini_nb.redaction import excerpt
 
 if TYPE_CHECKING:
     import httpx
@@ -123,7 +123,7 @@ async def request_once(
                 if response.status_code != 200:
                     idle.seconds = min(timeouts.idle, _ERROR_BODY_SECONDS)
                     error = await _error_body(body, idle)
-                    raise failures.refused(response.status_code, response.headers, error, call)
+                    raise failures.refused(response.status_code, response.headers, error, call.endpoint)
                 if tier := response.headers.get(_TIER):
                     turn.set_tier(tier)
                 async with contextlib.aclosing(_chunks(response, body, call, turn, idle)) as chunks:
@@ -222,7 +222,7 @@ async def _chunks(
                     if not value.get("candidates") or "error" in value:
                         said = failures.error_in(value, is_error=event.event == "error")
                         if said is not None:
-                            raise failures.reported(said, call)
+                            raise failures.reported(said, call.endpoint)
                     yield _chunk(event.data, value, turn)
             patience = call.timeouts.idle
             idle.seconds = min(patience, _LINGER) if turn.is_surely_finished else patience
