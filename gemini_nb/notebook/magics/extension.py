@@ -9,6 +9,7 @@ from typing import Any
 
 from gemini_nb.notebook.kernel.cell_output import cell_output
 from gemini_nb.notebook.kernel.frontend import Frontend, frontend_of
+from gemini_nb.notebook.kernel.parents import answer_in_threads
 from gemini_nb.notebook.kernel.routing import route
 from gemini_nb.notebook.magics.completion import matcher
 from gemini_nb.notebook.magics.magics import GeminiMagics
@@ -47,6 +48,7 @@ class _Extension:
 
     def register(self) -> None:
         shell = self.shell
+        self.forget_parents = answer_in_threads(shell)
         self._unroute = route(shell)
         shell.register_magics(self._magics)
         shell.configurables.append(self._settings)  # where %config looks
@@ -105,6 +107,7 @@ def unload(shell: Any) -> None:
     extension.unregister()
     extension.manager.stop_all()
     retire()
+    extension.forget_parents()  # the last messages of panes need them
 
 
 def _renderers() -> list[tuple[type, str, Callable[..., Any]]]:
