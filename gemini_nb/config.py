@@ -22,6 +22,7 @@ from gemini_nb.redaction import Secret
 
 __all__ = [
     "DEFAULT_MODEL",
+    "WELL_KNOWN_MODELS",
     "Auth",
     "Settings",
     "check_base_url",
@@ -37,6 +38,14 @@ __all__ = [
 
 DEFAULT_MODEL = "gemini-3.8-flash"
 """The model google-genai's documentation uses everywhere, November 2026."""
+
+WELL_KNOWN_MODELS = (
+    DEFAULT_MODEL,
+    "gemini-flash-latest",
+    "gemini-flash-lite-latest",
+    "gemini-pro-latest",
+)
+"""Models to offer before any was used."""
 
 _MODEL = re.compile(r"(?!/)[^\s\x00-\x1f\x7f?&#%\\]+(?<!/)")
 _TRUE = {"1", "true", "yes", "on"}

@@ -16,6 +16,8 @@ from gemini_nb.tools.shown import Shown
 
 __all__ = ["ToolCall"]
 
+_INTERNAL = {"advance", "approval", "index", "note", "snapshot", "work"}  # Tab does not offer these
+
 
 @dataclass(slots=True, kw_only=True)
 class ToolCall:
@@ -58,6 +60,9 @@ class ToolCall:
     index: int = field(default=0, repr=False)
     work: Work | None = field(default=None, repr=False, compare=False)
     approval: Approval | None = field(default=None, repr=False, compare=False)
+
+    def __dir__(self) -> list[str]:
+        return [name for name in object.__dir__(self) if name not in _INTERNAL]
 
     @property
     def duration(self) -> float | None:

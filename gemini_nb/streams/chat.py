@@ -27,6 +27,7 @@ _NO_PLACE = (
     "The chat's history was changed since this cell asked last, so this message was asked at its end, "
     "and nothing was taken back."
 )
+_INTERNAL = {"adopt", "attach", "queue", "send_from"}  # Tab does not offer these
 _AS_BEFORE = "Nothing came of it, so the chat is as it was before."
 
 
@@ -68,6 +69,9 @@ class Chat:
         history: object = self.history  # which the user may have put anything in place of
         turns = len(history) if isinstance(history, (list, tuple)) else "?"
         return f"<Chat of {turns} turns>"
+
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if name not in _INTERNAL]
 
     @takes_options
     def send(

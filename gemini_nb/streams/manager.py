@@ -27,6 +27,8 @@ from gemini_nb.streams.stream import Stream, StreamInfo, Subscriber, stop_togeth
 
 __all__ = ["Statistics", "StreamManager", "adopt_manager", "get_manager"]
 
+_INTERNAL = {"on_start", "runtime"}  # Tab does not offer these
+
 logger = logging.getLogger("gemini_nb")
 
 
@@ -60,6 +62,9 @@ class StreamManager:
         self.on_start: list[Callable[[Stream], object]] = []
         """Called on the loop thread with every stream that starts, for dashboards."""
         atexit.register(self.shutdown)
+
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if name not in _INTERNAL]
 
     @property
     def max_concurrent(self) -> int | None:

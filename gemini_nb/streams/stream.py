@@ -30,6 +30,21 @@ from gemini_nb.tools.fences import read_fenced
 
 __all__ = ["Stream", "StreamInfo", "Subscriber", "stop_interrupted", "stop_together"]
 
+_INTERNAL = {
+    "complete_request",
+    "ending",
+    "outcome",
+    "reader",
+    "record",
+    "request",
+    "request_stop",
+    "runtime",
+    "subscriber_count",
+    "wait_delivered",
+    "wait_end",
+    "wait_only",
+}  # Tab does not offer these
+
 _GRACE = 1.0  # seconds that `wait` gives callbacks to see the terminal event
 _LOOK = 0.005  # seconds between looks whether they have, where a wait is awaited
 
@@ -54,6 +69,9 @@ class Stream:
         record = self._record
         shown = f"{len(record.text)} characters"
         return f"<Stream {self.stream_id} {self.model} {self.status}: {shown}>"
+
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if name not in _INTERNAL]
 
     @property
     def stream_id(self) -> str:

@@ -336,6 +336,92 @@ def test_tab_offers_the_options_alone_and_names_of_the_notebook_in_a_prompt(shel
     assert offered("%%gemini_stre") == ["%%gemini_stream"]
 
 
+SCENE = """
+import enum, pydantic
+from dataclasses import dataclass
+from pathlib import Path
+from gemini_nb import Chat, get_manager, map as ask_many, tool
+class Trip(pydantic.BaseModel): city: str
+@dataclass
+class Place: name: str
+def weather(city: str) -> str: 'Tell the weather.'
+@tool
+def forecast(city: str) -> str: 'Tell the weather of tomorrow.'
+both = [weather, forecast]
+talk, rows, form = Chat(), ['a', 'b'], {'type': 'object'}
+manager = get_manager()
+poem = manager.start_stream('Name a river.').wait(10)
+"""
+
+
+def test_what_tab_offers_has_a_type_and_is_nothing_of_ours_or_the_shells(shell: Kernel) -> None:
+    ran(shell, SCENE)
+
+    def offered(code: str) -> dict[str, str]:
+        reply = shell.request("complete_request", {"code": code, "cursor_pos": len(code)})
+        return {one["text"]: one["type"] for one in reply["metadata"]["_jupyter_types_experimental"]}
+
+    assert set(offered("%%gemini_stream --").values()) == {"option"}
+    assert offered("%%gemini_stream -m ")["gemini-3.8-flash"] == "model"
+    tools = offered("%%gemini_stream -t ")
+    assert {"weather", "forecast"} <= {name for name, kind in tools.items() if kind == "function"}
+    assert tools["both"] == "instance"
+    assert not {"tool", "get_manager", "ask_many", "get_ipython", "exit", "quit", "open"} & tools.keys()
+    schemas = offered("%%gemini_stream --schema ")
+    assert schemas.keys() >= {"Trip", "Place", "form"}
+    assert not {"Chat", "Path", "dataclass"} & schemas.keys()
+    assert offered("%%gemini_stream --auth ")["simulator"] == "value"
+    assert offered("%%gemini_stream -c ")["talk"] == "chat"
+    assert offered("%%gemini_stream --each ")["rows"] == "instance"
+    assert offered("%gemini_show po") == {"poem": "stream"}
+    for nothing in (
+        "%%gemini_stream -o ",
+        "%%gemini_stream -s ",
+        "%gemini_stop zzz",
+        "%%gemini_stream --auth zz",
+    ):
+        assert offered(nothing) == {}
+
+
+def test_tab_in_a_prompt_offers_what_its_braces_can_show(shell: Kernel) -> None:
+    ran(shell, SCENE)
+
+    def offered(code: str) -> dict[str, str]:
+        reply = shell.request("complete_request", {"code": code, "cursor_pos": len(code)})
+        return {one["text"]: one["type"] for one in reply["metadata"]["_jupyter_types_experimental"]}
+
+    for begun in ("%%gemini_stream -t weather\nAs {city} said,\nsum up {", "%gemini_stream Sum up {"):
+        names = offered(begun)
+        assert names["poem"] == "stream"
+        assert names["rows"] == "instance"
+        assert not {"weather", "Trip", "enum", "abs", "exit", "In"} & names.keys()
+    fields = offered("%%gemini_stream\nSum up {poem.")
+    assert fields.keys() >= {"text", "answer", "usage", "tool_calls"}
+    assert set(fields.values()) == {"property"}
+    assert not {"record", "runtime", "request", "wait", "stop"} & fields.keys()
+    assert "total_token_count" in offered("%%gemini_stream\nOf {poem.usage.")
+    ran(shell, "prices = {'tea': 1}")
+    assert "tea" in "".join(offered("%%gemini_stream\nTea is {prices['"))
+    for prose in ("Tell me a", "Tell {poem} a", "", "A { wea", "{nothing."):
+        assert offered(f"%%gemini_stream\n{prose}") == {}
+
+
+def test_tab_in_python_offers_of_our_objects_what_users_need(shell: Kernel) -> None:
+    ran(shell, SCENE)
+    ran(shell, "call = gemini_nb.ToolCall(id=None, name='weather', args={})")
+    for name, known, internal in (
+        ("poem", {"text", "result", "waiting_for"}, {"record", "runtime", "request", "wait_only", "ending"}),
+        ("talk", {"send", "history", "restore"}, {"adopt", "attach", "queue", "send_from"}),
+        ("manager", {"start_stream", "statistics", "record"}, {"on_start", "runtime"}),
+        ("call", {"approve", "result", "output"}, {"work", "note", "advance", "snapshot"}),
+    ):
+        code = f"{name}."
+        matches = set(shell.request("complete_request", {"code": code, "cursor_pos": len(code)})["matches"])
+        offered = {match.removeprefix(code) for match in matches}
+        assert known <= offered
+        assert not internal & offered
+
+
 def test_help_reads_well(shell: Kernel) -> None:
     reply = shell.request("inspect_request", {"code": "%%gemini_stream", "cursor_pos": 10, "detail_level": 0})
     text = str(reply["data"]["text/plain"])

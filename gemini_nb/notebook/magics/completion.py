@@ -1,4 +1,4 @@
-"""What Tab offers behind the magics: options, models, tools, chats, streams, files.
+"""What Tab offers behind the magics and in prompts: options, models, tools, chats, streams, files, names.
 
 IPython's own hook for this adds what it offers to every Python name there is, so that `--` had 230
 continuations, `--abs` the first. A matcher that suppresses the others answers alone.
@@ -6,27 +6,40 @@ continuations, `--abs` the first. A matcher that suppresses the others answers a
 
 from __future__ import annotations
 
+import dataclasses
+import enum
 import glob
 import inspect
 import os
 import re
-from collections.abc import Callable, Iterable
-from typing import Any
+import types
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, is_typeddict
 
 from IPython.core.completer import SimpleCompletion, context_matcher
 
-from gemini_nb.config import DEFAULT_MODEL, Auth
+from gemini_nb.config import WELL_KNOWN_MODELS, Auth
 from gemini_nb.notebook.magics.arguments import LEVELS, OPTIONS, prompt_of
 from gemini_nb.streams.chat import Chat
 from gemini_nb.streams.group import StreamGroup
 from gemini_nb.streams.manager import StreamManager
 from gemini_nb.streams.stream import Stream
+from gemini_nb.tools.tool import Tool
 
 __all__ = ["matcher"]
 
 _MAGIC = re.compile(r"\s*(%%?)(gemini_\w+)\s(.*)")
-_MODELS = (DEFAULT_MODEL, "gemini-flash-latest", "gemini-flash-lite-latest", "gemini-pro-latest")
+_CELL = re.compile(r"\s*%%gemini_stream\b(?![^\n]*\s--raw\b)[^\n]*\n(.*)", re.DOTALL)
+_FIELD = re.compile(r"\{((?:[^\W\d]\w*\.)*)((?:[^\W\d]\w*)?)")
 _OF_NAMES = {"gemini_show", "gemini_stop", "gemini_wait"}
+_OWN = "gemini_nb."
+
+
+class _Nothing(list[SimpleCompletion]):
+    """No completions, of other matchers neither: IPython suppresses them only for an answer with a length."""
+
+    def __len__(self) -> int:
+        return 1
 
 
 def matcher(shell: Any, manager: StreamManager) -> Callable[[Any], Any]:
@@ -34,26 +47,81 @@ def matcher(shell: Any, manager: StreamManager) -> Callable[[Any], Any]:
 
     @context_matcher(identifier="gemini_nb")  # type: ignore[untyped-decorator]  # IPython's
     def match(context: Any) -> Any:
-        found = _MAGIC.fullmatch(context.line_with_cursor[: context.cursor_position])
-        in_cell = context.cursor_line > 0 and context.full_text.lstrip().startswith("%%")
-        if found is None or in_cell:
+        lines = context.full_text.split("\n")[: context.cursor_line]
+        line = context.line_with_cursor[: context.cursor_position]
+        if (cell := _CELL.fullmatch("\n".join([*lines, line]))) is not None:
+            return _in_prompt(shell, cell[1])
+        found = _MAGIC.fullmatch(line)
+        if found is None or (lines and context.full_text.lstrip().startswith("%%")):
             return {"completions": []}
         percent, magic, behind = found.groups()
+        if magic == "gemini_stream" and percent == "%" and prompt_of(behind):
+            return _in_prompt(shell, prompt_of(behind))
         fragment = behind.rpartition(" ")[2]
         before = ""
-        offered: list[str] = []
-        if magic == "gemini_stream" and (percent == "%%" or not prompt_of(behind)):
+        offered: list[SimpleCompletion] = []
+        if magic == "gemini_stream":
             before, offered = _behind_stream(shell, manager, behind, fragment)
         elif magic in _OF_NAMES:
-            offered = [*_names(shell, (Stream, StreamGroup)), *_ids(manager)]
-        rest = fragment[len(before) :]
-        fitting = [SimpleCompletion(text) for text in offered if text.startswith(rest)]
-        return {"completions": fitting, "matched_fragment": rest, "suppress": True}
+            ids = (stream.stream_id for stream in manager.list_streams(all=True))
+            offered = [*_names(shell, (Stream, StreamGroup)), *_all("stream", ids)]
+        return _answer(offered, fragment[len(before) :])
 
     return match  # type: ignore[no-any-return]  # see above
 
 
-def _behind_stream(shell: Any, manager: StreamManager, behind: str, fragment: str) -> tuple[str, list[str]]:
+def _answer(offered: Iterable[SimpleCompletion], fragment: str) -> Any:
+    fitting = [one for one in offered if one.text.startswith(fragment)]
+    return {"completions": fitting or _Nothing(), "matched_fragment": fragment, "suppress": True}
+
+
+def _in_prompt(shell: Any, prompt: str) -> Any:
+    """What can stand in the braces that are open at the end of a prompt; in its prose nothing."""
+    opened = prompt.rpartition("{")[2]
+    if prompt == opened or "}" in opened:
+        return _answer([], "")
+    if "[" in opened:
+        return {"completions": []}  # IPython knows the keys of dictionaries
+    field = _FIELD.fullmatch(f"{{{opened}")
+    if field is None:
+        return _answer([], "")
+    path, fragment = field.groups()
+    if not path:
+        named = _names(shell, object, but=(types.ModuleType, type))
+        return _answer([one for one in named if one.type != "function"], fragment)
+    try:
+        value = _reached(shell.user_ns, path.rstrip(".").split("."))
+    except (AttributeError, KeyError):
+        return _answer([], fragment)
+    return _answer(_attributes(value), fragment)
+
+
+def _reached(namespace: Mapping[str, Any], path: list[str]) -> Any:
+    """The value at the end of a path; of other people's classes no property is run for a completion."""
+    value = namespace[path[0]]
+    for name in path[1:]:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        if type(value).__module__.startswith(_OWN) or name in getattr(value, "__dict__", ()):
+            value = getattr(value, name)
+        else:
+            raise AttributeError(name)
+    return value
+
+
+def _attributes(value: Any) -> list[SimpleCompletion]:
+    """The attributes that a prompt can show; it never calls one."""
+    found = []
+    for name in dir(value):
+        static = inspect.getattr_static(value, name, None)
+        if not name.startswith("_") and not callable(static) and not hasattr(static, "__func__"):
+            found.append(SimpleCompletion(name, type="property"))
+    return found
+
+
+def _behind_stream(
+    shell: Any, manager: StreamManager, behind: str, fragment: str
+) -> tuple[str, list[SimpleCompletion]]:
     """What of the last word stands already, and what can follow it."""
     words = behind.split()
     option, equals, value = fragment.partition("=")
@@ -66,27 +134,28 @@ def _behind_stream(shell: Any, manager: StreamManager, behind: str, fragment: st
         start += "".join(value.rpartition(",")[:2])
     offered = _values(shell, manager, option, value)
     if offered is None:
-        return start, [] if start else [*OPTIONS]
-    return start, [*offered]
+        return start, [] if start else _all("option", OPTIONS)
+    return start, offered
 
 
-def _values(shell: Any, manager: StreamManager, option: str, fragment: str) -> Iterable[str] | None:
+def _values(shell: Any, manager: StreamManager, option: str, fragment: str) -> list[SimpleCompletion] | None:
     """What can stand behind an option; None where it is no option, or takes no value."""
     match option:
         case "-m" | "--model":
-            return sorted({*_MODELS, *(stream.model for stream in manager.list_streams(all=True))})
+            used = (stream.model for stream in manager.list_streams(all=True))
+            return _all("model", sorted({*WELL_KNOWN_MODELS, *used}))
         case "-t" | "--tools":
-            return _functions(shell)
+            return [one for one in _names(shell, object) if _is_tool(shell.user_ns[one.text])]
         case "-c" | "--chat":
             return _names(shell, Chat)
         case "--auth":
-            return [str(auth) for auth in Auth]
+            return _all("value", map(str, Auth))
         case "--thinking":
-            return [*LEVELS, *OPTIONS]
+            return [*_all("value", LEVELS), *_all("option", OPTIONS)]
         case "--schema":
-            return _names(shell, (type, dict))
+            return [one for one in _names(shell, (type, dict)) if _is_schema(shell.user_ns[one.text])]
         case "--each":
-            return _names(shell, Iterable, but=(str, bytes, type))
+            return _names(shell, Iterable, but=(str, bytes, type, Stream, types.ModuleType))
         case "--file":
             return _files(fragment)
         case "-o" | "--out" | "-s" | "--system" | "--concurrency" | "--temperature" | "--max-tokens":
@@ -95,36 +164,65 @@ def _values(shell: Any, manager: StreamManager, option: str, fragment: str) -> I
             return None
 
 
-def _names(shell: Any, kind: Any, but: tuple[type, ...] = ()) -> list[str]:
-    hidden = shell.user_ns_hidden
+def _all(kind: str, texts: Iterable[str]) -> list[SimpleCompletion]:
+    return [SimpleCompletion(text, type=kind) for text in texts]
+
+
+def _names(shell: Any, kind: Any, but: tuple[type, ...] = ()) -> list[SimpleCompletion]:
+    """The names that the user gave to values of this kind."""
     return [
-        name
+        SimpleCompletion(name, type=_kind(value))
         for name, value in shell.user_ns.items()
         if isinstance(value, kind)
         and not isinstance(value, but)
         and not name.startswith("_")
-        and name not in hidden
+        and name not in shell.user_ns_hidden
     ]
 
 
-def _functions(shell: Any) -> list[str]:
-    return [
-        name
-        for name in _names(shell, object)
-        if callable(shell.user_ns[name]) and not inspect.isclass(shell.user_ns[name])
-    ]
+def _kind(value: object) -> str:
+    """What a value is, in the words that front ends have icons for, and in ours."""
+    if isinstance(value, types.ModuleType):
+        return "module"
+    if isinstance(value, type):
+        return "class"
+    if isinstance(value, Tool) or inspect.isroutine(value):
+        return "function"
+    return {Stream: "stream", StreamGroup: "group", Chat: "chat"}.get(type(value), "instance")
 
 
-def _ids(manager: StreamManager) -> list[str]:
-    return [stream.stream_id for stream in manager.list_streams(all=True)]
+def _is_tool(value: object) -> bool:
+    """Whether the model may call it, which our own functions and those of the shell are not for."""
+    if isinstance(value, (list, tuple)):
+        return bool(value) and all(map(_is_tool, value))
+    made_for_cells = str(getattr(value, "__module__", "")).startswith((_OWN, "IPython."))
+    return isinstance(value, Tool) or (callable(value) and not inspect.isclass(value) and not made_for_cells)
 
 
-def _files(fragment: str) -> list[str]:
+def _is_schema(value: Any) -> bool:
+    """Whether an answer can have this form; most classes of a notebook are imported for something else."""
+    if str(getattr(value, "__module__", "")).startswith(_OWN):
+        return False
+    return (
+        isinstance(value, dict)
+        or hasattr(value, "model_fields")
+        or dataclasses.is_dataclass(value)
+        or is_typeddict(value)
+        or hasattr(value, "_fields")
+        or issubclass(value, enum.Enum)
+        or value.__module__ == "__main__"
+    )
+
+
+def _files(fragment: str) -> list[SimpleCompletion]:
     """Paths that begin like this, folders with a slash; `~` stays what it is."""
     whole = os.path.expanduser(fragment)  # noqa: PTH111 - Path drops the slash at the end
     found = sorted(glob.glob(f"{glob.escape(whole)}*"))  # noqa: PTH207 - see above
     return [
-        fragment + path[len(whole) :] + ("/" if os.path.isdir(path) else "")  # noqa: PTH112 - see above
+        SimpleCompletion(
+            fragment + path[len(whole) :] + ("/" if os.path.isdir(path) else ""),  # noqa: PTH112 - see above
+            type="path",
+        )
         for path in found
         if " " not in path
     ]
