@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -24,7 +25,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import gemini_nb
-from gemini_nb.errors import GeminiError
+from gemini_nb.errors import GeminiError, did_you_mean
 
 __all__ = ["main"]
 
@@ -38,7 +39,12 @@ class _DemoError(Exception):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:
+        known = [f"--{name.replace('_', '-')}" for name in vars(arguments)]
+        meant = did_you_mean(unknown[0].partition("=")[0], known)
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}. {meant}".rstrip())
     try:
         if arguments.command == "demo":
             return _demo(arguments)
@@ -52,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="gemini-nb", description="Stream Gemini answers into notebook panes."
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
     commands = parser.add_subparsers(dest="command", required=True)
     demo = commands.add_parser("demo", help="open the notebooks in JupyterLab, with simulated answers")
     demo.add_argument("--port", type=int, help="port of the JupyterLab server (default: a free one)")
@@ -82,6 +89,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     simulator.add_argument("--list-faults", action="store_true", help="describe the faults and leave")
     return parser
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("gemini-nb")
+    except importlib.metadata.PackageNotFoundError:
+        return "from a checkout that is not installed"
 
 
 # ------------------------------------------------------------------------------------------- the simulator

@@ -24,7 +24,8 @@ No exception of httpx, json or asyncio leaves the package: catching `GeminiError
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "StreamNotFoundError",
     "TransportError",
     "TurnLimitError",
+    "did_you_mean",
     "without_traceback",
 ]
 
@@ -186,3 +188,9 @@ def without_traceback(error: E) -> E:
     """
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """Ask "Did you mean trip?" where one of the known words is nearly this one; else return nothing."""
+    near = difflib.get_close_matches(word, known, 1, 0.7)
+    return f"Did you mean {near[0]}?" if near else ""

@@ -18,6 +18,7 @@ from typing import Self
 
 import pytest
 
+import gemini_nb
 from gemini_nb import cli
 
 ADDRESS = re.compile(r"http://127\.0\.0\.1:(\d+)/lab/tree/quickstart\.ipynb\?token=(\w{32,})")
@@ -280,3 +281,17 @@ def test_the_simulator_serves_until_ctrl_c() -> None:
     finally:
         process.kill()
         process.communicate()
+
+
+def test_the_version_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"gemini-nb {gemini_nb.__version__}\n"
+
+
+def test_a_mistyped_option_is_asked_about(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["simulator", "--prot", "1"])
+    assert ended.value.code == 2
+    assert "unrecognized arguments: --prot 1. Did you mean --port?" in capsys.readouterr().err

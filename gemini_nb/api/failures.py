@@ -13,13 +13,14 @@ from gemini_nb.api.content import JSON, objects
 from gemini_nb.api.quota import is_daily, seconds_until_renewal
 from gemini_nb.api.reasons import hint_for, is_slip
 from gemini_nb.api.retry import RetryPolicy, parse_retry_after, retry_delay_of
-from gemini_nb.config import Auth
+from gemini_nb.config import WELL_KNOWN_MODELS, Auth
 from gemini_nb.errors import (
     APIError,
     ConfigError,
     EmptyAnswerError,
     GeminiError,
     PromptBlockedError,
+    did_you_mean,
 )
 from gemini_nb.redaction import excerpt
 
@@ -302,7 +303,9 @@ def _hint(status: int, message: str, details: list[dict[str, Any]], endpoint: En
     if status == 404 and endpoint.auth is Auth.RECORDING:
         return "Record it first: get_manager().record(folder), then ask with a key."
     if status == 404:
-        return f"Is there a model {endpoint.model!r}, and is it offered in this API version and region?"
+        model = endpoint.model
+        asked = f"Is there a model {model!r}, and is it offered in this API version and region?"
+        return f"{did_you_mean(model, WELL_KNOWN_MODELS)} {asked}".lstrip()
     if status == 429:
         if "limit: 0" in message:
             return f"This key has no quota for {endpoint.model} at all; another plan or model has."

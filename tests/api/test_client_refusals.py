@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from calling import BODY, KEEP, KEY, ask, call_to
+from calling import BODY, KEEP, KEY, ask, call_to, endpoint_to
 from gemini_nb.api.client import RetryPlanned, call_model
 from gemini_nb.api.pools import HTTPClients
 from gemini_nb.api.retry import RetryPolicy
@@ -163,6 +163,14 @@ async def test_a_refusal_is_not_asked_again(
     assert "Not you, [secret]!" in failure.message
     assert hint in failure.hint
     assert failure.hint in str(failure)
+
+
+async def test_an_unknown_model_that_is_nearly_a_known_one_is_asked_about(clients: HTTPClients) -> None:
+    for model, meant in (("gemini-3.8-flsh", True), ("my-tuned-model", False)):
+        with ScriptedServer([json_error(404, "no such model", "NOT_FOUND")]) as server:
+            failure = (await ask(clients, endpoint_to(server.url, model=model))).failure
+        assert ("Did you mean gemini-3.8-flash?" in failure.hint) is meant
+        assert f"Is there a model '{model}'" in failure.hint
 
 
 @pytest.mark.parametrize(

@@ -195,6 +195,16 @@ def test_an_interrupt_of_a_blocked_wait_stops_the_stream_and_its_tool(
         ("%%gemini_stream\n   ", "The prompt is empty"),
         ("%%gemini_stream -o a-b\nHello", "is not a name"),
         ("%gemini_stop s999", "There is no stream"),
+        ("%%gemini_stream --modle x\nHello", "There is no option --modle. Did you mean --model?"),
+        ("%%gemini_stream --max_tokens=5\nHello", "Did you mean --max-tokens?"),
+        ("%%gemini_stream -s 'Be --brief' --serach\nHello", "no option --serach. Did you mean --search?"),
+        ("%%gemini_stream -modle x\nHello", "There is no option -modle. Did you mean --model?"),
+        ("%%gemini_stream -search\nHello", "There is no option -search. Did you mean --search?"),
+        ("%%gemini_stream -chat=talk\nHello", "There is no option -chat. Did you mean --chat?"),
+        ("%gemini_stream --temprature 1 Hello", "Did you mean --temperature?"),
+        ("%gemini_stream -thinking Hello", "There is no option -thinking. Did you mean --thinking?"),
+        ("def my_weather(): ...\n%gemini_stream -t my_wether Hello", "Did you mean my_weather?"),
+        ("%gemini_stop al", "Did you mean all?"),
         ("%gemini_show", "Which stream?"),
         ("%gemini_streams now", "takes no arguments"),
         ("names = ['a']\n%gemini_stop names", "'names' is of type list, not a stream"),
@@ -227,15 +237,52 @@ def test_stop_show_streams_and_wait(shell: Kernel) -> None:
     assert "Write a long text" in listed
     assert "Describe a lighthouse" in listed
     shell.run("%gemini_wait two")
-    assert shell.run("%gemini_stop one\nprint(one.status, two.status)").stdout.split() == [
-        "stopped",
-        "completed",
-    ]
+    assert (
+        shell.run("%gemini_stop one").stdout == shell.run("print(f'Stopped {one.stream_id} (one).')").stdout
+    )
+    assert shell.run("print(one.status, two.status)").stdout.split() == ["stopped", "completed"]
     shown = shell.run("%gemini_show two")
     assert "text/markdown" in shown.outputs[0]
     value = shell.run("two")
     assert "text/markdown" in value.outputs[0]
     assert "lighthouse" in value.outputs[0]["text/plain"].lower()
+
+
+def test_stop_says_what_it_stopped_by_the_names_the_user_knows(shell: Kernel) -> None:
+    assert shell.run("%gemini_stop").stdout == "No stream runs; nothing was stopped.\n"
+    shell.run(
+        "import gemini_nb\nstart = gemini_nb.get_manager().start_stream\nlong = 'Write 3000 words.'\n"
+        "brief = start('Name a river.').wait()"
+    )
+    said = shell.run("%gemini_stop brief").stdout
+    expected = "{brief.stream_id} (brief) had ended before (completed); nothing was stopped."
+    assert said == shell.run(f"print(f'{expected}')").stdout
+    shell.run("poem = start(long); other = start(long); ids = poem.stream_id, other.stream_id")
+    shell.run("two = [brief, poem, poem, other]")
+    said = shell.run("%gemini_stop two poem").stdout
+    expected = "print(f'Stopped 2 streams: {ids[0]} (poem) and {ids[1]} (other); 1 had ended before.')"
+    assert said == shell.run(expected).stdout
+    shell.run("rows = gemini_nb.map([long] * 20)")
+    said = shell.run("%gemini_stop").stdout
+    assert said.startswith("Stopped 20 streams: ")
+    assert said.count("(rows)") == 8
+    assert said.endswith(" and 12 more.\n")
+    shell.run("del rows; poem = other = None; start(long); start(long); start(long)")
+    assert shell.run("%gemini_stop all").stdout.startswith("Stopped 3 streams: s")
+
+
+def test_stop_names_a_function_that_goes_on(shell: Kernel) -> None:
+    shell.run(
+        "import gemini_nb, threading\ngo, begun = threading.Event(), threading.Event()\n"
+        "def weather(city: str) -> str:\n"
+        "    'Tell the weather of a city.'\n"
+        "    begun.set(); go.wait(20); return 'cloudless'"
+    )
+    shell.run("%%gemini_stream -t weather -o trip\nPlan a day in Lisbon. Check the weather first.")
+    shell.run("begun.wait(20)")
+    said = shell.run("%gemini_stop trip").stdout
+    shell.run("go.set()")
+    assert said.endswith("Still running, since nothing can end a function in a thread: weather.\n")
 
 
 def test_streams_are_named_by_lists_and_groups_by_quoted_names_and_all_at_once(shell: Kernel) -> None:

@@ -11,6 +11,7 @@ from IPython.core.error import UsageError
 from IPython.core.magic_arguments import argument, magic_arguments
 
 from gemini_nb.config import Auth
+from gemini_nb.errors import did_you_mean
 
 __all__ = ["LEVELS", "OPTIONS", "parse", "prompt_of", "split_line", "stream_arguments"]
 
@@ -107,11 +108,16 @@ def parse(magic: Any, line: str) -> argparse.Namespace:
     Raises:
         UsageError: an option or its value is wrong.
     """
+    words = _words(line)
     try:
-        args: argparse.Namespace = magic.parser.parse_args(_words(line))
+        _check_dashes(words)
+        args: argparse.Namespace = magic.parser.parse_args(words)
     except UsageError as error:
         if "unrecognized arguments" not in str(error):
             raise
+        for word in words:
+            if not _is_option(word) and (meant := _meant(word)):
+                raise UsageError(f"There is no option {word}. {meant} {_HELP}") from None
         raise UsageError(
             f"{error}. The prompt begins on the next line; values with spaces need quotes. {_HELP}"
         ) from None
@@ -120,6 +126,26 @@ def parse(magic: Any, line: str) -> argparse.Namespace:
         setattr(args, name, unquoted)
     _check(args)
     return args
+
+
+def _check_dashes(words: list[str]) -> None:
+    """Refuse `-search`, which argparse takes for `-s earch`: another question would be sent and paid for."""
+    for word in words:
+        name = word.partition("=")[0]
+        if not name.startswith("--") and f"-{name}" in _ACTIONS:
+            raise UsageError(f"There is no option {name}. Did you mean -{name}? {_HELP}")
+
+
+def _is_option(word: str) -> bool:
+    return _action(word.partition("=")[0]) is not None
+
+
+def _meant(word: str) -> str:
+    """The question which option was meant, where it nearly is one; with one dash only if it is long."""
+    name = word.partition("=")[0].lower().replace("_", "-")
+    if not name.startswith("-") or len(name) < 3:
+        return ""
+    return did_you_mean(f"--{name.lstrip('-')}", [known for known in OPTIONS if known.startswith("--")])
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -172,7 +198,10 @@ def split_line(line: str) -> tuple[str, str]:
     options, prompt, is_marked = _split(line)
     word = prompt.partition(" ")[0]
     if not is_marked and _OPTION.fullmatch(word.partition("=")[0]):
-        raise UsageError(f"There is no option {word}. {_HELP} A prompt that begins so stands behind --.")
+        meant = f" {_meant(word)}".rstrip()
+        raise UsageError(
+            f"There is no option {word}.{meant} {_HELP} A prompt that begins so stands behind --."
+        )
     return options, prompt
 
 

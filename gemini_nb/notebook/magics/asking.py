@@ -19,7 +19,7 @@ from IPython.core.error import UsageError
 from gemini_nb.api.content import to_part
 from gemini_nb.api.objects import as_mapping
 from gemini_nb.api.values import File
-from gemini_nb.errors import GeminiError
+from gemini_nb.errors import GeminiError, did_you_mean
 from gemini_nb.notebook.magics.prompt import interpolate
 from gemini_nb.streams.chat import Chat, Origin
 from gemini_nb.streams.dependencies import Deferred
@@ -191,8 +191,10 @@ def _value(name: str, namespace: Mapping[str, Any], option: str) -> Any:
     for attribute in attributes:
         value = None if attribute.startswith("_") else getattr(value, attribute, None)
     if value is None:
+        near = did_you_mean(first, [one for one in namespace if not one.startswith("_")])
+        meant = f" {near}" if near and first not in namespace else ""
         raise UsageError(
-            f"{option}: there is no {name.strip()!r}; define it in a cell that runs before this one."
+            f"{option}: there is no {name.strip()!r}; define it in a cell that runs before this one.{meant}"
         )
     return value
 

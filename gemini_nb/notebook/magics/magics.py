@@ -18,7 +18,7 @@ from IPython.core.magic import (
 )
 from IPython.display import display
 
-from gemini_nb.errors import StreamNotFoundError
+from gemini_nb.errors import StreamNotFoundError, did_you_mean
 from gemini_nb.notebook.kernel.frontend import Frontend, cell_id, deleted_cells, frontend_of, request_id
 from gemini_nb.notebook.magics.arguments import parse, split_line, stream_arguments
 from gemini_nb.notebook.magics.asking import ask
@@ -188,8 +188,13 @@ class GeminiMagics(Magics):
 
     @line_magic
     def gemini_stop(self, line: str) -> None:
-        """Stop streams: `%gemini_stop`, all of them, or `%gemini_stop trip s3`."""
-        stop_together(self._streams(line))
+        """Stop streams: `%gemini_stop`, all of them, or `%gemini_stop trip s3`; says what it stopped."""
+        streams = list(dict.fromkeys(self._streams(line)))
+        active = [stream for stream in streams if not stream.record.is_done]
+        stop_together(active)
+        from gemini_nb.notebook.render.words import stopped_words  # noqa: PLC0415 - few cells need it
+
+        print(stopped_words(streams, active, self.shell.user_ns))  # noqa: T201 - see _print_table
 
     @line_magic
     def gemini_wait(self, line: str) -> None:
@@ -237,7 +242,12 @@ class GeminiMagics(Magics):
             if name in self.shell.user_ns:
                 kind = type(value).__name__
                 raise UsageError(f"{name!r} is of type {kind}, not a stream or a list of streams.") from None
-            raise UsageError(str(error)) from None
+            raise UsageError(f"{error} {did_you_mean(name, self._names_of_streams())}".rstrip()) from None
+
+    def _names_of_streams(self) -> list[str]:
+        """What can be said of a stream behind a magic: its name in the notebook, or its id."""
+        names = [one for one, value in self.shell.user_ns.items() if isinstance(value, (Stream, StreamGroup))]
+        return ["all", *names, *(stream.stream_id for stream in self.manager.list_streams(all=True))]
 
     def _no_arguments(self, line: str) -> None:
         if line.strip():
