@@ -20,10 +20,10 @@ import gemini_nb
 from gemini_nb.notebook.dashboard import rows as dashboard_rows
 from gemini_nb.notebook.dashboard.dashboard import Dashboard, dashboard
 from gemini_nb.notebook.dashboard.look import line_html
-from gemini_nb.notebook.dashboard.style import STYLE
 from gemini_nb.notebook.pane import stepper
 from gemini_nb.notebook.render.table import table
 from gemini_nb.notebook.render.words import duration, first_words
+from gemini_nb.notebook.static import style
 from gemini_nb.simulator import Simulator
 from gemini_nb.streams.calls import ToolCall
 from gemini_nb.streams.record import StreamRecord
@@ -460,4 +460,4 @@ def test_the_dashboards_style_reaches_into_no_pane() -> None:
     """Both stand on one page; a rule for a class that a pane has, too, would change its header."""
     panes = set(re.findall(r'class="(gemini-nb-head[\w-]*)"', inspect.getsource(stepper)))
     assert panes
-    assert not panes & set(re.findall(r"\.(gemini-nb-[\w-]+)", STYLE))
+    assert not panes & set(re.findall(r"\.(gemini-nb-[\w-]+)", style("dashboard")))

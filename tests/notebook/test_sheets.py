@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
-from gemini_nb.notebook.dashboard.style import STYLE
-from gemini_nb.notebook.pane import look
+from gemini_nb.notebook import static
+from gemini_nb.notebook.static import style
 
-SHEETS = {
-    ".gemini-nb-pane": str(look.sheet().value),
-    ".gemini-nb-dashboard": STYLE,
+ROOTS = {
+    "pane": r"\.gemini-nb-pane",
+    "answer": r"\.gemini-nb-pane",
+    "dashboard": r"\.gemini-nb-dashboard",
+    "group": r"\.gemini-nb-(?:group|columns)",
 }
 
 
@@ -26,8 +29,13 @@ def selectors(sheet: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("root", SHEETS)
-def test_every_rule_is_about_its_own_widget(root: str) -> None:
-    found = selectors(SHEETS[root])
-    assert len(found) > 50
-    assert [one for one in found if not re.match(re.escape(root) + r"(?![-\w])", one)] == []
+@pytest.mark.parametrize("name", ROOTS)
+def test_every_rule_is_about_its_own_widget(name: str) -> None:
+    found = selectors(style(name))
+    assert len(found) > 5
+    assert [one for one in found if not re.match(ROOTS[name] + r"(?![-\w])", one)] == []
+
+
+def test_every_sheet_is_checked_and_no_comment_is_sent() -> None:
+    assert {path.stem for path in Path(static.__file__).parent.glob("*.css")} == set(ROOTS)
+    assert "/*" not in style(*ROOTS)

@@ -17,12 +17,12 @@ from IPython import get_ipython
 
 from gemini_nb.notebook.dashboard.look import more_html, totals_html
 from gemini_nb.notebook.dashboard.rows import ROW_COST, Allowance, Row, RowStyle
-from gemini_nb.notebook.dashboard.style import STYLE
 from gemini_nb.notebook.kernel.frontend import Frontend, frontend_of
 from gemini_nb.notebook.pane.painter import painter_of
 from gemini_nb.notebook.pane.pane import answer_where_asked
 from gemini_nb.notebook.render.table import table
 from gemini_nb.notebook.render.words import count
+from gemini_nb.notebook.static import style
 from gemini_nb.streams.manager import StreamManager, get_manager
 from gemini_nb.streams.states import Status
 from gemini_nb.streams.stream import Stream
@@ -66,7 +66,7 @@ class Dashboard(widgets.VBox):
         self._active = widgets.VBox(**plain)
         self._finished = widgets.VBox(**plain)
         self._more = widgets.HTML(style=self._style.html, **plain)
-        sheet = widgets.HTML(STYLE, style=self._style.html, **plain)
+        sheet = widgets.HTML(style("dashboard"), style=self._style.html, **plain)
         # A view count of 0, not None, asks pages to keep it up to date.
         super().__init__(
             [sheet, head, self._active, self._finished, self._more],

@@ -18,6 +18,7 @@ from gemini_nb.notebook.render.group_settled import SHOWN, bundle_of, counts, it
 from gemini_nb.notebook.render.markdown import escape
 from gemini_nb.notebook.render.settled import render, transcript_of
 from gemini_nb.notebook.render.transcript import Transcript
+from gemini_nb.notebook.static import style
 from gemini_nb.streams.group import StreamGroup
 from gemini_nb.streams.states import Status
 from gemini_nb.streams.stream import Stream
@@ -32,19 +33,6 @@ _ROWS = 50
 _INTERVAL = 0.25
 _WORDS = 160
 _NAMED = 5
-_STYLE = """<style>
-.gemini-nb-group { border: 1px solid var(--jp-border-color2, #ddd); border-radius: 6px; padding: 6px 10px;
-  color: var(--jp-ui-font-color1, #222); font-size: var(--jp-ui-font-size1, 13px); }
-.gemini-nb-group table { width: 100%; border-collapse: collapse; table-layout: fixed; }
-.gemini-nb-group td { padding: 2px 6px; border-top: 1px solid var(--jp-border-color3, #eee); text-align: left;
-  overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
-.gemini-nb-group td:first-child { width: 28%; font-weight: 600; }
-.gemini-nb-group td:nth-child(2) { width: 7em; color: var(--jp-ui-font-color2, #666); }
-.gemini-nb-group tr[data-status=error] td { color: var(--jp-error-color1, #b00020); }
-.gemini-nb-group-head { flex: 1 1 auto; }
-.gemini-nb-group progress { width: 40%; vertical-align: middle; }
-.gemini-nb-columns > .gemini-nb-pane { min-width: 0; width: auto; }
-</style>"""
 
 
 class GroupView(widgets.VBox):
@@ -169,7 +157,7 @@ class _List(GroupView):
         super().__init__(group)
         self._head, self._table = piece("", "gemini-nb-group-head"), piece()
         top = widgets.HBox([self._head, button("Stop", self.request_stop, tooltip="Stop all of them")])
-        self.children = (piece(_STYLE), top, self._table)
+        self.children = (piece(style("group")), top, self._table)
         self.add_class("gemini-nb-group")
 
     def draw(self) -> None:
@@ -196,7 +184,7 @@ class _List(GroupView):
         names = " ".join(stream.stream_id for stream in self.group[:_NAMED])
         names = names if len(self.group) <= _NAMED else "NAME, the one given by -o,"
         head = f"<p><b>{len(self.group):,} answers</b>: {escape(counts(self.group))}</p>"
-        old, self.children = self.children, (piece(_STYLE), whole(head + folds, names))
+        old, self.children = self.children, (piece(style("group")), whole(head + folds, names))
         for child in old:
             close_tree(child)
 
@@ -221,7 +209,7 @@ class _Columns(GroupView):
         columns.layout.grid_template_columns = "repeat(auto-fit, minmax(min(22em, 100%), 1fr))"
         columns.layout.grid_gap = "8px"
         columns.add_class("gemini-nb-columns")
-        self.children = (piece(_STYLE), columns)
+        self.children = (piece(style("group")), columns)
 
     @property
     def is_over(self) -> bool:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from gemini_nb.notebook.pane.sheet import SHEET
 from gemini_nb.notebook.pane.widgetry import shared_piece
-from gemini_nb.notebook.render.markdown import code_css, escape
+from gemini_nb.notebook.render.markdown import escape
+from gemini_nb.notebook.static import style
 
 if TYPE_CHECKING:
     import ipywidgets as widgets
@@ -14,12 +14,11 @@ if TYPE_CHECKING:
 __all__ = ["kept_html", "notice_html", "pre_html", "sheet"]
 
 _LONGEST = 2000
-_SHEET = " ".join(f"{SHEET}{code_css()}".split())
 
 
 def sheet() -> widgets.Widget:
     """The style sheet: one widget that all panes show, so that it is sent once."""
-    return cast("widgets.Widget", shared_piece(f"<style>{_SHEET}</style>", "gemini-nb-style"))
+    return cast("widgets.Widget", shared_piece(style("pane", "answer"), "gemini-nb-style"))
 
 
 def pre_html(text: str) -> str:

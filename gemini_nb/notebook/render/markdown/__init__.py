@@ -8,13 +8,11 @@ Markdown of a cell that has just run, so raw HTML runs there, images load, and t
 from __future__ import annotations
 
 from gemini_nb.notebook.render.markdown.draft import Draft, finished, settle, to_html
-from gemini_nb.notebook.render.markdown.html_writer import code_css
 from gemini_nb.notebook.render.markdown.neutral import escape, plain
 from gemini_nb.notebook.render.markdown.typeset import has_formulas, typeset
 
 __all__ = [
     "Draft",
-    "code_css",
     "escape",
     "finished",
     "has_formulas",

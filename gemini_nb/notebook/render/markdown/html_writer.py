@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
 
-__all__ = ["code_css", "html_of", "raw_html"]
+__all__ = ["html_of", "raw_html"]
 
 _REL = "noopener noreferrer nofollow"
 _TAGS = frozenset(
@@ -123,38 +123,6 @@ _LANGUAGES = frozenset(
     )
 )
 
-# Pygments' short classes, and the variables JupyterLab colours its own editor with in both themes.
-_COLOURS = {
-    "keyword": (".k", ".kd", ".kn", ".kr", ".kp", ".kt", ".ow"),
-    "comment": (".c", ".c1", ".ch", ".cm", ".cp", ".cpf", ".cs"),
-    "string": (
-        ".s",
-        ".s1",
-        ".s2",
-        ".sa",
-        ".sb",
-        ".sc",
-        ".sd",
-        ".se",
-        ".sh",
-        ".si",
-        ".sx",
-        ".sr",
-        ".ss",
-        ".dl",
-    ),
-    "number": (".m", ".mb", ".mf", ".mh", ".mi", ".il", ".mo"),
-    "operator": (".o",),
-    "builtin": (".nb", ".bp"),
-    "def": (".nf", ".fm", ".nc", ".ne"),
-    "atom": (".kc", ".no"),
-    "property": (".py",),
-    "attribute": (".na",),
-    "tag": (".nt",),
-    "meta": (".nd", ".gh", ".gu"),
-    "error": (".gd", ".gr"),
-}
-
 
 def html_of(tokens: Sequence[Token]) -> str:
     """These tokens as sanitised HTML."""
@@ -167,25 +135,6 @@ def html_of(tokens: Sequence[Token]) -> str:
 def raw_html(text: str) -> str:
     """Text that cannot be rendered, as it is."""
     return f'<pre class="gemini-nb-code">{html.escape(visible(text))}</pre>\n'
-
-
-@functools.cache
-def code_css() -> str:
-    """The style sheet for rendered answers; it belongs on the page once, inside any pane."""
-    pane = ".gemini-nb-pane"
-    rules = [
-        f"{pane} .gemini-nb-code {{ overflow-x: auto; padding: 6px 8px; }}",
-        f"{pane} .gemini-nb-code, {pane} .gemini-nb-code code {{ white-space: pre; }}",
-        f"{pane} p, {pane} li, {pane} td, {pane} :not(pre) > code {{ overflow-wrap: anywhere; }}",
-        f"{pane} code.gemini-nb-math.gemini-nb-math {{ white-space: pre-wrap; background: none; }}",
-        f"{pane} .gemini-nb-math-block {{ display: block; text-align: center; margin: 10px 0; }}",
-        *(f"{pane} .gemini-nb-{side} {{ text-align: {side}; }}" for side in sorted(_ALIGNMENTS)),
-    ]
-    for name, classes in _COLOURS.items():
-        selectors = ", ".join(f"{pane} .gemini-nb-code {css_class}" for css_class in classes)
-        rules.append(f"{selectors} {{ color: var(--jp-mirror-editor-{name}-color); }}")
-    rules.append(f"{pane} .gemini-nb-code .ge {{ font-style: italic; }}")
-    return "\n".join(rules) + "\n"
 
 
 @functools.cache
