@@ -41,9 +41,10 @@ __all__ = [
 _SHORTEST = 8  # replacing shorter ones would mangle ordinary words
 _SHORTEST_WORD = 16  # nor is one a key that has nothing but letters, such as "simulator"
 _MASK = "[secret]"
-_KEYS = ("GOOGLE_API_KEY", "GEMINI_API_KEY")
+_KEYS = ("GOOGLE_API_KEY", "GEMINI_API_KEY", "GOOGLE_OAUTH_ACCESS_TOKEN", "CLOUDSDK_AUTH_ACCESS_TOKEN")
 _PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 _HELD_FROM = 4  # characters
+_DEEPEST = 200  # levels: twice what the service takes; deeper values are only ever looked at
 _FRESH = 0.25  # seconds for which a veil takes what is secret to stay the same
 
 J = TypeVar("J")
@@ -172,23 +173,41 @@ def scrub_bytes(data: bytes) -> bytes:
 
 
 def scrub_json(value: J) -> J:
-    """Take every secret out of the texts and keys of a JSON value; what holds none is returned as it is."""
-    try:
-        return _walk(value, _forms(_known()))  # type: ignore[no-any-return]  # of the same kind as the value
-    except RecursionError:  # nothing that a server or a tool said is nested so deeply
-        return value
+    """Take every secret out of the texts and keys of a JSON value; what holds none is returned as it is.
+
+    Mask what is nested too deeply to be looked at, or holds itself.
+    """
+    return _Walk(_forms(_known())).clean(value, _DEEPEST)  # type: ignore[no-any-return]  # of the same kind
 
 
-def _walk(value: Any, forms: tuple[str, ...]) -> Any:
-    if isinstance(value, str):
-        return _replaced(value, forms)
-    if isinstance(value, Mapping):
-        clean = {_walk(name, forms): _walk(item, forms) for name, item in value.items()}
-        return value if clean == value else clean
-    if isinstance(value, (list, tuple)):
-        items = [_walk(item, forms) for item in value]
-        return value if all(map(operator.is_, items, value)) else items
-    return scrub_bytes(value) if isinstance(value, bytes) else value
+class _Walk:
+    """One way through a JSON value, which looks at each object in it once."""
+
+    def __init__(self, forms: tuple[str, ...]) -> None:
+        self._forms = forms
+        self._made: dict[int, tuple[Any, Any]] = {}  # with the object, so that its id stays its own
+
+    def clean(self, value: Any, levels: int) -> Any:
+        if isinstance(value, str):
+            return _replaced(value, self._forms)
+        if isinstance(value, bytes):
+            return scrub_bytes(value)
+        if not isinstance(value, (Mapping, list, tuple)):
+            return value
+        if id(value) not in self._made:
+            self._made[id(value)] = value, _MASK  # until it is made: for what holds itself
+            if levels:
+                self._made[id(value)] = value, self._container(value, levels - 1)
+        return self._made[id(value)][1]
+
+    def _container(self, value: Any, levels: int) -> Any:
+        if not isinstance(value, Mapping):
+            items = [self.clean(item, levels) for item in value]
+            return value if all(map(operator.is_, items, value)) else items
+        names = [_replaced(name, self._forms) if isinstance(name, str) else name for name in value]
+        items = [self.clean(item, levels) for item in value.values()]
+        is_same = all(map(operator.is_, names, value)) and all(map(operator.is_, items, value.values()))
+        return value if is_same else dict(zip(names, items, strict=True))
 
 
 class Veil:

@@ -6,6 +6,8 @@ import gc
 import json
 import pickle
 import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -137,6 +139,47 @@ def test_a_secret_is_found_in_the_forms_that_programs_write(ahead: str) -> None:
         base64.urlsafe_b64encode(f"{ahead}{raw}{ahead}".encode()).decode(),
     ):
         assert "[secret]" in scrub(text), text
+
+
+@pytest.mark.parametrize("name", ["GOOGLE_OAUTH_ACCESS_TOKEN", "CLOUDSDK_AUTH_ACCESS_TOKEN"])
+def test_tokens_of_the_environment_are_scrubbed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "ya29.of-the-environment")
+    assert scrub("it is ya29.of-the-environment") == "it is [secret]"
+
+
+def test_json_that_holds_itself_or_has_no_end_is_scrubbed_too() -> None:
+    secret = Secret(KEY)
+    circle: dict[Any, Any] = {"key": KEY, ("a", 1): KEY}
+    circle["list"] = [circle, circle]
+    assert scrub_json(circle) == {"key": "[secret]", ("a", 1): "[secret]", "list": ["[secret]"] * 2}
+    deep: list[Any] = [KEY]
+    for _ in range(5_000):
+        deep = [deep]
+    assert KEY not in repr(scrub_json(deep))
+    wide: list[Any] = [KEY]
+    for _ in range(100):
+        wide = [wide, wide]
+    clean = scrub_json(wide)  # each list once, not 2 to the power of 100 times
+    for _ in range(100):
+        clean = clean[1]
+    assert clean == ["[secret]"]
+    assert secret
+
+
+def test_values_that_a_mapping_makes_anew_are_not_mixed_up() -> None:
+    class Made(Mapping[str, object]):
+        def __getitem__(self, name: str) -> object:
+            return [name, KEY]
+
+        def __iter__(self) -> Iterator[str]:
+            return iter(("a", "b", "c"))
+
+        def __len__(self) -> int:
+            return 3
+
+    secret = Secret(KEY)
+    assert scrub_json(Made()) == {name: [name, "[secret]"] for name in "abc"}
+    assert secret
 
 
 def test_json_and_bytes_are_scrubbed_too() -> None:

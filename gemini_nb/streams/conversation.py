@@ -23,7 +23,7 @@ from gemini_nb.api.sendable import is_answer
 from gemini_nb.api.turn import ModelTurn
 from gemini_nb.api.usage import Usage
 from gemini_nb.errors import EmptyAnswerError, SchemaMismatchError, TurnLimitError
-from gemini_nb.redaction import excerpt
+from gemini_nb.redaction import excerpt, scrub_json
 from gemini_nb.streams.calls import ToolCall
 from gemini_nb.streams.place import Place
 from gemini_nb.streams.record import StreamRecord
@@ -257,8 +257,8 @@ class Conversation:
         record.parts.extend(duplicate(turn.parts))  # those of the history are not for others to change
         record.finish_reason = turn.finish_reason
         record.finish_message = turn.finish_message
-        record.model_version = turn.model_version or record.model_version
-        record.response_id = turn.response_id or record.response_id
+        record.model_version = scrub_json(turn.model_version) or record.model_version
+        record.response_id = scrub_json(turn.response_id) or record.response_id
         self._warn_once(turn.model_status)
 
     def _warn_once(self, status: JSON) -> None:

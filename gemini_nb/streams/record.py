@@ -244,7 +244,7 @@ class StreamRecord:
         """The model asked for a tool."""
         self._check_active()
         self._unveil()
-        call.name, call.args = scrub(call.name), scrub_json(call.args)
+        call.id, call.name, call.args = call.id and scrub(call.id), scrub(call.name), scrub_json(call.args)
         call.index = len(self.tool_calls)
         self.tool_calls = (*self.tool_calls, call)
         self._append(events.ToolCallRequested, call=call.snapshot())

@@ -194,8 +194,8 @@ class Stream:
 
     @property
     def metadata(self) -> Mapping[str, Any]:
-        """The caller's own notes."""
-        return self._request.metadata
+        """The caller's own notes, without keys and tokens."""
+        return scrub_json(self._request.metadata)
 
     @property
     def record(self) -> StreamRecord:
@@ -227,7 +227,7 @@ class Stream:
             stream_id=record.stream_id,
             auth=self.auth,
             model=self.model,
-            endpoint=self._request.endpoint.url,
+            endpoint=scrub(self._request.endpoint.url),
             request_body=scrub_json(self._request.body_for(self._request.contents)),
             status=record.status,
             phase=record.phase,
@@ -240,7 +240,7 @@ class Stream:
             retries=record.retries,
             usage=record.usage,
             tool_calls=tuple(call.snapshot() for call in record.tool_calls),
-            metadata=scrub_json(self.metadata),
+            metadata=self.metadata,
         )
 
     def subscribe(self, subscriber: Subscriber, *, replay: bool = True) -> None:

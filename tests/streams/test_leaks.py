@@ -14,7 +14,7 @@ import gemini_nb
 from answers import KEY, PATIENCE, rig
 from approvals import asking
 from gemini_nb.notebook.render.group_settled import item_words, text_of
-from scripted import sse_answer, text
+from scripted import call, sse_answer, text
 from token_server import TOKEN, TokenServer
 
 pytest_plugins = ["google_accounts"]
@@ -78,6 +78,23 @@ def test_what_a_prompt_holds_is_not_shown_again() -> None:
     with rig(lambda _: sse_answer(text("Yes.", finish="STOP"))) as made:
         stream = made.start(f"Is {KEY} a key?").wait()
     assert KEY not in json.dumps(stream.info().request_body) + stream.to_code()
+
+
+def test_what_a_server_says_of_itself_and_the_callers_notes_show_no_key() -> None:
+    said = {**call("f", id=f"id-{KEY}", finish="STOP"), "modelVersion": f"m-{KEY}", "responseId": f"r-{KEY}"}
+    with rig(lambda _: sse_answer(said)) as made:
+        stream = made.start(tools=[{"name": "f"}], metadata={"of": KEY}).wait(PATIENCE)
+        assert (stream.model_version, stream.response_id) == ("m-[secret]", "r-[secret]")
+        assert stream.tool_calls[0].id == "id-[secret]"
+        assert stream.metadata == {"of": "[secret]"}
+        assert KEY not in f"{stream.events}{stream.info()}"
+
+
+def test_a_key_in_a_url_is_not_shown() -> None:
+    with rig(lambda _: sse_answer(text("Yes.", finish="STOP"))) as made:
+        stream = made.start(base_url=f"{made.server.url}/{KEY}").wait(PATIENCE)
+        assert KEY not in stream.info().endpoint
+        assert KEY in made.server.requests[0].path
 
 
 def test_cookies_are_not_kept() -> None:
