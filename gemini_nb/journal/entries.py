@@ -1,0 +1,382 @@
+"""Reading the journal: entries, frames and sums, of this kernel and of all that were before it."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from gemini_nb.api.usage import Usage
+from gemini_nb.errors import ConfigError, StreamNotFoundError
+from gemini_nb.journal import prune, rows
+from gemini_nb.journal.trouble import Trouble
+from gemini_nb.journal.writer import Writer
+
+__all__ = ["Entry", "Journal", "PastCall", "UsageRow"]
+
+_GROUPS = {"model": "model", "day": "day", "notebook": "notebook", None: "NULL"}
+_COLUMNS = (
+    "e.id, e.uid, e.stream_id, e.model, e.model_version, e.auth, e.status, e.finish_reason, e.retries, "
+    "e.notebook, e.cell, e.started_at, e.first_output_at, e.ended_at, e.usage, e.cost, e.saved, e.kept, "
+    "e.kernel, p.host, p.pid, p.born, t.prompt, t.text, t.error, t.thoughts, t.details"
+)
+_SAME = (
+    "stream_id",
+    "model",
+    "model_version",
+    "auth",
+    "finish_reason",
+    "retries",
+    "notebook",
+    "cell",
+    "started_at",
+    "first_output_at",
+    "ended_at",
+)
+_FROM = "FROM entries e LEFT JOIN texts t USING (uid) LEFT JOIN processes p USING (kernel)"
+_USAGE = {one.name for one in fields(Usage)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastCall:
+    """A tool call that the journal kept.
+
+    Attributes:
+        id: the model's id of the call, None where it gave none.
+        name: the tool's name.
+        args: the arguments as the model wrote them.
+        status: "done", "failed" or "cancelled".
+        result: what the tool returned, as it was sent to the model.
+        error: why there is no result.
+        output: what it printed.
+        turn: the model call that asked for it, from 1.
+        duration: seconds it ran, None where it did not.
+    """
+
+    id: str | None = None
+    name: str = ""
+    args: Mapping[str, Any] = field(default_factory=dict)
+    status: str = ""
+    result: Any = None
+    error: str | None = None
+    output: str = ""
+    turn: int = 1
+    duration: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One stream as the journal has it, also of another kernel.
+
+    Of an old entry the texts may have been pruned: `prompt` and `text` are empty then, the figures stay.
+
+    Attributes:
+        id: its name, unique across kernels.
+        stream_id: the stream's name in its kernel.
+        model: the model's id, as it was asked for.
+        model_version: the model that answered.
+        auth: the service that answered.
+        status: "active", "completed", "error" or "stopped".
+        prompt: what was asked.
+        text: the answer, as far as it came.
+        thoughts: the summary of the model's thoughts.
+        usage: tokens of all model calls.
+        cost: in US dollars, None where no price is known.
+        saved: what a kept answer would have cost.
+        error: why it failed.
+        finish_reason: Gemini's word for why the last model call ended.
+        tool_calls: every call, in the model's order.
+        parts: the model's parts as they came.
+        retries: model calls that were made again.
+        kept: when the kept answer that it came from was made, None where it was asked for.
+        notebook: the notebook's path, None where it is not known.
+        cell: the id of its cell, likewise.
+        process: the host and process that ran it, such as "lab:4711".
+        started_at: in seconds since the epoch.
+        first_output_at: likewise, None where nothing came.
+        ended_at: likewise, None where its end is not known.
+        is_pruned: whether its texts are gone.
+    """
+
+    id: str
+    stream_id: str
+    model: str
+    model_version: str | None
+    auth: str
+    status: str
+    prompt: str
+    text: str = field(repr=False)
+    thoughts: str = field(repr=False)
+    usage: Usage = field(repr=False)
+    cost: Decimal | None
+    saved: Decimal | None
+    error: str | None
+    finish_reason: str | None
+    tool_calls: tuple[PastCall, ...] = field(repr=False)
+    parts: tuple[Any, ...] = field(repr=False)
+    retries: int
+    kept: datetime | None
+    notebook: str | None
+    cell: str | None
+    process: str
+    started_at: float
+    first_output_at: float | None
+    ended_at: float | None
+    is_pruned: bool
+
+
+class UsageRow(NamedTuple):
+    """What one model, day or notebook used.
+
+    Attributes:
+        key: the model, the day as "2026-11-27", or the notebook's path; None where it is not known.
+        streams: how many there were.
+        input_tokens: tokens of prompts, those of every round of tools included.
+        output_tokens: tokens of answers and thoughts.
+        cost: in US dollars, as far as prices are known; None where none is.
+        saved: what kept answers would have cost.
+        unpriced: streams without a known price.
+    """
+
+    key: str | None
+    streams: int
+    input_tokens: int
+    output_tokens: int
+    cost: Decimal | None
+    saved: Decimal
+    unpriced: int
+
+
+class Journal:
+    """The answers that were kept on this machine.
+
+    Args:
+        writer: of this process.
+    """
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+
+    def __repr__(self) -> str:
+        return f"<Journal {self.path}>"
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._writer.store.path
+
+    def streams(
+        self, limit: int | None = 100, notebook: str | None = None, *, text: str | None = None
+    ) -> list[Entry]:
+        """Return entries, newest first.
+
+        Args:
+            limit: how many at most, None for all.
+            notebook: only those of this notebook's path, or of its name.
+            text: only those whose prompt or answer has this in it.
+
+        Raises:
+            ConfigError: the journal cannot be read.
+        """
+        where, values = _where(notebook, text)
+        sql = f"SELECT {_COLUMNS} {_FROM} {where} ORDER BY e.id DESC LIMIT ?"
+        return [self._entry(row) for row in self._read(sql, [*values, -1 if limit is None else limit])]
+
+    def get(self, id: str) -> Entry:  # noqa: A002 - the name is fixed
+        """Return the entry of this id, or the newest of this stream's name.
+
+        Raises:
+            StreamNotFoundError: there is none.
+            ConfigError: the journal cannot be read.
+        """
+        for column in ("uid", "stream_id"):
+            sql = f"SELECT {_COLUMNS} {_FROM} WHERE e.{column} = ? ORDER BY e.id DESC LIMIT 1"
+            if found := self._read(sql, [str(id)]):
+                return self._entry(found[0])
+        raise StreamNotFoundError(
+            f"The journal has no entry {id!r}.", hint="%gemini_history lists what it has."
+        )
+
+    def usage(
+        self,
+        by: Literal["model", "day", "notebook"] | None = "model",
+        *,
+        since: str | None = None,
+        kernel: bool = False,
+    ) -> list[UsageRow]:
+        """Return sums by model, day or notebook, the largest cost first, days in their order.
+
+        Args:
+            by: what to sum by; None for one sum of all.
+            since: from this day on, such as "2026-11-01".
+            kernel: of this kernel alone.
+
+        Raises:
+            ConfigError: there are no such sums, or the journal cannot be read.
+        """
+        if by not in _GROUPS:
+            raise ConfigError(f'Usage is summed by "model", "day" or "notebook", not {by!r}.')
+        where, values = "1", list[Any]()
+        if since is not None:
+            where, values = f"{where} AND day >= ?", [*values, since]
+        if kernel:
+            where, values = f"{where} AND kernel = ?", [*values, rows.kernel()]
+        order = "1" if by == "day" else "5 DESC, 3 + 4 DESC"
+        sql = (
+            f"SELECT {_GROUPS[by]}, count(*), total(input), total(output), sum(cost), sum(saved), count(cost)"
+            f" FROM entries INDEXED BY entries_figures WHERE {where} GROUP BY 1 ORDER BY {order}"
+        )
+        return [
+            UsageRow(
+                key, count, int(sent), int(got), _dollars(cost), _dollars(saved) or Decimal(), count - priced
+            )
+            for key, count, sent, got, cost, saved, priced in self._read(sql, values)
+        ]
+
+    def to_frame(self, limit: int | None = None, notebook: str | None = None) -> Any:
+        """Return entries as a pandas DataFrame, newest first.
+
+        Args:
+            limit: how many at most, None for all.
+            notebook: only those of this notebook.
+
+        Raises:
+            ConfigError: pandas is not installed, or the journal cannot be read.
+        """
+        try:
+            import pandas as pd  # noqa: PLC0415 - only where a DataFrame is wanted
+        except ImportError:
+            raise ConfigError("A DataFrame needs pandas.", hint="%pip install pandas") from None
+        names = [one.name for one in fields(Entry) if one.name not in {"usage", "parts", "tool_calls"}]
+        data = [
+            {name: getattr(entry, name) for name in names}
+            | {
+                name: value if value is None else float(value)
+                for name, value in (("cost", entry.cost), ("saved", entry.saved))
+            }
+            | {"tokens": entry.usage.total_token_count, "tool_calls": len(entry.tool_calls)}
+            for entry in self.streams(limit, notebook)
+        ]
+        frame = pd.DataFrame(data, columns=[*names, "tokens", "tool_calls"])
+        for name in ("started_at", "first_output_at", "ended_at"):
+            frame[name] = pd.to_datetime(frame[name], unit="s", utc=True)
+        return frame
+
+    def clear(self, notebook: str | None = None) -> int:
+        """Delete all entries, or those of one notebook's path, texts and figures; returns how many.
+
+        Raises:
+            ConfigError: the journal cannot be written.
+        """
+        self._writer.flush()
+        try:
+            return prune.clear(self._writer.store, notebook)
+        except Trouble as trouble:
+            raise ConfigError(trouble.message, hint=trouble.hint) from None
+
+    def _read(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        self._writer.flush()
+        try:
+            return self._writer.store.read(sql, values)
+        except Trouble as trouble:
+            raise ConfigError(trouble.message, hint=trouble.hint) from None
+
+    def _entry(self, row: Sequence[Any]) -> Entry:
+        names = [name.rpartition(".")[2] for name in _COLUMNS.split(", ")]
+        one = dict(zip(names, row, strict=True))
+        details = self._details(one["details"])
+        status, error = one["status"], one["error"]
+        if status == "active":
+            one["text"] = self._text_so_far(one["uid"])
+            if not _is_alive(one["kernel"], one["host"], one["pid"], one["born"]):
+                status, error = "error", "Its kernel ended before the answer did; what had come is here."
+        return Entry(
+            id=one["uid"],
+            status=status,
+            error=error,
+            prompt=one["prompt"] or "",
+            text=one["text"] or "",
+            thoughts=one["thoughts"] or "",
+            usage=_usage(one["usage"]),
+            cost=_dollars(one["cost"]),
+            saved=_dollars(one["saved"]),
+            tool_calls=tuple(_call(call) for call in details.get("tool_calls") or ()),
+            parts=tuple(details.get("parts") or ()),
+            kept=None if one["kept"] is None else datetime.fromtimestamp(one["kept"], UTC),
+            process=f"{one['host']}:{one['pid']}",
+            is_pruned=one["details"] is None,
+            **{name: one[name] for name in _SAME},
+        )
+
+    def _details(self, packed: bytes | None) -> dict[str, Any]:
+        if packed is None:
+            return {}
+        try:
+            details = rows.unpack(packed, self._data)
+        except (ValueError, zlib.error, RecursionError):
+            return {}
+        return details if isinstance(details, dict) else {}
+
+    def _data(self, name: str) -> str | None:
+        found = self._read("SELECT data FROM blobs WHERE hash = ?", [name])
+        return zlib.decompress(found[0][0]).decode("utf-8", "replace") if found else None
+
+    def _text_so_far(self, uid: str) -> str:
+        text = ""
+        for start, piece in self._read("SELECT start, text FROM pieces WHERE uid = ? ORDER BY id", [uid]):
+            text = text[:start] + piece
+        return text
+
+
+def _where(notebook: str | None, text: str | None) -> tuple[str, list[Any]]:
+    wanted, values = [], []
+    if notebook is not None:
+        wanted.append("(e.notebook = ? OR e.notebook LIKE ? ESCAPE '!')")
+        values += [notebook, f"%/{_escaped(notebook)}"]
+    if text is not None:
+        wanted.append("(t.prompt LIKE ? ESCAPE '!' OR t.text LIKE ? ESCAPE '!')")
+        values += [f"%{_escaped(text)}%"] * 2
+    return (f"WHERE {' AND '.join(wanted)}" if wanted else ""), values
+
+
+def _escaped(text: str) -> str:
+    for mark in "!%_":
+        text = text.replace(mark, f"!{mark}")
+    return text
+
+
+def _is_alive(kernel: str, host: str | None, pid: int | None, born: str | None) -> bool:
+    """Whether the process of an entry still runs, as far as this machine can tell."""
+    if kernel == rows.kernel() or host != socket.gethostname() or os.name != "posix" or not pid:
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return not born or rows.born_at(pid) in {born, ""}
+
+
+def _dollars(trillionths: int | None) -> Decimal | None:
+    return None if trillionths is None else (Decimal(trillionths) / rows.DOLLAR).normalize() + 0
+
+
+def _usage(text: str | None) -> Usage:
+    try:
+        found = json.loads(text or "{}")
+        return Usage(**{name: value for name, value in found.items() if name in _USAGE})
+    except (ValueError, AttributeError, RecursionError):
+        return Usage()
+
+
+def _call(call: Any) -> PastCall:
+    known = {one.name for one in fields(PastCall)}
+    return PastCall(**{name: value for name, value in call.items() if name in known})

@@ -1,0 +1,89 @@
+"""What a stream hands to the journal: plain values, and a source of them that is asked off the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Protocol
+
+from gemini_nb.api.usage import Usage
+
+__all__ = ["Figures", "Source", "Texts"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """The small facts of a stream, which stay when its texts are pruned.
+
+    Attributes:
+        stream_id: its name, unique in its kernel alone.
+        model: the model's id, as it was asked for.
+        model_version: the model that answered.
+        auth: the service.
+        status: "active", "completed", "error" or "stopped".
+        finish_reason: Gemini's word for why the last model call ended.
+        retries: model calls that were made again.
+        notebook: the notebook's path, None where it is not known.
+        cell: the id of its cell, likewise.
+        started_at: in seconds since the epoch.
+        first_output_at: likewise, None where nothing came.
+        ended_at: likewise, None while it is active.
+        usage: tokens of all model calls, those of broken ones too.
+        cost: in US dollars, None where no price is known.
+        saved: what a kept answer would have cost.
+        kept: when the answer was kept, in seconds since the epoch; None where it was asked for.
+    """
+
+    stream_id: str
+    model: str
+    model_version: str | None = None
+    auth: str
+    status: str
+    finish_reason: str | None = None
+    retries: int = 0
+    notebook: str | None = None
+    cell: str | None = None
+    started_at: float
+    first_output_at: float | None = None
+    ended_at: float | None = None
+    usage: Usage = field(default_factory=Usage)
+    cost: Decimal | None = None
+    saved: Decimal | None = None
+    kept: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Texts:
+    """The large facts of a stream, free of keys and tokens.
+
+    Attributes:
+        prompt: what was asked, as text.
+        text: the answer.
+        error: why it failed.
+        thoughts: the summary of the model's thoughts.
+        details: the message, settings, parts and tool calls, as JSON values.
+    """
+
+    prompt: str
+    text: str = ""
+    error: str | None = None
+    thoughts: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Source(Protocol):
+    """A stream, as the writer's thread asks it."""
+
+    @property
+    def uid(self) -> str:
+        """The entry's name, unique across kernels."""
+
+    def text(self) -> str:
+        """The answer so far."""
+
+    def figures(self) -> Figures:
+        """The small facts so far."""
+
+    def texts(self) -> Texts:
+        """The large facts so far."""

@@ -1,0 +1,260 @@
+"""The journal's rows: what is new of each stream, as a few statements."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import socket
+import time
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from gemini_nb.api.usage import Usage
+from gemini_nb.journal.row import Figures, Source, Texts
+from gemini_nb.journal.store import Statement, multi_row
+
+__all__ = ["DOLLAR", "Progress", "born_at", "kernel", "pack", "process", "statements", "unpack"]
+
+DOLLAR = 10**12
+"""Prices are whole trillionths of a dollar: a cached token of a small model costs 10,000 of them."""
+
+_BLOB_FROM = 4_096  # characters of data that are kept once, by their hash
+_BLOB_TO = (
+    32_000_000  # characters of data that are not kept at all, so that one file does not drive out all else
+)
+_LARGEST = 2**63 - 1
+_USAGE = {one.name: one for one in fields(Usage)}
+_PLAIN = Usage()
+
+_FIXED = ("uid", "stream_id", "kernel", "model", "auth", "notebook", "cell", "started_at", "day")
+_CHANGING = (
+    "model_version",
+    "status",
+    "finish_reason",
+    "retries",
+    "first_output_at",
+    "ended_at",
+    "usage",
+    "input",
+    "output",
+    "cost",
+    "saved",
+    "kept",
+)
+_ENTRY = (*_FIXED, *_CHANGING)
+_TEXT = ("uid", "size", "prompt", "text", "error", "thoughts", "details")
+
+Has = Callable[[Sequence[str]], set[str]]
+
+
+def _identity() -> str:
+    return secrets.token_hex(5)
+
+
+_kernel = _identity()
+
+
+def kernel() -> str:
+    """This process's name in the journal."""
+    return _kernel
+
+
+def born_at(pid: int) -> str:
+    """When a process started, in the system's own words; empty where it does not say, or there is none."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    return stat.rpartition(")")[2].split()[19]
+
+
+def process() -> list[Statement]:
+    """The statement by which this process is known, so that what it left unfinished can be told."""
+    pid = os.getpid()
+    values = [_kernel, socket.gethostname(), pid, born_at(pid)]
+    return [("INSERT OR IGNORE INTO processes (kernel, host, pid, born) VALUES (?, ?, ?, ?)", values)]
+
+
+class Progress:
+    """How much of a stream is written.
+
+    Args:
+        source: the stream.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.has_ended = False
+        self._figures: Figures | None = None
+        self._text = ""
+        self._next: tuple[Figures | None, str] = None, ""
+
+    def is_large(self, limit: int) -> bool:
+        """Whether its answer is longer than this many characters."""
+        return len(self.source.text()) > limit
+
+    def look(self) -> tuple[Figures | None, tuple[int, str] | None, Texts | None]:
+        """Return what is new: its figures, where text follows which place, and the whole texts."""
+        figures, text = self.source.figures(), self.source.text()
+        self._next = figures, text
+        is_new = self._figures is None
+        texts = self.source.texts() if self.has_ended or is_new else None
+        piece = None
+        if not self.has_ended and text != self._text:
+            start = len(self._text) if text.startswith(self._text) else 0
+            piece = (start, text[start:])
+        return (figures if figures != self._figures else None), piece, texts
+
+    def written(self) -> None:
+        """What the last look gave is in the file."""
+        self._figures, self._text = self._next
+
+
+def statements(some: Iterable[Progress], has: Has) -> list[Statement]:
+    """Return what writes all that is new of these streams.
+
+    Args:
+        some: the streams.
+        has: tells which of these hashes the file has data for.
+    """
+    entries, pieces, texts, ended = [], [], [], []
+    data: dict[str, str] = {}
+    uses: set[tuple[str, str]] = set()
+    for progress in some:
+        uid = progress.source.uid
+        figures, piece, whole = progress.look()
+        if figures is not None:
+            entries.append(_entry(uid, figures))
+        if piece is not None:
+            pieces.append([uid, piece[0], _bindable(piece[1])])
+        if whole is not None:
+            own: dict[str, str] = {}
+            texts.append(_texts(uid, whole, own))
+            data |= own
+            uses |= {(uid, name) for name in own}
+        if progress.has_ended:
+            ended.append(uid)
+    known = has(list(data)) if data else set()
+    blobs = [[name, zlib.compress(text.encode(), 1)] for name, text in data.items() if name not in known]
+    changes = ", ".join(f"{name}=excluded.{name}" for name in _CHANGING)
+    contents = ", ".join(f"{name}=excluded.{name}" for name in _TEXT[1:])
+    return [
+        *multi_row(_insert("entries", _ENTRY), entries, f"ON CONFLICT (uid) DO UPDATE SET {changes}"),
+        *multi_row(_insert("pieces", ["uid", "start", "text"]), pieces),
+        *multi_row(_insert("texts", _TEXT), texts, f"ON CONFLICT (uid) DO UPDATE SET {contents}"),
+        *multi_row(_insert("blobs", ["hash", "data"], "OR IGNORE"), blobs),
+        *multi_row(_insert("uses", ["uid", "hash"], "OR IGNORE"), sorted(uses)),
+        *_forget_pieces(ended),
+    ]
+
+
+def _insert(table: str, names: Sequence[str], how: str = "") -> str:
+    return f"INSERT {how} INTO {table} ({', '.join(names)})"
+
+
+def _forget_pieces(ended: Sequence[str]) -> list[Statement]:
+    return [
+        (f"DELETE FROM pieces WHERE uid IN ({','.join('?' * len(some))})", some)
+        for start in range(0, len(ended), 1000)
+        if (some := ended[start : start + 1000])
+    ]
+
+
+def _entry(uid: str, figures: Figures) -> list[Any]:
+    usage = figures.usage
+    shown = {name: getattr(usage, name) for name in _USAGE if getattr(usage, name) != getattr(_PLAIN, name)}
+    made = {
+        "uid": uid,
+        "kernel": _kernel,
+        "day": time.strftime("%Y-%m-%d", time.localtime(figures.started_at)),
+        "usage": json.dumps(shown, default=dict),
+        "input": usage.prompt_token_count + usage.tool_use_prompt_token_count,
+        "output": usage.candidates_token_count + usage.thoughts_token_count,
+        "cost": _trillionths(figures.cost),
+        "saved": _trillionths(figures.saved),
+    }
+    return [_bindable(made[name] if name in made else getattr(figures, name)) for name in _ENTRY]
+
+
+def _texts(uid: str, texts: Texts, data: dict[str, str]) -> list[Any]:
+    details = pack(texts.details, data)
+    parts = [texts.prompt, texts.text, texts.error, texts.thoughts]
+    size = sum(len(part or "") for part in parts) + len(details)
+    return [uid, size, *map(_bindable, parts), details]
+
+
+def pack(details: Any, data: dict[str, str]) -> bytes:
+    """Return JSON values as bytes; large data goes to `data`, by its hash, in exchange for that hash."""
+    return zlib.compress(json.dumps(_without_data(details, data), default=str).encode(), 1)
+
+
+def unpack(details: bytes, find: Callable[[str], str | None]) -> Any:
+    """Return what `pack` took; data that was not kept is None."""
+    return _with_data(json.loads(zlib.decompress(details)), find)
+
+
+def _without_data(value: Any, data: dict[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {
+            name: _exchange(item, data)
+            if name == "data" and isinstance(item, str) and len(item) >= _BLOB_FROM
+            else _exchange(json.dumps(item, default=str), data)
+            if name == "settings" and item
+            else _without_data(item, data)
+            for name, item in value.items()
+        }
+    return [_without_data(item, data) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _exchange(text: str, data: dict[str, str]) -> dict[str, str]:
+    name = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    if len(text) <= _BLOB_TO:
+        data[name] = text
+    return {"$blob": name}
+
+
+def _with_data(value: Any, find: Callable[[str], str | None]) -> Any:
+    if isinstance(value, list):
+        return [_with_data(item, find) for item in value]
+    if not isinstance(value, dict):
+        return value
+    made = {}
+    for name, item in value.items():
+        if isinstance(item, dict) and list(item) == ["$blob"]:
+            text = find(str(item["$blob"]))
+            made[name] = json.loads(text) if name == "settings" and text is not None else text
+        else:
+            made[name] = _with_data(item, find)
+    return made
+
+
+def _trillionths(dollars: Decimal | None) -> int | None:
+    return None if dollars is None else int((dollars * DOLLAR).to_integral_value())
+
+
+def _bindable(value: Any) -> Any:
+    """A value that SQLite takes: no half of a character, no number of a server's that is too large."""
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return value.encode("utf-8", "replace").decode()
+        return str(value)
+    if isinstance(value, int):
+        return max(-_LARGEST, min(_LARGEST, value))
+    return value
+
+
+def _after_fork() -> None:
+    global _kernel  # noqa: PLW0603 - the child is another process
+    _kernel = _identity()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

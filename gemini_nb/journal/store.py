@@ -1,0 +1,213 @@
+"""The open journal: one connection, one lock around every call of SQLite's, transactions, what goes wrong.
+
+The lock is held over a fork, since a child that was forked while SQLite worked would hang in its first own
+call, of any other file, too. The child never touches the connection it inherited, not even to close it:
+neither does a process whose file was moved or removed, since closing it would remove the side files of the
+journal that stands in its place now.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from gemini_nb.journal import place, schema
+from gemini_nb.journal.trouble import Trouble, trouble_of
+
+__all__ = ["Statement", "Store", "multi_row"]
+
+Statement = tuple[str, Sequence[Any]]
+
+_BUSY = 0.25  # seconds that one call waits for another process
+_OPENING = 5.0  # seconds for which a reader waits for its turn
+_FORK = 2.0  # seconds that a fork waits for the lock; a call that hangs must not hold it up
+_VARIABLES = 30_000  # of one statement; SQLite takes 32,766
+_ROWS = 100  # of one statement
+
+_sqlite = threading.Lock()
+_stores: list[Store] = []
+
+
+class Store:
+    """One journal's file.
+
+    Args:
+        path: as it was configured.
+        default: whether its folder is ours alone.
+    """
+
+    def __init__(self, path: Path, *, default: bool = False) -> None:
+        self.path = path
+        self.broken_as: Path | None = None
+        """Where a damaged file went."""
+        self._default = default
+        self._located: Path | None = None
+        self._connection: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None
+        _stores.append(self)
+
+    def write(self, statements: Iterable[Statement]) -> None:
+        """Run these in one transaction, or none of them.
+
+        Raises:
+            Trouble: they were not written.
+        """
+        with self._connected() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            for sql, values in statements:
+                connection.execute(sql, values)
+            connection.execute("COMMIT")
+
+    def read(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return the rows of a SELECT.
+
+        Raises:
+            Trouble: they cannot be read.
+        """
+        with self._connected() as connection:
+            return connection.execute(sql, values).fetchall()
+
+    def run(self, statement: str) -> None:
+        """Run one statement outside of a transaction.
+
+        Raises:
+            Trouble: it failed.
+        """
+        with self._connected() as connection:
+            connection.execute(statement).fetchall()
+
+    def close(self) -> None:
+        """Close the file, so that its write-ahead log goes into it."""
+        if _sqlite.acquire(timeout=_FORK):
+            try:
+                self._let_go()
+            finally:
+                _sqlite.release()
+
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        if not _sqlite.acquire(timeout=_OPENING):
+            raise Trouble(f"The journal {self.path} does not answer.", "Is it on a network share that hangs?")
+        try:
+            yield self._open()
+        except (sqlite3.Error, OSError) as error:
+            raise self._take_trouble(error) from None
+        finally:
+            self._leave_transaction()
+            _sqlite.release()
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is not None and place.identity_of(self.path) == self._identity:
+            return self._connection
+        self._let_go()
+        if self._located is None:
+            self._located = self.path = place.locate(self.path)
+        shared = place.is_shared(self.path.parent)
+        open_here = [store._identity for store in _stores if store._connection is not None]  # noqa: SLF001
+        if place.identity_of(self.path) not in open_here and not place.prepared(
+            self.path, default=self._default
+        ):
+            place.make(self.path, shared=shared)
+        self._identity = place.identity_of(self.path)
+        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=_BUSY)
+        try:
+            self._set_up(connection, shared=shared)
+        except BaseException:
+            connection.close()
+            raise
+        self._connection = connection
+        return connection
+
+    def _set_up(self, connection: sqlite3.Connection, *, shared: bool) -> None:
+        for pragma in ("trusted_schema=OFF", "synchronous=NORMAL", "secure_delete=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+        if connection.execute("PRAGMA page_count").fetchone() == (0,):  # an empty file
+            schema.prepare(connection, shared=shared)
+        if not schema.is_ours(connection):
+            raise place.foreign(self.path)
+        if not shared and connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+            with contextlib.suppress(sqlite3.OperationalError):  # others have it open; it works all the same
+                connection.execute("PRAGMA journal_mode=WAL")
+        if not schema.migrate(connection):
+            raise place.newer(self.path)
+
+    def _take_trouble(self, error: sqlite3.Error | OSError) -> Trouble:
+        """What an error means; a damaged file of ours goes out of the way of a new one."""
+        trouble = trouble_of(self.path, error)
+        if not trouble.is_broken or self._identity is None:
+            return trouble
+        self._abandon()
+        try:
+            aside = place.set_aside(self.path, self._identity)
+        except OSError as failure:
+            return trouble_of(self.path, failure)
+        self.broken_as = aside or self.broken_as
+        hint = f"It was set aside as {aside}; a new one begins." if aside else "A new one has begun."
+        return Trouble(trouble.message, hint, is_broken=True)
+
+    def _leave_transaction(self) -> None:
+        if self._connection is not None and self._connection.in_transaction:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+
+    def _let_go(self) -> None:
+        if self._connection is None:
+            return
+        if place.identity_of(self.path) != self._identity:
+            self._abandon()
+            return
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.close()
+        self._connection = None
+
+    def _abandon(self) -> None:
+        """Forget the connection without closing it, ever."""
+        if self._connection is not None:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
+            self._connection = None
+
+
+def multi_row(sql: str, rows: Sequence[Sequence[Any]], ending: str = "") -> Iterator[Statement]:
+    """Return as few statements as take all rows: each gives up the interpreter, which a busy thread keeps.
+
+    Args:
+        sql: up to VALUES.
+        rows: of the same length.
+        ending: what follows the values.
+    """
+    if not rows:
+        return
+    width = len(rows[0])
+    one = f"({','.join('?' * width)})"
+    step = max(1, min(_ROWS, _VARIABLES // width))
+    for start in range(0, len(rows), step):
+        some = rows[start : start + step]
+        yield f"{sql} VALUES {','.join([one] * len(some))} {ending}", [value for row in some for value in row]
+
+
+def _before_fork() -> None:
+    _before_fork.held = _sqlite.acquire(timeout=_FORK)  # type: ignore[attr-defined]
+
+
+def _after_fork_in_parent() -> None:
+    if _before_fork.held:  # type: ignore[attr-defined]
+        _sqlite.release()
+
+
+def _after_fork_in_child() -> None:
+    global _sqlite  # noqa: PLW0603 - the parent's thread that may hold it is not here
+    _sqlite = threading.Lock()
+    for store in _stores:
+        store._abandon()  # noqa: SLF001 - its own module
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+    )

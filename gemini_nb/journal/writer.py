@@ -1,0 +1,228 @@
+"""The thread that writes the journal: the loop appends to a queue, everything else happens here.
+
+What was told within a quarter of a second is written together, in a few statements, since each one gives up
+the interpreter, which a computing cell is slow to give back. While a stream runs the thread looks at it twice
+a second and writes what is new of its text, so that a killed kernel loses no more than that.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import os
+import queue
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from gemini_nb.journal import prune, rows
+from gemini_nb.journal.row import Source
+from gemini_nb.journal.store import Store
+from gemini_nb.journal.trouble import Trouble
+
+__all__ = ["Writer", "writer_for"]
+
+logger = logging.getLogger("gemini_nb")
+
+_BATCH = 0.25  # seconds for which a batch is collected
+_LOOK = 0.5  # seconds between two looks at streams that run
+_AT_EXIT = 2.0  # seconds that the end of the process waits
+_SLOW_OPEN = 5.0  # seconds after which a file that does not open is worth a warning
+_RETRY = 5.0  # seconds at most between two tries of a file that cannot be written now
+_KEPT = 5_000  # streams that wait for a file that cannot be written now
+_LARGE = 1_000_000  # characters from which an answer is written by itself
+_DEFAULT_SIZE = 256 * 2**20
+
+
+class Writer:
+    """One journal of this process.
+
+    Args:
+        store: the file.
+        limit: bytes of texts that are kept.
+    """
+
+    def __init__(self, store: Store, *, limit: int = _DEFAULT_SIZE) -> None:
+        self.store = store
+        self.limit = limit
+        self.trouble: Trouble | None = None
+        """What keeps the file from being written, None while it is."""
+        self._queue: queue.SimpleQueue[tuple[Source, bool] | threading.Event] = queue.SimpleQueue()
+        self._running: dict[str, rows.Progress] = {}
+        self._due: dict[str, rows.Progress] = {}
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._warned: set[str] = set()
+        self._retry_at = 0.0
+        self._delay = 0.0
+
+    def begin(self, source: Source) -> None:
+        """A stream begins. Returns at once, from any thread."""
+        self._tell(source, has_ended=False)
+
+    def end(self, source: Source) -> None:
+        """A stream has ended. Returns at once, from any thread."""
+        self._tell(source, has_ended=True)
+
+    def _tell(self, source: Source, *, has_ended: bool) -> None:
+        if self.trouble is None or not self.trouble.is_final:
+            self._queue.put((source, has_ended))
+            self._start()
+
+    def flush(self, timeout: float = _AT_EXIT) -> bool:
+        """Write what was told so far, and say whether that was done in time."""
+        if self._thread is None:
+            return True
+        written = threading.Event()
+        self._queue.put(written)
+        return written.wait(timeout)
+
+    def _start(self) -> None:
+        if self._thread is None:
+            with self._lock:
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._run, name="gemini_nb-journal", daemon=True)
+                    self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            waiting = self._collect()
+            try:
+                self._write()
+            except Exception as error:  # noqa: BLE001 - a bug of ours must not end the journal, or a stream
+                self._due.clear()
+                self._warn(Trouble(f"The journal failed: {type(error).__name__}: {error}.", "This is a bug."))
+            for written in waiting:
+                written.set()
+
+    def _collect(self) -> list[threading.Event]:
+        """Take what is told within a quarter of a second; returns who waits for it to be written."""
+        idle = not self._running and not self._due
+        with contextlib.suppress(queue.Empty):
+            self._take(first := self._queue.get(timeout=None if idle else _LOOK))
+            if isinstance(first, threading.Event):
+                return [first]
+            until = time.monotonic() + _BATCH
+            while (left := until - time.monotonic()) > 0:
+                told = self._queue.get(timeout=left)
+                self._take(told)
+                if isinstance(told, threading.Event):
+                    return [told]
+        return []
+
+    def _take(self, told: tuple[Source, bool] | threading.Event) -> None:
+        if isinstance(told, threading.Event):
+            return
+        source, has_ended = told
+        progress = self._running.pop(source.uid, None) or rows.Progress(source)
+        progress.has_ended = has_ended
+        self._due[source.uid] = progress
+        if not has_ended:
+            self._running[source.uid] = progress
+
+    def _write(self) -> None:
+        """Write what is due, and keep it where the file cannot be written now."""
+        for uid, progress in self._running.items():
+            self._due.setdefault(uid, progress)
+        if not self._due or time.monotonic() < self._retry_at:
+            return
+        for batch in _batches(list(self._due.values())):
+            if self._try(batch):
+                for progress in batch:
+                    progress.written()
+                    del self._due[progress.source.uid]
+            else:
+                break
+        for uid in [*self._due][: max(0, len(self._due) - _KEPT)]:
+            del self._due[uid]
+
+    def _try(self, batch: list[rows.Progress]) -> bool:
+        slow = threading.Timer(_SLOW_OPEN, self._warn, [_does_not_open(self.store.path)])
+        slow.daemon = True
+        slow.start()
+        try:
+            if statements := rows.statements(batch, self._known):
+                self.store.write([*rows.process(), *statements])
+                prune.prune(self.store, self.limit)
+        except Trouble as trouble:
+            self._stumble(trouble)
+            return False
+        finally:
+            slow.cancel()
+        self.trouble, self._delay, self._retry_at = None, 0.0, 0.0
+        self._warned.clear()
+        return True
+
+    def _known(self, hashes: Sequence[str]) -> set[str]:
+        marks = ",".join("?" * len(hashes))
+        return {
+            name for (name,) in self.store.read(f"SELECT hash FROM blobs WHERE hash IN ({marks})", hashes)
+        }
+
+    def _stumble(self, trouble: Trouble) -> None:
+        self.trouble = trouble
+        self._warn(trouble)
+        if trouble.is_final:
+            self._due.clear()
+            self._running.clear()
+        elif not trouble.is_broken:  # a new file stands in a broken one's place
+            self._delay = min(_RETRY, self._delay + 0.5)
+            self._retry_at = time.monotonic() + self._delay
+
+    def _warn(self, trouble: Trouble) -> None:
+        """Warn once of each trouble, until the file was written again."""
+        if trouble.message not in self._warned:
+            self._warned.add(trouble.message)
+            logger.warning("%s %s Streams go on.", trouble.message, trouble.hint)
+
+
+def _batches(due: list[rows.Progress]) -> Iterator[list[rows.Progress]]:
+    """What is written together: large answers go by themselves, so that none holds up the loop for long."""
+    yield [progress for progress in due if not progress.is_large(_LARGE)]
+    yield from ([progress] for progress in due if progress.is_large(_LARGE))
+
+
+def _does_not_open(path: Path) -> Trouble:
+    return Trouble(
+        f"The journal {path} does not answer.",
+        "Name a file on this machine's own disk with GEMINI_NB_JOURNAL=PATH, or turn it off with "
+        "GEMINI_NB_JOURNAL=off.",
+    )
+
+
+_writers: dict[Path, Writer] = {}
+_lock = threading.Lock()
+
+
+def writer_for(path: Path, *, default: bool = False) -> Writer:
+    """Return this process's writer of a file, made when it is first asked for.
+
+    Args:
+        path: the file.
+        default: whether its folder is ours alone.
+    """
+    with _lock:
+        if path not in _writers:
+            _writers[path] = Writer(Store(path, default=default))
+        return _writers[path]
+
+
+def _at_exit() -> None:
+    deadline = time.monotonic() + _AT_EXIT
+    for writer in list(_writers.values()):
+        if writer.flush(max(0.0, deadline - time.monotonic())):
+            writer.store.close()
+
+
+def _after_fork() -> None:
+    """In the child: the thread is the parent's, and so is what it has not written."""
+    global _lock  # noqa: PLW0603 - the parent's may have been held at the fork
+    _lock = threading.Lock()
+    _writers.clear()
+
+
+atexit.register(_at_exit)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
