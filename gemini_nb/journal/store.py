@@ -16,6 +16,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from gemini_nb.journal import place, schema
 from gemini_nb.journal.trouble import Trouble, trouble_of
@@ -27,6 +28,7 @@ Statement = tuple[str, Sequence[Any]]
 _BUSY = 0.25  # seconds that one call waits for another process
 _OPENING = 5.0  # seconds for which a reader waits for its turn
 _FORK = 2.0  # seconds that a fork waits for the lock; a call that hangs must not hold it up
+_TRIES = 3  # where other processes set a broken file aside at the same time
 _VARIABLES = 30_000  # of one statement; SQLite takes 32,766
 _ROWS = 100  # of one statement
 
@@ -106,6 +108,15 @@ class Store:
         if self._connection is not None and place.identity_of(self.path) == self._identity:
             return self._connection
         self._let_go()
+        for _ in range(_TRIES):
+            try:
+                return self._connect()
+            except sqlite3.OperationalError:
+                if place.identity_of(self.path) == self._identity:
+                    raise
+        return self._connect()
+
+    def _connect(self) -> sqlite3.Connection:
         if self._located is None:
             self._located = self.path = place.locate(self.path)
         shared = place.is_shared(self.path.parent)
@@ -115,7 +126,11 @@ class Store:
         ):
             place.make(self.path, shared=shared)
         self._identity = place.identity_of(self.path)
-        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=_BUSY)
+        # Never made by `connect`: a file that another process has just set aside must not come back empty.
+        address = f"file:{quote(os.fsencode(self.path))}?mode=rw"
+        connection = sqlite3.connect(
+            address, uri=True, isolation_level=None, check_same_thread=False, timeout=_BUSY
+        )
         try:
             self._set_up(connection, shared=shared)
         except BaseException:
