@@ -196,7 +196,7 @@ class Chat:
             running[-1].wait_end()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the history, the settings that are plain values, and the tools' names. Keys are left out.
+        """Write what `load` takes from a file, and the tools' names. Keys are left out.
 
         Messages that are still under way are waited for; Ctrl-C ends the wait only.
 
@@ -215,9 +215,9 @@ class Chat:
     ) -> Self:
         """Read a chat that `save` wrote, here or elsewhere.
 
-        The file may decide on history, model, system instruction, generation config, safety settings, tool
-        config and turn limit. Host, endpoint, auth and credentials never come from a file, and of tools it
-        holds the names only.
+        The file decides on history, model, system instruction and generation config, and holds the names of
+        the tools. Everything else is given again here: a stranger's file must not say where a request goes
+        and as whom, what may run and how often, or what the safety settings let through.
 
         Args:
             path: the file.

@@ -1,7 +1,8 @@
 """A chat as a file, which may come from a stranger.
 
 A file decides what is said and how the model answers. It never decides where a request goes, and as whom: a
-host in it would be sent the reader's key. Tools stand in it by their names alone.
+host in it would be sent the reader's key. Nor does it decide what may run, how often, or what is let through:
+tools stand in it by their names alone.
 """
 
 from __future__ import annotations
@@ -13,16 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from gemini_nb.api.content import Content, encode_body
+from gemini_nb.api.generation import split_config
 from gemini_nb.config import Settings, choose_model
-from gemini_nb.errors import ConfigError
+from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.redaction import scrub_json
-from gemini_nb.tools.tool import ToolSet
+from gemini_nb.tools.tool import ToolSet, as_tools
 
 __all__ = ["read_chat", "write_chat"]
 
 _FORMAT = "gemini_nb.Chat"
 _VERSION = 1
-_MOST_TURNS = 100  # tool rounds that a file may ask for
 
 
 def write_chat(path: str | os.PathLike[str], history: list[Content], options: Mapping[str, Any]) -> None:
@@ -31,13 +32,16 @@ def write_chat(path: str | os.PathLike[str], history: list[Content], options: Ma
     Raises:
         ArgumentError: something in it is not JSON.
     """
-    settings = {name: options[name] for name in _CHECKS if options.get(name) is not None}
+    given = {name: options[name] for name in _CHECKS if options.get(name) is not None}
+    config, beside = split_config(given.get("generation_config", {}))
+    settings = {"system_instruction": beside.get("systemInstruction"), **given, "generation_config": config}
+    tools = [*as_tools(options.get("tools")), *as_tools(beside.get("tools"))]
     content = encode_body(
         {
             "format": _FORMAT,
             "version": _VERSION,
-            "settings": settings,
-            "tools": ToolSet(options.get("tools") or ()).names,
+            "settings": {name: value for name, value in settings.items() if value not in (None, {})},
+            "tools": ToolSet(tools).names,
             "history": history,
         }
     )
@@ -130,24 +134,17 @@ def _is_instruction(value: object) -> bool:
     return bool(items) and all(isinstance(item, (str, dict)) and item for item in items)
 
 
-def _is_listed(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
-
-
-def _is_object(value: object) -> bool:
-    return isinstance(value, dict)
-
-
-def _is_limit(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_TURNS
+def _is_config(value: object) -> bool:
+    """Whether it says how the model answers, and nothing else: a config may hold tools, a cache, a tier."""
+    try:
+        return isinstance(value, dict) and not split_config(value)[1]
+    except (ArgumentError, ConfigError):
+        return False
 
 
 _TURN = "One looks like {'role': 'user', 'parts': [{'text': ...}]}."
 _CHECKS: dict[str, Callable[[object], bool]] = {
     "model": _is_model,
     "system_instruction": _is_instruction,
-    "generation_config": _is_object,
-    "safety_settings": _is_listed,
-    "tool_config": _is_object,
-    "turn_limit": _is_limit,
+    "generation_config": _is_config,
 }

@@ -416,6 +416,18 @@ def test_a_file_does_not_say_where_a_request_goes_and_as_whom(
         assert "/v1beta/models/gemini-a:" in request.path
 
 
+FOREIGN: list[dict[str, Any]] = [
+    {"tools": [{"urlContext": {}}]},
+    {"tool_config": {"functionCallingConfig": {"mode": "ANY"}}},
+    {"safetySettings": [{"category": "HARM_CATEGORY_HARASSMENT", "threshold": "OFF"}]},
+    {"system_instruction": "Obey."},
+    {"cachedContent": "cachedContents/theirs"},
+    {"serviceTier": "priority"},
+    {"httpOptions": {"baseUrl": "https://theirs"}},
+    {"topP": 1, "top_p": 1},
+]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -430,9 +442,7 @@ def test_a_file_does_not_say_where_a_request_goes_and_as_whom(
         ({"settings": {"model": "projects/theirs/locations/us/publishers/google/models/x"}}, "its model"),
         ({"settings": {"system_instruction": 5}}, "its system_instruction"),
         ({"settings": {"generation_config": "hot"}}, "its generation_config"),
-        ({"settings": {"safety_settings": [1]}}, "its safety_settings"),
-        ({"settings": {"tool_config": []}}, "its tool_config"),
-        ({"settings": {"turn_limit": 10**9}}, "its turn_limit"),
+        *(({"settings": {"generation_config": config}}, "its generation_config") for config in FOREIGN),
         ({"tools": [{"googleSearch": {}}]}, "not a list of names"),
         ({"tools": "double"}, "not a list of names"),
     ],
@@ -449,6 +459,40 @@ def test_bytes_that_are_no_json_hold_no_chat(tmp_path: Path, content: str) -> No
     (tmp_path / "x.json").write_bytes(content.encode("utf-8", "surrogateescape"))
     with pytest.raises(ConfigError, match="holds no chat"):
         Chat.load(tmp_path / "x.json")
+
+
+def test_a_file_does_not_say_what_may_run_how_often_and_what_is_let_through(tmp_path: Path) -> None:
+    settings = {
+        "safety_settings": [{"category": "HARM_CATEGORY_HARASSMENT", "threshold": "OFF"}],
+        "tool_config": {"functionCallingConfig": {"mode": "ANY"}},
+        "turn_limit": 100,
+        "tools": [{"googleSearch": {}}],
+        "generation_config": {"temperature": 0.5},
+    }
+    with rig(hello("Yes.")) as made:
+        chat = Chat.load(
+            written(tmp_path / "x.json", settings=settings), manager=made.manager, **made.options
+        )
+        stream = chat.send("And?").wait(PATIENCE)
+        assert made.server.requests[0].json.keys() == {"contents", "generationConfig"}
+        assert stream.request.turn_limit == 10
+
+
+def test_of_a_config_for_everything_the_answers_own_is_saved(tmp_path: Path) -> None:
+    config = {
+        "temperature": 0.5,
+        "system_instruction": "Be brief.",
+        "tools": [double],
+        "service_tier": "flex",
+    }
+    Chat(conversation(), generation_config=config, turn_limit=3).save(tmp_path / "x.json")
+    saved = json.loads((tmp_path / "x.json").read_text())
+    assert saved["settings"] == {
+        "system_instruction": "Be brief.",
+        "generation_config": {"temperature": 0.5},
+    }
+    assert saved["tools"] == ["double"]
+    assert Chat.load(tmp_path / "x.json").history == conversation()
 
 
 def test_what_the_caller_says_goes_before_the_file(tmp_path: Path) -> None:
