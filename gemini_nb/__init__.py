@@ -36,9 +36,10 @@ from gemini_nb.errors import (
     TransportError,
     TurnLimitError,
 )
-from gemini_nb.streams.calls import ToolCall
-from gemini_nb.streams.chat import Chat
-from gemini_nb.streams.events import (
+from gemini_nb.streams.chat.chat import Chat
+from gemini_nb.streams.conversation.orchestrator import OrchestratorInfo, ToolOrchestrator
+from gemini_nb.streams.events.calls import ToolCall
+from gemini_nb.streams.events.events import (
     PartReceived,
     PhaseChanged,
     RetryScheduled,
@@ -56,11 +57,10 @@ from gemini_nb.streams.events import (
     ToolCallUpdated,
     UsageUpdated,
 )
+from gemini_nb.streams.events.states import Phase, Status, ToolStatus
 from gemini_nb.streams.group import StreamGroup
 from gemini_nb.streams.group import map_prompts as map  # noqa: A004 - the public name says what it does
 from gemini_nb.streams.manager import Statistics, StreamManager, get_manager
-from gemini_nb.streams.orchestrator import OrchestratorInfo, ToolOrchestrator
-from gemini_nb.streams.states import Phase, Status, ToolStatus
 from gemini_nb.streams.stream import Stream, StreamInfo
 from gemini_nb.tools.report import progress
 from gemini_nb.tools.tool import Tool, tool

@@ -69,6 +69,11 @@ def room(name: str) -> str:
     return name.split(".")[1]
 
 
+def package(name: str) -> str:
+    """The package or file that stands directly in a room and holds this module."""
+    return ".".join(name.split(".")[:3])
+
+
 ROOMY = sorted(name for name in MODULES if name not in {"gemini_nb", "gemini_nb.__main__"})
 
 
@@ -120,6 +125,16 @@ def test_rendering_knows_no_widgets_and_nothing_of_the_notebook_that_shows_it() 
 def test_no_files_of_a_room_import_each_other_in_a_circle(name: str) -> None:
     files = {one for one in ROOMY if room(one) == name}
     assert not (found := circle({one: IMPORTS[one] & files for one in files})), " -> ".join(found)
+
+
+@pytest.mark.parametrize("name", sorted({room(name) for name in ROOMY}))
+def test_no_packages_of_a_room_import_each_other_in_a_circle(name: str) -> None:
+    inside: dict[str, set[str]] = {}
+    for one in ROOMY:
+        if room(one) == name:
+            others = {package(other) for other in IMPORTS[one] if other in ROOMY and room(other) == name}
+            inside.setdefault(package(one), set()).update(others - {package(one)})
+    assert not (found := circle(inside)), " -> ".join(found)
 
 
 def test_a_circle_is_found() -> None:

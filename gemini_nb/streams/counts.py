@@ -6,8 +6,8 @@ import collections
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from gemini_nb.streams.record import Waiting
-from gemini_nb.streams.states import Status
+from gemini_nb.streams.events.record import Waiting
+from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.stream import Stream
 
 __all__ = ["Statistics", "count"]

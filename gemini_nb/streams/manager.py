@@ -15,14 +15,13 @@ from gemini_nb.api.content import Content, to_turns
 from gemini_nb.config import Settings
 from gemini_nb.errors import ArgumentError, ConfigError, StreamNotFoundError
 from gemini_nb.redaction import scrub, seal
-from gemini_nb.streams.admission import Admission
+from gemini_nb.streams.conversation.admission import Admission, Gate
+from gemini_nb.streams.conversation.orchestrator import ToolOrchestrator
 from gemini_nb.streams.counts import Statistics, count
-from gemini_nb.streams.options import StreamOptions, takes_options
-from gemini_nb.streams.orchestrator import ToolOrchestrator
-from gemini_nb.streams.place import Gate
-from gemini_nb.streams.readers import EventReader
-from gemini_nb.streams.runtime import Runtime, default_runtime, forget_default_runtime
-from gemini_nb.streams.states import Status
+from gemini_nb.streams.events.states import Status
+from gemini_nb.streams.request.options import StreamOptions, takes_options
+from gemini_nb.streams.runtime.readers import EventReader
+from gemini_nb.streams.runtime.runtime import Runtime, default_runtime, forget_default_runtime
 from gemini_nb.streams.stream import Stream, StreamInfo, Subscriber, stop_together
 
 __all__ = ["Statistics", "StreamManager", "adopt_manager", "get_manager"]

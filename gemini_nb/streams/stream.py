@@ -14,18 +14,17 @@ from gemini_nb.api.usage import Usage
 from gemini_nb.config import Auth
 from gemini_nb.errors import GeminiError
 from gemini_nb.redaction import scrub, scrub_json
-from gemini_nb.streams.calls import ToolCall
-from gemini_nb.streams.code import to_code
-from gemini_nb.streams.ending import Ending
-from gemini_nb.streams.events import StreamEvent
-from gemini_nb.streams.info import StreamInfo, Subscriber
-from gemini_nb.streams.interrupts import StreamInterrupted, interrupting, mark_cancelled
-from gemini_nb.streams.readers import EventReader
-from gemini_nb.streams.record import StreamRecord
-from gemini_nb.streams.request import StreamRequest
-from gemini_nb.streams.runtime import Runtime
-from gemini_nb.streams.states import Phase, Status
-from gemini_nb.streams.subscribers import Subscribers
+from gemini_nb.streams.events.calls import ToolCall
+from gemini_nb.streams.events.events import StreamEvent
+from gemini_nb.streams.events.info import StreamInfo, Subscriber
+from gemini_nb.streams.events.record import StreamRecord
+from gemini_nb.streams.events.states import Phase, Status
+from gemini_nb.streams.request.code import to_code
+from gemini_nb.streams.request.request import StreamRequest
+from gemini_nb.streams.runtime.ending import Ending, StreamInterrupted, interrupting, mark_cancelled
+from gemini_nb.streams.runtime.readers import EventReader
+from gemini_nb.streams.runtime.runtime import Runtime
+from gemini_nb.streams.runtime.subscribers import Subscribers
 from gemini_nb.tools.fences import read_fenced
 
 __all__ = ["Stream", "StreamInfo", "Subscriber", "stop_interrupted", "stop_together"]

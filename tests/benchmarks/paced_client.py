@@ -97,7 +97,7 @@ Ask = Callable[[str, int, Watch], list[str]]
 
 @contextlib.contextmanager
 def ours(port: int) -> Iterator[Ask]:
-    from gemini_nb.streams.events import StreamEvent, TextDelta
+    from gemini_nb.streams.events.events import StreamEvent, TextDelta
     from gemini_nb.streams.manager import StreamManager
 
     manager = StreamManager(history=0)

@@ -62,9 +62,9 @@ for number in range(6):
 """
 BUSY = "import time\nend = time.monotonic() + 8\nwhile time.monotonic() < end: sum(range(1000))"
 ATTACK = r"""
-from gemini_nb.streams.record import StreamRecord
-from gemini_nb.streams.calls import ToolCall
-from gemini_nb.streams.states import ToolStatus
+from gemini_nb.streams.events.record import StreamRecord
+from gemini_nb.streams.events.calls import ToolCall
+from gemini_nb.streams.events.states import ToolStatus
 from gemini_nb.streams.stream import Stream
 evil = '"><img src="http://127.0.0.1:9/leak" onerror="window.boom = 1"><svg onload="window.boom = 1">'
 evil += '</div></div><style>body { display: none }</style><script>window.boom = 1</script>'
@@ -83,7 +83,7 @@ record.fail(gemini_nb.GeminiError(evil))
 THOUSAND = r"""
 like = manager.start_stream("Describe a lighthouse in one sentence.").wait()
 manager._history = 2000
-from gemini_nb.streams.record import StreamRecord
+from gemini_nb.streams.events.record import StreamRecord
 from gemini_nb.streams.stream import Stream
 def add(number):
     for index in range(number):

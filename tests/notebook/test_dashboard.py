@@ -25,9 +25,9 @@ from gemini_nb.notebook.render.table import table
 from gemini_nb.notebook.render.words import duration, first_words
 from gemini_nb.notebook.static import style
 from gemini_nb.simulator import Simulator
-from gemini_nb.streams.calls import ToolCall
-from gemini_nb.streams.record import StreamRecord
-from gemini_nb.streams.states import ToolStatus
+from gemini_nb.streams.events.calls import ToolCall
+from gemini_nb.streams.events.record import StreamRecord
+from gemini_nb.streams.events.states import ToolStatus
 from gemini_nb.streams.stream import Stream
 from kernels import Kernel
 

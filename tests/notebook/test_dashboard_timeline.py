@@ -10,11 +10,11 @@ import pytest
 from gemini_nb.api.usage import Usage
 from gemini_nb.notebook.dashboard.sparkline import SECONDS, Pace, sparkline
 from gemini_nb.notebook.dashboard.trace import Lane, Trace
-from gemini_nb.streams import events
-from gemini_nb.streams.calls import ToolCall
-from gemini_nb.streams.events import StreamEvent
-from gemini_nb.streams.log import EventLog
-from gemini_nb.streams.states import Phase, ToolStatus
+from gemini_nb.streams.events import events
+from gemini_nb.streams.events.calls import ToolCall
+from gemini_nb.streams.events.events import StreamEvent
+from gemini_nb.streams.events.log import EventLog
+from gemini_nb.streams.events.states import Phase, ToolStatus
 
 T = 1_700_000_000.0
 

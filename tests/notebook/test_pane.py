@@ -20,7 +20,7 @@ from gemini_nb.notebook.pane.pane import StreamPane
 from gemini_nb.notebook.pane.widgetry import messages
 from gemini_nb.notebook.render.markdown import has_formulas, to_html, typeset
 from gemini_nb.simulator import Simulator
-from gemini_nb.streams import events
+from gemini_nb.streams.events import events
 
 Scenario = Callable[[dict[str, Any], str], Iterable[Any]]
 

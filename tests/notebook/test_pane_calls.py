@@ -12,8 +12,8 @@ from test_pane import asked, every, manager, press, shown, until
 
 import gemini_nb
 from gemini_nb.notebook.pane.card import CallView, call_html
-from gemini_nb.streams.calls import ToolCall
-from gemini_nb.streams.states import ToolStatus
+from gemini_nb.streams.events.calls import ToolCall
+from gemini_nb.streams.events.states import ToolStatus
 
 __all__ = ["manager"]  # a fixture
 

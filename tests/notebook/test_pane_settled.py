@@ -17,7 +17,7 @@ from gemini_nb.notebook.pane.painter import painter_of
 from gemini_nb.notebook.render.settled import literal, render, title_html, to_markdown, to_text
 from gemini_nb.notebook.render.transcript import Transcript
 from gemini_nb.simulator import Simulator
-from gemini_nb.streams import events
+from gemini_nb.streams.events import events
 
 __all__ = ["manager"]  # a fixture
 

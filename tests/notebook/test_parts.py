@@ -11,7 +11,7 @@ from test_transcript import make
 from gemini_nb.notebook.render.markdown import settle, to_html
 from gemini_nb.notebook.render.parts import part_markdown
 from gemini_nb.notebook.render.transcript import PartBlock, Transcript
-from gemini_nb.streams import events
+from gemini_nb.streams.events import events
 
 GROUNDING = {
     "webSearchQueries": ["tall lighthouses"],

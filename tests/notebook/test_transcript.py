@@ -17,9 +17,9 @@ from gemini_nb.notebook.render.transcript import (
     TextBlock,
     Transcript,
 )
-from gemini_nb.streams import events
-from gemini_nb.streams.calls import ToolCall
-from gemini_nb.streams.states import Phase, ToolStatus
+from gemini_nb.streams.events import events
+from gemini_nb.streams.events.calls import ToolCall
+from gemini_nb.streams.events.states import Phase, ToolStatus
 from scripted import sse_answer, text
 
 

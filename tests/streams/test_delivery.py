@@ -11,11 +11,11 @@ import pytest
 
 from answers import PATIENCE, Recorder, join
 from gemini_nb.redaction import Secret
-from gemini_nb.streams import delivery as delivery_module
-from gemini_nb.streams.delivery import Delivery, Subscription
-from gemini_nb.streams.events import StreamEvent
-from gemini_nb.streams.loop import BackgroundLoop
-from gemini_nb.streams.record import StreamRecord
+from gemini_nb.streams.events.events import StreamEvent
+from gemini_nb.streams.events.record import StreamRecord
+from gemini_nb.streams.runtime import delivery as delivery_module
+from gemini_nb.streams.runtime.delivery import Delivery, Subscription
+from gemini_nb.streams.runtime.loop import BackgroundLoop
 
 
 class Desk:

@@ -12,9 +12,9 @@ import pytest
 import gemini_nb
 from gemini_nb.api.usage import Usage
 from gemini_nb.errors import GeminiError
-from gemini_nb.streams import events, log
-from gemini_nb.streams.calls import ToolCall
-from gemini_nb.streams.states import Phase
+from gemini_nb.streams.events import events, log
+from gemini_nb.streams.events.calls import ToolCall
+from gemini_nb.streams.events.states import Phase
 
 KINDS: tuple[type[Any], ...] = typing.get_args(events.StreamEvent)
 VALUES: dict[str, Any] = {

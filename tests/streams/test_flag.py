@@ -8,7 +8,7 @@ import time
 import pytest
 
 from answers import PATIENCE
-from gemini_nb.streams.flag import Flag
+from gemini_nb.streams.runtime.loop import Flag
 
 
 def test_it_wakes_all_who_wait() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from answers import PATIENCE, Rig, hello, hold, rig
 from gemini_nb.errors import InternalError
-from gemini_nb.streams.record import StreamRecord
+from gemini_nb.streams.events.record import StreamRecord
 from gemini_nb.streams.stream import Stream
 from scripted import Answer, Request, call, sse_answer, text
 

@@ -7,8 +7,8 @@ import pytest
 
 from answers import join
 from gemini_nb.errors import InternalError
-from gemini_nb.streams.log import Cursor, EventLog
-from gemini_nb.streams.record import StreamRecord
+from gemini_nb.streams.events.log import Cursor, EventLog
+from gemini_nb.streams.events.record import StreamRecord
 
 
 @pytest.fixture

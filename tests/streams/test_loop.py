@@ -9,8 +9,8 @@ import pytest
 
 from answers import PATIENCE, hold_loop, join
 from gemini_nb.errors import ConfigError
-from gemini_nb.streams import loop as loop_module
-from gemini_nb.streams.loop import BackgroundLoop
+from gemini_nb.streams.runtime import loop as loop_module
+from gemini_nb.streams.runtime.loop import BackgroundLoop
 
 Flag = threading.Event
 

@@ -23,8 +23,8 @@ from gemini_nb.errors import (
     StreamNotFoundError,
 )
 from gemini_nb.streams import manager as manager_module
-from gemini_nb.streams import runtime as runtime_module
 from gemini_nb.streams.manager import StreamManager, get_manager
+from gemini_nb.streams.runtime import runtime as runtime_module
 from gemini_nb.streams.stream import Stream
 from scripted import ScriptedServer, Wait, call, response, sse_answer, text
 

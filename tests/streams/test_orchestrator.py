@@ -12,8 +12,8 @@ import gemini_nb
 from answers import KEY, PATIENCE, Recorder, Rig, always, hello, hold, join, rig
 from gemini_nb.api.turn import ModelTurn
 from gemini_nb.errors import ConfigError, TurnLimitError
-from gemini_nb.streams.orchestrator import ToolOrchestrator
-from gemini_nb.streams.record import StreamRecord
+from gemini_nb.streams.conversation.orchestrator import ToolOrchestrator
+from gemini_nb.streams.events.record import StreamRecord
 from gemini_nb.streams.stream import Stream
 from scripted import Answer, Request, Wait, call, sse_answer, text
 

@@ -8,9 +8,17 @@ from typing import Any
 import pytest
 
 from gemini_nb.errors import InternalError
-from gemini_nb.streams.calls import ToolCall
-from gemini_nb.streams.record import StreamRecord
-from gemini_nb.streams.states import PHASES, STATUSES, TOOL_STATUSES, Phase, Status, ToolStatus, advance
+from gemini_nb.streams.events.calls import ToolCall
+from gemini_nb.streams.events.record import StreamRecord
+from gemini_nb.streams.events.states import (
+    PHASES,
+    STATUSES,
+    TOOL_STATUSES,
+    Phase,
+    Status,
+    ToolStatus,
+    advance,
+)
 
 ALLOWED: dict[type[StrEnum], set[tuple[str, str]]] = {
     Status: {("active", "completed"), ("active", "error"), ("active", "stopped")},

@@ -24,7 +24,7 @@ from gemini_nb.errors import (
     PromptBlockedError,
 )
 from gemini_nb.redaction import Secret
-from gemini_nb.streams.log import Cursor
+from gemini_nb.streams.events.log import Cursor
 from gemini_nb.streams.stream import Stream
 from scripted import Signal, Wait, call, json_error, sse_answer, text
 

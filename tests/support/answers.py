@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gemini_nb.streams.events import StreamEvent
-from gemini_nb.streams.loop import BackgroundLoop
+from gemini_nb.streams.events.events import StreamEvent
 from gemini_nb.streams.manager import StreamManager
+from gemini_nb.streams.runtime.loop import BackgroundLoop
 from gemini_nb.streams.stream import Stream
 from scripted import PATIENCE, Answer, Request, ScriptedServer, Wait, sse_answer, text
 

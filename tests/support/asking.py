@@ -11,7 +11,7 @@ from typing import Any
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.errors import GeminiError
 from gemini_nb.simulator import Simulator
-from gemini_nb.streams.events import StreamEvent
+from gemini_nb.streams.events.events import StreamEvent
 from gemini_nb.streams.manager import StreamManager
 from gemini_nb.streams.stream import Stream
 

@@ -11,7 +11,7 @@ import pytest
 from answers import rig
 from approvals import approvals, asking
 from gemini_nb.errors import ConfigError
-from gemini_nb.streams.calls import ToolCall
+from gemini_nb.streams.events.calls import ToolCall
 
 
 def asked_for(event: Any) -> bool:

@@ -11,7 +11,7 @@ from approvals import asking
 from gemini_nb.notebook.pane.card import call_html
 from gemini_nb.notebook.render.settled import to_markdown
 from gemini_nb.redaction import Secret
-from gemini_nb.streams.calls import ToolCall
+from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.tools.printed import LIMIT, Printed, end_of
 
 

@@ -23,8 +23,8 @@ from gemini_nb.notebook.pane.pane import answer_where_asked
 from gemini_nb.notebook.render.table import table
 from gemini_nb.notebook.render.words import count
 from gemini_nb.notebook.static import style
+from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.manager import StreamManager, get_manager
-from gemini_nb.streams.states import Status
 from gemini_nb.streams.stream import Stream
 
 __all__ = ["Dashboard", "dashboard"]

@@ -14,9 +14,9 @@ from gemini_nb.notebook.dashboard.trace import Trace
 from gemini_nb.notebook.render import figures
 from gemini_nb.notebook.render.markdown import escape
 from gemini_nb.notebook.render.words import Totals, clock, cut, duration
-from gemini_nb.streams.calls import ToolCall
-from gemini_nb.streams.record import Waiting
-from gemini_nb.streams.states import Status, ToolStatus
+from gemini_nb.streams.events.calls import ToolCall
+from gemini_nb.streams.events.record import Waiting
+from gemini_nb.streams.events.states import Status, ToolStatus
 from gemini_nb.streams.stream import Stream
 
 __all__ = ["line_html", "more_html", "totals_html"]

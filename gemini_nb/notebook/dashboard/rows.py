@@ -21,7 +21,7 @@ from gemini_nb.notebook.dashboard.trace import Trace
 from gemini_nb.notebook.pane.pane import answer_where_asked
 from gemini_nb.notebook.render.markdown import plain
 from gemini_nb.notebook.render.words import first_words
-from gemini_nb.streams.states import Status
+from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.stream import Stream
 
 __all__ = ["ROW_COST", "Allowance", "Row", "RowStyle"]

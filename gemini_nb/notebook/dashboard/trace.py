@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from gemini_nb.notebook.dashboard.sparkline import Pace
-from gemini_nb.streams.calls import ToolCall
-from gemini_nb.streams.events import (
+from gemini_nb.streams.events.calls import ToolCall
+from gemini_nb.streams.events.events import (
     PhaseChanged,
     RetryScheduled,
     StreamCompleted,
@@ -24,8 +24,8 @@ from gemini_nb.streams.events import (
     ToolCallRequested,
     ToolCallStarted,
 )
-from gemini_nb.streams.log import EventLog
-from gemini_nb.streams.states import Phase, ToolStatus
+from gemini_nb.streams.events.log import EventLog
+from gemini_nb.streams.events.states import Phase, ToolStatus
 
 __all__ = ["Bar", "Lane", "Trace"]
 

@@ -19,7 +19,7 @@ from gemini_nb.notebook.kernel.routing import captured
 from gemini_nb.tools.output import Target
 
 if TYPE_CHECKING:
-    from gemini_nb.streams.runtime import Runtime
+    from gemini_nb.streams.runtime.runtime import Runtime
 
 __all__ = ["CellOutput", "cell_output"]
 

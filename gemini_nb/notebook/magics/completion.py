@@ -20,7 +20,7 @@ from IPython.core.completer import SimpleCompletion, context_matcher
 
 from gemini_nb.config import WELL_KNOWN_MODELS, Auth
 from gemini_nb.notebook.magics.arguments import LEVELS, OPTIONS, prompt_of
-from gemini_nb.streams.chat import Chat
+from gemini_nb.streams.chat.chat import Chat
 from gemini_nb.streams.group import StreamGroup
 from gemini_nb.streams.manager import StreamManager
 from gemini_nb.streams.stream import Stream

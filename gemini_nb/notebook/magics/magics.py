@@ -25,8 +25,8 @@ from gemini_nb.notebook.magics.asking import ask
 from gemini_nb.notebook.magics.settings import GeminiNB
 from gemini_nb.notebook.magics.waiting import await_streams, stopping
 from gemini_nb.streams.group import StreamGroup
-from gemini_nb.streams.interrupts import interrupting
 from gemini_nb.streams.manager import StreamManager
+from gemini_nb.streams.runtime.ending import interrupting
 from gemini_nb.streams.stream import Stream, stop_interrupted, stop_together
 
 __all__ = ["GeminiMagics"]

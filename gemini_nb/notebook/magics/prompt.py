@@ -21,9 +21,9 @@ from typing import Any
 
 from gemini_nb.api.content import to_part
 from gemini_nb.api.values import frame_rows, frame_text, is_media
-from gemini_nb.streams.dependencies import Deferred, Need, defer, streams_in, whole_text
+from gemini_nb.streams.conversation.dependencies import Deferred, Need, defer, streams_in, whole_text
+from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.group import StreamGroup
-from gemini_nb.streams.states import Status
 from gemini_nb.streams.stream import Stream
 
 __all__ = ["interpolate"]

@@ -11,8 +11,8 @@ from collections.abc import Generator, Sequence
 
 from gemini_nb.errors import GeminiError
 from gemini_nb.notebook.kernel.pump import pump
-from gemini_nb.streams.flag import Flag
-from gemini_nb.streams.runtime import BlockOn, wait_for
+from gemini_nb.streams.runtime.loop import Flag
+from gemini_nb.streams.runtime.runtime import BlockOn, wait_for
 from gemini_nb.streams.stream import Stream, stop_interrupted
 from gemini_nb.tools.kernel import KernelLoop
 

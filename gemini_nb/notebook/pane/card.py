@@ -15,8 +15,8 @@ from gemini_nb.notebook.pane.widgetry import box, button, close_tree, piece, set
 from gemini_nb.notebook.render import figures
 from gemini_nb.notebook.render.displays import shown_html
 from gemini_nb.notebook.render.markdown import escape, plain
-from gemini_nb.streams.calls import ToolCall
-from gemini_nb.streams.states import ToolStatus
+from gemini_nb.streams.events.calls import ToolCall
+from gemini_nb.streams.events.states import ToolStatus
 
 if TYPE_CHECKING:
     import ipywidgets as widgets

@@ -19,8 +19,8 @@ from gemini_nb.notebook.render.markdown import escape
 from gemini_nb.notebook.render.settled import render, transcript_of
 from gemini_nb.notebook.render.transcript import Transcript
 from gemini_nb.notebook.static import style
+from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.group import StreamGroup
-from gemini_nb.streams.states import Status
 from gemini_nb.streams.stream import Stream
 from gemini_nb.tools.output import enter_target
 

@@ -23,8 +23,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 from gemini_nb.redaction import scrub
-from gemini_nb.streams.loop import BackgroundLoop
-from gemini_nb.streams.runtime import Runtime
+from gemini_nb.streams.runtime.loop import BackgroundLoop
+from gemini_nb.streams.runtime.runtime import Runtime
 
 __all__ = ["BUDGET", "Painter", "View", "painter_of", "retire"]
 

@@ -41,8 +41,8 @@ from gemini_nb.notebook.render import figures
 from gemini_nb.notebook.render.markdown import has_formulas, typeset
 from gemini_nb.notebook.render.settled import mimebundle, render, to_text
 from gemini_nb.notebook.render.transcript import CallBlock, NoticeBlock, TextBlock, Transcript
-from gemini_nb.streams.log import Cursor
-from gemini_nb.streams.states import ToolStatus
+from gemini_nb.streams.events.log import Cursor
+from gemini_nb.streams.events.states import ToolStatus
 from gemini_nb.streams.stream import Stream
 from gemini_nb.tools.output import enter_target
 

@@ -11,8 +11,8 @@ import time
 from gemini_nb.config import Auth
 from gemini_nb.notebook.render import figures
 from gemini_nb.notebook.render.markdown import escape
-from gemini_nb.streams.record import Waiting
-from gemini_nb.streams.states import Phase, Status
+from gemini_nb.streams.events.record import Waiting
+from gemini_nb.streams.events.states import Phase, Status
 from gemini_nb.streams.stream import Stream
 
 __all__ = ["head_html", "waiting_words"]

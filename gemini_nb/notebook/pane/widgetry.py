@@ -12,7 +12,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from gemini_nb.streams.states import Status
+from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.stream import Stream
 
 __all__ = [

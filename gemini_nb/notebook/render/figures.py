@@ -7,8 +7,8 @@ import time
 
 from gemini_nb.api.content import Part
 from gemini_nb.config import Auth
-from gemini_nb.streams.calls import ToolCall
-from gemini_nb.streams.states import Phase, Status
+from gemini_nb.streams.events.calls import ToolCall
+from gemini_nb.streams.events.states import Phase, Status
 from gemini_nb.streams.stream import Stream
 
 __all__ = [

@@ -11,8 +11,8 @@ from gemini_nb.notebook.render.markdown import escape, plain
 from gemini_nb.notebook.render.settled import literal, mimebundle, title_html, to_markdown, to_text
 from gemini_nb.notebook.render.transcript import Transcript
 from gemini_nb.redaction import scrub
+from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.group import StreamGroup
-from gemini_nb.streams.states import Status
 from gemini_nb.streams.stream import Stream
 
 __all__ = ["SHOWN", "bundle_of", "counts", "item_words", "markdown_of", "text_of"]

@@ -25,8 +25,8 @@ from gemini_nb.notebook.render.transcript import (
     TextBlock,
     Transcript,
 )
-from gemini_nb.streams.calls import ToolCall
-from gemini_nb.streams.states import Status
+from gemini_nb.streams.events.calls import ToolCall
+from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.stream import Stream
 from gemini_nb.tools.fences import is_fence
 from gemini_nb.tools.printed import end_of

@@ -7,8 +7,8 @@ import time
 from gemini_nb.notebook.render import figures
 from gemini_nb.notebook.render.markdown import plain
 from gemini_nb.notebook.render.words import count, duration, first_words
+from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.manager import StreamManager
-from gemini_nb.streams.states import Status
 from gemini_nb.streams.stream import Stream
 
 __all__ = ["table"]

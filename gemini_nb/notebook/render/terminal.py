@@ -12,8 +12,8 @@ from gemini_nb.notebook.render.markdown import plain
 from gemini_nb.notebook.render.parts import METADATA, part_text
 from gemini_nb.notebook.render.settled import call_line
 from gemini_nb.notebook.render.transcript import retry_words
-from gemini_nb.streams.calls import ToolCall
-from gemini_nb.streams.events import (
+from gemini_nb.streams.events.calls import ToolCall
+from gemini_nb.streams.events.events import (
     PartReceived,
     RetryScheduled,
     StreamEvent,
@@ -24,7 +24,7 @@ from gemini_nb.streams.events import (
     ToolCallRequested,
     ToolCallStarted,
 )
-from gemini_nb.streams.states import ToolStatus
+from gemini_nb.streams.events.states import ToolStatus
 from gemini_nb.streams.stream import Stream
 
 __all__ = ["print_stream"]

@@ -12,8 +12,8 @@ from typing import TypeAlias, assert_never
 from gemini_nb.api.content import Part
 from gemini_nb.notebook.render.markdown import Draft
 from gemini_nb.notebook.render.parts import METADATA
-from gemini_nb.streams.calls import ToolCall
-from gemini_nb.streams.events import (
+from gemini_nb.streams.events.calls import ToolCall
+from gemini_nb.streams.events.events import (
     PartReceived,
     PhaseChanged,
     RetryScheduled,

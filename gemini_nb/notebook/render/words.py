@@ -7,9 +7,9 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from gemini_nb.streams.events.record import StreamRecord
+from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.group import StreamGroup
-from gemini_nb.streams.record import StreamRecord
-from gemini_nb.streams.states import Status
 from gemini_nb.streams.stream import Stream
 
 __all__ = ["Totals", "clock", "count", "cut", "duration", "first_words", "stopped_words"]

@@ -11,12 +11,11 @@ from typing import Any
 from gemini_nb.api.content import Part
 from gemini_nb.api.functions import FunctionCall
 from gemini_nb.redaction import scrub
-from gemini_nb.streams.approval import Approval
-from gemini_nb.streams.calls import ToolCall
-from gemini_nb.streams.ending import in_tool_of
-from gemini_nb.streams.record import StreamRecord
-from gemini_nb.streams.runtime import Runtime
-from gemini_nb.streams.states import ToolStatus
+from gemini_nb.streams.events.calls import Approval, ToolCall
+from gemini_nb.streams.events.record import StreamRecord
+from gemini_nb.streams.events.states import ToolStatus
+from gemini_nb.streams.runtime.ending import in_tool_of
+from gemini_nb.streams.runtime.runtime import Runtime
 from gemini_nb.tools.execution import ToolFailedError, check_with, run_tool
 from gemini_nb.tools.report import Report
 from gemini_nb.tools.tool import Tool, ToolSet

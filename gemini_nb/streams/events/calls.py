@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
+import contextlib
 import copy
 import time
 from dataclasses import dataclass, field
@@ -9,12 +12,37 @@ from typing import Any
 
 from gemini_nb.api.content import Part, duplicate
 from gemini_nb.errors import ConfigError
-from gemini_nb.streams.approval import Approval
-from gemini_nb.streams.states import TOOL_STATUSES, ToolStatus, advance
+from gemini_nb.streams.events.states import TOOL_STATUSES, ToolStatus, advance
 from gemini_nb.tools.report import Work
 from gemini_nb.tools.shown import Shown
 
-__all__ = ["ToolCall"]
+__all__ = ["Approval", "ToolCall"]
+
+
+class Approval:
+    """A question that is answered once, from any thread; a later answer changes nothing."""
+
+    def __init__(self) -> None:
+        self._denial: concurrent.futures.Future[str | None] = concurrent.futures.Future()
+        # Running, so that the end of the stream cannot cancel it under somebody who answers just then.
+        self._denial.set_running_or_notify_cancel()
+
+    def approve(self) -> None:
+        """Let it run."""
+        self._answer(None)
+
+    def deny(self, reason: str) -> None:
+        """Do not let it run; the reason is told to the model."""
+        self._answer(reason)
+
+    def _answer(self, denial: str | None) -> None:
+        with contextlib.suppress(concurrent.futures.InvalidStateError):
+            self._denial.set_result(denial)
+
+    async def denial(self) -> str | None:
+        """Wait for the answer: None to let it run, or the reason why not."""
+        return await asyncio.wrap_future(self._denial)
+
 
 _INTERNAL = {"advance", "approval", "index", "note", "snapshot", "work"}  # Tab does not offer these
 

@@ -24,13 +24,13 @@ from gemini_nb.api.turn import ModelTurn
 from gemini_nb.api.usage import Usage
 from gemini_nb.errors import EmptyAnswerError, SchemaMismatchError, TurnLimitError
 from gemini_nb.redaction import excerpt, scrub_json
-from gemini_nb.streams.calls import ToolCall
-from gemini_nb.streams.place import Place
-from gemini_nb.streams.record import StreamRecord
-from gemini_nb.streams.request import StreamRequest
-from gemini_nb.streams.round import ToolRound, unanswered
-from gemini_nb.streams.runtime import Runtime
-from gemini_nb.streams.states import Phase, ToolStatus
+from gemini_nb.streams.conversation.admission import Place
+from gemini_nb.streams.conversation.round import ToolRound, unanswered
+from gemini_nb.streams.events.calls import ToolCall
+from gemini_nb.streams.events.record import StreamRecord
+from gemini_nb.streams.events.states import Phase, ToolStatus
+from gemini_nb.streams.request.request import StreamRequest
+from gemini_nb.streams.runtime.runtime import Runtime
 
 __all__ = ["Conversation"]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 from gemini_nb.config import Auth
-from gemini_nb.streams.request import StreamRequest
+from gemini_nb.streams.request.request import StreamRequest
 from gemini_nb.tools.tool import Tool
 
 __all__ = ["to_code"]

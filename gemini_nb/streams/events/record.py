@@ -16,10 +16,10 @@ from gemini_nb.api.content import Part, duplicate
 from gemini_nb.api.usage import Usage
 from gemini_nb.errors import GeminiError, InternalError
 from gemini_nb.redaction import Veil, scrub, scrub_json
-from gemini_nb.streams import events
-from gemini_nb.streams.calls import ToolCall
-from gemini_nb.streams.log import EventLog
-from gemini_nb.streams.states import PHASES, STATUSES, Phase, Status, ToolStatus, advance
+from gemini_nb.streams.events import events
+from gemini_nb.streams.events.calls import ToolCall
+from gemini_nb.streams.events.log import EventLog
+from gemini_nb.streams.events.states import PHASES, STATUSES, Phase, Status, ToolStatus, advance
 
 __all__ = ["Mark", "StreamRecord", "Waiting"]
 

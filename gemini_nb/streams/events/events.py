@@ -12,8 +12,8 @@ from typing import Literal, TypeAlias
 from gemini_nb.api.content import Part
 from gemini_nb.api.usage import Usage
 from gemini_nb.errors import GeminiError
-from gemini_nb.streams.calls import ToolCall
-from gemini_nb.streams.states import Phase
+from gemini_nb.streams.events.calls import ToolCall
+from gemini_nb.streams.events.states import Phase
 
 __all__ = [
     "PartReceived",

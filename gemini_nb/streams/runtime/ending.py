@@ -17,14 +17,50 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gemini_nb.errors import BlockingCallError
-from gemini_nb.streams.flag import Flag
-from gemini_nb.streams.readers import sleep_until_set
+from gemini_nb.streams.runtime.loop import Flag
+from gemini_nb.streams.runtime.readers import sleep_until_set
 
 if TYPE_CHECKING:
-    from gemini_nb.streams.record import StreamRecord
-    from gemini_nb.streams.runtime import Runtime
+    from gemini_nb.streams.events.record import StreamRecord
+    from gemini_nb.streams.runtime.runtime import Runtime
 
-__all__ = ["Ending", "in_tool_of", "waiting_for"]
+
+from collections.abc import Sequence
+
+__all__ = ["Ending", "StreamInterrupted", "in_tool_of", "interrupting", "mark_cancelled", "waiting_for"]
+
+
+class StreamInterrupted(KeyboardInterrupt):
+    """A wait for streams was interrupted."""
+
+    def _render_traceback_(self) -> list[str]:  # IPython shows this in place of the frames
+        return [f"KeyboardInterrupt: {self}"]
+
+
+def interrupting(names: Sequence[str], had_ended: int, *, stopped: bool = True) -> StreamInterrupted:
+    """Make the error of an interrupted wait.
+
+    Args:
+        names: the ids of the streams that were waited for.
+        had_ended: how many of them had ended before.
+        stopped: whether the others were stopped; else they go on.
+    """
+    first, rest = names[0], len(names) - had_ended
+    if len(names) == 1:
+        what = (
+            f"{first} had ended" if had_ended else f"{first} was stopped" if stopped else f"{first} goes on"
+        )
+    else:
+        word = "stopped" if stopped else "go on" if rest != 1 else "goes on"
+        what = f"{rest} {word}" + (f", {had_ended} had ended" if had_ended else "")
+    if not stopped and rest:
+        return StreamInterrupted(f"{what}; %gemini_stop stops what runs.")
+    return StreamInterrupted(f"{what}; %gemini_show {first} shows what came.")
+
+
+def mark_cancelled(error: BaseException, shown: StreamInterrupted) -> None:
+    """Let IPython show a cancellation, which is what an interrupt is to a coroutine, as that one line."""
+    error._render_traceback_ = shown._render_traceback_  # type: ignore[attr-defined]
 
 
 @dataclass(slots=True, eq=False)

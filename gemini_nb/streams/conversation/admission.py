@@ -1,4 +1,8 @@
-"""Who may run: a limit on the streams of each model, first come first served."""
+"""Which streams may run: a limit on those of each model, first come first served, and the place each holds.
+
+A stream lends its place while one of its tools waits for another stream. With one place for all streams, such
+a tool would wait for ever: its own stream holds the place that the other one needs.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,53 @@ import asyncio
 import collections
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from gemini_nb.errors import ConfigError
 
 if TYPE_CHECKING:
-    from gemini_nb.streams.place import Gate
     from gemini_nb.streams.stream import Stream
 
-__all__ = ["Admission"]
+__all__ = ["Admission", "Gate", "Place"]
+
+
+Gate = Callable[[], AbstractAsyncContextManager[object]]
+
+
+class Place:
+    """What a gate gives to one stream. Loop thread only.
+
+    Args:
+        gate: gives the place when entered, and takes it back when left.
+    """
+
+    def __init__(self, gate: Gate) -> None:
+        self.gate = gate
+        self._held = contextlib.AsyncExitStack()
+        self._leaving: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        await self._held.enter_async_context(self.gate())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._leaving is not None:
+            await self._leaving
+        await self._held.aclose()
+
+    def lend(self) -> None:
+        """Give it to the others until it is regained."""
+        if self._leaving is None:
+            self._leaving = asyncio.get_running_loop().create_task(self._held.aclose())
+
+    async def regain(self) -> None:
+        """Wait for a place again, where it was lent."""
+        if self._leaving is not None:
+            await self._leaving
+            await self._held.enter_async_context(self.gate())
+            self._leaving = None
 
 
 @dataclass(slots=True)

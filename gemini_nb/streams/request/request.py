@@ -19,14 +19,14 @@ from gemini_nb.api.spelling import spell_body, spell_config, spell_content
 from gemini_nb.config import Auth, Settings, choose_auth
 from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.redaction import Secret, seal
-from gemini_nb.streams.fitting import fit
-from gemini_nb.streams.options import StreamOptions, check_names
+from gemini_nb.streams.request.fitting import fit
+from gemini_nb.streams.request.options import StreamOptions, check_names
 from gemini_nb.tools.schema import OutputSchema
 from gemini_nb.tools.tool import ToolSet, as_tools
 from gemini_nb.tools.wire_schema import tidy_tools
 
 if TYPE_CHECKING:
-    from gemini_nb.streams.runtime import Runtime
+    from gemini_nb.streams.runtime.runtime import Runtime
 
 __all__ = ["StreamRequest", "build_request", "complete_request"]
 

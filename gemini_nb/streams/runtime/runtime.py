@@ -15,15 +15,14 @@ from typing import TYPE_CHECKING
 from gemini_nb.api.pools import HTTPClients
 from gemini_nb.config import Auth, Settings, recordings_folder, simulator_pace
 from gemini_nb.errors import BlockingCallError, ConfigError, GeminiError, InternalError
-from gemini_nb.streams.delivery import Delivery
-from gemini_nb.streams.flag import Flag
-from gemini_nb.streams.loop import BackgroundLoop
+from gemini_nb.streams.runtime.delivery import Delivery
+from gemini_nb.streams.runtime.loop import BackgroundLoop, Flag
 from gemini_nb.tools.kernel import KernelLoop
 
 if TYPE_CHECKING:
     from gemini_nb.api.recorder import Recorder
     from gemini_nb.simulator import Simulator
-    from gemini_nb.streams.record import StreamRecord
+    from gemini_nb.streams.events.record import StreamRecord
     from gemini_nb.tools.output import Target
 
 __all__ = ["Runtime", "default_runtime", "forget_default_runtime"]

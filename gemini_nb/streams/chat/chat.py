@@ -11,12 +11,12 @@ from typing import Any, Self, Unpack
 from gemini_nb.api.content import Content, to_turns
 from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.redaction import seal
-from gemini_nb.streams.chat_file import read_chat, write_chat
-from gemini_nb.streams.dependencies import Need
+from gemini_nb.streams.chat.file import read_chat, write_chat
+from gemini_nb.streams.chat.messages import Message, Messages, Origin, is_message
+from gemini_nb.streams.conversation.dependencies import Need
+from gemini_nb.streams.conversation.orchestrator import ToolOrchestrator
 from gemini_nb.streams.manager import StreamManager, get_manager
-from gemini_nb.streams.messages import Message, Messages, Origin, is_message
-from gemini_nb.streams.options import StreamOptions, takes_options
-from gemini_nb.streams.orchestrator import ToolOrchestrator
+from gemini_nb.streams.request.options import StreamOptions, takes_options
 from gemini_nb.streams.stream import Stream, Subscriber
 
 __all__ = ["Chat", "Origin"]

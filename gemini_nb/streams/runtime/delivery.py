@@ -21,10 +21,9 @@ from collections.abc import Callable
 
 from gemini_nb.errors import ConfigError
 from gemini_nb.redaction import scrub
-from gemini_nb.streams.events import StreamEvent
-from gemini_nb.streams.flag import Flag
-from gemini_nb.streams.log import Cursor, EventLog
-from gemini_nb.streams.loop import BackgroundLoop
+from gemini_nb.streams.events.events import StreamEvent
+from gemini_nb.streams.events.log import Cursor, EventLog
+from gemini_nb.streams.runtime.loop import BackgroundLoop, Flag
 from gemini_nb.tools.output import Target, targeting
 
 __all__ = ["Delivery", "Subscription"]

@@ -10,9 +10,9 @@ from gemini_nb.api.content import JSON
 from gemini_nb.api.usage import Usage
 from gemini_nb.config import Auth
 from gemini_nb.errors import GeminiError
-from gemini_nb.streams.calls import ToolCall
-from gemini_nb.streams.events import StreamEvent
-from gemini_nb.streams.states import Phase, Status
+from gemini_nb.streams.events.calls import ToolCall
+from gemini_nb.streams.events.events import StreamEvent
+from gemini_nb.streams.events.states import Phase, Status
 
 __all__ = ["StreamInfo", "Subscriber"]
 

@@ -18,14 +18,14 @@ from gemini_nb.config import Auth
 from gemini_nb.daemon import run_in_daemon_thread
 from gemini_nb.errors import GeminiError, InternalError, without_traceback
 from gemini_nb.redaction import scrub, scrub_json, seal
-from gemini_nb.streams.conversation import Conversation
-from gemini_nb.streams.dependencies import Deferred, Dependencies, Need, defer
-from gemini_nb.streams.options import RequestOptions
-from gemini_nb.streams.place import Gate, Place
-from gemini_nb.streams.record import StreamRecord
-from gemini_nb.streams.request import StreamRequest, build_request, complete_request
-from gemini_nb.streams.runtime import Runtime, default_runtime
-from gemini_nb.streams.states import Phase
+from gemini_nb.streams.conversation.admission import Gate, Place
+from gemini_nb.streams.conversation.conversation import Conversation
+from gemini_nb.streams.conversation.dependencies import Deferred, Dependencies, Need, defer
+from gemini_nb.streams.events.record import StreamRecord
+from gemini_nb.streams.events.states import Phase
+from gemini_nb.streams.request.options import RequestOptions
+from gemini_nb.streams.request.request import StreamRequest, build_request, complete_request
+from gemini_nb.streams.runtime.runtime import Runtime, default_runtime
 from gemini_nb.streams.stream import Stream, Subscriber
 
 __all__ = ["OrchestratorInfo", "ToolOrchestrator"]

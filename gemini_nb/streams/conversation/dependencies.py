@@ -19,8 +19,8 @@ from gemini_nb.api.content import to_contents, to_part
 from gemini_nb.api.objects import as_mapping
 from gemini_nb.errors import GeminiError, NotAskedError
 from gemini_nb.redaction import scrub
-from gemini_nb.streams.record import StreamRecord
-from gemini_nb.streams.states import Status
+from gemini_nb.streams.events.record import StreamRecord
+from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.stream import Stream
 
 __all__ = ["Deferred", "Dependencies", "Need", "defer", "streams_in", "whole_text"]

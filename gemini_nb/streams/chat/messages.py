@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gemini_nb.api.content import Content
-from gemini_nb.streams.calls import ToolCall
+from gemini_nb.streams.events.calls import ToolCall
 
 __all__ = ["Before", "Message", "Messages", "Origin", "is_message"]
 

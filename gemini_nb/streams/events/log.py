@@ -16,7 +16,7 @@ from typing import Protocol
 
 from gemini_nb.errors import InternalError
 from gemini_nb.redaction import scrub
-from gemini_nb.streams.events import StreamCompleted, StreamEvent, StreamFailed, StreamStopped
+from gemini_nb.streams.events.events import StreamCompleted, StreamEvent, StreamFailed, StreamStopped
 
 __all__ = ["TERMINAL", "Cursor", "EventLog", "Reader"]
 

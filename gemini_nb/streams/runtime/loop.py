@@ -11,6 +11,7 @@ import concurrent.futures
 import contextlib
 import contextvars
 import logging
+import queue
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -19,7 +20,35 @@ from gemini_nb.errors import ConfigError
 from gemini_nb.redaction import scrub
 from gemini_nb.tools.output import leave_target, targeting
 
-__all__ = ["BackgroundLoop"]
+__all__ = ["BackgroundLoop", "Flag"]
+
+
+class Flag:
+    """Set once, by any thread."""
+
+    __slots__ = ("_is_set", "_tokens")
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._tokens: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def is_set(self) -> bool:
+        """Whether it was set."""
+        return self._is_set
+
+    def set(self) -> None:
+        """Set it and wake who waits. Never blocks."""
+        self._is_set = True
+        self._tokens.put(None)
+
+    def wait(self, timeout: float) -> bool:
+        """Wait until it is set, or so many seconds; returns whether it is set."""
+        if not self._is_set:
+            with contextlib.suppress(queue.Empty):
+                self._tokens.get(timeout=max(0.0, timeout))
+                self._tokens.put(None)  # for the next one who waits
+        return self._is_set
+
 
 T = TypeVar("T")
 logger = logging.getLogger("gemini_nb")

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Self
 
-from gemini_nb.streams.flag import Flag
-from gemini_nb.streams.log import Cursor, EventLog
+from gemini_nb.streams.events.log import Cursor, EventLog
+from gemini_nb.streams.runtime.loop import Flag
 
 if TYPE_CHECKING:
-    from gemini_nb.streams.events import StreamEvent
-    from gemini_nb.streams.runtime import Runtime
+    from gemini_nb.streams.events.events import StreamEvent
+    from gemini_nb.streams.runtime.runtime import Runtime
 
 __all__ = ["EventReader", "sleep_until_set"]
 

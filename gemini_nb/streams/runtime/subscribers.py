@@ -8,13 +8,13 @@ import time
 from typing import TYPE_CHECKING
 
 from gemini_nb.errors import ArgumentError
-from gemini_nb.streams.delivery import Subscription
-from gemini_nb.streams.info import Subscriber
+from gemini_nb.streams.events.info import Subscriber
+from gemini_nb.streams.runtime.delivery import Subscription
 from gemini_nb.tools.output import current_target
 
 if TYPE_CHECKING:
-    from gemini_nb.streams.log import EventLog
-    from gemini_nb.streams.runtime import Runtime
+    from gemini_nb.streams.events.log import EventLog
+    from gemini_nb.streams.runtime.runtime import Runtime
 
 __all__ = ["Subscribers"]
 

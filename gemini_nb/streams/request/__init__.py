@@ -1,0 +1,1 @@
+"""What a stream asks for, checked before anything is sent."""

@@ -1,0 +1,1 @@
+"""What all streams share: the loop, threads for callbacks, readers, and the waits for an end."""
