@@ -34,6 +34,7 @@ class Tool:
             the kernel's own loop (where the person's sessions and pools live) for async ones.
         timeout: seconds it may run, None for no limit.
         confirm: ask a person first, or a function, sync or async, that is given the call and says yes or no.
+            None asks if a tool inside the function does: one that is wrapped, or a partial of one.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class Tool:
         description: str | None = None,
         run_on: RunOn = None,
         timeout: float | None = DEFAULT_TIMEOUT,
-        confirm: bool | Callable[..., object] | None = False,
+        confirm: bool | Callable[..., object] | None = None,
     ) -> None:
         inner = function.function if isinstance(function, Tool) else function
         self.function: Callable[..., Any] = check_callable(inner)
@@ -63,7 +64,7 @@ class Tool:
             raise ConfigError(f"confirm is True, False or a function of the call, not {confirm!r}.")
         self.run_on = run_on
         self.timeout = timeout
-        self.confirm = confirm
+        self.confirm = _confirm_of(function) if confirm is None else confirm
         self.signature = Signature(inner, self.name)
         functools.update_wrapper(self, inner, updated=())
 
@@ -120,6 +121,16 @@ def tool(
     if function is None:
         return functools.partial(Tool, **options)
     return Tool(function, **options)
+
+
+def _confirm_of(function: Any) -> bool | Callable[..., object]:
+    """Who is asked before a function runs: what a wrapper or a partial is made of may be a tool that asks."""
+    while not isinstance(function, Tool):
+        inner = function.func if isinstance(function, functools.partial) else None
+        function = getattr(function, "__wrapped__", inner)
+        if function is None:
+            return False
+    return function.confirm
 
 
 def _check_timeout(timeout: object) -> None:

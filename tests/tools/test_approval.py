@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from answers import rig
 from approvals import approvals, asking
 from gemini_nb.errors import ConfigError
 from gemini_nb.streams.events.calls import ToolCall
+from gemini_nb.tools.tool import tool
 
 
 def asked_for(event: Any) -> bool:
@@ -65,6 +67,24 @@ def test_a_function_may_decide_and_its_failure_is_no_approval() -> None:
         with rig(asking("pay")) as made:
             stream = made.start(tools=[pay]).wait(10)
         assert (ran, stream.status) == (expected, "completed")
+
+
+def test_a_tool_that_asks_does_so_inside_whatever_is_made_of_it() -> None:
+    _, pay, _ = approvals(confirm=True)
+
+    @functools.wraps(pay)
+    def logged(**kwargs: Any) -> Any:
+        return pay(**kwargs)
+
+    for made in (
+        tool(pay, timeout=5),
+        tool(functools.partial(pay)),
+        tool(functools.partial(functools.partial(logged)), name="paid"),
+        tool(tool(logged)),
+    ):
+        assert made.confirm is True
+    assert tool(pay, confirm=False).confirm is False
+    assert tool(functools.partial(print, end=""), name="say", description="Say.").confirm is False
 
 
 @pytest.mark.parametrize("confirm", ["yes", 1, []])
