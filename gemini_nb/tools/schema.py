@@ -8,6 +8,7 @@ from typing import Any
 
 from gemini_nb.api.objects import is_from, plain
 from gemini_nb.errors import ArgumentError, ConfigError
+from gemini_nb.redaction import excerpt
 from gemini_nb.tools.fences import read_fenced
 from gemini_nb.tools.typed import for_pydantic
 from gemini_nb.tools.wire_schema import clean_schema, from_openapi, is_openapi
@@ -101,7 +102,7 @@ def _loads(text: str) -> Any:
 def _short(schema: object) -> str:
     """A type such as list[City], in a few words."""
     words = str(schema).replace("__main__.", "").replace("typing.", "")
-    return words if len(words) <= 60 else words[:59] + "…"
+    return excerpt(words, 60)
 
 
 def _validator(schema: dict[str, Any]) -> Any:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from html.parser import HTMLParser
 from typing import Any, TypeAlias
 
-from gemini_nb.redaction import scrub
+from gemini_nb.redaction import excerpt, scrub
 
 __all__ = ["PICTURES", "Picture", "Shown", "Table", "Words", "shown_of", "table_of"]
 
@@ -113,8 +113,7 @@ def _made(header: Iterable[str], rows: Iterable[Iterable[str]], height: int, wid
 
 
 def _cell(value: object) -> str:
-    text = scrub(" ".join(str(value).split()))
-    return text if len(text) <= _CELL else text[: _CELL - 1] + "…"
+    return excerpt(str(value), _CELL)
 
 
 def _base64(data: object) -> str | None:

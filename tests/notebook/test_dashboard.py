@@ -21,8 +21,8 @@ from gemini_nb.notebook.dashboard import rows as dashboard_rows
 from gemini_nb.notebook.dashboard.dashboard import Dashboard, dashboard
 from gemini_nb.notebook.dashboard.look import line_html
 from gemini_nb.notebook.pane import stepper
+from gemini_nb.notebook.render.figures import first_words
 from gemini_nb.notebook.render.table import table
-from gemini_nb.notebook.render.words import duration, first_words
 from gemini_nb.notebook.static import style
 from gemini_nb.simulator import Simulator
 from gemini_nb.streams.events.calls import ToolCall
@@ -425,23 +425,6 @@ def test_a_headless_run_gets_a_table_once(kernel: Kernel) -> None:
         assert all("application/vnd.jupyter.widget-view+json" not in bundle for bundle in result.outputs)
     live = kernel.run("gemini_nb.dashboard()")
     assert "application/vnd.jupyter.widget-view+json" in live.outputs[0]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.0, "0.0 s"),
-        (9.94, "9.9 s"),
-        (9.96, "10 s"),
-        (3, "3 s"),
-        (59.6, "1 min 00"),
-        (61.0, "1 min 01"),
-        (3700.0, "1 h 01"),
-        (-1.0, "0.0 s"),
-    ],
-)
-def test_durations(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
 
 
 def test_the_first_words_of_whatever_was_asked(

@@ -20,8 +20,8 @@ from gemini_nb.notebook.dashboard.rows import ROW_COST, Allowance, Row, RowStyle
 from gemini_nb.notebook.kernel.frontend import Frontend, frontend_of
 from gemini_nb.notebook.pane.painter import painter_of
 from gemini_nb.notebook.pane.pane import answer_where_asked
+from gemini_nb.notebook.render import figures
 from gemini_nb.notebook.render.table import table
-from gemini_nb.notebook.render.words import count
 from gemini_nb.notebook.static import style
 from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.manager import StreamManager, get_manager
@@ -142,7 +142,7 @@ class Dashboard(widgets.VBox):
             return False
         streams = self._manager.list_streams(all=True)
         active = [stream for stream in streams if stream.record.status is Status.ACTIVE]
-        totals = count(stream.record for stream in streams)
+        totals = figures.count(stream.record for stream in streams)
         _set(self._totals, "value", totals_html(totals))
         _set(self._stop_all, "disabled", not active)
         arranged = self._arrange(_chosen(streams, active))

@@ -13,7 +13,7 @@ from gemini_nb.notebook.dashboard.sparkline import sparkline
 from gemini_nb.notebook.dashboard.trace import Trace
 from gemini_nb.notebook.render import figures
 from gemini_nb.notebook.render.markdown import escape
-from gemini_nb.notebook.render.words import Totals, clock, cut, duration
+from gemini_nb.notebook.render.words import clock, cut, duration, quantity
 from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.events.record import Waiting
 from gemini_nb.streams.events.states import Status, ToolStatus
@@ -34,7 +34,7 @@ _TIMES = "\u00d7"
 _CHIPS = 6
 
 
-def totals_html(totals: Totals) -> str:
+def totals_html(totals: figures.Totals) -> str:
     """The line above the rows."""
     errors = "error" if totals.error == 1 else "errors"
     facts = [
@@ -113,12 +113,10 @@ def _chips(calls: Sequence[ToolCall]) -> str:
 def _troubles(stream: Stream, trace: Trace, waiting: Waiting | None, again: float | None) -> str:
     record, said = stream.record, []
     if record.retries:
-        word = "retry" if record.retries == 1 else "retries"
+        times = quantity(record.retries, "retry", "retries")
         reason = escape(cut(trace.last_retry, 300))
         then = f", again at {clock(again)}" if again is not None else ""
-        said.append(
-            f'<span class="gemini-nb-trouble" title="{reason}">↻ {record.retries} {word}{then}</span>'
-        )
+        said.append(f'<span class="gemini-nb-trouble" title="{reason}">↻ {times}{then}</span>')
     if waiting is not None:
         until = waiting.until
         then = f" until {clock(until)}" if until is not None else ""

@@ -21,6 +21,7 @@ from gemini_nb.api.objects import as_mapping
 from gemini_nb.api.values import File
 from gemini_nb.errors import GeminiError, did_you_mean
 from gemini_nb.notebook.magics.prompt import interpolate
+from gemini_nb.notebook.render.words import cut
 from gemini_nb.streams.chat.chat import Chat, Origin
 from gemini_nb.streams.conversation.dependencies import Deferred
 from gemini_nb.streams.group import StreamGroup, map_prompts
@@ -143,8 +144,7 @@ def _contents_of_item(
     try:
         return _contents(cell, args, files, {"item": item}, namespace, needed="item", notes=notes)
     except LookupError as error:
-        shown = repr(item)
-        shown = shown if len(shown) <= 80 else shown[:79] + "…"
+        shown = cut(repr(item), 80)
         raise UsageError(f"--each: {error.args[0]} is nothing that can be said of {shown}.") from None
 
 

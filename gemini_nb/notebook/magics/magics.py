@@ -192,7 +192,7 @@ class GeminiMagics(Magics):
         streams = list(dict.fromkeys(self._streams(line)))
         active = [stream for stream in streams if not stream.record.is_done]
         stop_together(active)
-        from gemini_nb.notebook.render.words import stopped_words  # noqa: PLC0415 - few cells need it
+        from gemini_nb.notebook.render.figures import stopped_words  # noqa: PLC0415 - few cells need it
 
         print(stopped_words(streams, active, self.shell.user_ns))  # noqa: T201 - see _print_table
 

@@ -21,6 +21,7 @@ from gemini_nb.notebook.render.transcript import (
     StruckBlock,
     TextBlock,
 )
+from gemini_nb.notebook.render.words import cut_start
 
 if TYPE_CHECKING:
     import ipywidgets as widgets
@@ -124,8 +125,7 @@ def block_html(block: Block) -> str:
 def _struck_html(text: str) -> str:
     if not text:
         return ""
-    shown = text if len(text) <= _STRUCK else "…" + text[-_STRUCK:]
-    return f'<div class="gemini-nb-struck"><del>{escape(shown)}</del></div>'
+    return f'<div class="gemini-nb-struck"><del>{escape(cut_start(text, _STRUCK))}</del></div>'
 
 
 def _part_html(part: Part) -> str:

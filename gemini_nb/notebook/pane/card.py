@@ -15,6 +15,7 @@ from gemini_nb.notebook.pane.widgetry import box, button, close_tree, piece, set
 from gemini_nb.notebook.render import figures
 from gemini_nb.notebook.render.displays import shown_html
 from gemini_nb.notebook.render.markdown import escape, plain
+from gemini_nb.notebook.render.words import cut, cut_middle, duration
 from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.events.states import ToolStatus
 
@@ -100,10 +101,10 @@ def _brief(call: ToolCall) -> str:
     if call.ended_at is None:
         below = _progress(call) + _last_lines(call)
     elif call.error is not None:
-        below = f'<div class="gemini-nb-error">{escape(_cut(_first_line(call.error), 300))}</div>'
+        below = f'<div class="gemini-nb-error">{escape(cut(_first_line(call.error), 300))}</div>'
     else:
         below = _pictures(call)
-    arguments = f"<code>{escape(_cut(_arguments(call), 160))}</code>" if call.args else ""
+    arguments = f"<code>{escape(cut(_arguments(call), 160))}</code>" if call.args else ""
     return (
         f'<div class="gemini-nb-card" data-status="{call.status.value}" data-tool="{escape(call.name)}">'
         f'<div class="gemini-nb-called"><span class="gemini-nb-mark" aria-hidden="true"></span>'
@@ -125,9 +126,9 @@ def _state(call: ToolCall) -> str:
     if call.still_running:
         return f"{call.status.value}, still running"
     if call.duration is not None:
-        return f"{call.status.value} · {call.duration:.1f} s"
+        return f"{call.status.value} · {duration(call.duration)}"
     return (
-        f"{call.status.value} · {time.time() - call.started_at:.0f} s"
+        f"{call.status.value} · {duration(int(time.time() - call.started_at))}"
         if call.started_at
         else call.status.value
     )
@@ -144,12 +145,12 @@ def _progress(call: ToolCall) -> str:
             f'<progress max="100" value="{percent}" aria-label="progress of {escape(call.name)}"></progress>'
             f"<span>{percent} %</span>"
         )
-    return f'<div class="gemini-nb-progress">{bar}<span>{escape(_cut(call.progress_text, 200))}</span></div>'
+    return f'<div class="gemini-nb-progress">{bar}<span>{escape(cut(call.progress_text, 200))}</span></div>'
 
 
 def _last_lines(call: ToolCall) -> str:
     lines = plain(call.output[-2000:]).rstrip("\n").split("\n")[-_LINES:]
-    shown = "\n".join(_cut(line, _LINE) for line in lines)
+    shown = "\n".join(cut(line, _LINE) for line in lines)
     return f'<pre class="gemini-nb-printed">{escape(shown)}</pre>' if shown.strip() else ""
 
 
@@ -163,7 +164,7 @@ def _inside(call: ToolCall) -> str:
     elif call.status is ToolStatus.DONE:
         found.append(("result", _result(call.result)))
     return "".join(
-        f'<div class="gemini-nb-what">{name}</div><pre>{escape(_shortened(text))}</pre>'
+        f'<div class="gemini-nb-what">{name}</div><pre>{escape(cut_middle(text, _LONGEST))}</pre>'
         for name, text in found
     )
 
@@ -184,15 +185,3 @@ def _pictures(call: ToolCall) -> str:
 
 def _first_line(text: str) -> str:
     return text.strip().split("\n", 1)[0]
-
-
-def _shortened(text: str) -> str:
-    """Long texts without their middle: how it began and how it ended say most."""
-    if len(text) <= _LONGEST:
-        return text
-    half = _LONGEST // 2
-    return f"{text[:half]}\n… {len(text) - 2 * half:,} characters more …\n{text[-half:]}"
-
-
-def _cut(text: str, limit: int) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"

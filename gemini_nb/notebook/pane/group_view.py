@@ -18,6 +18,7 @@ from gemini_nb.notebook.render.group_settled import SHOWN, bundle_of, counts, it
 from gemini_nb.notebook.render.markdown import escape
 from gemini_nb.notebook.render.settled import render, transcript_of
 from gemini_nb.notebook.render.transcript import Transcript
+from gemini_nb.notebook.render.words import duration, one_line, quantity
 from gemini_nb.notebook.static import style
 from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.group import StreamGroup
@@ -164,7 +165,7 @@ class _List(GroupView):
         """Draw the progress and the lines."""
         group = self.group
         done = sum(stream.status is not Status.ACTIVE for stream in group)
-        seconds = f"{time.time() - self._started:.0f} s"
+        seconds = duration(int(time.time() - self._started))
         set_value(
             self._head,
             f'<progress max="{len(group)}" value="{done}" aria-label="answers"></progress> '
@@ -183,14 +184,14 @@ class _List(GroupView):
         )
         names = " ".join(stream.stream_id for stream in self.group[:_NAMED])
         names = names if len(self.group) <= _NAMED else "NAME, the one given by -o,"
-        head = f"<p><b>{len(self.group):,} answers</b>: {escape(counts(self.group))}</p>"
+        head = f"<p><b>{quantity(len(self.group), 'answer')}</b>: {escape(counts(self.group))}</p>"
         old, self.children = self.children, (piece(style("group")), whole(head + folds, names))
         for child in old:
             close_tree(child)
 
     def _row(self, index: int, stream: Stream) -> str:
         shown = str(stream.error) if stream.error is not None else stream.text[: 2 * _WORDS]
-        words = " ".join(shown.split())[:_WORDS]
+        words = one_line(shown, _WORDS)
         waits = stream.record.waiting is not None and stream.status is Status.ACTIVE
         state = "waiting" if waits else stream.status.value
         return (

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 from gemini_nb.notebook.pane.widgetry import shared_piece
 from gemini_nb.notebook.render.markdown import escape
+from gemini_nb.notebook.render.words import cut
 from gemini_nb.notebook.static import style
 
 if TYPE_CHECKING:
@@ -23,8 +24,7 @@ def sheet() -> widgets.Widget:
 
 def pre_html(text: str) -> str:
     """Text of a tool's or a server's, as it is."""
-    shown = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
-    return f"<pre>{escape(shown)}</pre>"
+    return f"<pre>{escape(cut(text, _LONGEST))}</pre>"
 
 
 def notice_html(text: str) -> str:

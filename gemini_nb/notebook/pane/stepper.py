@@ -6,11 +6,10 @@ phases stand side by side, and the one that runs is marked.
 
 from __future__ import annotations
 
-import time
-
 from gemini_nb.config import Auth
 from gemini_nb.notebook.render import figures
 from gemini_nb.notebook.render.markdown import escape
+from gemini_nb.notebook.render.words import clock
 from gemini_nb.streams.events.record import Waiting
 from gemini_nb.streams.events.states import Phase, Status
 from gemini_nb.streams.stream import Stream
@@ -83,7 +82,7 @@ def _troubles(stream: Stream, told: str) -> str:
     """What keeps it waiting, or why it ended as it did."""
     waiting = stream.record.waiting
     if stream.status is Status.ACTIVE:
-        if waiting is None or (waiting.until is not None and _clock(waiting.until) in told):
+        if waiting is None or (waiting.until is not None and clock(waiting.until) in told):
             return ""
         return f'<div class="gemini-nb-notice">{escape(waiting_words(waiting))}</div>'
     end = figures.ending(stream)
@@ -97,8 +96,4 @@ def waiting_words(waiting: Waiting) -> str:
     """What a stream waits for, and until when where that is known."""
     if waiting.until is None:
         return f"waits for {waiting.reason}"
-    return f"waits for {waiting.reason} until {_clock(waiting.until)}"
-
-
-def _clock(when: float) -> str:
-    return time.strftime("%H:%M:%S", time.localtime(when))
+    return f"waits for {waiting.reason} until {clock(waiting.until)}"

@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 import base64
+import collections
 import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from gemini_nb.api.content import Part
 from gemini_nb.config import Auth
+from gemini_nb.notebook.render.words import duration, one_line, quantity
 from gemini_nb.streams.events.calls import ToolCall
+from gemini_nb.streams.events.record import StreamRecord
 from gemini_nb.streams.events.states import Phase, Status
+from gemini_nb.streams.group import StreamGroup
 from gemini_nb.streams.stream import Stream
 
 __all__ = [
     "PICTURES",
     "STAND_INS",
+    "Totals",
+    "count",
     "elapsed",
     "ending",
     "facts",
+    "first_words",
+    "is_structured",
     "phase_word",
     "picture_of",
     "pictures",
+    "stopped_words",
     "summary",
     "title",
     "tokens_per_second",
 ]
+
+_NAMED = 8  # streams that a line names
 
 PICTURES = {"image/png", "image/jpeg", "image/gif", "image/webp"}
 
@@ -80,40 +93,36 @@ def elapsed(stream: Stream) -> float:
 
 def summary(stream: Stream) -> list[str]:
     """Times and tokens, each a few words; what is not known yet is left out."""
-    record, usage = stream.record, stream.usage
-    found = [f"{elapsed(stream):.1f} s"]
-    if record.first_output_at is not None:
-        found.append(f"first text after {record.first_output_at - record.started_at:.1f} s")
-    if usage.total_token_count:
-        thought = f" + {usage.thoughts_token_count} thought" if usage.thoughts_token_count else ""
-        found.append(f"{usage.prompt_token_count} → {usage.candidates_token_count}{thought} tokens")
-    if pace := tokens_per_second(stream):
-        found.append(f"{pace:.0f} tokens/s")
-    if stream.retries:
-        found.append(f"{stream.retries} {'retry' if stream.retries == 1 else 'retries'}")
-    return found + _tier(stream)
+    usage = stream.usage
+    thought = f" + {usage.thoughts_token_count:,} thought" if usage.thoughts_token_count else ""
+    used = f"{usage.prompt_token_count:,} → {usage.candidates_token_count:,}{thought} tokens"
+    return _facts(stream, elapsed(stream), used if usage.total_token_count else "")
 
 
 def facts(stream: Stream) -> list[str]:
-    """The figures of a pane's head, in the order of `summary`, each with its own word."""
-    record, usage = stream.record, stream.usage
-    ran = elapsed(stream)
-    found = [_duration(ran) if record.ended_at is not None else _duration(float(int(ran)))]
-    if record.first_output_at is not None:
-        found.append(f"first text after {record.first_output_at - record.started_at:.1f} s")
-    counts = {
+    """The same for the head of a pane: seconds count up, and each kind of token has its own word."""
+    usage, ran = stream.usage, elapsed(stream)
+    kinds = {
         "in": usage.prompt_token_count,
         "out": usage.candidates_token_count,
         "thought": usage.thoughts_token_count,
     }
-    known = [f"{count:,} {word}" for word, count in counts.items() if count]
-    if known:
-        found.append(f"tokens: {', '.join(known)}")
-    if pace := tokens_per_second(stream):
-        found.append(f"{pace:.0f} tokens/s")
-    if stream.retries:
-        found.append(f"{stream.retries} {'retry' if stream.retries == 1 else 'retries'}")
-    return found + _tier(stream)
+    known = ", ".join(f"{number:,} {word}" for word, number in kinds.items() if number)
+    live = stream.status is Status.ACTIVE
+    return _facts(stream, int(ran) if live else ran, f"tokens: {known}" if known else "")
+
+
+def _facts(stream: Stream, seconds: float, tokens: str) -> list[str]:
+    record, pace = stream.record, tokens_per_second(stream)
+    first = record.first_output_at
+    found = [
+        duration(seconds),
+        "" if first is None else f"first text after {duration(first - record.started_at)}",
+        tokens,
+        f"{pace:.0f} tokens/s" if pace else "",
+        quantity(stream.retries, "retry", "retries") if stream.retries else "",
+    ]
+    return [fact for fact in found if fact] + _tier(stream)
 
 
 def _tier(stream: Stream) -> list[str]:
@@ -137,13 +146,6 @@ def tokens_per_second(stream: Stream) -> float | None:
         return None
     seconds = (stream.record.ended_at or time.time()) - first
     return stream.usage.candidates_token_count / seconds if seconds > 0.05 else None
-
-
-def _duration(seconds: float) -> str:
-    """A time in words: 7 s, 7.3 s, 2 min 05 s."""
-    if seconds >= 60:
-        return f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"
-    return f"{seconds:.0f} s" if seconds == int(seconds) else f"{seconds:.1f} s"
 
 
 def is_structured(stream: Stream) -> bool:
@@ -175,3 +177,85 @@ def pictures(call: ToolCall) -> list[tuple[str, str, str]]:
         for one in found
         if one["mimeType"] in PICTURES
     ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """Counts over all listed streams, those without a row, too."""
+
+    active: int
+    waiting: int
+    completed: int
+    error: int
+    stopped: int
+    tokens: int
+
+
+def count(records: Iterable[StreamRecord]) -> Totals:
+    """Count in one pass; a thousand streams are counted four times a second."""
+    by_status: collections.Counter[str] = collections.Counter()
+    waiting = tokens = 0
+    for record in records:
+        by_status[record.status] += 1
+        tokens += record.usage.total_token_count
+        waiting += record.status is Status.ACTIVE and record.waiting is not None
+    return Totals(
+        active=by_status[Status.ACTIVE],
+        waiting=waiting,
+        completed=by_status[Status.COMPLETED],
+        error=by_status[Status.ERROR],
+        stopped=by_status[Status.STOPPED],
+        tokens=tokens,
+    )
+
+
+def first_words(stream: Stream, limit: int = 120) -> str:
+    """The beginning of what was asked last, in one line."""
+    contents = stream.request.contents
+    parts = contents[-1].get("parts", ()) if contents else ()
+    for part in parts:
+        if isinstance(text := part.get("text"), str):
+            return one_line(text, limit)
+    return ""
+
+
+def stopped_words(streams: Sequence[Stream], asked: Sequence[Stream], names: Mapping[str, object]) -> str:
+    """What a stop stopped, by the names that the user knows, and what goes on all the same.
+
+    Args:
+        streams: what was to be stopped.
+        asked: those of them that ran.
+        names: the names of the notebook.
+    """
+    stopped = [stream for stream in asked if stream.status in {Status.STOPPED, Status.ACTIVE}]
+    ended = len(streams) - len(stopped)
+    if not stopped:
+        if not streams:
+            return "No stream runs; nothing was stopped."
+        was = "had ended before" if ended > 1 else f"had ended before ({streams[0].status.value})"
+        return f"{_named(streams, names)} {was}; nothing was stopped."
+    counted = f"{quantity(len(stopped), 'stream')}: " if len(stopped) > 1 else ""
+    besides = f"; {ended:,} had ended before" if ended else ""
+    tools = sorted({call.name for stream in asked for call in stream.tool_calls if call.still_running})
+    left = f" Still running, since nothing can end a function in a thread: {', '.join(tools)}."
+    return f"Stopped {counted}{_named(stopped, names)}{besides}.{left if tools else ''}"
+
+
+def _named(streams: Sequence[Stream], names: Mapping[str, object]) -> str:
+    """Streams by id, with the names of the notebook that stand for them, of many the first."""
+    known: dict[str, list[str]] = {}
+    for name, value in names.items():
+        bound = value.streams if isinstance(value, StreamGroup) else [value]
+        for stream in bound if not name.startswith("_") else ():
+            if isinstance(stream, Stream):
+                known.setdefault(stream.stream_id, []).append(name)
+    shown = [
+        f"{stream.stream_id} ({', '.join(known[stream.stream_id])})"
+        if stream.stream_id in known
+        else stream.stream_id
+        for stream in streams[:_NAMED]
+    ]
+    rest = len(streams) - len(shown)
+    if rest:
+        return f"{', '.join(shown)} and {rest:,} more"
+    return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]]))

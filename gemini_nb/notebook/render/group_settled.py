@@ -10,6 +10,7 @@ from typing import TypeAlias
 from gemini_nb.notebook.render.markdown import escape, plain
 from gemini_nb.notebook.render.settled import literal, mimebundle, title_html, to_markdown, to_text
 from gemini_nb.notebook.render.transcript import Transcript
+from gemini_nb.notebook.render.words import one_line, quantity
 from gemini_nb.redaction import scrub
 from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.group import StreamGroup
@@ -60,8 +61,7 @@ def item_words(group: StreamGroup, index: int) -> str:
         return group[index].model
     item = group.items[index]
     shown = ", ".join(map(str, item.values())) if isinstance(item, Mapping) else str(item)
-    words = " ".join(plain(_ADDRESS.sub("", scrub(shown))).split())
-    words = words if len(words) <= 80 else words[:79] + "…"
+    words = one_line(plain(_ADDRESS.sub("", scrub(shown))), 80)
     model = group[index].model
     return words if model == group[0].model == group[-1].model else f"{words} · {model}"
 
@@ -92,4 +92,4 @@ def _to_text(group: StreamGroup, transcripts: Transcripts = MappingProxyType({})
 
 
 def _answers(group: StreamGroup) -> str:
-    return f"{len(group):,} answer{'s' if len(group) != 1 else ''}"
+    return quantity(len(group), "answer")

@@ -25,6 +25,7 @@ from gemini_nb.notebook.render.transcript import (
     TextBlock,
     Transcript,
 )
+from gemini_nb.notebook.render.words import cut, cut_counted, duration
 from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.stream import Stream
@@ -128,13 +129,13 @@ def _block_text(block: Block) -> str:
 def call_line(call: ToolCall) -> str:
     """One tool call in one line."""
     args = ", ".join(
-        f"{name}={_short(json.dumps(value, ensure_ascii=False))}" for name, value in call.args.items()
+        f"{name}={cut(json.dumps(value, ensure_ascii=False), 60)}" for name, value in call.args.items()
     )
     outcome = call.error if call.error is not None else call.status.value
     if call.still_running:
         outcome = f"still running, {outcome}"
-    duration = f", {call.duration:.1f} s" if call.duration is not None else ""
-    return f"{call.name}({args}): {_short(outcome, 200)}{duration}"
+    took = f", {duration(call.duration)}" if call.duration is not None else ""
+    return f"{call.name}({args}): {cut(outcome, 200)}{took}"
 
 
 def _block(block: Block) -> str:
@@ -195,8 +196,8 @@ def code_block(text: str, language: str, *, limit: int | None = _LONG) -> str:
         limit: characters shown of it, None for all.
     """
     text = plain(text)
-    if limit is not None and len(text) > limit:
-        text = f"{text[:limit]}\n… {len(text) - limit:,} characters more"
+    if limit is not None:
+        text = cut_counted(text, limit)
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
     return f"{fence}{language}\n{text}\n{fence}"
 
@@ -218,7 +219,3 @@ def title_html(text: str) -> str:
 def literal(text: str) -> str:
     """Text that says in Markdown what it says here: a model's id may be `m~503~times=2`, half struck out."""
     return "".join(f"&#{ord(mark)};" if mark in _MARKS else mark for mark in " ".join(plain(text).split()))
-
-
-def _short(text: str, limit: int = 60) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"

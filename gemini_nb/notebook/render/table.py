@@ -6,7 +6,7 @@ import time
 
 from gemini_nb.notebook.render import figures
 from gemini_nb.notebook.render.markdown import plain
-from gemini_nb.notebook.render.words import count, duration, first_words
+from gemini_nb.notebook.render.words import duration
 from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.manager import StreamManager
 from gemini_nb.streams.stream import Stream
@@ -34,7 +34,7 @@ def table(manager: StreamManager, *, limit: int | None = None) -> str:
     ]
     if len(shown) < len(streams):
         lines.insert(1, f"… {len(streams) - len(shown):,} earlier streams")
-    totals = count(stream.record for stream in streams)
+    totals = figures.count(stream.record for stream in streams)
     lines.append(
         f"{totals.active} active, {totals.completed} completed, {totals.stopped} stopped, "
         f"{totals.error} failed; {totals.tokens:,} tokens"
@@ -53,6 +53,6 @@ def _row(stream: Stream) -> tuple[str, ...]:
         str(record.usage.total_token_count),
         f"{done}/{len(record.tool_calls)}" if record.tool_calls else "",
         duration((record.ended_at or time.time()) - record.started_at),
-        first_words(stream, 50),
+        figures.first_words(stream, 50),
     )
     return tuple(" ".join(plain(cell).split()) for cell in cells)

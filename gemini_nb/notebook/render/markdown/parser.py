@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from gemini_nb.notebook.render.markdown.formulas import add_math_rules
 from gemini_nb.notebook.render.markdown.neutral import visible
+from gemini_nb.notebook.render.words import cut
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -222,7 +223,7 @@ def _address(url: str) -> Iterator[Token]:
     shown = visible(url).replace("\n", " ").strip()
     if shown:
         yield _token("text", content=" (")
-        yield _token("code_inline", "code", content=shown if len(shown) <= 200 else shown[:200] + "…")
+        yield _token("code_inline", "code", content=cut(shown, 200))
         yield _token("text", content=")")
 
 
