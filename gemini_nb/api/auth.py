@@ -1,23 +1,40 @@
-"""How a request proves who asks: an API key, or a Google access token that is refreshed in time."""
+"""How a request proves who asks: an API key, or a Google access token that is refreshed in time.
+
+Google's tokens are made by google-auth, and shared by all streams that use the same credentials.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import copy
+import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakKeyDictionary
 
-from gemini_nb.api.google_token import SCOPE, GoogleCredentials, share
 from gemini_nb.config import Auth, environment_key, missing_key
-from gemini_nb.errors import ConfigError
-from gemini_nb.redaction import Secret, seal
+from gemini_nb.errors import ConfigError, ConnectError, GeminiError, without_traceback
+from gemini_nb.redaction import Secret, excerpt, seal, watch
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
 
 __all__ = ["AccessToken", "ApiKey", "Authenticator", "GoogleCredentials", "authenticator", "project_of"]
+
+_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+
+_REFRESH_TIMEOUT = 30.0
+
+_SHARED_MAX = 32
+
+_SECRETS = ("token", "id_token", "refresh_token", "client_secret", "private_key")
 
 
 class Authenticator(Protocol):
@@ -75,6 +92,178 @@ class AccessToken:
         return {"Authorization": f"Bearer {self._token.reveal()}"}
 
 
+class GoogleCredentials:
+    """google-auth's credentials: application default, a service account, or an object of the caller's.
+
+    google-auth blocks while it refreshes, up to minutes behind a dead proxy, so a refresh runs in a thread of
+    its own, one at a time: a hundred streams that find an expired token, on any loop, cause one refresh, and
+    one of them that is stopped meanwhile takes nothing from the others.
+
+    Args:
+        credentials: the credentials, or None for the application default ones, found on first use.
+        given: what the caller passed, which may hold secrets of its own: an object, or an account's fields.
+    """
+
+    can_refresh = True
+
+    def __init__(self, credentials: Credentials | None, given: object = None) -> None:
+        self._credentials = credentials
+        self._caller_gave = given
+        self._default = credentials is None
+        self._lock = threading.Lock()
+        self._pending: Future[None] | None = None
+        self._given: WeakKeyDictionary[asyncio.Task[Any], str] = WeakKeyDictionary()
+        # Old tokens are good for up to an hour after their successor was made.
+        self._sent: deque[Secret] = deque(maxlen=4)
+        watch(self)
+
+    @property
+    def identity(self) -> str:
+        """The credentials object's number in this process."""
+        return f"google-{id(self):x}"
+
+    async def headers(self, *, refresh: bool = False) -> dict[str, str]:
+        """Return the token's header, refreshed if it is about to expire.
+
+        Raises:
+            GeminiError: no credentials were found, or Google refused to make a token of them.
+        """
+        task = asyncio.current_task()
+        # The token this task was refused with. Another one may have been made for another stream by now.
+        known = None if task is None else self._given.get(task)
+        refused = (known or self._token) if refresh else None
+        if (pending := self._refresh_unless_good(refused)) is not None:
+            await _result(pending)
+        token = self._token
+        if not token:
+            return {}  # anonymous credentials, for a server that asks for none
+        if task is not None:
+            self._given[task] = token
+        if not self._sent or self._sent[-1].reveal() != token:
+            self._sent.append(Secret(token))
+        headers = {"Authorization": f"Bearer {token}"}
+        quota_project = getattr(self._credentials, "quota_project_id", None)
+        if quota_project:
+            headers["x-goog-user-project"] = quota_project
+        return headers
+
+    def secrets(self) -> list[str]:
+        """What the credentials hold now; others may refresh them at any time."""
+        holders: list[object] = [self._credentials, self._caller_gave]
+        holders += [getattr(one, "_source_credentials", None) for one in holders.copy()]
+        return [text for one in holders for name in _SECRETS if (text := _field(one, name))]
+
+    @property
+    def _token(self) -> str | None:
+        return None if self._credentials is None else self._credentials.token
+
+    def _refresh_unless_good(self, refused: str | None) -> Future[None] | None:
+        with self._lock:
+            if self._pending is not None:
+                return self._pending
+            credentials = self._credentials
+            if credentials is not None and credentials.valid and (refused is None or self._token != refused):
+                return None
+            pending = self._pending = Future()
+            pending.set_running_or_notify_cancel()  # one stream that is stopped must not cancel it for all
+        threading.Thread(target=self._run, args=(pending,), name="gemini_nb-auth", daemon=True).start()
+        return pending
+
+    def _run(self, pending: Future[None]) -> None:
+        error: GeminiError | None = None
+        try:
+            self._refresh()
+        except GeminiError as caught:
+            error = caught
+        except Exception as caught:  # noqa: BLE001 - a caller's own class raises what it likes
+            error = _refused(caught)
+        with self._lock:
+            self._pending = None
+            if error is not None and self._default:
+                self._credentials = None  # logging in again writes a new file, so read it anew
+        if error is None:
+            pending.set_result(None)
+        else:
+            pending.set_exception(without_traceback(error))
+
+    def _refresh(self) -> None:
+        import google.auth  # noqa: PLC0415 - 150 ms that only Vertex AI needs
+        import google.auth.exceptions  # noqa: PLC0415 - see above
+        import requests  # noqa: PLC0415 - see above
+        from google.auth.transport.requests import Request  # noqa: PLC0415 - see above
+
+        try:
+            if self._credentials is None:
+                self._credentials, _ = google.auth.default(scopes=[_SCOPE])
+            with requests.Session() as session:
+                self._credentials.refresh(functools.partial(Request(session), timeout=_REFRESH_TIMEOUT))
+        except google.auth.exceptions.DefaultCredentialsError as error:
+            raise ConfigError(
+                f"No Google credentials were found for vertex_ai: {excerpt(str(error), 500)}",
+                hint="Run `gcloud auth application-default login`, set GOOGLE_APPLICATION_CREDENTIALS, "
+                'or pass credentials={"service_account": path} or {"access_token": token}.',
+            ) from None
+        except google.auth.exceptions.TransportError as error:
+            raise ConnectError(
+                f"Google's token server cannot be reached: {excerpt(str(error), 500)}",
+                hint="Is the network up, and a proxy set if one is needed?",
+            ) from None
+
+
+def _field(holder: object, name: str) -> str:
+    try:
+        value = holder.get(name) if isinstance(holder, Mapping) else getattr(holder, name, None)
+    except Exception:  # noqa: BLE001 - a caller's own class raises what it likes
+        return ""
+    return value if isinstance(value, str) else ""
+
+
+async def _result(pending: Future[None]) -> None:
+    try:
+        await asyncio.wrap_future(pending)
+    except GeminiError as error:
+        failure = without_traceback(copy.copy(error))  # many streams wait, and each adds to its own
+    else:
+        return
+    raise failure
+
+
+def _refused(error: Exception) -> GeminiError:
+    reason = error.args[0] if error.args else ""  # google-auth's second one is the whole answer
+    if getattr(error, "retryable", False):
+        return ConnectError(
+            f"Google's token server is not at work: {excerpt(str(reason), 500)}",
+            hint="Trying again later usually helps.",
+        )
+    if not type(error).__module__.startswith("google."):
+        reason = f"{type(error).__name__}: {error}"
+    return GeminiError(
+        f"Google refused to make an access token: {excerpt(str(reason), 500) or type(error).__name__}",
+        hint="Check the service account's key, or log in again.",
+        status_code=401,
+        api_status="UNAUTHENTICATED",
+    )
+
+
+_shared: OrderedDict[tuple[object, ...], tuple[object, GoogleCredentials]] = OrderedDict()
+
+_shared_lock = threading.Lock()
+
+
+def _share(
+    key: tuple[object, ...], keep: object, make: Callable[[], Credentials | None]
+) -> GoogleCredentials:
+    """One object for the same credentials: one token, and one quota, for all the streams that use them."""
+    with _shared_lock:
+        known = _shared.get(key)
+        if known is None:
+            known = _shared[key] = (keep, GoogleCredentials(make(), keep))
+        _shared.move_to_end(key)
+        while len(_shared) > _SHARED_MAX:
+            _shared.popitem(last=False)
+        return known[1]
+
+
 def authenticator(auth: Auth, credentials: object) -> Authenticator:
     """Make the authenticator for what the caller passed, or for what the environment holds.
 
@@ -98,11 +287,11 @@ def authenticator(auth: Auth, credentials: object) -> Authenticator:
 def _vertex(credentials: object) -> Authenticator:
     if credentials is None:
         path = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS", "")
-        return share(("default", path), None, lambda: None)
+        return _share(("default", path), None, lambda: None)
     if not isinstance(credentials, Mapping):
         if not all(hasattr(credentials, name) for name in ("refresh", "token", "valid")):
             raise ConfigError(f"A {type(credentials).__name__} is not a google-auth Credentials object.")
-        return share(("object", id(credentials)), credentials, lambda: _scoped(credentials))
+        return _share(("object", id(credentials)), credentials, lambda: _scoped(credentials))
     known = {"project_id", "location", "service_account", "access_token", "api_key"}
     unknown = set(credentials) - known
     if unknown:
@@ -117,14 +306,14 @@ def _vertex(credentials: object) -> Authenticator:
     if (account := credentials.get("service_account")) is not None:
         info = _account_info(account)
         digest = hashlib.sha256(json.dumps(info, sort_keys=True, default=str).encode()).digest()
-        return share(("account", digest), seal(info), lambda: _service_account(info))
+        return _share(("account", digest), seal(info), lambda: _service_account(info))
     return _vertex(None)
 
 
 def _scoped(credentials: Any) -> Credentials:
     from google.auth.credentials import with_scopes_if_required  # noqa: PLC0415 - only Vertex AI needs it
 
-    scoped: Credentials = with_scopes_if_required(credentials, [SCOPE])
+    scoped: Credentials = with_scopes_if_required(credentials, [_SCOPE])
     return scoped
 
 
@@ -144,7 +333,7 @@ def _service_account(info: dict[str, Any]) -> Credentials:
     from google.oauth2.service_account import Credentials as ServiceAccount  # noqa: PLC0415 - see above
 
     try:
-        made: Credentials = ServiceAccount.from_service_account_info(info, scopes=[SCOPE])
+        made: Credentials = ServiceAccount.from_service_account_info(info, scopes=[_SCOPE])
     except Exception as error:  # noqa: BLE001 - whatever the libraries make of a broken key
         raise _no_account(error) from None
     return made

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from gemini_nb.api import connections, failures
 from gemini_nb.api.content import JSON, Part, encode_body, whole_characters
-from gemini_nb.api.idle import IdleTimeout, on_connected
+from gemini_nb.api.http import HTTPClients, IdleTimeout, on_connected
 from gemini_nb.api.nesting import shallow
-from gemini_nb.api.pools import HTTPClients
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.sse import MAX_EVENT_BYTES, SSEDecoder
 from gemini_nb.errors import GeminiError, IdleTimeoutError, ProtocolError, StreamCutError

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from gemini_nb.api import failures
 from gemini_nb.api.call import ChunkReceived, ModelCall, request_once
-from gemini_nb.api.cooldown import CoolingDown
-from gemini_nb.api.pools import HTTPClients
+from gemini_nb.api.http import HTTPClients
 from gemini_nb.api.reasons import is_slip
+from gemini_nb.api.retry import CoolingDown
 from gemini_nb.errors import (
     APIError,
     EmptyAnswerError,

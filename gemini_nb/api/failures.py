@@ -10,9 +10,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from gemini_nb.api.content import JSON, objects
-from gemini_nb.api.quota import is_daily, seconds_until_renewal
 from gemini_nb.api.reasons import hint_for, is_slip
-from gemini_nb.api.retry import RetryPolicy, parse_retry_after, retry_delay_of
+from gemini_nb.api.retry import (
+    RetryPolicy,
+    is_daily,
+    parse_retry_after,
+    retry_delay_of,
+    seconds_until_renewal,
+)
 from gemini_nb.config import WELL_KNOWN_MODELS, Auth
 from gemini_nb.errors import (
     APIError,
@@ -30,8 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "awaited",
-    "bad_certificates",
-    "bad_proxy",
     "blocked",
     "empty",
     "error_in",
@@ -45,42 +48,33 @@ __all__ = [
 ]
 
 _SENTENCE = re.compile(r".{3,200}?\.(?= [A-Z*]|$)", re.DOTALL)
+
 _NUMBER = re.compile(r"[0-9]{1,3}")
+
 _YEAR = 365 * 86_400.0
+
 _TITLE = re.compile(r"<title>\s*(\S.*?)\s*</title>", re.DOTALL | re.IGNORECASE)
+
 _NAMES = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND"}
+
 _NAMES |= {429: "RESOURCE_EXHAUSTED", 500: "INTERNAL", 503: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED"}
+
 _CODES = {name: status for status, name in _NAMES.items()}
+
 _CODES |= {"FAILED_PRECONDITION": 400, "OUT_OF_RANGE": 400, "ABORTED": 409, "ALREADY_EXISTS": 409}
+
 _CODES |= {"CANCELLED": 499, "UNKNOWN": 500, "DATA_LOSS": 500, "UNIMPLEMENTED": 501}
+
 _CODES |= {"INVALID_REQUEST": 400, "TOO_MANY_REQUESTS": 429, "OVERLOADED": 503, "SERVICE_UNAVAILABLE": 503}
+
 # By gRPC's numbers, which a server that speaks it behind a gateway puts in their place.
 _RPC = ["", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS"]
+
 _RPC += ["PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE"]
+
 _RPC += ["UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"]
 
 _PASSING = {408, 429, 499}  # of the refusals, those that another time is enough for
-
-
-def bad_proxy(error: Exception) -> ConfigError:
-    """The error for proxy variables that cannot be used."""
-    return ConfigError(
-        f"The proxy of the environment cannot be used: {_without_password(str(error))}",
-        hint="See HTTP_PROXY, HTTPS_PROXY and ALL_PROXY; only http and https proxies are supported.",
-    )
-
-
-def _without_password(text: str) -> str:
-    before, at, after = text.rpartition("@")
-    return excerpt(f"{before.partition('://')[0]}://…@{after}" if at else text)
-
-
-def bad_certificates(error: OSError) -> ConfigError:
-    """The error for certificates of the environment that cannot be read."""
-    return ConfigError(
-        f"The certificates of the environment cannot be used: {excerpt(str(error))}",
-        hint="See SSL_CERT_FILE and SSL_CERT_DIR.",
-    )
 
 
 def not_made(error: Exception) -> ConfigError:

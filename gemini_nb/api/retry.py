@@ -1,24 +1,53 @@
-"""When to ask again, and after how long. Pure: time and randomness are arguments."""
+"""When to ask again, after how long, and whom a refusal keeps waiting.
+
+A 429 is the answer to one stream, but the quota belongs to a model and a key: every other stream that asks
+meanwhile is refused, too, and pushes the end of the wait away. So all of them wait, and start again one after
+the other, since a hundred at once would only be refused again.
+
+Policy and parsing take time and randomness as arguments; only `Cooldowns` looks at the clock.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import datetime as dt
 import email.utils
 import math
 import re
-from collections.abc import Mapping, Sequence
+import time
+import zoneinfo
+from collections.abc import AsyncGenerator, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from gemini_nb.errors import APIError, ConfigError, GeminiError, TransportError
 
-__all__ = ["RETRYABLE_STATUS", "RetryPolicy", "parse_retry_after", "retry_delay_of"]
+__all__ = [
+    "RETRYABLE_STATUS",
+    "Cooldowns",
+    "CoolingDown",
+    "RetryPolicy",
+    "is_daily",
+    "parse_retry_after",
+    "retry_delay_of",
+    "seconds_until_renewal",
+]
 
 RETRYABLE_STATUS = frozenset({408, 429, *range(500, 600)} - {501, 505})
 """Every other 4xx gives the same answer when it is asked again, and so do a method or a version of HTTP that
 the server does not know. Gateways have statuses of their own, such as 529 for overloaded."""
 
 _DURATION = re.compile(r"^(\d+(?:\.\d+)?)s$")
+
 _MESSAGE_DELAY = re.compile(r"[Rr]etry in (\d+(?:\.\d+)?)\s*s")
+
+_ZONE = "America/Los_Angeles"
+
+_PER_DAY = re.compile(r"per_?day", re.IGNORECASE)
+
+_SPACING = 0.1  # seconds between two that start again
+
+_SPREAD = 5.0  # seconds by whose fraction they follow each other where many wait
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,3 +167,106 @@ def retry_delay_of(details: Sequence[Any], message: str) -> float | None:
 
 def _finite(seconds: float) -> float | None:
     return seconds if math.isfinite(seconds) else None
+
+
+def is_daily(details: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether a quota of a day is used up, by the ids in an error's details.
+
+    Their RetryInfo does not tell: it asks to wait some seconds for a quota that is gone until tomorrow.
+    """
+    return any(_names_a_day(detail) for detail in details)
+
+
+def _names_a_day(value: object, name: str = "") -> bool:
+    if isinstance(value, Mapping):
+        return any(_names_a_day(item, str(key).lower()) for key, item in value.items())
+    if isinstance(value, list):
+        return any(_names_a_day(item, name) for item in value)
+    return name.startswith("quota") and isinstance(value, str) and _PER_DAY.search(value) is not None
+
+
+def seconds_until_renewal(now: float) -> float | None:
+    """Seconds until midnight Pacific time, when such quotas renew; None where the time zone is not known.
+
+    Args:
+        now: seconds since the epoch.
+    """
+    try:
+        zone = zoneinfo.ZoneInfo(_ZONE)
+    except zoneinfo.ZoneInfoNotFoundError:  # Windows has none without the package tzdata
+        return None
+    today = dt.datetime.fromtimestamp(now, zone).date()
+    midnight = dt.datetime.combine(today + dt.timedelta(days=1), dt.time(), zone)
+    return midnight.timestamp() - now
+
+
+@dataclass(frozen=True, slots=True)
+class CoolingDown:
+    """A request waits because another one was refused.
+
+    Attributes:
+        until: when it will go out, in seconds since the epoch.
+        reason: what is waited for, in a few words.
+    """
+
+    until: float
+    reason: str
+
+
+class _Quota:
+    def __init__(self) -> None:
+        self.until = 0.0
+        self.last = 0.0
+        self.reason = ""
+        self.waiting = 0
+
+    def next_start(self) -> float:
+        """When the next in the queue may start: behind the one before, closer to it the more there are."""
+        spacing = min(_SPACING, _SPREAD / (self.waiting + 1)) if self.waiting else 0.0
+        self.last = max(self.until, self.last + spacing)
+        return self.last
+
+
+class Cooldowns:
+    """The quotas of one event loop that must not be asked for a while."""
+
+    def __init__(self) -> None:
+        self._quotas: dict[Hashable, _Quota] = {}
+
+    def impose(self, quota: Hashable, seconds: float, reason: str) -> None:
+        """Let nobody else ask for this quota for some seconds; a longer wait stays.
+
+        Args:
+            quota: what is shared: base URL, model and caller.
+            seconds: how long.
+            reason: what is waited for, in a few words.
+        """
+        now = time.time()
+        for known, old in list(self._quotas.items()):  # keys come and go, and are not remembered for ever
+            if not old.waiting and old.until < now:
+                del self._quotas[known]
+        state = self._quotas.setdefault(quota, _Quota())
+        until = now + seconds
+        if until > state.until:
+            state.until, state.reason, state.last = until, reason, 0.0
+
+    async def admit(self, quota: Hashable) -> AsyncGenerator[CoolingDown, None]:
+        """Wait until this quota may be asked for, saying before each wait how long it is.
+
+        Args:
+            quota: as in `impose`.
+        """
+        has_waited = False
+        while (state := self._quotas.get(quota)) is not None:
+            if time.time() >= state.until and (has_waited or not state.waiting):
+                if not state.waiting:
+                    self._quotas.pop(quota, None)
+                return
+            start = state.next_start()
+            state.waiting += 1
+            try:
+                yield CoolingDown(start, state.reason)
+                await asyncio.sleep(max(0.0, start - time.time()))
+            finally:
+                state.waiting -= 1
+            has_waited = True

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from httpx_aiohttp import AiohttpTransport, HttpxAiohttpClient
 
-from gemini_nb.api.idle import on_connected
+from gemini_nb.api.http import on_connected
 
 if TYPE_CHECKING:
     import httpx

@@ -1,19 +1,21 @@
-"""A person's objects as Gemini takes them: images, figures, files and frames become parts.
+"""A user's objects as Gemini takes them: images, figures, files and frames become parts.
 
 Prompts and tool results go through this one module, so that what can be asked about can also be returned.
-The libraries these objects come from are recognised, never imported: whoever has a DataFrame has pandas.
+The libraries these objects come from are recognised, never imported: who has a DataFrame has pandas. The MIME
+type of a file is what its first bytes say, under the name that Gemini's documents use.
 """
 
 from __future__ import annotations
 
 import base64
+import codecs
 import io
+import mimetypes
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gemini_nb.api.media_types import BEGINNING, is_text, mime_type_of, type_of_name
 from gemini_nb.api.objects import google_media, is_from, plain
 from gemini_nb.api.spelling import spell_part
 from gemini_nb.errors import ArgumentError, ConfigError
@@ -32,23 +34,65 @@ __all__ = [
 ]
 
 _MB = 2**20
+
 MAX_REQUEST_BYTES = 100 * _MB
 """Largest request that Gemini takes."""
+
 MAX_INLINE_BYTES = MAX_REQUEST_BYTES * 3 // 4
 """Largest file sent inside a request: base64 makes four bytes of three."""
+
 MAX_PDF_BYTES = 50 * _MB
 """Largest PDF sent inside a request."""
 
 FILES_API = "Upload large files with Google's Files API, and pass {'fileData': {'fileUri': ...}}."
 
 _ROWS = 40
+
 _COLUMNS = 40
+
 _CHARACTERS = 12_000
+
 _GOOGLE = ("Part", "FunctionResponsePart", "Blob", "FileData", "File", "Image", "Video")
+
 _BESIDE = frozenset(
     {"inlineData", "fileData", "mediaResolution", "videoMetadata", "thoughtSignature", "thought"}
 )
+
 _MEDIA = ("audio/", "image/", "video/")
+
+_BEGINNING = 4096
+"""How many bytes of a file are enough to tell."""
+
+_TYPE_NAMES = {
+    "audio/mpeg": "audio/mp3",
+    "audio/mp4a-latm": "audio/mp4",
+    "audio/x-aac": "audio/aac",
+    "audio/x-aiff": "audio/aiff",
+    "audio/x-flac": "audio/flac",
+    "audio/x-m4a": "audio/mp4",
+    "audio/x-wav": "audio/wav",
+    "video/x-ms-wmv": "video/wmv",
+    "video/x-msvideo": "video/avi",
+}
+
+_BRANDS = {
+    b"heic": "image/heic",
+    b"heix": "image/heic",
+    b"heim": "image/heic",
+    b"heis": "image/heic",
+    b"hevc": "image/heic",
+    b"hevx": "image/heic",
+    b"avif": "image/avif",
+    b"avis": "image/avif",
+    b"mif1": "image/heif",
+    b"msf1": "image/heif",
+    b"M4A ": "audio/mp4",
+    b"M4B ": "audio/mp4",
+    b"M4P ": "audio/mp4",
+    b"qt  ": "video/quicktime",
+}
+
+_GENERAL_BRANDS = frozenset({b"mif1", b"msf1"})  # of any still image; the other brands say which
 
 
 class File:
@@ -70,7 +114,7 @@ class File:
             raise ConfigError(f"{self.path} cannot be read: {error.strerror}.") from None
         if not self.path.is_file():
             raise ConfigError(f"{self.path} is not a file.")
-        self.mime_type = mime_type or _type_of(self.path)
+        self.mime_type = mime_type or _type_of_file(self.path)
         _check_size(size, self.mime_type, str(self.path))
 
     def __repr__(self) -> str:
@@ -94,12 +138,12 @@ class File:
         return inline_data(data, self.mime_type, name=str(self.path))
 
 
-def _type_of(path: Path) -> str:
+def _type_of_file(path: Path) -> str:
     """The type by its first bytes and its name; what reads as text is text, whatever its name."""
     with path.open("rb") as file:
-        beginning = file.read(BEGINNING)
-    named, marked = type_of_name(path.name), mime_type_of(beginning)
-    if marked is None and is_text(beginning):  # program.ts is no video, and picture.svg no image to Gemini
+        beginning = file.read(_BEGINNING)
+    named, marked = _type_of_name(path.name), _type_of_bytes(beginning)
+    if marked is None and _is_text(beginning):  # program.ts is no video, and picture.svg no image to Gemini
         return named if named is not None and named.startswith("text/") else "text/plain"
     kind = marked if named is None or _is_sure(marked, named) else named
     if kind is None:
@@ -114,6 +158,58 @@ def _is_sure(marked: str | None, named: str) -> bool:
     if marked is None or not marked.startswith((*_MEDIA, "application/pdf")):
         return False  # a document that is an archive inside
     return marked.startswith("image/") or not named.startswith(("audio/", "video/"))
+
+
+def _type_of_bytes(data: bytes) -> str | None:
+    """What the first bytes of a file say it is, None where they say nothing, or where it is text."""
+    import filetype  # noqa: PLC0415 - only files need it
+
+    data = bytes(data[:_BEGINNING])
+    if data.startswith(b"%PDF-"):
+        return "application/pdf"
+    if _is_text(data):  # "BMW" is no bitmap
+        return None
+    kind = _container(data) or filetype.guess_mime(data) or _sound(data)
+    return None if kind is None else _TYPE_NAMES.get(kind, kind)
+
+
+def _type_of_name(name: str) -> str | None:
+    """What the name of a file says it is."""
+    kind, encoding = mimetypes.guess_type(name)
+    return None if kind is None or encoding is not None else _TYPE_NAMES.get(kind, kind)
+
+
+def _is_text(beginning: bytes) -> bool:
+    """Whether the beginning of a file reads as text."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(beginning, final=len(beginning) < _BEGINNING)
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in beginning
+
+
+def _container(data: bytes) -> str | None:
+    """The type of an ISO media file, which is a film only where its brands say nothing else."""
+    if data[4:8] in {b"moov", b"mdat", b"wide"}:
+        return "video/quicktime"  # of the time before brands
+    if data[4:8] != b"ftyp":
+        return None
+    end = min(int.from_bytes(data[:4], "big"), len(data))
+    brands = [data[8:12], *(data[at : at + 4] for at in range(16, end - 3, 4))]
+    if brands[0] in _GENERAL_BRANDS:
+        special = (brand for brand in brands if brand in _BRANDS and brand not in _GENERAL_BRANDS)
+        return _BRANDS[next(special, brands[0])]
+    if brands[0].startswith((b"3gp", b"3g2")):
+        return "video/3gpp"
+    return _BRANDS.get(brands[0], "video/mp4")
+
+
+def _sound(data: bytes) -> str | None:
+    """MP3 frames that filetype does not know: any MPEG version, layer III, with or without a checksum."""
+    if len(data) > 2 and data[0] == 0xFF and data[1] & 0xE6 == 0xE2 and data[1] & 0x18 != 0x08:
+        rate, bits = data[2] >> 2 & 3, data[2] >> 4
+        return "audio/mp3" if rate != 3 and bits not in {0, 15} else None
+    return "audio/wav" if data.startswith(b"RF64") and data[8:12] == b"WAVE" else None
 
 
 def inline_data(data: bytes, mime_type: str, *, name: str = "The data") -> dict[str, Any]:
@@ -142,7 +238,7 @@ def _check_size(size: int, mime_type: object, name: str) -> None:
 def is_media(value: object) -> bool:
     """Whether `media_part` makes something of it; nothing is drawn or read to tell."""
     if isinstance(value, (bytes, bytearray, memoryview)):
-        return mime_type_of(bytes(value)) is not None
+        return _type_of_bytes(bytes(value)) is not None
     if isinstance(value, Mapping):
         return _written(value) is not None
     return (
@@ -165,7 +261,7 @@ def media_part(value: object) -> dict[str, Any] | None:
         return value.part()
     if isinstance(value, (bytes, bytearray, memoryview)):
         data = bytes(value)
-        kind = mime_type_of(data)
+        kind = _type_of_bytes(data)
         return None if kind is None else inline_data(data, kind)
     held = _written(value) if isinstance(value, Mapping) else google_media(value)
     if held is not None:

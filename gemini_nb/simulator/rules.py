@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gemini_nb.api.models import thinking_problem
+from gemini_nb.api.generation import thinking_problem
 from gemini_nb.simulator.catalogue import INPUT_TOKEN_LIMIT
 from gemini_nb.simulator.refusals import RefusalError, invalid
 from gemini_nb.simulator.schemas import check_json_schema, check_schema

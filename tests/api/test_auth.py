@@ -13,7 +13,7 @@ from google.oauth2.service_account import Credentials as ServiceAccountCredentia
 from calling import KEY, ask, call_to, endpoint_to, shown
 from gemini_nb.api.auth import AccessToken, ApiKey, Authenticator, GoogleCredentials, authenticator
 from gemini_nb.api.endpoint import Endpoint
-from gemini_nb.api.pools import HTTPClients
+from gemini_nb.api.http import HTTPClients
 from gemini_nb.config import Auth
 from gemini_nb.errors import ConfigError, GeminiError
 from gemini_nb.redaction import scrub

@@ -14,7 +14,7 @@ from calling import BODY, KEEP, KEY, NOW, Outcome, ask, call_to, collect, endpoi
 from gemini_nb.api import connections
 from gemini_nb.api.call import ChunkReceived
 from gemini_nb.api.client import call_model
-from gemini_nb.api.pools import HTTPClients
+from gemini_nb.api.http import HTTPClients
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.turn import ModelTurn
 from gemini_nb.errors import APIError, ProtocolError, StreamCutError, TransportError

@@ -12,7 +12,7 @@ import pytest
 from calling import KEEP, KEY, ask, call_to, collect, endpoint_to, shown
 from gemini_nb.api.call import ChunkReceived, Timeouts
 from gemini_nb.api.client import call_model
-from gemini_nb.api.pools import HTTPClients
+from gemini_nb.api.http import HTTPClients
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.turn import ModelTurn
 from gemini_nb.errors import (

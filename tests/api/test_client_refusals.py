@@ -9,7 +9,7 @@ import pytest
 
 from calling import BODY, KEEP, KEY, ask, call_to, endpoint_to
 from gemini_nb.api.client import RetryPlanned, call_model
-from gemini_nb.api.pools import HTTPClients
+from gemini_nb.api.http import HTTPClients
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.turn import ModelTurn
 from gemini_nb.errors import APIError, StreamCutError

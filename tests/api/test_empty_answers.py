@@ -10,7 +10,7 @@ import pytest
 
 from answers import rig
 from calling import NOW, Outcome, ask
-from gemini_nb.api.pools import HTTPClients
+from gemini_nb.api.http import HTTPClients
 from gemini_nb.errors import APIError, EmptyAnswerError, PromptBlockedError
 from gemini_nb.streams.stream import Stream
 from scripted import ScriptedServer, answer, call, json_error, sse_answer, text

@@ -12,7 +12,7 @@ import pytest
 from calling import ask, endpoint_to, shown
 from gemini_nb.api.auth import Authenticator, authenticator
 from gemini_nb.api.endpoint import Endpoint
-from gemini_nb.api.pools import HTTPClients
+from gemini_nb.api.http import HTTPClients
 from gemini_nb.config import Auth
 from gemini_nb.errors import ConfigError, ConnectError, GeminiError
 from gemini_nb.redaction import scrub

@@ -6,7 +6,7 @@ import pytest
 
 from calling import KEY, NOW, ask, shown
 from gemini_nb.api.call import Timeouts
-from gemini_nb.api.pools import HTTPClients
+from gemini_nb.api.http import HTTPClients
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.errors import (
     ConfigError,

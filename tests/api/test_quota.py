@@ -5,7 +5,7 @@ import zoneinfo
 
 import pytest
 
-from gemini_nb.api.quota import is_daily, seconds_until_renewal
+from gemini_nb.api.retry import is_daily, seconds_until_renewal
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,8 @@ import pytest
 from answers import rig
 from calling import NOW, ask, call_to
 from gemini_nb.api.client import call_model
-from gemini_nb.api.cooldown import Cooldowns, CoolingDown
-from gemini_nb.api.pools import HTTPClients
-from gemini_nb.api.retry import RetryPolicy
+from gemini_nb.api.http import HTTPClients
+from gemini_nb.api.retry import Cooldowns, CoolingDown, RetryPolicy
 from gemini_nb.api.turn import ModelTurn
 from gemini_nb.errors import APIError, EmptyAnswerError, StreamCutError
 from gemini_nb.streams.stream import Stream

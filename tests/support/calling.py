@@ -11,7 +11,7 @@ from typing import Any
 from gemini_nb.api.call import ChunkReceived, ModelCall, Timeouts
 from gemini_nb.api.client import CallEvent, RetryPlanned, call_model
 from gemini_nb.api.endpoint import Endpoint, resolve_endpoint
-from gemini_nb.api.pools import HTTPClients
+from gemini_nb.api.http import HTTPClients
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.sse import MAX_EVENT_BYTES
 from gemini_nb.api.turn import ModelTurn

@@ -16,9 +16,9 @@ from gemini_nb.api import failures
 from gemini_nb.api.call import ChunkReceived, ModelCall
 from gemini_nb.api.client import RetryPlanned, call_model
 from gemini_nb.api.content import JSON, Content, duplicate
-from gemini_nb.api.cooldown import CoolingDown
 from gemini_nb.api.functions import FunctionCall
-from gemini_nb.api.models import is_retiring
+from gemini_nb.api.generation import is_retiring
+from gemini_nb.api.retry import CoolingDown
 from gemini_nb.api.sendable import is_answer
 from gemini_nb.api.turn import ModelTurn
 from gemini_nb.api.usage import Usage

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gemini_nb.api.content import JSON
-from gemini_nb.api.models import is_older, thinking_problem
+from gemini_nb.api.generation import is_older, thinking_problem
 from gemini_nb.config import Auth
 from gemini_nb.errors import ConfigError
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gemini_nb.api.pools import HTTPClients
+from gemini_nb.api.http import HTTPClients
 from gemini_nb.config import Auth, Settings, recordings_folder, simulator_pace
 from gemini_nb.errors import BlockingCallError, ConfigError, GeminiError, InternalError
 from gemini_nb.streams.runtime.delivery import Delivery
