@@ -5,8 +5,6 @@ import os
 
 import pytest
 
-from gemini_nb.api import connections
-
 pytest_plugins = ["kernels", "browser_fixtures"]
 
 
@@ -18,7 +16,7 @@ def anyio_backend() -> str:
 @pytest.fixture(autouse=True)
 def no_connection_rests(monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection that a server resets is a fault, however slow the machine was to use it again."""
-    monkeypatch.setattr(connections, "_RESTED", math.inf)
+    monkeypatch.setattr("gemini_nb.api.http._RESTED", math.inf)
 
 
 @pytest.fixture(autouse=True)

@@ -29,11 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["AccessToken", "ApiKey", "Authenticator", "GoogleCredentials", "authenticator", "project_of"]
 
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
-
 _REFRESH_TIMEOUT = 30.0
-
 _SHARED_MAX = 32
-
 _SECRETS = ("token", "id_token", "refresh_token", "client_secret", "private_key")
 
 

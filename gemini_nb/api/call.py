@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from gemini_nb.api import connections, failures
+from gemini_nb.api import failures
 from gemini_nb.api.content import JSON, Part, encode_body, whole_characters
-from gemini_nb.api.http import HTTPClients, IdleTimeout, on_connected
 from gemini_nb.api.nesting import shallow
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.sse import MAX_EVENT_BYTES, SSEDecoder
@@ -22,6 +20,7 @@ if TYPE_CHECKING:
     import httpx
 
     from gemini_nb.api.endpoint import Endpoint
+    from gemini_nb.api.http import HTTPClients, IdleTimeout
     from gemini_nb.api.recorder import Tape
     from gemini_nb.api.turn import ModelTurn
 
@@ -29,12 +28,17 @@ __all__ = ["ChunkReceived", "ModelCall", "Timeouts", "request_once"]
 
 # What `json.loads` calls, without its questions about the argument. NaN is not JSON, and could not go back.
 _DECODE = json.JSONDecoder(parse_constant=lambda _: None).decode
+
 _TIER = "x-gemini-service-tier"
-_LARGE = 256 * 1024
+
 _MAX_ERROR_BODY = 256 * 1024
+
 _CUT = "Ask again; if that never helps, a proxy on the way may end long answers."
+
 _LITERAL = 5  # characters of JSON's longest word, whose error is told of its beginning
+
 _ERROR_BODY_SECONDS = 10.0  # the status is known; its explanation is not worth a long wait
+
 _LINGER = 30.0  # seconds of silence after a finishReason; nothing but the body's end is still to come
 
 
@@ -103,20 +107,18 @@ async def request_once(
         GeminiError: no answer, a refusal, or a cut. What had arrived is in `turn`.
     """
     headers = await call.endpoint.authenticator.headers(refresh=refresh)
-    client = clients.client_for(call.endpoint.url)
     # The same body with a token, never with the text so far: the server knows it.
     token = turn.continuation_token
     content = encode_body(call.body if token is None else {**call.body, "continuationToken": token})
     recorder = clients.recorder
     tape = None if recorder is None else recorder.begin(call.endpoint, content, headers)
     timeouts = call.timeouts
-    idle = IdleTimeout(timeouts.connect + timeouts.first_byte)
-    on_connected.set(functools.partial(idle.begin, timeouts.first_byte))
+    idle = clients.idle_timeout(timeouts.connect, timeouts.first_byte)
     try:
         with tape or contextlib.nullcontext():
-            response = None
-            while response is None:  # as often as the pool holds a connection that its server has given up
-                response = await _send(client, _request(client, call, headers, content), idle)
+            response = await clients.post(
+                call.endpoint.url, headers, content, connect=timeouts.connect, idle=idle
+            )
             try:
                 body = _body(response, tape)
                 if response.status_code != 200:
@@ -146,54 +148,6 @@ def _body(response: httpx.Response, tape: Tape | None) -> AsyncGenerator[bytes, 
     return tape.copy(pieces)
 
 
-def _request(
-    client: httpx.AsyncClient, call: ModelCall, headers: dict[str, str], content: bytes
-) -> httpx.Request:
-    import httpx  # noqa: PLC0415 - loaded with the client
-
-    # The transport finds this out when it has connected, and forgets to close the connection.
-    if not all(value.isascii() and value.isprintable() for value in headers.values()):
-        raise failures.not_made(ValueError("a header holds a character that no header can hold"))
-    large = len(content) > _LARGE
-    connect = call.timeouts.connect
-    try:
-        return client.build_request(
-            "POST",
-            call.endpoint.url,
-            content=_pieces(content) if large else content,
-            headers={
-                **headers,
-                "Content-Type": "application/json",
-                "Content-Length": str(len(content)),
-                "Accept": "text/event-stream",
-            },
-            # In this transport `pool` covers all of connecting, the name look-up and a proxy's answer, too.
-            timeout=httpx.Timeout(None, connect=connect, pool=connect),
-        )
-    except (ValueError, TypeError, httpx.InvalidURL) as error:
-        raise failures.not_made(error) from None
-
-
-async def _pieces(content: bytes) -> AsyncIterator[bytes]:
-    # aiohttp warns of large bodies in one piece: they would all be copied into the socket's buffer at once.
-    for start in range(0, len(content), _LARGE):
-        yield content[start : start + _LARGE]
-
-
-async def _send(
-    client: httpx.AsyncClient, request: httpx.Request, idle: IdleTimeout
-) -> httpx.Response | None:
-    """Return the answer, or None where the connection had been closed before the request went out on it."""
-    try:
-        return await idle.wait(client.send(request, stream=True))
-    except GeminiError:
-        raise
-    except Exception as error:  # noqa: BLE001 - each transport has its own exceptions
-        if connections.was_stale(error):
-            return None
-        raise connections.not_sent(error, request.url.host) from None
-
-
 async def _chunks(
     response: httpx.Response,
     pieces: AsyncGenerator[bytes, None],
@@ -215,7 +169,7 @@ async def _chunks(
             except GeminiError:
                 raise
             except Exception as error:  # noqa: BLE001 - see _send
-                broken, events, ended = connections.broken(error, response.url.host), [], True
+                broken, events, ended = failures.broken(error, response.url.host), [], True
             for event in events:
                 for value in _values(event.data, at_end=ended):
                     if not value.get("candidates") or "error" in value:

@@ -1,7 +1,7 @@
 """One model call: as many requests as it takes until the model's turn is whole.
 
 A failed request may have shown half an answer already. Asking again and appending, as a plain retry does,
-would tell that half twice; giving up would lose the rest. So the turn is rewound: to the newest continuation
+would show that half twice; giving up would lose the rest. So the turn is rewound: to the newest continuation
 token where the server gave one, else to its beginning, and what was shown stays until new output replaces it.
 """
 
@@ -10,15 +10,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import re
+import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from gemini_nb.api import failures
 from gemini_nb.api.call import ChunkReceived, ModelCall, request_once
-from gemini_nb.api.http import HTTPClients
-from gemini_nb.api.reasons import is_slip
-from gemini_nb.api.retry import CoolingDown
+from gemini_nb.api.retry import CoolingDown, RetryPolicy
+from gemini_nb.api.turn import ModelTurn, is_model_mistake
 from gemini_nb.errors import (
     APIError,
     EmptyAnswerError,
@@ -30,14 +31,16 @@ from gemini_nb.errors import (
 )
 
 if TYPE_CHECKING:
-    from gemini_nb.api.turn import ModelTurn
+    from gemini_nb.api.http import HTTPClients
 
 __all__ = ["CallEvent", "RetryPlanned", "call_model"]
 
-_ASKED_AGAIN = 2  # times, after a slip of the model's: its next sample is usually sound
-_STALLS = 2  # requests that may fall silent before their first output
-_HOPS = 64  # continuations without a word; one may be all thinking, but a whole answer has no more than these
-_COOLING = {429, 503, 529}
+_MAX_REPEATS = 2  # after a mistake of the model: its next sample is usually sound
+_MAX_STALLS = 2  # requests that fall silent before their first output
+_MAX_EMPTY_CONTINUATIONS = 64  # in a row; one may be all thinking, but no whole answer has so many
+_COOLDOWN_STATUS = {429, 503, 529}
+_SENTENCE = re.compile(r".{3,200}?\.(?= [A-Z*]|$)", re.DOTALL)
+_YEAR = 365 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +51,17 @@ class RetryPlanned:
         attempt: the number of the request to come, 2 or more.
         delay: seconds until then.
         error: why.
-        awaited: what is waited for until then, in a few words.
-        reason: the same for a person who waits, and when that is.
+        waits_for: what the call waits for until then, in a few words.
+        message: what went wrong and when the call is made again, for the user.
         had_output: whether some of the answer was shown, which new output will replace.
-        from_start: whether a continuation token was given up, so that all of the answer is told anew.
+        from_start: whether a continuation token was given up, so that the answer begins anew.
     """
 
     attempt: int
     delay: float
     error: GeminiError
-    awaited: str
-    reason: str
+    waits_for: str
+    message: str
     had_output: bool = False
     from_start: bool = False
 
@@ -96,7 +99,7 @@ async def call_model(
             async with contextlib.aclosing(requested) as chunks:
                 async for chunk in chunks:
                     yield chunk
-            failure = recovery.slip()
+            failure = recovery.fault_in_answer()
         except GeminiError as error:
             failure = without_traceback(error)
         if failure is None:
@@ -105,14 +108,14 @@ async def call_model(
             turn.go_on()
             continue
         plan = recovery.plan(failure)
-        if failure.status_code in _COOLING:
-            clients.cooldowns.impose(quota, failure.retry_after or plan.delay, plan.awaited)
+        if failure.status_code in _COOLDOWN_STATUS:
+            clients.cooldowns.impose(quota, failure.retry_after or plan.delay, plan.waits_for)
         yield plan
         await asyncio.sleep(plan.delay)
 
 
 class _Recovery:
-    """What a call has been through, and whether and when it is made again."""
+    """Decides whether and when a call is made again, by what has happened to it."""
 
     def __init__(self, call: ModelCall, turn: ModelTurn, jitter: Callable[[], float]) -> None:
         self.attempt = 0
@@ -123,24 +126,24 @@ class _Recovery:
         self._failures = 0  # in a row, without output
         self._restarts = 0  # without progress
         self._stalls = 0
-        self._slips = 0
+        self._mistakes = 0
         self._refreshed = False
         self._checkpoint: str | None = None
         self._sent: str | None = None
-        self._hops = 0  # in a row, without output
+        self._empty_continuations = 0  # in a row
 
     def begin(self) -> None:
-        """Another request goes out."""
+        """Count another request."""
         self.attempt += 1
         self._sent = self._turn.continuation_token
 
-    def slip(self) -> GeminiError | None:
-        """What is wrong with a turn that ended in order, None where nothing is."""
+    def fault_in_answer(self) -> GeminiError | None:
+        """Return what is wrong with a turn that ended in order, None where nothing is."""
         turn = self._turn
         if turn.is_continued:
-            self._hops = 0 if turn.has_output else self._hops + 1
-            # It would go on so for ever, and every request is paid for.
-            if turn.continuation_token == self._sent or self._hops > _HOPS:
+            self._empty_continuations = 0 if turn.has_output else self._empty_continuations + 1
+            # This could go on for ever, and every request is paid for.
+            if turn.continuation_token == self._sent or self._empty_continuations > _MAX_EMPTY_CONTINUATIONS:
                 return StreamCutError(
                     "The server offers to go on with the answer, but came no further.",
                     hint="Ask again, or for a shorter answer.",
@@ -148,7 +151,7 @@ class _Recovery:
             return None
         if turn.block_reason is not None:
             return None
-        if turn.has_answer and (not is_slip(turn.finish_reason) or self._slips >= _ASKED_AGAIN):
+        if turn.has_answer and (not is_model_mistake(turn.finish_reason) or self._mistakes >= _MAX_REPEATS):
             return None
         return failures.empty(turn)
 
@@ -163,23 +166,24 @@ class _Recovery:
         had_output = turn.has_output
         delay = self._delay(failure)
         if delay is None:
-            raise failures.final(failure, self._call.retry)
-        # A server that knows the token no more is asked from the beginning.
+            raise _give_up(failure, self._call.retry)
+        # The server no longer knows the token, so the call begins anew.
         rejected = isinstance(failure, APIError) and failure.status_code in {400, 404}
         turn.rewind(to_start=rejected)
-        awaited = failures.awaited(failure, self._call.endpoint)
-        reason = failures.retrying(failure, self._call.endpoint.model, delay)
+        model = self._call.endpoint.model
+        waits_for = _wait_reason(failure, model)
+        message = _retry_message(failure, model, delay)
         return RetryPlanned(
-            self.attempt + 1, delay, failure, awaited, reason, had_output, from_start=rejected
+            self.attempt + 1, delay, failure, waits_for, message, had_output, from_start=rejected
         )
 
     def _delay(self, failure: GeminiError) -> float | None:
-        """Seconds until the next request, None where there is to be none."""
+        """Return the seconds until the next request, None where there is to be none."""
         policy, turn = self._call.retry, self._turn
         self.refresh = False
         if isinstance(failure, EmptyAnswerError):
-            self._slips += 1
-            return 0.0 if self._slips <= _ASKED_AGAIN and not failure.is_permanent else None
+            self._mistakes += 1
+            return 0.0 if self._mistakes <= _MAX_REPEATS and not failure.is_permanent else None
         if turn.has_output:
             return self._delay_of_restart(failure)
         if failure.status_code == 401 and self._can_refresh(failure):
@@ -189,7 +193,7 @@ class _Recovery:
             return 0.0
         if isinstance(failure, IdleTimeoutError):
             self._stalls += 1
-            if self._stalls >= _STALLS:
+            if self._stalls >= _MAX_STALLS:
                 return None
         if not policy.is_retryable(failure):
             return None
@@ -197,7 +201,7 @@ class _Recovery:
         return policy.delay(self._failures, hint=failure.retry_after, jitter=self._jitter())
 
     def _delay_of_restart(self, failure: GeminiError) -> float | None:
-        """The same for a request that had shown some of its answer."""
+        """Return the same for a request that had shown some of its answer."""
         policy, token = self._call.retry, self._turn.continuation_token
         if token != self._checkpoint:
             self._checkpoint, self._restarts = token, 0
@@ -217,3 +221,47 @@ class _Recovery:
             and not self._refreshed
             and self._call.endpoint.authenticator.can_refresh
         )
+
+
+def _summary(error: GeminiError, model: str) -> str:
+    """Say in a few words what went wrong, and how long the server asks to wait."""
+    if error.status_code == 429:
+        words = f"429: quota for {model}"
+    else:
+        first = _SENTENCE.match(error.message)
+        words = (first[0] if first else error.message).rstrip(".")
+    if error.retry_after:
+        words += f"; the server asks to wait {_seconds(error.retry_after)}"
+    return words
+
+
+def _retry_message(error: GeminiError, model: str, delay: float) -> str:
+    """Say what went wrong, and when the call is made again."""
+    if delay < 1:
+        return f"{_summary(error, model)}; retrying."
+    when = time.localtime(time.time() + min(delay, _YEAR))  # a policy may say infinity, a calendar may not
+    return f"{_summary(error, model)}; retrying at {time.strftime('%H:%M:%S', when)}."
+
+
+def _seconds(seconds: float) -> str:
+    return f"{round(seconds, 1 if seconds >= 1 else 3):.12g} s"
+
+
+def _wait_reason(error: GeminiError, model: str) -> str:
+    """Say in a few words what a call waits for after this error."""
+    if error.status_code == 429:
+        return f"quota of {model}"
+    return "the server" if error.status_code is not None else "the connection"
+
+
+def _give_up(error: GeminiError, policy: RetryPolicy) -> GeminiError:
+    """Return the error, with the reason why the call is not made again."""
+    wait = error.retry_after
+    if wait is not None and wait > policy.max_server_delay and policy.is_retryable(error):
+        error.hint = (
+            f"The server asks to wait {_seconds(wait)}, longer than the {_seconds(policy.max_server_delay)} "
+            f"that RetryPolicy.max_server_delay allows. {error.hint}"
+        ).rstrip()
+    elif error.attempts > 1:
+        error.hint = f"Gave up after {error.attempts} attempts. {error.hint}".rstrip()
+    return error

@@ -1,30 +1,41 @@
-"""What a failed request becomes: a GeminiError that says whose fault it is and what to do next."""
+"""What a failed request becomes: a GeminiError that says whose fault it is and what to do next.
+
+A transport reports all failures alike, as a connection that could not be made. A server that is down comes
+back; an untrusted certificate, a proxy that wants a password or a port that speaks no TLS stays as it is, and
+five attempts would keep the user waiting for nothing.
+"""
 
 from __future__ import annotations
 
 import html
 import json
+import os
 import re
+import socket
+import ssl
 import time
 from collections.abc import Mapping
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from gemini_nb.api.content import JSON, objects
-from gemini_nb.api.reasons import hint_for, is_slip
 from gemini_nb.api.retry import (
-    RetryPolicy,
     is_daily,
     parse_retry_after,
     retry_delay_of,
     seconds_until_renewal,
 )
+from gemini_nb.api.turn import is_model_mistake
 from gemini_nb.config import WELL_KNOWN_MODELS, Auth
 from gemini_nb.errors import (
     APIError,
     ConfigError,
+    ConnectError,
     EmptyAnswerError,
     GeminiError,
     PromptBlockedError,
+    ProtocolError,
+    TransportError,
     did_you_mean,
 )
 from gemini_nb.redaction import excerpt
@@ -33,82 +44,85 @@ if TYPE_CHECKING:
     from gemini_nb.api.endpoint import Endpoint
     from gemini_nb.api.turn import ModelTurn
 
-__all__ = [
-    "awaited",
-    "blocked",
-    "empty",
-    "error_in",
-    "final",
-    "is_refusal",
-    "not_made",
-    "refused",
-    "reported",
-    "retrying",
-    "told",
-]
-
-_SENTENCE = re.compile(r".{3,200}?\.(?= [A-Z*]|$)", re.DOTALL)
+__all__ = ["blocked", "broken", "empty", "error_in", "is_refusal", "not_sent", "refused", "reported"]
 
 _NUMBER = re.compile(r"[0-9]{1,3}")
-
-_YEAR = 365 * 86_400.0
-
 _TITLE = re.compile(r"<title>\s*(\S.*?)\s*</title>", re.DOTALL | re.IGNORECASE)
+_NAMES = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    429: "RESOURCE_EXHAUSTED",
+    500: "INTERNAL",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+_CODES = {name: status for status, name in _NAMES.items()} | {
+    "ABORTED": 409,
+    "ALREADY_EXISTS": 409,
+    "CANCELLED": 499,
+    "DATA_LOSS": 500,
+    "FAILED_PRECONDITION": 400,
+    "INVALID_REQUEST": 400,
+    "OUT_OF_RANGE": 400,
+    "OVERLOADED": 503,
+    "SERVICE_UNAVAILABLE": 503,
+    "TOO_MANY_REQUESTS": 429,
+    "UNIMPLEMENTED": 501,
+    "UNKNOWN": 500,
+}
+_RPC = (
+    "",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+)
+"""By gRPC's numbers, which a server that speaks it behind a gateway puts in their place."""
+_TEMPORARY_REFUSALS = {408, 429, 499}
+_CONNECTING = {"ClientConnectorError", "ConnectError", "ConnectionTimeoutError", "ProxyError", "gaierror"}
+_NO_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "UNKNOWN_PROTOCOL"}
+_ON_THE_WAY = "The server or the network between failed for a moment; trying again later usually helps."
+_PROXIES = "HTTP_PROXY, HTTPS_PROXY and NO_PROXY"
 
-_NAMES = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND"}
-
-_NAMES |= {429: "RESOURCE_EXHAUSTED", 500: "INTERNAL", 503: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED"}
-
-_CODES = {name: status for status, name in _NAMES.items()}
-
-_CODES |= {"FAILED_PRECONDITION": 400, "OUT_OF_RANGE": 400, "ABORTED": 409, "ALREADY_EXISTS": 409}
-
-_CODES |= {"CANCELLED": 499, "UNKNOWN": 500, "DATA_LOSS": 500, "UNIMPLEMENTED": 501}
-
-_CODES |= {"INVALID_REQUEST": 400, "TOO_MANY_REQUESTS": 429, "OVERLOADED": 503, "SERVICE_UNAVAILABLE": 503}
-
-# By gRPC's numbers, which a server that speaks it behind a gateway puts in their place.
-_RPC = ["", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS"]
-
-_RPC += ["PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE"]
-
-_RPC += ["UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"]
-
-_PASSING = {408, 429, 499}  # of the refusals, those that another time is enough for
-
-
-def not_made(error: Exception) -> ConfigError:
-    """The error for a URL or a header that cannot be put into a request."""
-    # A UnicodeEncodeError would show the header's text.
-    reason = error.reason if isinstance(error, UnicodeEncodeError) else str(error)
-    return ConfigError(
-        f"The request cannot be put together: {excerpt(reason)}",
-        hint="Check the base URL and the key or token.",
-    )
-
-
-def told(error: GeminiError, model: str) -> str:
-    """What went wrong, and what the server asks for, in a few words for a person who waits."""
-    if error.status_code == 429:
-        words = f"429: quota for {model}"
-    else:
-        first = _SENTENCE.match(error.message)
-        words = (first[0] if first else error.message).rstrip(".")
-    if error.retry_after:
-        words += f"; the server asks to wait {_seconds(error.retry_after)}"
-    return words
-
-
-def retrying(error: GeminiError, model: str, delay: float) -> str:
-    """The same, and when it is tried again."""
-    if delay < 1:
-        return f"{told(error, model)}; retrying."
-    when = time.localtime(time.time() + min(delay, _YEAR))  # a policy may say infinity, a calendar may not
-    return f"{told(error, model)}; retrying at {time.strftime('%H:%M:%S', when)}."
-
-
-def _seconds(seconds: float) -> str:
-    return f"{round(seconds, 1 if seconds >= 1 else 3):.12g} s"
+_OTHERWISE = "Ask again, or ask otherwise."
+_REPHRASE = "Rephrase the question; `safety_settings` cannot switch this off."
+_IMAGE = "Describe the image in other words."
+_TOOLS = "Ask again, ask otherwise, or simplify the tools."
+_HINTS = {
+    "STOP": _TOOLS,
+    "TOO_MANY_TOOL_CALLS": "Ask for less at once, or offer fewer tools.",
+    "MAX_TOKENS": "Raise maxOutputTokens (`--max-tokens`), or let the model think less: "
+    "its thoughts count, too.",
+    "SAFETY": "Rephrase it, or loosen `safety_settings`.",
+    "RECITATION": "The answer came too close to a text of others: ask for it in the model's own words.",
+    "LANGUAGE": "Ask in a language that this model supports.",
+    "BLOCKLIST": _REPHRASE,
+    "PROHIBITED_CONTENT": _REPHRASE,
+    "JAILBREAK": _REPHRASE,
+    "SPII": "Ask without personal data, such as account numbers.",
+    "MODEL_ARMOR": "The project's Model Armor template blocked it: rephrase the question, or change that.",
+    "IMAGE_SAFETY": _IMAGE,
+    "IMAGE_PROHIBITED_CONTENT": _IMAGE,
+    "IMAGE_RECITATION": _IMAGE,
+    "IMAGE_OTHER": _IMAGE,
+    "NO_IMAGE": "Ask for an image in so many words.",
+    "MISSING_THOUGHT_SIGNATURE": "A turn of the history lacks its thoughtSignature: "
+    "send the model's parts back as they came.",
+}
 
 
 def refused(status: int, headers: Mapping[str, str], body: bytes, endpoint: Endpoint) -> GeminiError:
@@ -133,10 +147,30 @@ def refused(status: int, headers: Mapping[str, str], body: bytes, endpoint: Endp
     return made
 
 
-def _readable(text: str) -> str:
-    """What a body that is no JSON says to a person; of a web page that is its title."""
-    title = _TITLE.search(text[:10_000])
-    return excerpt(html.unescape(title[1])) if title is not None else excerpt(text)
+def reported(error: Mapping[str, Any], endpoint: Endpoint) -> GeminiError:
+    """The error for an error object of the server's, from an error body or from inside a stream."""
+    code, name = error.get("code"), error.get("status")
+    if isinstance(code, str) and not _number(code):
+        name = name or code
+    code = _number(code) or _number(name)
+    name = excerpt(name, 60) if isinstance(name, str) and not _number(name) else None
+    status = _status(code, name)
+    details = list(objects(error.get("details")))
+    message = excerpt(str(error.get("message") or "no message"), 1000)
+    is_permanent = status == 429 and "limit: 0" not in message and is_daily(details)
+    asked = seconds_until_renewal(time.time()) if is_permanent else retry_delay_of(details, message)
+    if is_permanent:
+        hint = _daily_hint(asked, endpoint)
+    else:
+        hint = _hint(status, f"{name}: {message}", details, endpoint)
+    return APIError(
+        f"{status} {name}: {message}" if name else f"{status}: {message}",
+        hint=hint,
+        status_code=status,
+        api_status=name or _NAMES.get(status),
+        retry_after=asked,
+        is_permanent=is_permanent,
+    )
 
 
 def error_in(value: JSON, *, is_error: bool = False) -> JSON | None:
@@ -164,30 +198,10 @@ def error_in(value: JSON, *, is_error: bool = False) -> JSON | None:
     return value if _number(code) >= 400 or named & _CODES.keys() else None
 
 
-def reported(error: Mapping[str, Any], endpoint: Endpoint) -> GeminiError:
-    """The error for an error object of the server's, from an error body or from inside a stream."""
-    code, name = error.get("code"), error.get("status")
-    if isinstance(code, str) and not _number(code):
-        name = name or code
-    code = _number(code) or _number(name)
-    name = excerpt(name, 60) if isinstance(name, str) and not _number(name) else None
-    status = _status(code, name)
-    details = list(objects(error.get("details")))
-    message = excerpt(str(error.get("message") or "no message"), 1000)
-    is_permanent = status == 429 and "limit: 0" not in message and is_daily(details)
-    asked = seconds_until_renewal(time.time()) if is_permanent else retry_delay_of(details, message)
-    if is_permanent:
-        hint = _daily_hint(asked, endpoint)
-    else:
-        hint = _hint(status, f"{name}: {message}", details, endpoint)
-    return APIError(
-        f"{status} {name}: {message}" if name else f"{status}: {message}",
-        hint=hint,
-        status_code=status,
-        api_status=name or _NAMES.get(status),
-        retry_after=asked,
-        is_permanent=is_permanent,
-    )
+def _readable(text: str) -> str:
+    """What a body that is no JSON says to a person; of a web page that is its title."""
+    title = _TITLE.search(text[:10_000])
+    return excerpt(html.unescape(title[1])) if title is not None else excerpt(text)
 
 
 def _number(code: object) -> int:
@@ -220,7 +234,7 @@ def blocked(turn: ModelTurn) -> PromptBlockedError:
     reason = f"{excerpt(turn.block_reason or '')}{_blamed(turn)}"
     return PromptBlockedError(
         f"The prompt was blocked: {reason}. {excerpt(turn.block_message)}".rstrip(),
-        hint=hint_for(turn.block_reason),
+        hint=_reason_hint(turn.block_reason),
         status_code=200,
         api_status=excerpt(turn.block_reason or "", 60),
     )
@@ -231,7 +245,7 @@ def is_refusal(error: GeminiError | None) -> bool:
     if isinstance(error, PromptBlockedError):
         return True
     status = error.status_code if isinstance(error, APIError) else None
-    return status is not None and 400 <= status < 500 and status not in _PASSING
+    return status is not None and 400 <= status < 500 and status not in _TEMPORARY_REFUSALS
 
 
 def empty(turn: ModelTurn) -> EmptyAnswerError:
@@ -250,35 +264,15 @@ def empty(turn: ModelTurn) -> EmptyAnswerError:
         message = f"The model ended with {excerpt(reason, 60)}{_blamed(turn)}{without}."
     return EmptyAnswerError(
         f"{message} {excerpt(said)}".rstrip(),
-        hint=hint_for(reason),
+        hint=_reason_hint(reason),
         status_code=200,
         api_status=reason and excerpt(reason, 60),
-        is_permanent=not (reason in {None, "STOP"} or is_slip(reason)),
+        is_permanent=not (reason in {None, "STOP"} or is_model_mistake(reason)),
     )
 
 
 def _blamed(turn: ModelTurn) -> str:
     return f" ({excerpt(', '.join(turn.categories))})" if turn.categories else ""
-
-
-def awaited(error: GeminiError, endpoint: Endpoint) -> str:
-    """What a call waits for after this error, in a few words."""
-    if error.status_code == 429:
-        return f"quota of {endpoint.model}"
-    return "the server" if error.status_code is not None else "the connection"
-
-
-def final(error: GeminiError, policy: RetryPolicy) -> GeminiError:
-    """The same error, with why it was not asked again."""
-    wait = error.retry_after
-    if wait is not None and wait > policy.max_server_delay and policy.is_retryable(error):
-        error.hint = (
-            f"The server asks to wait {_seconds(wait)}, longer than the {_seconds(policy.max_server_delay)} "
-            f"that RetryPolicy.max_server_delay allows. {error.hint}"
-        ).rstrip()
-    elif error.attempts > 1:
-        error.hint = f"Gave up after {error.attempts} attempts. {error.hint}".rstrip()
-    return error
 
 
 def _hint(status: int, message: str, details: list[dict[str, Any]], endpoint: Endpoint) -> str:
@@ -323,3 +317,112 @@ def _access_hint(*, vertex: bool) -> str:
     if vertex:
         return "Check that the account may use Vertex AI in this project (roles/aiplatform.user)."
     return "Check that the key is right, not restricted, and that its project has the Gemini API switched on."
+
+
+def not_sent(error: Exception, host: str) -> GeminiError:
+    """The error for a request that got no answer."""
+    cause = error.__cause__ or error
+    names = {cls.__name__ for cls in type(cause).__mro__} | {type(error).__name__}
+    if isinstance(found := _inner(cause), ssl.SSLError) and (failure := _without_trust(found, host)):
+        return failure
+    if "ClientHttpProxyError" in names:
+        return _refused_by_proxy(cause, host)
+    if "ClientProxyConnectionError" in names:
+        return ConnectError(
+            f"The proxy on the way to {host} cannot be reached: {_reason(cause)}",
+            hint=f"Is the network up, and the proxy right? See {_PROXIES}.",
+        )
+    if "ClientConnectorDNSError" in names or isinstance(found, socket.gaierror):
+        return ConnectError(
+            f"No address is known for {host}: {_reason(cause)}",
+            hint="Is the network up, and the base URL right?",
+        )
+    if names & _CONNECTING:
+        return ConnectError(
+            f"No connection to {host}: {_reason(cause)}", hint="Is the network up, and the base URL right?"
+        )
+    detail = excerpt(str(cause) or type(cause).__name__)
+    if names & {"InvalidURL", "UnsupportedProtocol"}:
+        return ConfigError(f"The URL of {host} cannot be used: {detail}", hint="Check the base URL.")
+    if names & {"ClientResponseError", "HttpProcessingError"}:
+        detail = excerpt(str(getattr(cause, "message", "") or cause))  # without the 400 that nobody sent
+        return ProtocolError(f"What {host} answered is not HTTP: {detail}", hint="Check the base URL.")
+    return TransportError(
+        f"{host} closed the connection before it answered: {_reason(cause)}", hint=_ON_THE_WAY
+    )
+
+
+def broken(error: Exception, host: str) -> GeminiError:
+    """The error for an answer that broke off."""
+    cause = error.__cause__ or error
+    if type(error).__name__ == "DecodingError":
+        return ProtocolError(
+            f"The answer of {host} cannot be decompressed: {excerpt(str(error))}.",
+            hint="A proxy on the way may have changed it.",
+        )
+    said = str(cause)
+    if "ConnectionResetError" in said or isinstance(cause, ConnectionError):
+        what = "was reset in the middle of the answer"
+    elif "not completed" in said:  # the transport's own words go on with figures that help nobody
+        what = "was closed in the middle of the answer"
+    else:
+        what = f"broke: {excerpt(said or type(cause).__name__)}"
+    return TransportError(f"The connection to {host} {what}.", hint=_ON_THE_WAY)
+
+
+def _inner(cause: BaseException) -> object:
+    """What the system or the TLS library said, inside the transport's own exception."""
+    for name in ("certificate_error", "os_error"):
+        if (inner := getattr(cause, name, None)) is not None:
+            return inner
+    return cause
+
+
+def _without_trust(error: ssl.SSLError, host: str) -> GeminiError | None:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return ConnectError(
+            f"The certificate of {host} is not trusted: {excerpt(error.verify_message or str(error))}",
+            hint="Behind a company's proxy, put its certificate into SSL_CERT_FILE. Otherwise check the base "
+            "URL and this machine's clock: somebody else may be answering.",
+            is_permanent=True,
+        )
+    if error.reason in _NO_TLS:
+        return ConnectError(
+            f"{host} does not speak TLS on this port.",
+            hint="Check the base URL's port. http:// is for servers on this machine only.",
+            is_permanent=True,
+        )
+    return None
+
+
+def _refused_by_proxy(cause: BaseException, host: str) -> GeminiError:
+    status = getattr(cause, "status", 0)
+    said = excerpt(str(getattr(cause, "message", "")))
+    if status == 407:
+        hint = "Put name and password into the proxy's URL, http://name:password@proxy:port, in HTTPS_PROXY."
+    else:
+        hint = f"Ask who runs the proxy whether {host} is allowed, or see {_PROXIES}."
+    return ConnectError(
+        f"The proxy on the way to {host} refused: {status} {said}".rstrip(),
+        hint=hint,
+        is_permanent=400 <= status < 500 and status not in {408, 429},
+    )
+
+
+def _reason(cause: BaseException) -> str:
+    """The system's own words. The transport's wrap them in its classes' names."""
+    inner = _inner(cause)
+    if type(cause).__name__ == "ConnectionTimeoutError":
+        return "nobody answered in time."
+    if not isinstance(getattr(cause, "message", ""), (str, NoneType)):  # the transport's own object
+        return "it broke off in the middle of the answer's head."
+    if isinstance(inner, socket.gaierror):
+        return f"{excerpt(inner.strerror or str(inner))}."
+    if isinstance(inner, OSError) and inner.errno and not isinstance(inner, ssl.SSLError):
+        return f"{os.strerror(inner.errno)}."
+    return f"{excerpt(str(inner) or type(cause).__name__).rstrip('.')}."
+
+
+def _reason_hint(reason: str | None) -> str:
+    """Return what the user can do about this reason."""
+    return _HINTS.get(reason or "", _TOOLS if is_model_mistake(reason) else _OTHERWISE)

@@ -59,11 +59,8 @@ _HARMLESS = {
 }
 
 _FAMILY = re.compile(r"gemini-(\d+)")
-
 _OTHERS = re.compile(r"gemma|learnlm")
-
 _LEVELS = ("MINIMAL", "LOW", "MEDIUM", "HIGH", "XHIGH")
-
 _LEVELS_TAKEN = (
     (re.compile(r"gemini-4\b|gemini-3\.[78]-flash(?!-lite)|gemini-3(\.1)?-pro(?!-image)"), _LEVELS[1:4]),
     (re.compile(r"gemini-[12]\b|gemma|learnlm"), ()),

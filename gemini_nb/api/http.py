@@ -1,36 +1,54 @@
-"""HTTP for one event loop: the connection pools, and a timeout on silence.
+"""HTTP for one event loop: connection pools, how a request is sent, and a timeout on silence.
 
 The pools are httpx's interface over aiohttp's transport, where a chunk that arrives by itself costs less than
 half the processor time that it costs in httpx's own (`tests/benchmarks` compares them). Only its client
-class, not the bare transport, honours the proxy variables. What of it is ours stands in `transport`, which is
-loaded with the first request: aiohttp takes half a second.
+class, not the bare transport, honours the proxy variables.
+
+Two things are mended that aiohttp forgets. When bytes in the middle of an answer are not HTTP, its compiled
+parser drops the answer's reader before it raises: the connection is closed, the reader hears nothing of it,
+and only the idle timeout, minutes later, ends the wait. So each response here learns from its connection when
+that closes. And each connection remembers since when it rests: one that its server gave up just then has read
+nothing of the next request.
+
+Importing this takes half a second, so it is imported when the first stream starts.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import http.cookiejar
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeVar
+import math
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from types import NoneType
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+import aiohttp
+import httpx
+from httpx_aiohttp import AiohttpTransport, HttpxAiohttpClient
 
 from gemini_nb.api import failures
 from gemini_nb.api.retry import Cooldowns
 from gemini_nb.config import is_loopback
-from gemini_nb.errors import ConfigError, IdleTimeoutError
+from gemini_nb.errors import ConfigError, GeminiError, IdleTimeoutError
 from gemini_nb.redaction import excerpt
 
 if TYPE_CHECKING:
-    import httpx
+    from aiohttp.connector import Connection
 
     from gemini_nb.api.recorder import Recorder
 
-__all__ = ["HTTPClients", "IdleTimeout", "on_connected"]
+__all__ = ["HTTPClients", "IdleTimeout"]
 
 T = TypeVar("T")
+_LARGE = 256 * 1024
+_RESTED = 1.0  # seconds; no server keeps an idle connection for less
 
-on_connected: contextvars.ContextVar[Callable[[], object] | None] = contextvars.ContextVar(
+_on_connected: contextvars.ContextVar[Callable[[], object] | None] = contextvars.ContextVar(
     "gemini_nb_on_connected", default=None
 )
 """Called by the transport when a connection stands and the answer is what is waited for."""
@@ -49,7 +67,7 @@ class HTTPClients:
         self.recorder: Recorder | None = None
         """Writes down what requests receive; None where nobody wants it."""
 
-    def client_for(self, url: str) -> httpx.AsyncClient:
+    def _client_for(self, url: str) -> httpx.AsyncClient:
         """Return the client for this URL.
 
         Raises:
@@ -59,11 +77,39 @@ class HTTPClients:
         try:
             local = is_loopback(urlsplit(url).hostname or "")
         except ValueError as error:
-            raise failures.not_made(error) from None
+            raise _not_made(error) from None
         client = self._clients.get(local)
         if client is None:
             client = self._clients[local] = _make_client(trust_env=not local)
         return client
+
+    def idle_timeout(self, connect: float, first_byte: float) -> IdleTimeout:
+        """Return a timeout for one request: on connecting, and from then on until the answer begins."""
+        idle = IdleTimeout(connect + first_byte)
+        _on_connected.set(functools.partial(idle.begin, first_byte))
+        return idle
+
+    async def post(
+        self, url: str, headers: Mapping[str, str], content: bytes, *, connect: float, idle: IdleTimeout
+    ) -> httpx.Response:
+        """Send a request and return the response, its body unread.
+
+        Args:
+            url: where it goes.
+            headers: the headers that prove who asks.
+            content: the body, JSON.
+            connect: seconds until a connection stands.
+            idle: limits the wait for the answer.
+
+        Raises:
+            ConfigError: it cannot be put together.
+            GeminiError: it got no answer.
+        """
+        client = self._client_for(url)
+        response = None
+        while response is None:  # as often as the pool holds a connection that its server has given up
+            response = await _send(client, _request(client, url, headers, content, connect), idle)
+        return response
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -72,17 +118,78 @@ class HTTPClients:
             await client.aclose()
 
 
+def _request(
+    client: httpx.AsyncClient, url: str, headers: Mapping[str, str], content: bytes, connect: float
+) -> httpx.Request:
+    # aiohttp finds this out when it has connected, and forgets to close the connection.
+    if not all(value.isascii() and value.isprintable() for value in headers.values()):
+        raise _not_made(ValueError("a header holds a character that no header can hold"))
+    try:
+        return client.build_request(
+            "POST",
+            url,
+            content=_pieces(content) if len(content) > _LARGE else content,
+            headers={
+                **headers,
+                "Content-Type": "application/json",
+                "Content-Length": str(len(content)),
+                "Accept": "text/event-stream",
+            },
+            # In this transport `pool` covers all of connecting, the name look-up and a proxy's answer, too.
+            timeout=httpx.Timeout(None, connect=connect, pool=connect),
+        )
+    except (ValueError, TypeError, httpx.InvalidURL) as error:
+        raise _not_made(error) from None
+
+
+async def _pieces(content: bytes) -> AsyncIterator[bytes]:
+    # aiohttp warns of large bodies in one piece: they would all be copied into the socket's buffer at once.
+    for start in range(0, len(content), _LARGE):
+        yield content[start : start + _LARGE]
+
+
+async def _send(
+    client: httpx.AsyncClient, request: httpx.Request, idle: IdleTimeout
+) -> httpx.Response | None:
+    """Return the answer, or None where the connection had been closed before the request went out on it."""
+    try:
+        return await idle.wait(client.send(request, stream=True))
+    except GeminiError:
+        raise
+    except Exception as error:  # noqa: BLE001 - each transport has its own exceptions
+        if _was_stale(error):
+            return None
+        raise failures.not_sent(error, request.url.host) from None
+
+
+def _was_stale(error: Exception) -> bool:
+    """Whether a connection that had rested was closed just as it was to be used again.
+
+    Servers close idle ones when they like, and the request crosses the news of it: nobody has read it.
+    """
+    cause = error.__cause__ or error
+    unread = isinstance(getattr(cause, "message", None), (str, NoneType))
+    rested: float = getattr(cause, "gemini_nb_rested", -1.0)
+    return unread and rested >= _RESTED
+
+
+def _not_made(error: Exception) -> ConfigError:
+    """The error for a URL or a header that cannot be put into a request."""
+    # A UnicodeEncodeError would show the header's text.
+    reason = error.reason if isinstance(error, UnicodeEncodeError) else str(error)
+    return ConfigError(
+        f"The request cannot be put together: {excerpt(reason)}",
+        hint="Check the base URL and the key or token.",
+    )
+
+
 def _make_client(*, trust_env: bool) -> httpx.AsyncClient:
-    import httpx  # noqa: PLC0415 - with aiohttp half a second, imported when the first stream starts
-
-    from gemini_nb.api.transport import Client  # noqa: PLC0415 - see above
-
     if trust_env:
         _check_proxies()
     # A cookie of one key's answers would go along with another key's requests.
     no_cookies = http.cookiejar.CookieJar(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
     try:
-        return Client(
+        return _Client(
             cookies=no_cookies,
             limits=httpx.Limits(keepalive_expiry=30.0),
             follow_redirects=False,
@@ -96,8 +203,6 @@ def _make_client(*, trust_env: bool) -> httpx.AsyncClient:
 
 def _check_proxies() -> None:
     """Refuse what httpx takes and its transport stumbles over at every request."""
-    from urllib.request import getproxies  # noqa: PLC0415 - a web client of its own, for one function
-
     proxies = getproxies()  # where httpx looks, too
     for kind in ("http", "https", "all"):
         proxy = proxies.get(kind, "")
@@ -129,6 +234,76 @@ def _bad_certificates(error: OSError) -> ConfigError:
         f"The certificates of the environment cannot be used: {excerpt(str(error))}",
         hint="See SSL_CERT_FILE and SSL_CERT_DIR.",
     )
+
+
+class _Client(HttpxAiohttpClient):
+    """httpx's client over this transport; it takes what httpx's own takes, proxies of the environment too."""
+
+    def _init_transport(self, *args: Any, **options: Any) -> httpx.AsyncBaseTransport:
+        return options.pop("transport", None) or _Transport(*args, **options)
+
+    def _init_proxy_transport(
+        self, proxy: httpx.Proxy, *args: Any, **options: Any
+    ) -> httpx.AsyncBaseTransport:
+        options["proxy"] = proxy
+        return _Transport(*args, **options)
+
+
+class _Transport(AiohttpTransport):
+    def get_client(self) -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(
+            limit=0,  # no limit; aiohttp's default is 100 connections
+            keepalive_timeout=self.limits.keepalive_expiry,
+            ssl=self.ssl_context,
+        )
+        return aiohttp.ClientSession(
+            connector=connector, response_class=_Response, cookie_jar=aiohttp.DummyCookieJar()
+        )
+
+
+class _Response(aiohttp.ClientResponse):
+    """A response that ends with its connection, in whatever way that ended."""
+
+    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
+        protocol: Any = connection.protocol
+        if (connected := _on_connected.get()) is not None:
+            connected()
+        rested = time.monotonic() - getattr(protocol, "gemini_nb_rests_since", math.inf)
+        try:
+            await super().start(connection)
+        except (aiohttp.ClientConnectionError, OSError) as error:
+            error.gemini_nb_rested = rested  # type: ignore[union-attr]  # for `_was_stale`
+            raise
+        if protocol is None or not hasattr(protocol, "closed"):  # an aiohttp older than 3.12
+            return self
+        closed = protocol.closed
+        if closed is None:  # it has closed already
+            _end(self.content)
+            return self
+        # The future is the connection's, which outlives the response, and somebody must look at its result.
+        closed.remove_done_callback(_look_at)
+        closed.add_done_callback(_look_at)
+        end = functools.partial(_end, self.content)
+        closed.add_done_callback(end)
+        self.content.on_eof(functools.partial(_forget, closed, end, protocol))
+        return self
+
+
+def _forget(
+    closed: asyncio.Future[None], end: Callable[[asyncio.Future[None]], object], protocol: Any
+) -> None:
+    closed.remove_done_callback(end)
+    protocol.gemini_nb_rests_since = time.monotonic()
+
+
+def _look_at(closed: asyncio.Future[None]) -> None:
+    if not closed.cancelled():
+        closed.exception()
+
+
+def _end(content: aiohttp.StreamReader, _: object = None) -> None:
+    if not content.is_eof() and content.exception() is None:
+        content.set_exception(aiohttp.ClientPayloadError("what came in the middle of it was not HTTP"))
 
 
 class IdleTimeout:

@@ -38,15 +38,10 @@ RETRYABLE_STATUS = frozenset({408, 429, *range(500, 600)} - {501, 505})
 the server does not know. Gateways have statuses of their own, such as 529 for overloaded."""
 
 _DURATION = re.compile(r"^(\d+(?:\.\d+)?)s$")
-
 _MESSAGE_DELAY = re.compile(r"[Rr]etry in (\d+(?:\.\d+)?)\s*s")
-
 _ZONE = "America/Los_Angeles"
-
 _PER_DAY = re.compile(r"per_?day", re.IGNORECASE)
-
 _SPACING = 0.1  # seconds between two that start again
-
 _SPREAD = 5.0  # seconds by whose fraction they follow each other where many wait
 
 

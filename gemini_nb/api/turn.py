@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from gemini_nb.api.content import JSON, Content, Part, objects
 from gemini_nb.api.functions import FunctionCall, read_calls
-from gemini_nb.api.reasons import rated_categories, read_block_reason, read_finish_reason
 from gemini_nb.api.sendable import is_answer, is_plain_text, sendable
 from gemini_nb.api.usage import Usage
 from gemini_nb.redaction import scrub
 
-__all__ = ["ModelTurn"]
+__all__ = ["ModelTurn", "is_model_mistake"]
 
 _METADATA = ("citationMetadata", "groundingMetadata", "urlContextMetadata")
 _PLAIN = {"content", "index"}
+# Servers that write enums as numbers: beyond these, the two services count differently.
+_FINISH = ["FINISH_REASON_UNSPECIFIED", "STOP", "MAX_TOKENS", "SAFETY", "RECITATION", "OTHER"]
+_BLOCK = ["BLOCK_REASON_UNSPECIFIED", "SAFETY", "OTHER", "BLOCKLIST", "PROHIBITED_CONTENT"]
+_RATED = ("HIGH", "MEDIUM")  # what a service may block for when it marks no category as blocked
 
 
 class ModelTurn:
@@ -137,7 +140,7 @@ class ModelTurn:
         if self._stale is None and candidate.keys() <= _PLAIN:
             return parts  # nearly every chunk of an answer ends here
         facts = {field: candidate[field] for field in _METADATA if isinstance(candidate.get(field), dict)}
-        reason = read_finish_reason(candidate.get("finishReason"))
+        reason = _read_finish_reason(candidate.get("finishReason"))
         if self._stale is not None and (self.has_output or facts or reason):
             self._stale, self._beside = None, self._beside_kept
         self._beside += len(facts)
@@ -146,7 +149,7 @@ class ModelTurn:
         if reason:
             self.finish_reason = reason
             self.finish_message = scrub(str(candidate.get("finishMessage") or ""))
-            self.categories = rated_categories(candidate, reason)
+            self.categories = _rated_categories(candidate, reason)
         token = candidate.get("continuationToken")
         if isinstance(token, str) and token != self.continuation_token:  # told again it is the same place
             self.continuation_token = token
@@ -183,9 +186,9 @@ class ModelTurn:
         if isinstance(status := chunk.get("modelStatus"), dict):
             self.model_status = status
         feedback = chunk.get("promptFeedback")
-        if isinstance(feedback, dict) and (reason := read_block_reason(feedback.get("blockReason"))):
+        if isinstance(feedback, dict) and (reason := _read_block_reason(feedback.get("blockReason"))):
             self.block_reason = reason
-            self.categories = rated_categories(feedback, reason)
+            self.categories = _rated_categories(feedback, reason)
             self.block_message = scrub(str(feedback.get("blockReasonMessage") or ""))
 
     def _append(self, part: Part) -> None:
@@ -289,3 +292,46 @@ def _joined(parts: list[Part]) -> list[Part]:
 
 def _is_empty(part: Part) -> bool:
     return is_plain_text(part) and not part["text"]
+
+
+def _read_finish_reason(value: object) -> str | None:
+    """Return why a turn ended, None where `value` does not say."""
+    return _read_word(value, _FINISH)
+
+
+def _read_block_reason(value: object) -> str | None:
+    """Return why a prompt was blocked, None where `value` does not say."""
+    return _read_word(value, _BLOCK)
+
+
+def _read_word(value: object, names: list[str]) -> str | None:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = names[value] if 0 <= value < len(names) else str(value)
+    # Some servers send the default of each field that nobody set.
+    if not isinstance(value, str) or not value.strip() or value.endswith("_UNSPECIFIED"):
+        return None
+    return scrub(value.strip())
+
+
+def is_model_mistake(reason: str | None) -> bool:
+    """Whether the model made a mistake that its next sample may well not make."""
+    return reason == "UNEXPECTED_TOOL_CALL" or (reason or "").startswith("MALFORMED_")
+
+
+def _rated_categories(said: JSON, reason: str | None) -> tuple[str, ...]:
+    """Return the harm categories that blocked a prompt or an answer.
+
+    The Developer API may mark none of them as blocked; then those count that were rated highest.
+
+    Args:
+        said: a promptFeedback, or a candidate.
+        reason: why it was blocked or ended.
+    """
+    ratings = objects(said.get("safetyRatings"))
+    blamed = [rating for rating in ratings if rating.get("blocked") is True]
+    if not blamed and reason == "SAFETY":
+        found = [[rating for rating in ratings if rating.get("probability") == level] for level in _RATED]
+        blamed = found[0] or found[1]
+    return tuple(scrub(str(rating.get("category") or "an unnamed category")) for rating in blamed)

@@ -34,7 +34,6 @@ __all__ = [
 ]
 
 _MB = 2**20
-
 MAX_REQUEST_BYTES = 100 * _MB
 """Largest request that Gemini takes."""
 
@@ -45,21 +44,15 @@ MAX_PDF_BYTES = 50 * _MB
 """Largest PDF sent inside a request."""
 
 FILES_API = "Upload large files with Google's Files API, and pass {'fileData': {'fileUri': ...}}."
-
 _ROWS = 40
-
 _COLUMNS = 40
-
 _CHARACTERS = 12_000
-
 _GOOGLE = ("Part", "FunctionResponsePart", "Blob", "FileData", "File", "Image", "Video")
-
 _BESIDE = frozenset(
     {"inlineData", "fileData", "mediaResolution", "videoMetadata", "thoughtSignature", "thought"}
 )
 
 _MEDIA = ("audio/", "image/", "video/")
-
 _BEGINNING = 4096
 """How many bytes of a file are enough to tell."""
 

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from calling import BODY, KEEP, KEY, NOW, Outcome, ask, call_to, collect, endpoint_to
-from gemini_nb.api import connections
 from gemini_nb.api.call import ChunkReceived
 from gemini_nb.api.client import call_model
 from gemini_nb.api.http import HTTPClients
@@ -99,7 +98,7 @@ async def test_a_connection_that_was_closed_while_it_rested_costs_no_attempt(
     clients: HTTPClients, end: Step, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server gives the connections up at the very moment of the next request, all three of them."""
-    monkeypatch.setattr(connections, "_RESTED", 0.0)
+    monkeypatch.setattr("gemini_nb.api.http._RESTED", 0.0)
     ready, all_there = [threading.Event() for _ in range(4)], threading.Event()
     answered: set[int] = set()
 
@@ -123,7 +122,7 @@ async def test_a_connection_that_was_closed_while_it_rested_costs_no_attempt(
 async def test_half_an_answers_head_is_an_attempt_on_whichever_connection(
     clients: HTTPClients, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "_RESTED", 0.0)
+    monkeypatch.setattr("gemini_nb.api.http._RESTED", 0.0)
     half: list[Step] = [b"HTTP/1.1 200 OK\r\nContent-Ty", Close()]
     with ScriptedServer([sse_answer(*HELLO), half, half, sse_answer(*HELLO)]) as server:
         assert (await ask(clients, server)).text == "Hello!"

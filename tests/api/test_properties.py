@@ -281,7 +281,7 @@ def converse(manager: StreamManager, model: Model, policy: RetryPolicy) -> tuple
         async def send(client: object, request: httpx.Request, idle: object) -> httpx.Response:
             return model.respond(request)
 
-        patch.setattr("gemini_nb.api.call._send", send)
+        patch.setattr("gemini_nb.api.http._send", send)
         made.start().wait(20)
     return made, follower
 

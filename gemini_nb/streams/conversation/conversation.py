@@ -209,8 +209,8 @@ class Conversation:
             self._checkpoint = self._call_start
         had_output = plan.had_output or self._checkpoint != self._record.mark()
         keeps = self._checkpoint.length if had_output else None
-        self._record.retry(plan.attempt, plan.delay, plan.reason, keeps)
-        self._record.wait_for(plan.awaited, time.time() + plan.delay)
+        self._record.retry(plan.attempt, plan.delay, plan.message, keeps)
+        self._record.wait_for(plan.waits_for, time.time() + plan.delay)
 
     def _show(self, chunk: ChunkReceived, turn: ModelTurn) -> None:
         record = self._record

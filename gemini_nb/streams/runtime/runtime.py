@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gemini_nb.api.http import HTTPClients
 from gemini_nb.config import Auth, Settings, recordings_folder, simulator_pace
 from gemini_nb.errors import BlockingCallError, ConfigError, GeminiError, InternalError
 from gemini_nb.streams.runtime.delivery import Delivery
@@ -20,6 +19,7 @@ from gemini_nb.streams.runtime.loop import BackgroundLoop, Flag
 from gemini_nb.tools.kernel import KernelLoop
 
 if TYPE_CHECKING:
+    from gemini_nb.api.http import HTTPClients
     from gemini_nb.api.recorder import Recorder
     from gemini_nb.simulator import Simulator
     from gemini_nb.streams.events.record import StreamRecord
@@ -71,6 +71,8 @@ class Runtime:
         loop = asyncio.get_running_loop()
         clients = self._clients.get(loop)
         if clients is None:
+            from gemini_nb.api.http import HTTPClients  # noqa: PLC0415 - half a second
+
             clients = HTTPClients()
             with self._lock:
                 clients.recorder = self._recorder
@@ -222,7 +224,7 @@ def wait_for(flag: Flag, timeout: float | None) -> None:
 
 def _import_client(future: concurrent.futures.Future[object]) -> None:
     try:
-        import httpx_aiohttp  # noqa: F401, PLC0415 - imported for its effect, httpx and aiohttp with it
+        import gemini_nb.api.http  # noqa: F401, PLC0415 - imported for its effect, httpx and aiohttp with it
     finally:  # what failed here fails again, and is told, where the client is made
         future.set_result(None)
 
