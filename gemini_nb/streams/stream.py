@@ -26,6 +26,7 @@ from gemini_nb.streams.runtime.readers import EventReader
 from gemini_nb.streams.runtime.runtime import Runtime
 from gemini_nb.streams.runtime.subscribers import Subscribers
 from gemini_nb.tools.fences import read_fenced
+from gemini_nb.tools.output import Target
 
 __all__ = ["Stream", "StreamInfo", "Subscriber", "stop_interrupted", "stop_together"]
 
@@ -262,6 +263,11 @@ class Stream:
     def subscriber_count(self) -> int:
         """How many callables get its events."""
         return len(self._subscribers)
+
+    @property
+    def targets(self) -> tuple[Target | None, ...]:
+        """Where its subscribers' output goes."""
+        return self._subscribers.targets
 
     def stop(self) -> None:
         """Stop the stream, its requests and its tools. What has arrived stays; stopping twice is once."""

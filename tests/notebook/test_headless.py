@@ -64,6 +64,25 @@ def test_nbclient_keeps_every_answer_and_exports_read_well() -> None:
     assert "lighthouse" in text.lower()
 
 
+def test_nbclient_keeps_what_subscribers_print_and_streams_that_are_shown() -> None:
+    notebook = execute(
+        "%load_ext gemini_nb\nimport gemini_nb\nstart = gemini_nb.get_manager().start_stream",
+        "heard = []\n"
+        "def follow(event):\n"
+        "    if event.kind == 'stream_completed': print('heard of the end')\n"
+        "stream = start('Describe a lighthouse.', follow); start('Hello', heard.append)",
+        "silent = start('Describe a lighthouse.')\nprint(silent.status)",
+        "silent",
+        "other = start('Describe a lighthouse.')\n%gemini_show other",
+    )
+    said, status, value, shown = (cell.outputs[-1] for cell in notebook.cells[1:])
+    assert said.text.endswith("heard of the end\n")
+    assert status.text == "active\n"  # a cell that nothing is to be shown in does not wait
+    for output in (value, shown):
+        assert "lighthouse" in output.data["text/markdown"].lower()
+        assert "completed" in output.data["text/markdown"]
+
+
 def test_a_failed_stream_fails_the_run_and_keeps_its_output() -> None:
     notebook = made_of("%load_ext gemini_nb", "%%gemini_stream -m unknown-model\nHello", "print('never')")
     with pytest.raises(CellExecutionError, match="404"):

@@ -285,6 +285,28 @@ def test_stop_names_a_function_that_goes_on(shell: Kernel) -> None:
     assert said.endswith("Still running, since nothing can end a function in a thread: weather.\n")
 
 
+@pytest.mark.parametrize("code", ["display('before'); poem", "%gemini_show poem", "two", "display(two)"])
+def test_a_running_stream_is_shown_live_wherever_it_is_shown_and_settles(shell: Kernel, code: str) -> None:
+    shell.run("%gemini_stream -o poem Describe a lighthouse in 30 words.")
+    shell.run("%gemini_stream -m gemini-a -m gemini-b -o two Describe a lighthouse in 30 words.")
+    shown = shell.run(code)
+    assert shown.status == "ok", shown.error_text
+    assert "widget-view" in str(shown.outputs)
+    text = settled(shown, shell)
+    assert "active" not in text
+    assert "goes on" not in text
+    assert "lighthouse" in text.lower()
+    again = shell.run(code.replace("display('before'); ", ""))
+    assert again.outputs[0]["text/markdown"] == text
+
+
+def test_a_loop_that_displays_a_running_stream_again_and_again_has_one_pane(shell: Kernel) -> None:
+    shell.run("%gemini_stream -o poem Describe a lighthouse in 30 words.")
+    shown = shell.run("for _ in range(5): display(poem)")
+    assert len(shown.outputs) == 1
+    settled(shown, shell)
+
+
 def test_streams_are_named_by_lists_and_groups_by_quoted_names_and_all_at_once(shell: Kernel) -> None:
     shell.run("import gemini_nb\nstart = gemini_nb.get_manager().start_stream")
     shell.run("several = [start('Name a river.'), start('Name a lake.')]\n%gemini_wait several")

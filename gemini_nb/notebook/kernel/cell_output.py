@@ -47,6 +47,10 @@ class CellOutput(Target):
         self._buffers = {name: captured(getattr(sys, name)) for name in ("stdout", "stderr")}
         self._outputs = getattr(shell.display_pub, "outputs", None)
 
+    def is_of(self, request: str | None) -> bool:
+        """Whether it is the output of this run of a cell."""
+        return bool(self._header.get("msg_id") == request)
+
     def put(self, name: str, text: str) -> None:
         """Print in the cell."""
         buffer = self._buffers[name]

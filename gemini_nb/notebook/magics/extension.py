@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from gemini_nb.notebook.kernel.cell_output import cell_output
-from gemini_nb.notebook.kernel.frontend import Frontend, frontend_of
+from gemini_nb.notebook.kernel.cell_output import CellOutput, cell_output
+from gemini_nb.notebook.kernel.frontend import Frontend, frontend_of, request_id
 from gemini_nb.notebook.kernel.parents import answer_in_threads
 from gemini_nb.notebook.kernel.routing import route
 from gemini_nb.notebook.magics.completion import matcher
@@ -17,6 +17,7 @@ from gemini_nb.notebook.magics.settings import GeminiNB
 from gemini_nb.notebook.magics.transform import AwaitStreamCells, keep_questions, read_loading_cell_again
 from gemini_nb.notebook.magics.waiting import blocking_wait
 from gemini_nb.notebook.pane.painter import retire
+from gemini_nb.notebook.pane.showing import displayer
 from gemini_nb.streams.group import StreamGroup
 from gemini_nb.streams.manager import StreamManager, adopt_manager, get_manager
 from gemini_nb.streams.stream import Stream
@@ -32,6 +33,7 @@ _LINE_MAGICS = (
     "gemini_streams",
     "gemini_wait",
 )
+_SHOWN: tuple[Any, ...] = (Stream, StreamGroup)
 
 
 class _Extension:
@@ -44,6 +46,7 @@ class _Extension:
         self._magics = GeminiMagics(shell, manager, self._settings)
         self._matcher = matcher(shell, manager)
         self._awaiting = AwaitStreamCells(shell)
+        self._displayer = displayer(shell)
         self.stream_cell = self._magics.stream_cell
 
     def register(self) -> None:
@@ -58,16 +61,32 @@ class _Extension:
         for kind, mime, render in _renderers():
             if mime in shell.display_formatter.formatters:
                 shell.display_formatter.formatters[mime].for_type(kind, render)
+        for shown in _SHOWN:
+            shown._ipython_display_ = self._displayer
         runtime = self.manager.runtime
         runtime.kernel.find = _kernel_loop(shell)
         runtime.can_ask = lambda: frontend_of(shell) is not Frontend.HEADLESS
         runtime.block_on = blocking_wait(runtime.kernel)
         runtime.cell_output = lambda: cell_output(shell, runtime)
         runtime.warm_up()
+        shell.events.register("post_run_cell", self._hear_out)
         threading.Thread(target=_import_renderer, name="gemini_nb-import", daemon=True).start()
+
+    def _hear_out(self, _: object) -> None:
+        """Let a cell of a run without a person end when its subscribers have heard everything.
+
+        What they print later is dropped there. In a live notebook it comes into that cell whenever it comes.
+        """
+        if frontend_of(self.shell) is not Frontend.HEADLESS:
+            return
+        request = request_id(self.shell)
+        for stream in self.manager.list_streams(all=True):
+            if any(isinstance(target, CellOutput) and target.is_of(request) for target in stream.targets):
+                stream.wait_only()
 
     def unregister(self) -> None:
         shell = self.shell
+        shell.events.unregister("post_run_cell", self._hear_out)
         magics = shell.magics_manager.magics
         for kind, names in (("cell", _CELL_MAGICS), ("line", _LINE_MAGICS)):
             for name in names:
@@ -79,6 +98,8 @@ class _Extension:
         for shown, mime, _ in _renderers():
             if mime in shell.display_formatter.formatters:
                 shell.display_formatter.formatters[mime].type_printers.pop(shown, None)
+        for asked in _SHOWN:
+            del asked._ipython_display_
         self._unroute()
         self.manager.runtime.cell_output = lambda: None
 

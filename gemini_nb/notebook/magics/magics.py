@@ -24,6 +24,7 @@ from gemini_nb.notebook.magics.arguments import parse, split_line, stream_argume
 from gemini_nb.notebook.magics.asking import ask
 from gemini_nb.notebook.magics.settings import GeminiNB
 from gemini_nb.notebook.magics.waiting import await_streams, stopping
+from gemini_nb.notebook.pane.showing import show, show_view, streams_of
 from gemini_nb.streams.group import StreamGroup
 from gemini_nb.streams.manager import StreamManager
 from gemini_nb.streams.runtime.ending import interrupting
@@ -76,8 +77,8 @@ class GeminiMagics(Magics):
                 raise UsageError("Ask something: %gemini_stream Why is the sky blue?")
         args, made, view = self._start(line, cell, local_ns or {})
         if self._must_wait(args):
-            with stopping(_streams_of(made)):
-                for stream in _streams_of(made):
+            with stopping(streams_of(made)):
+                for stream in streams_of(made):
                     stream.wait_only()
                 if view is not None:
                     view.settled.result()
@@ -87,7 +88,7 @@ class GeminiMagics(Magics):
         """The same as a coroutine, so that the kernel's loop stays free while the cell waits."""
         args, made, view = self._start(line, cell)
         if self._must_wait(args):
-            await await_streams(_streams_of(made), view.settled if view is not None else None)
+            await await_streams(streams_of(made), view.settled if view is not None else None)
             self._finish(made, view)
 
     def _start(
@@ -120,7 +121,7 @@ class GeminiMagics(Magics):
         """Show it as the front end can; returns the live view, None where there is none."""
         frontend = frontend_of(self.shell)
         if frontend is Frontend.TERMINAL and self._print(made, stops=True):
-            raise stop_interrupted(_streams_of(made))
+            raise stop_interrupted(streams_of(made))
         if frontend in {Frontend.TERMINAL, Frontend.HEADLESS}:
             return None
         from gemini_nb.notebook.pane.group_view import view_of  # noqa: PLC0415 - terminals need no widgets
@@ -128,18 +129,15 @@ class GeminiMagics(Magics):
         view = view_of(made)
         if isinstance(made, Stream):
             view.pace, view.notes = self._settings.paints_per_second, notes
-        handle = display(view, display_id=True)
-        view.settle_into(handle)
+        show_view(view)
         if (current := cell_id(self.shell)) is not None:
             self._views.setdefault(current, (request_id(self.shell), []))[1].append(view)
         return view
 
     def _display(self, made: Stream | StreamGroup) -> None:
-        """Print streams where there is no page, else show what stays of them."""
+        """Print streams where there is no page, else show them."""
         if frontend_of(self.shell) is not Frontend.TERMINAL:
-            from gemini_nb.notebook.render.group_settled import bundle_of  # noqa: PLC0415 - needed late
-
-            display(bundle_of(made), raw=True)
+            show(self.shell, made)
         elif self._print(made, stops=False):
             raise KeyboardInterrupt
 
@@ -228,7 +226,7 @@ class GeminiMagics(Magics):
         names = _names_in(line)
         if names in ([], ["all"]):
             return self.manager.list_streams()
-        return [stream for name in names for made in self._find(name) for stream in _streams_of(made)]
+        return [stream for name in names for made in self._find(name) for stream in streams_of(made)]
 
     def _find(self, name: str) -> list[Stream | StreamGroup]:
         """What a name of the notebook stands for, a stream, a group or a list of these, or the id of one."""
@@ -252,10 +250,6 @@ class GeminiMagics(Magics):
     def _no_arguments(self, line: str) -> None:
         if line.strip():
             raise UsageError(f"This magic takes no arguments, not {line.strip()!r}.")
-
-
-def _streams_of(made: Stream | StreamGroup) -> tuple[Stream, ...]:
-    return (made,) if isinstance(made, Stream) else made.streams
 
 
 def _names_in(line: str) -> list[str]:

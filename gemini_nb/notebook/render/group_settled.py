@@ -60,6 +60,8 @@ def item_words(group: StreamGroup, index: int) -> str:
     if group.items is None:
         return group[index].model
     item = group.items[index]
+    if isinstance(item, Stream):
+        item = item.text or item.stream_id
     shown = ", ".join(map(str, item.values())) if isinstance(item, Mapping) else str(item)
     words = one_line(plain(_ADDRESS.sub("", scrub(shown))), 80)
     model = group[index].model

@@ -64,7 +64,7 @@ class Subscription:
         self._queued = False
         self._left = False
         self._failed = False
-        self._target = target
+        self.target = target
         self._cursor = Cursor(log, self._wake, replay=replay)
         self._enqueue()
 
@@ -94,7 +94,7 @@ class Subscription:
 
     def deliver(self) -> None:
         """Call the callback with everything there is. Delivery threads only."""
-        with targeting(self._target):
+        with targeting(self.target):
             self._deliver()
 
     def _deliver(self) -> None:
@@ -110,8 +110,8 @@ class Subscription:
                     self._queued = False
                     return
         self._cursor.close()
-        if self._target is not None:
-            self._target.flush()
+        if self.target is not None:
+            self.target.flush()
         self.delivered.set()
 
     def _call(self, event: StreamEvent) -> None:

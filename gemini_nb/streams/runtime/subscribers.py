@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from gemini_nb.errors import ArgumentError
 from gemini_nb.streams.events.info import Subscriber
 from gemini_nb.streams.runtime.delivery import Subscription
-from gemini_nb.tools.output import current_target
+from gemini_nb.tools.output import Target, current_target
 
 if TYPE_CHECKING:
     from gemini_nb.streams.events.log import EventLog
@@ -42,6 +42,11 @@ class Subscribers:
     def callbacks(self) -> tuple[Subscriber, ...]:
         """What is called."""
         return tuple(subscription.callback for subscription in self._subscriptions)
+
+    @property
+    def targets(self) -> tuple[Target | None, ...]:
+        """Where the output of each goes."""
+        return tuple(subscription.target for subscription in self._subscriptions)
 
     def add(self, subscriber: Subscriber, *, replay: bool) -> None:
         """Call this one too; adding twice is once.
