@@ -77,7 +77,7 @@ class Settings:
     model: str | None = None
     recordings: str | os.PathLike[str] | None = None
     allow_http: bool = False
-    max_event_bytes: int = 64 * 2**20
+    max_event_bytes: int = 256 * 2**20
     on_cut: Literal["restart", "keep"] = "restart"
 
 

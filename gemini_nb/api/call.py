@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from gemini_nb.api import failures
-from gemini_nb.api.content import JSON, Part, encode_body, whole_characters
-from gemini_nb.api.nesting import shallow
+from gemini_nb.api.content import JSON, Part, encode_body, objects, whole_characters
+from gemini_nb.api.nesting import MAX_SIZE, fault_in, shallow
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.sse import MAX_EVENT_BYTES, SSEDecoder
 from gemini_nb.errors import GeminiError, IdleTimeoutError, ProtocolError, StreamCutError
@@ -176,13 +176,26 @@ async def _chunks(
                         said = failures.error_in(value, is_error=event.event == "error")
                         if said is not None:
                             raise failures.reported(said, call.endpoint)
-                    yield _chunk(event.data, value, turn)
+                    data = event.data if len(event.data) <= MAX_SIZE else _lightened(event.data, value)
+                    yield _chunk(data, value, turn)
             patience = call.timeouts.idle
             idle.seconds = min(patience, _LINGER) if turn.is_surely_finished else patience
     if broken is not None and not turn.is_surely_finished:
         raise broken
     if not turn.is_finished:
         _raise_unfinished(response, decoder, turn)
+
+
+def _lightened(data: str, value: JSON) -> str:
+    """The event's text, and its value, without arguments that are too large, which nothing is to keep."""
+    is_lighter = False
+    for candidate in objects(value.get("candidates")):
+        content = candidate.get("content")
+        for part in objects(content.get("parts")) if isinstance(content, dict) else []:
+            call = part.get("functionCall")
+            if isinstance(call, dict) and (fault := fault_in(call.get("args"))) is not None:
+                call["args"], is_lighter = f"(left out: it {fault})", True
+    return json.dumps(value, ensure_ascii=False) if is_lighter else data
 
 
 def _chunk(data: str, value: JSON, turn: ModelTurn) -> ChunkReceived:

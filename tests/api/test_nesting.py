@@ -89,6 +89,8 @@ def test_a_result_that_cannot_be_sent_is_an_error_for_the_model(make: Callable[[
         (json.dumps('{"a": ' + "[" * 300 + "]" * 300 + "}"), "nested more than 64 levels"),
         (json.dumps('{"a": ' + "[" * 10_000 + "]" * 10_000 + "}"), "not an object"),
         ('{"a": "' + "x" * 30_000_000 + '"}', "larger than 20 MB"),
+        ('{"a": "' + "x" * 70_000_000 + '"}', "larger than 20 MB"),
+        ('"' + "x" * 70_000_000 + '"', "larger than 20 MB"),
     ],
 )
 def test_arguments_that_cannot_be_taken_are_an_error_for_the_model(arguments: str, words: str) -> None:
@@ -108,6 +110,7 @@ def test_arguments_that_cannot_be_taken_are_an_error_for_the_model(arguments: st
         _, model, _ = made.server.requests[1].json["contents"]
         assert model["parts"] == [{"functionCall": {"name": "take"}, "thoughtSignature": "c2ln"}]
         assert len(stream.chunks) == 2
+        assert len(repr(stream.chunks)) + len(repr(stream.parts)) < 100_000  # nothing keeps what is too large
         assert stream.info().status == "completed"
 
 
