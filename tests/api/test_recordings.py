@@ -1,3 +1,5 @@
+"""Answers as the services send them, ours after their forms and, where they are at hand, theirs."""
+
 from __future__ import annotations
 
 import json
@@ -10,12 +12,13 @@ import pytest
 from gemini_nb.api.sse import ServerSentEvent, SSEDecoder
 from gemini_nb.api.turn import ModelTurn
 
+BODIES = Path(__file__).parents[1] / "support" / "bodies"
 FOLDER = Path(__file__).parents[3] / "shared" / "recordings"
 
 needs_recordings = pytest.mark.skipif(
     not FOLDER.is_dir(),
     reason="the recorded Gemini streams (../shared/recordings) are not on this machine: "
-    "the decoder is NOT tested against real answers",
+    "the decoder is tested against bodies of the same form, NOT against real answers",
 )
 
 
@@ -31,6 +34,37 @@ class Expected:
     blocked: str | None = None
 
 
+OURS = {
+    "gemini-blocked.txt": Expected(events=1, kinds=[], finish=None, blocked="SAFETY"),
+    "gemini-citations.txt": Expected(events=5, begins="Lighthouses mark", ends="it sees.\n", total=75),
+    "gemini-code-execution.txt": Expected(
+        events=6,
+        kinds=["text", "executableCode", "codeExecutionResult", "text"],
+        begins="The first six square numbers",
+        ends="The sum of the first six squares is 91.",
+        total=421,
+    ),
+    "gemini-refused.txt": Expected(events=1, kinds=[], finish=None, error=400),
+    "gemini-short.txt": Expected(events=3, begins="Tea is best brewed at about **95 °C**.\n", total=22),
+    "gemini-thoughts-and-call.txt": Expected(
+        events=3,
+        kinds=["thought", "functionCall+thoughtSignature", "functionCall"],
+        begins="**Finding the Tide Table**",
+        total=198,
+    ),
+    "vertex-call.txt": Expected(events=1, kinds=["functionCall"]),
+    "vertex-error-mid-stream.txt": Expected(events=3, begins="One Two ", ends="One Two ", error=503),
+    "vertex-long.txt": Expected(events=4, begins="Good bread needs", ends="you cut it.\n", total=822),
+    "vertex-quotes-no-finish.txt": Expected(
+        events=4,
+        begins=' The words "affect" and',
+        ends="has changed. C:\\effects\\new is a path.",
+        finish=None,
+    ),
+    "vertex-safety.txt": Expected(events=1, begins="I will not", finish="SAFETY", total=17),
+    "vertex-unknown-model.txt": Expected(events=1, kinds=[], finish=None, error=404),
+    "vertex-utf8.txt": Expected(events=4, begins="古池や\n蛙飛び込む水の音", ends="، نهاية القصيدة."),
+}
 EXPECTED = {
     "googleai/streaming-failure-image-rejected.txt": Expected(events=1, kinds=[], finish=None, error=400),
     "googleai/streaming-failure-prompt-blocked-safety.txt": Expected(
@@ -78,7 +112,10 @@ def decode(*pieces: bytes) -> list[ServerSentEvent]:
 
 
 def body_of(name: str) -> bytes:
-    return (FOLDER / name).read_bytes()
+    return ((BODIES if name in OURS else FOLDER) / name).read_bytes()
+
+
+ALL = [*OURS, *(pytest.param(name, marks=needs_recordings) for name in EXPECTED)]
 
 
 def fold(events: list[ServerSentEvent]) -> tuple[ModelTurn, list[Any]]:
@@ -99,21 +136,19 @@ def test_every_recording_is_expected_to_say_something() -> None:
     assert there == set(EXPECTED)
 
 
-@needs_recordings
-@pytest.mark.parametrize("name", EXPECTED)
+@pytest.mark.parametrize("name", ALL)
 def test_a_recording_cut_anywhere_gives_the_same_events(name: str) -> None:
     body = body_of(name)
     whole = decode(body)
-    assert len(whole) == EXPECTED[name].events
+    assert len(whole) == (OURS | EXPECTED)[name].events
     for at in range(len(body) + 1):
         assert decode(body[:at], body[at:]) == whole, f"cut at byte {at}"
     assert decode(*(body[at : at + 1] for at in range(len(body)))) == whole
 
 
-@needs_recordings
-@pytest.mark.parametrize("name", EXPECTED)
+@pytest.mark.parametrize("name", ALL)
 def test_a_recording_folds_into_a_turn(name: str) -> None:
-    expected = EXPECTED[name]
+    expected = (OURS | EXPECTED)[name]
     turn, errors = fold(decode(body_of(name)))
     words = "".join(part["text"] for part in turn.parts if "text" in part)
     assert [kind_of(part) for part in turn.parts] == expected.kinds
@@ -126,8 +161,7 @@ def test_a_recording_folds_into_a_turn(name: str) -> None:
         assert turn.usage["totalTokenCount"] == expected.total
 
 
-@needs_recordings
-@pytest.mark.parametrize("name", EXPECTED)
+@pytest.mark.parametrize("name", ALL)
 def test_no_text_of_a_recording_is_lost(name: str) -> None:
     values = [json.loads(event.data) for event in decode(body_of(name))]
     parts = [
@@ -143,6 +177,34 @@ def test_no_text_of_a_recording_is_lost(name: str) -> None:
     assert [part for part in turn.parts if "text" not in part] == [
         part for part in parts if "text" not in part
     ]
+
+
+def test_the_forms_of_the_services_are_all_there() -> None:
+    assert {path.name for path in BODIES.glob("*.txt")} == set(OURS)
+    bodies = {name: body_of(name) for name in OURS}
+    assert b"\r\n\r\n" in bodies["gemini-short.txt"]  # a checkout that changed line ends would test less
+    assert b"\r" not in bodies["vertex-error-mid-stream.txt"]
+    assert not bodies["gemini-blocked.txt"].endswith(b"\r\n\r\n")
+    assert not bodies["vertex-quotes-no-finish.txt"].endswith(b"\n\n")
+
+
+def test_the_signature_of_parallel_calls_stays_on_the_first() -> None:
+    turn, _ = fold(decode(body_of("gemini-thoughts-and-call.txt")))
+    first, second = turn.function_calls
+    assert len((first.part or {})["thoughtSignature"]) == 960
+    assert second.part == {"functionCall": {"name": "now", "args": {}}}
+    assert turn.content == {"role": "model", "parts": turn.parts}
+
+
+def test_citations_and_traffic_of_our_bodies_are_kept() -> None:
+    turn, _ = fold(decode(body_of("gemini-citations.txt")))
+    assert [source.get("license") for source in turn.metadata["citationMetadata"]["citationSources"]] == [
+        None,
+        "mit",
+    ]
+    turn, _ = fold(decode(body_of("vertex-long.txt")))
+    assert turn.usage["trafficType"] == "ON_DEMAND"
+    assert turn.response_id == "xvYIafnCBZvW1PIPj9qfyAE"
 
 
 @needs_recordings
