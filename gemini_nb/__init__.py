@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from gemini_nb.api.retry import RetryPolicy
-from gemini_nb.api.usage import Usage
+from gemini_nb.api.turn import Usage
 from gemini_nb.api.values import File
 from gemini_nb.errors import (
     APIError,

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from gemini_nb.api import failures
-from gemini_nb.api.content import JSON, Part, encode_body, objects, whole_characters
-from gemini_nb.api.nesting import MAX_SIZE, fault_in, shallow
+from gemini_nb.api.content import encode_body
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.sse import MAX_EVENT_BYTES, SSEDecoder
+from gemini_nb.api.wire import JSON, MAX_SIZE, Part, fault_in, objects, shallow, whole_characters
 from gemini_nb.errors import GeminiError, IdleTimeoutError, ProtocolError, StreamCutError
 from gemini_nb.redaction import excerpt
 

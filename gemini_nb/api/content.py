@@ -1,46 +1,65 @@
-"""Gemini's JSON values: what a person passes becomes contents, what the model sends becomes history.
+"""Contents: what a user passes becomes turns, what the model sends becomes history, and both become bytes.
 
 Parts are kept verbatim. A thoughtSignature belongs to the very part it came with, and a server refuses the
 next request ("Function call is missing a thought_signature") when a well-meaning class has dropped it, moved
-it, or left out a field it did not know. So parts stay dictionaries; only adjacent unsigned text is joined.
+it, or left out a field it did not know. So parts stay dictionaries; only adjacent unsigned text is joined,
+and only what a server refuses to take back is left out: a part without data, a field that is null.
+
+Dictionaries that a user passes are checked. The service answers other clients' messages with "Unknown name",
+many lines long, after a round trip; or it takes them and answers something else.
 """
 
 from __future__ import annotations
 
 import base64
-import copy
+import difflib
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeAlias, TypeVar
+from typing import Any
 
-from gemini_nb.api.dictionaries import check_part, check_role
-from gemini_nb.api.objects import as_mapping, plain
-from gemini_nb.api.sendable import sendable
-from gemini_nb.api.spelling import spell_content, spell_part
+from gemini_nb.api.objects import as_mapping, plain, spell_content, spell_part
 from gemini_nb.api.values import FILES_API, MAX_REQUEST_BYTES, frame_text, media_part
+from gemini_nb.api.wire import JSON, PART_OBJECTS, Content, Part, objects
 from gemini_nb.errors import ArgumentError, ConfigError
 
 __all__ = [
-    "JSON",
-    "Content",
-    "Part",
-    "duplicate",
     "encode_body",
+    "is_answer",
+    "is_plain_text",
+    "sendable",
     "to_contents",
     "to_part",
     "to_turns",
-    "whole_characters",
 ]
 
-JSON: TypeAlias = dict[str, Any]
-Part: TypeAlias = JSON
-"""One part of a turn: text, a file, a function call, its response, code …, and its siblings."""
-Content: TypeAlias = JSON
-"""One turn: `{"role": "user" | "model", "parts": [...]}`."""
-
-T = TypeVar("T")
-
+_DATA = ("text", *PART_OBJECTS)
 _RESULT_ROLES = frozenset({"function", "tool"})  # of other clients; the service knows two
+_SIBLINGS = frozenset(
+    {"thought", "thoughtSignature", "partMetadata", "videoMetadata", "mediaResolution", "mediaProcessing"}
+)
+_NOT_ALONE = _SIBLINGS | {"text", "thought_signature", "part_metadata"}
+_FOREIGN = frozenset({"content", "image_url", "imageUrl", "role", "source", "type"})
+_NEEDED = {
+    "inlineData": ("mimeType", "data"),
+    "fileData": ("fileUri",),
+    "functionCall": ("name",),
+    "functionResponse": ("name",),
+}
+_FILE = (
+    "Gemini's files are bytes, gemini_nb.File(path), {'inlineData': {'mimeType': ..., 'data': ...}} or "
+    "{'fileData': {'fileUri': ..., 'mimeType': ...}}."
+)
+_TEXT = "Gemini's is a string, or {'text': ...}."
+_SYSTEM = "Gemini has no such role: pass the text as system_instruction=..."
+_CALL = "{'functionCall': {'name': ..., 'args': {...}}}"
+_RESPONSE = "{'functionResponse': {'name': ..., 'response': {...}}}"
+_ROLES = {
+    "assistant": "The model's role is 'model'.",
+    "ai": "The model's role is 'model'.",
+    "human": "The user's role is 'user'.",
+    "system": _SYSTEM,
+    "developer": _SYSTEM,
+}
 
 
 def to_contents(contents: object) -> list[Content]:
@@ -107,7 +126,7 @@ def to_part(value: object) -> Part:
     part = spell_part(plain(mapping))
     if not part:
         raise ConfigError("A part of the prompt is empty.")
-    check_part(part)
+    _check_part(part)
     return part
 
 
@@ -139,7 +158,7 @@ def _turn(content: JSON) -> list[Content]:
     parts = [to_part(part) for part in parts]
     if role in _RESULT_ROLES and all("functionResponse" in part for part in parts):
         role = "user"
-    check_role(role)
+    _check_role(role)
     return [{**content, "role": role, "parts": parts}]
 
 
@@ -162,6 +181,135 @@ def _close_turn(loose: list[Part], result: list[Content]) -> None:
     if loose:
         result.append({"role": "user", "parts": loose.copy()})
         loose.clear()
+
+
+def _check_part(part: dict[str, Any]) -> None:
+    """See that a dictionary, with the wire's names, is a part that the service takes.
+
+    Raises:
+        ArgumentError: it is none; the hint says what is written in its place.
+    """
+    kinds = [name for name in _DATA if name in part]
+    if len(kinds) != 1 or part.keys() & _FOREIGN:
+        shown = ", ".join(repr(name) for name in list(part)[:6])
+        raise ArgumentError(f"A dictionary with {shown} is no part of a prompt.", hint=_meant(part, kinds))
+    (kind,) = kinds
+    value = part[kind]
+    if kind == "text":
+        if not isinstance(value, str):
+            raise ArgumentError(f"A part's text is a string, not a {type(value).__name__}.")
+        return
+    if not isinstance(value, dict):
+        raise ArgumentError(f"{kind} of a part is a dictionary, not a {type(value).__name__}.")
+    for name in _NEEDED.get(kind, ()):
+        if not value.get(name):
+            raise ArgumentError(f"{kind} of a part needs {name!r}.", hint=_example(kind))
+
+
+def _check_role(role: object) -> None:
+    """See that a turn is the user's or the model's.
+
+    Raises:
+        ArgumentError: it is somebody else's.
+    """
+    if role not in {"user", "model"}:
+        hint = _ROLES.get(
+            str(role).lower(), "Roles are 'user' and 'model'; results of tools have 'user', too."
+        )
+        raise ArgumentError(f"A turn cannot have the role {role!r}.", hint=hint)
+
+
+def _example(kind: str) -> str:
+    examples = {"functionCall": _CALL, "functionResponse": _RESPONSE}
+    return f"Write {examples[kind]}." if kind in examples else _FILE
+
+
+def _meant(part: dict[str, Any], kinds: list[str]) -> str:
+    """What to write in place of a dictionary of another client, or of one that was misspelt."""
+    kind, role = str(part.get("type", "")), part.get("role")
+    if kind == "thinking" or kind.startswith(("tool", "function")):
+        return f"Gemini writes calls as {_CALL} and their results as {_RESPONSE}."
+    if role is not None or "content" in part:
+        return _turn_meant(role if role is not None else kind)
+    if kind.endswith("text"):
+        return f"This is another client's form of a text. {_TEXT}"
+    if part.keys() & {"image_url", "imageUrl", "source"} or kind:
+        return f"This is another client's form of a file. {_FILE}"
+    if len(kinds) > 1:
+        return f"A part holds one of {' and '.join(kinds)}; make two parts of it."
+    return _bare_meant(part)
+
+
+def _turn_meant(role: object) -> str:
+    name = str(role).lower()
+    if name in {"system", "developer"}:
+        return f"This is another client's message. {_SYSTEM}"
+    if name in {"tool", "function"}:
+        return f"This is another client's message. Gemini's is {{'role': 'user', 'parts': [{_RESPONSE}]}}."
+    said = "model" if name in {"assistant", "ai", "model"} else "user"
+    return (
+        f"This is another client's message. Gemini's is {{'role': '{said}', 'parts': [{{'text': ...}}]}}, "
+        "or, for a question alone, a string."
+    )
+
+
+def _bare_meant(part: dict[str, Any]) -> str:
+    """The inside of a part without its name, a whole request, or a slip of the pen."""
+    keys = part.keys()
+    if keys & {"data", "fileUri", "mimeType", "uri"}:
+        return _FILE
+    if "messages" in keys or "contents" in keys:
+        return "Pass a list of turns; a whole request goes into request_body=..."
+    if "name" in keys and "response" in keys:
+        return f"Write {_RESPONSE}."
+    if "name" in keys and "args" in keys:
+        return f"Write {_CALL}."
+    for key in keys:
+        if near := difflib.get_close_matches(str(key), _DATA, 1, 0.75):
+            return f"Did you mean {near[0]!r}?"
+    return f"{_TEXT} To show the model a dictionary, pass it as text: json.dumps(...)."
+
+
+def is_plain_text(part: Part) -> bool:
+    """Whether a part is text without a signature or any other sibling, so that it may be joined."""
+    fields = len(part)
+    return isinstance(part.get("text"), str) and (fields == 1 or (fields == 2 and "thought" in part))
+
+
+def is_answer(part: Part) -> bool:
+    """Whether a part says something to the user: not a thought, nor white space, nor what is empty."""
+    if part.get("thought") and "functionCall" not in part:
+        return False
+    text = part.get("text")
+    if isinstance(text, str) and text.strip():
+        return True
+    return any(value for name, value in part.items() if name not in _NOT_ALONE and _is_sound(name, value))
+
+
+def sendable(parts: Iterable[Part]) -> list[Part]:
+    """The parts of a model's turn that its service takes back, each as it came."""
+    return [fit for part in parts if (fit := _fit(part)) is not None]
+
+
+def _fit(part: Part) -> Part | None:
+    """The part without what says nothing, None where nothing is left of it."""
+    kept = part
+    if not all(_is_sound(name, value) for name, value in part.items()):
+        kept = {name: value for name, value in part.items() if _is_sound(name, value)}
+    if any(_is_data(name, value) for name, value in kept.items()):
+        return None if is_plain_text(kept) and not kept["text"] else kept
+    # A signature without data, which only an empty text can carry back.
+    return {"text": "", **kept} if kept.get("thoughtSignature") else None
+
+
+def _is_data(name: str, value: object) -> bool:
+    return name not in _SIBLINGS and _is_sound(name, value)
+
+
+def _is_sound(name: str, value: object) -> bool:
+    if name == "text":
+        return isinstance(value, str)
+    return isinstance(value, dict) if name in PART_OBJECTS else value is not None
 
 
 def encode_body(body: Mapping[str, Any]) -> bytes:
@@ -196,34 +344,3 @@ def _encode_other(value: object) -> object:
     if mapping is None:
         raise TypeError(f"a {type(value).__name__} is not JSON")
     return mapping
-
-
-def whole_characters(value: Any) -> Any:
-    """The value with a replacement character for each half of a surrogate pair in its texts.
-
-    JSON can say such a half, and nothing else can: not a request, nor a notebook, nor a terminal.
-    """
-    if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, list):
-        return [whole_characters(item) for item in value]
-    if isinstance(value, dict):
-        return {whole_characters(key): whole_characters(item) for key, item in value.items()}
-    return value
-
-
-def duplicate(value: T) -> T:
-    """A copy that others may change. What is nested deeper than the stack stays one and the same."""
-    try:
-        return copy.deepcopy(value)
-    except RecursionError:
-        return value
-
-
-def objects(value: object) -> list[JSON]:
-    """The dictionaries of what should be a list of dictionaries; servers send null, {} and worse.
-
-    One that stands there without its list counts as a list of one.
-    """
-    items = value if isinstance(value, list) else [value] if value else []
-    return [item for item in items if isinstance(item, dict)]

@@ -18,7 +18,6 @@ from collections.abc import Mapping
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
-from gemini_nb.api.content import JSON, objects
 from gemini_nb.api.retry import (
     is_daily,
     parse_retry_after,
@@ -26,6 +25,7 @@ from gemini_nb.api.retry import (
     seconds_until_renewal,
 )
 from gemini_nb.api.turn import is_model_mistake
+from gemini_nb.api.wire import JSON, objects
 from gemini_nb.config import WELL_KNOWN_MODELS, Auth
 from gemini_nb.errors import (
     APIError,

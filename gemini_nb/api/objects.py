@@ -1,8 +1,13 @@
-"""What google-genai's objects say, as the dictionaries they stand for.
+"""Callers' objects and dictionaries under the names of the wire.
 
-Its types are pydantic models. They are recognised by that, never imported. Their own JSON would not do: it
-writes bytes, and so thought signatures, in the URL's alphabet of base64, while the service writes them in the
-standard one and a signature has to come back as it was sent.
+google-genai's types are pydantic models, recognised by that and never imported. Their own JSON would not do:
+it writes bytes, and so thought signatures, in the URL's alphabet of base64, while the service writes them in
+the standard one and a signature has to come back as it was sent.
+
+The service takes `max_output_tokens` for `maxOutputTokens`, and google-genai's `model_dump()` writes the
+former, with a null for each field that nobody set. Code that reads such values under one name misses half of
+them. So they get their wire names here, once, when they are passed in. The keys of the caller's own data
+(arguments, results, labels, the properties of a schema) are no fields, and stay.
 """
 
 from __future__ import annotations
@@ -10,12 +15,39 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import enum
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from gemini_nb.errors import ArgumentError, ConfigError
+from gemini_nb.api.wire import PART_OBJECTS
+from gemini_nb.errors import ArgumentError
 
-__all__ = ["as_mapping", "google_media", "is_from", "plain"]
+__all__ = [
+    "as_mapping",
+    "is_from",
+    "plain",
+    "spell_body",
+    "spell_config",
+    "spell_content",
+    "spell_fields",
+    "spell_part",
+    "spell_tool",
+]
+
+_WORD = re.compile(r"(?<=[A-Za-z0-9])_+([a-z0-9])")
+_DATA = frozenset(
+    {"args", "customConfigs", "headers", "parametersJsonSchema", "response", "responseJsonSchema"}
+)
+_PART_MESSAGES = frozenset({*PART_OBJECTS, "videoMetadata"})
+_CONFIGS = frozenset({"generationConfig", "safetySettings", "toolConfig"})
+_DECLARATIONS = "functionDeclarations"
+_SCHEMAS = {
+    (_DECLARATIONS, "parameters"),
+    (_DECLARATIONS, "response"),
+    ("generationConfig", "responseSchema"),
+}
+_SUBSCHEMAS = frozenset({"additionalProperties", "allOf", "anyOf", "items", "not", "oneOf", "prefixItems"})
+_NAMED_SUBSCHEMAS = frozenset({"$defs", "defs", "definitions", "patternProperties", "properties"})
 
 
 def is_from(value: object, package: str, *names: str) -> bool:
@@ -71,42 +103,118 @@ def _dump(model: Any) -> Any:
     return model.model_dump(by_alias=True, exclude_none=True, warnings=False)
 
 
-def google_media(value: object) -> dict[str, Any] | None:
-    """The part for google-genai's files, blobs and images, and for its parts that hold one; else None.
+def spell_body(body: Mapping[str, Any]) -> dict[str, Any]:
+    """A request body with the wire's names, but for its `contents`, which `to_contents` reads.
 
     Raises:
-        ConfigError: it is a file that the service could not process, or that was never uploaded.
+        ArgumentError: a field is there in both spellings.
     """
-    if is_from(value, "google", "Part", "FunctionResponsePart"):
-        part: dict[str, Any] = plain(value)
-        return part if "inlineData" in part or "fileData" in part else None
-    if is_from(value, "google", "Blob", "FunctionResponseBlob"):
-        return {"inlineData": plain(value)}
-    if is_from(value, "google", "FileData", "FunctionResponseFileData"):
-        return {"fileData": plain(value)}
-    if is_from(value, "google", "File"):
-        return _uploaded(plain(value))
-    if is_from(value, "google", "Image", "Video"):
-        return _picture(plain(value))
-    return None
+    spelled = spell_fields(body, "request_body")
+    for name, value in spelled.items():
+        if name in _CONFIGS:
+            spelled[name] = spell_config(value, name)
+        elif name == "tools" and isinstance(value, (list, tuple)):
+            spelled[name] = [spell_tool(tool) for tool in value]
+        elif name == "systemInstruction" and isinstance(value, Mapping):
+            spelled[name] = spell_content(value, name)
+    return spelled
 
 
-def _uploaded(file: dict[str, Any]) -> dict[str, Any]:
-    name = file.get("name", "This file")
-    if file.get("state") == "FAILED":
-        reason = (file.get("error") or {}).get("message") or "the service does not say why"
-        raise ConfigError(f"{name} could not be processed: {reason}.", hint="Upload it again.")
-    if not file.get("uri"):
-        raise ConfigError(f"{name} has no uri.", hint="Upload it with client.files.upload(...) first.")
-    mime_type = {"mimeType": file["mimeType"]} if file.get("mimeType") else {}
-    return {"fileData": {"fileUri": file["uri"], **mime_type}}
+def spell_config(value: Any, name: str) -> Any:
+    """A `generationConfig`, `toolConfig` or `safetySettings` with the wire's names.
+
+    Raises:
+        ArgumentError: a field is there in both spellings.
+    """
+    return _whole(value, name)
 
 
-def _picture(value: dict[str, Any]) -> dict[str, Any] | None:
-    """A picture or film that google-genai made or loaded, with its data or where they are."""
-    mime_type = {"mimeType": value["mimeType"]} if value.get("mimeType") else {}
-    data = value.get("imageBytes") or value.get("videoBytes")
-    address = value.get("gcsUri") or value.get("uri")
-    if data:
-        return {"inlineData": {"data": data, **mime_type}}
-    return {"fileData": {"fileUri": address, **mime_type}} if address else None
+def spell_tool(tool: Any) -> Any:
+    """A Gemini tool object or a function declaration with the wire's names; anything else as it is.
+
+    Raises:
+        ArgumentError: a field is there in both spellings.
+    """
+    is_declaration = isinstance(tool, Mapping) and "name" in tool
+    return _whole(tool, _DECLARATIONS if is_declaration else "tools")
+
+
+def spell_part(part: Mapping[str, Any], path: str = "a part") -> dict[str, Any]:
+    """A part with the wire's names; what is in fields that are newer than this package stays as it is.
+
+    Raises:
+        ArgumentError: a field is there in both spellings.
+    """
+    return {
+        name: _whole(value, name) if name in _PART_MESSAGES else value
+        for name, value in spell_fields(part, path).items()
+    }
+
+
+def spell_content(content: Mapping[str, Any], path: str = "a turn") -> dict[str, Any]:
+    """A turn with the wire's names.
+
+    Raises:
+        ArgumentError: a field is there in both spellings.
+    """
+    spelled = spell_fields(content, path)
+    if isinstance(parts := spelled.get("parts"), (list, tuple)):
+        spelled["parts"] = [spell_part(part) if isinstance(part, Mapping) else part for part in parts]
+    return spelled
+
+
+def _whole(value: Any, name: str) -> Any:
+    try:
+        return _message(value, name, name)
+    except RecursionError:
+        raise ArgumentError(f"{name} is nested too deeply, or holds itself.") from None
+
+
+def _message(value: Any, name: str, path: str) -> Any:
+    """The value of the field `name`, and everything in it."""
+    if isinstance(value, (list, tuple)):
+        return [_message(item, name, path) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    spelled = spell_fields(value, path)
+    for field, item in spelled.items():
+        if (name, field) in _SCHEMAS:
+            spelled[field] = _schema(item, field)
+        elif field not in _DATA:
+            spelled[field] = _message(item, field, field)
+    return spelled
+
+
+def _schema(value: Any, path: str) -> Any:
+    """An OpenAPI schema; its defaults, examples and the names of properties are the caller's."""
+    if isinstance(value, (list, tuple)):
+        return [_schema(item, path) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    spelled = spell_fields(value, path)
+    for field, item in spelled.items():
+        if field in _SUBSCHEMAS:
+            spelled[field] = _schema(item, field)
+        elif field in _NAMED_SUBSCHEMAS and isinstance(item, Mapping):
+            spelled[field] = {name: _schema(one, f"{name} of {path}") for name, one in item.items()}
+    return spelled
+
+
+def spell_fields(message: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """The fields that are set, by their names on the wire; what is in them stays as it is.
+
+    Raises:
+        ArgumentError: a field is there in both spellings.
+    """
+    spelled: dict[str, Any] = {}
+    for given, value in message.items():
+        if value is None:
+            continue
+        name = _WORD.sub(lambda found: found[1].upper(), given) if isinstance(given, str) else given
+        if name in spelled:
+            raise ArgumentError(
+                f"{name} stands twice in {path}, in two spellings.",
+                hint=f"Leave one out; the wire says {name!r}.",
+            )
+        spelled[name] = value
+    return spelled

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from gemini_nb.api.content import JSON, objects
+from gemini_nb.api.wire import JSON, objects
 from gemini_nb.errors import ConfigError
 from gemini_nb.redaction import scrub
 

@@ -16,8 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gemini_nb.api.objects import google_media, is_from, plain
-from gemini_nb.api.spelling import spell_part
+from gemini_nb.api.objects import is_from, plain, spell_part
 from gemini_nb.errors import ArgumentError, ConfigError
 
 __all__ = [
@@ -256,7 +255,7 @@ def media_part(value: object) -> dict[str, Any] | None:
         data = bytes(value)
         kind = _type_of_bytes(data)
         return None if kind is None else inline_data(data, kind)
-    held = _written(value) if isinstance(value, Mapping) else google_media(value)
+    held = _written(value) if isinstance(value, Mapping) else _google_media(value)
     if held is not None:
         blob = held.get("inlineData", {})
         _check_size(len(str(blob.get("data", ""))) * 3 // 4, blob.get("mimeType"), "The data")
@@ -346,3 +345,44 @@ def _table(kind: str, shape: tuple[int, int], types: list[str], csv: str, shown:
         notes.append(f"{_CHARACTERS:,} characters")
     note = f"; only the first {' and '.join(notes)} follow" if notes else ""
     return f"{head}{note}:\n{csv}"
+
+
+def _google_media(value: object) -> dict[str, Any] | None:
+    """The part for google-genai's files, blobs and images, and for its parts that hold one; else None.
+
+    Raises:
+        ConfigError: it is a file that the service could not process, or that was never uploaded.
+    """
+    if is_from(value, "google", "Part", "FunctionResponsePart"):
+        part: dict[str, Any] = plain(value)
+        return part if "inlineData" in part or "fileData" in part else None
+    if is_from(value, "google", "Blob", "FunctionResponseBlob"):
+        return {"inlineData": plain(value)}
+    if is_from(value, "google", "FileData", "FunctionResponseFileData"):
+        return {"fileData": plain(value)}
+    if is_from(value, "google", "File"):
+        return _uploaded(plain(value))
+    if is_from(value, "google", "Image", "Video"):
+        return _generated(plain(value))
+    return None
+
+
+def _uploaded(file: dict[str, Any]) -> dict[str, Any]:
+    name = file.get("name", "This file")
+    if file.get("state") == "FAILED":
+        reason = (file.get("error") or {}).get("message") or "the service does not say why"
+        raise ConfigError(f"{name} could not be processed: {reason}.", hint="Upload it again.")
+    if not file.get("uri"):
+        raise ConfigError(f"{name} has no uri.", hint="Upload it with client.files.upload(...) first.")
+    mime_type = {"mimeType": file["mimeType"]} if file.get("mimeType") else {}
+    return {"fileData": {"fileUri": file["uri"], **mime_type}}
+
+
+def _generated(value: dict[str, Any]) -> dict[str, Any] | None:
+    """A picture or film that google-genai made or loaded, with its data or where they are."""
+    mime_type = {"mimeType": value["mimeType"]} if value.get("mimeType") else {}
+    data = value.get("imageBytes") or value.get("videoBytes")
+    address = value.get("gcsUri") or value.get("uri")
+    if data:
+        return {"inlineData": {"data": data, **mime_type}}
+    return {"fileData": {"fileUri": address, **mime_type}} if address else None

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, NoReturn
 
-from gemini_nb.api.content import JSON, objects, whole_characters
+from gemini_nb.api.wire import JSON, objects, whole_characters
 from gemini_nb.redaction import Veil, scrub, scrub_json
 
 __all__ = ["CallRecord", "RecordError", "TimedChunk"]

@@ -13,7 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from gemini_nb.api.usage import Usage
+from gemini_nb.api.turn import Usage
 from gemini_nb.errors import ConfigError, StreamNotFoundError
 from gemini_nb.journal import prune, rows
 from gemini_nb.journal.trouble import Trouble

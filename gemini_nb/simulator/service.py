@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from gemini_nb.api.content import objects
+from gemini_nb.api.wire import objects
 from gemini_nb.errors import ConfigError
 from gemini_nb.simulator.access import check_access
 from gemini_nb.simulator.catalogue import check_model, get_model, list_models

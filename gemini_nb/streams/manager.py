@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Unpack
 
-from gemini_nb.api.content import Content, to_turns
+from gemini_nb.api.content import to_turns
+from gemini_nb.api.wire import Content
 from gemini_nb.config import Settings
 from gemini_nb.errors import ArgumentError, ConfigError, StreamNotFoundError
 from gemini_nb.redaction import scrub, seal

@@ -8,9 +8,8 @@ import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any
 
-from gemini_nb.api.content import JSON, Part
-from gemini_nb.api.nesting import shallow
-from gemini_nb.api.usage import Usage
+from gemini_nb.api.turn import Usage
+from gemini_nb.api.wire import JSON, Part, shallow
 from gemini_nb.config import Auth
 from gemini_nb.errors import GeminiError
 from gemini_nb.redaction import scrub, scrub_json

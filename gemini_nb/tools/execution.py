@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from gemini_nb.api.content import duplicate
+from gemini_nb.api.wire import duplicate
 from gemini_nb.daemon import run_in_daemon_thread
 from gemini_nb.errors import ConfigError
 from gemini_nb.redaction import scrub

@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from typing import Any, TypeAlias, overload
 
-from gemini_nb.api.objects import as_mapping, plain
-from gemini_nb.api.spelling import spell_tool
+from gemini_nb.api.objects import as_mapping, plain, spell_tool
 from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.tools.declaration import Signature, check_callable, declare
 from gemini_nb.tools.wire_schema import tidy_declaration

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from answers import PATIENCE, Rig, rig
-from gemini_nb.api.nesting import MAX_LEVELS, shallow
+from gemini_nb.api.wire import MAX_LEVELS, shallow
 from gemini_nb.errors import SchemaMismatchError
 from scripted import answer, sse_answer, text
 

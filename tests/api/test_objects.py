@@ -17,7 +17,7 @@ from answers import KEY, always, hello, rig, run_python
 from approvals import asking
 from gemini_nb import Chat
 from gemini_nb.api.content import to_contents, to_part
-from gemini_nb.api.spelling import spell_body, spell_content
+from gemini_nb.api.objects import spell_body, spell_content
 from gemini_nb.errors import ArgumentError, ConfigError, GeminiError
 from gemini_nb.notebook.magics.prompt import interpolate
 from gemini_nb.tools.result import to_result

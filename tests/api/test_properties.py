@@ -18,9 +18,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gemini_nb.api.content import Part
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.sse import SSEDecoder, encode
+from gemini_nb.api.wire import Part
 from gemini_nb.streams.conversation.orchestrator import ToolOrchestrator
 from gemini_nb.streams.events.record import StreamRecord
 from gemini_nb.streams.manager import StreamManager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, assert_never
 
-from gemini_nb.api.content import Part
+from gemini_nb.api.wire import Part
 from gemini_nb.notebook.pane import look
 from gemini_nb.notebook.pane.card import CallView, call_html
 from gemini_nb.notebook.pane.running_text import TextView

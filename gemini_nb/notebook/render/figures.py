@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from gemini_nb.api.content import Part
+from gemini_nb.api.wire import Part
 from gemini_nb.config import Auth
 from gemini_nb.notebook.render.words import duration, one_line, quantity
 from gemini_nb.streams.events.calls import ToolCall

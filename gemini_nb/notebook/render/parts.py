@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote, quote_plus
 
-from gemini_nb.api.content import Part, objects
+from gemini_nb.api.wire import Part, objects
 from gemini_nb.notebook.render.markdown import plain
 
 __all__ = ["METADATA", "part_markdown", "part_text"]

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import assert_never
 
-from gemini_nb.api.content import Part
+from gemini_nb.api.wire import Part
 from gemini_nb.notebook.render import figures
 from gemini_nb.notebook.render.displays import shown_markdown
 from gemini_nb.notebook.render.markdown import escape, finished, plain, settle

@@ -8,7 +8,8 @@ import threading
 from collections.abc import Iterable, Mapping
 from typing import Any, Self, Unpack
 
-from gemini_nb.api.content import Content, to_turns
+from gemini_nb.api.content import to_turns
+from gemini_nb.api.wire import Content
 from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.redaction import seal
 from gemini_nb.streams.chat.file import read_chat, write_chat

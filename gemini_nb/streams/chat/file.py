@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from gemini_nb.api.content import Content, encode_body
+from gemini_nb.api.content import encode_body
 from gemini_nb.api.generation import split_config
+from gemini_nb.api.wire import Content
 from gemini_nb.config import Settings, choose_model
 from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.redaction import scrub_json

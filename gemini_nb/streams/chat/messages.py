@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gemini_nb.api.content import Content
+from gemini_nb.api.wire import Content
 from gemini_nb.streams.events.calls import ToolCall
 
 __all__ = ["Before", "Message", "Messages", "Origin", "is_message"]

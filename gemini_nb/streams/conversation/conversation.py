@@ -15,13 +15,12 @@ from typing import assert_never
 from gemini_nb.api import failures
 from gemini_nb.api.call import ChunkReceived, ModelCall
 from gemini_nb.api.client import RetryPlanned, call_model
-from gemini_nb.api.content import JSON, Content, duplicate
+from gemini_nb.api.content import is_answer
 from gemini_nb.api.functions import FunctionCall
 from gemini_nb.api.generation import is_retiring
 from gemini_nb.api.retry import CoolingDown
-from gemini_nb.api.sendable import is_answer
-from gemini_nb.api.turn import ModelTurn
-from gemini_nb.api.usage import Usage
+from gemini_nb.api.turn import ModelTurn, Usage
+from gemini_nb.api.wire import JSON, Content, duplicate
 from gemini_nb.errors import EmptyAnswerError, SchemaMismatchError, TurnLimitError
 from gemini_nb.redaction import excerpt, scrub_json
 from gemini_nb.streams.conversation.admission import Place

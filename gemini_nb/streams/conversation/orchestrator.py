@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Unpack
 
 from gemini_nb.api import failures
-from gemini_nb.api.content import Content
+from gemini_nb.api.wire import Content
 from gemini_nb.config import Auth
 from gemini_nb.daemon import run_in_daemon_thread
 from gemini_nb.errors import GeminiError, InternalError, without_traceback

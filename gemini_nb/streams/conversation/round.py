@@ -8,8 +8,8 @@ import contextvars
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from gemini_nb.api.content import Part
 from gemini_nb.api.functions import FunctionCall
+from gemini_nb.api.wire import Part
 from gemini_nb.redaction import scrub
 from gemini_nb.streams.events.calls import Approval, ToolCall
 from gemini_nb.streams.events.record import StreamRecord

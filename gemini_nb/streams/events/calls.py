@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from gemini_nb.api.content import Part, duplicate
+from gemini_nb.api.wire import Part, duplicate
 from gemini_nb.errors import ConfigError
 from gemini_nb.streams.events.states import TOOL_STATUSES, ToolStatus, advance
 from gemini_nb.tools.report import Work

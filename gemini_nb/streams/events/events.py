@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from gemini_nb.api.content import Part
-from gemini_nb.api.usage import Usage
+from gemini_nb.api.turn import Usage
+from gemini_nb.api.wire import Part
 from gemini_nb.errors import GeminiError
 from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.events.states import Phase

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from gemini_nb.api.content import Part, duplicate
-from gemini_nb.api.usage import Usage
+from gemini_nb.api.turn import Usage
+from gemini_nb.api.wire import Part, duplicate
 from gemini_nb.errors import GeminiError, InternalError
 from gemini_nb.redaction import Veil, scrub, scrub_json
 from gemini_nb.streams.events import events

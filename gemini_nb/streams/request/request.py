@@ -8,14 +8,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Unpack
 
 from gemini_nb.api.call import Timeouts
-from gemini_nb.api.content import JSON, Content, encode_body, to_contents, to_part
+from gemini_nb.api.content import encode_body, to_contents, to_part
 from gemini_nb.api.endpoint import Endpoint, model_in, resolve_endpoint
+from gemini_nb.api.functions import check_order, with_results_together
 from gemini_nb.api.generation import SCHEMAS, merge_once, split_config
-from gemini_nb.api.objects import as_mapping, plain
-from gemini_nb.api.order import check_order
+from gemini_nb.api.objects import as_mapping, plain, spell_body, spell_config, spell_content
 from gemini_nb.api.retry import RetryPolicy
-from gemini_nb.api.sendable import with_results_together
-from gemini_nb.api.spelling import spell_body, spell_config, spell_content
+from gemini_nb.api.wire import JSON, Content
 from gemini_nb.config import Auth, Settings, choose_auth
 from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.redaction import Secret, seal

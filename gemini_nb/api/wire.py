@@ -1,4 +1,4 @@
-"""JSON that is nested too deeply, holds itself, or is too large: found without recursion.
+"""Gemini's JSON: its types, the walks over it that need no recursion, and the limits of what it can say.
 
 What a model, a server or a tool says may be nested 10,000 deep. Every walk over it that calls itself would
 end in a RecursionError, each in another place and with another loss.
@@ -6,12 +6,44 @@ end in a RecursionError, each in another place and with another loss.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
-__all__ = ["MAX_LEVELS", "MAX_SIZE", "MAX_VALUES", "fault_in", "shallow"]
+__all__ = [
+    "JSON",
+    "MAX_LEVELS",
+    "MAX_SIZE",
+    "MAX_VALUES",
+    "PART_OBJECTS",
+    "Content",
+    "Part",
+    "duplicate",
+    "fault_in",
+    "objects",
+    "shallow",
+    "whole_characters",
+]
+
+JSON: TypeAlias = dict[str, Any]
+Part: TypeAlias = JSON
+"""One part of a turn: text, a file, a function call, its response, code …, and its siblings."""
+Content: TypeAlias = JSON
+"""One turn: `{"role": "user" | "model", "parts": [...]}`."""
+T = TypeVar("T")
+PART_OBJECTS = (
+    "inlineData",
+    "fileData",
+    "functionCall",
+    "functionResponse",
+    "executableCode",
+    "codeExecutionResult",
+    "toolCall",
+    "toolResponse",
+)
+"""The fields of a part that hold its data, but for `text`; each is an object."""
 
 MAX_LEVELS = 64
 """How deep arguments and results may be nested; nobody writes, and no service takes, much more."""
@@ -85,3 +117,34 @@ def shallow(text: str) -> str:
     if depth <= _WIRE_LEVELS:
         kept.append(text[begin:])
     return "".join(kept)
+
+
+def duplicate(value: T) -> T:
+    """A copy that others may change. What is nested deeper than the stack stays one and the same."""
+    try:
+        return copy.deepcopy(value)
+    except RecursionError:
+        return value
+
+
+def whole_characters(value: Any) -> Any:
+    """The value with a replacement character for each half of a surrogate pair in its texts.
+
+    JSON can say such a half, and nothing else can: not a request, nor a notebook, nor a terminal.
+    """
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [whole_characters(item) for item in value]
+    if isinstance(value, dict):
+        return {whole_characters(key): whole_characters(item) for key, item in value.items()}
+    return value
+
+
+def objects(value: object) -> list[JSON]:
+    """The dictionaries of what should be a list of dictionaries; servers send null, {} and worse.
+
+    One that stands there without its list counts as a list of one.
+    """
+    items = value if isinstance(value, list) else [value] if value else []
+    return [item for item in items if isinstance(item, dict)]
