@@ -142,7 +142,7 @@ _LATE = {
 def __getattr__(name: str) -> Any:
     """Import what needs widgets, a server or package metadata when it is asked for."""
     if name == "__version__":
-        from importlib.metadata import version  # noqa: PLC0415 - see above
+        from importlib.metadata import version
 
         return version("gemini-nb")
     if name not in _LATE:
@@ -158,13 +158,13 @@ def __dir__() -> list[str]:
 
 def load_ipython_extension(shell: Any) -> None:
     """`%load_ext gemini_nb`: register the magics and take the kernel's manager into use."""
-    from gemini_nb.notebook.magics.extension import load  # noqa: PLC0415 - needs IPython
+    from gemini_nb.notebook.magics.extension import load  # needs IPython
 
     load(shell)
 
 
 def unload_ipython_extension(shell: Any) -> None:
     """`%unload_ext gemini_nb`: take the magics away and stop the streams."""
-    from gemini_nb.notebook.magics.extension import unload  # noqa: PLC0415 - needs IPython
+    from gemini_nb.notebook.magics.extension import unload  # needs IPython
 
     unload(shell)

@@ -103,11 +103,11 @@ def _version() -> str:
 
 def _simulator(arguments: argparse.Namespace) -> int:
     if arguments.list_faults:
-        from gemini_nb.simulator import faults  # noqa: PLC0415 - as below
+        from gemini_nb.simulator import faults
 
         _say((faults.__doc__ or "").rstrip())
         return 0
-    from gemini_nb.simulator import serve  # noqa: PLC0415 - the demo does not need the server in this process
+    from gemini_nb.simulator import serve  # the demo does not need the server in this process
 
     with contextlib.suppress(KeyboardInterrupt):
         serve(

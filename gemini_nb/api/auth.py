@@ -184,10 +184,10 @@ class GoogleCredentials:
             pending.set_exception(without_traceback(error))
 
     def _refresh(self) -> None:
-        import google.auth  # noqa: PLC0415 - 150 ms that only Vertex AI needs
-        import google.auth.exceptions  # noqa: PLC0415 - see above
-        import requests  # noqa: PLC0415 - see above
-        from google.auth.transport.requests import Request  # noqa: PLC0415 - see above
+        import google.auth  # 150 ms that only Vertex AI needs
+        import google.auth.exceptions
+        import requests
+        from google.auth.transport.requests import Request
 
         try:
             if self._credentials is None:
@@ -308,7 +308,7 @@ def _vertex(credentials: object) -> Authenticator:
 
 
 def _scoped(credentials: Any) -> Credentials:
-    from google.auth.credentials import with_scopes_if_required  # noqa: PLC0415 - only Vertex AI needs it
+    from google.auth.credentials import with_scopes_if_required  # only Vertex AI needs it
 
     scoped: Credentials = with_scopes_if_required(credentials, [_SCOPE])
     return scoped
@@ -327,7 +327,7 @@ def _account_info(account: Any) -> dict[str, Any]:
 
 
 def _service_account(info: dict[str, Any]) -> Credentials:
-    from google.oauth2.service_account import Credentials as ServiceAccount  # noqa: PLC0415 - see above
+    from google.oauth2.service_account import Credentials as ServiceAccount
 
     try:
         made: Credentials = ServiceAccount.from_service_account_info(info, scopes=[_SCOPE])

@@ -154,7 +154,7 @@ def _is_sure(marked: str | None, named: str) -> bool:
 
 def _type_of_bytes(data: bytes) -> str | None:
     """What the first bytes of a file say it is, None where they say nothing, or where it is text."""
-    import filetype  # noqa: PLC0415 - only files need it
+    import filetype  # only files need it
 
     data = bytes(data[:_BEGINNING])
     if data.startswith(b"%PDF-"):

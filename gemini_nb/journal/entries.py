@@ -251,7 +251,7 @@ class Journal:
             ConfigError: pandas is not installed, or the journal cannot be read.
         """
         try:
-            import pandas as pd  # noqa: PLC0415 - only where a DataFrame is wanted
+            import pandas as pd  # only where a DataFrame is wanted
         except ImportError:
             raise ConfigError("A DataFrame needs pandas.", hint="%pip install pandas") from None
         names = [one.name for one in fields(Entry) if one.name not in {"usage", "parts", "tool_calls"}]

@@ -210,7 +210,7 @@ def _move_sides(path: Path, stamp: str) -> None:
 def _alone_in(folder: Path) -> Iterator[None]:
     """No other process makes or moves a journal in this folder meanwhile, where the system can see to it."""
     try:
-        import fcntl  # noqa: PLC0415 - not on Windows
+        import fcntl  # not on Windows
     except ImportError:
         yield
         return

@@ -142,7 +142,7 @@ class Simulator:
         Raises:
             ConfigError: the port is taken or not allowed.
         """
-        from gemini_nb.simulator.server import Server  # noqa: PLC0415 - imports tornado
+        from gemini_nb.simulator.server import Server  # imports tornado
 
         with self._lock:
             if self._server is None:

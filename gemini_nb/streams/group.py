@@ -74,7 +74,7 @@ class StreamGroup(Sequence[Stream]):
             ConfigError: pandas is not installed.
         """
         try:
-            import pandas as pd  # noqa: PLC0415 - whoever wants a DataFrame has it; nobody else needs it
+            import pandas as pd  # whoever wants a DataFrame has it; nobody else needs it
         except ImportError:
             raise ConfigError("A DataFrame needs pandas.", hint="%pip install pandas") from None
         items: Iterable[dict[Any, Any]] = (

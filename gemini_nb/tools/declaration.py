@@ -63,7 +63,7 @@ class Signature:
         Raises:
             ValueError: they do not fit; the message is for the model to learn from.
         """
-        import pydantic  # noqa: PLC0415 - loaded when the schema was made
+        import pydantic  # loaded when the schema was made
 
         try:
             checked = self._model.model_validate(self._given(args))
@@ -163,7 +163,7 @@ def _aliases(function: Any) -> dict[str, str]:
 
 def _field_hints(fields: Mapping[str, Any]) -> dict[str, Any]:
     """The types of a pydantic class's fields; its validators run when it is called, not before."""
-    import pydantic  # noqa: PLC0415 - see _model
+    import pydantic  # see _model
 
     hints: dict[str, Any] = {}
     for name, field in fields.items():
@@ -177,7 +177,7 @@ def _field_hints(fields: Mapping[str, Any]) -> dict[str, Any]:
 def _model(
     parameters: list[inspect.Parameter], hints: dict[str, Any], wire: Mapping[str, str], name: str
 ) -> type[BaseModel]:
-    import pydantic  # noqa: PLC0415 - 100 ms that only tools need
+    import pydantic  # 100 ms that only tools need
 
     fields: dict[str, Any] = {}
     for index, parameter in enumerate(parameters):
@@ -194,7 +194,7 @@ def _model(
 
 def _shown(default: Any) -> Any:
     """A default as the schema tells it; one that JSON cannot say is told as null and never used."""
-    import pydantic_core  # noqa: PLC0415 - see _model
+    import pydantic_core  # see _model
 
     try:
         return pydantic_core.to_jsonable_python(default, inf_nan_mode="null")
@@ -203,7 +203,7 @@ def _shown(default: Any) -> Any:
 
 
 def _check(argument: str, kind: Any, name: str) -> None:
-    import pydantic  # noqa: PLC0415 - see _model
+    import pydantic  # see _model
 
     try:
         model = pydantic.create_model("Argument", value=(kind, ...))

@@ -34,7 +34,7 @@ def docstring_of(function: Any) -> str:
 
 def argument_texts(docstring: str | None) -> dict[str, str]:
     """Return the text of each argument that a docstring describes, in Google's, NumPy's or Sphinx's style."""
-    import docstring_parser  # noqa: PLC0415 - only tools need it
+    import docstring_parser  # only tools need it
 
     try:
         parsed = docstring_parser.parse(docstring or "")

@@ -148,7 +148,7 @@ def _escape(value: Any, names: frozenset[str]) -> Any:
 
 
 def _to_json(value: Any) -> Any:
-    import pydantic_core  # noqa: PLC0415 - comes with pydantic, which tools load
+    import pydantic_core  # comes with pydantic, which tools load
 
     made = pydantic_core.to_jsonable_python(value, fallback=_plain, inf_nan_mode="null", bytes_mode="base64")
     text = json.dumps(made, allow_nan=False, ensure_ascii=False)

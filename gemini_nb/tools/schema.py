@@ -47,7 +47,7 @@ class OutputSchema:
                 f"{schema!r} is no schema.",
                 hint="Pass a pydantic model, a dataclass, a TypedDict or a JSON schema.",
             )
-        import pydantic  # noqa: PLC0415 - 100 ms that only structured answers need
+        import pydantic  # 100 ms that only structured answers need
 
         self.name = schema.__name__ if isinstance(schema, type) else _short(schema)
         try:
@@ -80,7 +80,7 @@ class OutputSchema:
             value = _loads(text)
             _check(value, self._validator)
             return value
-        import pydantic  # noqa: PLC0415 - loaded already
+        import pydantic  # loaded already
 
         try:
             return self._adapter.validate_json(text)
@@ -107,7 +107,7 @@ def _short(schema: object) -> str:
 
 def _validator(schema: dict[str, Any]) -> Any:
     """What checks values against a JSON schema."""
-    import jsonschema  # noqa: PLC0415 - few ask for a schema
+    import jsonschema  # few ask for a schema
 
     kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
     try:

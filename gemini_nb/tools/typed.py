@@ -33,7 +33,7 @@ def for_pydantic(kind: Any) -> Any:
 
 
 def _anew(kind: Any) -> Any:
-    import typing_extensions  # noqa: PLC0415 - comes with pydantic
+    import typing_extensions  # comes with pydantic
 
     fields = {}
     for name, hint in typing.get_type_hints(kind, include_extras=True).items():

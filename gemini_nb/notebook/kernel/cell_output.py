@@ -75,7 +75,7 @@ class CellOutput(Target):
         update: bool,
     ) -> bool:
         """Display in the cell."""
-        from ipykernel import jsonutil  # noqa: PLC0415 - only kernels have it
+        from ipykernel import jsonutil  # only kernels have it
 
         if self._outputs is not None:
             self._outputs.append(

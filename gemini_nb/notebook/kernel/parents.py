@@ -28,7 +28,7 @@ def answer_in_threads(shell: Any) -> Undo:
 
 
 def _remember_last(kernel: Any) -> Undo:
-    from ipykernel.kernelbase import Kernel  # noqa: PLC0415 - a kernel has it, a terminal need not
+    from ipykernel.kernelbase import Kernel  # a kernel has it, a terminal need not
 
     base: Any = Kernel  # untyped
     own_set, own_get = base.set_parent, base.get_parent

@@ -157,7 +157,7 @@ def _route_redirects() -> list[Undo]:
 
 def _route_captures() -> list[Undo]:
     """The same for `capture_output`, and so for `%%capture`."""
-    from IPython.utils.capture import capture_output  # noqa: PLC0415 - as all of IPython, at load
+    from IPython.utils.capture import capture_output  # as all of IPython, at load
 
     enter, leave = capture_output.__enter__, capture_output.__exit__
 
@@ -186,7 +186,7 @@ def _route_captures() -> list[Undo]:
 
 def _capture(captures: Any, target: Target) -> Any:
     """Begin a tool's own `capture_output`."""
-    from IPython.utils.capture import CapturedIO  # noqa: PLC0415 - see _route_captures
+    from IPython.utils.capture import CapturedIO  # see _route_captures
 
     buffers = {name: io.StringIO() if getattr(captures, name) else None for name in _STREAMS}
     for name, buffer in buffers.items():
@@ -239,9 +239,9 @@ def route(shell: Any) -> Undo:
     """
     if getattr(shell, "kernel", None) is None:
         return lambda: None
-    from ipykernel.iostream import OutStream  # noqa: PLC0415 - a kernel has it, a terminal need not
-    from ipykernel.zmqshell import ZMQDisplayPublisher  # noqa: PLC0415 - see above
-    from IPython.core.displaypub import CapturingDisplayPublisher  # noqa: PLC0415 - see above
+    from ipykernel.iostream import OutStream  # a kernel has it, a terminal need not
+    from ipykernel.zmqshell import ZMQDisplayPublisher
+    from IPython.core.displaypub import CapturingDisplayPublisher
 
     original = OutStream.write
     undos = [

@@ -140,13 +140,13 @@ def _renderers() -> list[tuple[type, str, Callable[..., Any]]]:
 
 
 def _to_markdown(made: Stream | StreamGroup) -> str:
-    from gemini_nb.notebook.render.group_settled import markdown_of  # noqa: PLC0415 - see _import_renderer
+    from gemini_nb.notebook.render.group_settled import markdown_of  # see _import_renderer
 
     return markdown_of(made)
 
 
 def _print_text(made: Stream | StreamGroup, printer: Any, cycle: bool) -> None:  # noqa: ARG001 - IPython's signature
-    from gemini_nb.notebook.render.group_settled import text_of  # noqa: PLC0415 - see _import_renderer
+    from gemini_nb.notebook.render.group_settled import text_of  # see _import_renderer
 
     nested = len(printer.stack) > 1  # in a list or a dictionary
     printer.text(repr(made) if nested else text_of(made))
@@ -154,8 +154,8 @@ def _print_text(made: Stream | StreamGroup, printer: Any, cycle: bool) -> None: 
 
 def _import_renderer() -> None:
     """Import what renders answers. `%load_ext` has no use for it; the first answer would wait for it."""
-    from gemini_nb.notebook.render.group_settled import markdown_of  # noqa: F401, PLC0415 - wanted later
-    from gemini_nb.notebook.render.markdown import to_html  # noqa: PLC0415 - see above
+    from gemini_nb.notebook.render.group_settled import markdown_of  # noqa: F401 - wanted later
+    from gemini_nb.notebook.render.markdown import to_html
 
     to_html("")
 

@@ -124,7 +124,7 @@ class GeminiMagics(Magics):
             raise stop_interrupted(streams_of(made))
         if frontend in {Frontend.TERMINAL, Frontend.HEADLESS}:
             return None
-        from gemini_nb.notebook.pane.group_view import view_of  # noqa: PLC0415 - terminals need no widgets
+        from gemini_nb.notebook.pane.group_view import view_of  # terminals need no widgets
 
         view = view_of(made)
         if isinstance(made, Stream):
@@ -143,8 +143,8 @@ class GeminiMagics(Magics):
 
     def _print(self, made: Stream | StreamGroup, *, stops: bool) -> bool:
         """Print what a terminal shows, and return whether Ctrl-C ended that."""
-        from gemini_nb.notebook.render.group_settled import counts, item_words  # noqa: PLC0415 - needed late
-        from gemini_nb.notebook.render.terminal import print_stream  # noqa: PLC0415 - pages have no use for it
+        from gemini_nb.notebook.render.group_settled import counts, item_words  # needed late
+        from gemini_nb.notebook.render.terminal import print_stream  # pages have no use for it
 
         if isinstance(made, Stream):
             return print_stream(made, stops=stops)
@@ -180,7 +180,7 @@ class GeminiMagics(Magics):
         if frontend_of(self.shell) in {Frontend.TERMINAL, Frontend.HEADLESS}:
             self._print_table()
             return
-        from gemini_nb.notebook.dashboard.dashboard import dashboard  # noqa: PLC0415 - see _show
+        from gemini_nb.notebook.dashboard.dashboard import dashboard  # see _show
 
         display(dashboard(self.manager))
 
@@ -190,7 +190,7 @@ class GeminiMagics(Magics):
         streams = list(dict.fromkeys(self._streams(line)))
         active = [stream for stream in streams if not stream.record.is_done]
         stop_together(active)
-        from gemini_nb.notebook.render.figures import stopped_words  # noqa: PLC0415 - few cells need it
+        from gemini_nb.notebook.render.figures import stopped_words  # few cells need it
 
         print(stopped_words(streams, active, self.shell.user_ns))  # noqa: T201 - see _print_table
 
@@ -217,7 +217,7 @@ class GeminiMagics(Magics):
                 self._display(made)
 
     def _print_table(self) -> None:
-        from gemini_nb.notebook.render.table import table  # noqa: PLC0415 - few cells need it
+        from gemini_nb.notebook.render.table import table  # few cells need it
 
         print(table(self.manager))  # noqa: T201 - it is what the magic is for
 

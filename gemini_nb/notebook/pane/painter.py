@@ -284,7 +284,7 @@ _lock = threading.Lock()
 def painter_of(runtime: Runtime) -> Painter:
     """The process's one painter, which ends its thread when this runtime is closed, and nothing is left."""
     global _painter  # noqa: PLW0603 - one for each process is what it is for
-    from gemini_nb.notebook.pane.widgetry import messages  # noqa: PLC0415 - terminals need no widgets
+    from gemini_nb.notebook.pane.widgetry import messages  # terminals need no widgets
 
     with _lock:
         if _painter is None:

@@ -34,11 +34,11 @@ def show_view(view: Any) -> None:
 def show(shell: Any, made: Stream | StreamGroup) -> None:
     """Show it in the cell of a kernel that runs: all of it, now or as soon as it is there."""
     if is_running(made) and frontend_of(shell) is Frontend.LIVE:
-        from gemini_nb.notebook.pane.group_view import view_of  # noqa: PLC0415 - headless runs need no widgets
+        from gemini_nb.notebook.pane.group_view import view_of  # headless runs need no widgets
 
         show_view(view_of(made))
         return
-    from gemini_nb.notebook.render.group_settled import bundle_of  # noqa: PLC0415 - needed late
+    from gemini_nb.notebook.render.group_settled import bundle_of  # needed late
 
     for stream in streams_of(made):
         stream.wait_only()

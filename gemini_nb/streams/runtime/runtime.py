@@ -71,7 +71,7 @@ class Runtime:
         loop = asyncio.get_running_loop()
         clients = self._clients.get(loop)
         if clients is None:
-            from gemini_nb.api.http import HTTPClients  # noqa: PLC0415 - half a second
+            from gemini_nb.api.http import HTTPClients  # half a second
 
             clients = HTTPClients()
             with self._lock:
@@ -87,7 +87,7 @@ class Runtime:
         """
         recorder = None
         if folder is not None:
-            from gemini_nb.api.recorder import Recorder  # noqa: PLC0415 - few record
+            from gemini_nb.api.recorder import Recorder  # few record
 
             recorder = Recorder(folder)
         with self._lock:
@@ -141,9 +141,9 @@ class Runtime:
         folder = recordings_folder(self.settings) if auth is Auth.RECORDING else None
         with self._lock:
             if (server := self._servers.get(folder)) is None:
-                import secrets  # noqa: PLC0415 - only where there is no real key
+                import secrets  # only where there is no real key
 
-                from gemini_nb.simulator import Simulator  # noqa: PLC0415 - a server that few need
+                from gemini_nb.simulator import Simulator  # a server that few need
 
                 key = f"{auth}-{secrets.token_urlsafe(24)}"
                 server = Simulator(api_key=key, pace=simulator_pace(), recordings=folder).start()
@@ -224,7 +224,7 @@ def wait_for(flag: Flag, timeout: float | None) -> None:
 
 def _import_client(future: concurrent.futures.Future[object]) -> None:
     try:
-        import gemini_nb.api.http  # noqa: F401, PLC0415 - imported for its effect, httpx and aiohttp with it
+        import gemini_nb.api.http  # noqa: F401 - imported for its effect, httpx and aiohttp with it
     finally:  # what failed here fails again, and is told, where the client is made
         future.set_result(None)
 

@@ -180,7 +180,7 @@ def _line(state: StateBlock, number: int) -> str:
 
 def _table(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     """Read a table whose formulas may hold bars, which are no borders of its cells."""
-    from markdown_it.rules_block.table import table  # noqa: PLC0415 - importing the package stays cheap
+    from markdown_it.rules_block.table import table  # importing the package stays cheap
 
     if start + 2 > end or not _RULE.fullmatch(_line(state, start + 1)):
         return False

@@ -126,7 +126,7 @@ _LANGUAGES = frozenset(
 
 def html_of(tokens: Sequence[Token]) -> str:
     """These tokens as sanitised HTML."""
-    import nh3  # noqa: PLC0415 - importing the package stays cheap
+    import nh3  # importing the package stays cheap
 
     md = _renderer()
     return nh3.clean(md.renderer.render(tokens, md.options, {}), **_allow_list())
@@ -139,7 +139,7 @@ def raw_html(text: str) -> str:
 
 @functools.cache
 def _allow_list() -> dict[str, Any]:
-    from pygments.token import STANDARD_TYPES  # noqa: PLC0415 - importing the package stays cheap
+    from pygments.token import STANDARD_TYPES  # importing the package stays cheap
 
     aligned = {f"gemini-nb-{side}" for side in _ALIGNMENTS}
     return {
@@ -166,7 +166,7 @@ def _allow_list() -> dict[str, Any]:
 
 @functools.cache
 def _renderer() -> MarkdownIt:
-    from markdown_it import MarkdownIt  # noqa: PLC0415 - importing the package stays cheap
+    from markdown_it import MarkdownIt  # importing the package stays cheap
 
     md = MarkdownIt("commonmark", {"html": False})
     for kind, rule in {
@@ -195,9 +195,9 @@ def _highlighted(code: str, language: str) -> str:
     language = language.lower()
     if language not in _LANGUAGES or len(code) > _LONGEST_HIGHLIGHTED:
         return html.escape(code)
-    import pygments  # noqa: PLC0415 - importing the package stays cheap
-    from pygments.formatters import HtmlFormatter  # noqa: PLC0415 - as above
-    from pygments.lexers import get_lexer_by_name  # noqa: PLC0415 - as above
+    import pygments  # importing the package stays cheap
+    from pygments.formatters import HtmlFormatter
+    from pygments.lexers import get_lexer_by_name
 
     lexer = get_lexer_by_name(language, stripnl=False, ensurenl=False)
     return str(pygments.highlight(code, lexer, HtmlFormatter(nowrap=True)))

@@ -96,7 +96,7 @@ def _is_harmless(settled: str) -> bool:
 
 @functools.cache
 def _reader() -> MarkdownIt:
-    from markdown_it import MarkdownIt  # noqa: PLC0415 - importing the package stays cheap
+    from markdown_it import MarkdownIt  # importing the package stays cheap
 
     return MarkdownIt("commonmark", {"html": True, "maxNesting": 100}).enable(["table", "strikethrough"])
 

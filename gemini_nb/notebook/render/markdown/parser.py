@@ -73,7 +73,7 @@ def allowed_url(url: str) -> bool:
 
 @functools.cache
 def _parser() -> MarkdownIt:
-    from markdown_it import MarkdownIt  # noqa: PLC0415 - importing the package stays cheap
+    from markdown_it import MarkdownIt  # importing the package stays cheap
 
     md = MarkdownIt("commonmark", {"html": False, "maxNesting": _NESTING, "langPrefix": ""})
     md.enable(["table", "strikethrough"])
@@ -138,7 +138,7 @@ def _is_pathological(text: str) -> bool:
 
 def _inline(state: StateCore) -> None:
     """Parse the inline text, but leave alone what holds more marks than any person's paragraph."""
-    from gemini_nb.notebook.render.markdown.emphasis import parse_inline  # noqa: PLC0415 - as above
+    from gemini_nb.notebook.render.markdown.emphasis import parse_inline
 
     for token in state.tokens:
         if token.type != "inline":
@@ -153,7 +153,7 @@ def _inline(state: StateCore) -> None:
 
 
 def _token(kind: str, tag: str = "", nesting: int = 0, content: str = "") -> Token:
-    from markdown_it.token import Token  # noqa: PLC0415 - importing the package stays cheap
+    from markdown_it.token import Token  # importing the package stays cheap
 
     return Token(kind, tag, nesting, content=content)  # type: ignore[arg-type]  # nesting is -1, 0 or 1
 
