@@ -1,59 +1,119 @@
-"""Counts over many streams."""
+"""Counts over all streams that a manager ever started, those too that have left its list."""
 
 from __future__ import annotations
 
 import collections
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from decimal import Decimal
+from types import MappingProxyType
 
 from gemini_nb.streams.events.record import Waiting
 from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["Statistics", "count"]
+__all__ = ["Statistics", "Tally"]
 
 
-class Statistics(NamedTuple):
-    """Counts over a manager's streams.
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Statistics:
+    """Counts over all streams that a manager ever started, listed or not.
+
+    Each stream is active, completed, stopped or failed, so that these four add up to the total.
 
     Attributes:
-        total: streams started since the manager was made.
+        total: all streams.
         active: streams running now.
-        completed: streams listed that ended with an answer.
-        error: streams listed that failed.
-        stopped: streams listed that were stopped.
-        waiting: active streams that wait for their turn, for a quota or for another attempt.
-        subscribers: callbacks on listed streams.
-        retries: model calls that listed streams made again.
-        tokens: tokens of all listed streams.
+        waiting: those of the active ones that wait: for a place, a quota, another attempt, another stream.
+        completed: streams that ended with an answer.
+        stopped: streams that were stopped.
+        error: streams that failed.
+        kept: those of the completed ones whose answer was a kept one.
+        retries: model calls that were made again.
+        subscribers: callbacks that get events, those of ended streams included.
+        tokens: tokens of all model calls.
+        cost: US dollars, None where no price is known.
         waits: for each stream that waits, by its id, for what and until when.
     """
 
-    total: int
-    active: int
-    completed: int
-    error: int
-    stopped: int
-    waiting: int
-    subscribers: int
-    retries: int
-    tokens: int
-    waits: Mapping[str, Waiting]
+    total: int = 0
+    active: int = 0
+    waiting: int = 0
+    completed: int = 0
+    stopped: int = 0
+    error: int = 0
+    kept: int = 0
+    retries: int = 0
+    subscribers: int = 0
+    tokens: int = 0
+    cost: Decimal | None = None
+    waits: Mapping[str, Waiting] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        shown = [f"{name}={getattr(self, name)}" for name in _NUMBERS if getattr(self, name)]
+        cost = [f"cost={self.cost}"] if self.cost is not None else []
+        return f"Statistics({', '.join([*shown, *cost]) or 'total=0'})"
+
+    def plus(self, other: Statistics) -> Statistics:
+        """The counts over the streams of both."""
+        known = [one.cost for one in (self, other) if one.cost is not None]
+        return Statistics(
+            **{name: getattr(self, name) + getattr(other, name) for name in _NUMBERS},
+            cost=sum(known, Decimal()) if known else None,
+            waits=MappingProxyType({**self.waits, **other.waits}),
+        )
 
 
-def count(streams: Sequence[Stream], *, total: int) -> Statistics:
-    """Return the counts over these streams, of `total` that were ever started."""
-    waits = {stream.stream_id: waiting for stream in streams if (waiting := stream.record.waiting)}
-    by_status = collections.Counter(str(stream.status) for stream in streams)
+_NUMBERS = [one.name for one in fields(Statistics) if one.name not in {"cost", "waits"}]
+
+
+class Tally:
+    """Keeps the counts of streams that leave a manager's list, without the streams. Under its lock only."""
+
+    def __init__(self) -> None:
+        self._gone = Statistics()
+        self._leaving: list[Stream] = []  # with no history a stream leaves a moment before its end is told
+
+    def leave(self, stream: Stream) -> None:
+        """It is listed no more."""
+        self._leaving.append(stream)
+        self._let_go()
+
+    def count(self, listed: Iterable[Stream]) -> Statistics:
+        """The counts over these streams, and those that left."""
+        self._let_go()
+        return self._gone.plus(_count([*listed, *self._leaving]))
+
+    def _let_go(self) -> None:
+        ended = [stream for stream in self._leaving if stream.record.is_done]
+        if ended:
+            self._leaving = [stream for stream in self._leaving if stream not in ended]
+            self._gone = self._gone.plus(_count(ended))
+
+
+def _count(streams: Iterable[Stream]) -> Statistics:
+    """Count in one pass: a dashboard counts a thousand streams four times a second."""
+    by_status: collections.Counter[Status] = collections.Counter()
+    retries = subscribers = tokens = 0
+    waits: dict[str, Waiting] = {}
+    for stream in streams:
+        record = stream.record
+        status = record.status
+        by_status[status] += 1
+        retries += record.retries
+        subscribers += stream.subscriber_count
+        tokens += record.usage.total_token_count
+        if status is Status.ACTIVE and (waiting := record.waiting) is not None:
+            waits[record.stream_id] = waiting
     return Statistics(
-        total=total,
+        total=by_status.total(),
         active=by_status[Status.ACTIVE],
-        completed=by_status[Status.COMPLETED],
-        error=by_status[Status.ERROR],
-        stopped=by_status[Status.STOPPED],
         waiting=len(waits),
-        subscribers=sum(stream.subscriber_count for stream in streams),
-        retries=sum(stream.retries for stream in streams),
-        tokens=sum(stream.usage.total_token_count for stream in streams),
+        completed=by_status[Status.COMPLETED],
+        stopped=by_status[Status.STOPPED],
+        error=by_status[Status.ERROR],
+        retries=retries,
+        subscribers=subscribers,
+        tokens=tokens,
         waits=waits,
     )

@@ -18,7 +18,7 @@ from gemini_nb.errors import ArgumentError, ConfigError, StreamNotFoundError
 from gemini_nb.redaction import scrub, seal
 from gemini_nb.streams.conversation.admission import Admission, Gate
 from gemini_nb.streams.conversation.orchestrator import ToolOrchestrator
-from gemini_nb.streams.counts import Statistics, count
+from gemini_nb.streams.counts import Statistics, Tally
 from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.request.options import StreamOptions, takes_options
 from gemini_nb.streams.runtime.readers import EventReader
@@ -58,7 +58,7 @@ class StreamManager:
         self._streams: dict[str, Stream] = {}
         self._ended: collections.deque[str] = collections.deque()
         self._pid = os.getpid()
-        self._total = 0
+        self._tally = Tally()
         self.on_start: list[Callable[[Stream], object]] = []
         """Called on the loop thread with every stream that starts, for dashboards."""
         atexit.register(self.shutdown)
@@ -135,7 +135,6 @@ class StreamManager:
         stream = orchestrator.stream
         with self._lock:
             self._streams[stream.stream_id] = stream
-            self._total += 1
         try:
             if chat is not None:
                 chat.attach(orchestrator)
@@ -150,7 +149,9 @@ class StreamManager:
         with self._lock:
             self._ended.append(ended)
             while len(self._ended) > self._history:
-                self._streams.pop(self._ended.popleft(), None)
+                stream = self._streams.pop(self._ended.popleft(), None)
+                if stream is not None:
+                    self._tally.leave(stream)
 
     def get_stream(self, stream: Stream | str) -> Stream:
         """Return the stream of this id; a Stream is returned as it is.
@@ -163,7 +164,9 @@ class StreamManager:
         found = self._streams.get(stream) if isinstance(stream, str) else None
         if found is None:
             known = ", ".join(list(self._streams)[-5:])
-            none = "All have ended and left the history." if self._total else "None was started yet."
+            none = (
+                "All have ended and left the history." if self.statistics().total else "None was started yet."
+            )
             raise StreamNotFoundError(
                 f"There is no stream {stream!r}.", hint=f"The newest are {known}." if known else none
             )
@@ -233,8 +236,9 @@ class StreamManager:
         self.get_stream(stream).unsubscribe(subscriber)
 
     def statistics(self) -> Statistics:
-        """Return counts over the listed streams."""
-        return count(self.list_streams(all=True), total=self._total)
+        """Return counts over all streams that ever ran here, those too that are listed no more."""
+        with self._lock:
+            return self._tally.count(self._streams.values())
 
     def record(self, folder: str | os.PathLike[str] | None) -> None:
         """Write down what each request to a model receives, with its timing, until `record(None)`.

@@ -124,6 +124,41 @@ def after_paints(manager: gemini_nb.StreamManager, seconds: float) -> None:
     assert passed.wait(5)
 
 
+def test_the_totals_count_streams_that_are_listed_no_more(simulator: Simulator) -> None:
+    manager = gemini_nb.StreamManager(history=30)
+    options: dict[str, Any] = {"auth": "simulator", "base_url": simulator.base_url}
+    try:
+        running = manager.start_stream("long", **options)
+        board = on_page(Dashboard(manager))
+        for stream in [manager.start_stream("short", **options) for _ in range(50)]:
+            stream.wait(20)
+        until(lambda: 'data-total="completed" data-count="50"' in shown(board))
+        until(lambda: "… and 31 more: 31 finished" in shown(board))
+        found = re.findall(r'data-total="(\w+)" data-count="(\d+)"', shown(board))
+        counts = {kind: int(number) for kind, number in found}
+        assert (
+            sum(counts[kind] for kind in ("active", "completed", "stopped", "error")) == counts["total"] == 51
+        )
+        printed = table(manager)
+        assert "… 20 earlier streams" in printed
+        assert printed.endswith(f"1 active, 50 completed, 0 stopped, 0 failed; {counts['tokens']:,} tokens")
+        running.stop()
+    finally:
+        manager.shutdown()
+        widgets.Widget.close_all()
+
+
+def test_the_table_of_a_manager_without_history_has_totals(simulator: Simulator) -> None:
+    manager = gemini_nb.StreamManager(history=0)
+    try:
+        assert table(manager) == "No stream was started yet."
+        manager.start_stream("short", auth="simulator", base_url=simulator.base_url).wait(20)
+        until(lambda: "1 completed" in table(manager))
+        assert "… 1 earlier stream\n" in table(manager)
+    finally:
+        manager.shutdown()
+
+
 def add_finished(manager: gemini_nb.StreamManager, like: Stream, number: int) -> list[Stream]:
     """List finished streams that were never asked for, with the request of another."""
     added = []

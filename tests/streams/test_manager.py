@@ -145,6 +145,54 @@ def test_statistics_count_tokens_and_failures() -> None:
         assert (counts.tokens, counts.completed, counts.error) == (7, 1, 1)
 
 
+@pytest.mark.parametrize("history", [0, 3, 200])
+def test_statistics_count_what_has_left_the_list(history: int) -> None:
+    usage = {"usageMetadata": {"totalTokenCount": 7}}
+    answers = [sse_answer(text("a"), usage, text("b", finish="STOP")), response(400, {"Content-Length": "0"})]
+    with rig(answers * 10, history=history) as made:
+        for _ in range(20):
+            made.start(subscriber=Recorder()).wait()
+        counts = made.manager.statistics()
+        assert len(made.manager.list_streams(all=True)) == min(history, 20)
+        assert (counts.total, counts.completed, counts.error, counts.stopped, counts.active) == (
+            20,
+            10,
+            10,
+            0,
+            0,
+        )
+        assert (counts.tokens, counts.subscribers, counts.retries) == (70, 20, 0)
+        assert (counts.kept, counts.cost, counts.waiting, counts.waits) == (0, None, 0, {})
+
+
+def test_statistics_add_up_at_every_moment() -> None:
+    with rig([*[sse_answer(text("a", finish="STOP"))] * 60], history=5) as made:
+        seen: list[gemini_nb.Statistics] = []
+        streams = [made.start(subscriber=lambda _: seen.append(made.manager.statistics())) for _ in range(60)]
+        for stream in streams:
+            stream.wait()
+        seen.append(made.manager.statistics())
+    for counts in seen:
+        assert counts.total == counts.active + counts.completed + counts.stopped + counts.error
+        assert counts.waiting <= counts.active
+    totals = [counts.total for counts in seen]
+    assert totals[-1] == 60
+    assert totals == sorted(totals)
+
+
+def test_statistics_print_short_and_without_what_streams_wait_for(holding: Rig) -> None:
+    assert repr(holding.manager.statistics()) == "Statistics(total=0)"
+    holding.manager.max_concurrent = 1
+    first = texted(holding)
+    others = [holding.start() for _ in range(40)]
+    while (counts := holding.manager.statistics()).waiting < 40:
+        time.sleep(0.01)
+    assert repr(counts) == "Statistics(total=41, active=41, waiting=40, subscribers=1)"
+    assert counts.waits.keys() == {stream.stream_id for stream in others}
+    assert first.stream_id not in counts.waits
+    holding.manager.stop_all()
+
+
 # ------------------------------------------------------------------ bad input
 
 TEXT = {"contents": "Hi"}

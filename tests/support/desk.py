@@ -31,7 +31,8 @@ if "gemini_nb" in sys.modules:
     manager.stop_all()
     with manager._lock:
         manager._streams.clear()
-        manager._ended.clear()"""
+        manager._ended.clear()
+        manager._tally = type(manager._tally)()"""
 SET_CELLS = """sources => {
   const notebook = window.jupyterapp.shell.currentWidget.content;
   const model = notebook.model.sharedModel;

@@ -20,7 +20,6 @@ from gemini_nb.notebook.dashboard.rows import ROW_COST, Allowance, Row, RowStyle
 from gemini_nb.notebook.kernel.frontend import Frontend, frontend_of
 from gemini_nb.notebook.pane.painter import painter_of
 from gemini_nb.notebook.pane.pane import answer_where_asked
-from gemini_nb.notebook.render import figures
 from gemini_nb.notebook.render.table import table
 from gemini_nb.notebook.static import style
 from gemini_nb.streams.events.states import Status
@@ -140,15 +139,14 @@ class Dashboard(widgets.VBox):
         """Draw what changed since the last time. Rendering thread only."""
         if not self.is_shown:
             return False
-        streams = self._manager.list_streams(all=True)
+        streams, totals = self._manager.list_streams(all=True), self._manager.statistics()
         active = [stream for stream in streams if stream.record.status is Status.ACTIVE]
-        totals = figures.count(stream.record for stream in streams)
         _set(self._totals, "value", totals_html(totals))
         _set(self._stop_all, "disabled", not active)
         arranged = self._arrange(_chosen(streams, active))
         shown = sum(row.stream.status is Status.ACTIVE for row in self._rows.values())
-        finished = len(streams) - len(active) - (len(self._rows) - shown)
-        more = more_html(max(0, len(active) - shown), max(0, finished), shown=len(self._rows))
+        finished = totals.total - totals.active - (len(self._rows) - shown)
+        more = more_html(max(0, totals.active - shown), max(0, finished), shown=len(self._rows))
         _set(self._more, "value", more)
         drawn = self._draw_rows(max(_PAUSE, shown * _PAUSE_FOR_EACH))
         if active or not arranged or not drawn:

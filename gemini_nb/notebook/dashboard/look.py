@@ -14,6 +14,7 @@ from gemini_nb.notebook.dashboard.trace import Trace
 from gemini_nb.notebook.render import figures
 from gemini_nb.notebook.render.markdown import escape
 from gemini_nb.notebook.render.words import clock, cut, duration, quantity
+from gemini_nb.streams.counts import Statistics
 from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.events.record import Waiting
 from gemini_nb.streams.events.states import Status, ToolStatus
@@ -34,12 +35,13 @@ _TIMES = "\u00d7"
 _CHIPS = 6
 
 
-def totals_html(totals: figures.Totals) -> str:
+def totals_html(totals: Statistics) -> str:
     """The line above the rows."""
     errors = "error" if totals.error == 1 else "errors"
     facts = [
+        ("total", totals.total, "in all"),
         ("active", totals.active, "active"),
-        ("waiting", totals.waiting, "waiting"),
+        ("waiting", totals.waiting, "of these waiting"),
         ("completed", totals.completed, "completed"),
         ("stopped", totals.stopped, "stopped"),
         ("error", totals.error, errors),

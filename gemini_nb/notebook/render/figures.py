@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import base64
-import collections
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 from gemini_nb.api.wire import Part
 from gemini_nb.config import Auth
 from gemini_nb.notebook.render.words import duration, one_line, quantity
 from gemini_nb.streams.events.calls import ToolCall
-from gemini_nb.streams.events.record import StreamRecord
 from gemini_nb.streams.events.states import Phase, Status
 from gemini_nb.streams.group import StreamGroup
 from gemini_nb.streams.stream import Stream
@@ -20,8 +17,6 @@ from gemini_nb.streams.stream import Stream
 __all__ = [
     "PICTURES",
     "STAND_INS",
-    "Totals",
-    "count",
     "elapsed",
     "ending",
     "facts",
@@ -177,36 +172,6 @@ def pictures(call: ToolCall) -> list[tuple[str, str, str]]:
         for one in found
         if one["mimeType"] in PICTURES
     ]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Totals:
-    """Counts over all listed streams, those without a row, too."""
-
-    active: int
-    waiting: int
-    completed: int
-    error: int
-    stopped: int
-    tokens: int
-
-
-def count(records: Iterable[StreamRecord]) -> Totals:
-    """Count in one pass; a thousand streams are counted four times a second."""
-    by_status: collections.Counter[str] = collections.Counter()
-    waiting = tokens = 0
-    for record in records:
-        by_status[record.status] += 1
-        tokens += record.usage.total_token_count
-        waiting += record.status is Status.ACTIVE and record.waiting is not None
-    return Totals(
-        active=by_status[Status.ACTIVE],
-        waiting=waiting,
-        completed=by_status[Status.COMPLETED],
-        error=by_status[Status.ERROR],
-        stopped=by_status[Status.STOPPED],
-        tokens=tokens,
-    )
 
 
 def first_words(stream: Stream, limit: int = 120) -> str:

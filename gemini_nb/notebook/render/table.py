@@ -6,7 +6,7 @@ import time
 
 from gemini_nb.notebook.render import figures
 from gemini_nb.notebook.render.markdown import plain
-from gemini_nb.notebook.render.words import duration
+from gemini_nb.notebook.render.words import duration, quantity
 from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.manager import StreamManager
 from gemini_nb.streams.stream import Stream
@@ -23,8 +23,8 @@ def table(manager: StreamManager, *, limit: int | None = None) -> str:
         manager: whose streams.
         limit: the most lines, the newest streams; None for all.
     """
-    streams = manager.list_streams(all=True)
-    if not streams:
+    totals, streams = manager.statistics(), manager.list_streams(all=True)
+    if not totals.total:
         return "No stream was started yet."
     shown = streams if limit is None else streams[-limit:]
     rows = [_HEAD, *(_row(stream) for stream in shown)]
@@ -32,9 +32,8 @@ def table(manager: StreamManager, *, limit: int | None = None) -> str:
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)) for row in rows
     ]
-    if len(shown) < len(streams):
-        lines.insert(1, f"… {len(streams) - len(shown):,} earlier streams")
-    totals = figures.count(stream.record for stream in streams)
+    if (earlier := totals.total - len(shown)) > 0:
+        lines.insert(1, f"… {quantity(earlier, 'earlier stream')}")
     lines.append(
         f"{totals.active} active, {totals.completed} completed, {totals.stopped} stopped, "
         f"{totals.error} failed; {totals.tokens:,} tokens"
