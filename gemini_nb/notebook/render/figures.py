@@ -109,10 +109,10 @@ def facts(stream: Stream) -> list[str]:
 
 def _facts(stream: Stream, seconds: float, tokens: str) -> list[str]:
     record, pace = stream.record, tokens_per_second(stream)
-    first = record.first_output_at
+    first, asked = record.first_output_at, record.asked_at or record.started_at
     found = [
         duration(seconds),
-        "" if first is None else f"first text after {duration(first - record.started_at)}",
+        "" if first is None else f"first text after {duration(first - asked)}",
         tokens,
         f"{pace:.0f} tokens/s" if pace else "",
         quantity(stream.retries, "retry", "retries") if stream.retries else "",

@@ -184,6 +184,7 @@ class Conversation:
             max_event_bytes=self._runtime.settings.max_event_bytes,
         )
         self._call_start = self._checkpoint = record.mark()
+        record.asked_at = record.asked_at or time.time()
         try:
             async with contextlib.aclosing(call_model(clients, call, turn)) as events:
                 async for event in events:
@@ -194,6 +195,8 @@ class Conversation:
                             self._retry(event)
                         case CoolingDown():
                             record.wait_for(event.reason, event.until)
+                            if record.turn == 1 and not record.retries:  # nothing was sent yet
+                                record.asked_at = event.until
                         case _:
                             assert_never(event)
         except EmptyAnswerError:

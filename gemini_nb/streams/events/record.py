@@ -87,6 +87,8 @@ class StreamRecord:
         self.parts: list[Part] = []
         self.chunks: list[str] = []
         self.started_at = time.time()
+        self.asked_at: float | None = None
+        """When its first request was sent, after all that it had to wait for."""
         self.first_output_at: float | None = None
         self.ended_at: float | None = None
         self.remarks = ""
