@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from gemini_nb.api import failures
 from gemini_nb.api.content import encode_body
 from gemini_nb.api.retry import RetryPolicy
-from gemini_nb.api.sse import MAX_EVENT_BYTES, SSEDecoder
+from gemini_nb.api.sse import MAX_EVENT_BYTES, ServerSentEvent, SSEDecoder
 from gemini_nb.api.wire import JSON, MAX_SIZE, Part, fault_in, objects, shallow, whole_characters
 from gemini_nb.errors import GeminiError, IdleTimeoutError, ProtocolError, StreamCutError
 from gemini_nb.redaction import excerpt
@@ -35,7 +35,7 @@ _MAX_ERROR_BODY = 256 * 1024
 
 _CUT = "Ask again; if that never helps, a proxy on the way may end long answers."
 
-_LITERAL = 5  # characters of JSON's longest word, whose error is told of its beginning
+_LITERAL = 5  # characters of JSON's longest word: an error in it is reported at its beginning
 
 _ERROR_BODY_SECONDS = 10.0  # the status is known; its explanation is not worth a long wait
 
@@ -44,11 +44,11 @@ _LINGER = 30.0  # seconds of silence after a finishReason; nothing but the body'
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """Seconds of silence that are put up with; there is no limit on the whole.
+    """How many seconds of silence are allowed; there is no limit on the whole.
 
     Attributes:
         connect: until a connection stands.
-        first_byte: from then until the answer begins; a model may think for many minutes without a word.
+        first_byte: from then until the answer begins; a model may think for many minutes before it sends anything.
         idle: between two bytes of the answer.
     """
 
@@ -65,7 +65,7 @@ class ModelCall:
         endpoint: where it goes, and as whom.
         body: the request body.
         retry: when to ask again.
-        timeouts: how long to bear silence.
+        timeouts: how long silence may last.
         max_event_bytes: largest event accepted.
     """
 
@@ -77,12 +77,12 @@ class ModelCall:
 
 
 class ChunkReceived(NamedTuple):
-    """A GenerateContentResponse arrived.
+    """A GenerateContentResponse that arrived.
 
     Attributes:
         data: its JSON text, as it came.
         parts: the parts it added to the turn.
-        replaces: whether what was shown of a broken request before gives way to it.
+        replaces: whether it replaces what a broken request had shown.
         is_checkpoint: whether the answer can go on from here.
     """
 
@@ -148,6 +148,29 @@ def _body(response: httpx.Response, tape: Tape | None) -> AsyncGenerator[bytes, 
     return tape.copy(pieces)
 
 
+class _Read(NamedTuple):
+    """What one read of a body brought: events, whether it was the last, and why it was where it failed."""
+
+    events: list[ServerSentEvent]
+    is_last: bool = False
+    failure: GeminiError | None = None
+
+
+async def _read(
+    body: AsyncGenerator[bytes, None], decoder: SSEDecoder, idle: IdleTimeout, host: str
+) -> _Read:
+    try:
+        return _Read(decoder.feed(await idle.wait(anext(body))))
+    except StopAsyncIteration:
+        return _Read(decoder.finish(), is_last=True)
+    except IdleTimeoutError as silence:
+        return _Read([], is_last=True, failure=silence)
+    except GeminiError:
+        raise
+    except Exception as error:  # noqa: BLE001 - each transport has its own exceptions
+        return _Read([], is_last=True, failure=failures.broken(error, host))
+
+
 async def _chunks(
     response: httpx.Response,
     pieces: AsyncGenerator[bytes, None],
@@ -156,49 +179,33 @@ async def _chunks(
     idle: IdleTimeout,
 ) -> AsyncGenerator[ChunkReceived, None]:
     decoder = SSEDecoder(max_event_bytes=call.max_event_bytes)
-    broken: GeminiError | None = None
-    ended = False
+    read = _Read([])
     async with contextlib.aclosing(pieces) as body:
-        while not ended:
-            try:
-                events = decoder.feed(await idle.wait(anext(body)))
-            except StopAsyncIteration:
-                events, ended = decoder.finish(), True
-            except IdleTimeoutError as silence:
-                broken, events, ended = silence, [], True
-            except GeminiError:
-                raise
-            except Exception as error:  # noqa: BLE001 - see _send
-                broken, events, ended = failures.broken(error, response.url.host), [], True
-            for event in events:
-                for value in _values(event.data, at_end=ended):
-                    if not value.get("candidates") or "error" in value:
-                        said = failures.error_in(value, is_error=event.event == "error")
-                        if said is not None:
-                            raise failures.reported(said, call.endpoint)
-                    data = event.data if len(event.data) <= MAX_SIZE else _lightened(event.data, value)
-                    yield _chunk(data, value, turn)
-            patience = call.timeouts.idle
-            idle.seconds = min(patience, _LINGER) if turn.is_surely_finished else patience
-    if broken is not None and not turn.is_surely_finished:
-        raise broken
+        while not read.is_last:
+            read = await _read(body, decoder, idle, response.url.host)
+            for event in read.events:
+                for value in _values(event.data, at_end=read.is_last):
+                    _raise_error_in(value, event, call.endpoint)
+                    yield _chunk(event.data, value, turn)
+            seconds = call.timeouts.idle
+            idle.seconds = min(seconds, _LINGER) if turn.is_surely_finished else seconds
+    if read.failure is not None and not turn.is_surely_finished:
+        raise read.failure
     if not turn.is_finished:
         _raise_unfinished(response, decoder, turn)
 
 
-def _lightened(data: str, value: JSON) -> str:
-    """The event's text, and its value, without arguments that are too large, which nothing is to keep."""
-    is_lighter = False
-    for candidate in objects(value.get("candidates")):
-        content = candidate.get("content")
-        for part in objects(content.get("parts")) if isinstance(content, dict) else []:
-            call = part.get("functionCall")
-            if isinstance(call, dict) and (fault := fault_in(call.get("args"))) is not None:
-                call["args"], is_lighter = f"(left out: it {fault})", True
-    return json.dumps(value, ensure_ascii=False) if is_lighter else data
+def _raise_error_in(value: JSON, event: ServerSentEvent, endpoint: Endpoint) -> None:
+    if value.get("candidates") and "error" not in value:
+        return
+    error = failures.error_in(value, is_error=event.event == "error")
+    if error is not None:
+        raise failures.reported(error, endpoint)
 
 
 def _chunk(data: str, value: JSON, turn: ModelTurn) -> ChunkReceived:
+    if len(data) > MAX_SIZE:
+        data = _without_oversized(data, value)
     stale, token = turn.is_stale, turn.continuation_token
     parts = turn.add(value)
     return ChunkReceived(
@@ -209,8 +216,20 @@ def _chunk(data: str, value: JSON, turn: ModelTurn) -> ChunkReceived:
     )
 
 
+def _without_oversized(data: str, value: JSON) -> str:
+    """Take arguments that are too large out of an event's value and return the event's text without them."""
+    is_smaller = False
+    for candidate in objects(value.get("candidates")):
+        content = candidate.get("content")
+        for part in objects(content.get("parts")) if isinstance(content, dict) else []:
+            call = part.get("functionCall")
+            if isinstance(call, dict) and (fault := fault_in(call.get("args"))) is not None:
+                call["args"], is_smaller = f"(left out: it {fault})", True
+    return json.dumps(value, ensure_ascii=False) if is_smaller else data
+
+
 def _values(data: str, *, at_end: bool) -> list[JSON]:
-    """The objects in an event's data; `[DONE]`, which some gateways send, says nothing."""
+    """Return the objects in an event's data; `[DONE]`, which some gateways send, is none."""
     text = data.strip()
     if not text or text == "[DONE]":
         return []
@@ -230,7 +249,7 @@ def _values(data: str, *, at_end: bool) -> list[JSON]:
 
 
 def _breaks_off(text: str, error: Exception) -> bool:
-    """Whether this is the beginning of an object, which something on the way took for all of it."""
+    """Whether this is the beginning of an object that was cut on the way, and not a broken one."""
     if not isinstance(error, json.JSONDecodeError) or not text.startswith("{"):
         return False
     return error.pos >= len(text) - _LITERAL or error.msg.startswith("Unterminated")
@@ -238,7 +257,7 @@ def _breaks_off(text: str, error: Exception) -> bool:
 
 def _raise_unfinished(response: httpx.Response, decoder: SSEDecoder, turn: ModelTurn) -> None:
     kind = response.headers.get("content-type", "")
-    # Half the word `data` is what a cut leaves of an event.
+    # A cut may leave half the word `data` of an event.
     strange = decoder.junk and not "data".startswith(decoder.junk.strip())
     if not turn.has_output and (strange or "html" in kind):
         raise ProtocolError(

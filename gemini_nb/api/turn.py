@@ -128,16 +128,16 @@ class ModelTurn:
 
     __slots__ = (
         "_answered",
-        "_beside",
-        "_beside_kept",
-        "_earlier",
-        "_from",
         "_kept",
+        "_metadata_kept",
+        "_metadata_shown",
+        "_open_text",
         "_parts",
+        "_request_start",
         "_resumed",
-        "_run",
-        "_served",
         "_stale",
+        "_tier",
+        "_usage_before",
         "block_message",
         "block_reason",
         "categories",
@@ -159,21 +159,23 @@ class ModelTurn:
         self.response_id: str | None = None
         self.metadata: JSON = {}
         self.usage: JSON = {}
-        self._earlier = Usage()
+        self._usage_before = Usage()
         self._parts: list[Part] = []
-        self._run: list[str] = []
+        self._open_text: list[str] = []
         self._kept: list[Part] = []
         self._stale: list[Part] | None = None
-        self._beside = self._beside_kept = 0  # citations and the like that were shown, which are no parts
+        self._metadata_shown = self._metadata_kept = 0  # how many citations and the like, which are no parts
+            0  # citations and the like that were shown, which are no parts
+        )
         self._begin()
 
     def _begin(self) -> None:
-        """Another request for this turn: what only the last one said is forgotten."""
-        self._earlier += Usage.from_wire(self.usage)
+        """Begin another request for this turn: forget what only the last one said."""
+        self._usage_before += Usage.from_wire(self.usage)
         self.usage = {}
-        self._served: JSON = {}
-        self._close_run()
-        self._from = len(self._parts)
+        self._tier: JSON = {}
+        self._close_text()
+        self._request_start = len(self._parts)
         self.finish_reason: str | None = None
         self.finish_message = ""
         self.block_reason: str | None = None
@@ -183,28 +185,28 @@ class ModelTurn:
         self._resumed = False
 
     def rewind(self, *, to_start: bool = False) -> None:
-        """The call is made again, from the newest continuation token or else from its beginning.
+        """Go back to the newest continuation token, or else to the beginning, to make the call again.
 
-        What had arrived behind that place stays in `parts` until something new takes its place, so that a
-        second failure loses nothing a person has seen.
+        What had arrived after that stays in `parts` until something new takes its place, so that a second
+        failure loses nothing that the user has seen.
 
         Args:
             to_start: forget the token, too.
         """
-        self._close_run()
+        self._close_text()
         shown = self._shown()
         if to_start:
-            self.continuation_token, self._kept, self._beside_kept = None, [], 0
+            self.continuation_token, self._kept, self._metadata_kept = None, [], 0
             self.metadata = {}
-        more = self._beside > self._beside_kept or _joined(shown) != _joined(self._kept)
+        more = self._metadata_shown > self._metadata_kept or _joined(shown) != _joined(self._kept)
         self._stale = shown if more else None
         self._parts = self._kept.copy()
         self._begin()
 
     def go_on(self) -> None:
-        """The server ended the request, not the turn; the next one continues it."""
-        if len(self._parts) > len(self._kept) or self._beside > self._beside_kept:
-            self.rewind()  # its token is an older one, from which it tells the rest again
+        """Let the next request continue the turn, where the server ended the request only."""
+        if len(self._parts) > len(self._kept) or self._metadata_shown > self._metadata_kept:
+            self.rewind()  # its token is an older one, after which the rest comes again
         else:
             self._begin()
 
@@ -212,50 +214,56 @@ class ModelTurn:
         return self._parts if self._stale is None else self._stale
 
     def add(self, chunk: JSON) -> list[Part]:
-        """Fold one GenerateContentResponse in and return its new parts.
+        """Add one GenerateContentResponse and return its new parts.
 
         Citations and grounding are returned as parts, too, named by their own field, so that they can be
         shown where they came; they do not become part of the history.
         """
-        self._add_facts(chunk)
+        self._add_response(chunk)
         candidate = self._candidate(chunk)
         if candidate is None:
             return []
-        content = candidate.get("content")
+        parts = self._add_parts(candidate.get("content"))
+        if self._stale is None and candidate.keys() <= _PLAIN:
+            return parts  # nearly every chunk of an answer ends here
+        metadata = {name: candidate[name] for name in _METADATA if isinstance(candidate.get(name), dict)}
+        reason = _read_finish_reason(candidate.get("finishReason"))
+        if self._stale is not None and (self.has_output or metadata or reason):
+            self._stale, self._metadata_shown = None, self._metadata_kept
+        self._metadata_shown += len(metadata)
+        self.metadata |= metadata
+        if reason:
+            self.finish_reason = reason
+            self.finish_message = scrub(str(candidate.get("finishMessage") or ""))
+            self.categories = _rated_categories(candidate, reason)
+        self._keep_place(candidate.get("continuationToken"))
+        return parts + [{name: value} for name, value in metadata.items()]
+
+    def _add_parts(self, content: object) -> list[Part]:
         parts = [_camel(part) for part in objects(content.get("parts"))] if isinstance(content, dict) else []
         if self.finish_reason is not None and not all(map(_is_empty, parts)):
             self._resumed = True
         for part in parts:
             self._append(part)
-        if self._stale is None and candidate.keys() <= _PLAIN:
-            return parts  # nearly every chunk of an answer ends here
-        facts = {field: candidate[field] for field in _METADATA if isinstance(candidate.get(field), dict)}
-        reason = _read_finish_reason(candidate.get("finishReason"))
-        if self._stale is not None and (self.has_output or facts or reason):
-            self._stale, self._beside = None, self._beside_kept
-        self._beside += len(facts)
-        self.metadata |= facts
-        parts += [{field: value} for field, value in facts.items()]
-        if reason:
-            self.finish_reason = reason
-            self.finish_message = scrub(str(candidate.get("finishMessage") or ""))
-            self.categories = _rated_categories(candidate, reason)
-        token = candidate.get("continuationToken")
-        if isinstance(token, str) and token != self.continuation_token:  # told again it is the same place
-            self.continuation_token = token
-            self._close_run()
-            self._kept = self._parts.copy()
-            if self._stale is None:
-                self._beside_kept = self._beside
         return parts
+
+    def _keep_place(self, token: object) -> None:
+        """Note what has arrived where the answer can go on; the same token again is the same place."""
+        if not isinstance(token, str) or token == self.continuation_token:
+            return
+        self.continuation_token = token
+        self._close_text()
+        self._kept = self._parts.copy()
+        if self._stale is None:
+            self._metadata_kept = self._metadata_shown
 
     def set_tier(self, tier: str) -> None:
         """Note which tier serves this request, by its header; the counts may say it, too, or not."""
-        self._served = {"serviceTier": tier}
-        self.usage = {**self.usage, **self._served}
+        self._tier = {"serviceTier": tier}
+        self.usage = {**self.usage, **self._tier}
 
     def _candidate(self, chunk: JSON) -> JSON | None:
-        """The one of the alternatives (candidateCount > 1) that a turn tells: the first."""
+        """Return the first of the alternatives (candidateCount > 1), which is the turn."""
         candidates = chunk.get("candidates")
         if candidates:
             self._answered, self.lacks_candidates = True, False
@@ -267,10 +275,10 @@ class ModelTurn:
                 return candidate
         return None
 
-    def _add_facts(self, chunk: JSON) -> None:
+    def _add_response(self, chunk: JSON) -> None:
         usage = chunk.get("usageMetadata")
         if isinstance(usage, dict):
-            self.usage = {**self.usage, **usage, **self._served}
+            self.usage = {**self.usage, **usage, **self._tier}
         self.model_version = chunk.get("modelVersion") or self.model_version
         self.response_id = chunk.get("responseId") or self.response_id
         if isinstance(status := chunk.get("modelStatus"), dict):
@@ -283,28 +291,28 @@ class ModelTurn:
 
     def _append(self, part: Part) -> None:
         if is_plain_text(part):
-            last = self._parts[-1] if self._run else None
+            last = self._parts[-1] if self._open_text else None
             if last is not None and last.get("thought") == part.get("thought"):
-                self._run.append(part["text"])
+                self._open_text.append(part["text"])
                 return
-            self._close_run()
+            self._close_text()
             self._parts.append(dict(part))
-            self._run.append(part["text"])
+            self._open_text.append(part["text"])
         else:
-            self._close_run()
+            self._close_text()
             self._parts.append(part)
 
-    def _close_run(self) -> None:
-        if self._run:
-            self._parts[-1]["text"] = "".join(self._run)
-            self._run.clear()
+    def _close_text(self) -> None:
+        if self._open_text:
+            self._parts[-1]["text"] = "".join(self._open_text)
+            self._open_text.clear()
 
     @property
     def parts(self) -> list[Part]:
         """The parts so far, adjacent unsigned text joined; text that says nothing is left out."""
-        if self._run:
-            self._parts[-1]["text"] = "".join(self._run)
-            self._run[:] = [self._parts[-1]["text"]]
+        if self._open_text:
+            self._parts[-1]["text"] = "".join(self._open_text)
+            self._open_text[:] = [self._parts[-1]["text"]]
         return _joined(self._shown())
 
     @property
@@ -329,7 +337,7 @@ class ModelTurn:
     @property
     def has_output(self) -> bool:
         """Whether the last request brought anything of the answer; empty unsigned text is nothing."""
-        return any(not _is_empty(part) for part in self._parts[self._from :]) or any(self._run)
+        return any(not _is_empty(part) for part in self._parts[self._request_start :]) or any(self._open_text)
 
     @property
     def is_stale(self) -> bool:
@@ -344,7 +352,7 @@ class ModelTurn:
     @property
     def total_usage(self) -> Usage:
         """The tokens of all requests for this turn, those that were cut and made again, too."""
-        return self._earlier + Usage.from_wire(self.usage)
+        return self._usage_before + Usage.from_wire(self.usage)
 
     @property
     def is_finished(self) -> bool:
