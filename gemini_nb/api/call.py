@@ -48,7 +48,7 @@ class Timeouts:
 
     Attributes:
         connect: until a connection stands.
-        first_byte: from then until the answer begins; a model may think for many minutes before it sends anything.
+        first_byte: from then until the answer begins; a model may think for minutes before it sends anything.
         idle: between two bytes of the answer.
     """
 

@@ -165,8 +165,6 @@ class ModelTurn:
         self._kept: list[Part] = []
         self._stale: list[Part] | None = None
         self._metadata_shown = self._metadata_kept = 0  # how many citations and the like, which are no parts
-            0  # citations and the like that were shown, which are no parts
-        )
         self._begin()
 
     def _begin(self) -> None:
