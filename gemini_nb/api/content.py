@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import difflib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -34,10 +35,21 @@ __all__ = [
 
 _DATA = ("text", *PART_OBJECTS)
 _RESULT_ROLES = frozenset({"function", "tool"})  # of other clients; the service knows two
-_SIBLINGS = frozenset(
+
+
+def _both_spellings(names: Iterable[str]) -> frozenset[str]:
+    """The names on the wire and in snake case: servers may write either."""
+    return frozenset(
+        {*names, *(re.sub("[A-Z]", lambda found: "_" + found[0].lower(), name) for name in names)}
+    )
+
+
+_SIBLINGS = _both_spellings(
     {"thought", "thoughtSignature", "partMetadata", "videoMetadata", "mediaResolution", "mediaProcessing"}
 )
-_NOT_ALONE = _SIBLINGS | {"text", "thought_signature", "part_metadata"}
+_SIGNATURE = _both_spellings({"thoughtSignature"})
+_OBJECTS = _both_spellings(PART_OBJECTS)
+_NOT_ALONE = _SIBLINGS | {"text"}
 _FOREIGN = frozenset({"content", "image_url", "imageUrl", "role", "source", "type"})
 _NEEDED = {
     "inlineData": ("mimeType", "data"),
@@ -299,7 +311,7 @@ def _fit(part: Part) -> Part | None:
     if any(_is_data(name, value) for name, value in kept.items()):
         return None if is_plain_text(kept) and not kept["text"] else kept
     # A signature without data, which only an empty text can carry back.
-    return {"text": "", **kept} if kept.get("thoughtSignature") else None
+    return {"text": "", **kept} if any(map(kept.get, _SIGNATURE)) else None
 
 
 def _is_data(name: str, value: object) -> bool:
@@ -309,7 +321,7 @@ def _is_data(name: str, value: object) -> bool:
 def _is_sound(name: str, value: object) -> bool:
     if name == "text":
         return isinstance(value, str)
-    return isinstance(value, dict) if name in PART_OBJECTS else value is not None
+    return isinstance(value, dict) and bool(value) if name in _OBJECTS else value is not None
 
 
 def encode_body(body: Mapping[str, Any]) -> bytes:

@@ -88,8 +88,14 @@ def read_calls(parts: Iterable[Part], *, is_whole: bool) -> tuple[list[Part], li
 
 def _read_call(part: Part, *, is_open: bool) -> FunctionCall:
     wire = part["functionCall"]
-    name, given = wire.get("name"), wire.get("id")
-    identity = str(given) if given not in {None, ""} and isinstance(given, (str, int)) else None
+    name, identity = wire.get("name"), _id_of(wire.get("id"))
+    if wire.get("id") != identity:  # the service takes text only
+        wire = {key: value for key, value in wire.items() if key != "id"} | (
+            {"id": identity} if identity else {}
+        )
+    if "args" not in wire and "arguments" in wire:  # other models' word for them
+        wire = {"args" if key == "arguments" else key: value for key, value in wire.items()}
+    part = {**part, "functionCall": wire}
     if not is_callable_name(name):
         shown = f"named {str(name)[:80]!r}, which no function can be" if name else "without a name"
         problem = f"a call {shown}"
@@ -102,6 +108,11 @@ def _read_call(part: Part, *, is_open: bool) -> FunctionCall:
     if is_open:
         wrong = "its arguments broke off before their end"
     return FunctionCall(part=part, id=identity, name=name, args=args or {}, problem=wrong)
+
+
+def _id_of(given: object) -> str | None:
+    is_id = isinstance(given, (str, int)) and not isinstance(given, bool) and given != ""
+    return str(given) if is_id else None
 
 
 def _arguments(args: object) -> tuple[dict[str, Any] | None, str | None]:

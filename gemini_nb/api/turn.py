@@ -16,6 +16,7 @@ __all__ = ["ModelTurn", "Usage", "is_model_mistake"]
 
 _METADATA = ("citationMetadata", "groundingMetadata", "urlContextMetadata")
 _PLAIN = {"content", "index"}
+_CALL = {"functionCall", "function_call"}
 # Servers that write enums as numbers: beyond these, the two services count differently.
 _FINISH = ["FINISH_REASON_UNSPECIFIED", "STOP", "MAX_TOKENS", "SAFETY", "RECITATION", "OTHER"]
 _BLOCK = ["BLOCK_REASON_UNSPECIFIED", "SAFETY", "OTHER", "BLOCKLIST", "PROHIBITED_CONTENT"]
@@ -368,9 +369,10 @@ class ModelTurn:
 
 def _camel(part: Part) -> Part:
     """A call with its name on the wire, where a server spells it as Python does."""
-    if "function_call" not in part or "functionCall" in part:
+    if "function_call" not in part:
         return part
-    return {"functionCall" if name == "function_call" else name: value for name, value in part.items()}
+    call = part.get("functionCall") or part["function_call"]
+    return {"functionCall": call, **{name: part[name] for name in part if name not in _CALL}}
 
 
 def _joined(parts: list[Part]) -> list[Part]:
@@ -401,7 +403,7 @@ def _read_block_reason(value: object) -> str | None:
 
 
 def _read_word(value: object, names: list[str]) -> str | None:
-    if isinstance(value, float) and value.is_integer():
+    if (isinstance(value, float) and value.is_integer()) or (isinstance(value, str) and value.isdecimal()):
         value = int(value)
     if isinstance(value, int) and not isinstance(value, bool):
         value = names[value] if 0 <= value < len(names) else str(value)

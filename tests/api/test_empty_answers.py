@@ -114,6 +114,12 @@ def test_what_says_something_is_an_answer(part: dict[str, Any]) -> None:
     assert (stream.status, stream.error, requests) == ("completed", None, 1)
 
 
+def test_a_thought_that_a_server_marks_otherwise_is_no_answer() -> None:
+    said = [chunk({"text": "Hm.", "thought": 1}), chunk({"text": "Yes."}, finish="STOP")]
+    stream, _ = asked([sse_answer(*said)])
+    assert (stream.thoughts, stream.text, stream.retries) == ("Hm.", "Yes.", 0)
+
+
 def test_thoughts_of_a_request_without_an_answer_give_way_to_the_next() -> None:
     said = sse_answer(chunk(THOUGHT), text("Hello", finish="STOP"))
     stream, _ = asked([sse_answer(chunk({"text": "Lost. ", "thought": True}), chunk(finish="STOP")), said])

@@ -16,7 +16,7 @@ DONE = text("Done.", finish="STOP")
 RETRY = RetryPolicy(initial_delay=0.0)
 
 
-def chunk(*parts: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
+def chunk(*parts: dict[str, Any], finish: Any = None) -> dict[str, Any]:
     candidate: dict[str, Any] = {"content": {"role": "model", "parts": list(parts)}}
     return {"candidates": [candidate if finish is None else {**candidate, "finishReason": finish}]}
 
@@ -35,7 +35,7 @@ def results(made: Rig, request: int = 1) -> list[Any]:
     return [part["functionResponse"]["response"] for part in parts]
 
 
-def once(*parts: dict[str, Any], finish: str = "STOP") -> list[Answer]:
+def once(*parts: dict[str, Any], finish: Any = "STOP") -> list[Answer]:
     return [sse_answer(chunk(*parts, finish=finish)), sse_answer(DONE)]
 
 
@@ -92,6 +92,38 @@ def test_arguments_that_are_no_object_do_not_run_on_defaults(args: Any) -> None:
         assert "are not an object" in results(made)[0]["error"]
         assert made.server.requests[1].json["contents"][1]["parts"] == [asks("take", id="1")]
         assert stream.tool_calls[0].status == "failed"
+
+
+@pytest.mark.parametrize("given", [{"n": 3}, '{"n": 3}'])
+def test_arguments_by_another_models_word_are_read(given: Any) -> None:
+    with rig(once({"functionCall": {"name": "take", "arguments": given}})) as made:
+        assert made.start(tools=[take]).result(PATIENCE) == "Done."
+        assert results(made) == [{"result": "default3"}]
+        back = made.server.requests[1].json["contents"][1]["parts"]
+        assert back == [asks("take", {"n": 3})]
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"), [(7, "7"), (0, "0"), ({"x": 1}, None), (["1"], None), (True, None)]
+)
+def test_an_id_goes_back_as_text_or_not_at_all(given: Any, sent: str | None) -> None:
+    with rig(once(asks("take", {}, id=given))) as made:
+        stream = made.start(tools=[take])
+        assert stream.result(PATIENCE) == "Done."
+        _, model, answer = made.server.requests[1].json["contents"]
+        assert model["parts"][0]["functionCall"].get("id") == sent
+        assert answer["parts"][0]["functionResponse"].get("id") == sent
+        assert stream.tool_calls[0].id == sent
+
+
+@pytest.mark.parametrize("camel", [{}, {"functionCall": None}, {"functionCall": {}}])
+def test_a_call_in_snake_case_runs_beside_an_empty_one(camel: dict[str, Any]) -> None:
+    part = {**camel, "function_call": {"name": "take", "args": {"n": 3}}, "thought_signature": "c2ln"}
+    with rig(once(part)) as made:
+        assert made.start(tools=[take]).result(PATIENCE) == "Done."
+        assert results(made) == [{"result": "default3"}]
+        back = made.server.requests[1].json["contents"][1]["parts"]
+        assert back == [{**asks("take", {"n": 3}), "thought_signature": "c2ln"}]
 
 
 def test_arguments_as_an_objects_text_are_read() -> None:
@@ -201,8 +233,8 @@ def test_a_null_means_a_default_that_is_null_or_told_as_null() -> None:
         assert "invalid arguments" in bad["error"]
 
 
-@pytest.mark.parametrize("mode", ["ANY", "any"])
-def test_a_demanded_call_is_demanded_once(mode: str) -> None:
+@pytest.mark.parametrize("mode", ["ANY", "any", 2])
+def test_a_demanded_call_is_demanded_once(mode: Any) -> None:
     calling = {"mode": mode, "allowed_function_names": ["take"]}
     with rig(once(asks("take"))) as made:
         made.start(tools=[take], tool_config={"function_calling_config": calling}).wait(PATIENCE)
@@ -232,15 +264,30 @@ def test_a_name_with_a_prefix_finds_its_tool_unless_it_is_a_tools_own(prefix: st
         assert back[0]["functionResponse"]["name"] == f"{prefix}take"
 
 
-@pytest.mark.parametrize("reason", ["SAFETY", "PROHIBITED_CONTENT", "BLOCKLIST", "SPII", "RECITATION"])
-def test_a_call_in_a_turn_that_a_filter_ended_does_not_run(reason: str) -> None:
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "SAFETY",
+        "PROHIBITED_CONTENT",
+        "BLOCKLIST",
+        "SPII",
+        "RECITATION",
+        "IMAGE_SAFETY",
+        "safety",
+        "3",
+        3,
+        7,
+    ],
+)
+def test_a_call_in_a_turn_that_a_filter_ended_does_not_run(reason: Any) -> None:
     ran: list[int] = []
     script = [sse_answer(chunk(asks("note", id="1"), finish=reason)), sse_answer(DONE)]
     with rig(script) as made:
         tool = gemini_nb.tool(lambda: ran.append(1), name="note")
         chat = Chat(manager=made.manager, tools=[tool], **made.options)
         stream = chat.send("Go").wait(PATIENCE)
-        assert (ran, stream.status, stream.finish_reason) == ([], "completed", reason)
+        said = {"3": "SAFETY", "7": "7"}.get(str(reason), reason)
+        assert (ran, stream.status, stream.finish_reason) == ([], "completed", said)
         assert stream.tool_calls[0].status == "cancelled"
         assert chat.send("And?").result(PATIENCE) == "Done."
         answer = made.server.requests[1].json["contents"][2]["parts"][0]["functionResponse"]

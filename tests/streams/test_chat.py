@@ -141,6 +141,9 @@ SAYS_NOTHING: list[dict[str, Any]] = [
     {"thought": True},
     {"text": 5},
     {"inlineData": None, "thought": None},
+    {"inlineData": {}},
+    {"executable_code": {}},
+    {"function_response": None},
 ]
 
 
@@ -155,6 +158,14 @@ def test_parts_that_say_nothing_do_not_spoil_the_chat(part: dict[str, Any]) -> N
         said = {"role": "model", "parts": [{"text": "Yes."}, SIGNED]}
         assert chat.history == [user("Hi"), said] * 2
         assert made.server.requests[1].json["contents"] == [user("Hi"), said, user("Hi")]
+
+
+def test_a_signature_alone_goes_back_with_an_empty_text_in_either_spelling() -> None:
+    chunk = {"candidates": [{"content": {"parts": [{"text": "Yes."}, {"thought_signature": "c2ln"}]}}]}
+    with rig(always(chunk, text("", finish="STOP"))) as made:
+        chat = Chat(manager=made.manager, **made.options)
+        assert chat.send("Hi").result(PATIENCE) == "Yes."
+        assert chat.history[1]["parts"] == [{"text": "Yes."}, {"text": "", "thought_signature": "c2ln"}]
 
 
 def test_a_stop_while_tools_run_leaves_no_call_without_a_response() -> None:

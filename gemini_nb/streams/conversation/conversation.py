@@ -34,6 +34,8 @@ from gemini_nb.streams.runtime.runtime import Runtime
 __all__ = ["Conversation"]
 
 _FILTERS = {"SAFETY", "PROHIBITED_CONTENT", "BLOCKLIST", "SPII", "RECITATION", "MODEL_ARMOR"}
+_FILTERS |= {"IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION"}
+_FILTERS |= set("6789")  # a filter by one service's numbers or the other's
 _COUNT_SECONDS = 0.25  # between two events with a call's token counts
 
 
@@ -112,7 +114,7 @@ class Conversation:
             if turn.block_reason is not None:
                 raise failures.blocked(turn)
             ran = self._round = self._begin_round(turn)
-            if ran.calls and turn.finish_reason in _FILTERS:
+            if ran.calls and (turn.finish_reason or "").upper() in _FILTERS:
                 reason = f"the model's turn was ended by {turn.finish_reason}, so this did not run"
                 self._contents.append({"role": "user", "parts": ran.refuse(reason)})
                 return
@@ -226,7 +228,7 @@ class Conversation:
             text = part.get("text")
             if isinstance(text, str):
                 if text:
-                    (record.add_thought if part.get("thought") is True else record.add_text)(text)
+                    (record.add_thought if part.get("thought") else record.add_text)(text)
             elif "functionCall" not in part:
                 record.add_part(part)
         # Every chunk brings counts; to add them up and tell of them costs as much as all of its text.

@@ -241,7 +241,10 @@ def _fields(beside: JSON, config: JSON) -> JSON:
 def _is_call_demanded(body: JSON) -> bool:
     """Whether the mode is ANY."""
     calling = (body.get("toolConfig") or {}).get("functionCallingConfig")
-    return isinstance(calling, Mapping) and str(calling.get("mode")).upper() == "ANY"
+    return isinstance(calling, Mapping) and str(calling.get("mode")).upper() in {
+        "ANY",
+        "2",
+    }  # the enum's number
 
 
 def _with_free_choice(body: JSON) -> JSON:
