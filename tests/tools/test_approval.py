@@ -69,6 +69,44 @@ def test_a_function_may_decide_and_its_failure_is_no_approval() -> None:
         assert (ran, stream.status) == (expected, "completed")
 
 
+def test_what_a_confirm_function_prints_stands_in_its_card_also_while_the_user_is_asked(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def explain(call: ToolCall) -> None:
+        print("about to call", call.name)  # noqa: T201 - it is what is tested
+
+    async def explain_later(call: ToolCall) -> None:
+        await asyncio.sleep(0)
+        explain(call)
+
+    for confirm in (explain, explain_later):
+        _, pay, _ = approvals(confirm=confirm)
+        with rig(asking("pay")) as made:
+            stream = made.start(tools=[pay])
+            asked = next(event for event in stream if asked_for(event))
+            assert asked.call.output == "about to call pay\n"
+            stream.tool_calls[0].approve()
+            stream.wait(10)
+        assert stream.tool_calls[0].output == "about to call pay\n"
+
+    def refuse(call: ToolCall) -> bool:
+        explain(call)
+        raise ValueError("no")
+
+    _, pay, _ = approvals(confirm=refuse)
+    with rig(asking("pay")) as made:
+        assert made.start(tools=[pay]).wait(10).tool_calls[0].output == "about to call pay\n"
+    assert capsys.readouterr().out == ""
+
+
+def test_a_confirm_function_that_waits_for_its_own_stream_is_told_so() -> None:
+    _, pay, _ = approvals(confirm=lambda _: bool(streams[0].result()))
+    with rig(asking("pay")) as made:
+        streams = [made.start(tools=[pay])]
+        streams[0].wait(10)
+    assert "BlockingCallError" in str(streams[0].tool_calls[0].error)
+
+
 def test_a_tool_that_asks_does_so_inside_whatever_is_made_of_it() -> None:
     _, pay, _ = approvals(confirm=True)
 

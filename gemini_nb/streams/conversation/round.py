@@ -17,6 +17,7 @@ from gemini_nb.streams.events.states import ToolStatus
 from gemini_nb.streams.runtime.ending import in_tool_of
 from gemini_nb.streams.runtime.runtime import Runtime
 from gemini_nb.tools.execution import ToolFailedError, check_with, run_tool
+from gemini_nb.tools.output import diverting, targeting
 from gemini_nb.tools.report import Report
 from gemini_nb.tools.tool import Tool, ToolSet
 
@@ -89,29 +90,25 @@ class ToolRound:
             error = f"{call.name} did not run: {asked.problem}"
             record.finish_call(call, ToolStatus.FAILED, error=error)
             return _response(asked.part or {}, call)
+        relay = _Relay(record, call)
         try:
-            if tool is not None and tool.confirm:
-                await self._ask(tool, call)
-            record.start_call(call)
-            result = await self._call(self._tool(call.name), call)
+            with contextlib.closing(relay), in_tool_of(record, self._lend):
+                if tool is not None and tool.confirm:
+                    await self._ask(tool, call, relay)
+                record.start_call(call)
+                result = await run_tool(self._tool(call.name), call.args, self._runtime.kernel, relay.report)
         except ToolFailedError as failure:
             record.finish_call(call, ToolStatus.FAILED, error=str(failure))
         else:
             record.finish_call(call, ToolStatus.DONE, result=result.value, parts=result.parts)
         return _response(asked.part or {}, call)
 
-    async def _call(self, tool: Tool, call: ToolCall) -> Any:
-        relay = _Relay(self._record, call)
-        try:
-            with in_tool_of(self._record, self._lend):
-                return await run_tool(tool, call.args, self._runtime.kernel, relay.report)
-        finally:
-            relay.close()
-
-    async def _ask(self, tool: Tool, call: ToolCall) -> None:
+    async def _ask(self, tool: Tool, call: ToolCall, relay: _Relay) -> None:
         """Wait until the call may run: the tool's own function decides, or leaves it to the user."""
         if callable(tool.confirm):
-            answer = await check_with(tool.confirm, call.snapshot(), self._runtime.kernel)
+            with diverting(), targeting(relay.report):
+                answer = await check_with(tool.confirm, call.snapshot(), self._runtime.kernel)
+            relay.note()
             if answer is True:
                 return
             if answer is False:
@@ -159,6 +156,10 @@ class _Relay:
         self._timer, self._due = None, False
         self._record.report_call(self._call, **self._facts())
 
+    def note(self) -> None:
+        """Put what was said so far beside the call; the next event tells of it."""
+        self._call.note(**self._facts())
+
     def _facts(self) -> dict[str, Any]:
         report = self.report
         return {
@@ -175,7 +176,7 @@ class _Relay:
         if self._timer is not None:
             self._timer.cancel()
         self._timer, self._due = None, False
-        self._call.note(**self._facts())
+        self.note()
 
 
 def _open_calls(calls: Sequence[tuple[FunctionCall, ToolCall]], tools: ToolSet) -> set[int]:
