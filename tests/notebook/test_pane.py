@@ -48,7 +48,8 @@ def said(text: str, reason: str | None = None) -> dict[str, Any]:
 
 def shown(widget: Any) -> str:
     """All HTML of a widget and its children."""
-    return getattr(widget, "value", "") + "".join(shown(child) for child in getattr(widget, "children", ()))
+    own = widget.value if isinstance(widget, widgets.HTML) else ""
+    return own + "".join(shown(child) for child in getattr(widget, "children", ()))
 
 
 def displayed(stream: gemini_nb.Stream) -> StreamPane:
@@ -273,7 +274,7 @@ def test_an_error_and_a_strange_ending_are_said(manager: gemini_nb.StreamManager
         ended.settled.result(10)
     with asked(manager, scenario, model="nothing") as (_, failed):
         failed.settled.result(10)
-    assert "MAX_TOKENS" in shown(ended)
+    assert "cut off: token limit" in shown(ended)
     assert "partial" in shown(ended)
     assert "404" in shown(failed)
     assert 'data-status="error"' in shown(failed)

@@ -149,7 +149,8 @@ class Dashboard(widgets.VBox):
         more = more_html(max(0, totals.active - shown), max(0, finished), shown=len(self._rows))
         _set(self._more, "value", more)
         drawn = self._draw_rows(max(_PAUSE, shown * _PAUSE_FOR_EACH))
-        if active or not arranged or not drawn:
+        going_on = active or any(row.has_running_tools for row in self._rows.values())
+        if going_on or not arranged or not drawn:
             # Tokens and times move without an event of the dashboard's own.
             self._wake()
             return True

@@ -95,19 +95,22 @@ def _model(stream: Stream) -> str:
 
 
 def _chips(calls: Sequence[ToolCall]) -> str:
-    groups = [list(same) for _, same in itertools.groupby(calls, key=lambda call: (call.name, call.status))]
+    alike = itertools.groupby(calls, key=lambda call: (call.name, call.status, call.still_running))
+    groups = [list(same) for _, same in alike]
     hidden = sum(len(group) for group in groups[:-_CHIPS])
     chips = [f'<span class="gemini-nb-chip">{hidden} more</span>'] if hidden else []
     for group in groups[-_CHIPS:]:
         call = group[-1]
-        status = call.status.value.replace("_", " ")
+        status, mark = call.status.value.replace("_", " "), _MARKS[call.status]
+        if call.still_running:  # after a stop or its timeout: nothing can end a function in a thread
+            status, mark = f"still running, {status}", "… still running"
         took = f" after {duration(call.duration)}" if call.duration is not None else ""
         note = f": {cut(call.error, 200)}" if call.error else ""
         times = f" {_TIMES}{len(group)}" if len(group) > 1 else ""
         chips.append(
             f'<span class="gemini-nb-chip" data-tool-status="{call.status.value}" '
             f'title="{escape(f"{status}{took}{note}")}"><bdi>{escape(cut(call.name, 40))}</bdi>{times} '
-            f"{_MARKS[call.status]}</span>"
+            f"{mark}</span>"
         )
     return "".join(chips)
 

@@ -120,7 +120,17 @@ class Row:
     @property
     def is_settled(self) -> bool:
         """Whether nothing about it will change any more."""
-        return self.trace.at_end and self._state == self._state_now() and not self._must_fold
+        return (
+            self.trace.at_end
+            and self._state == self._state_now()
+            and not self._must_fold
+            and not self.has_running_tools
+        )
+
+    @property
+    def has_running_tools(self) -> bool:
+        """Whether a tool goes on though its call has ended, as one in a thread does after a stop."""
+        return any(call.still_running for call in self.stream.record.tool_calls)
 
     @property
     def _must_fold(self) -> bool:
@@ -129,7 +139,7 @@ class Row:
     def _state_now(self) -> object:
         """What is drawn at once when it changes; figures are drawn now and then."""
         record = self.stream.record
-        calls = tuple(call.status for call in record.tool_calls)
+        calls = tuple((call.status, call.still_running) for call in record.tool_calls)
         return (
             record.status,
             record.phase,

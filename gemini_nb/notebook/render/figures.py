@@ -47,6 +47,30 @@ _TIERS = {
 }
 """Vertex AI's words for the tiers."""
 
+_ENDINGS = {
+    "MAX_TOKENS": "cut off: token limit",
+    "SAFETY": "cut off: safety filter",
+    "RECITATION": "cut off: too close to a published text",
+    "LANGUAGE": "cut off: a language that the model does not support",
+    "BLOCKLIST": "cut off: a blocked word",
+    "PROHIBITED_CONTENT": "cut off: prohibited content",
+    "SPII": "cut off: personal data",
+    "MODEL_ARMOR": "cut off: Model Armor",
+    "MALFORMED_FUNCTION_CALL": "ended early: a tool call that nobody can read",
+    "UNEXPECTED_TOOL_CALL": "ended early: a call of a tool that the model was not given",
+    "TOO_MANY_TOOL_CALLS": "ended early: too many tool calls",
+    "MISSING_THOUGHT_SIGNATURE": "ended early: the history lacks a thought signature",
+    "MALFORMED_RESPONSE": "ended early: an answer that nobody can read",
+    "IMAGE_SAFETY": "no image: safety filter",
+    "IMAGE_PROHIBITED_CONTENT": "no image: prohibited content",
+    "IMAGE_RECITATION": "no image: too close to a published one",
+    "IMAGE_OTHER": "no image: the service gives no reason",
+    "NO_IMAGE": "no image: the model made none",
+    "OTHER": "ended early: the service gives no reason",
+    "FINISH_REASON_UNSPECIFIED": "ended early: the service gives no reason",
+}
+"""What the service's reasons say to a user who sees the text that came before."""
+
 _PHASES = {
     Phase.AWAITING_MODEL_CALL: "asking",
     Phase.EXECUTING_TOOLS: "running tools",
@@ -75,8 +99,9 @@ def ending(stream: Stream) -> str:
     if stream.status is Status.STOPPED:
         return "stopped"
     if stream.status is Status.COMPLETED and stream.finish_reason not in {"STOP", None}:
+        said = _ENDINGS.get(stream.finish_reason, f"ended early: {one_line(stream.finish_reason, 60)}")
         message = stream.record.finish_message
-        return f"The answer ended with {stream.finish_reason}. {message}".rstrip()
+        return f"{said}. {message}" if message else said
     return ""
 
 

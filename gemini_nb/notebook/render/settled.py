@@ -92,7 +92,8 @@ def to_markdown(stream: Stream, transcript: Transcript | None = None) -> str:
     if stream.record.remarks:
         pieces.insert(0, f"> {_inline(stream.record.remarks)}")
     if end := figures.ending(stream):
-        pieces.append(f"> **{stream.status.value}**: {_inline(end)}" if end != "stopped" else "> **stopped**")
+        how, _, message = ("error", "", end) if stream.error is not None else end.partition(". ")
+        pieces.append(f"> **{_inline(how)}** {_inline(message)}".rstrip())
     if stream.status is Status.ACTIVE:
         pieces.append(f"> It goes on; %gemini\\_show {literal(stream.stream_id)} shows more.")
     facts = " · ".join([figures.title(stream), stream.status.value, *figures.summary(stream)])
