@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import itertools
 import sys
 import threading
@@ -16,12 +17,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from gemini_nb.notebook.kernel.routing import captured
-from gemini_nb.tools.output import Target
+from gemini_nb.notebook.kernel.sent import SentOutputs
+from gemini_nb.tools.output import Target, enter_target
 
 if TYPE_CHECKING:
+    from IPython.display import DisplayHandle
+
     from gemini_nb.streams.runtime.runtime import Runtime
 
-__all__ = ["CellOutput", "cell_output"]
+__all__ = ["CellDisplay", "CellOutput", "cell_output"]
 
 _JOINED = 0.05  # seconds of prints that go in one message; `print` makes several writes
 
@@ -33,10 +37,12 @@ class CellOutput(Target):
         shell: the kernel's shell.
         header: that of the request that runs the cell.
         runtime: has the loop that sends joined prints after a while.
+        sent: knows what stands in the cell.
     """
 
-    def __init__(self, shell: Any, header: Mapping[str, Any], runtime: Runtime) -> None:
+    def __init__(self, shell: Any, header: Mapping[str, Any], runtime: Runtime, sent: SentOutputs) -> None:
         super().__init__()
+        self._sent = sent
         self._kernel = shell.kernel
         self._header = header
         self._runtime = runtime
@@ -75,17 +81,36 @@ class CellOutput(Target):
         update: bool,
     ) -> bool:
         """Display in the cell."""
-        from ipykernel import jsonutil  # only kernels have it
-
         if self._outputs is not None:
             self._outputs.append(
                 {"data": data, "metadata": metadata, "transient": transient, "update": update}
             )
             return True
-        form: Any = jsonutil  # untyped
-        content = {"data": form.encode_images(dict(data)), "metadata": metadata, "transient": transient}
-        self._send("update_display_data" if update else "display_data", form.json_clean(content))
+        content = _content(data, metadata, transient)
+        self._send("update_display_data" if update else "display_data", content)
         return True
+
+    def settle(self, data: Mapping[str, Any], display_id: str) -> None:
+        """Put this in the place of a display, also on a page that forgot the display with a cell's move.
+
+        Where the display stands alone, the cell is cleared and filled anew, which such a page takes. The
+        update is for pages that take nothing else of a cell that has ended.
+        """
+        transient = {"display_id": display_id}
+        if self._outputs is not None:
+            self.show(data, {}, transient, update=True)
+            return
+        content = _content(data, {}, transient)
+
+        def send() -> None:
+            """Send on the one thread that all output passes through, so that none comes in between."""
+            if self._sent.holds_only(self._header["msg_id"], display_id):
+                self._post("clear_output", {"wait": True})
+                self._post("display_data", content)
+            self._post("update_display_data", content)
+
+        self.flush()
+        self._kernel.iopub_thread.schedule(send)
 
     def wipe(self, *, wait: bool) -> None:
         """Clear the cell's output."""
@@ -118,9 +143,43 @@ class CellOutput(Target):
         kernel.session.send(kernel.iopub_socket, kind, content, parent=parent, ident=kind.encode())
 
 
-def cell_output(shell: Any, runtime: Runtime) -> CellOutput | None:
+class CellDisplay:
+    """A display in the cell that runs, which is replaced when what it shows has ended.
+
+    Args:
+        handle: of the display.
+        target: the cell's output, None where there is no kernel.
+    """
+
+    def __init__(self, handle: DisplayHandle, target: Target | None) -> None:
+        self._handle = handle
+        self._target = target
+        self._context = contextvars.copy_context()
+        self._context.run(enter_target, target)
+
+    def replace(self, bundle: dict[str, str]) -> None:
+        """Show this in its place. From any thread."""
+        if isinstance(self._target, CellOutput):
+            self._target.settle(bundle, self._handle.display_id)
+        else:
+            self._context.run(self._handle.update, bundle, raw=True)
+
+
+def _content(
+    data: Mapping[str, Any], metadata: Mapping[str, Any], transient: Mapping[str, Any]
+) -> dict[str, Any]:
+    from ipykernel import jsonutil
+
+    form: Any = jsonutil  # untyped
+    cleaned: dict[str, Any] = form.json_clean(
+        {"data": form.encode_images(dict(data)), "metadata": metadata, "transient": transient}
+    )
+    return cleaned
+
+
+def cell_output(shell: Any, runtime: Runtime, sent: SentOutputs) -> CellOutput | None:
     """Return the output of the cell that runs; None where there is no kernel, or it says of no request."""
     kernel = getattr(shell, "kernel", None)
     parent = kernel.get_parent("shell") if kernel is not None else None
     header = parent.get("header") if isinstance(parent, dict) else None
-    return CellOutput(shell, header, runtime) if header else None
+    return CellOutput(shell, header, runtime, sent) if header else None

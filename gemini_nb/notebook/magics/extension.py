@@ -11,6 +11,7 @@ from gemini_nb.notebook.kernel.cell_output import CellOutput, cell_output
 from gemini_nb.notebook.kernel.frontend import Frontend, frontend_of, request_id
 from gemini_nb.notebook.kernel.parents import answer_in_threads
 from gemini_nb.notebook.kernel.routing import route
+from gemini_nb.notebook.kernel.sent import SentOutputs
 from gemini_nb.notebook.magics.completion import matcher
 from gemini_nb.notebook.magics.magics import GeminiMagics
 from gemini_nb.notebook.magics.settings import GeminiNB
@@ -53,6 +54,8 @@ class _Extension:
         shell = self.shell
         self.forget_parents = answer_in_threads(shell)
         self._unroute = route(shell)
+        sent = SentOutputs()
+        self._unwatch = sent.watch(shell)
         shell.register_magics(self._magics)
         shell.configurables.append(self._settings)  # where %config looks
         shell.Completer.custom_matchers.append(self._matcher)
@@ -67,7 +70,7 @@ class _Extension:
         runtime.kernel.find = _kernel_loop(shell)
         runtime.can_ask = lambda: frontend_of(shell) is not Frontend.HEADLESS
         runtime.block_on = blocking_wait(runtime.kernel)
-        runtime.cell_output = lambda: cell_output(shell, runtime)
+        runtime.cell_output = lambda: cell_output(shell, runtime, sent)
         runtime.warm_up()
         shell.events.register("post_run_cell", self._hear_out)
         threading.Thread(target=_import_renderer, name="gemini_nb-import", daemon=True).start()
@@ -101,6 +104,7 @@ class _Extension:
         for asked in _SHOWN:
             del asked._ipython_display_
         self._unroute()
+        self._unwatch()
         self.manager.runtime.cell_output = lambda: None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import concurrent.futures
-import contextvars
 import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as widgets
 
 from gemini_nb.notebook.kernel import cells
+from gemini_nb.notebook.kernel.cell_output import CellDisplay
 from gemini_nb.notebook.pane.painter import painter_of
 from gemini_nb.notebook.pane.pane import StreamPane, whole, whole_html
 from gemini_nb.notebook.pane.widgetry import button, close_tree, piece, set_value
@@ -23,7 +23,6 @@ from gemini_nb.notebook.static import style
 from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.group import StreamGroup
 from gemini_nb.streams.stream import Stream
-from gemini_nb.tools.output import enter_target
 
 if TYPE_CHECKING:
     from IPython.display import DisplayHandle
@@ -51,8 +50,7 @@ class GroupView(widgets.VBox):
         self.settled: concurrent.futures.Future[None] = concurrent.futures.Future()
         """Done once the last state was painted and, where there is a display to settle, sent."""
         self.settled.set_running_or_notify_cancel()  # whoever stops waiting cannot cancel it for others
-        self._handle: DisplayHandle | None = None
-        self._context = contextvars.copy_context()
+        self._display: CellDisplay | None = None
         self._painter = painter_of(group[0].runtime)
         self._started = time.time()
         self._transcripts: dict[int, Transcript] = {}  # rendered
@@ -66,8 +64,7 @@ class GroupView(widgets.VBox):
 
     def settle_into(self, handle: DisplayHandle) -> None:
         """Replace the view by Markdown in this display once all have ended."""
-        self._handle = handle
-        self._context.run(enter_target, self.group[0].runtime.cell_output())
+        self._display = CellDisplay(handle, self.group[0].runtime.cell_output())
         cells.remember(self)
         self._painter.request(self)
 
@@ -116,9 +113,9 @@ class GroupView(widgets.VBox):
             while self._is_rendering:
                 yield
             yield from self._render()
-            if self._handle is not None and not self.settled.done():
+            if self._display is not None and not self.settled.done():
                 bundle = bundle_of(self.group, self._transcripts)
-                self._context.run(self._handle.update, bundle, raw=True)
+                self._display.replace(bundle)
                 yield
                 self.keep(self._transcripts)
         finally:

@@ -8,7 +8,6 @@ nobody displays would cost as much as one that somebody reads, so nothing is mad
 from __future__ import annotations
 
 import concurrent.futures
-import contextvars
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import ipywidgets as widgets
 
 from gemini_nb.notebook.kernel import cells
+from gemini_nb.notebook.kernel.cell_output import CellDisplay
 from gemini_nb.notebook.pane import look
 from gemini_nb.notebook.pane.blocks import BlockView, block_html, view_for
 from gemini_nb.notebook.pane.painter import Painter, painter_of
@@ -44,7 +44,6 @@ from gemini_nb.notebook.render.transcript import CallBlock, NoticeBlock, TextBlo
 from gemini_nb.streams.events.log import Cursor
 from gemini_nb.streams.events.states import ToolStatus
 from gemini_nb.streams.stream import Stream
-from gemini_nb.tools.output import enter_target
 
 if TYPE_CHECKING:
     from IPython.display import DisplayHandle
@@ -88,8 +87,7 @@ class StreamPane(Counted, widgets.VBox):
         self._stream = stream
         self._live: _Live | None = None
         self._shown = False
-        self._handle: DisplayHandle | None = None
-        self._context = contextvars.copy_context()
+        self._display: CellDisplay | None = None
         self.settled: concurrent.futures.Future[None] = concurrent.futures.Future()
         """Done once the last state was painted and, where there is a display to settle, sent."""
         self.settled.set_running_or_notify_cancel()  # whoever stops waiting cannot cancel it for others
@@ -148,8 +146,7 @@ class StreamPane(Counted, widgets.VBox):
 
     def settle_into(self, handle: DisplayHandle) -> None:
         """Replace the pane by Markdown in this display once the stream has ended."""
-        self._handle = handle
-        self._context.run(enter_target, self._stream.runtime.cell_output())
+        self._display = CellDisplay(handle, self._stream.runtime.cell_output())
         self._painter.call(self._wake)
 
     def detach(self) -> None:
@@ -228,8 +225,8 @@ class StreamPane(Counted, widgets.VBox):
                 yield
                 if self._live is not live:  # closed, or begun anew
                     return
-            if self._handle is not None:
-                self._context.run(self._handle.update, mimebundle(self._stream, live.transcript), raw=True)
+            if self._display is not None:
+                self._display.replace(mimebundle(self._stream, live.transcript))
             yield
             if self._live is live:
                 old, shown = self.children, whole_html(self._stream, live.transcript)
