@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -27,7 +28,7 @@ from gemini_nb.streams.runtime.subscribers import Subscribers
 from gemini_nb.tools.fences import read_fenced
 from gemini_nb.tools.output import Target
 
-__all__ = ["Stream", "StreamInfo", "Subscriber", "stop_interrupted", "stop_together"]
+__all__ = ["Stream", "StreamInfo", "Subscriber", "replacing", "stop_interrupted", "stop_together"]
 
 _INTERNAL = {
     "complete_request",
@@ -376,6 +377,25 @@ def stop_together(streams: Iterable[Stream]) -> None:
     for stream in reversed(stopping):  # those that wait for others first, so that they count as stopped, too
         stream.request_stop()
     Ending.wait_together([stream._ending for stream in stopping], _GRACE)  # noqa: SLF001 - its module
+
+
+@contextlib.contextmanager
+def replacing(streams: Iterable[Stream]) -> Generator[None, None, None]:
+    """Stop these for what is asked within this context in their place; where that fails, they go on.
+
+    What is asked there counts them as stopped already: a chat's message does not depend on them.
+    """
+    old = [stream for stream in streams if not stream.record.stop_asked]
+    for stream in old:
+        stream.record.stop_asked = True
+    try:
+        yield
+    except BaseException:
+        for stream in old:
+            stream.record.stop_asked = False
+        raise
+    for stream in reversed(old):
+        stream.request_stop(asked_again=True)
 
 
 def stop_interrupted(streams: Sequence[Stream]) -> StreamInterrupted:

@@ -324,6 +324,24 @@ def test_a_cell_that_runs_again_stops_its_own_stream(shell: Kernel) -> None:
     assert shell.run("print(first.wait().status, second.status)").stdout.split() == ["stopped", "active"]
 
 
+@pytest.mark.parametrize(
+    "again",
+    [
+        "%%gemini_stream -o first --schema nowhere\nWrite.",
+        "%%gemini_stream -o first --file nowhere.txt\nWrite.",
+        "%%gemini_stream -o first --modle x\nWrite.",
+        "%%gemini_stream -o other -c first\nWrite.",
+    ],
+)
+def test_a_cell_that_cannot_ask_again_leaves_what_it_asked_before(shell: Kernel, again: str) -> None:
+    shell.run("%%gemini_stream -o first\nWrite a long text of 2000 words.", cell_id="one")
+    failed = shell.run(again, cell_id="one")
+    assert failed.status == "error"
+    assert shell.run("print(first.status, first.record.stop_asked)").stdout.split() == ["active", "False"]
+    shell.run("%%gemini_stream -o second\nWrite a long text of 2000 words.", cell_id="one")
+    assert shell.run("print(first.wait().status, second.status)").stdout.split() == ["stopped", "active"]
+
+
 def test_a_headless_run_waits_and_keeps_the_answer(shell: Kernel) -> None:
     result = shell.run("%%gemini_stream -o here\nDescribe a lighthouse.", allow_stdin=False)
     assert result.status == "ok", result.error_text

@@ -13,6 +13,7 @@ from answers import rig
 from approvals import approvals, asking
 from gemini_nb.errors import ConfigError
 from gemini_nb.streams.events.calls import ToolCall
+from gemini_nb.streams.stream import Stream
 from gemini_nb.tools.tool import tool
 
 
@@ -83,7 +84,7 @@ def test_what_a_confirm_function_prints_stands_in_its_card_also_while_the_user_i
         _, pay, _ = approvals(confirm=confirm)
         with rig(asking("pay")) as made:
             stream = made.start(tools=[pay])
-            asked = next(event for event in stream if asked_for(event))
+            asked: Any = next(event for event in stream if asked_for(event))
             assert asked.call.output == "about to call pay\n"
             stream.tool_calls[0].approve()
             stream.wait(10)
@@ -100,9 +101,10 @@ def test_what_a_confirm_function_prints_stands_in_its_card_also_while_the_user_i
 
 
 def test_a_confirm_function_that_waits_for_its_own_stream_is_told_so() -> None:
+    streams: list[Stream] = []
     _, pay, _ = approvals(confirm=lambda _: bool(streams[0].result()))
     with rig(asking("pay")) as made:
-        streams = [made.start(tools=[pay])]
+        streams.append(made.start(tools=[pay]))
         streams[0].wait(10)
     assert "BlockingCallError" in str(streams[0].tool_calls[0].error)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Generator, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -28,7 +29,7 @@ from gemini_nb.notebook.pane.showing import show, show_view, streams_of
 from gemini_nb.streams.group import StreamGroup
 from gemini_nb.streams.manager import StreamManager
 from gemini_nb.streams.runtime.ending import interrupting
-from gemini_nb.streams.stream import Stream, stop_interrupted, stop_together
+from gemini_nb.streams.stream import Stream, replacing, stop_interrupted, stop_together
 
 __all__ = ["GeminiMagics"]
 
@@ -95,27 +96,31 @@ class GeminiMagics(Magics):
         self, line: str, cell: str, local_ns: Mapping[str, Any] = MappingProxyType({})
     ) -> tuple[argparse.Namespace, Stream | StreamGroup, Any]:
         args = parse(self.gemini_stream, line)
-        self._replace_views()
         notes: list[str] = []
         run = (cell_id(self.shell), request_id(self.shell))
-        made = ask(self.manager, self.shell.user_ns, args, cell, local_ns=local_ns, notes=notes, run=run)
+        with self._replacing_views():
+            made = ask(self.manager, self.shell.user_ns, args, cell, local_ns=local_ns, notes=notes, run=run)
         for note in dict.fromkeys(notes):
             print(note)  # noqa: T201 - the user reads it above the answer
         return args, made, self._show(made, tuple(dict.fromkeys(notes)))
 
-    def _replace_views(self) -> None:
-        """A cell that runs again stops what it started before; a deleted one keeps no view."""
-        current = cell_id(self.shell) or ""
-        request, views = self._views.get(current, (None, []))
-        if request != request_id(self.shell):  # else it is this very run, with several lines that ask
-            self._views.pop(current, None)
-            for view in views:
-                for stream in view.group if hasattr(view, "group") else [view.stream]:
-                    stream.request_stop(asked_again=True)
-                view.detach()
+    @contextlib.contextmanager
+    def _replacing_views(self) -> Generator[None, None, None]:
+        """A cell that asks again stops what it asked before, as soon as the new question stands."""
         for deleted in deleted_cells(self.shell):
             for gone in self._views.pop(deleted, (None, []))[1]:
                 gone.detach()
+        current = cell_id(self.shell) or ""
+        request, views = self._views.get(current, (None, []))
+        if request == request_id(self.shell):  # it is this very run, with several lines that ask
+            yield
+            return
+        shown = [view.group if hasattr(view, "group") else view.stream for view in views]
+        with replacing([stream for made in shown for stream in streams_of(made)]):
+            yield
+        self._views.pop(current, None)
+        for view in views:
+            view.detach()
 
     def _show(self, made: Stream | StreamGroup, notes: tuple[str, ...] = ()) -> Any:
         """Show it as the front end can; returns the live view, None where there is none."""
