@@ -67,6 +67,7 @@ _CODES = {name: status for status, name in _NAMES.items()} | {
     "INVALID_REQUEST": 400,
     "OUT_OF_RANGE": 400,
     "OVERLOADED": 503,
+    "RATE_LIMIT_EXCEEDED": 429,
     "SERVICE_UNAVAILABLE": 503,
     "TOO_MANY_REQUESTS": 429,
     "UNIMPLEMENTED": 501,
@@ -183,6 +184,8 @@ def error_in(value: JSON, *, is_error: bool = False) -> JSON | None:
         is_error: whether it is already known to be one, so that its own fields count.
     """
     error = value.get("error")
+    if isinstance(error, list):
+        error = next(iter(objects(error)), None)
     if isinstance(error, dict) and error:
         return error
     if isinstance(error, str) and error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -10,11 +11,13 @@ from typing import Any
 from gemini_nb.api.content import is_answer, is_plain_text, sendable
 from gemini_nb.api.functions import FunctionCall, read_calls
 from gemini_nb.api.wire import JSON, Content, Part, objects
-from gemini_nb.redaction import scrub
+from gemini_nb.redaction import excerpt, scrub
 
 __all__ = ["ModelTurn", "Usage", "is_model_mistake"]
 
 _METADATA = ("citationMetadata", "groundingMetadata", "urlContextMetadata")
+_FIELDS = {"candidates", "createTime", "modelStatus", "modelVersion", "promptFeedback", "responseId"}
+_FIELDS |= {"usageMetadata"}
 _PLAIN = {"content", "index"}
 _CALL = {"functionCall", "function_call"}
 # Servers that write enums as numbers: beyond these, the two services count differently.
@@ -268,6 +271,8 @@ class ModelTurn:
             self._answered, self.lacks_candidates = True, False
         else:
             self.lacks_candidates = not self._answered
+            if self.lacks_candidates and (strange := {name: chunk[name] for name in chunk.keys() - _FIELDS}):
+                self.finish_message = excerpt(json.dumps(strange, ensure_ascii=False))
         for candidate in objects(candidates):
             index = candidate.get("index")
             if not index or str(index).strip() == "0":

@@ -257,11 +257,19 @@ def media_part(value: object) -> dict[str, Any] | None:
         return None if kind is None else inline_data(data, kind)
     held = _written(value) if isinstance(value, Mapping) else _google_media(value)
     if held is not None:
-        blob = held.get("inlineData", {})
-        _check_size(len(str(blob.get("data", ""))) * 3 // 4, blob.get("mimeType"), "The data")
-        return held
+        return {**held, "inlineData": _typed(held["inlineData"])} if "inlineData" in held else held
     picture = _picture(value)
     return None if picture is None else inline_data(picture, "image/png", name=f"The {type(value).__name__}")
+
+
+def _typed(blob: dict[str, Any]) -> dict[str, Any]:
+    """Data of a size that can be sent, with their type, which google-genai's objects may lack."""
+    data, kind = str(blob.get("data") or ""), blob.get("mimeType")
+    _check_size(len(data) * 3 // 4, kind, "The data")
+    kind = kind or _type_of_bytes(base64.b64decode(data))
+    if not kind:
+        raise ConfigError("The data have no mime_type, and their beginning does not tell it.")
+    return {**blob, "mimeType": kind}
 
 
 def _written(value: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -273,8 +281,8 @@ def _written(value: Mapping[str, Any]) -> dict[str, Any] | None:
     except ArgumentError:
         return None
     data, file = part.get("inlineData"), part.get("fileData")
-    is_file = (isinstance(data, dict) and {"data", "mimeType"} <= data.keys()) or (
-        isinstance(file, dict) and "fileUri" in file
+    is_file = (isinstance(data, dict) and "data" in data and data.get("mimeType")) or (
+        isinstance(file, dict) and file.get("fileUri")
     )
     return part if is_file and part.keys() <= _BESIDE and (data is None or file is None) else None
 

@@ -221,6 +221,12 @@ async def test_no_candidates_at_all_is_said_as_what_it_is(clients: HTTPClients, 
     assert "cut" not in str(outcome.error)
 
 
+async def test_what_an_answer_of_another_kind_says_is_shown(clients: HTTPClients) -> None:
+    with ScriptedServer(lambda _: sse_answer({"detail": "Model is loading", "modelVersion": "m"})) as server:
+        outcome = await ask(clients, server)
+    assert '{"detail": "Model is loading"}' in outcome.failure.message
+
+
 async def told(clients: HTTPClients, *values: Any) -> Outcome:
     with ScriptedServer([sse_answer(*values)]) as server:
         return await ask(clients, server)
@@ -262,6 +268,8 @@ UNWRAPPED = [
     {"code": 429, "message": "slow down", "candidates": []},
     {"error": "Too Many Requests", "status": 429, "message": "slow down"},
     {"error": {"code": "too_many_requests", "message": "slow down"}},
+    {"error": {"code": "rate_limit_exceeded", "message": "slow down"}},
+    {"error": [{"code": 429, "message": "slow down"}]},
     {"error": {"code": 429, "message": "slow down"}, "candidates": []},
     {"error": {"code": 429, "message": "slow down"}, "candidates": [{"content": {"parts": []}}]},
 ]

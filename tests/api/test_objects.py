@@ -59,6 +59,10 @@ def now(zone: str) -> str:
         (types.FileData(file_uri="gs://a/b.png", mime_type="image/png"), None),
         (types.Part.from_uri(file_uri="https://g.example/files/a", mime_type="video/mp4"), FILE),
         (types.Image(image_bytes=RAW, mime_type="image/png"), PNG),
+        (
+            types.Blob(data=b"%PDF-1.7"),
+            {"inlineData": {"mimeType": "application/pdf", "data": "JVBERi0xLjc="}},
+        ),
         ({"inline_data": BLOB}, PNG),
         ({"inlineData": {"mime_type": "image/png", "data": RAW}}, PNG),
         (types.Part.from_function_response(name="f", response={"a_b": None}), None),
@@ -81,6 +85,11 @@ def test_a_file_that_failed_or_was_never_uploaded_is_refused() -> None:
         to_part(failed)
     with pytest.raises(ConfigError, match="has no uri"):
         to_part(types.File(name="files/a"))
+
+
+def test_data_that_do_not_say_what_they_are_are_refused() -> None:
+    with pytest.raises(ConfigError, match="have no mime_type"):
+        to_part(types.Blob(data=b"\x00\x01"))
 
 
 def test_a_history_of_the_official_clients_chat_goes_on_here() -> None:
@@ -161,14 +170,14 @@ def test_objects_stand_in_every_argument_and_in_a_whole_body() -> None:
             UPLOADED,
             generation_config=types.GenerationConfig(temperature=0),
             system_instruction=types.Content(parts=[types.Part(text="Be brief")]),
-            safety_settings=CONFIG["safety_settings"],
+            safety_settings=CONFIG["safety_settings"][0],
             tool_config=types.ToolConfig(retrieval_config=types.RetrievalConfig(language_code="en")),
             tools=types.Tool(url_context=types.UrlContext()),
         ).result(10)
         whole = {
             "contents": [types.UserContent("Hi")],
             "generation_config": types.GenerationConfig(top_k=3),
-            "system_instruction": types.Content(parts=[types.Part(text="Be brief")]),
+            "system_instruction": "Be brief",
             "tools": [types.Tool(google_search=types.GoogleSearch())],
         }
         made.manager.start_stream(request_body=whole, **made.options).result(10)
@@ -249,6 +258,11 @@ def test_an_answer_that_does_not_fit_a_type_in_a_config_fails() -> None:
             "not text/x.enum",
         ),
         ({"generation_config": "hot"}, "generationConfig is a dictionary"),
+        (
+            {"contents": None, "request_body": {"contents": "Hi", "config": {"top_k": 1}}},
+            "no 'config'.*beside",
+        ),
+        ({"contents": None, "request_body": {"messages": []}}, "no 'messages'"),
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "another client's form of a tool"),
         ({"tools": [{"name": "f", "input_schema": {}}]}, "another client's form of a tool"),
     ],
@@ -285,6 +299,7 @@ def test_what_cannot_be_honoured_is_refused_at_the_call(options: dict[str, Any],
         (Person(name="Ada", age=36), "json.dumps"),
         ({"text": "Hi", "inlineData": PNG["inlineData"]}, "two parts"),
         ({"inlineData": {"data": "AA=="}}, "gemini_nb.File"),
+        ({"inlineData": {"data": "AA==", "mimeType": ""}}, "gemini_nb.File"),
         ({"fileData": {"mimeType": "image/png"}}, "fileUri"),
     ],
 )

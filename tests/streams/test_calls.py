@@ -294,6 +294,15 @@ def test_a_call_in_a_turn_that_a_filter_ended_does_not_run(reason: Any) -> None:
         assert (answer["id"], list(answer["response"])) == ("1", ["error"])
 
 
+@pytest.mark.parametrize("parts", [[asks("elsewhere")], [{"text": "Wait."}, asks("elsewhere"), asks("take")]])
+def test_an_answer_that_is_still_to_come_is_not_held_against_its_schema(parts: list[dict[str, Any]]) -> None:
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    with rig([sse_answer(chunk(*parts, finish="STOP"))]) as made:
+        stream = made.start(tools=[take, {"name": "elsewhere"}], schema=schema).wait(PATIENCE)
+        assert (stream.status, stream.error, stream.parsed) == ("completed", None, None)
+        assert stream.tool_calls[0].status == "pending"
+
+
 def test_of_calls_together_those_with_a_function_run_and_the_caller_answers_the_others() -> None:
     asked = [asks("elsewhere", id="1"), asks("take", {"n": 2}, id="2"), asks("elsewhere", id="3")]
     with rig(once(*asked)) as made:

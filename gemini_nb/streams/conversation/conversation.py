@@ -162,7 +162,7 @@ class Conversation:
     def _check_form(self) -> None:
         """Fail where the answer does not have the form that was asked for."""
         schema = self._request.schema
-        if schema is None:
+        if schema is None or (self._round is not None and self._round.is_open):  # its answer is still to come
             return
         try:
             schema.read(self._record.answer)

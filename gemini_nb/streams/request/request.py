@@ -40,6 +40,7 @@ _KINDS: tuple[tuple[str, type | tuple[type, ...], str], ...] = (
     ("toolConfig", Mapping, "a dictionary"),
     ("generationConfig", Mapping, "a dictionary"),
 )
+_FOREIGN = {"config", "messages", "prompt"}  # of google-genai's calls, and of other clients' bodies
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,10 +195,18 @@ def _split_body(request_body: Mapping[str, Any]) -> tuple[list[Content], JSON]:
     body = spell_body(
         {name: value if name == "contents" else plain(value) for name, value in request_body.items()}
     )
+    if foreign := sorted(_FOREIGN & body.keys()):
+        raise ArgumentError(
+            f"A request_body has no {foreign[0]!r}.",
+            hint="It has contents, generationConfig, systemInstruction, tools ... beside one another; "
+            "a config of google-genai's goes into generation_config=, beside contents.",
+        )
     for name, kind, words in _KINDS:
         value = body.get(name)
         if value is not None and not isinstance(value, kind):
             raise ArgumentError(f"{name} of a request_body is {words}, not a {type(value).__name__}.")
+    if (system := body.get("systemInstruction")) is not None:
+        body["systemInstruction"] = _instruction(system)
     return to_contents(body.pop("contents", [])), body
 
 
@@ -271,7 +280,9 @@ def _mapping(value: object, name: str) -> Mapping[str, Any]:
 
 
 def _listed(settings: object) -> Iterable[object]:
-    if isinstance(settings, (str, Mapping)) or not isinstance(settings, Iterable):
+    if as_mapping(settings) is not None:
+        return [settings]
+    if isinstance(settings, str) or not isinstance(settings, Iterable):
         raise ArgumentError(f"safety_settings are a list, not a {type(settings).__name__}.")
     return settings
 
