@@ -7,6 +7,7 @@ import io
 from typing import Any
 
 import pytest
+from google.oauth2.credentials import Credentials
 from PIL import Image
 
 import gemini_nb
@@ -103,8 +104,52 @@ def test_vertex_ai_is_asked_for_by_its_own_client() -> None:
         base_url="http://127.0.0.1:9",
     )
     manager.shutdown()
-    assert "genai.Client(vertexai=True)" in stream.to_code()
+    assert "vertexai=True, project='p', location='us-central1'" in stream.to_code()
     assert "token-4711" not in stream.to_code()
+
+
+@pytest.mark.filterwarnings("ignore")  # what google-genai warns of is its own
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"api_version": "v1"},
+        {"base": "/behind/a/gateway", "api_version": "v1alpha"},
+        {"auth": "vertex_ai", "api_version": "v1"},
+    ],
+)
+def test_the_program_asks_at_the_same_place(monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]) -> None:
+    key = {"api_key": KEY}
+    project = {"project_id": "p", "location": "us-central1", "access_token": "token-4711"}
+    with ScriptedServer([sse_answer(text("Yes.", finish="STOP"))] * 2) as server:
+        manager = gemini_nb.StreamManager()
+        given = {
+            "auth": "gemini",
+            "base_url": server.url + options.pop("base", ""),
+            "credentials": project if "auth" in options else key,
+            **options,
+        }
+        stream = manager.start_stream("Hi", **given).wait(10)
+        manager.shutdown()
+        monkeypatch.setenv("GEMINI_API_KEY", KEY)
+        monkeypatch.setattr("google.auth.default", lambda **_: (Credentials("token-4711"), "another"))
+        with contextlib.redirect_stdout(io.StringIO()):
+            exec(stream.to_code(), {})
+        assert server.requests[0].target == server.requests[1].target
+
+
+def test_the_program_for_a_simulated_answer_asks_google() -> None:
+    manager = gemini_nb.StreamManager()
+    stream = manager.start_stream("Hi", auth="simulator").wait(10)
+    manager.shutdown()
+    assert "client = genai.Client()  #" in stream.to_code()
+
+
+def test_a_place_that_the_client_cannot_be_told_is_said() -> None:
+    manager = gemini_nb.StreamManager()
+    stream = manager.start_stream("Hi", credentials={"api_key": KEY}, endpoint="http://127.0.0.1:9/x")
+    manager.shutdown()
+    assert "this was asked at http://127.0.0.1:9/x" in stream.to_code()
 
 
 def _comparable(value: Any) -> Any:

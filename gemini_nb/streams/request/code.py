@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pprint
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
+from gemini_nb.api.endpoint import Endpoint
 from gemini_nb.config import Auth
 from gemini_nb.streams.request.request import StreamRequest
 from gemini_nb.tools.tool import Tool
@@ -51,6 +53,10 @@ _CONFIG: _Known = {
 """What google-genai's config and its types carry to the wire as it is; it refuses or changes other fields."""
 
 
+_URL = re.compile(r"(?P<base>.+)/(?P<version>v\d\w*)/(?P<path>.+):streamGenerateContent\?alt=sse")
+_PLACE = re.compile(r"projects/(?P<project>[^/]+)/locations/(?P<location>[^/]+)/")
+
+
 class _Name:
     """A function, shown by its name."""
 
@@ -84,7 +90,7 @@ def to_code(request: StreamRequest) -> str:
     lines = [
         "from google import genai",
         "",
-        f"client = {_client(request)}",
+        f"client = {_client(request.endpoint)}",
         "for chunk in client.models.generate_content_stream(",
         f"    model={request.endpoint.model!r},",
         f"    contents={_shown(contents)},",
@@ -122,10 +128,24 @@ def _is_known(value: object, known: _Known | None) -> bool:
     )
 
 
-def _client(request: StreamRequest) -> str:
-    if request.endpoint.auth is Auth.VERTEX_AI:
-        return "genai.Client(vertexai=True)  # GOOGLE_CLOUD_PROJECT and GOOGLE_CLOUD_LOCATION say where"
-    return "genai.Client()  # takes GEMINI_API_KEY from the environment"
+def _client(endpoint: Endpoint) -> str:
+    """The client that asks the same service; what stands in for one in this process is no place to ask."""
+    options: dict[str, object] = {}
+    found = _URL.fullmatch(endpoint.url)
+    is_real = endpoint.auth in {Auth.GEMINI, Auth.VERTEX_AI}
+    if endpoint.auth is Auth.VERTEX_AI:
+        options["vertexai"] = True
+        if found is not None and (place := _PLACE.match(found["path"])) is not None:
+            options |= place.groupdict()
+    if found is not None and is_real:
+        host = {} if found["base"].endswith(".googleapis.com") else {"base_url": found["base"]}
+        options["http_options"] = {**host, "api_version": found["version"]}
+    note = "takes the key from GOOGLE_API_KEY or GEMINI_API_KEY"
+    if endpoint.auth is Auth.VERTEX_AI:
+        note = "takes the credentials of this machine"
+    if found is None:
+        note += f"; this was asked at {endpoint.url}"
+    return f"genai.Client({', '.join(f'{name}={value!r}' for name, value in options.items())})  # {note}"
 
 
 def _can_be_named(tool: Tool) -> bool:
