@@ -40,6 +40,7 @@ _INTERNAL = {
     "request_stop",
     "runtime",
     "subscriber_count",
+    "targets",
     "wait_delivered",
     "wait_end",
     "wait_only",
@@ -188,6 +189,11 @@ class Stream:
         return None if waiting is None else waiting.target
 
     @property
+    def remarks(self) -> str:
+        """What the user should know beside the answer, such as messages of the chat that were taken back."""
+        return self._record.remarks
+
+    @property
     def ending(self) -> Ending:
         """Its end, for those that wait for it."""
         return self._ending
@@ -241,6 +247,7 @@ class Stream:
             usage=record.usage,
             tool_calls=tuple(call.snapshot() for call in record.tool_calls),
             metadata=self.metadata,
+            remarks=record.remarks,
         )
 
     def subscribe(self, subscriber: Subscriber, *, replay: bool = True) -> None:

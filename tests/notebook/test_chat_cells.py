@@ -121,7 +121,8 @@ def test_the_pane_names_the_tools_that_had_acted() -> None:
         made.run("a", "use it", tools=[book_table]).result(PATIENCE)
         stream = made.run("a", "a")
         stream.result(PATIENCE)
-        assert "1 message was taken back. Tools that had acted already: book_table." in stream.record.remarks
+        assert "1 message was taken back. Tools that had acted already: book_table." in stream.remarks
+        assert stream.info().remarks == stream.remarks
 
 
 @pytest.mark.parametrize("way", ["bad", "blocked", "hold"])

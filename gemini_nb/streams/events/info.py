@@ -42,6 +42,7 @@ class StreamInfo:
         usage: tokens of all model calls.
         tool_calls: every call so far.
         metadata: the caller's own notes.
+        remarks: what the user should know beside the answer, empty where there is nothing.
     """
 
     stream_id: str
@@ -61,3 +62,4 @@ class StreamInfo:
     usage: Usage
     tool_calls: tuple[ToolCall, ...]
     metadata: Mapping[str, Any]
+    remarks: str
