@@ -1,84 +1,127 @@
-"""Which pane stands in which cell, so that one whose cell runs again or was deleted costs nothing more.
+"""Which view stands in which cell, and which streams the cell asked.
 
-A pane cannot know by itself that its output was cleared: no front end says so. But each request to run a cell
-names the cell, and those that were deleted since the last one.
+A view cannot know by itself that its output was cleared: no front end says so. But each request to run a cell
+names the cell, and those that were deleted since the last one. So a view whose cell runs again or was deleted
+is closed, and a stream whose cell asks again can be replaced.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from IPython.core.getipython import get_ipython
 
-from gemini_nb.notebook.kernel.frontend import cell_id, deleted_cells
+from gemini_nb.notebook.kernel.frontend import cell_id, deleted_cells, request_id
 from gemini_nb.streams.manager import StreamManager, get_manager
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["remember"]
+__all__ = ["earlier_streams", "register_streams", "register_view"]
 
 _NAME = "gemini_nb_cells"
 
 
-class _Shown(Protocol):
+class _View(Protocol):
     """What stands in a cell."""
 
     @property
     def stream(self) -> Stream:
-        """What it shows."""
+        """The stream it shows, of several the first."""
 
     def detach(self) -> None:
         """Close it."""
 
 
-def remember(pane: _Shown) -> None:
-    """Note that this pane is being shown by the cell that runs now."""
-    shell = get_ipython()
-    if shell is None or getattr(shell, "kernel", None) is None:
-        return
-    current = cell_id(shell)
-    if current is None:
-        return
-    cells = getattr(shell, _NAME, None)
-    if cells is None:
-        cells = _Cells(shell)
-        setattr(shell, _NAME, cells)
-    cells.put(current, pane)
+def register_view(view: _View) -> None:
+    """Register a view as shown by the cell that runs now."""
+    cells = _cells_of(get_ipython())
+    if cells is not None:
+        cells.add_view(view)
+
+
+def earlier_streams(shell: Any) -> list[Stream]:
+    """The streams that an earlier run of this cell asked, as far as they still run."""
+    cells = _cells_of(shell)
+    return [] if cells is None else cells.earlier_streams()
+
+
+def register_streams(shell: Any, streams: Iterable[Stream]) -> None:
+    """Register streams as asked by this run of the cell, in place of those of an earlier run."""
+    cells = _cells_of(shell)
+    if cells is not None:
+        cells.add_streams(streams)
+
+
+@dataclass(slots=True)
+class _Cell:
+    """One cell: its views, and the streams that one run of it asked."""
+
+    run: str | None = None
+    views: list[_View] = field(default_factory=list)
+    streams: list[Stream] = field(default_factory=list)
 
 
 class _Cells:
-    """The panes of one shell's cells."""
+    """The cells of one shell that have a view or asked something."""
 
     def __init__(self, shell: Any) -> None:
         self._shell = shell
-        self._panes: dict[str, list[_Shown]] = {}
+        self._cells: dict[str, _Cell] = {}
         shell.events.register("pre_run_cell", self._before_cell)
 
-    def put(self, cell: str, pane: _Shown) -> None:
-        panes = self._panes.setdefault(cell, [])
-        if pane not in panes:
-            panes.append(pane)
+    def add_view(self, view: _View) -> None:
+        views = self._current().views
+        if view not in views:
+            views.append(view)
+
+    def earlier_streams(self) -> list[Stream]:
+        cell = self._current()
+        if cell.run == request_id(self._shell):
+            return []
+        return [stream for stream in cell.streams if not stream.record.is_done]
+
+    def add_streams(self, streams: Iterable[Stream]) -> None:
+        cell, run = self._current(), request_id(self._shell)
+        cell.streams = [*(cell.streams if cell.run == run else ()), *streams]
+        cell.run = run
+
+    def _current(self) -> _Cell:
+        return self._cells.setdefault(cell_id(self._shell) or "", _Cell())
 
     def _before_cell(self, _: object) -> None:
-        gone = [
-            pane for cell in (cell_id(self._shell), *deleted_cells(self._shell)) for pane in self._take(cell)
-        ]
+        """Close the views of cells that run again or were deleted, and of streams that are listed no more."""
         manager = get_manager()
         listed = manager.list_streams(all=True)
-        for cell, panes in list(self._panes.items()):
-            for pane in [pane for pane in panes if _left_history(pane.stream, manager, listed)]:
-                panes.remove(pane)
-                gone.append(pane)
-            if not panes:
-                del self._panes[cell]
-        for pane in gone:
-            if not any(pane in panes for panes in self._panes.values()):
-                pane.detach()
-        if not self._panes:
+        runs_again = self._cells.get(cell_id(self._shell) or "", _Cell())
+        gone, runs_again.views = runs_again.views, []
+        for name in deleted_cells(self._shell):
+            gone += self._cells.pop(name, _Cell()).views
+        for name, cell in list(self._cells.items()):
+            old = [view for view in cell.views if _left_history(view.stream, manager, listed)]
+            cell.views = [view for view in cell.views if view not in old]
+            cell.streams = [stream for stream in cell.streams if not stream.record.is_done]
+            gone += old
+            if not cell.views and not cell.streams:
+                del self._cells[name]
+        kept = [view for cell in self._cells.values() for view in cell.views]
+        for view in gone:
+            if view not in kept:
+                view.detach()
+        if not self._cells:
             self._shell.events.unregister("pre_run_cell", self._before_cell)
             setattr(self._shell, _NAME, None)
 
-    def _take(self, cell: str | None) -> list[_Shown]:
-        return self._panes.pop(cell, []) if cell is not None else []
+
+def _cells_of(shell: Any) -> _Cells | None:
+    """The register of a shell; None where its front end does not name cells."""
+    if getattr(shell, "kernel", None) is None or cell_id(shell) is None:
+        return None
+    cells: _Cells | None = getattr(shell, _NAME, None)
+    if cells is None:
+        cells = _Cells(shell)
+        setattr(shell, _NAME, cells)
+    return cells
 
 
 def _left_history(stream: Stream, manager: StreamManager, listed: list[Stream]) -> bool:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -20,7 +19,8 @@ from IPython.core.magic import (
 from IPython.display import display
 
 from gemini_nb.errors import StreamNotFoundError, did_you_mean
-from gemini_nb.notebook.kernel.frontend import Frontend, cell_id, deleted_cells, frontend_of, request_id
+from gemini_nb.notebook.kernel import cells
+from gemini_nb.notebook.kernel.frontend import Frontend, cell_id, frontend_of, request_id
 from gemini_nb.notebook.magics.arguments import parse, split_line, stream_arguments
 from gemini_nb.notebook.magics.asking import ask
 from gemini_nb.notebook.magics.settings import GeminiNB
@@ -50,7 +50,6 @@ class GeminiMagics(Magics):
         super().__init__(shell)
         self.manager = manager
         self._settings = settings
-        self._views: dict[str, tuple[str | None, list[Any]]] = {}  # of each cell: its request, what it shows
 
     @no_var_expand
     @needs_local_scope
@@ -98,29 +97,12 @@ class GeminiMagics(Magics):
         args = parse(self.gemini_stream, line)
         notes: list[str] = []
         run = (cell_id(self.shell), request_id(self.shell))
-        with self._replacing_views():
+        with replacing(cells.earlier_streams(self.shell)):
             made = ask(self.manager, self.shell.user_ns, args, cell, local_ns=local_ns, notes=notes, run=run)
+        cells.register_streams(self.shell, streams_of(made))
         for note in dict.fromkeys(notes):
             print(note)  # noqa: T201 - the user reads it above the answer
         return args, made, self._show(made, tuple(dict.fromkeys(notes)))
-
-    @contextlib.contextmanager
-    def _replacing_views(self) -> Generator[None, None, None]:
-        """A cell that asks again stops what it asked before, as soon as the new question stands."""
-        for deleted in deleted_cells(self.shell):
-            for gone in self._views.pop(deleted, (None, []))[1]:
-                gone.detach()
-        current = cell_id(self.shell) or ""
-        request, views = self._views.get(current, (None, []))
-        if request == request_id(self.shell):  # it is this very run, with several lines that ask
-            yield
-            return
-        shown = [view.group if hasattr(view, "group") else view.stream for view in views]
-        with replacing([stream for made in shown for stream in streams_of(made)]):
-            yield
-        self._views.pop(current, None)
-        for view in views:
-            view.detach()
 
     def _show(self, made: Stream | StreamGroup, notes: tuple[str, ...] = ()) -> Any:
         """Show it as the front end can; returns the live view, None where there is none."""
@@ -135,8 +117,6 @@ class GeminiMagics(Magics):
         if isinstance(made, Stream):
             view.pace, view.notes = self._settings.paints_per_second, notes
         show_view(view)
-        if (current := cell_id(self.shell)) is not None:
-            self._views.setdefault(current, (request_id(self.shell), []))[1].append(view)
         return view
 
     def _display(self, made: Stream | StreamGroup) -> None:

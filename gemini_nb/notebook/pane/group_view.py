@@ -65,7 +65,7 @@ class GroupView(widgets.VBox):
     def settle_into(self, handle: DisplayHandle) -> None:
         """Replace the view by Markdown in this display once all have ended."""
         self._display = CellDisplay(handle, self.group[0].runtime.cell_output())
-        cells.remember(self)
+        cells.register_view(self)
         self._painter.request(self)
 
     def request_stop(self) -> None:

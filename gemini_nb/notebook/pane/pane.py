@@ -130,7 +130,7 @@ class StreamPane(Counted, widgets.VBox):
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         self._show()
-        cells.remember(self)
+        cells.register_view(self)
         bundle = super()._repr_mimebundle_(**kwargs)
         if isinstance(bundle, dict):
             bundle["text/plain"] = to_text(self._stream)  # for front ends without widgets
@@ -141,7 +141,7 @@ class StreamPane(Counted, widgets.VBox):
             return
         self._shown = True
         self.open()
-        cells.remember(self)
+        cells.register_view(self)
         self._painter.call(self._begin)
 
     def settle_into(self, handle: DisplayHandle) -> None:
