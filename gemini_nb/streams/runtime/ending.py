@@ -181,10 +181,20 @@ class Ending:
 
         Raises:
             BlockingCallError: the wait could never end.
+            StreamInterrupted: the wait was interrupted; a coroutine hears of it as its cancellation.
         """
         self.check_may_wait()
-        with waiting_for(self._record):
-            yield
+        try:
+            with waiting_for(self._record):
+                yield
+        except KeyboardInterrupt:
+            raise self._goes_on() from None
+        except asyncio.CancelledError as error:
+            mark_cancelled(error, self._goes_on())
+            raise
+
+    def _goes_on(self) -> StreamInterrupted:
+        return interrupting([self._record.stream_id], int(self._record.is_done), stopped=False)
 
     def wait(self, timeout: float | None) -> None:
         """Wait on a thread of the person's.
