@@ -344,3 +344,28 @@ def test_a_tool_that_goes_on_after_a_stop_is_said_to_run_until_it_ends(shell: Ke
     assert shell.run("go.set()").stdout == ""
     shell.wait_until(lambda: "late words" in settled() and "still running" not in settled())
     assert shell.run("print(trip.tool_calls[0].still_running)").stdout == "False\n"
+
+
+@pytest.mark.parametrize("options", ["--each cities", "-m gemini-3.8-flash -m gemini-2.5-pro"])
+def test_a_group_settles_again_when_the_last_tool_has_ended(shell: Kernel, options: str) -> None:
+    shell.run(
+        "cities = ['Lisbon', 'Porto']\n"
+        "going = threading.Semaphore(0); begun_here = threading.Semaphore(0)\n"
+        "def weather(city: str) -> str:\n"
+        "    'Tell the weather of a city.'\n"
+        "    begun_here.release(); assert going.acquire(timeout=20); print('late words')\n"
+        "    return 'cloudless'"
+    )
+    view = shell.run(f"%%gemini_stream -t weather -o trips {options}\n{PROMPT}")
+    shell.run("for _ in trips: await asyncio.to_thread(begun_here.acquire, True, 20)\n%gemini_stop trips")
+
+    def settled() -> str:
+        return "".join(bundle.get("text/markdown", "") for bundle in view.outputs)
+
+    shell.wait_until(lambda: settled().count("still running") >= 2)
+    assert shell.run("going.release()").stdout == ""
+    shell.wait_until(lambda: settled().count("late words") == 1)
+    assert "still running" in settled()
+    shell.run("going.release()")
+    shell.wait_until(lambda: settled().count("late words") == 2 and "still running" not in settled())
+    assert len(view.outputs) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
@@ -55,6 +56,7 @@ class GroupView(widgets.VBox):
         self._started = time.time()
         self._transcripts: dict[int, Transcript] = {}  # rendered
         self._is_rendering = False
+        self._late: dict[int, int] = {}  # of streams that ended before their tools: how many of these run
         super().__init__([])
 
     @property
@@ -87,6 +89,7 @@ class GroupView(widgets.VBox):
             raise
         if self.is_over:
             self._painter.forget(self)
+            self._watch_late_tools()
             self._painter.work(self._settle())
             return False
         if not self._is_rendering:
@@ -113,13 +116,36 @@ class GroupView(widgets.VBox):
             while self._is_rendering:
                 yield
             yield from self._render()
-            if self._display is not None and not self.settled.done():
-                bundle = bundle_of(self.group, self._transcripts)
-                self._display.replace(bundle)
-                yield
-                self.keep(self._transcripts)
+            if not self.settled.done():
+                yield from self._put()
         finally:
             self._set_settled()
+
+    def _put(self) -> Iterator[None]:
+        if self._display is not None:
+            for index, transcript in self._transcripts.items():
+                transcript.refresh(self.group[index].tool_calls)
+            self._display.replace(bundle_of(self.group, self._transcripts))
+            yield
+            self.keep(self._transcripts)
+
+    def _watch_late_tools(self) -> None:
+        for index, stream in enumerate(self.group):
+            if index not in self._late and (running := _running_tools(stream)):
+                self._late[index] = running
+                stream.record.late_looks.append(partial(self._painter.call, self._look_late, index))
+
+    def _look_late(self, index: int) -> None:
+        """Settle again when a tool that nothing could end has ended. Rendering thread only."""
+        running = _running_tools(self.group[index])
+        if running != self._late[index]:
+            self._late[index] = running
+            self._painter.work(self._settle_again())
+
+    def _settle_again(self) -> Iterator[None]:
+        while not self.settled.done():
+            yield
+        yield from self._put()
 
     def keep(self, transcripts: Mapping[int, Transcript]) -> None:
         """Show all answers, as long as the widget lives. What its parts show already is enough."""
@@ -143,6 +169,7 @@ class GroupView(widgets.VBox):
             self.settled.set_result(None)
 
     def _end(self) -> None:
+        self._display = None
         self._set_settled()
         self._painter.forget(self)
         close_tree(self)
@@ -213,6 +240,10 @@ class _Columns(GroupView):
     def is_over(self) -> bool:
         """Whether every pane has drawn its last."""
         return self.settled.done() or all(pane.settled.done() for pane in self._panes)
+
+
+def _running_tools(stream: Stream) -> int:
+    return sum(call.still_running for call in stream.tool_calls)
 
 
 def view_of(made: Stream | StreamGroup) -> Any:
