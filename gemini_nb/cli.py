@@ -31,6 +31,7 @@ __all__ = ["main"]
 
 FIRST_NOTEBOOK = "quickstart.ipynb"
 SHUTDOWN_SECONDS = 15.0
+_KERNEL = "Python 3 (gemini_nb demo)"
 
 
 class _DemoError(Exception):
@@ -240,11 +241,12 @@ def _temporary_folder(shipped: Path) -> Iterator[Path]:
     copies = folder / "notebooks"
     try:
         shutil.copytree(shipped, copies, ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+        fit_to_kernel(copies, _KERNEL)
         _write_json(
             folder / "jupyter/data/kernels/python3/kernel.json",
             {
                 "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
-                "display_name": "Python 3 (gemini_nb demo)",
+                "display_name": _KERNEL,
                 "language": "python",
                 "metadata": {"debugger": True},
             },
@@ -261,6 +263,26 @@ def _temporary_folder(shipped: Path) -> Iterator[Path]:
             _say(f"Kept in {copies}, because you changed or added them: {', '.join(changed)}")
         else:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def fit_to_kernel(folder: Path, display_name: str) -> None:
+    """Write into notebooks what JupyterLab notes of their kernel, down to the version of its Python.
+
+    JupyterLab does so itself as soon as the kernel has answered, and then marks a notebook that nobody
+    touched as unsaved.
+
+    Args:
+        folder: where the notebooks are; what cannot be read there stays as it is.
+        display_name: of this environment's kernel, as Jupyter lists it.
+    """
+    from ipykernel.ipkernel import IPythonKernel
+
+    kernel = {"display_name": display_name, "language": "python", "name": "python3"}
+    for path in folder.rglob("*.ipynb"):
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            notebook = json.loads(path.read_bytes())
+            notebook["metadata"] |= {"kernelspec": kernel, "language_info": IPythonKernel.language_info}
+            _write_json(path, notebook)
 
 
 def changed_files(shipped: Path, copies: Path) -> list[str]:
