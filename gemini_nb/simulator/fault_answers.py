@@ -36,7 +36,7 @@ def shape_answer(steps: Iterable[Step], fault: Fault, token: Callable[[int], str
         token: makes the token to go on with after so many of these chunks.
     """
     if fault.blocked is not None:
-        return _blocked(steps, fault.blocked)
+        return _blocked(steps, fault.blocked, _ratings(fault))
     if fault.empty is not None:
         return _empty(steps, fault)
     if fault.finish in _WITHOUT_CALLS:
@@ -46,19 +46,31 @@ def shape_answer(steps: Iterable[Step], fault: Fault, token: Callable[[int], str
     if fault.checkpoint is not None:
         steps = _checkpointed(steps, fault.checkpoint, token)
     if fault.finish is not None:
-        steps = _finished(steps, fault.finish, fault.finish_after)
+        steps = _finished(steps, fault.finish, fault.finish_after, _ratings(fault))
     if fault.no_finish or fault.finish_twice:
         steps = _ended(steps, twice=fault.finish_twice)
     return iter(steps)
 
 
-def _blocked(steps: Iterable[Step], reason: str) -> Iterator[Step]:
+def _ratings(fault: Fault) -> dict[str, Any]:
+    """The ratings that say which category blocked, as the service gives them, where the fault names one."""
+    if fault.rated is None:
+        return {}
+    name = f"HARM_CATEGORY_{fault.rated.upper().removeprefix('HARM_CATEGORY_')}"
+    ratings = [{"category": name, "probability": "HIGH", "blocked": True}]
+    others = (other for other in ("HARM_CATEGORY_HARASSMENT", "HARM_CATEGORY_HATE_SPEECH") if other != name)
+    return {
+        "safetyRatings": [*ratings, *({"category": other, "probability": "NEGLIGIBLE"} for other in others)]
+    }
+
+
+def _blocked(steps: Iterable[Step], reason: str, ratings: Mapping[str, Any]) -> Iterator[Step]:
     for step in steps:
         if not isinstance(step, Mapping):
             yield step
             continue
         usage = step.get("usageMetadata", {})
-        feedback = {"promptFeedback": {"blockReason": reason.upper()}}
+        feedback = {"promptFeedback": {"blockReason": reason.upper(), **ratings}}
         counts = {name: usage[name] for name in ("promptTokenCount", "promptTokensDetails") if name in usage}
         if "promptTokenCount" in counts:
             counts["totalTokenCount"] = counts["promptTokenCount"]
@@ -107,9 +119,11 @@ def _checkpointed(steps: Iterable[Step], events: int, token: Callable[[int], str
         yield _with(step, **{FIELD: token(count)}) if count == events and not finishes else step
 
 
-def _finished(steps: Iterable[Step], reason: str, after: int | None) -> Iterator[Step]:
+def _finished(
+    steps: Iterable[Step], reason: str, after: int | None, ratings: Mapping[str, Any]
+) -> Iterator[Step]:
     """End with another reason, at the answer's own end or after so many chunks."""
-    more = {"finishMessage": _WITHOUT_CALLS[reason]} if reason in _WITHOUT_CALLS else {}
+    more = {**ratings, **({"finishMessage": _WITHOUT_CALLS[reason]} if reason in _WITHOUT_CALLS else {})}
     count = 0
     for step in steps:
         if not isinstance(step, Mapping):

@@ -65,7 +65,9 @@ def refusal(fault: Fault, model: str, *, wrapped: bool) -> Reply:
         return Reply(status=code, headers=headers, encoder=page, steps=[_HTML % {b"code": code}])
     array = fault.body == "array" or (wrapped and fault.body is None)
     encoder: Encoder = ArrayEncoder() if array else ObjectEncoder()
-    return Reply(status=code, headers=headers, encoder=encoder, steps=[error_body(code, fault, model)])
+    body = error_body(code, fault, model)
+    steps = [body["error"] if fault.body == "bare" else body]
+    return Reply(status=code, headers=headers, encoder=encoder, steps=steps)
 
 
 def error_body(code: int, fault: Fault, model: str) -> dict[str, Any]:
@@ -77,9 +79,10 @@ def error_body(code: int, fault: Fault, model: str) -> dict[str, Any]:
             "You exceeded your current quota, please check your plan and billing details.\n"
             f"* Quota exceeded for metric: {_METRIC}, limit: {fault.quota}, model: {model}"
         )
+        span = (fault.quota_per or "minute").title()
         violation = {
             "quotaMetric": _METRIC,
-            "quotaId": "GenerateRequestsPerMinutePerProjectPerModel-FreeTier",
+            "quotaId": f"GenerateRequestsPer{span}PerProjectPerModel-FreeTier",
             "quotaDimensions": {"location": "global", "model": model},
         }
         # As everywhere in protobuf JSON, a value of 0 is left out.

@@ -33,7 +33,7 @@ _COUNTS = {
     "drip": 1,
 }
 _SECONDS = frozenset({"wait", "retry-after", "retry-date", "retry-info", "stall-for", "drip-pause"})
-_WORDS = {"finish": None, "blocked": "SAFETY"}
+_WORDS = {"finish": None, "blocked": "SAFETY", "rated": None}
 _NAMES = sorted(
     {
         *_FLAGS,

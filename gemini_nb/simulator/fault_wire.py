@@ -103,8 +103,8 @@ class _Breaker:
 
     def _error(self, code: int) -> Step:
         body = error_body(code, self._fault, self._model)
-        if self._fault.error_form in {None, "event"}:
-            return body
+        if self._fault.error_form in {None, "event", "bare"}:
+            return body["error"] if self._fault.error_form == "bare" else body
         return json.dumps([body] if self._fault.error_form == "array" else body, indent=2).encode() + b"\n"
 
     def _half(self, chunk: Mapping[str, Any]) -> bytes:

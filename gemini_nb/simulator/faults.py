@@ -17,8 +17,11 @@ Before or instead of the answer
     retry-date=S                Retry-After as an HTTP date S seconds from now, for a status
     retry-info=S                google.rpc.RetryInfo in the error body or error event
     quota=N                     google.rpc.QuotaFailure of that limit; N is 10 if left out, 0 never ends
-    body=KIND                   the status' body: object, array (of one object), html or empty
+    quota-per=SPAN              ... per minute or day
+    body=KIND                   the status' body: object, array (of one object), bare (its "error" unwrapped),
+                                html or empty
     blocked=REASON              the prompt is blocked, for SAFETY if left out
+    rated=CATEGORY              ... by this category, such as HARASSMENT; a finish=SAFETY may name one, too
 What the answer says; an event is one chunk of it, and N may be 0
     empty=KIND                  STOP and no text: content missing, object ({}), role (no parts) or parts ([])
     finish=REASON               this finishReason, such as SAFETY, RECITATION, MAX_TOKENS,
@@ -37,7 +40,8 @@ How it arrives
                                 default of an error event) or length (closed, Content-Length promised more)
     error=CODE                  an error event in a 200 answer
     error-after=N               ... after N events, 0 if left out
-    error-form=FORM             ... as event, raw (lines of JSON without `data:`) or array (such, in brackets)
+    error-form=FORM             ... as event, raw (lines of JSON without `data:`), array (of one such) or
+                                bare (an event with its "error" unwrapped)
     stall=N                     silence after N events
     stall-for=S                 ... of S seconds, otherwise until the client leaves
     drip=N                      N bytes at a time, 1 if left out
@@ -66,13 +70,14 @@ from typing import Literal, get_args
 
 from gemini_nb.errors import ConfigError
 
-__all__ = ["Body", "Empty", "End", "ErrorForm", "Fault", "Inside"]
+__all__ = ["Body", "Empty", "End", "ErrorForm", "Fault", "Inside", "QuotaSpan"]
 
-Body = Literal["object", "array", "html", "empty"]
+Body = Literal["object", "array", "bare", "html", "empty"]
 Empty = Literal["missing", "object", "role", "parts"]
 End = Literal["fin", "rst", "end", "length"]
-ErrorForm = Literal["event", "raw", "array"]
+ErrorForm = Literal["event", "raw", "array", "bare"]
 Inside = Literal["character", "json", "event"]
+QuotaSpan = Literal["minute", "day"]
 
 SSE_WORDS = frozenset({"comments", "lf", "cr", "nospace", "fields", "bom", "done", "multiline"})
 CHOICES = {
@@ -81,6 +86,7 @@ CHOICES = {
     "how": get_args(End),
     "error_form": get_args(ErrorForm),
     "inside": get_args(Inside),
+    "quota_per": get_args(QuotaSpan),
 }
 
 _NEEDS = {
@@ -88,6 +94,8 @@ _NEEDS = {
     "retry_date": ("status",),
     "retry_info": ("status", "error"),
     "quota": ("status", "error"),
+    "quota_per": ("quota",),
+    "rated": ("blocked", "finish"),
     "body": ("status",),
     "finish_after": ("finish",),
     "inside": ("cut",),
@@ -123,8 +131,10 @@ class Fault:
     retry_date: float | None = None
     retry_info: float | None = None
     quota: int | None = None
+    quota_per: QuotaSpan | None = None
     body: Body | None = None
     blocked: str | None = None
+    rated: str | None = None
     empty: Empty | None = None
     finish: str | None = None
     finish_after: int | None = None
