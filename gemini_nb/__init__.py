@@ -38,6 +38,7 @@ from gemini_nb.errors import (
 )
 from gemini_nb.streams.chat.chat import Chat
 from gemini_nb.streams.conversation.orchestrator import OrchestratorInfo, ToolOrchestrator
+from gemini_nb.streams.counts import Statistics
 from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.events.events import (
     PartReceived,
@@ -57,11 +58,12 @@ from gemini_nb.streams.events.events import (
     ToolCallUpdated,
     UsageUpdated,
 )
+from gemini_nb.streams.events.info import StreamInfo
 from gemini_nb.streams.events.states import Phase, Status, ToolStatus
 from gemini_nb.streams.group import StreamGroup
 from gemini_nb.streams.group import map_prompts as map  # noqa: A004 - the public name says what it does
-from gemini_nb.streams.manager import Statistics, StreamManager, get_manager
-from gemini_nb.streams.stream import Stream, StreamInfo
+from gemini_nb.streams.manager import StreamManager, get_manager
+from gemini_nb.streams.stream import Stream
 from gemini_nb.tools.report import progress
 from gemini_nb.tools.tool import Tool, tool
 

@@ -142,6 +142,28 @@ def test_a_circle_is_found() -> None:
     assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
 
 
+def defined_in(tree: ast.AST) -> set[str]:
+    """The names that a module or something in it defines itself, not those that it imports."""
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    named = {node.name for node in ast.walk(tree) if isinstance(node, functions)}
+    stored = (
+        node for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    )
+    return named | {node.id for node in stored}
+
+
+def test_nothing_is_imported_by_way_of_a_third_module() -> None:
+    trees = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
+    defined = {name: defined_in(tree) for name, tree in trees.items()}
+    packages = {name for name, path in MODULES.items() if path.name == "__init__.py"}  # these are doors
+    for name, tree in trees.items():
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.ImportFrom) or node.module not in trees or node.module in packages:
+                continue
+            for alias in node.names:
+                assert alias.name in defined[node.module], f"{name} takes {alias.name} from {node.module}"
+
+
 HEAVY = ["httpx", "aiohttp", "pydantic", "tornado", "google.auth", "ipywidgets", "IPython", "numpy"]
 
 

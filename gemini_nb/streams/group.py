@@ -12,9 +12,10 @@ from typing import Any, Unpack, overload
 from gemini_nb.errors import ArgumentError, ConfigError, GeminiError
 from gemini_nb.redaction import seal
 from gemini_nb.streams.conversation.dependencies import streams_in, whole_text
+from gemini_nb.streams.events.info import Subscriber
 from gemini_nb.streams.manager import StreamManager, get_manager
 from gemini_nb.streams.request.options import StreamOptions, takes_options
-from gemini_nb.streams.stream import Stream, Subscriber, stop_interrupted, stop_together
+from gemini_nb.streams.stream import Stream, stop_interrupted, stop_together
 
 __all__ = ["StreamGroup", "map_prompts"]
 

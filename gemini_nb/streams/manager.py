@@ -19,13 +19,14 @@ from gemini_nb.redaction import scrub, seal
 from gemini_nb.streams.conversation.admission import Admission, Gate
 from gemini_nb.streams.conversation.orchestrator import ToolOrchestrator
 from gemini_nb.streams.counts import Statistics, Tally
+from gemini_nb.streams.events.info import StreamInfo, Subscriber
 from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.request.options import StreamOptions, takes_options
 from gemini_nb.streams.runtime.readers import EventReader
 from gemini_nb.streams.runtime.runtime import Runtime, default_runtime, forget_default_runtime
-from gemini_nb.streams.stream import Stream, StreamInfo, Subscriber, stop_together
+from gemini_nb.streams.stream import Stream, stop_together
 
-__all__ = ["Statistics", "StreamManager", "adopt_manager", "get_manager"]
+__all__ = ["StreamManager", "adopt_manager", "get_manager"]
 
 _INTERNAL = {"on_start", "runtime"}  # Tab does not offer these
 

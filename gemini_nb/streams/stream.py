@@ -28,7 +28,7 @@ from gemini_nb.streams.runtime.subscribers import Subscribers
 from gemini_nb.tools.fences import read_fenced
 from gemini_nb.tools.output import Target
 
-__all__ = ["Stream", "StreamInfo", "Subscriber", "replacing", "stop_interrupted", "stop_together"]
+__all__ = ["Stream", "replacing", "stop_interrupted", "stop_together"]
 
 _INTERNAL = {
     "complete_request",

@@ -15,7 +15,7 @@ from gemini_nb import Chat
 from gemini_nb.errors import ConfigError, NotAskedError
 from gemini_nb.notebook.pane.stepper import head_html
 from gemini_nb.notebook.render.settled import to_markdown, to_text
-from gemini_nb.streams.chat.chat import Origin
+from gemini_nb.streams.chat.messages import Origin
 from gemini_nb.streams.manager import StreamManager
 from gemini_nb.streams.stream import Stream
 from kernels import Kernel

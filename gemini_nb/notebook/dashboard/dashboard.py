@@ -19,7 +19,7 @@ from gemini_nb.notebook.dashboard.look import more_html, totals_html
 from gemini_nb.notebook.dashboard.rows import ROW_COST, Allowance, Row, RowStyle
 from gemini_nb.notebook.kernel.frontend import Frontend, frontend_of
 from gemini_nb.notebook.pane.painter import painter_of
-from gemini_nb.notebook.pane.pane import answer_where_asked
+from gemini_nb.notebook.pane.widgetry import answer_where_asked
 from gemini_nb.notebook.render.table import table
 from gemini_nb.notebook.static import style
 from gemini_nb.streams.events.states import Status

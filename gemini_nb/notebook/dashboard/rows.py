@@ -18,7 +18,7 @@ from ipywidgets.widgets.widget_string import HTMLStyle
 from gemini_nb.notebook.dashboard.look import line_html
 from gemini_nb.notebook.dashboard.timeline import timeline_html
 from gemini_nb.notebook.dashboard.trace import Trace
-from gemini_nb.notebook.pane.pane import answer_where_asked
+from gemini_nb.notebook.pane.widgetry import answer_where_asked
 from gemini_nb.notebook.render.figures import first_words
 from gemini_nb.notebook.render.markdown import plain
 from gemini_nb.streams.events.states import Status

@@ -22,7 +22,8 @@ from gemini_nb.api.values import File
 from gemini_nb.errors import GeminiError, did_you_mean
 from gemini_nb.notebook.magics.prompt import interpolate
 from gemini_nb.notebook.render.words import cut
-from gemini_nb.streams.chat.chat import Chat, Origin
+from gemini_nb.streams.chat.chat import Chat
+from gemini_nb.streams.chat.messages import Origin
 from gemini_nb.streams.conversation.dependencies import Deferred
 from gemini_nb.streams.group import StreamGroup, map_prompts
 from gemini_nb.streams.manager import StreamManager

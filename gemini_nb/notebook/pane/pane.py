@@ -25,12 +25,9 @@ from gemini_nb.notebook.pane.stepper import head_html
 from gemini_nb.notebook.pane.thoughts import ThoughtsView, thoughts_html
 from gemini_nb.notebook.pane.widgetry import (
     Counted,
-    answer_where_asked,
     box,
-    button,
     close_tree,
     formulas,
-    html,
     messages,
     piece,
     set_value,
@@ -48,17 +45,7 @@ from gemini_nb.streams.stream import Stream
 if TYPE_CHECKING:
     from IPython.display import DisplayHandle
 
-__all__ = [
-    "StreamPane",
-    "answer_where_asked",
-    "button",
-    "close_tree",
-    "html",
-    "set_value",
-    "stop_button",
-    "whole",
-    "whole_html",
-]
+__all__ = ["StreamPane", "whole", "whole_html"]
 
 _ENOUGH = 40  # messages after which the rest of a paint is left to the next one
 _HEAD_PAUSE = 1.0

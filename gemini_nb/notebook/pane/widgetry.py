@@ -22,7 +22,6 @@ __all__ = [
     "button",
     "close_tree",
     "formulas",
-    "html",
     "messages",
     "piece",
     "set_value",
@@ -123,11 +122,6 @@ def formulas(value: str = "", *classes: str) -> Any:
 def box(children: Sequence[widgets.Widget], *classes: str, **traits: Any) -> Any:
     """A box without a layout of its own, which must not be changed."""
     return _Box(list(children), layout=shared_layout(), _dom_classes=tuple(classes), **traits)
-
-
-def html(value: str = "") -> widgets.HTML:
-    """An HTML widget with a layout of its own."""
-    return widgets.HTML(value)
 
 
 def set_value(widget: Any, value: str) -> None:

@@ -16,11 +16,12 @@ from gemini_nb.streams.chat.file import read_chat, write_chat
 from gemini_nb.streams.chat.messages import Message, Messages, Origin, is_message
 from gemini_nb.streams.conversation.dependencies import Need
 from gemini_nb.streams.conversation.orchestrator import ToolOrchestrator
+from gemini_nb.streams.events.info import Subscriber
 from gemini_nb.streams.manager import StreamManager, get_manager
 from gemini_nb.streams.request.options import StreamOptions, takes_options
-from gemini_nb.streams.stream import Stream, Subscriber
+from gemini_nb.streams.stream import Stream
 
-__all__ = ["Chat", "Origin"]
+__all__ = ["Chat"]
 
 _BEFORE = "the message before it"
 _SEND_AGAIN = "Send this message again if it is still wanted; the chat is as it was without it."

@@ -21,12 +21,13 @@ from gemini_nb.redaction import scrub, scrub_json, seal
 from gemini_nb.streams.conversation.admission import Gate, Place
 from gemini_nb.streams.conversation.conversation import Conversation
 from gemini_nb.streams.conversation.dependencies import Deferred, Dependencies, Need, defer
+from gemini_nb.streams.events.info import Subscriber
 from gemini_nb.streams.events.record import StreamRecord
 from gemini_nb.streams.events.states import Phase
 from gemini_nb.streams.request.options import RequestOptions
 from gemini_nb.streams.request.request import StreamRequest, build_request, complete_request
 from gemini_nb.streams.runtime.runtime import Runtime, default_runtime
-from gemini_nb.streams.stream import Stream, Subscriber
+from gemini_nb.streams.stream import Stream
 
 __all__ = ["OrchestratorInfo", "ToolOrchestrator"]
 
