@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from gemini_nb.notebook.render.settled import to_text
 from gemini_nb.notebook.render.terminal import print_stream
 from gemini_nb.simulator import Simulator
 from kernels import isolated_environment
+from scripted import sse_answer, text
 
 
 @pytest.fixture
@@ -93,6 +95,31 @@ def test_text_arrives_while_the_stream_goes_on_and_control_characters_do_not() -
         print_stream(stream, out)
     assert "red text ends" in out.getvalue()
     assert "\x1b" not in out.getvalue()
+
+
+def test_one_blank_line_stands_before_and_after_a_tools_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def weather() -> str:
+        """Tell the weather."""
+        return "cloudless"
+
+    asks = {"functionCall": {"name": "weather", "args": {}}}
+    first = {
+        "candidates": [{"content": {"parts": [{"text": "Let me see.\n\n"}, asks]}, "finishReason": "STOP"}]
+    }
+    answers = [sse_answer(first), sse_answer(text("It is "), text("fine.\n\n\nReally.", finish="STOP"))]
+
+    class Screen(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for out in (io.StringIO(), Screen()):
+        with rig(answers) as made:
+            print_stream(made.start(tools=[weather]), out)
+        shown = re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue())
+        assert shown.startswith("Let me see.\n\n[weather …]\n[weather(): done"), shown
+        assert " s]\n\nIt is fine.\n\n\nReally.\n(" in shown, shown
 
 
 def test_what_was_printed_and_is_taken_back_is_said() -> None:

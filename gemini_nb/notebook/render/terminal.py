@@ -60,6 +60,8 @@ class _Printer:
         self._styler = Styler(colours=can_style(out))
         self._length = 0
         self._thinks = False
+        self._tail = ""  # of the text, since the last line that is not of it
+        self._follows_line = False
         self._sources: dict[str, Part] = {}  # of each kind the newest: they are told again and again
 
     def print(self, event: StreamEvent) -> None:
@@ -69,8 +71,7 @@ class _Printer:
             self._out.write("\n\n")
         match event:
             case TextDelta():
-                self._out.write(self._styler.feed(plain(event.text)))
-                self._length += len(event.text)
+                self._text(event.text)
             case ThoughtDelta():
                 self._out.write(self._styler.note(plain(event.text)))
                 self._thinks = True
@@ -89,6 +90,7 @@ class _Printer:
                 self._out.write(
                     f"{self._styler.note(plain(f'{_said(event.call)}[{call_line(event.call)}]'))}\n"
                 )
+                self._end_line()
             case RetryScheduled():
                 self._note(f"[{retry_words(event, self._length)}]")
             case _:
@@ -110,8 +112,21 @@ class _Printer:
         if self._stream.tool_calls[call.index].status == ToolStatus.AWAITING_APPROVAL:
             _ask(call)
 
+    def _text(self, text: str) -> None:
+        shown = self._styler.feed(plain(text))
+        if self._follows_line and text.startswith("\n"):  # the line's own end is one of those that make a gap
+            shown = shown.replace("\n", "", 1)
+        self._out.write(shown)
+        self._length += len(text)
+        self._tail, self._follows_line = (self._tail + text)[-2:], False
+
     def _note(self, text: str) -> None:
-        self._out.write(f"\n{self._styler.note(plain(text))}\n")
+        gap = "" if self._tail == "\n\n" else "\n"
+        self._out.write(f"{gap}{self._styler.note(plain(text))}\n")
+        self._end_line()
+
+    def _end_line(self) -> None:
+        self._tail, self._follows_line = "", True
 
     def _part(self, part: Part) -> None:
         kind = next((name for name in METADATA if name in part), None)
