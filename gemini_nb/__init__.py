@@ -62,7 +62,7 @@ from gemini_nb.streams.events.info import StreamInfo
 from gemini_nb.streams.events.states import Phase, Status, ToolStatus
 from gemini_nb.streams.group import StreamGroup
 from gemini_nb.streams.group import map_prompts as map  # noqa: A004 - the public name says what it does
-from gemini_nb.streams.manager import StreamManager, get_manager
+from gemini_nb.streams.manager import StreamManager, get_manager, journal
 from gemini_nb.streams.stream import Stream
 from gemini_nb.tools.report import progress
 from gemini_nb.tools.tool import Tool, tool
@@ -126,6 +126,7 @@ __all__ = [
     "__version__",
     "dashboard",
     "get_manager",
+    "journal",
     "load_ipython_extension",
     "map",
     "progress",

@@ -32,6 +32,7 @@ __all__ = [
     "environment_key",
     "http_allowed",
     "is_loopback",
+    "journal_path",
     "missing_key",
     "recordings_folder",
 ]
@@ -71,6 +72,8 @@ class Settings:
         allow_http: send keys over plain http to other machines, too. Loopback is always allowed.
         max_event_bytes: largest single event accepted from a server.
         on_cut: "restart" or "keep", what becomes of an answer that broke; see `RetryPolicy`.
+        journal: the file of the journal, or "off"; by default GEMINI_NB_JOURNAL, or one in the user's data.
+        journal_megabytes: how much text the journal keeps; the oldest goes first.
     """
 
     auth: str | None = None
@@ -79,6 +82,8 @@ class Settings:
     allow_http: bool = False
     max_event_bytes: int = 256 * 2**20
     on_cut: Literal["restart", "keep"] = "restart"
+    journal: str | os.PathLike[str] | None = None
+    journal_megabytes: int = 256
 
 
 def choose_model(model: str | None, settings: Settings) -> str:
@@ -200,6 +205,18 @@ def recordings_folder(settings: Settings) -> Path:
             hint="get_manager().record(folder) makes one; GEMINI_NB_RECORDINGS says which is played back.",
         )
     return folder.absolute()
+
+
+def journal_path(settings: Settings) -> tuple[Path, bool] | None:
+    """The journal's file, and whether its folder is ours alone; None where the journal is off."""
+    chosen = os.fspath(settings.journal or os.environ.get("GEMINI_NB_JOURNAL", "").strip())
+    if chosen.lower() == "off":
+        return None
+    if chosen:
+        return Path(chosen).expanduser(), False
+    import platformdirs
+
+    return platformdirs.user_data_path("gemini_nb", appauthor=False) / "journal.db", True
 
 
 def simulator_pace() -> float:

@@ -2,8 +2,12 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+from gemini_nb.journal import writer
 
 pytest_plugins = ["kernels", "browser_fixtures"]
 
@@ -19,9 +23,18 @@ def no_connection_rests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gemini_nb.api.http._RESTED", math.inf)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_journal_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What outlives a test writes into the session's own journal."""
+    os.environ["GEMINI_NB_JOURNAL"] = str(tmp_path_factory.mktemp("journal"))
+
+
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No key, project or proxy of the person who runs the tests decides how they end."""
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """No key, project or proxy of the person who runs the tests decides how they end, or takes them in."""
     for name in list(os.environ):
         if name.startswith(("GEMINI_", "GOOGLE_")) or name.upper().endswith("_PROXY"):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("GEMINI_NB_JOURNAL", str(tmp_path / "journal" / "journal.db"))
+    yield
+    writer.close_all()

@@ -163,7 +163,7 @@ class ModelTurn:
         self.response_id: str | None = None
         self.metadata: JSON = {}
         self.usage: JSON = {}
-        self._usage_before = Usage()
+        self._usage_before: list[Usage] = []
         self._parts: list[Part] = []
         self._open_text: list[str] = []
         self._kept: list[Part] = []
@@ -173,7 +173,8 @@ class ModelTurn:
 
     def _begin(self) -> None:
         """Begin another request for this turn: forget what only the last one said."""
-        self._usage_before += Usage.from_wire(self.usage)
+        if self.usage:
+            self._usage_before.append(Usage.from_wire(self.usage))
         self.usage = {}
         self._tier: JSON = {}
         self._close_text()
@@ -356,7 +357,19 @@ class ModelTurn:
     @property
     def total_usage(self) -> Usage:
         """The tokens of all requests for this turn, those that were cut and made again, too."""
-        return self._usage_before + Usage.from_wire(self.usage)
+        return sum(self.requests, Usage())
+
+    @property
+    def requests(self) -> tuple[Usage, ...]:
+        """The tokens of each of these requests, as far as its answer said how many."""
+        before = tuple(self._usage_before)
+        return (*before, Usage.from_wire(self.usage)) if self.usage else before
+
+    @property
+    def searches(self) -> int:
+        """How many queries the model searched the web with."""
+        queries = self.metadata.get("groundingMetadata", {}).get("webSearchQueries")
+        return len({str(query) for query in queries}) if isinstance(queries, list) else 0
 
     @property
     def is_finished(self) -> bool:

@@ -79,6 +79,10 @@ class Source(Protocol):
     def uid(self) -> str:
         """The entry's name, unique across kernels."""
 
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing more comes."""
+
     def text(self) -> str:
         """The answer so far."""
 

@@ -54,6 +54,11 @@ class Store:
         self._identity: tuple[int, int] | None = None
         _stores.append(self)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it was opened."""
+        return self._connection is not None
+
     def write(self, statements: Iterable[Statement]) -> None:
         """Run these in one transaction, or none of them.
 

@@ -22,7 +22,7 @@ from gemini_nb.journal.row import Source
 from gemini_nb.journal.store import Store
 from gemini_nb.journal.trouble import Trouble
 
-__all__ = ["Writer", "writer_for"]
+__all__ = ["Writer", "close_all", "writer_for"]
 
 logger = logging.getLogger("gemini_nb")
 
@@ -49,7 +49,9 @@ class Writer:
         self.limit = limit
         self.trouble: Trouble | None = None
         """What keeps the file from being written, None while it is."""
-        self._queue: queue.SimpleQueue[tuple[Source, bool] | threading.Event] = queue.SimpleQueue()
+        self.is_closed = False
+        """Whether it is done; `writer_for` gives another one."""
+        self._queue: queue.SimpleQueue[Source | threading.Event] = queue.SimpleQueue()
         self._running: dict[str, rows.Progress] = {}
         self._due: dict[str, rows.Progress] = {}
         self._thread: threading.Thread | None = None
@@ -58,17 +60,10 @@ class Writer:
         self._retry_at = 0.0
         self._delay = 0.0
 
-    def begin(self, source: Source) -> None:
-        """A stream begins. Returns at once, from any thread."""
-        self._tell(source, has_ended=False)
-
-    def end(self, source: Source) -> None:
-        """A stream has ended. Returns at once, from any thread."""
-        self._tell(source, has_ended=True)
-
-    def _tell(self, source: Source, *, has_ended: bool) -> None:
+    def tell(self, source: Source) -> None:
+        """A stream begins, or has ended. Returns at once, from any thread."""
         if self.trouble is None or not self.trouble.is_final:
-            self._queue.put((source, has_ended))
+            self._queue.put(source)
             self._start()
 
     def flush(self, timeout: float = _AT_EXIT) -> bool:
@@ -79,6 +74,14 @@ class Writer:
         self._queue.put(written)
         return written.wait(timeout)
 
+    def close(self, timeout: float = _AT_EXIT) -> None:
+        """Write what was told so far, and let go of the file and the thread."""
+        is_written = self.flush(timeout)
+        self.is_closed = True
+        self._queue.put(threading.Event())  # wakes the thread
+        if is_written:
+            self.store.close()
+
     def _start(self) -> None:
         if self._thread is None:
             with self._lock:
@@ -87,13 +90,9 @@ class Writer:
                     self._thread.start()
 
     def _run(self) -> None:
-        while True:
+        while not self.is_closed:
             waiting = self._collect()
-            try:
-                self._write()
-            except Exception as error:  # noqa: BLE001 - a bug of ours must not end the journal, or a stream
-                self._due.clear()
-                self._warn(Trouble(f"The journal failed: {type(error).__name__}: {error}.", "This is a bug."))
+            self._write()
             for written in waiting:
                 written.set()
 
@@ -112,36 +111,45 @@ class Writer:
                     return [told]
         return []
 
-    def _take(self, told: tuple[Source, bool] | threading.Event) -> None:
-        if isinstance(told, threading.Event):
-            return
-        source, has_ended = told
-        progress = self._running.pop(source.uid, None) or rows.Progress(source)
-        progress.has_ended = has_ended
-        self._due[source.uid] = progress
-        if not has_ended:
-            self._running[source.uid] = progress
+    def _take(self, told: Source | threading.Event) -> None:
+        if not isinstance(told, threading.Event):
+            self._due[told.uid] = self._running.setdefault(told.uid, rows.Progress(told))
 
     def _write(self) -> None:
         """Write what is due, and keep it where the file cannot be written now."""
-        for uid, progress in self._running.items():
+        for uid, progress in list(self._running.items()):
             self._due.setdefault(uid, progress)
+            if progress.source.is_done:
+                progress.has_ended = True
+                del self._running[uid]
         if not self._due or time.monotonic() < self._retry_at:
             return
         for batch in _batches(list(self._due.values())):
-            if self._try(batch):
-                for progress in batch:
-                    progress.written()
-                    del self._due[progress.source.uid]
-            else:
+            if not self._write_batch(batch):
                 break
         for uid in [*self._due][: max(0, len(self._due) - _KEPT)]:
             del self._due[uid]
 
+    def _write_batch(self, batch: list[rows.Progress]) -> bool:
+        """Write these, each by itself where one of them cannot be; False where the file takes nothing now."""
+        try:
+            if not self._try(batch):
+                return False
+        except Exception as error:  # noqa: BLE001 - a bug of ours must cost neither the journal nor a stream
+            if len(batch) > 1:
+                return all(self._write_batch([progress]) for progress in batch)
+            self._running.pop(batch[0].source.uid, None)
+            self._warn(Trouble(f"The journal failed: {type(error).__name__}: {error}.", "It is a bug."))
+        for progress in batch:
+            progress.written()
+            self._due.pop(progress.source.uid, None)
+        return True
+
     def _try(self, batch: list[rows.Progress]) -> bool:
         slow = threading.Timer(_SLOW_OPEN, self._warn, [_does_not_open(self.store.path)])
         slow.daemon = True
-        slow.start()
+        if not self.store.is_open:
+            slow.start()
         try:
             if statements := rows.statements(batch, self._known):
                 self.store.write([*rows.process(), *statements])
@@ -196,24 +204,26 @@ _writers: dict[Path, Writer] = {}
 _lock = threading.Lock()
 
 
-def writer_for(path: Path, *, default: bool = False) -> Writer:
+def writer_for(path: Path, *, default: bool = False, limit: int = _DEFAULT_SIZE) -> Writer:
     """Return this process's writer of a file, made when it is first asked for.
 
     Args:
         path: the file.
         default: whether its folder is ours alone.
+        limit: bytes of texts that are kept.
     """
     with _lock:
-        if path not in _writers:
+        if path not in _writers or _writers[path].is_closed:
             _writers[path] = Writer(Store(path, default=default))
+        _writers[path].limit = limit
         return _writers[path]
 
 
-def _at_exit() -> None:
+def close_all() -> None:
+    """Write what was told so far, and let go of all files."""
     deadline = time.monotonic() + _AT_EXIT
     for writer in list(_writers.values()):
-        if writer.flush(max(0.0, deadline - time.monotonic())):
-            writer.store.close()
+        writer.close(max(0.0, deadline - time.monotonic()))
 
 
 def _after_fork() -> None:
@@ -223,6 +233,6 @@ def _after_fork() -> None:
     _writers.clear()
 
 
-atexit.register(_at_exit)
+atexit.register(close_all)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)

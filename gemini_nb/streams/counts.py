@@ -95,6 +95,7 @@ def _count(streams: Iterable[Stream]) -> Statistics:
     """Count in one pass: a dashboard counts a thousand streams four times a second."""
     by_status: collections.Counter[Status] = collections.Counter()
     retries = subscribers = tokens = 0
+    costs: list[Decimal] = []
     waits: dict[str, Waiting] = {}
     for stream in streams:
         record = stream.record
@@ -103,6 +104,8 @@ def _count(streams: Iterable[Stream]) -> Statistics:
         retries += record.retries
         subscribers += stream.subscriber_count
         tokens += record.usage.total_token_count
+        if record.usage.total_token_count and (cost := stream.cost) is not None:
+            costs.append(cost)
         if status is Status.ACTIVE and (waiting := record.waiting) is not None:
             waits[record.stream_id] = waiting
     return Statistics(
@@ -115,5 +118,6 @@ def _count(streams: Iterable[Stream]) -> Statistics:
         retries=retries,
         subscribers=subscribers,
         tokens=tokens,
+        cost=sum(costs, Decimal()) if costs else None,
         waits=waits,
     )

@@ -7,9 +7,11 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Any, Unpack, overload
 
 from gemini_nb.errors import ArgumentError, ConfigError, GeminiError
+from gemini_nb.journal import prices
 from gemini_nb.redaction import seal
 from gemini_nb.streams.conversation.dependencies import streams_in, whole_text
 from gemini_nb.streams.events.info import Subscriber
@@ -53,6 +55,11 @@ class StreamGroup(Sequence[Stream]):
     def texts(self) -> list[str]:
         """What each stream has so far."""
         return [stream.text for stream in self.streams]
+
+    @property
+    def cost(self) -> Decimal | None:
+        """What all of them cost so far in US dollars; None where the price of one is not known."""
+        return prices.total(stream.cost for stream in self.streams)
 
     @property
     def errors(self) -> list[GeminiError | None]:

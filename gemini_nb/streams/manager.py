@@ -15,6 +15,7 @@ from gemini_nb.api.content import to_turns
 from gemini_nb.api.wire import Content
 from gemini_nb.config import Settings
 from gemini_nb.errors import ArgumentError, ConfigError, StreamNotFoundError
+from gemini_nb.journal.entries import Journal
 from gemini_nb.redaction import scrub, seal
 from gemini_nb.streams.conversation.admission import Admission, Gate
 from gemini_nb.streams.conversation.orchestrator import ToolOrchestrator
@@ -26,7 +27,7 @@ from gemini_nb.streams.runtime.readers import EventReader
 from gemini_nb.streams.runtime.runtime import Runtime, default_runtime, forget_default_runtime
 from gemini_nb.streams.stream import Stream, stop_together
 
-__all__ = ["StreamManager", "adopt_manager", "get_manager"]
+__all__ = ["StreamManager", "adopt_manager", "get_manager", "journal"]
 
 _INTERNAL = {"on_start", "runtime"}  # Tab does not offer these
 
@@ -294,6 +295,21 @@ def get_manager() -> StreamManager:
         if _manager is None or _manager.runtime.closed:
             _manager = StreamManager(runtime=default_runtime())
         return _manager
+
+
+def journal() -> Journal:
+    """Return the answers that are kept on this machine, also those of other kernels and earlier days.
+
+    Raises:
+        ConfigError: the journal is turned off.
+    """
+    writer = get_manager().runtime.journal()
+    if writer is None:
+        raise ConfigError(
+            "The journal is off, so nothing was kept.",
+            hint="GEMINI_NB_JOURNAL and %config GeminiNB.journal say where it is; neither may be `off`.",
+        )
+    return Journal(writer)
 
 
 def _let_go(manager: StreamManager) -> None:

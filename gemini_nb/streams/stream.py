@@ -7,12 +7,14 @@ import contextlib
 import json
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from gemini_nb.api.turn import Usage
 from gemini_nb.api.wire import JSON, Part, shallow
 from gemini_nb.config import Auth
 from gemini_nb.errors import GeminiError
+from gemini_nb.journal.prices import price
 from gemini_nb.redaction import scrub, scrub_json
 from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.events.events import StreamEvent
@@ -128,6 +130,21 @@ class Stream:
     def usage(self) -> Usage:
         """Tokens of all model calls so far."""
         return self._record.usage
+
+    @property
+    def cost(self) -> Decimal | None:
+        """What it cost so far in US dollars, with calls that were cut or made again.
+
+        None where no price is known: the extra `prices` brings a list. What the simulator answers, and what
+        is played back, costs nothing.
+        """
+        record = self._record
+        if self.auth in {Auth.SIMULATOR, Auth.RECORDING}:
+            return Decimal()
+        if record.first_output_at is not None and not record.usage.total_token_count:
+            return None  # its tokens come at its end
+        models = (record.model_version, self.model)
+        return price(models, record.requests, record.searches, at=record.started_at)
 
     @property
     def finish_reason(self) -> str | None:

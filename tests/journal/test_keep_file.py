@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from gemini_nb.errors import ConfigError
+from gemini_nb.journal import keep_file
 from gemini_nb.journal.call_record import CallRecord, TimedChunk
 from gemini_nb.journal.keep_file import KeepFile
 from gemini_nb.journal.key import question_of
@@ -161,7 +162,7 @@ def test_bad_lines_are_passed_over_with_one_warning(path: Path, kind: str) -> No
 
 
 def test_a_line_without_an_end_is_passed_over(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gemini_nb.journal.keep_file._LONGEST", 2**20)
+    monkeypatch.setattr(keep_file, "_LONGEST", 2**20)
     long = '{"key": "' + TWO.key + '", "a": "' + "x" * 3 * 2**20 + '"}\n'
     path.write_text(ONE.to_json() + long + THREE.to_json(), encoding="utf-8")
     file = KeepFile(path)

@@ -20,7 +20,7 @@ from journal_rig import Told, another, opened, program, until
 BEGIN_AND_HOLD = """
 with opened(Path(sys.argv[1])) as (writer, journal):
     told = Told(prompt="Tell me.")
-    writer.begin(told)
+    writer.tell(told)
     for word in sys.argv[2].split("|"):
         told.answer += word
         time.sleep(0.7)
@@ -52,13 +52,13 @@ def test_a_killed_kernel_leaves_what_had_come_and_says_that_it_is_gone(tmp_path:
 def test_text_that_was_taken_back_is_taken_back(tmp_path: Path) -> None:
     with opened(tmp_path / "answers.db") as (writer, journal):
         told = Told(answer="One, two, three")
-        writer.begin(told)
+        writer.tell(told)
         assert journal.streams()[0].text == "One, two, three"
         told.answer = "One, zwei"
         until(lambda: journal.streams()[0].text == "One, zwei")
         told.answer += ", drei"
         until(lambda: journal.streams()[0].text == "One, zwei, drei")
-        writer.end(told.ended("Eins."))
+        writer.tell(told.ended("Eins."))
         assert journal.streams()[0].text == "Eins."
         assert writer.store.read("SELECT count(*) FROM pieces") == [(0,)]
 
@@ -67,9 +67,9 @@ WRITE_FOR_EVER = """
 with opened(Path(sys.argv[1])) as (writer, journal):
     for number in range(int(sys.argv[2])):
         told = Told(prompt=f"{os.getpid()} {number}")
-        writer.begin(told)
+        writer.tell(told)
         time.sleep(0.001)
-        writer.end(told.ended("x" * 2000))
+        writer.tell(told.ended("x" * 2000))
         print(number, time.monotonic(), flush=True)
     writer.flush()
     print("all", flush=True)
@@ -328,8 +328,8 @@ def test_a_clock_that_goes_back_changes_no_order(tmp_path: Path) -> None:
             told.known = type(told.known)(
                 stream_id=f"t{number}", model="m", auth="gemini", status="", started_at=started_at
             )
-            writer.begin(told)
-            writer.end(told.ended())
+            writer.tell(told)
+            writer.tell(told.ended())
             writer.flush()
         assert [entry.prompt for entry in journal.streams()] == ["2", "1", "0"]
         assert len(journal.usage("day")) == 3
@@ -341,8 +341,8 @@ def test_texts_are_pruned_oldest_first_and_figures_stay(tmp_path: Path) -> None:
             told = Told(
                 prompt=str(number), details={"parts": [{"inlineData": {"data": f"{number:05}" * 2000}}]}
             )
-            writer.begin(told)
-            writer.end(told.ended("x" * 100_000))
+            writer.tell(told)
+            writer.tell(told.ended("x" * 100_000))
             writer.flush()
         entries = journal.streams(limit=None)
         assert len(entries) == 40
@@ -361,8 +361,8 @@ def test_a_file_is_kept_once_by_its_content(tmp_path: Path) -> None:
     with opened(tmp_path / "answers.db") as (writer, journal):
         for _ in range(100):
             told = Told(details={"message": [{"parts": [picture]}], "parts": [picture], "settings": settings})
-            writer.begin(told)
-            writer.end(told.ended())
+            writer.tell(told)
+            writer.tell(told.ended())
         assert [entry.parts for entry in journal.streams()] == [(picture,)] * 100
         assert writer.store.read("SELECT count(*) FROM blobs") == [(2,)]
     assert journal.path.stat().st_size < 500_000
@@ -373,12 +373,12 @@ def test_large_and_odd_texts_come_back_as_they_were(tmp_path: Path) -> None:
     with opened(tmp_path / "answers.db") as (writer, journal):
         for text in texts:
             told = Told(prompt=text)
-            writer.begin(told)
-            writer.end(told.ended(text))
+            writer.tell(told)
+            writer.tell(told.ended(text))
             writer.flush()
         half = Told(prompt="half a character: \ud83d", error="\udcff")
-        writer.begin(half)
-        writer.end(half.ended("\ud83d"))
+        writer.tell(half)
+        writer.tell(half.ended("\ud83d"))
         found = journal.streams()[::-1]
         assert [entry.text for entry in found[:3]] == texts
         assert [entry.prompt for entry in found[:3]] == texts

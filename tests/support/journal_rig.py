@@ -49,6 +49,10 @@ class Told:
     def __post_init__(self) -> None:
         self.uid = self.uid or f"{self.known.stream_id}-{secrets.token_hex(4)}"
 
+    @property
+    def is_done(self) -> bool:
+        return self.status != "active"
+
     def text(self) -> str:
         return self.answer
 
@@ -70,8 +74,7 @@ def opened(path: Path, **options: Any) -> Iterator[tuple[Writer, Journal]]:
     try:
         yield writer, Journal(writer)
     finally:
-        writer.flush()
-        writer.store.close()
+        writer.close()
         store_module._stores.remove(writer.store)
 
 
@@ -79,8 +82,8 @@ def another(writer: Writer, *answers: str) -> None:
     """One whole stream for each answer."""
     for answer in answers:
         told = Told()
-        writer.begin(told)
-        writer.end(told.ended(answer))
+        writer.tell(told)
+        writer.tell(told.ended(answer))
 
 
 def program(code: str, *arguments: object, **options: Any) -> subprocess.Popen[str]:

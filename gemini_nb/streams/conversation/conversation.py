@@ -56,6 +56,7 @@ class Conversation:
         self.on_answer: list[Callable[[], object]] = []
         """Called on the loop thread when the answer begins."""
         self._spent = Usage()
+        self._requests: tuple[Usage, ...] = ()
         self._counted: JSON | None = None
         self._next_count = 0.0
         self._partial: ModelTurn | None = None
@@ -247,7 +248,7 @@ class Conversation:
         if turn.usage:
             self._counted = turn.usage
             self._next_count = time.monotonic() + _COUNT_SECONDS
-            self._record.set_usage(self._spent + turn.total_usage)
+            self._record.set_usage(self._spent + turn.total_usage, (*self._requests, *turn.requests))
 
     def take_facts(self) -> None:
         """Note what the model call left behind, once, and before the stream's last event."""
@@ -258,6 +259,8 @@ class Conversation:
         self._count(turn)
         self._next_count = 0.0
         self._spent += turn.total_usage
+        self._requests += turn.requests
+        record.add_searches(turn.searches)
         record.parts.extend(duplicate(turn.parts))  # those of the history are not for others to change
         record.finish_reason = turn.finish_reason
         record.finish_message = turn.finish_message

@@ -17,6 +17,7 @@ from gemini_nb.api.wire import Content
 from gemini_nb.config import Auth
 from gemini_nb.daemon import run_in_daemon_thread
 from gemini_nb.errors import GeminiError, InternalError, without_traceback
+from gemini_nb.journal.writer import Writer
 from gemini_nb.redaction import scrub, scrub_json, seal
 from gemini_nb.streams.conversation.admission import Gate, Place
 from gemini_nb.streams.conversation.conversation import Conversation
@@ -24,6 +25,7 @@ from gemini_nb.streams.conversation.dependencies import Deferred, Dependencies, 
 from gemini_nb.streams.events.info import Subscriber
 from gemini_nb.streams.events.record import StreamRecord
 from gemini_nb.streams.events.states import Phase
+from gemini_nb.streams.journaling import StreamSource
 from gemini_nb.streams.request.options import RequestOptions
 from gemini_nb.streams.request.request import StreamRequest, build_request, complete_request
 from gemini_nb.streams.runtime.runtime import Runtime, default_runtime
@@ -111,10 +113,12 @@ class ToolOrchestrator:
         self._task: asyncio.Task[None] | None = None
         self._lock = threading.Lock()
         self._started = self._ending = False
+        self._journal: Writer | None = None
         self._failure: GeminiError | None = None
         self.stream = Stream(self._record, self._request, self._runtime, self._stop_soon)
         self.on_end: list[Callable[[ToolOrchestrator], object]] = []
         """Called on the loop thread when the stream has ended, before its terminal event."""
+        self._source = StreamSource(self.stream, lambda: self._begun_with, self._runtime.origin())
         if subscriber is not None:
             self.stream.subscribe(subscriber)
 
@@ -172,6 +176,9 @@ class ToolOrchestrator:
                 return self.stream
             self._runtime.enlist(self._record, self._end_early)
             self._started = True
+            self._journal = self._runtime.journal()
+        if self._journal is not None:
+            self._journal.tell(self._source)
         self._runtime.loop.spawn(self._run, contextvars.copy_context())
         return self.stream
 
@@ -231,6 +238,8 @@ class ToolOrchestrator:
             self._record.stop()
         else:
             self._record.complete()
+        if self._journal is not None:
+            self._journal.tell(self._source)
 
     async def _run(self) -> None:
         self._task = asyncio.current_task()

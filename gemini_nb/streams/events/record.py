@@ -81,6 +81,8 @@ class StreamRecord:
         self.model_version: str | None = None
         self.response_id: str | None = None
         self.usage = Usage()
+        self.requests: tuple[Usage, ...] = ()  # the same for each request, by which long prompts are billed
+        self.searches: tuple[int, ...] = ()  # of each model call that searched the web, its queries
         self.retries = 0
         self.tool_calls: tuple[ToolCall, ...] = ()
         self.late_looks: list[Callable[[], object]] = []  # called when a tool says something after its call
@@ -289,9 +291,15 @@ class StreamRecord:
         call.result, call.parts, call.error = result, parts, error and scrub(error)
         self._append(events.ToolCallFinished, call=call.snapshot())
 
-    def set_usage(self, usage: Usage) -> None:
-        """The token counts of all calls so far."""
+    def add_searches(self, queries: int) -> None:
+        """The model searched the web with so many queries in one of its calls."""
+        if queries:
+            self.searches = (*self.searches, queries)
+
+    def set_usage(self, usage: Usage, requests: tuple[Usage, ...] = ()) -> None:
+        """The token counts of all calls so far, and of each request."""
         self._check_active()
+        self.requests = requests
         if usage != self.usage:
             self.usage = usage
             self._append(events.UsageUpdated, usage=usage)

@@ -12,8 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gemini_nb.config import Auth, Settings, recordings_folder, simulator_pace
+from gemini_nb.config import Auth, Settings, journal_path, recordings_folder, simulator_pace
 from gemini_nb.errors import BlockingCallError, ConfigError, GeminiError, InternalError
+from gemini_nb.journal import prices
+from gemini_nb.journal.writer import Writer, writer_for
 from gemini_nb.streams.runtime.delivery import Delivery
 from gemini_nb.streams.runtime.loop import BackgroundLoop, Flag
 from gemini_nb.tools.kernel import KernelLoop
@@ -44,6 +46,7 @@ class Runtime:
             the kernel's loop going.
         cell_output: returns the output of the cell that runs, for what goes on after its end; a notebook
             knows.
+        origin: returns the path of the notebook and the id of the cell that runs; a notebook knows.
         retiring_models: those that the user was warned of. Loop thread only.
     """
 
@@ -55,9 +58,11 @@ class Runtime:
         self.can_ask: Callable[[], bool] = lambda: True
         self.block_on: BlockOn = wait_for
         self.cell_output: Callable[[], Target | None] = lambda: None
+        self.origin: Callable[[], tuple[str | None, str | None]] = lambda: (None, None)
         self.on_close: list[Callable[[], object]] = []
         self.retiring_models: set[str] = set()
         self.closed = False
+        self._writer: Writer | None = None
         self._clients: dict[asyncio.AbstractEventLoop, HTTPClients] = {}
         self._active: dict[StreamRecord, End] = {}
         self._client_import: concurrent.futures.Future[object] | None = None
@@ -78,6 +83,15 @@ class Runtime:
                 clients.recorder = self._recorder
                 self._clients[loop] = clients
         return clients
+
+    def journal(self) -> Writer | None:
+        """What keeps the streams that start now on disk; None where that is turned off."""
+        found = journal_path(self.settings)
+        if found is None:
+            return None
+        path, is_default = found
+        self._writer = writer_for(path, default=is_default, limit=self.settings.journal_megabytes * 2**20)
+        return self._writer
 
     def record(self, folder: Path | None) -> None:
         """Record what model calls receive into this folder from now on; None ends it.
@@ -190,6 +204,8 @@ class Runtime:
         for server in servers:
             server.close()
         self.record(None)
+        if self._writer is not None:
+            self._writer.flush(min(1.0, max(0.2, deadline - time.monotonic())))
         _let_go(self)
         for hook in self.on_close:
             hook()
@@ -227,6 +243,7 @@ def _import_client(future: concurrent.futures.Future[object]) -> None:
         import gemini_nb.api.http  # noqa: F401 - imported for its effect, httpx and aiohttp with it
     finally:  # what failed here fails again, and is told, where the client is made
         future.set_result(None)
+    prices.load()
 
 
 _default: Runtime | None = globals().get("_default")  # survives a reload of this module

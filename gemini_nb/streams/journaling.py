@@ -1,0 +1,113 @@
+"""What the journal is told of a stream: taken from its record when the journal's thread asks."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from gemini_nb.api.wire import Content, objects
+from gemini_nb.journal import prices
+from gemini_nb.journal.row import Figures, Texts
+from gemini_nb.redaction import scrub, scrub_json
+from gemini_nb.streams.events.calls import ToolCall
+from gemini_nb.streams.stream import Stream
+
+__all__ = ["StreamSource"]
+
+
+class StreamSource:
+    """One stream, as the journal's thread sees it.
+
+    Args:
+        stream: the stream.
+        begun_with: tells how many turns of its contents are a chat's history.
+        origin: the notebook's path and the cell's id, as far as they are known.
+    """
+
+    def __init__(
+        self, stream: Stream, begun_with: Callable[[], int], origin: tuple[str | None, str | None]
+    ) -> None:
+        self.uid = f"{stream.stream_id}-{secrets.token_hex(6)}"
+        self._stream = stream
+        self._begun_with = begun_with
+        self._origin = origin
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing more comes."""
+        return self._stream.record.is_done
+
+    def text(self) -> str:
+        """The answer so far."""
+        return self._stream.text
+
+    def figures(self) -> Figures:
+        """The small facts so far."""
+        stream, record = self._stream, self._stream.record
+        prices.load()
+        return Figures(
+            stream_id=stream.stream_id,
+            model=stream.model,
+            model_version=record.model_version,
+            auth=str(stream.auth),
+            status=str(record.status),
+            finish_reason=record.finish_reason,
+            retries=record.retries,
+            notebook=self._origin[0],
+            cell=self._origin[1],
+            started_at=record.started_at,
+            first_output_at=record.first_output_at,
+            ended_at=record.ended_at,
+            usage=record.usage,
+            cost=stream.cost,
+        )
+
+    def texts(self) -> Texts:
+        """The large facts so far."""
+        stream, record = self._stream, self._stream.record
+        message = stream.request.contents[self._begun_with() :]
+        details = {
+            "message": message,
+            "settings": stream.request.body,
+            "parts": list(record.parts),
+            "tool_calls": [_call(call) for call in record.tool_calls],
+            "finish_message": record.finish_message,
+            "response_id": record.response_id,
+        }
+        return Texts(
+            prompt=scrub(prompt_of(message)),
+            text=record.text,
+            error=None if record.error is None else str(record.error),
+            thoughts=record.thoughts,
+            details=scrub_json(details),
+        )
+
+
+def prompt_of(message: Iterable[Content]) -> str:
+    """What was asked, as text, with a word in brackets for each file."""
+    parts = [part for content in message for part in objects(content.get("parts"))]
+    return "\n".join(filter(None, map(_words, parts)))
+
+
+def _words(part: dict[str, Any]) -> str:
+    if isinstance(text := part.get("text"), str):
+        return text
+    for name in ("inlineData", "fileData"):
+        if isinstance(data := part.get(name), dict):
+            return f"[{data.get('displayName') or data.get('mimeType') or 'file'}]"
+    return ""
+
+
+def _call(call: ToolCall) -> dict[str, Any]:
+    return {
+        "id": call.id,
+        "name": call.name,
+        "args": call.args,
+        "status": str(call.status),
+        "result": call.result,
+        "error": call.error,
+        "output": call.output,
+        "turn": call.turn,
+        "duration": call.duration,
+    }
