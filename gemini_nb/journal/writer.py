@@ -1,8 +1,9 @@
 """The thread that writes the journal: the loop appends to a queue, everything else happens here.
 
-What was told within a quarter of a second is written together, in a few statements, since each one gives up
-the interpreter, which a computing cell is slow to give back. While a stream runs the thread looks at it twice
-a second and writes what is new of its text, so that a killed kernel loses no more than that.
+The thread is there while streams run. What was told within a quarter of a second is written together, in a
+few statements, since each one gives up the interpreter, which a computing cell is slow to give back. Twice a
+second it looks at the streams that run and writes what is new of their texts, so that a killed kernel loses
+no more than that.
 """
 
 from __future__ import annotations
@@ -49,8 +50,6 @@ class Writer:
         self.limit = limit
         self.trouble: Trouble | None = None
         """What keeps the file from being written, None while it is."""
-        self.is_closed = False
-        """Whether it is done; `writer_for` gives another one."""
         self._queue: queue.SimpleQueue[Source | threading.Event] = queue.SimpleQueue()
         self._running: dict[str, rows.Progress] = {}
         self._due: dict[str, rows.Progress] = {}
@@ -68,39 +67,41 @@ class Writer:
 
     def flush(self, timeout: float = _AT_EXIT) -> bool:
         """Write what was told so far, and say whether that was done in time."""
-        if self._thread is None:
-            return True
-        written = threading.Event()
-        self._queue.put(written)
+        with self._lock:
+            if self._thread is None:
+                return True
+            written = threading.Event()
+            self._queue.put(written)
         return written.wait(timeout)
 
     def close(self, timeout: float = _AT_EXIT) -> None:
-        """Write what was told so far, and let go of the file and the thread."""
-        is_written = self.flush(timeout)
-        self.is_closed = True
-        self._queue.put(threading.Event())  # wakes the thread
-        if is_written:
-            self.store.close()
+        """Write what was told so far, and let go of thread and file; what is told later takes new ones."""
+        thread = self._thread
+        if thread is not None and self.flush(timeout) and not self._running:
+            thread.join(timeout)
+        self.store.close()
 
     def _start(self) -> None:
-        if self._thread is None:
-            with self._lock:
-                if self._thread is None:
-                    self._thread = threading.Thread(target=self._run, name="gemini_nb-journal", daemon=True)
-                    self._thread.start()
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="gemini_nb-journal", daemon=True)
+                self._thread.start()
 
     def _run(self) -> None:
-        while not self.is_closed:
+        while True:
             waiting = self._collect()
             self._write()
             for written in waiting:
                 written.set()
+            with self._lock:
+                if not self._running and not self._due and self._queue.empty():
+                    self._thread = None
+                    return
 
     def _collect(self) -> list[threading.Event]:
         """Take what is told within a quarter of a second; returns who waits for it to be written."""
-        idle = not self._running and not self._due
         with contextlib.suppress(queue.Empty):
-            self._take(first := self._queue.get(timeout=None if idle else _LOOK))
+            self._take(first := self._queue.get(timeout=_LOOK))
             if isinstance(first, threading.Event):
                 return [first]
             until = time.monotonic() + _BATCH
@@ -213,7 +214,7 @@ def writer_for(path: Path, *, default: bool = False, limit: int = _DEFAULT_SIZE)
         limit: bytes of texts that are kept.
     """
     with _lock:
-        if path not in _writers or _writers[path].is_closed:
+        if path not in _writers:
             _writers[path] = Writer(Store(path, default=default))
         _writers[path].limit = limit
         return _writers[path]

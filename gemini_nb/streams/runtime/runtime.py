@@ -205,7 +205,7 @@ class Runtime:
             server.close()
         self.record(None)
         if self._writer is not None:
-            self._writer.flush(min(1.0, max(0.2, deadline - time.monotonic())))
+            self._writer.close(min(1.0, max(0.2, deadline - time.monotonic())))
         _let_go(self)
         for hook in self.on_close:
             hook()
