@@ -37,6 +37,7 @@ from gemini_nb.errors import (
     TurnLimitError,
 )
 from gemini_nb.streams.chat.chat import Chat
+from gemini_nb.streams.code_blocks import CodeBlock
 from gemini_nb.streams.conversation.orchestrator import OrchestratorInfo, ToolOrchestrator
 from gemini_nb.streams.counts import Statistics
 from gemini_nb.streams.events.calls import ToolCall
@@ -78,6 +79,7 @@ __all__ = [
     "BlockingCallError",
     "CallerError",
     "Chat",
+    "CodeBlock",
     "ConfigError",
     "ConnectError",
     "EmptyAnswerError",

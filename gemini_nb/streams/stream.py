@@ -16,6 +16,7 @@ from gemini_nb.config import Auth
 from gemini_nb.errors import GeminiError
 from gemini_nb.journal.prices import price
 from gemini_nb.redaction import scrub, scrub_json
+from gemini_nb.streams.code_blocks import CodeBlock, find_code_blocks
 from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.events.events import StreamEvent
 from gemini_nb.streams.events.info import StreamInfo, Subscriber
@@ -115,6 +116,11 @@ class Stream:
     def answer(self) -> str:
         """The text of the last model call so far."""
         return self._record.answer
+
+    @property
+    def code_blocks(self) -> list[CodeBlock]:
+        """The fenced code blocks of the text so far."""
+        return find_code_blocks(self.text)
 
     @property
     def thoughts(self) -> str:

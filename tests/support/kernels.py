@@ -63,6 +63,8 @@ class Result:
     """The traceback without colours."""
     messages: list[dict[str, Any]] = field(default_factory=list)
     """Every iopub message of this request."""
+    payload: list[dict[str, Any]] = field(default_factory=list)
+    """What the page was asked to do beside showing outputs, such as to fill the next cell."""
     answers: list[str] = field(default_factory=list)
     idle: bool = False
     clear_next: bool = False
@@ -212,6 +214,7 @@ class Kernel:
         request = message["parent_header"].get("msg_id", "")
         if (result := self._results.get(request)) is not None:
             result.status = message["content"]["status"]
+            result.payload += message["content"].get("payload", [])
             result.idle = result.idle or result.status == "aborted"
         else:
             self._replies[request] = message["content"]

@@ -58,6 +58,16 @@ _ARGUMENTS: list[tuple[tuple[str, ...], dict[str, Any]]] = [
         ("--file",),
         {"action": "append", "default": [], "metavar": "PATH", "help": "send a file along; several are fine"},
     ),
+    (
+        ("--above",),
+        {
+            "nargs": "?",
+            "const": 5,
+            "type": int,
+            "metavar": "N",
+            "help": "send the last N cells (5) along, with their text outputs",
+        },
+    ),
     (("--raw",), {"action": "store_true", "help": "send braces as they are, with no {name} replaced"}),
     (
         ("--thinking",),
@@ -154,6 +164,8 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(f"--thinking takes {', '.join(LEVELS)}, or nothing, not {args.thinking!r}.")
     if args.temperature is not None and not 0 <= args.temperature < math.inf:
         raise UsageError(f"--temperature is a number from 0 to 2, not {args.temperature}.")
+    if args.above is not None and args.above < 1:
+        raise UsageError("--above is at least 1.")
     if args.max_tokens is not None and args.max_tokens < 1:
         raise UsageError("--max-tokens is at least 1.")
     if args.concurrency is not None and args.concurrency < 1:
@@ -224,12 +236,17 @@ def _split(line: str) -> tuple[str, str, bool]:
             break
         if "=" not in text and not action.get("action", "").startswith("store"):
             value, after = _word(line, stop)
-            if "nargs" not in action or (value or "").lower() in LEVELS:
+            if "nargs" not in action or _may_follow(action, value or ""):
                 stop = after
         end = stop
     prompt = line[end:].strip()
     inner = _unquoted(prompt)
     return line[:end], prompt if not inner or prompt[:1] in inner else inner, False
+
+
+def _may_follow(action: dict[str, Any], word: str) -> bool:
+    """Whether a word behind an option that may have a value is one, and not the prompt's first."""
+    return word.isdecimal() if action.get("type") is int else word.lower() in LEVELS
 
 
 def _action(name: str) -> dict[str, Any] | None:

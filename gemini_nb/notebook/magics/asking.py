@@ -10,7 +10,7 @@ import inspect
 import keyword
 import re
 from collections import ChainMap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -29,11 +29,27 @@ from gemini_nb.streams.group import StreamGroup, map_prompts
 from gemini_nb.streams.manager import StreamManager
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["ask"]
+__all__ = ["CellContext", "ask"]
 
 _CONCURRENCY = 8
 _OF_CHATS = ("auth", "model", "tools", "system_instruction")
 _LIST = re.compile(r"list\[(.+)\]")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CellContext:
+    """What the cells before a prompt have to say to it.
+
+    Attributes:
+        names: names that the prompt may use where the notebook has no such ones, such as "error".
+        above: the cells themselves, for `--above`.
+    """
+
+    names: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    above: str = ""
+
+
+_NOTHING = CellContext()
 
 
 def ask(
@@ -45,6 +61,7 @@ def ask(
     local_ns: Mapping[str, Any] = MappingProxyType({}),
     notes: list[str] | None = None,
     run: tuple[str | None, str | None] = (None, None),
+    context: CellContext = _NOTHING,
 ) -> Stream | StreamGroup:
     """Start what a cell asks for, and bind it to its name.
 
@@ -56,6 +73,7 @@ def ask(
         local_ns: the names of the function that asks, which go first.
         notes: takes what the user should know of the prompt, a line each.
         run: the ids of the cell, to which a chat's message belongs, and of this run of it, if there are any.
+        context: what the cells before it have to say.
 
     Raises:
         UsageError: an option names something that is not there.
@@ -64,11 +82,13 @@ def ask(
     for name in (args.out, args.chat):
         if name is not None and (not name.isidentifier() or keyword.iskeyword(name)):
             raise UsageError(f"{name!r} is not a name a stream or chat can have.")
-    namespace = ChainMap(dict(local_ns), user_ns)
+    namespace = ChainMap(dict(local_ns), user_ns, dict(context.names))
     options = _options(args, namespace, notes)
     models = args.model or [None]
     try:
-        files = [File(path) for path in args.file]
+        files: list[File | str] = [File(path) for path in args.file]
+        if context.above:
+            files.insert(0, context.above)
         if args.each:
             settings_of_each = [{**options, "model": model} for model in models]
             contents_of = functools.partial(_contents_of_item, cell, args, files, namespace, notes=notes)
@@ -113,7 +133,7 @@ def _ask_each(
 def _contents(
     cell: str,
     args: argparse.Namespace,
-    files: list[File],
+    files: Sequence[File | str],
     *namespaces: Mapping[str, Any],
     needed: str | None = None,
     notes: list[str] | None = None,
@@ -135,7 +155,7 @@ def _alone_or_listed(pieces: list[Any]) -> Any:
 def _contents_of_item(
     cell: str,
     args: argparse.Namespace,
-    files: list[File],
+    files: Sequence[File | str],
     namespace: Mapping[str, Any],
     item: object,
     *,

@@ -12,6 +12,7 @@ from gemini_nb.notebook.kernel.frontend import Frontend, frontend_of, request_id
 from gemini_nb.notebook.kernel.parents import answer_in_threads
 from gemini_nb.notebook.kernel.routing import route
 from gemini_nb.notebook.kernel.sent import SentOutputs
+from gemini_nb.notebook.magics.code_magics import CodeMagics
 from gemini_nb.notebook.magics.completion import matcher
 from gemini_nb.notebook.magics.magics import GeminiMagics
 from gemini_nb.notebook.magics.settings import GeminiNB
@@ -28,7 +29,10 @@ __all__ = ["load", "unload"]
 _CELL_MAGICS = ("gemini_stream",)
 _LINE_MAGICS = (
     "gemini_stream",
+    "gemini_code",
     "gemini_dashboard",
+    "gemini_explain",
+    "gemini_fix",
     "gemini_show",
     "gemini_stop",
     "gemini_streams",
@@ -48,7 +52,9 @@ class _Extension:
         self._matcher = matcher(shell, manager)
         self._awaiting = AwaitStreamCells(shell)
         self._displayer = displayer(shell)
-        self.stream_cell = self._magics.stream_cell
+        self._log = self._magics.log
+        self._code_magics = CodeMagics(shell, self._magics, self._log)
+        self.stream_cell, self.fix_cell = self._magics.stream_cell, self._code_magics.fix_cell
 
     def register(self) -> None:
         shell = self.shell
@@ -57,6 +63,8 @@ class _Extension:
         sent = SentOutputs()
         self._unwatch = sent.watch(shell)
         shell.register_magics(self._magics)
+        shell.register_magics(self._code_magics)
+        self._log.register()
         shell.configurables.append(self._settings)  # where %config looks
         shell.Completer.custom_matchers.append(self._matcher)
         shell.input_transformers_cleanup.append(keep_questions)
@@ -98,6 +106,7 @@ class _Extension:
         shell.Completer.custom_matchers.remove(self._matcher)
         shell.input_transformers_cleanup.remove(keep_questions)
         self._awaiting.unregister()
+        self._log.unregister()
         for shown, mime, _ in _renderers():
             if mime in shell.display_formatter.formatters:
                 shell.display_formatter.formatters[mime].type_printers.pop(shown, None)

@@ -22,7 +22,8 @@ from gemini_nb.errors import StreamNotFoundError, did_you_mean
 from gemini_nb.notebook.kernel import cells
 from gemini_nb.notebook.kernel.frontend import Frontend, cell_id, frontend_of, request_id
 from gemini_nb.notebook.magics.arguments import parse, split_line, stream_arguments
-from gemini_nb.notebook.magics.asking import ask
+from gemini_nb.notebook.magics.asking import CellContext, ask
+from gemini_nb.notebook.magics.cell_log import CellLog
 from gemini_nb.notebook.magics.settings import GeminiNB
 from gemini_nb.notebook.magics.waiting import await_streams, stopping
 from gemini_nb.notebook.pane.showing import show, show_view, streams_of
@@ -50,6 +51,7 @@ class GeminiMagics(Magics):
         super().__init__(shell)
         self.manager = manager
         self._settings = settings
+        self.log = CellLog(shell)
 
     @no_var_expand
     @needs_local_scope
@@ -75,7 +77,13 @@ class GeminiMagics(Magics):
             line, cell = split_line(line)
             if not cell:
                 raise UsageError("Ask something: %gemini_stream Why is the sky blue?")
-        args, made, view = self._start(line, cell, local_ns or {})
+        self.ask(line, cell, local_ns or {})
+
+    def ask(
+        self, line: str, cell: str, local_ns: Mapping[str, Any] = MappingProxyType({})
+    ) -> Stream | StreamGroup:
+        """Start and show what a cell asks for, and wait where it must."""
+        args, made, view = self._start(line, cell, local_ns)
         if self._must_wait(args):
             with stopping(streams_of(made)):
                 for stream in streams_of(made):
@@ -83,13 +91,19 @@ class GeminiMagics(Magics):
                 if view is not None:
                     view.settled.result()
             self._finish(made, view)
+        return made
 
     async def stream_cell(self, line: str, cell: str) -> None:
-        """The same as a coroutine, so that the kernel's loop stays free while the cell waits."""
+        """`%%gemini_stream` as a coroutine."""
+        await self.ask_async(line, cell)
+
+    async def ask_async(self, line: str, cell: str) -> Stream | StreamGroup:
+        """`ask` as a coroutine, so that the kernel's loop stays free while the cell waits."""
         args, made, view = self._start(line, cell)
         if self._must_wait(args):
             await await_streams(streams_of(made), view.settled if view is not None else None)
             self._finish(made, view)
+        return made
 
     def _start(
         self, line: str, cell: str, local_ns: Mapping[str, Any] = MappingProxyType({})
@@ -97,12 +111,34 @@ class GeminiMagics(Magics):
         args = parse(self.gemini_stream, line)
         notes: list[str] = []
         run = (cell_id(self.shell), request_id(self.shell))
+        context = self._context(args, cell, notes)
         with replacing(cells.earlier_streams(self.shell)):
-            made = ask(self.manager, self.shell.user_ns, args, cell, local_ns=local_ns, notes=notes, run=run)
+            made = ask(
+                self.manager,
+                self.shell.user_ns,
+                args,
+                cell,
+                local_ns=local_ns,
+                notes=notes,
+                run=run,
+                context=context,
+            )
         cells.register_streams(self.shell, streams_of(made))
+        self.log.note(streams_of(made))
         for note in dict.fromkeys(notes):
             print(note)  # noqa: T201 - the user reads it above the answer
         return args, made, self._show(made, tuple(dict.fromkeys(notes)))
+
+    def _context(self, args: argparse.Namespace, cell: str, notes: list[str]) -> CellContext:
+        """What the cells before this one have to say to its prompt."""
+        failure = self.log.failure if "{error" in cell + (args.system or "") else None
+        names = {} if failure is None else {"error": failure.describe(self.shell.user_ns)}
+        if args.above is None:
+            return CellContext(names)
+        count, above = self.log.above(args.above)
+        noun = "cell" if count == 1 else "cells"
+        notes.append(f"Sent along: {count} {noun} above, {len(above):,} characters.")
+        return CellContext(names, f"The cells above, as they ran:\n\n{above}" if count else "")
 
     def _show(self, made: Stream | StreamGroup, notes: tuple[str, ...] = ()) -> Any:
         """Show it as the front end can; returns the live view, None where there is none."""
@@ -198,7 +234,7 @@ class GeminiMagics(Magics):
         if not names:
             raise UsageError("Which stream? For example %gemini_show trip; %gemini_streams lists them.")
         for name in names:
-            for made in self._find(name):
+            for made in self.find(name):
                 self._display(made)
 
     def _print_table(self) -> None:
@@ -211,9 +247,9 @@ class GeminiMagics(Magics):
         names = _names_in(line)
         if names in ([], ["all"]):
             return self.manager.list_streams()
-        return [stream for name in names for made in self._find(name) for stream in streams_of(made)]
+        return [stream for name in names for made in self.find(name) for stream in streams_of(made)]
 
-    def _find(self, name: str) -> list[Stream | StreamGroup]:
+    def find(self, name: str) -> list[Stream | StreamGroup]:
         """What a name of the notebook stands for, a stream, a group or a list of these, or the id of one."""
         value = self.shell.user_ns.get(name)
         found = list(value) if isinstance(value, (list, tuple)) else [value]

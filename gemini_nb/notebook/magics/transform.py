@@ -17,8 +17,10 @@ from typing import Any
 __all__ = ["AwaitStreamCells", "keep_questions", "read_loading_cell_again"]
 
 _CALL = "get_ipython().run_cell_magic('gemini_stream', "
-_LINE_CALL = "get_ipython().run_line_magic('gemini_stream', "
-_ASKED = re.compile(r"^([ \t]*)%gemini_stream[ \t]+(\S.*\?)[ \t]*$", re.MULTILINE)
+_COROUTINES = {"gemini_stream": "stream_cell", "gemini_fix": "fix_cell"}  # of the extension
+_LINE_CALL = "get_ipython().run_line_magic("
+_FIX_CALL = f"{_LINE_CALL}'gemini_fix', "
+_ASKED = re.compile(r"^([ \t]*)%(gemini_stream|gemini_explain|gemini_fix)[ \t]+(\S.*\?)[ \t]*$", re.MULTILINE)
 _TRIPLE = re.compile(r"\"\"\"|'''")
 
 
@@ -28,10 +30,15 @@ def keep_questions(lines: list[str]) -> list[str]:
         return lines
     kept, quotes = [], 0
     for line in lines:
-        asked = line if quotes % 2 else _ASKED.sub(lambda found: f"{found[1]}{_LINE_CALL}{found[2]!r})", line)
+        asked = line if quotes % 2 else _ASKED.sub(_as_call, line)
         kept.append(asked)
         quotes += len(_TRIPLE.findall(line))
     return kept
+
+
+def _as_call(asked: re.Match[str]) -> str:
+    indent, magic, line = asked.groups()
+    return f"{indent}{_LINE_CALL}{magic!r}, {line!r})"
 
 
 class AwaitStreamCells(ast.NodeTransformer):
@@ -66,14 +73,13 @@ class AwaitStreamCells(ast.NodeTransformer):
         """Note whether these lines are a cell that asks; its text stays as it is."""
         runs_cell = sys.displayhook is self._shell.displayhook  # as it is only then
         if not runs_cell:
-            has_prompt = bool(lines) and not lines[0].endswith((", '')", ", '')\n"))  # IPython speaks of it
-            self._is_pending = has_prompt and self._shell.autoawait and lines[0].startswith(_CALL)
+            self._is_pending = self._shell.autoawait and _is_awaitable(lines)
         return lines
 
     def should_run_async(self, raw_cell: str, **known: Any) -> bool:
         """Answer for IPython, which looks at the text, in which there is no await."""
         text = known.get("transformed_cell") or ""
-        if self._is_pending and text.startswith(_CALL):
+        if self._is_pending and text.startswith((_CALL, _FIX_CALL)):
             return True
         return bool(self._should_run_async(raw_cell, **known))
 
@@ -83,11 +89,22 @@ class AwaitStreamCells(ast.NodeTransformer):
         if not pending or len(module.body) != 1:
             return module
         match module.body[0]:
-            case ast.Expr(value=ast.Call(args=[ast.Constant(value="gemini_stream"), *_]) as call):
-                call.func = ast.parse("get_ipython().gemini_nb_extension.stream_cell", mode="eval").body
+            case ast.Expr(value=ast.Call(args=[ast.Constant(value=name), *_]) as call) if name in _COROUTINES:
+                coroutine = f"get_ipython().gemini_nb_extension.{_COROUTINES[name]}"
+                call.func = ast.parse(coroutine, mode="eval").body
                 del call.args[0]
                 module.body[0] = ast.Expr(ast.Await(call))
         return ast.fix_missing_locations(module)
+
+
+def _is_awaitable(lines: list[str]) -> bool:
+    """Whether a cell is one that asks, and nothing else."""
+    first, *more = lines or [""]
+    if first.startswith(_FIX_CALL):
+        return not any(map(str.strip, more))
+    return first.startswith(_CALL) and not first.rstrip("\n").endswith(
+        ", '')"
+    )  # IPython speaks of an empty one
 
 
 def read_loading_cell_again(shell: Any) -> None:

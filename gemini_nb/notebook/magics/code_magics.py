@@ -1,0 +1,182 @@
+"""From an answer to working code: `%gemini_code`, `%gemini_explain`, `%gemini_fix`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from IPython.core.error import UsageError
+from IPython.core.magic import Magics, line_magic, magics_class, no_var_expand
+
+from gemini_nb.notebook.kernel.frontend import Frontend, frontend_of
+from gemini_nb.notebook.magics.arguments import split_line
+from gemini_nb.notebook.magics.cell_log import CellLog
+from gemini_nb.notebook.magics.magics import GeminiMagics
+from gemini_nb.streams.code_blocks import CodeBlock, find_code_blocks, python_in
+from gemini_nb.streams.events.states import Status
+from gemini_nb.streams.runtime.ending import interrupting
+from gemini_nb.streams.stream import Stream
+
+__all__ = ["CodeMagics"]
+
+_EXPLAIN = (
+    "A cell of a Jupyter notebook failed. Explain in plain words what went wrong and how to mend it. "
+    "Be brief, and quote the line that matters."
+)
+_FIX = (
+    "A cell of a Jupyter notebook failed. Say in two or three sentences what went wrong. Then give the whole "
+    "corrected cell in one Python code block. Change no more than is needed, and leave nothing out."
+)
+_HINT = (
+    "A learner's notebook cell failed. Give one hint that lets the learner find the mistake: what to look "
+    "at, and why. Give no corrected code and no solution."
+)
+_CELL_MAGICS = {"bash": "%%bash", "sh": "%%bash", "shell": "%%bash", "html": "%%html", "latex": "%%latex"}
+
+
+@magics_class
+class CodeMagics(Magics):
+    """What makes code of answers, and answers of errors.
+
+    Args:
+        shell: the IPython shell.
+        magics: start and find the streams.
+        log: knows the cell that failed last.
+    """
+
+    shell: Any
+
+    def __init__(self, shell: Any, magics: GeminiMagics, log: CellLog) -> None:
+        super().__init__(shell)
+        self._magics = magics
+        self._log = log
+
+    @line_magic
+    def gemini_code(self, line: str) -> None:
+        """Replace this cell by code of an answer: `%gemini_code trip`, or `%gemini_code trip 2`.
+
+        Without a number it is all Python of the stream's last answer; with one it is that code block, in
+        any language. It waits for a stream that still runs. The code is put into the cell and not run. In a
+        terminal it becomes the next input.
+        """
+        name, number = _name_and_number(line)
+        stream = self._stream(name)
+        try:
+            stream.wait_only()
+        except KeyboardInterrupt:
+            ended = int(stream.record.is_done)
+            raise interrupting([stream.stream_id], ended, stopped=False) from None
+        blocks = stream.code_blocks
+        if number is None:
+            code = python_in(find_code_blocks(stream.answer)) or python_in(blocks)
+        else:
+            code = _block(blocks, number, name)
+        if not code:
+            raise UsageError(_nothing(stream, blocks, name))
+        if stream.status is not Status.COMPLETED or stream.finish_reason == "MAX_TOKENS":
+            print("The answer is not whole, so its code may break off.")  # noqa: T201 - the user reads it
+        self._put(code, replace=True)
+
+    @no_var_expand
+    @line_magic
+    def gemini_explain(self, line: str) -> None:
+        """Explain the cell that failed last: `%gemini_explain`; returns at once, as every prompt does.
+
+        Options of `%%gemini_stream` and a question of your own may follow:
+        `%gemini_explain -m MODEL Why here?` `--show` prints what would be sent, and sends nothing.
+        """
+        options, prompt, flags = self._question(line, _EXPLAIN)
+        if "--show" not in flags:
+            self._magics.gemini_stream(options, prompt)
+
+    @no_var_expand
+    @line_magic
+    def gemini_fix(self, line: str) -> None:
+        """Correct the cell that failed last: `%gemini_fix`; the corrected cell becomes the next input.
+
+        It waits for the answer, whose pane is live meanwhile. `--hint` gives a hint and no solution. `--show`
+        prints what would be sent, and sends nothing. Other options are those of `%%gemini_stream`.
+        """
+        options, prompt, flags = self._fix(line)
+        if "--show" not in flags:
+            self._use(self._magics.ask(f"--wait {options}", prompt), flags)
+
+    async def fix_cell(self, line: str) -> None:
+        """The same as a coroutine, so that the kernel's loop stays free meanwhile."""
+        options, prompt, flags = self._fix(line)
+        if "--show" not in flags:
+            self._use(await self._magics.ask_async(f"--wait {options}", prompt), flags)
+
+    def _fix(self, line: str) -> tuple[str, str, set[str]]:
+        return self._question(line, _HINT if "--hint" in line.split() else _FIX)
+
+    def _use(self, made: Any, flags: set[str]) -> None:
+        if "--hint" in flags or not isinstance(made, Stream):
+            return
+        blocks = [block for block in find_code_blocks(made.answer) if block.is_python or not block.language]
+        if blocks:
+            self._put(blocks[-1].code, replace=False)
+
+    def _question(self, line: str, system: str) -> tuple[str, str, set[str]]:
+        """The options and the prompt for the last failure; with --show both are printed."""
+        words = line.split()
+        flags = {word for word in words if word in {"--show", "--hint"}}
+        options, asked = split_line(" ".join(word for word in words if word not in flags))
+        failure = self._log.failure
+        if failure is None:
+            raise UsageError("No cell has failed yet. Run the one that does, then this.")
+        prompt = failure.describe(self.shell.user_ns)
+        prompt = f"{asked}\n\n{prompt}" if asked else prompt
+        if "--show" in flags:
+            print(f"System instruction:\n{system}\n\nPrompt:\n{prompt}")  # noqa: T201 - the user asked to see it
+        return f'--raw --system="{system}" {options}', prompt, flags
+
+    def _stream(self, name: str) -> Stream:
+        """The stream of this name, or the newest where there is none."""
+        if not name:
+            streams = self._magics.manager.list_streams(all=True)
+            if not streams:
+                raise UsageError("There is no answer yet to take code from.")
+            return streams[-1]
+        made = self._magics.find(name)
+        if len(made) != 1 or not isinstance(made[0], Stream):
+            raise UsageError(f"{name} has several answers; bind the one you want to a name: one = {name}[0].")
+        return made[0]
+
+    def _put(self, code: str, *, replace: bool) -> None:
+        if frontend_of(self.shell) is Frontend.HEADLESS:
+            print(code)  # noqa: T201 - there is no cell to put it into
+            return
+        self.shell.set_next_input(code, replace=replace)
+
+
+def _name_and_number(line: str) -> tuple[str, int | None]:
+    words = line.split()
+    number = None
+    if words and words[-1].isdecimal():
+        number = int(words.pop())
+    if len(words) > 1:
+        raise UsageError("One stream and one number, as in %gemini_code trip 2.")
+    return (words[0] if words else ""), number
+
+
+def _block(blocks: list[CodeBlock], number: int, name: str) -> str:
+    if not 1 <= number <= len(blocks):
+        has = "no code blocks" if not blocks else f"{len(blocks)} code block{'s' * (len(blocks) > 1)}"
+        raise UsageError(f"{name or 'The answer'} has {has}, numbered from 1; there is no number {number}.")
+    block = blocks[number - 1]
+    magic = _CELL_MAGICS.get(block.language)
+    return f"{magic}\n{block.code}" if magic else block.code
+
+
+def _nothing(stream: Stream, blocks: list[CodeBlock], name: str) -> str:
+    label = name or stream.stream_id
+    if stream.status is not Status.COMPLETED and not blocks:
+        return f"{label} has no code: its status is {stream.status}."
+    if blocks:
+        listed = ", ".join(
+            f"{index} ({block.language or 'no language'})" for index, block in enumerate(blocks, 1)
+        )
+        return (
+            f"{label} has no Python code. Its code blocks: {listed}. %gemini_code {label} 1 takes the first."
+        )
+    return f"There is no code in the answer of {label}."

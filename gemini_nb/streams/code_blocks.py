@@ -1,0 +1,57 @@
+"""The fenced code blocks of an answer."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["CodeBlock", "find_code_blocks", "python_in"]
+
+_PYTHON = {"python", "py", "python3", "ipython", "ipython3"}
+
+
+@dataclass(frozen=True, slots=True)
+class CodeBlock:
+    """One fenced block of an answer.
+
+    Attributes:
+        language: the word behind the fence in lower case, empty where there is none.
+        code: what stands between the fences, without the last line end.
+    """
+
+    language: str
+    code: str
+
+    @property
+    def is_python(self) -> bool:
+        """Whether its fence says that it is Python."""
+        return self.language in _PYTHON
+
+
+def find_code_blocks(text: str) -> list[CodeBlock]:
+    """Return the fenced blocks of a Markdown text in their order, also of lists and quotations.
+
+    A search for pairs of ``` would take a fence inside a longer fence for its end, and keep the marks of a
+    quotation. A block that is not closed, as of an answer that was cut, reaches to the end.
+    """
+    return [
+        CodeBlock(token.info.strip().partition(" ")[0].lower(), token.content.removesuffix("\n"))
+        for token in _parser().parse(text)
+        if token.type == "fence"
+    ]
+
+
+def python_in(blocks: Iterable[CodeBlock]) -> str:
+    """Return the Python of these blocks as one text; blocks without a language count where none has one."""
+    listed = list(blocks)
+    chosen = [block for block in listed if block.is_python] or [one for one in listed if not one.language]
+    return "\n\n".join(block.code for block in chosen)
+
+
+@functools.cache
+def _parser() -> Any:
+    from markdown_it import MarkdownIt
+
+    return MarkdownIt("commonmark")

@@ -1,0 +1,263 @@
+"""From answers to code and from errors to answers, in a real kernel, against a scripted server."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from kernels import Kernel, Result
+from scripted import Request, ScriptedServer, Step, Wait, sse_answer, text
+
+KEY = "key-of-the-code-magics-0123456789"
+FIXED = "The name was misspelt.\n\n```python\nprint('fixed')\n```\n"
+TWO = "```python\nx = 1\n```\nthen\n```bash\nls\n```\nand\n```py\ny = x + 1\n```\n"
+
+
+class Service:
+    """Answers with the text that stands for the prompt's first word, and keeps what was asked."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.asked: list[dict[str, Any]] = []
+
+    def __call__(self, request: Request) -> list[Step]:
+        self.asked.append(request.json)
+        first = request.json["contents"][-1]["parts"][-1]["text"].split()[0]
+        answers = {"two": TWO, "none": "No code here.", "bash": "```bash\nls\n```", "late": TWO}
+        steps = sse_answer(text(answers.get(first, FIXED), finish="STOP"))
+        return [Wait(self.gate), *steps] if first == "late" else list(steps)
+
+    @property
+    def prompt(self) -> str:
+        return "\n".join(part["text"] for part in self.asked[-1]["contents"][-1]["parts"])
+
+    @property
+    def system(self) -> str:
+        found: str = self.asked[-1]["systemInstruction"]["parts"][0]["text"]
+        return found
+
+
+@pytest.fixture(scope="module")
+def made(make_shared_kernel: Callable[..., Kernel]) -> Iterator[tuple[Kernel, Service]]:
+    service = Service()
+    with ScriptedServer(service) as server:
+        kernel = make_shared_kernel(
+            GEMINI_NB_AUTH="gemini", GEMINI_API_KEY=KEY, GOOGLE_GEMINI_BASE_URL=server.url
+        )
+        kernel.run("%load_ext gemini_nb")
+        yield kernel, service
+
+
+@pytest.fixture
+def kernel(made: tuple[Kernel, Service]) -> Kernel:
+    return made[0]
+
+
+@pytest.fixture
+def service(made: tuple[Kernel, Service]) -> Service:
+    made[1].gate = threading.Event()
+    return made[1]
+
+
+def asked(kernel: Kernel, prompt: str, name: str = "trip") -> None:
+    assert kernel.run(f"%%gemini_stream --wait -o {name}\n{prompt}").status == "ok"
+
+
+def inputs(result: Result) -> list[tuple[str, bool]]:
+    return [(one["text"], one["replace"]) for one in result.payload if one["source"] == "set_next_input"]
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("trip", "x = 1\n\ny = x + 1"),
+        ("", "x = 1\n\ny = x + 1"),
+        ("trip 1", "x = 1"),
+        ("trip 2", "%%bash\nls"),
+        ("trip 3", "y = x + 1"),
+    ],
+)
+def test_code_takes_the_place_of_its_cell(kernel: Kernel, service: Service, line: str, code: str) -> None:
+    asked(kernel, "two")
+    done = kernel.run(f"%gemini_code {line}")
+    assert done.status == "ok", done.error_text
+    assert inputs(done) == [(code, True)]
+    assert "y" not in kernel.run("print([name for name in ('y',) if name in globals()])").stdout
+
+
+@pytest.mark.parametrize(
+    ("prompt", "line", "said"),
+    [
+        ("none", "trip", "There is no code in the answer of trip."),
+        ("two", "trip 7", "trip has 3 code blocks, numbered from 1; there is no number 7."),
+        ("bash", "trip", "trip has no Python code. Its code blocks: 1 (bash). %gemini_code trip 1 takes"),
+        ("two", "trip 1 2", "One stream and one number"),
+        ("two", "nobody", "There is no stream 'nobody'."),
+    ],
+)
+def test_what_cannot_be_taken_is_said(
+    kernel: Kernel, service: Service, prompt: str, line: str, said: str
+) -> None:
+    asked(kernel, prompt)
+    done = kernel.run(f"%gemini_code {line}")
+    assert said in done.error_text + done.stderr
+    assert inputs(done) == []
+
+
+def test_code_waits_for_a_stream_that_still_runs(kernel: Kernel, service: Service) -> None:
+    kernel.run("%%gemini_stream -o slow\nlate")
+    taking = kernel.start("%gemini_code slow 1")
+    kernel.wait_until(lambda: any(one["msg_type"] == "execute_input" for one in taking.messages))
+    service.gate.set()
+    assert inputs(kernel.finish(taking)) == [("x = 1", True)]
+
+
+def test_where_no_cell_can_be_filled_the_code_is_printed(kernel: Kernel, service: Service) -> None:
+    asked(kernel, "two")
+    done = kernel.run("%gemini_code trip 1", allow_stdin=False)
+    assert done.stdout == "x = 1\n"
+
+
+def test_an_error_is_explained_with_the_cell_and_its_names(kernel: Kernel, service: Service) -> None:
+    kernel.run(
+        "import json\nprices, my_token = {'tea': 3.5}, 'swordfish'\ndef cost(name): return prices[name]"
+    )
+    failed = kernel.run("total = cost('coffee') + len(my_token)\njson.dumps(total)")
+    assert failed.status == "error"
+    done = kernel.run("%gemini_explain Why here?")
+    assert done.status == "ok", done.error_text
+    kernel.run("%gemini_wait all")
+    assert service.prompt.startswith("Why here?")
+    assert "total = cost('coffee')" in service.prompt
+    assert "KeyError: 'coffee'" in service.prompt
+    assert "`prices`" in service.prompt or "`cost`: function cost(name)" in service.prompt
+    assert "in cost: `name`: str, 'coffee'" in service.prompt
+    assert "swordfish" not in service.prompt
+    assert "site-packages" not in service.prompt
+    assert "Explain in plain words" in service.system
+
+
+@pytest.mark.parametrize(
+    ("cell", "words"),
+    [
+        ("x = (1,", "SyntaxError"),
+        ("import no_such_module_at_all", "ModuleNotFoundError: No module named 'no_such_module_at_all'"),
+        ("%%timeit -n1 -r1\n1 / 0", "ZeroDivisionError"),
+        ("%no_such_magic", "UsageError"),
+        ("import json\njson.loads('{')", "raised in json/decoder.py, in raw_decode"),
+        (
+            "try:\n    1 / 0\nexcept ZeroDivisionError as e:\n    raise ValueError('no') from e",
+            "which led to:",
+        ),
+    ],
+)
+def test_every_kind_of_failure_counts(kernel: Kernel, service: Service, cell: str, words: str) -> None:
+    kernel.run(cell)
+    shown = kernel.run("%gemini_explain --show")
+    before = len(service.asked)
+    assert words in shown.stdout
+    assert cell.splitlines()[0] in shown.stdout
+    assert len(service.asked) == before
+
+
+def test_a_fix_becomes_the_next_input(kernel: Kernel, service: Service) -> None:
+    kernel.run("pritn('x')")
+    done = kernel.run("%gemini_fix")
+    assert done.status == "ok", done.error_text
+    assert inputs(done) == [("print('fixed')", False)]
+    assert any("misspelt" in bundle.get("text/markdown", "") for bundle in done.outputs)
+    assert "whole corrected cell" in service.system
+    # A second one is about the same failure, not about itself.
+    kernel.run("%gemini_fix")
+    assert "pritn('x')" in service.prompt
+
+
+def test_a_hint_gives_no_solution(kernel: Kernel, service: Service) -> None:
+    kernel.run("pritn('x')")
+    done = kernel.run("%gemini_fix --hint")
+    assert inputs(done) == []
+    assert "no solution" in service.system
+
+
+def test_a_fix_leaves_the_kernels_loop_free_and_can_be_interrupted(kernel: Kernel, service: Service) -> None:
+    kernel.run("late = 1 / 0")
+    kernel.run(
+        "import asyncio\nticks = []\n"
+        "async def tick():\n"
+        "    while len(ticks) < 5:\n"
+        "        ticks.append(1)\n"
+        "        await asyncio.sleep(0.01)\n"
+        "    print('ticked')\n"
+        "task = asyncio.ensure_future(tick())"
+    )
+    before = len(service.asked)
+    fixing = kernel.start("%gemini_fix late")
+    kernel.wait_until(lambda: len(service.asked) > before)
+    kernel.interrupt()
+    done = kernel.finish(fixing)
+    assert done.status == "error"
+    assert "was stopped" in done.error_text
+    assert inputs(done) == []
+    assert kernel.run("print(len(ticks))").stdout == "5\n"
+
+
+def test_a_prompt_sees_the_last_error(kernel: Kernel, service: Service) -> None:
+    kernel.run("[][3]")
+    asked(kernel, "Look at {error} please")
+    assert "IndexError: list index out of range" in service.prompt
+    assert service.prompt.endswith("please")
+    kernel.run("error = 'mine'")
+    asked(kernel, "Look at {error} please")
+    assert service.prompt == "Look at mine please"
+    kernel.run("del error")
+
+
+def test_the_cells_above_go_along(kernel: Kernel, service: Service) -> None:
+    kernel.run("print('one', 'printed')")
+    kernel.run("40 + 2")
+    done = kernel.run("%%gemini_stream --above 2 --wait\nWhat did I do?")
+    assert done.status == "ok", done.error_text
+    assert "Sent along: 2 cells above" in done.stdout
+    assert "print('one', 'printed')" in service.prompt
+    assert "40 + 2" in service.prompt
+    assert "\n42\n" in service.prompt
+    assert "one printed" in service.prompt
+    assert service.prompt.endswith("What did I do?")
+    # What a cell above was answered is what it put out.
+    kernel.run("%gemini_stream --above 1 --wait And now?")
+    assert "The name was misspelt." in service.prompt
+
+
+def test_a_key_is_never_sent(kernel: Kernel, service: Service) -> None:
+    kernel.run(f"x = '{KEY}'\nraise ValueError('with ' + x)")
+    kernel.run("%gemini_explain")
+    kernel.run("%gemini_wait all")
+    assert KEY not in service.prompt
+    kernel.run("%gemini_stream --above 1 --wait Hi")
+    assert KEY not in service.prompt
+
+
+def test_nothing_failed_yet(make_kernel: Callable[..., Kernel]) -> None:
+    fresh = make_kernel(GEMINI_NB_AUTH="simulator", GEMINI_NB_SIMULATOR_PACE="0")
+    fresh.run("%load_ext gemini_nb")
+    assert "No cell has failed yet" in (done := fresh.run("%gemini_explain")).stderr + done.error_text
+
+
+def test_a_failure_from_before_the_extension_was_loaded_counts(make_kernel: Callable[..., Kernel]) -> None:
+    fresh = make_kernel(GEMINI_NB_AUTH="simulator", GEMINI_NB_SIMULATOR_PACE="0")
+    fresh.run("before = 'it'\n1 / 0")
+    fresh.run("%load_ext gemini_nb")
+    shown = fresh.run("%gemini_explain --show").stdout
+    assert "ZeroDivisionError" in shown
+    assert "before = 'it'" in shown
+
+
+def test_unloading_takes_the_magics_away(make_kernel: Callable[..., Kernel]) -> None:
+    fresh = make_kernel(GEMINI_NB_AUTH="simulator", GEMINI_NB_SIMULATOR_PACE="0")
+    fresh.run("%load_ext gemini_nb")
+    fresh.run("%unload_ext gemini_nb")
+    done = fresh.run("%gemini_fix")
+    assert "not found" in done.stderr + done.error_text
