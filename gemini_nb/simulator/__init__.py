@@ -6,9 +6,8 @@ how it is written, is told in `gemini_nb.simulator.faults`.
 
 from __future__ import annotations
 
-from gemini_nb.simulator.fault_plan import FaultSource, random_faults
-from gemini_nb.simulator.fault_spec import Spec, parse_fault
-from gemini_nb.simulator.faults import Fault
+from gemini_nb.simulator.faults.fault import Fault, Spec, parse_fault
+from gemini_nb.simulator.faults.plan import FaultSource, random_faults
 from gemini_nb.simulator.record import Request
 from gemini_nb.simulator.service import Scenario
 from gemini_nb.simulator.simulator import Simulator, serve

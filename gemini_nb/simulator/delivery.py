@@ -10,20 +10,21 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from gemini_nb.api.sse import encode
-from gemini_nb.simulator.chunks import Step
-from gemini_nb.simulator.faults import End, Fault
+from gemini_nb.simulator.scenario.chunks import Step
 
 __all__ = [
     "ArrayEncoder",
+    "BreakingSink",
     "BrokenOffError",
     "BytesEncoder",
     "Connection",
     "Encoder",
+    "End",
     "ObjectEncoder",
     "Pause",
     "Reply",
@@ -31,6 +32,9 @@ __all__ = [
     "Sink",
     "deliver",
 ]
+
+End = Literal["fin", "rst", "end", "length"]
+"""How a connection ends: closed, reset, properly, or closed although Content-Length promised more."""
 
 _POLL = 0.005
 _COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
@@ -87,6 +91,13 @@ class Connection(Sink, Protocol):
 
     def cut(self, *, reset: bool = False) -> None:
         """Drop the connection; `reset` as a crashed server does, otherwise as one that closes it."""
+
+
+class BreakingSink(Sink, Protocol):
+    """A sink that breaks off where the steps or itself say so."""
+
+    async def break_off(self, how: End) -> None:
+        """End the response where it is."""
 
 
 class SSEEncoder:
@@ -160,14 +171,14 @@ class Reply:
         headers: headers beside the content type.
         encoder: turns the steps into a body.
         steps: what happens when.
-        fault: what goes wrong with the bytes on their way.
+        breaking: stands between the bytes and a connection that may break off; None where it does not.
     """
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     encoder: Encoder = field(default_factory=ObjectEncoder)
     steps: Iterable[Step | Pause]
-    fault: Fault | None = None
+    breaking: Callable[[Connection], BreakingSink] | None = None
 
 
 async def deliver(steps: Iterable[Step | Pause], encoder: Encoder, sink: Sink, *, pace: float) -> None:

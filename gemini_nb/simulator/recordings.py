@@ -7,6 +7,7 @@ an error that says what there is: an answer to a similar question would pass for
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
@@ -17,10 +18,11 @@ from typing import Any
 
 from gemini_nb.api.recording import Recording, normalised, prompt_of, read_recording, request_key
 from gemini_nb.errors import ConfigError
-from gemini_nb.simulator.chunks import Step
 from gemini_nb.simulator.delivery import BrokenOffError, BytesEncoder, Pause, Reply
-from gemini_nb.simulator.faults import Fault
-from gemini_nb.simulator.refusals import not_found
+from gemini_nb.simulator.faults.fault import Fault
+from gemini_nb.simulator.faults.wire import FaultySink
+from gemini_nb.simulator.protocol.refusals import not_found
+from gemini_nb.simulator.scenario.chunks import Step
 
 __all__ = ["Recordings", "bare_path"]
 
@@ -152,7 +154,7 @@ def _replay(recording: Recording) -> Reply:
         headers=headers,
         encoder=BytesEncoder(recording.headers.get("content-type", "application/octet-stream")),
         steps=_steps(recording),
-        fault=Fault(),  # of a reply that may break off
+        breaking=functools.partial(FaultySink, fault=Fault()),
     )
 
 

@@ -1,7 +1,8 @@
-"""The HTTP server: a socket that is bound by the caller, served from an own thread and loop.
+"""The HTTP server: a socket bound by the caller, served from a thread and a loop of its own.
 
-Binding in the server's thread would mean to wait for it before the port is known. Bound and listening in the
-caller's, the address can be used at once: the system keeps connections until the loop takes them.
+Bound in the server's thread, its port would be known only after a wait. Bound and listening in the caller's,
+the address can be used at once: the system keeps connections until the loop takes them. Requests are handed
+to the service, and its replies written to the connection.
 """
 
 from __future__ import annotations
@@ -9,22 +10,31 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import logging
 import socket
+import struct
 import threading
 import weakref
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import tornado.httpserver
 import tornado.web
+from tornado.iostream import StreamClosedError
+from tornado.web import HTTPError, RequestHandler
 
-from gemini_nb.simulator.handlers import ApiHandler, reset_connection
-from gemini_nb.simulator.rules import PAYLOAD_LIMIT
+from gemini_nb.simulator.delivery import BrokenOffError, Encoder, Sink, deliver
+from gemini_nb.simulator.protocol.refusals import RefusalError
+from gemini_nb.simulator.protocol.rules import PAYLOAD_LIMIT
+from gemini_nb.simulator.record import Fields
 from gemini_nb.simulator.service import Service
 
 if TYPE_CHECKING:
     from tornado.iostream import IOStream
 
 __all__ = ["HOST", "Server"]
+
+_log = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
 _BACKLOG = 1024
@@ -106,7 +116,7 @@ class Server:
             return
 
     def _listen(self) -> _Listener:
-        handler: Any = (r".*", ApiHandler, {"service": self._service, "running": self.running})
+        handler: Any = (r".*", _Handler, {"service": self._service, "running": self.running})
         application = tornado.web.Application([handler], log_function=lambda _: None)
         # A larger body is read, too, so that the service can say what is wrong with it.
         listener = _Listener(application, decompress_request=True, max_body_size=2 * PAYLOAD_LIMIT)
@@ -147,4 +157,127 @@ class _Listener(tornado.httpserver.HTTPServer):
         """Stop listening and reset all connections."""
         self.stop()
         for stream in list(self._streams):
-            reset_connection(stream)
+            _reset_connection(stream)
+
+
+class _Handler(RequestHandler):
+    """Answers every path; which of them mean something is the service's business."""
+
+    def initialize(self, service: Service, running: set[asyncio.Task[None]]) -> None:
+        """Take what the application hands to each handler."""
+        self._service = service
+        self._running = running
+        self._delivery: asyncio.Task[None] | None = None
+
+    def set_default_headers(self) -> None:
+        """Say what this is, also in errors."""
+        self.set_header("Server", "gemini-nb-simulator")
+
+    def check_xsrf_cookie(self) -> None:
+        """No cookies are used, so none can be forged."""
+
+    def compute_etag(self) -> None:
+        """Answers are not cached."""
+
+    async def prepare(self) -> None:
+        """Answer here, whatever the verb."""
+        request = self.request
+        query = Fields(
+            (name, values[-1].decode("utf-8", "replace")) for name, values in request.query_arguments.items()
+        )
+        headers = Fields(request.headers.get_all())
+        reply = self._service.reply(request.method or "", unquote(request.path), query, headers, request.body)
+        self.set_status(reply.status)
+        for name, value in reply.headers.items():
+            self.set_header(name, value)
+        connection = _HandlerSink(self, reply.encoder)
+        faulty = None if reply.breaking is None else reply.breaking(connection)
+        sink: Sink = faulty or connection
+        self._delivery = asyncio.create_task(
+            deliver(reply.steps, reply.encoder, sink, pace=self._service.pace),
+            name="gemini_nb-simulated-answer",
+        )
+        self._running.add(self._delivery)
+        self._delivery.add_done_callback(self._running.discard)
+        try:
+            try:
+                await self._delivery
+            except BrokenOffError as broken:
+                if faulty is None:
+                    raise
+                await faulty.break_off(broken.how)
+        except (asyncio.CancelledError, StreamClosedError):
+            sink.cut()
+        except Exception:
+            if not self._headers_written:
+                raise
+            # The status is gone already, so a broken connection is the only way left to say that it failed.
+            _log.exception("A scenario failed after its answer had begun.")
+            sink.cut()
+
+    def on_connection_close(self) -> None:
+        """Stop answering a client that left."""
+        if self._delivery is not None:
+            self._delivery.cancel()
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Answer with an error body where the server itself failed."""
+        error = kwargs.get("exc_info", (None, None, None))[1]
+        if status_code < 500:
+            refusal = RefusalError(
+                status_code, "INVALID_ARGUMENT", f"The simulator cannot read this: {error}"
+            )
+        else:
+            refusal = RefusalError(status_code, "INTERNAL", f"The simulator failed: {error!r}")
+        self.set_header("Content-Type", "application/json; charset=UTF-8")
+        self.finish(refusal.to_json())
+
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+        """Log a failure without the request, whose URL may hold a key."""
+        if not isinstance(value, HTTPError):
+            _log.error("The simulator failed.", exc_info=(typ, value, tb))
+
+
+class _HandlerSink:
+    """Writes to the connection of one handler."""
+
+    def __init__(self, handler: _Handler, encoder: Encoder) -> None:
+        self._handler = handler
+        self._content_type = encoder.content_type
+        self._opened = False
+
+    async def write(self, data: bytes) -> None:
+        self._open()
+        self._handler.write(data)
+        await self._handler.flush()
+
+    async def finish(self) -> None:
+        self._open()
+        await self._handler.finish()
+
+    def cut(self, *, reset: bool = False) -> None:
+        connection: Any = self._handler.request.connection
+        if reset:
+            _reset_connection(connection.stream)
+        connection.stream.close()
+        if not self._handler._finished:  # noqa: SLF001 - tornado has no public name for it
+            self._handler.finish()
+
+    def _open(self) -> None:
+        if not self._opened:
+            self._opened = True
+            self._handler.set_header("Content-Type", self._content_type)
+            # Small pieces must leave at once; otherwise the system holds them back to send them together.
+            connection: Any = self._handler.request.connection
+            connection.stream.set_nodelay(True)
+
+
+def _reset_connection(stream: Any) -> None:
+    """Close tornado's stream so that the other side sees a reset.
+
+    A socket that lingers for no time is reset when it is closed; one that does not linger says goodbye.
+    """
+    if not stream.closed():
+        with contextlib.suppress(OSError):
+            stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        stream.close()

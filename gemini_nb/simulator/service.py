@@ -9,26 +9,28 @@ from typing import Any
 
 from gemini_nb.api.wire import objects
 from gemini_nb.errors import ConfigError
-from gemini_nb.simulator.access import check_access
-from gemini_nb.simulator.catalogue import check_model, get_model, list_models
-from gemini_nb.simulator.chunks import Step, merge_chunks, one_response, stream_chunks
-from gemini_nb.simulator.continuation import FIELD, is_token, make_token, read_token
 from gemini_nb.simulator.delivery import ArrayEncoder, Encoder, ObjectEncoder, Reply, SSEEncoder
-from gemini_nb.simulator.fault_answers import shape_answer
-from gemini_nb.simulator.fault_errors import refusal
-from gemini_nb.simulator.fault_plan import FaultPlan, ModelFaults
-from gemini_nb.simulator.fault_spec import Spec, parse_fault, split_model
-from gemini_nb.simulator.fault_wire import break_reply
-from gemini_nb.simulator.faults import Fault
-from gemini_nb.simulator.fields import camel, parse_json, read_body
-from gemini_nb.simulator.prompt import read_prompt
+from gemini_nb.simulator.faults.answers import shape_answer
+from gemini_nb.simulator.faults.fault import Fault, Spec, parse_fault, split_model
+from gemini_nb.simulator.faults.plan import FaultPlan, ModelFaults
+from gemini_nb.simulator.faults.wire import break_reply, refusal
+from gemini_nb.simulator.protocol.fields import body_tokens, camel, parse_json, read_body
+from gemini_nb.simulator.protocol.refusals import RefusalError, invalid, not_found, unknown_field
+from gemini_nb.simulator.protocol.routes import (
+    Route,
+    check_access,
+    check_model,
+    find_route,
+    get_model,
+    list_models,
+)
+from gemini_nb.simulator.protocol.rules import check_contents, check_payload
+from gemini_nb.simulator.protocol.signatures import FIELD, is_token, make_token, read_token
 from gemini_nb.simulator.record import Fields, Record, Request
 from gemini_nb.simulator.recordings import Recordings, bare_path
-from gemini_nb.simulator.refusals import RefusalError, invalid, not_found, unknown_field
-from gemini_nb.simulator.routes import Route, find_route
-from gemini_nb.simulator.rules import check_contents, check_payload
-from gemini_nb.simulator.scenarios import answer_prompt
-from gemini_nb.simulator.tokens import body_tokens
+from gemini_nb.simulator.scenario.answer import answer_prompt
+from gemini_nb.simulator.scenario.chunks import Step, merge_chunks, one_response, stream_chunks
+from gemini_nb.simulator.scenario.prompt import read_prompt
 
 __all__ = ["Scenario", "Service"]
 

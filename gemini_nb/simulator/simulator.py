@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from gemini_nb.errors import CallerError, ConfigError
-from gemini_nb.simulator.fault_plan import FaultPlan, FaultSource
+from gemini_nb.simulator.faults.plan import FaultPlan, FaultSource
 from gemini_nb.simulator.record import Request
 from gemini_nb.simulator.recordings import Recordings
 from gemini_nb.simulator.service import Scenario, Service

@@ -17,8 +17,8 @@ import pytest
 from pydantic import AnyUrl, BaseModel, Field, TypeAdapter
 
 from gemini_nb.simulator import Simulator
-from gemini_nb.simulator.arguments import make_arguments, make_value
-from gemini_nb.simulator.clues import read_clues
+from gemini_nb.simulator.scenario.arguments import make_arguments, make_value
+from gemini_nb.simulator.scenario.prompt import read_clues
 from gemini_nb.tools.wire_schema import clean_schema
 
 PATH = "/v1beta/models/gemini-3.8-flash:generateContent"

@@ -17,6 +17,7 @@ from google.genai import errors, types
 
 from gemini_nb.errors import ConfigError
 from gemini_nb.simulator import Fault, Simulator, faults, parse_fault, random_faults
+from gemini_nb.simulator.faults.fault import CHOICES, SSE_WORDS
 from gemini_nb.simulator.record import Request
 from raw_client import TIDES, exchange
 from simulator_wire import MODEL, ask
@@ -43,7 +44,7 @@ def statuses(sim: Simulator, count: int, **options: Any) -> list[int]:
         ("429~retry-after=0.5~times=all", Fault(status=429, retry_after=0.5), None),
         ("cut=3~how=rst", Fault(cut=3, how="rst"), 1),
         ("stall=2~stall-for=forever~tag=x", Fault(stall=2, stall_for=math.inf), 1),
-        ("sse=cr,bom", Fault(sse=["bom", "cr"]), 1),
+        ("sse=cr,bom", Fault(sse=frozenset({"bom", "cr"})), 1),
         ("429~quota", Fault(status=429, quota=10), 1),
         ("drip~gzip~blocked", Fault(drip=1, gzip=True, blocked="SAFETY"), 1),
         ("finish=safety", Fault(finish="SAFETY"), 1),
@@ -68,7 +69,7 @@ def test_a_spec_is_read(spec: str, fault: Fault | None, times: int | None) -> No
         ("cut=3~cut=4", "cut is there twice"),
         ("503~504", "status is there twice"),
         ("503~retry-after=soon", "retry-after is a number of seconds, not 'soon'"),
-        ("503~retry-after", "retry-after is a number of seconds, not 'nothing'"),
+        ("503~retry-after", "retry-after needs a value"),
         ("503~retry-after=forever", "retry-after is a number of seconds, not forever"),
         ("503~times=0", "times is a whole number from 1 on"),
         ("times=2", "it names no fault"),
@@ -77,7 +78,7 @@ def test_a_spec_is_read(spec: str, fault: Fault | None, times: int | None) -> No
         ("how=bang", "how is one of fin, rst, end, length, not 'bang'"),
         ("sse=morse", "sse knows bom, comments"),
         ("sse=cr,lf", "sse=cr and sse=lf exclude each other"),
-        ("status=99", "status is an HTTP status from 200 to 599, not 99"),
+        ("status=99", "status is an HTTP status from 200 to 599, not '99'"),
         ("reset~503", "reset and status exclude each other"),
         ("503~cut=2", "status leaves no answer for cut"),
         ("inside=json", "inside needs cut"),
@@ -106,7 +107,7 @@ def test_the_table_describes_every_word() -> None:
     table = faults.__doc__ or ""
     for field in dataclasses.fields(Fault):
         assert re.search(rf"^    (503 \()?{field.name.replace('_', '-')}\b", table, re.MULTILINE), field.name
-    for words in [*faults.CHOICES.values(), faults.SSE_WORDS]:
+    for words in [*CHOICES.values(), SSE_WORDS]:
         for word in words:
             assert re.search(rf"\b{word}\b", table), word
 

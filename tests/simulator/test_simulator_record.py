@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 
 from gemini_nb.simulator import Simulator
+from gemini_nb.simulator.protocol.rules import PAYLOAD_LIMIT
 from gemini_nb.simulator.record import KEPT, KEPT_BYTES, LONG, Fields, Record, Request
-from gemini_nb.simulator.rules import PAYLOAD_LIMIT
 
 PATH = "/v1beta/models/gemini-3.8-flash:streamGenerateContent?alt=sse"
 KEY = {"x-goog-api-key": "a-key"}

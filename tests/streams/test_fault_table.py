@@ -25,8 +25,7 @@ from gemini_nb.errors import (
     TransportError,
 )
 from gemini_nb.simulator import Simulator
-from gemini_nb.simulator.fault_spec import parse_fault
-from gemini_nb.simulator.faults import CHOICES, SSE_WORDS, Fault
+from gemini_nb.simulator.faults.fault import CHOICES, SSE_WORDS, Fault, parse_fault
 from gemini_nb.streams.manager import StreamManager
 
 

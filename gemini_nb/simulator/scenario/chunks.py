@@ -15,10 +15,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from gemini_nb.simulator.answer import Answer
-from gemini_nb.simulator.prompt import Prompt
-from gemini_nb.simulator.signatures import generation, sign_call, sign_text
-from gemini_nb.simulator.tokens import CHARACTERS_PER_TOKEN, part_tokens, text_tokens
+from gemini_nb.simulator.protocol.fields import CHARACTERS_PER_TOKEN, part_tokens, text_tokens
+from gemini_nb.simulator.protocol.routes import generation
+from gemini_nb.simulator.protocol.signatures import sign_call, sign_text
+from gemini_nb.simulator.scenario.answer import Answer
+from gemini_nb.simulator.scenario.prompt import Prompt
 
 __all__ = ["Step", "merge_chunks", "one_response", "stream_chunks"]
 

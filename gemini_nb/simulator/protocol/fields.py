@@ -1,22 +1,36 @@
-"""Which fields a request has, of what kind, and the reading of a body by them.
+"""What a request's body may hold: fields, their kinds, schemas, and how many tokens it counts as.
 
 The services refuse a field that they do not know, which is how a client learns that it misspelt one; and, as
 for all protobuf JSON, they take `snake_case` for `camelCase`, null for nothing and one message for a list of
 them. The table here does the same. Data that belongs to the caller (arguments, results, schemas) is left as
 it is.
+
+A token is about four characters, rounded up: a real tokenizer would need its vocabulary downloaded. What
+matters is that counts grow with the text, are the same each time, and add up as the service's do.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
-from gemini_nb.simulator.refusals import RefusalError, invalid, unknown_field
+from gemini_nb.simulator.protocol.refusals import RefusalError, invalid, unknown_field
 
-__all__ = ["camel", "parse_json", "read_body"]
+__all__ = [
+    "CHARACTERS_PER_TOKEN",
+    "body_tokens",
+    "camel",
+    "check_json_schema",
+    "check_schema",
+    "parse_json",
+    "part_tokens",
+    "read_body",
+    "text_tokens",
+]
 
 _TABLE = """
     Request: contents=Content* systemInstruction=Content tools=Tool* toolConfig=ToolConfig
@@ -67,6 +81,22 @@ _KINDS: dict[str, tuple[type, ...]] = {
 }
 _WORDS = {"int": "an integer", "bool": "true or false", "object": "an object"}
 _UNDERSCORE = re.compile(r"_([a-z0-9])")
+
+_TYPES = {"TYPE_UNSPECIFIED", "STRING", "NUMBER", "INTEGER", "BOOLEAN", "ARRAY", "OBJECT", "NULL"}
+_NAMES = re.findall(
+    r"[$\w]+",
+    """type format title description nullable enum maxItems minItems properties required minProperties
+    maxProperties minLength maxLength pattern example anyOf propertyOrdering default items minimum maximum
+    additionalProperties ref defs $ref $defs""",
+)
+_FIELDS = {re.sub(r"[A-Z]", lambda match: "_" + match[0].lower(), name): name for name in _NAMES} | {
+    name: name for name in _NAMES
+}
+_INNER = ("items", "additionalProperties", "prefixItems", "anyOf", "oneOf", "allOf")
+
+CHARACTERS_PER_TOKEN = 4
+MEDIA_TOKENS = 258
+"""What one image counts as; used for every inline or referenced file."""
 
 
 class _Field(NamedTuple):
@@ -175,3 +205,127 @@ def _number(text: str) -> Any:
 def _wrong(path: str, expected: str, value: Any) -> RefusalError:
     path = re.sub(r"[A-Z]", lambda match: "_" + match[0].lower(), path)
     return invalid(f"Invalid value at '{path}': {expected} is expected, not {json.dumps(value)[:80]}", path)
+
+
+def check_schema(schema: Any, path: str) -> None:
+    """Check a schema of the OpenAPI subset; a JSON schema in its place is a common mistake."""
+    if schema is None:
+        return
+    if not isinstance(schema, dict):
+        raise invalid(f"Invalid value at '{path}': a schema is an object.", path)
+    if unknown := [name for name in schema if name not in _FIELDS]:
+        raise unknown_field(unknown[0], path)
+    own = {_FIELDS[name]: value for name, value in schema.items()}
+    kind = own.get("type", "OBJECT" if "properties" in own else "TYPE_UNSPECIFIED")
+    if not isinstance(kind, str) or kind.upper() not in _TYPES:
+        raise invalid(f"Invalid value at '{path}.type': {kind!r} is not a type.", path)
+    if kind.upper() == "ARRAY" and "items" not in own:
+        raise invalid(f"* GenerateContentRequest.{path}.items: missing field.", path)
+    properties = own.get("properties") or {}
+    for name, inner in properties.items():
+        check_schema(inner, f"{path}.properties[{name}]")
+    check_schema(own.get("items"), f"{path}.items")
+    for inner in own.get("anyOf") or ():
+        check_schema(inner, f"{path}.any_of")
+    if missing := [name for name in own.get("required") or () if name not in properties]:
+        raise invalid(f"{path}.required: property is not defined: {', '.join(missing)}", path)
+
+
+def check_json_schema(schema: Any, path: str) -> None:
+    """Check the references of a JSON schema; keywords that the service does not know say nothing to it."""
+    if not isinstance(schema, dict):
+        return
+    edges: dict[str, dict[str, bool]] = {}
+    named = schema.get("$defs")
+    new = ["#", *(f"#/$defs/{name}" for name in (named if isinstance(named, dict) else ()))]
+    while new:
+        reference = new.pop()
+        if reference in edges:
+            continue
+        target = _target(reference, schema)
+        if target is None:
+            raise invalid(f"{path}: reference to undefined schema {reference}.", path)
+        edges[reference] = {}
+        for one, optional in _references(target, path, optional=False):
+            edges[reference][one] = edges[reference].get(one, True) and optional
+        new += edges[reference]
+    for source, targets in edges.items():
+        for target, optional in targets.items():
+            if not optional and source in _reach(target, edges):
+                raise invalid(
+                    f"{path}: the cyclic reference {target} may only stand in a property that is not"
+                    " required.",
+                    path,
+                )
+
+
+def _references(schema: Any, path: str, *, optional: bool) -> Iterator[tuple[str, bool]]:
+    """The references in a schema, each with whether it stands in a property that may be left out."""
+    if not isinstance(schema, dict):
+        return
+    if isinstance(schema.get("$ref"), str):
+        if any(not name.startswith("$") for name in schema):
+            raise invalid(f"{path}: beside $ref, a schema may only set properties that begin with $.", path)
+        yield schema["$ref"], optional
+    required = schema.get("required") or ()
+    for name, inner in _inner(schema):
+        yield from _references(inner, path, optional=optional or (name is not None and name not in required))
+
+
+def _reach(start: str, edges: Mapping[str, Mapping[str, bool]]) -> set[str]:
+    found, new = {start}, [start]
+    while new:
+        targets = edges[new.pop()].keys() - found
+        found |= targets
+        new += targets
+    return found
+
+
+def _inner(schema: Mapping[str, Any]) -> Iterator[tuple[str | None, Any]]:
+    """The schemas in a schema, with the names of properties."""
+    if isinstance(properties := schema.get("properties"), dict):
+        yield from properties.items()
+    for keyword in _INNER:
+        value = schema.get(keyword)
+        yield from ((None, one) for one in (value if isinstance(value, list) else [value]))
+
+
+def _target(reference: str, root: Mapping[str, Any]) -> Any:
+    """What a reference means; definitions stand under `$defs`, nowhere else."""
+    if reference == "#":
+        return root
+    found = re.fullmatch(r"#/\$defs/([^/]+)", reference)
+    definitions = root.get("$defs")
+    name = unquote(found[1]).replace("~1", "/").replace("~0", "~") if found else None
+    return definitions.get(name) if isinstance(definitions, dict) else None
+
+
+def text_tokens(text: str) -> int:
+    """Count the tokens of a text."""
+    return -(-len(text) // CHARACTERS_PER_TOKEN)
+
+
+def part_tokens(part: Mapping[str, Any]) -> int:
+    """Count the tokens of one part; data other than text counts by the length of its JSON."""
+    if "text" in part:
+        return text_tokens(str(part["text"]))
+    if "inlineData" in part or "fileData" in part:
+        return MEDIA_TOKENS
+    data = {key: value for key, value in part.items() if key != "thoughtSignature"}
+    return text_tokens(json.dumps(data, ensure_ascii=False)) if data else 0
+
+
+def body_tokens(body: Mapping[str, Any]) -> int:
+    """Count the tokens of a request body: contents, system instruction and declared tools."""
+    contents: list[Mapping[str, Any]] = list(body.get("contents", ()))
+    if "systemInstruction" in body:
+        contents.append(body["systemInstruction"])
+    total = sum(part_tokens(part) for content in contents for part in _parts(content))
+    if body.get("tools"):
+        total += text_tokens(json.dumps(body["tools"], ensure_ascii=False))
+    return total
+
+
+def _parts(content: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
+    parts: Iterable[Mapping[str, Any]] = content.get("parts", ())
+    return parts

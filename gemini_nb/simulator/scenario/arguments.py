@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from gemini_nb.simulator.clues import Clues, name_words, stem
-from gemini_nb.simulator.fields import camel
+from gemini_nb.simulator.protocol.fields import camel
+from gemini_nb.simulator.scenario.prompt import Clues, name_words, stem
 
 __all__ = ["is_place", "make_arguments", "make_value"]
 

@@ -13,9 +13,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from gemini_nb.simulator.clues import Clues
-from gemini_nb.simulator.history import Exchange
-from gemini_nb.simulator.prompt import Prompt
+from gemini_nb.simulator.protocol.history import Exchange
+from gemini_nb.simulator.scenario.prompt import Clues, Prompt
 
 __all__ = ["NOTE", "describe_results", "looks_back", "think", "write_prose"]
 

@@ -12,10 +12,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gemini_nb.simulator.arguments import is_place, make_arguments
-from gemini_nb.simulator.clues import Clues, name_words, read_clues, stem
-from gemini_nb.simulator.history import Exchange
-from gemini_nb.simulator.prompt import Declaration, Prompt
+from gemini_nb.simulator.protocol.history import Exchange
+from gemini_nb.simulator.scenario.arguments import is_place, make_arguments
+from gemini_nb.simulator.scenario.prompt import Clues, Declaration, Prompt, name_words, read_clues, stem
 
 __all__ = ["PlannedCall", "introduce", "next_calls"]
 

@@ -13,11 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from gemini_nb.api.generation import thinking_problem
-from gemini_nb.simulator.catalogue import INPUT_TOKEN_LIMIT
-from gemini_nb.simulator.refusals import RefusalError, invalid
-from gemini_nb.simulator.schemas import check_json_schema, check_schema
-from gemini_nb.simulator.signatures import generation
-from gemini_nb.simulator.tokens import body_tokens
+from gemini_nb.simulator.protocol.fields import body_tokens, check_json_schema, check_schema
+from gemini_nb.simulator.protocol.refusals import RefusalError, invalid
+from gemini_nb.simulator.protocol.routes import INPUT_TOKEN_LIMIT, generation
 
 __all__ = ["PAYLOAD_LIMIT", "Asked", "check_contents", "check_length", "check_payload", "check_settings"]
 
@@ -25,17 +23,20 @@ PAYLOAD_LIMIT = 100 * 1024 * 1024
 """Bytes of a request at most."""
 
 
-def _words(text: str) -> list[str]:
-    return text.split()
-
-
 _PDF_LIMIT = 50 * 1024 * 1024
-_SIBLINGS = frozenset(
-    _words(
-        """thought thoughtSignature videoMetadata mediaResolution partMetadata mediaProcessing
-    audioTranscription speechMetadata documentMetadata spreadsheetMetadata audioMetadata"""
-    )
-)
+_SIBLINGS = {
+    "thought",
+    "thoughtSignature",
+    "videoMetadata",
+    "mediaResolution",
+    "partMetadata",
+    "mediaProcessing",
+    "audioTranscription",
+    "speechMetadata",
+    "documentMetadata",
+    "spreadsheetMetadata",
+    "audioMetadata",
+}
 _ROLES = frozenset({"user", "model", "tool"})
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,127}")
 _FILE = re.compile(r"(?:https://generativelanguage\.googleapis\.com/v\w+/)?(files/[^/]+)")
@@ -48,13 +49,11 @@ _ENUMS = {
     "generationConfig.responseModalities": "MODALITY_UNSPECIFIED TEXT IMAGE AUDIO VIDEO",
     "generationConfig.responseMimeType": "text/plain application/json text/x.enum",
     "serviceTier": "unspecified flex standard priority",
-    "safetySettings.category": " ".join(
-        f"HARM_CATEGORY_{name}"
-        for name in _words(
-            """UNSPECIFIED HARASSMENT HATE_SPEECH SEXUALLY_EXPLICIT DANGEROUS_CONTENT JAILBREAK
-        CIVIC_INTEGRITY IMAGE_HATE IMAGE_DANGEROUS_CONTENT IMAGE_HARASSMENT IMAGE_SEXUALLY_EXPLICIT"""
-        )
-    ),
+    "safetySettings.category": "HARM_CATEGORY_UNSPECIFIED HARM_CATEGORY_HARASSMENT HARM_CATEGORY_HATE_SPEECH"
+    " HARM_CATEGORY_SEXUALLY_EXPLICIT HARM_CATEGORY_DANGEROUS_CONTENT HARM_CATEGORY_JAILBREAK"
+    " HARM_CATEGORY_CIVIC_INTEGRITY HARM_CATEGORY_IMAGE_HATE"
+    " HARM_CATEGORY_IMAGE_DANGEROUS_CONTENT HARM_CATEGORY_IMAGE_HARASSMENT"
+    " HARM_CATEGORY_IMAGE_SEXUALLY_EXPLICIT",
     "safetySettings.threshold": "HARM_BLOCK_THRESHOLD_UNSPECIFIED BLOCK_LOW_AND_ABOVE BLOCK_MEDIUM_AND_ABOVE"
     " BLOCK_ONLY_HIGH BLOCK_NONE OFF",
     "safetySettings.method": "HARM_BLOCK_METHOD_UNSPECIFIED SEVERITY PROBABILITY",

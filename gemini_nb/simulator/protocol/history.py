@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal
 
-from gemini_nb.simulator.refusals import RefusalError, invalid
-from gemini_nb.simulator.signatures import is_genuine
+from gemini_nb.simulator.protocol.refusals import RefusalError, invalid
+from gemini_nb.simulator.protocol.signatures import is_genuine
 
 __all__ = ["Exchange", "Turn", "check_order", "check_signatures", "current_rounds", "read_turns"]
 

@@ -1,19 +1,42 @@
-"""What is answered: function calls, a structured answer, server-side tools, or prose."""
+"""What a scenario gives back: a whole answer, before it is cut into chunks.
+
+What is answered: function calls, a structured answer, server-side tools, or prose.
+"""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field
 from typing import Any
 
-from gemini_nb.simulator.answer import Answer
-from gemini_nb.simulator.arguments import make_value
-from gemini_nb.simulator.calls import introduce, next_calls
-from gemini_nb.simulator.prompt import Prompt
-from gemini_nb.simulator.prose import NOTE, describe_results, looks_back, think, write_prose
-from gemini_nb.simulator.signatures import generation
-from gemini_nb.simulator.tokens import text_tokens
+from gemini_nb.simulator.protocol.fields import text_tokens
+from gemini_nb.simulator.protocol.routes import generation
+from gemini_nb.simulator.scenario.arguments import make_value
+from gemini_nb.simulator.scenario.calls import introduce, next_calls
+from gemini_nb.simulator.scenario.prompt import Prompt
+from gemini_nb.simulator.scenario.prose import NOTE, describe_results, looks_back, think, write_prose
 
-__all__ = ["answer_prompt"]
+__all__ = ["Answer", "answer_prompt"]
+
+
+@dataclass(slots=True, kw_only=True)
+class Answer:
+    """One model call's answer.
+
+    Attributes:
+        thoughts: summaries of thoughts, shown when the request asks for them and counted in any case.
+        parts: the parts, texts in full; function calls without id and signature.
+        metadata: further fields of the candidate's last chunk, such as groundingMetadata.
+        finish_reason: why it ended.
+        prompt_tokens_of_tools: tokens of what server-side tools put into the prompt.
+    """
+
+    thoughts: list[str] = field(default_factory=list)
+    parts: list[dict[str, Any]]
+    metadata: dict[str, Any] = field(default_factory=dict)
+    finish_reason: str = "STOP"
+    prompt_tokens_of_tools: int = 0
+
 
 _SOURCES = (
     ("example.com", "https://example.com/overview"),

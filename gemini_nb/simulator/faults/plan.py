@@ -13,8 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from gemini_nb.errors import ConfigError
-from gemini_nb.simulator.fault_spec import Spec, parse_fault
-from gemini_nb.simulator.faults import Fault
+from gemini_nb.simulator.faults.fault import Fault, Spec, parse_fault
 from gemini_nb.simulator.record import Request
 
 __all__ = ["FaultPlan", "FaultSource", "ModelFaults", "random_faults"]

@@ -1,0 +1,1 @@
+"""What the service takes and refuses: paths, fields, rules, the order of a conversation, and its errors."""

@@ -1,0 +1,241 @@
+"""Where requests go: paths, who may ask, and the models that there are.
+
+Every id that begins like one of Google's is taken, listed or not: a model that came out yesterday must not be
+refused by a list from last month. And a credential is always demanded, where the backend looks for it (API
+keys on the developer API, bearer tokens or, in express mode, keys on Vertex AI), even when any value of it is
+taken: accepting everything would hide the commonest mistake of a client, a key in the wrong place.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gemini_nb.simulator.protocol.refusals import (
+    RefusalError,
+    bad_key,
+    bad_token,
+    invalid,
+    no_credentials,
+    no_key,
+    not_found,
+)
+from gemini_nb.simulator.record import Fields
+
+__all__ = [
+    "INPUT_TOKEN_LIMIT",
+    "Route",
+    "check_access",
+    "check_model",
+    "find_route",
+    "generation",
+    "get_model",
+    "list_models",
+    "signs_calls",
+]
+
+METHODS = ("streamGenerateContent", "generateContent", "countTokens")
+
+_DEVELOPER = re.compile(
+    r"/(?P<version>v1|v1beta|v1alpha)/(?P<name>(?:models|tunedModels)/[^/:]+)(?::(?P<method>\w+))?"
+)
+_DEVELOPER_LIST = re.compile(r"/(?P<version>v1|v1beta|v1alpha)/models")
+_PROJECT = r"projects/[^/:]+/locations/[^/:]+/"
+_VERTEX = re.compile(
+    rf"/(?P<version>v1|v1beta1)/(?P<name>(?P<project>{_PROJECT})?publishers/[^/:]+/models/[^/:]+)(?::(?P<method>\w+))?"
+)
+_VERTEX_LIST = re.compile(rf"/(?P<version>v1|v1beta1)/(?P<project>{_PROJECT})?publishers/[^/:]+/models")
+
+INPUT_TOKEN_LIMIT = 1_048_576
+OUTPUT_TOKEN_LIMIT = 65_536
+
+_LISTED = (
+    "gemini-4-argon",
+    "gemini-4-carbon",
+    "gemini-4-hydrogen",
+    "gemini-3.8-flash",
+    "gemini-3.5-flash",
+    "gemini-3.5-flash-lite",
+    "gemini-3.1-pro-preview",
+    "gemini-2.5-pro",
+    "gemini-2.5-flash",
+    "gemini-2.5-flash-lite",
+    "gemma-4-31b-it",
+    "gemini-flash-latest",
+    "gemini-pro-latest",
+)
+_TAKEN = re.compile(r"(?:gemini|gemma|learnlm)-[\w.-]+")
+_FAMILY = re.compile(r"gemini-(\d+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """Where a request goes.
+
+    Attributes:
+        version: the API version in the path.
+        vertex: True for the paths of Vertex AI.
+        express: True for a Vertex AI path without project, which takes an API key.
+        name: the resource name of the model, such as "models/gemini-3.8-flash"; empty for the list.
+        method: the custom method after the colon; "get" or "list" without one.
+    """
+
+    version: str
+    vertex: bool
+    express: bool = False
+    name: str = ""
+    method: str = "list"
+
+    @property
+    def model(self) -> str:
+        """The bare id of the model."""
+        return self.name.rpartition("/")[2]
+
+    @property
+    def tuned(self) -> bool:
+        """Whether the model is one that the caller tuned."""
+        return self.name.startswith("tunedModels/")
+
+
+def find_route(verb: str, path: str) -> Route:
+    """Find the route of a request.
+
+    Raises:
+        RefusalError: no method stands at this path, or it does not answer this verb: 404.
+    """
+    for pattern, vertex in (
+        (_DEVELOPER, False),
+        (_VERTEX, True),
+        (_DEVELOPER_LIST, False),
+        (_VERTEX_LIST, True),
+    ):
+        match = pattern.fullmatch(path)
+        if match is None:
+            continue
+        found = match.groupdict()
+        name = found.get("name") or ""
+        method = found.get("method") or ("get" if name else "list")
+        if (verb == "POST") != (method in METHODS) or verb not in {"GET", "POST"}:
+            break
+        express = vertex and not found.get("project")
+        return Route(version=found["version"], vertex=vertex, express=express, name=name, method=method)
+    raise not_found(f"The simulator serves nothing for {verb} {path}.")
+
+
+def check_access(route: Route, headers: Fields, query: Fields, accepted: str | None) -> None:
+    """Refuse a request that brings no credential, or a wrong one.
+
+    Args:
+        route: where the request goes.
+        headers: its headers.
+        query: the parameters of its URL.
+        accepted: the one key or token that is right; None takes any.
+
+    Raises:
+        RefusalError: as the service would, 400, 401 or 403.
+    """
+    key = headers.get("x-goog-api-key", "").strip() or query.get("key", "").strip()
+    scheme, _, token = headers.get("authorization", "").strip().partition(" ")
+    token = token.strip() if scheme.lower() == "bearer" else ""
+    if route.vertex and token:
+        if not _matches(token, accepted):
+            raise bad_token()
+    elif key:
+        if not _matches(key, accepted):
+            raise bad_key()
+    else:
+        raise no_credentials() if route.vertex and not route.express else no_key()
+
+
+def _matches(given: str, accepted: str | None) -> bool:
+    return accepted is None or hmac.compare_digest(given.encode(), accepted.encode())
+
+
+def check_model(route: Route) -> None:
+    """Refuse a model that does not exist, or not in this version of the API.
+
+    Raises:
+        RefusalError: 404, in the words of the backend.
+    """
+    if route.tuned:
+        return
+    alias_too_early = route.model.endswith("-latest") and route.version == "v1"
+    if not _TAKEN.fullmatch(route.model) or alias_too_early:
+        raise _unknown(route)
+
+
+def list_models(route: Route, query: Mapping[str, str]) -> dict[str, Any]:
+    """Answer a list request, page by page where the query asks for it.
+
+    Raises:
+        RefusalError: the page size or page token is not one.
+    """
+    names = [name for name in _LISTED if route.version != "v1" or not name.endswith("-latest")]
+    try:
+        size = int(query.get("pageSize") or 50)
+        start = int(query.get("pageToken") or 0)
+    except ValueError:
+        raise invalid("The page token or page size is not valid.") from None
+    size = max(1, size)
+    page = [_describe(name, route) for name in names[start : start + size]]
+    answer: dict[str, Any] = {"publisherModels" if route.vertex else "models": page}
+    if start + size < len(names):
+        answer["nextPageToken"] = str(start + size)
+    return answer
+
+
+def get_model(route: Route) -> dict[str, Any]:
+    """Answer a request for one model's description.
+
+    Raises:
+        RefusalError: there is no such model.
+    """
+    check_model(route)
+    return _describe(route.model, route)
+
+
+def _describe(model: str, route: Route) -> dict[str, Any]:
+    if route.vertex:
+        return {"name": f"publishers/google/models/{model}", "versionId": "default", "launchStage": "GA"}
+    family = "tunedModels" if route.tuned else "models"
+    words = [word.upper() if word == "it" else word.capitalize() for word in model.split("-")]
+    return {
+        "name": f"{family}/{model}",
+        "version": "001",
+        "displayName": " ".join(words) + " (simulated)",
+        "description": "Answers come from a simulator on this machine, not from a model.",
+        "inputTokenLimit": INPUT_TOKEN_LIMIT,
+        "outputTokenLimit": OUTPUT_TOKEN_LIMIT,
+        "supportedGenerationMethods": list(METHODS),
+        "temperature": 1,
+        "topP": 0.95,
+        "topK": 64,
+        "maxTemperature": 2,
+        "thinking": generation(model) >= 3,
+    }
+
+
+def _unknown(route: Route) -> RefusalError:
+    if route.vertex:
+        return not_found(
+            f"Publisher Model `{route.name}` was not found, or this project has no access to it."
+        )
+    return not_found(
+        f"{route.name} is not found for API version {route.version}, or is not supported for {route.method}."
+        " Call ListModels to see the list of available models and their supported methods."
+    )
+
+
+def generation(model: str) -> int:
+    """Return the major version in a model's id, 0 for models that are not Gemini."""
+    if match := _FAMILY.match(model):
+        return int(match[1])
+    return 4 if model.endswith("-latest") else 0
+
+
+def signs_calls(model: str) -> bool:
+    """Whether calls of this model have ids and signatures that must come back: Gemini 3 and newer."""
+    return generation(model) >= 3
