@@ -142,6 +142,15 @@ def test_a_circle_is_found() -> None:
     assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
 
 
+def test_the_notebook_does_not_reach_behind_a_stream() -> None:
+    for name in ROOMY:
+        if room(name) != "notebook":
+            continue
+        for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and ast.unparse(node.value).endswith("stream"):
+                assert node.attr not in {"record", "request"}, f"{name}: {ast.unparse(node)}"
+
+
 def defined_in(tree: ast.AST) -> set[str]:
     """The names that a module or something in it defines itself, not those that it imports."""
     functions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)

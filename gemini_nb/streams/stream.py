@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from gemini_nb.api.turn import Usage
-from gemini_nb.api.wire import JSON, Part, shallow
+from gemini_nb.api.wire import JSON, Content, Part, shallow
 from gemini_nb.config import Auth
 from gemini_nb.errors import GeminiError
 from gemini_nb.journal.prices import price
@@ -20,7 +20,8 @@ from gemini_nb.streams.code_blocks import CodeBlock, find_code_blocks
 from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.events.events import StreamEvent
 from gemini_nb.streams.events.info import StreamInfo, Subscriber
-from gemini_nb.streams.events.record import StreamRecord
+from gemini_nb.streams.events.log import EventLog
+from gemini_nb.streams.events.record import StreamRecord, Waiting
 from gemini_nb.streams.events.states import Phase, Status
 from gemini_nb.streams.request.code import to_code
 from gemini_nb.streams.request.request import StreamRequest
@@ -34,19 +35,29 @@ from gemini_nb.tools.output import Target
 __all__ = ["Stream", "replacing", "stop_interrupted", "stop_together"]
 
 _INTERNAL = {
+    "asked_at",
+    "cell_output",
     "complete_request",
+    "contents",
     "ending",
+    "first_output_at",
+    "is_done",
+    "is_structured",
+    "log",
+    "on_late_output",
     "outcome",
     "reader",
     "record",
     "request",
     "request_stop",
+    "requested_tier",
     "runtime",
     "subscriber_count",
     "targets",
     "wait_delivered",
     "wait_end",
     "wait_only",
+    "waiting",
 }  # Tab does not offer these
 
 _GRACE = 1.0  # seconds that `wait` gives callbacks to see the terminal event
@@ -170,8 +181,8 @@ class Stream:
     @property
     def parsed(self) -> Any:
         """What the answer stands for where a schema or JSON was asked for, None while it is incomplete."""
-        config, schema = self._request.body.get("generationConfig") or {}, self._request.schema
-        if config.get("responseMimeType", config.get("response_mime_type")) != "application/json":
+        schema = self._request.schema
+        if not self.is_structured:
             return None
         try:
             if schema is not None:
@@ -215,6 +226,73 @@ class Stream:
     def remarks(self) -> str:
         """What the user should know beside the answer, such as messages of the chat that were taken back."""
         return self._record.remarks
+
+    @property
+    def finish_message(self) -> str:
+        """What the service says of why the last model call ended; mostly empty."""
+        return self._record.finish_message
+
+    @property
+    def started_at(self) -> float:
+        """When it was started, in seconds since the epoch."""
+        return self._record.started_at
+
+    @property
+    def asked_at(self) -> float | None:
+        """When its first request was sent, after all that it had to wait for."""
+        return self._record.asked_at
+
+    @property
+    def first_output_at(self) -> float | None:
+        """When the first text, thought or call came."""
+        return self._record.first_output_at
+
+    @property
+    def ended_at(self) -> float | None:
+        """When it ended; None while it is active."""
+        return self._record.ended_at
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it has ended."""
+        return self._record.is_done
+
+    @property
+    def waiting(self) -> Waiting | None:
+        """What it waits for before its next request: a place, a quota, a retry or another stream."""
+        return self._record.waiting
+
+    @property
+    def log(self) -> EventLog:
+        """Its events, for readers that keep a place of their own in them."""
+        return self._record.log
+
+    @property
+    def contents(self) -> list[Content]:
+        """The turns it was asked with, as they are sent."""
+        return self._request.contents
+
+    @property
+    def is_structured(self) -> bool:
+        """Whether the answer is to be JSON."""
+        config = self._request.body.get("generationConfig") or {}
+        return bool(config.get("responseMimeType", config.get("response_mime_type")) == "application/json")
+
+    @property
+    def requested_tier(self) -> str:
+        """The service tier that was asked for; "unspecified" where none was."""
+        return str(self._request.body.get("serviceTier") or "unspecified").lower()
+
+    def on_late_output(self, callback: Callable[[], object]) -> None:
+        """Call this when a tool says something after its call ended, of which no event tells.
+
+        Loop thread only.
+        """
+        self._record.late_looks.append(callback)
+
+    def cell_output(self) -> Target | None:
+        """Return the output of the cell that runs now, None where there is no notebook."""
+        return self._runtime.cell_output()
 
     @property
     def ending(self) -> Ending:

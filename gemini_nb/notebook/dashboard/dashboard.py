@@ -140,7 +140,7 @@ class Dashboard(widgets.VBox):
         if not self.is_shown:
             return False
         streams, totals = self._manager.list_streams(all=True), self._manager.statistics()
-        active = [stream for stream in streams if stream.record.status is Status.ACTIVE]
+        active = [stream for stream in streams if stream.status is Status.ACTIVE]
         _set(self._totals, "value", totals_html(totals))
         _set(self._stop_all, "disabled", not active)
         arranged = self._arrange(_chosen(streams, active))
@@ -205,8 +205,8 @@ def _chosen(streams: Iterable[Stream], active: list[Stream]) -> list[Stream]:
     """The streams that get a row."""
     finished = heapq.nlargest(
         max(0, _ROWS - len(active)),
-        (stream for stream in streams if stream.record.status is not Status.ACTIVE),
-        key=lambda stream: stream.record.ended_at or 0.0,
+        (stream for stream in streams if stream.status is not Status.ACTIVE),
+        key=lambda stream: stream.ended_at or 0.0,
     )
     return [*active[:_ROWS], *finished]
 

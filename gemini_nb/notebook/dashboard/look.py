@@ -67,21 +67,20 @@ def more_html(active: int, finished: int, *, shown: int) -> str:
 
 def line_html(stream: Stream, trace: Trace, words: str, now: float) -> str:
     """One stream in one line."""
-    record = stream.record
-    waiting = record.waiting if record.status is Status.ACTIVE else None
+    waiting = stream.waiting if stream.status is Status.ACTIVE else None
     again = trace.again_at(now) if waiting is None else None
     phase = "waiting" if waiting is not None else "retrying" if again else figures.phase_word(stream)
     mark = ' data-waiting=""' if waiting is not None or again is not None else ""
-    ago = (record.ended_at or now) - record.started_at
-    elapsed = duration(ago if record.ended_at is not None else math.floor(ago))
+    ago = (stream.ended_at or now) - stream.started_at
+    elapsed = duration(ago if stream.ended_at is not None else math.floor(ago))
     return (
         f'<div class="gemini-nb-line" data-stream-id="{escape(stream.stream_id)}" '
-        f'data-status="{record.status.value}" data-phase="{record.phase.value}"{mark}>'
+        f'data-status="{stream.status.value}" data-phase="{stream.phase.value}"{mark}>'
         f'<div class="gemini-nb-what"><div class="gemini-nb-asked">'
         f"<b>{escape(cut(stream.stream_id, 24))}</b> "
         f'<bdi title="{escape(words)}">{escape(words)}</bdi></div><div class="gemini-nb-facts">'
-        f"{_model(stream)}{_chips(record.tool_calls)}{_troubles(stream, trace, waiting, again)}</div></div>"
-        f'<span class="gemini-nb-badge" data-status="{record.status.value}">{escape(phase)}</span>'
+        f"{_model(stream)}{_chips(stream.tool_calls)}{_troubles(stream, trace, waiting, again)}</div></div>"
+        f'<span class="gemini-nb-badge" data-status="{stream.status.value}">{escape(phase)}</span>'
         f"{_pace(stream, trace, now)}{_tokens(stream, trace)}"
         f'<span class="gemini-nb-elapsed">{elapsed}</span></div>'
     )
@@ -116,9 +115,9 @@ def _chips(calls: Sequence[ToolCall]) -> str:
 
 
 def _troubles(stream: Stream, trace: Trace, waiting: Waiting | None, again: float | None) -> str:
-    record, said = stream.record, []
-    if record.retries:
-        times = quantity(record.retries, "retry", "retries")
+    said = []
+    if stream.retries:
+        times = quantity(stream.retries, "retry", "retries")
         reason = escape(cut(trace.last_retry, 300))
         then = f", again at {clock(again)}" if again is not None else ""
         said.append(f'<span class="gemini-nb-trouble" title="{reason}">↻ {times}{then}</span>')
@@ -129,16 +128,16 @@ def _troubles(stream: Stream, trace: Trace, waiting: Waiting | None, again: floa
         said.append(f'<span class="gemini-nb-trouble">waits for {reason}{then}</span>')
     end = figures.ending(stream)
     if end and end != "stopped":
-        kind = "gemini-nb-error" if record.error is not None else "gemini-nb-trouble"
+        kind = "gemini-nb-error" if stream.error is not None else "gemini-nb-trouble"
         said.append(f'<span class="{kind}" title="{escape(cut(end, 600))}">{escape(cut(end, 160))}</span>')
     return "".join(said)
 
 
 def _pace(stream: Stream, trace: Trace, now: float) -> str:
-    record, pace = stream.record, trace.pace
-    until = record.ended_at or now
-    ratio = pace.ratio(record.usage)
-    active = record.ended_at is None
+    pace = trace.pace
+    until = stream.ended_at or now
+    ratio = pace.ratio(stream.usage)
+    active = stream.ended_at is None
     rate = pace.now(until, ratio) if active else pace.average(until, ratio)
     shown = f"{rate:.0f}/s" if rate >= 0.5 else ""
     label = f"{rate:.0f} tokens per second {'now' if active else 'on average'}"

@@ -83,7 +83,7 @@ class Row:
 
     def __init__(self, stream: Stream, style: RowStyle, on_fold: Callable[[Row], object]) -> None:
         self.stream = stream
-        self.trace = Trace(stream.record.log)
+        self.trace = Trace(stream.log)
         self.trace.read()
         self._style = style
         self._words = first_words(stream)
@@ -130,7 +130,7 @@ class Row:
     @property
     def has_running_tools(self) -> bool:
         """Whether a tool goes on though its call has ended, as one in a thread does after a stop."""
-        return any(call.still_running for call in self.stream.record.tool_calls)
+        return any(call.still_running for call in self.stream.tool_calls)
 
     @property
     def _must_fold(self) -> bool:
@@ -138,15 +138,15 @@ class Row:
 
     def _state_now(self) -> object:
         """What is drawn at once when it changes; figures are drawn now and then."""
-        record = self.stream.record
-        calls = tuple((call.status, call.still_running) for call in record.tool_calls)
+        stream = self.stream
+        calls = tuple((call.status, call.still_running) for call in stream.tool_calls)
         return (
-            record.status,
-            record.phase,
-            record.turn,
-            record.retries,
+            stream.status,
+            stream.phase,
+            stream.turn,
+            stream.retries,
             calls,
-            record.waiting,
+            stream.waiting,
         )
 
     def paint(self, pause: float) -> int:

@@ -24,12 +24,11 @@ _TICKS = 6
 
 def timeline_html(stream: Stream, trace: Trace, now: float) -> str:
     """The lanes of a stream above one time axis, and its figures."""
-    record = stream.record
-    until = record.ended_at or now
-    step, span = _axis(until - record.started_at)
+    until = stream.ended_at or now
+    step, span = _axis(until - stream.started_at)
     lanes = trace.lanes[-_LANES:]
     hidden = len(trace.lanes) - len(lanes)
-    shown = "".join(_lane(lane, record.started_at, until, span) for lane in lanes)
+    shown = "".join(_lane(lane, stream.started_at, until, span) for lane in lanes)
     ticks = "".join(
         f'<span style="left:{100 * index * step / span:.2f}%">{index * step:g} s</span>'
         for index in range(math.floor(span / step) + 1)

@@ -79,7 +79,7 @@ class _Cells:
         cell = self._current()
         if cell.run == request_id(self._shell):
             return []
-        return [stream for stream in cell.streams if not stream.record.is_done]
+        return [stream for stream in cell.streams if not stream.is_done]
 
     def add_streams(self, streams: Iterable[Stream]) -> None:
         cell, run = self._current(), request_id(self._shell)
@@ -100,7 +100,7 @@ class _Cells:
         for name, cell in list(self._cells.items()):
             old = [view for view in cell.views if _left_history(view.stream, manager, listed)]
             cell.views = [view for view in cell.views if view not in old]
-            cell.streams = [stream for stream in cell.streams if not stream.record.is_done]
+            cell.streams = [stream for stream in cell.streams if not stream.is_done]
             gone += old
             if not cell.views and not cell.streams:
                 del self._cells[name]

@@ -209,7 +209,7 @@ class GeminiMagics(Magics):
     def gemini_stop(self, line: str) -> None:
         """Stop streams: `%gemini_stop`, all of them, or `%gemini_stop trip s3`; says what it stopped."""
         streams = list(dict.fromkeys(self._streams(line)))
-        active = [stream for stream in streams if not stream.record.is_done]
+        active = [stream for stream in streams if not stream.is_done]
         stop_together(active)
         from gemini_nb.notebook.render.figures import stopped_words  # few cells need it
 
@@ -223,7 +223,7 @@ class GeminiMagics(Magics):
             for stream in streams:
                 stream.wait_only()
         except KeyboardInterrupt:
-            ended = sum(stream.record.is_done for stream in streams)
+            ended = sum(stream.is_done for stream in streams)
             names = [stream.stream_id for stream in streams]
             raise interrupting(names, ended, stopped=False) from None
 

@@ -132,7 +132,7 @@ def _filled(value: Any, match: re.Match[str], needed: str | None) -> Any:
     if not isinstance(value, _Reached):
         return _shown(value, match["spec"])
     streams = streams_in(value.value) or ()
-    if all(stream.record.status is Status.COMPLETED for stream in streams):
+    if all(stream.status is Status.COMPLETED for stream in streams):
         for step in value.steps:
             value = _step(value.value if isinstance(value, _Reached) else value, step)
         return _shown(value.value if isinstance(value, _Reached) else value, match["spec"])

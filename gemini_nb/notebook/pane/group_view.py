@@ -66,7 +66,7 @@ class GroupView(widgets.VBox):
 
     def settle_into(self, handle: DisplayHandle) -> None:
         """Replace the view by Markdown in this display once all have ended."""
-        self._display = CellDisplay(handle, self.group[0].runtime.cell_output())
+        self._display = CellDisplay(handle, self.group[0].cell_output())
         cells.register_view(self)
         self._painter.request(self)
 
@@ -133,7 +133,7 @@ class GroupView(widgets.VBox):
         for index, stream in enumerate(self.group):
             if index not in self._late and (running := _running_tools(stream)):
                 self._late[index] = running
-                stream.record.late_looks.append(partial(self._painter.call, self._look_late, index))
+                stream.on_late_output(partial(self._painter.call, self._look_late, index))
 
     def _look_late(self, index: int) -> None:
         """Settle again when a tool that nothing could end has ended. Rendering thread only."""
@@ -216,7 +216,7 @@ class _List(GroupView):
     def _row(self, index: int, stream: Stream) -> str:
         shown = str(stream.error) if stream.error is not None else stream.text[: 2 * _WORDS]
         words = one_line(shown, _WORDS)
-        waits = stream.record.waiting is not None and stream.status is Status.ACTIVE
+        waits = stream.waiting is not None and stream.status is Status.ACTIVE
         state = "waiting" if waits else stream.status.value
         return (
             f'<tr data-stream-id="{escape(stream.stream_id)}" data-status="{stream.status.value}">'

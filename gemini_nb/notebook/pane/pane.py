@@ -34,7 +34,6 @@ from gemini_nb.notebook.pane.widgetry import (
     shared_layout,
     stop_button,
 )
-from gemini_nb.notebook.render import figures
 from gemini_nb.notebook.render.markdown import has_formulas, typeset
 from gemini_nb.notebook.render.settled import mimebundle, render, to_text
 from gemini_nb.notebook.render.transcript import CallBlock, NoticeBlock, TextBlock, Transcript
@@ -93,7 +92,7 @@ class StreamPane(Counted, widgets.VBox):
     @property
     def interval(self) -> float:
         """Seconds between two paints: more for long answers and long blocks (tables), none at the end."""
-        if self._stream.record.is_done:
+        if self._stream.is_done:
             return 0.0
         if self._live is None:
             return 1 / self.pace
@@ -133,7 +132,7 @@ class StreamPane(Counted, widgets.VBox):
 
     def settle_into(self, handle: DisplayHandle) -> None:
         """Replace the pane by Markdown in this display once the stream has ended."""
-        self._display = CellDisplay(handle, self._stream.runtime.cell_output())
+        self._display = CellDisplay(handle, self._stream.cell_output())
         self._painter.call(self._wake)
 
     def detach(self) -> None:
@@ -186,12 +185,12 @@ class StreamPane(Counted, widgets.VBox):
             if self._live.paint():
                 return True
         except Exception:
-            if self._stream.record.is_done:  # a cell waits for it, however long it takes
+            if self._stream.is_done:  # a cell waits for it, however long it takes
                 self._set_settled()
             raise
         self._live.close()
         if any(call.still_running for call in self._stream.tool_calls):
-            self._stream.record.late_looks.append(self._settle_again)
+            self._stream.on_late_output(self._settle_again)
         self._painter.work(self._settle(self._live))
         return False
 
@@ -233,7 +232,7 @@ class _Live:
     def __init__(self, pane: StreamPane, painter: Painter) -> None:
         stream = pane.stream
         self.painter = painter
-        self.transcript = Transcript(is_json=figures.is_structured(stream))
+        self.transcript = Transcript(is_json=stream.is_structured)
         for note in pane.notes:
             self.transcript.note(note)
         self._pane, self._stream = pane, stream
@@ -247,7 +246,7 @@ class _Live:
         self._scroll = box([self._body], "gemini-nb-scroll", tabbable=True)
         top = box([self._head, stop_button(stream)], "gemini-nb-top")
         pane.children = (look.sheet(), top, self._scroll)
-        self._cursor = Cursor(stream.record.log, self.wake)
+        self._cursor = Cursor(stream.log, self.wake)
         self.wake()
 
     @property
@@ -287,8 +286,8 @@ class _Live:
     def _paint_head(self) -> None:
         """Draw a new state at once; for figures once a second is enough."""
         now, stream = time.monotonic(), self._stream
-        waiting = stream.record.waiting
-        first = stream.record.first_output_at is not None
+        waiting = stream.waiting
+        first = stream.first_output_at is not None
         state = (
             stream.status,
             stream.phase,
@@ -296,7 +295,7 @@ class _Live:
             stream.retries,
             waiting,
             first,
-            stream.record.remarks,
+            stream.remarks,
         )
         if now >= self._head_due or state != self._head_state:
             self._head_due, self._head_state = now + _HEAD_PAUSE, state

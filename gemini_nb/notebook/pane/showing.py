@@ -47,7 +47,7 @@ def show(shell: Any, made: Stream | StreamGroup) -> None:
 
 def is_running(made: Stream | StreamGroup) -> bool:
     """Whether more will come."""
-    return not all(stream.record.is_done for stream in streams_of(made))
+    return not all(stream.is_done for stream in streams_of(made))
 
 
 def displayer(shell: Any) -> property:

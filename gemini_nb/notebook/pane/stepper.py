@@ -61,7 +61,7 @@ def _step_now(stream: Stream) -> int:
             return 1
         case Phase.AWAITING_FINAL_RESPONSE:
             return 2
-    return 2 if stream.record.first_output_at is not None else 0
+    return 2 if stream.first_output_at is not None else 0
 
 
 def _badge(stream: Stream) -> str:
@@ -74,13 +74,13 @@ def _figures(stream: Stream) -> str:
 
 
 def _remarks(stream: Stream) -> str:
-    remarks = stream.record.remarks
+    remarks = stream.remarks
     return f'<div class="gemini-nb-notice">{escape(remarks)}</div>' if remarks else ""
 
 
 def _troubles(stream: Stream, told: str) -> str:
     """What keeps it waiting, or why it ended as it did."""
-    waiting = stream.record.waiting
+    waiting = stream.waiting
     if stream.status is Status.ACTIVE:
         if waiting is None or (waiting.until is not None and clock(waiting.until) in told):
             return ""

@@ -21,7 +21,6 @@ __all__ = [
     "ending",
     "facts",
     "first_words",
-    "is_structured",
     "phase_word",
     "picture_of",
     "pictures",
@@ -87,7 +86,7 @@ def phase_word(stream: Stream) -> str:
     """What the stream does, or how it ended, in a word or two."""
     if stream.status is not Status.ACTIVE:
         return stream.status.value
-    if stream.phase is Phase.AWAITING_MODEL_CALL and stream.record.first_output_at is not None:
+    if stream.phase is Phase.AWAITING_MODEL_CALL and stream.first_output_at is not None:
         return "answering"
     return _PHASES[stream.phase]
 
@@ -100,15 +99,14 @@ def ending(stream: Stream) -> str:
         return "stopped"
     if stream.status is Status.COMPLETED and stream.finish_reason not in {"STOP", None}:
         said = _ENDINGS.get(stream.finish_reason, f"ended early: {one_line(stream.finish_reason, 60)}")
-        message = stream.record.finish_message
+        message = stream.finish_message
         return f"{said}. {message}" if message else said
     return ""
 
 
 def elapsed(stream: Stream) -> float:
     """Seconds the stream ran so far, or in all."""
-    record = stream.record
-    return (record.ended_at or time.time()) - record.started_at
+    return (stream.ended_at or time.time()) - stream.started_at
 
 
 def summary(stream: Stream) -> list[str]:
@@ -133,8 +131,8 @@ def facts(stream: Stream) -> list[str]:
 
 
 def _facts(stream: Stream, seconds: float, tokens: str) -> list[str]:
-    record, pace = stream.record, tokens_per_second(stream)
-    first, asked = record.first_output_at, record.asked_at or record.started_at
+    pace, first = tokens_per_second(stream), stream.first_output_at
+    asked = stream.asked_at or stream.started_at
     found = [
         duration(seconds),
         "" if first is None else f"first text after {duration(first - asked)}",
@@ -149,7 +147,7 @@ def _tier(stream: Stream) -> list[str]:
     """The tier that served the answer, where it is not the usual one, or not the one that was asked for."""
     usage = stream.usage
     served = usage.service_tier or _TIERS.get(usage.traffic_type or "")
-    asked = str(stream.request.body.get("serviceTier") or "unspecified").lower()
+    asked = stream.requested_tier
     if (
         served is None
         or served == "unspecified"
@@ -161,17 +159,11 @@ def _tier(stream: Stream) -> list[str]:
 
 def tokens_per_second(stream: Stream) -> float | None:
     """Tokens of the answer for each second since its first text; None while nobody can tell."""
-    first = stream.record.first_output_at
+    first = stream.first_output_at
     if first is None or not stream.usage.candidates_token_count:
         return None
-    seconds = (stream.record.ended_at or time.time()) - first
+    seconds = (stream.ended_at or time.time()) - first
     return stream.usage.candidates_token_count / seconds if seconds > 0.05 else None
-
-
-def is_structured(stream: Stream) -> bool:
-    """Whether the answer is to be JSON."""
-    config = stream.request.body.get("generationConfig", {})
-    return bool(config.get("responseMimeType", config.get("response_mime_type")) == "application/json")
 
 
 def picture_of(part: Part) -> tuple[str, str] | None:
@@ -201,8 +193,7 @@ def pictures(call: ToolCall) -> list[tuple[str, str, str]]:
 
 def first_words(stream: Stream, limit: int = 120) -> str:
     """The beginning of what was asked last, in one line."""
-    contents = stream.request.contents
-    parts = contents[-1].get("parts", ()) if contents else ()
+    parts = stream.contents[-1].get("parts", ()) if stream.contents else ()
     for part in parts:
         if isinstance(text := part.get("text"), str):
             return one_line(text, limit)

@@ -54,7 +54,7 @@ def mimebundle(stream: Stream, transcript: Transcript | None = None) -> dict[str
 
 def transcript_of(stream: Stream) -> Transcript:
     """All that a stream has told so far."""
-    transcript = Transcript(is_json=figures.is_structured(stream))
+    transcript = Transcript(is_json=stream.is_structured)
     transcript.apply_all(list(stream.events))
     transcript.refresh(stream.tool_calls)
     return transcript
@@ -89,8 +89,8 @@ def to_markdown(stream: Stream, transcript: Transcript | None = None) -> str:
     pieces = [_block(block) for block in transcript.blocks if not isinstance(block, NoticeBlock)]
     if transcript.thoughts:
         pieces.insert(0, _fold("Thoughts", finished(transcript.thoughts_draft, transcript.thoughts).markdown))
-    if stream.record.remarks:
-        pieces.insert(0, f"> {_inline(stream.record.remarks)}")
+    if stream.remarks:
+        pieces.insert(0, f"> {_inline(stream.remarks)}")
     if end := figures.ending(stream):
         how, _, message = ("error", "", end) if stream.error is not None else end.partition(". ")
         pieces.append(f"> **{_inline(how)}** {_inline(message)}".rstrip())
@@ -107,7 +107,7 @@ def to_text(stream: Stream, transcript: Transcript | None = None) -> str:
         transcript = transcript_of(stream)
     facts = " · ".join([figures.title(stream), stream.status.value, *figures.summary(stream)])
     ending = figures.ending(stream)
-    pieces = [stream.record.remarks, *map(_block_text, transcript.blocks), ending, f"({facts})"]
+    pieces = [stream.remarks, *map(_block_text, transcript.blocks), ending, f"({facts})"]
     if stream.status is Status.ACTIVE:
         pieces.append(f"It goes on; %gemini_show {stream.stream_id} shows more.")
     return plain("\n".join(piece for piece in pieces if piece))

@@ -42,16 +42,15 @@ def table(manager: StreamManager, *, limit: int | None = None) -> str:
 
 
 def _row(stream: Stream) -> tuple[str, ...]:
-    record = stream.record
-    done = sum(call.ended_at is not None for call in record.tool_calls)
+    done = sum(call.ended_at is not None for call in stream.tool_calls)
     cells = (
         stream.stream_id,
-        record.status.value,
-        figures.phase_word(stream) if record.status is Status.ACTIVE else "",
+        stream.status.value,
+        figures.phase_word(stream) if stream.status is Status.ACTIVE else "",
         figures.title(stream),
-        str(record.usage.total_token_count),
-        f"{done}/{len(record.tool_calls)}" if record.tool_calls else "",
-        duration((record.ended_at or time.time()) - record.started_at),
+        str(stream.usage.total_token_count),
+        f"{done}/{len(stream.tool_calls)}" if stream.tool_calls else "",
+        duration((stream.ended_at or time.time()) - stream.started_at),
         figures.first_words(stream, 50),
     )
     return tuple(" ".join(plain(cell).split()) for cell in cells)
