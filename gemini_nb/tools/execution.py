@@ -118,9 +118,16 @@ async def check_with(confirm: Callable[..., Any], call: object, kernel: KernelLo
 
 
 def _failed(error: BaseException) -> ToolFailedError:
+    said = scrub(_words(error))
+    return ToolFailedError(said if len(said) <= _LONG else f"{said[:_LONG]}…")
+
+
+def _words(error: BaseException) -> str:
+    """What an exception says; of a group, what those in it say, which its own message leaves out."""
+    if isinstance(error, BaseExceptionGroup):
+        return f"{type(error).__name__}: {error.message}: {'; '.join(map(_words, error.exceptions))}"
     try:
         text = str(error)
     except Exception:  # noqa: BLE001 - an exception whose own __str__ fails
         text = "(no message)"
-    said = scrub(f"{type(error).__name__}: {text[: 2 * _LONG]}")
-    return ToolFailedError(said if len(said) <= _LONG else f"{said[:_LONG]}…")
+    return f"{type(error).__name__}: {text[: 2 * _LONG]}"

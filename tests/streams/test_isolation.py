@@ -76,6 +76,22 @@ def test_a_tool_that_raises_anything_fails_only_itself(error: type[BaseException
         assert made.start(tools=[good]).result(PATIENCE) == "It went well."
 
 
+def test_of_a_group_of_errors_the_model_is_told_each() -> None:
+    async def fail(words: str) -> None:
+        raise ValueError(words)
+
+    async def work() -> None:
+        """Do two things at once."""
+        async with asyncio.TaskGroup() as group:
+            for words in ("first", "second"):
+                group.create_task(fail(words))
+
+    with rig(tooled) as made:
+        stream = made.start(tools=[work])
+        assert stream.result(PATIENCE) == "It went badly."
+        assert "ValueError: first; ValueError: second" in str(stream.tool_calls[0].error)
+
+
 def test_a_tool_that_hangs_holds_up_only_its_stream() -> None:
     go_on, began = threading.Event(), threading.Event()
 
