@@ -80,6 +80,11 @@ class Target:
         if self._captures:
             self._captures.pop()
 
+    @property
+    def captures(self) -> bool:
+        """Whether displays are captured at present."""
+        return bool(self._captures)
+
     def display(
         self,
         data: Mapping[str, Any],

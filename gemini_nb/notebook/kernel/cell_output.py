@@ -51,7 +51,8 @@ class CellOutput(Target):
         self._planned = False
         # A cell that captures its output captures this, too.
         self._buffers = {name: captured(getattr(sys, name)) for name in ("stdout", "stderr")}
-        self._outputs = getattr(shell.display_pub, "outputs", None)
+        if (outputs := getattr(shell.display_pub, "outputs", None)) is not None:
+            self.capture(outputs)
 
     def is_of(self, request: str | None) -> bool:
         """Whether it is the output of this run of a cell."""
@@ -81,11 +82,6 @@ class CellOutput(Target):
         update: bool,
     ) -> bool:
         """Display in the cell."""
-        if self._outputs is not None:
-            self._outputs.append(
-                {"data": data, "metadata": metadata, "transient": transient, "update": update}
-            )
-            return True
         content = _content(data, metadata, transient)
         self._send("update_display_data" if update else "display_data", content)
         return True
@@ -97,8 +93,8 @@ class CellOutput(Target):
         update is for pages that take nothing else of a cell that has ended.
         """
         transient = {"display_id": display_id}
-        if self._outputs is not None:
-            self.show(data, {}, transient, update=True)
+        if self.captures:
+            self.display(data, {}, transient, update=True)
             return
         content = _content(data, {}, transient)
 
@@ -114,10 +110,7 @@ class CellOutput(Target):
 
     def wipe(self, *, wait: bool) -> None:
         """Clear the cell's output."""
-        if self._outputs is not None:
-            self._outputs.clear()
-        else:
-            self._send("clear_output", {"wait": wait})
+        self._send("clear_output", {"wait": wait})
 
     def flush(self) -> None:
         """Send what was printed."""
