@@ -57,22 +57,9 @@ _NOTES = {
     "pattern": r"pattern: (.*)$",
 }
 """What the service has no keyword for stands in the description, by itself or in brackets at its end."""
-_PLACES = {
-    "city",
-    "cities",
-    "town",
-    "place",
-    "location",
-    "country",
-    "region",
-    "area",
-    "origin",
-    "destination",
-    "from",
-    "to",
-    "airport",
-    "station",
-}
+_PLACE = re.compile(
+    "city|cities|town|place|location|country|region|area|origin|destination|from|to|airport|station"
+)
 _WAYS = {"from": {"from", "origin", "start", "departure"}, "to": {"to", "destination", "end", "arrival"}}
 
 
@@ -84,26 +71,24 @@ def make_arguments(schema: Any, clues: Clues, rng: random.Random) -> dict[str, A
         clues: what the prompt says.
         rng: decides what is made up.
     """
-    value = (
-        _Maker(schema, clues, rng, everything=False).value(schema, "", 0)
-        if isinstance(schema, Mapping)
-        else {}
-    )
+    value = _make(schema, clues, rng, everything=False)
     return value if isinstance(value, dict) else {}
 
 
 def make_value(schema: Any, clues: Clues, rng: random.Random) -> Any:
     """Make an instance of a schema with all its properties."""
-    return (
-        _Maker(schema, clues, rng, everything=True).value(schema, "", 0)
-        if isinstance(schema, Mapping)
-        else {}
-    )
+    return _make(schema, clues, rng, everything=True)
 
 
 def is_place(name: str) -> bool:
     """Say whether a parameter of this name asks for a place."""
-    return bool(_PLACES & set(name_words(name)))
+    return any(map(_PLACE.fullmatch, name_words(name)))
+
+
+def _make(schema: Any, clues: Clues, rng: random.Random, *, everything: bool) -> Any:
+    if not isinstance(schema, Mapping):
+        return {}
+    return _Maker(schema, clues, rng, everything=everything).value(schema, "", 0)
 
 
 class _Maker:
@@ -127,26 +112,22 @@ class _Maker:
         if "const" in schema:
             return schema["const"]
         if schema.get("enum"):
-            mentioned = [one for one in schema["enum"] if self._clues.mentions(*name_words(str(one)))]
-            return (mentioned or [schema["default"]] if "default" in schema else mentioned or schema["enum"])[
-                0
-            ]
+            mentioned = self._from_prompt(schema, kind, name)
+            return schema.get("default", schema["enum"][0]) if mentioned is None else mentioned
         if kind == "object":
             return self._object(schema, depth)
         if kind == "array":
             return self._array(schema, name, depth)
-        said = self._said(schema, kind, name)
-        if said is None:
-            said = next((schema[key] for key in ("default", "example") if schema.get(key) is not None), None)
-        if said is None and isinstance(schema.get("examples"), list) and schema["examples"]:
-            said = schema["examples"][0]
+        found = self._from_prompt(schema, kind, name)
+        if found is None:
+            found = _example(schema)
         if kind in {"integer", "number"}:
-            return self._number(schema, said, whole=kind == "integer")
+            return self._number(schema, found, whole=kind == "integer")
         if kind == "boolean":
-            return said if isinstance(said, bool) else True
+            return found if isinstance(found, bool) else True
         if kind == "null":
             return None
-        return _fit(said if isinstance(said, str) else self._text(schema, name), schema)
+        return _fit(found if isinstance(found, str) else self._text(schema, name), schema)
 
     def _plain(self, schema: Any) -> dict[str, Any]:
         """Resolve references, merge `allOf` and take the first alternative that is not null."""
@@ -183,7 +164,8 @@ class _Maker:
         for name in dict.fromkeys([*ordered, *given, *required]):
             inner = self._plain(given.get(name, {}))
             wanted = self._everything and depth < _MAX_DEPTH
-            if name in required or wanted or self._said(inner, _kind(inner), name, take=False) is not None:
+            named = self._from_prompt(inner, _kind(inner), name, take=False) is not None
+            if name in required or wanted or named:
                 result[name] = self.value(given.get(name, {}), name, depth + 1)
         extra = schema.get("additionalProperties")
         if not given and isinstance(extra, Mapping) and depth < _MAX_DEPTH:
@@ -213,7 +195,7 @@ class _Maker:
             items.append(f"{item} {number + 1}" if isinstance(item, str) and item in items else item)
         return items
 
-    def _said(self, schema: Mapping[str, Any], kind: str, name: str, *, take: bool = True) -> Any:
+    def _from_prompt(self, schema: Mapping[str, Any], kind: str, name: str, *, take: bool = True) -> Any:
         """Look for what the prompt says for this property by name; None where it says nothing."""
         words = name_words(name)
         if schema.get("enum"):
@@ -252,24 +234,19 @@ class _Maker:
                     return name
         return None
 
-    def _number(self, schema: Mapping[str, Any], said: Any, *, whole: bool) -> float:
-        if said is None and not self._everything and self._numbers:
-            said = self._numbers.pop(0).value
-        if not isinstance(said, int | float):
-            said = self._rng.randint(1, 5) if whole else round(self._rng.random(), 2)
+    def _number(self, schema: Mapping[str, Any], value: Any, *, whole: bool) -> float:
+        if value is None and not self._everything and self._numbers:
+            value = self._numbers.pop(0).value
+        if not isinstance(value, int | float):
+            value = self._rng.randint(1, 5) if whole else round(self._rng.random(), 2)
         step = schema.get("multipleOf")
         grid = float(step) if isinstance(step, int | float) and step > 0 else float(whole)
         nudge = grid or 1e-6
         low, high = _bound(schema, "inimum", nudge), -_bound(schema, "aximum", nudge, sign=-1)
-        value = min(max(said, low), high)
+        value = min(max(value, low), high)
         if grid:
-            value = (
-                min(
-                    max(round(value / grid), math.ceil(low / grid) if low > -math.inf else -math.inf),
-                    high // grid,
-                )
-                * grid
-            )
+            least = math.ceil(low / grid) if low > -math.inf else low
+            value = float(min(max(round(value / grid), least), high // grid) * grid)
         return int(value) if whole or (value.is_integer() and abs(value) < 1e15) else round(value, 10)
 
     def _text(self, schema: Mapping[str, Any], name: str) -> str:
@@ -290,6 +267,13 @@ class _Maker:
         if self._everything:
             return f"simulated {' '.join(words)}".strip()
         return "Paris" if is_place(name) else self._clues.topic
+
+
+def _example(schema: Mapping[str, Any]) -> Any:
+    """Return the schema's own default or example, None where it has none."""
+    examples = schema.get("examples")
+    given = [schema.get("default"), schema.get("example"), *(examples if isinstance(examples, list) else [])]
+    return next((one for one in given if one is not None), None)
 
 
 def _noted(description: Any) -> dict[str, Any]:

@@ -22,25 +22,7 @@ _MOST_CALLS = 4
 _IN_ORDER = re.compile(r"\b(?:first|then|afterwards|after that|step by step)\b", re.IGNORECASE)
 _CLAUSE = re.compile(r"[.;,!?\n]|\bthen\b|\bbut\b|\band\b")
 _SENTENCE = re.compile(r"(?<=[.;!?\n])\s")
-_VERBS = frozenset(
-    [
-        "get",
-        "fetch",
-        "find",
-        "look",
-        "lookup",
-        "search",
-        "list",
-        "read",
-        "show",
-        "set",
-        "make",
-        "do",
-        "call",
-        "run",
-        "current",
-    ]
-)
+_VERB = re.compile("get|fetch|find|look|lookup|search|list|read|show|set|make|do|call|run|current")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +96,7 @@ def _choose(declarations: tuple[Declaration, ...], clues: Clues) -> list[Declara
 
 def _subject(declaration: Declaration) -> set[str]:
     words = name_words(declaration.name.rpartition(".")[2])
-    return {stem(word) for word in words if word not in _VERBS and len(word) > 2} or {
+    return {stem(word) for word in words if not _VERB.fullmatch(word) and len(word) > 2} or {
         stem(word) for word in words
     }
 

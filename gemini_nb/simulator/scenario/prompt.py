@@ -1,9 +1,7 @@
-"""A request that was read and found valid: what scenarios answer.
+"""A prompt: a request that has passed every rule, and what it says.
 
-Read from a prompt what a tool or an answer can use: names, quotations, numbers, and how long to answer.
-
-A few patterns are enough. The point is not to understand the prompt but that the answer is visibly about it:
-the city that was asked for goes to the weather tool.
+A few patterns read names, quotations, numbers and the wished length from it. The point is not to understand
+the prompt but that the answer is visibly about it: the city that was asked for goes to the weather tool.
 """
 
 from __future__ import annotations
@@ -160,81 +158,14 @@ _BEFORE_PLACE = re.compile(r"\b(?:in|near|to|from|around|between|visit)\s+(?:the
 _LOWER_PLACE = re.compile(
     r"\b(?:in|near|to|from)\s+(?!an?\b|the\b|my\b|your\b)([a-z-]{3,}(?:(?:, | and )[a-z-]{3,})*)"
 )
-_NO_NAMES = frozenset(
-    [
-        "the",
-        "a",
-        "an",
-        "from",
-        "to",
-        "with",
-        "i",
-        "we",
-        "you",
-        "it",
-        "he",
-        "she",
-        "they",
-        "this",
-        "that",
-        "these",
-        "there",
-        "what",
-        "which",
-        "who",
-        "how",
-        "why",
-        "when",
-        "where",
-        "if",
-        "in",
-        "on",
-        "at",
-        "for",
-        "and",
-        "but",
-        "is",
-        "are",
-        "do",
-        "does",
-        "can",
-        "please",
-        "first",
-        "then",
-        "today",
-        "tomorrow",
-    ]
+_NO_NAME = re.compile(
+    r"the|an?|from|to|with|i|we|you|it|he|she|they|th(?:is|at|ese|ere)|wh(?:at|ich|o|y|en|ere)|how|if|in|on|at"
+    r"|for|and|but|is|are|do|does|can|please|first|then|today|tomorrow"
+    r"|answer|book|check|compare|convert|describe|explain|find|get|give|list|look|make|name|plan|read|reserve"
+    r"|search|send|show|simulate|summari[sz]e|tell|translate|write",
+    re.IGNORECASE,
 )
-_VERBS = frozenset(
-    [
-        "answer",
-        "book",
-        "check",
-        "compare",
-        "convert",
-        "describe",
-        "explain",
-        "find",
-        "get",
-        "give",
-        "list",
-        "look",
-        "make",
-        "name",
-        "plan",
-        "read",
-        "reserve",
-        "search",
-        "send",
-        "show",
-        "simulate",
-        "summarise",
-        "summarize",
-        "tell",
-        "translate",
-        "write",
-    ]
-)
+"""Words that are no part of a name, though they may have a capital where a sentence begins."""
 _VERB = re.compile(
     r"^(?:please )?(?:plan|explain|describe|write|summari[sz]e|tell me|give me|compare|show)\b\s*"
     r"(?:(?:about|on|of)\b)?",
@@ -314,10 +245,10 @@ def _names(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     for match in _NAME.finditer(text):
         before, words = text[: match.start()], match[0].strip(".'-").split()
         starts = (before.rstrip(" \t\"'(*#-") or ".")[-1] in ".!?:\n"
-        while words and words[0].lower() in _NO_NAMES | _VERBS:
+        while words and _NO_NAME.fullmatch(words[0]):
             starts = False
             before += words.pop(0).lower() + " "
-        # Any word has a capital at the start of a sentence: "Reserve a table", but also "Oslo and Bergen".
+        # Any word has a capital where a sentence begins: "Reserve a table", but also "Oslo and Bergen".
         if not words or (starts and len(words) == 1 and not _LISTED.match(text, match.end())):
             continue
         follows = bool(found) and found[-1][1] and bool(_LISTED.fullmatch(text[end : match.start() + 1]))
