@@ -324,6 +324,24 @@ def test_a_cell_that_runs_again_stops_its_own_stream(shell: Kernel) -> None:
     assert shell.run("print(first.wait().status, second.status)").stdout.split() == ["stopped", "active"]
 
 
+def test_names_are_those_that_python_knows(shell: Kernel) -> None:
+    """The micro sign of a keyboard is another character than the letter that Python makes of it."""
+    shell.run(
+        "%gemini_stream --wait -o \u00b5 Name a river.\n%gemini_stream --wait -c \u00b5\u00b5 Name a lake."
+    )
+    said = shell.run(
+        "print(\u00b5.status, len(\u00b5\u00b5.history))\n%gemini_wait \u00b5\n%gemini_show \u00b5"
+    )
+    assert said.stdout == "completed 2\n", said.error_text
+    shell.run("%gemini_stream --wait -o after Repeat {\u00b5}.")
+    asked = shell.run(
+        "print(after.request.contents[-1]['parts'][0]['text'].startswith('Repeat ' + \u00b5.text[:9]))"
+    )
+    assert asked.stdout == "True\n", asked.error_text
+    rows = shell.run("\u00b5s = ['a']\n%gemini_stream --wait --each \u00b5s -o rows Name {item}.")
+    assert rows.status == "ok", rows.error_text
+
+
 @pytest.mark.parametrize(
     "again",
     [

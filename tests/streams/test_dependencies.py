@@ -149,6 +149,17 @@ def test_a_prompt_whose_stream_failed_or_cannot_be_read_is_not_asked(prompt: str
         assert len(made.server.requests) == 1
 
 
+@pytest.mark.parametrize("prompt", ["{poem.nothing}", "{poem:d}", "{poem.code_blocks[0].code}"])
+def test_what_cannot_be_read_of_an_ended_stream_is_asked_as_little(prompt: str) -> None:
+    gate = threading.Event()
+    gate.set()
+    with rig(gated(gate)) as made:
+        poem = made.start("first").wait(PATIENCE)
+        stream = made.start(interpolate(f"Use {prompt}.", {"poem": poem})).wait(PATIENCE)
+        assert f"Not asked: {prompt} cannot be filled in" in str(stream.error)
+        assert len(made.server.requests) == 1
+
+
 def test_what_is_asked_again_ends_those_that_wait_for_the_old_answer() -> None:
     with rig(gated(threading.Event())) as made:
         poem = made.start("first")

@@ -20,7 +20,7 @@ from gemini_nb.api.content import to_part
 from gemini_nb.api.objects import as_mapping
 from gemini_nb.api.values import File
 from gemini_nb.errors import GeminiError, did_you_mean
-from gemini_nb.notebook.magics.prompt import interpolate
+from gemini_nb.notebook.magics.prompt import interpolate, python_name
 from gemini_nb.notebook.render.words import cut
 from gemini_nb.streams.chat.chat import Chat
 from gemini_nb.streams.chat.messages import Origin
@@ -82,6 +82,7 @@ def ask(
     for name in (args.out, args.chat):
         if name is not None and (not name.isidentifier() or keyword.iskeyword(name)):
             raise UsageError(f"{name!r} is not a name a stream or chat can have.")
+    args.out, args.chat = map(_as_python, (args.out, args.chat))
     namespace = ChainMap(dict(local_ns), user_ns, dict(context.names))
     options = _options(args, namespace, notes)
     models = args.model or [None]
@@ -202,8 +203,12 @@ def _system(args: argparse.Namespace, namespace: Mapping[str, Any], notes: list[
     return pieces if isinstance(pieces, Deferred) else _alone_or_listed(pieces)
 
 
+def _as_python(name: str | None) -> str | None:
+    return None if name is None else python_name(name)
+
+
 def _value(name: str, namespace: Mapping[str, Any], option: str) -> Any:
-    first, *attributes = name.strip().split(".")
+    first, *attributes = python_name(name.strip()).split(".")
     if not all(map(str.isidentifier, (first, *attributes))):
         raise UsageError(
             f"{option} takes a name, not {name.strip()!r}; give it one in a cell before this one."

@@ -24,6 +24,7 @@ from gemini_nb.notebook.kernel.frontend import Frontend, cell_id, frontend_of, r
 from gemini_nb.notebook.magics.arguments import parse, split_line, stream_arguments
 from gemini_nb.notebook.magics.asking import CellContext, ask
 from gemini_nb.notebook.magics.cell_log import CellLog
+from gemini_nb.notebook.magics.prompt import python_name
 from gemini_nb.notebook.magics.settings import GeminiNB
 from gemini_nb.notebook.magics.waiting import await_streams, stopping
 from gemini_nb.notebook.pane.showing import show, show_view, streams_of
@@ -274,4 +275,4 @@ class GeminiMagics(Magics):
 
 
 def _names_in(line: str) -> list[str]:
-    return [name.strip("'\"") for name in line.replace(",", " ").split()]
+    return [python_name(name.strip("'\"")) for name in line.replace(",", " ").split()]

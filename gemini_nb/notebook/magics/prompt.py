@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import contextlib
 import copy
 import inspect
 import re
@@ -21,12 +22,14 @@ from typing import Any
 
 from gemini_nb.api.content import to_part
 from gemini_nb.api.values import frame_rows, frame_text, is_media
+from gemini_nb.errors import NotAskedError
+from gemini_nb.redaction import scrub
 from gemini_nb.streams.conversation.dependencies import Deferred, Need, defer, streams_in, whole_text
 from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.group import StreamGroup
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["interpolate"]
+__all__ = ["interpolate", "python_name"]
 
 _STEP = r"""\.[^\W\d]\w*|\[-?\d+\]|\[(?:'[^'\\\n]*'|"[^"\\\n]*")\]"""
 _FIELD = re.compile(
@@ -114,10 +117,21 @@ class _Hole:
     source: str
 
     def fill(self) -> Any:
+        """Return what takes this place.
+
+        Raises:
+            NotAskedError: the answer has no such thing.
+        """
         value = self.value
-        for step in self.steps:
-            value = _step(value, step)
-        return _shown(value, self.spec)
+        try:
+            for step in self.steps:
+                value = _step(value, step)
+            return _shown(value, self.spec)
+        except Exception as error:  # noqa: BLE001 - attributes of a user's objects, a format that does not fit
+            raise NotAskedError(
+                f"Not asked: {self.source} cannot be filled in: {scrub(f'{type(error).__name__}: {error}')}.",
+                hint=f"Look at the answer; {{{self.source}}} with two braces stands for itself.",
+            ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,19 +146,19 @@ def _filled(value: Any, match: re.Match[str], needed: str | None) -> Any:
     if not isinstance(value, _Reached):
         return _shown(value, match["spec"])
     streams = streams_in(value.value) or ()
-    if all(stream.status is Status.COMPLETED for stream in streams):
-        for step in value.steps:
-            value = _step(value.value if isinstance(value, _Reached) else value, step)
-        return _shown(value.value if isinstance(value, _Reached) else value, match["spec"])
     name = "" if match["name"] == needed else match["name"]
     need = Need(streams, value.value if len(streams) != 1 else streams[0], name)
     held = value.value if isinstance(value.value, (Stream, StreamGroup)) else copy.copy(value.value)
-    return _Hole(need, held, value.steps, match["spec"], match[0])
+    hole = _Hole(need, held, value.steps, match["spec"], match[0])
+    if all(stream.status is Status.COMPLETED for stream in streams):
+        with contextlib.suppress(NotAskedError):  # its stream says so, as it does where it has to wait
+            return hole.fill()
+    return hole
 
 
 def _looks_forgotten(text: str, match: re.Match[str], namespaces: tuple[Mapping[str, Any], ...]) -> bool:
     """Say whether braces hold what looks like a variable that is not there, and not JSON, code or LaTeX."""
-    name = match["name"]
+    name = python_name(match["name"])
     is_known = any(name in namespace for namespace in namespaces) or hasattr(builtins, name)
     if is_known or len(name) < 2 or match["open"] != "{" or match["close"] != "}" or match["spec"]:
         return False
@@ -180,7 +194,7 @@ def _check_written(text: str, needed: str) -> None:
 
 
 def _resolve(name: str, steps: str, namespaces: tuple[Mapping[str, Any], ...]) -> Any:
-    name = _normal(name)
+    name = python_name(name)
     if name.startswith("__"):
         raise LookupError(name)
     value = next(namespace for namespace in namespaces if name in namespace)[name]
@@ -193,7 +207,7 @@ def _resolve(name: str, steps: str, namespaces: tuple[Mapping[str, Any], ...]) -
     return _Reached(value, ()) if streams_in(value) is not None else value
 
 
-def _normal(name: str) -> str:
+def python_name(name: str) -> str:
     """Write a name as Python keeps it; the micro sign of a keyboard is a Greek letter there."""
     return unicodedata.normalize("NFKC", name)
 
@@ -205,7 +219,7 @@ def _step(value: Any, step: str) -> Any:
         raise LookupError(step)
     if isinstance(value, Mapping) and step[1:] in value:
         return value[step[1:]]
-    return getattr(value, _normal(step[1:]))
+    return getattr(value, python_name(step[1:]))
 
 
 def _shown(value: Any, spec: str | None) -> Any:

@@ -197,7 +197,10 @@ def defer(contents: object) -> object:
     completed = all(
         stream.record.status is Status.COMPLETED for need in deferred.needs for stream in need.streams
     )
-    return deferred.complete() if completed else deferred
+    if completed:
+        with contextlib.suppress(NotAskedError):  # the stream says so, as it would if it had to wait
+            return deferred.complete()
+    return deferred
 
 
 def _taken(item: object) -> object:
