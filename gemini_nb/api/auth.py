@@ -39,7 +39,7 @@ class Authenticator(Protocol):
 
     @property
     def identity(self) -> str:
-        """What tells this caller's quota from another's, without telling the secret."""
+        """A name for the caller whose quota this is, without the secret in it."""
 
     @property
     def can_refresh(self) -> bool:
@@ -72,7 +72,7 @@ class ApiKey:
 
 
 class AccessToken:
-    """An access token that somebody else keeps fresh."""
+    """An access token that the caller keeps fresh."""
 
     can_refresh = False
 
@@ -145,7 +145,7 @@ class GoogleCredentials:
         return headers
 
     def secrets(self) -> list[str]:
-        """What the credentials hold now; others may refresh them at any time."""
+        """Return what the credentials hold now; others may refresh them at any time."""
         holders: list[object] = [self._credentials, self._caller_gave]
         holders += [getattr(one, "_source_credentials", None) for one in holders.copy()]
         return [text for one in holders for name in _SECRETS if (text := _field(one, name))]
@@ -250,7 +250,7 @@ _shared_lock = threading.Lock()
 def _share(
     key: tuple[object, ...], keep: object, make: Callable[[], Credentials | None]
 ) -> GoogleCredentials:
-    """One object for the same credentials: one token, and one quota, for all the streams that use them."""
+    """Return one object for the same credentials, so that all their streams share a token and a quota."""
     with _shared_lock:
         known = _shared.get(key)
         if known is None:
@@ -344,7 +344,7 @@ def _no_account(error: Exception) -> ConfigError:
 
 
 def project_of(credentials: object) -> str | None:
-    """The project that the credentials name or belong to, if they say."""
+    """Return the project that the credentials name or belong to, None where they do not say."""
     account: object = None
     if isinstance(credentials, Mapping):
         if credentials.get("project_id"):

@@ -149,7 +149,7 @@ def _body(response: httpx.Response, tape: Tape | None) -> AsyncGenerator[bytes, 
 
 
 class _Read(NamedTuple):
-    """What one read of a body brought: events, whether it was the last, and why it was where it failed."""
+    """What one read of a body brought; `failure` says why it is the last one where it broke."""
 
     events: list[ServerSentEvent]
     is_last: bool = False

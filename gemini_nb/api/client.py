@@ -76,12 +76,12 @@ async def call_model(
     *,
     jitter: Callable[[], float] = random.random,
 ) -> AsyncGenerator[CallEvent, None]:
-    """Make one model call and fold its answer into `turn`, asking again where that is right.
+    """Make one model call and add its answer to `turn`, with further requests where they help.
 
     Args:
         clients: the connection pools of the running loop.
         call: what to ask.
-        turn: an empty turn, filled while events are yielded.
+        turn: an empty turn, which is filled while events are yielded.
         jitter: random numbers from 0 to 1.
 
     Raises:

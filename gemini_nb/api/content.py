@@ -38,7 +38,7 @@ _RESULT_ROLES = frozenset({"function", "tool"})  # of other clients; the service
 
 
 def _both_spellings(names: Iterable[str]) -> frozenset[str]:
-    """The names on the wire and in snake case: servers may write either."""
+    """Return the names on the wire and in snake case: servers may write either."""
     return frozenset(
         {*names, *(re.sub("[A-Z]", lambda found: "_" + found[0].lower(), name) for name in names)}
     )
@@ -92,8 +92,8 @@ def to_contents(contents: object) -> list[Content]:
 def to_turns(history: Iterable[object]) -> list[Content]:
     """Turn a list of turns into contents, as `to_contents` does; it may be empty.
 
-    What the model said in it is not checked: servers send much that nobody would write, and what says nothing
-    is left out.
+    What the model said in it is not checked, since servers send much that no user would write; empty parts
+    are left out.
 
     Raises:
         ArgumentError: something in it is none of these.
@@ -159,7 +159,7 @@ def _name(value: object) -> str:
 
 
 def _turn(content: JSON) -> list[Content]:
-    """One turn; none where it is the model's and says nothing."""
+    """Return the turn; none where it is the model's and empty."""
     parts = content.get("parts")
     role = content.get("role") or _role_of(parts)
     if role == "model" and isinstance(parts, (list, tuple, type(None))):
@@ -175,7 +175,7 @@ def _turn(content: JSON) -> list[Content]:
 
 
 def _model_part(part: object) -> Part:
-    """A part that a model sent: as it came, however new its kind."""
+    """Return a part that a model sent as it came, however new its kind."""
     mapping = as_mapping(part)
     return to_part(part) if mapping is None else plain(mapping)
 
@@ -185,7 +185,7 @@ def _is_nothing(part: object) -> bool:
 
 
 def _role_of(parts: object) -> str:
-    """Who said it, where nobody wrote that down."""
+    """Return whose turn it is, where it has no role."""
     return "model" if any("functionCall" in part for part in objects(parts)) else "user"
 
 
@@ -196,7 +196,7 @@ def _close_turn(loose: list[Part], result: list[Content]) -> None:
 
 
 def _check_part(part: dict[str, Any]) -> None:
-    """See that a dictionary, with the wire's names, is a part that the service takes.
+    """Check that a dictionary, with the wire's names, is a part that the service takes.
 
     Raises:
         ArgumentError: it is none; the hint says what is written in its place.
@@ -219,10 +219,10 @@ def _check_part(part: dict[str, Any]) -> None:
 
 
 def _check_role(role: object) -> None:
-    """See that a turn is the user's or the model's.
+    """Check that a turn is the user's or the model's.
 
     Raises:
-        ArgumentError: it is somebody else's.
+        ArgumentError: it has another role.
     """
     if role not in {"user", "model"}:
         hint = _ROLES.get(
@@ -237,7 +237,7 @@ def _example(kind: str) -> str:
 
 
 def _meant(part: dict[str, Any], kinds: list[str]) -> str:
-    """What to write in place of a dictionary of another client, or of one that was misspelt."""
+    """Say what to write in place of another client's dictionary, or of a misspelt one."""
     kind, role = str(part.get("type", "")), part.get("role")
     if kind == "thinking" or kind.startswith(("tool", "function")):
         return f"Gemini writes calls as {_CALL} and their results as {_RESPONSE}."
@@ -266,7 +266,7 @@ def _turn_meant(role: object) -> str:
 
 
 def _bare_meant(part: dict[str, Any]) -> str:
-    """The inside of a part without its name, a whole request, or a slip of the pen."""
+    """Say what to write in place of a part's content without its name, a whole request, or a typing error."""
     keys = part.keys()
     if keys & {"data", "fileUri", "mimeType", "uri"}:
         return _FILE
@@ -289,7 +289,7 @@ def is_plain_text(part: Part) -> bool:
 
 
 def is_answer(part: Part) -> bool:
-    """Whether a part says something to the user: not a thought, nor white space, nor what is empty."""
+    """Whether a part is an answer for the user: neither a thought, nor white space, nor empty."""
     if part.get("thought") and "functionCall" not in part:
         return False
     text = part.get("text")
@@ -299,12 +299,12 @@ def is_answer(part: Part) -> bool:
 
 
 def sendable(parts: Iterable[Part]) -> list[Part]:
-    """The parts of a model's turn that its service takes back, each as it came."""
+    """Return the parts of a model's turn that its service takes back, each as it came."""
     return [fit for part in parts if (fit := _fit(part)) is not None]
 
 
 def _fit(part: Part) -> Part | None:
-    """The part without what says nothing, None where nothing is left of it."""
+    """Return the part without its empty fields, None where nothing is left of it."""
     kept = part
     if not all(_is_sound(name, value) for name, value in part.items()):
         kept = {name: value for name, value in part.items() if _is_sound(name, value)}

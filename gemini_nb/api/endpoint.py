@@ -35,7 +35,7 @@ class Endpoint:
 
     Attributes:
         auth: the service.
-        model: the model's id, as the person wrote it.
+        model: the model's id, as the user wrote it.
         url: the URL of streamGenerateContent.
         authenticator: makes the headers that prove who asks.
     """
@@ -53,7 +53,7 @@ class Endpoint:
 
 
 def model_in(url: str) -> str | None:
-    """The bare id of the model that a URL asks: a recording of one service is good for another, too."""
+    """Return the bare id of the model in a URL: a recording of one service is good for another, too."""
     try:
         path = unquote(urlsplit(url).path)
     except ValueError:
@@ -118,7 +118,7 @@ def resolve_endpoint(
 
 
 def _keyless(url: str) -> str:
-    """The URL, if it holds no key: the request line of every log on the way would."""
+    """Return the URL if it holds no key, which every log on the way would show."""
     names = {name.lower() for name, _ in parse_qsl(urlsplit(url).query, keep_blank_values=True)}
     if names & _KEYS:
         raise ConfigError(
@@ -133,14 +133,14 @@ def _project(credentials: object) -> str | None:
 
 
 def _express_key(model: str) -> object:
-    """The key for Vertex AI's express mode, which has no project; only GOOGLE_API_KEY can be one."""
+    """Return the key for Vertex AI's express mode, which has no project; only GOOGLE_API_KEY can be one."""
     if _project(None) or model.startswith("projects/") or not os.environ.get("GOOGLE_API_KEY", "").strip():
         return None
     return seal({"api_key": environment_key()})
 
 
 def _vertex_path(model: str, credentials: object) -> tuple[str, str]:
-    """The path behind the version, and the service's host for it."""
+    """Return the path behind the version, and the service's host for it."""
     given = credentials if isinstance(credentials, Mapping) else {}
     path = _vertex_model(model)
     if path.startswith("projects/"):

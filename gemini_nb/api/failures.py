@@ -127,7 +127,7 @@ _HINTS = {
 
 
 def refused(status: int, headers: Mapping[str, str], body: bytes, endpoint: Endpoint) -> GeminiError:
-    """The error for an answer with a status other than 200."""
+    """Return the error for a response with a status other than 200."""
     text = body.decode("utf-8", "replace")
     try:
         value: Any = json.loads(text)
@@ -149,7 +149,7 @@ def refused(status: int, headers: Mapping[str, str], body: bytes, endpoint: Endp
 
 
 def reported(error: Mapping[str, Any], endpoint: Endpoint) -> GeminiError:
-    """The error for an error object of the server's, from an error body or from inside a stream."""
+    """Return the error for the server's error object, from an error body or from inside a stream."""
     code, name = error.get("code"), error.get("status")
     if isinstance(code, str) and not _number(code):
         name = name or code
@@ -175,7 +175,7 @@ def reported(error: Mapping[str, Any], endpoint: Endpoint) -> GeminiError:
 
 
 def error_in(value: JSON, *, is_error: bool = False) -> JSON | None:
-    """The error object in a server's message, None where it is none.
+    """Return the error object in a server's message, None where there is none.
 
     Some gateways leave its wrapping out; then it is known by what Gemini's answers do not have.
 
@@ -202,13 +202,13 @@ def error_in(value: JSON, *, is_error: bool = False) -> JSON | None:
 
 
 def _readable(text: str) -> str:
-    """What a body that is no JSON says to a person; of a web page that is its title."""
+    """Return what to show of a body that is not JSON: of a web page its title."""
     title = _TITLE.search(text[:10_000])
     return excerpt(html.unescape(title[1])) if title is not None else excerpt(text)
 
 
 def _number(code: object) -> int:
-    """A code as a number, 0 where it is none."""
+    """Return a code as a number, 0 where it is none."""
     return int(code) if isinstance(code, int) or (isinstance(code, str) and _NUMBER.fullmatch(code)) else 0
 
 
@@ -221,7 +221,7 @@ def _status(number: int, name: str | None) -> int:
 
 
 def _daily_hint(seconds: float | None, endpoint: Endpoint) -> str:
-    """What to do about a quota of a day that is used up."""
+    """Say what to do about a daily quota that is used up."""
     when = ""
     if seconds is not None:
         clock = time.strftime("%H:%M", time.localtime(time.time() + seconds))
@@ -233,7 +233,7 @@ def _daily_hint(seconds: float | None, endpoint: Endpoint) -> str:
 
 
 def blocked(turn: ModelTurn) -> PromptBlockedError:
-    """The error for a prompt that was blocked."""
+    """Return the error for a prompt that was blocked."""
     reason = f"{excerpt(turn.block_reason or '')}{_blamed(turn)}"
     return PromptBlockedError(
         f"The prompt was blocked: {reason}. {excerpt(turn.block_message)}".rstrip(),
@@ -252,7 +252,7 @@ def is_refusal(error: GeminiError | None) -> bool:
 
 
 def empty(turn: ModelTurn) -> EmptyAnswerError:
-    """The error for a turn that ended without an answer, or with one that the model got wrong."""
+    """Return the error for a turn that ended without an answer, or with one that the model got wrong."""
     reason, said = turn.finish_reason, turn.finish_message
     if reason is None:
         message = "The server's answer holds no candidates: neither text nor a reason why there is none."
@@ -323,7 +323,7 @@ def _access_hint(*, vertex: bool) -> str:
 
 
 def not_sent(error: Exception, host: str) -> GeminiError:
-    """The error for a request that got no answer."""
+    """Return the error for a request that got no response."""
     cause = error.__cause__ or error
     names = {cls.__name__ for cls in type(cause).__mro__} | {type(error).__name__}
     if isinstance(found := _inner(cause), ssl.SSLError) and (failure := _without_trust(found, host)):
@@ -348,7 +348,7 @@ def not_sent(error: Exception, host: str) -> GeminiError:
     if names & {"InvalidURL", "UnsupportedProtocol"}:
         return ConfigError(f"The URL of {host} cannot be used: {detail}", hint="Check the base URL.")
     if names & {"ClientResponseError", "HttpProcessingError"}:
-        detail = excerpt(str(getattr(cause, "message", "") or cause))  # without the 400 that nobody sent
+        detail = excerpt(str(getattr(cause, "message", "") or cause))  # without the 400 that no server sent
         return ProtocolError(f"What {host} answered is not HTTP: {detail}", hint="Check the base URL.")
     return TransportError(
         f"{host} closed the connection before it answered: {_reason(cause)}", hint=_ON_THE_WAY
@@ -356,7 +356,7 @@ def not_sent(error: Exception, host: str) -> GeminiError:
 
 
 def broken(error: Exception, host: str) -> GeminiError:
-    """The error for an answer that broke off."""
+    """Return the error for a response that broke off."""
     cause = error.__cause__ or error
     if type(error).__name__ == "DecodingError":
         return ProtocolError(
@@ -366,7 +366,7 @@ def broken(error: Exception, host: str) -> GeminiError:
     said = str(cause)
     if "ConnectionResetError" in said or isinstance(cause, ConnectionError):
         what = "was reset in the middle of the answer"
-    elif "not completed" in said:  # the transport's own words go on with figures that help nobody
+    elif "not completed" in said:  # the transport's own words go on with figures
         what = "was closed in the middle of the answer"
     else:
         what = f"broke: {excerpt(said or type(cause).__name__)}"
@@ -374,7 +374,7 @@ def broken(error: Exception, host: str) -> GeminiError:
 
 
 def _inner(cause: BaseException) -> object:
-    """What the system or the TLS library said, inside the transport's own exception."""
+    """Return the exception of the system or the TLS library inside the transport's own."""
     for name in ("certificate_error", "os_error"):
         if (inner := getattr(cause, name, None)) is not None:
             return inner
@@ -386,7 +386,7 @@ def _without_trust(error: ssl.SSLError, host: str) -> GeminiError | None:
         return ConnectError(
             f"The certificate of {host} is not trusted: {excerpt(error.verify_message or str(error))}",
             hint="Behind a company's proxy, put its certificate into SSL_CERT_FILE. Otherwise check the base "
-            "URL and this machine's clock: somebody else may be answering.",
+            "URL and this machine's clock: another server may be answering.",
             is_permanent=True,
         )
     if error.reason in _NO_TLS:
@@ -413,10 +413,10 @@ def _refused_by_proxy(cause: BaseException, host: str) -> GeminiError:
 
 
 def _reason(cause: BaseException) -> str:
-    """The system's own words. The transport's wrap them in its classes' names."""
+    """Return the system's own words, which the transport wraps in its classes' names."""
     inner = _inner(cause)
     if type(cause).__name__ == "ConnectionTimeoutError":
-        return "nobody answered in time."
+        return "there was no answer in time."
     if not isinstance(getattr(cause, "message", ""), (str, NoneType)):  # the transport's own object
         return "it broke off in the middle of the answer's head."
     if isinstance(inner, socket.gaierror):

@@ -116,7 +116,7 @@ def _id_of(given: object) -> str | None:
 
 
 def _arguments(args: object) -> tuple[dict[str, Any] | None, str | None]:
-    """The arguments as an object, or what is wrong with them."""
+    """Return the arguments as an object, or what is wrong with them."""
     if args is None:
         return {}, None
     value = args
@@ -142,12 +142,12 @@ class _PiecesError(ValueError):
 
 
 def _assemble(parts: Iterable[Part]) -> tuple[list[Part], Part | None]:
-    """Put calls together.
+    """Put calls that came in pieces together.
 
     Returns:
         The parts, with one for each call in the place of its first piece; and the one of them whose end has
         not come, None where all have ended. A call with a piece that does not fit has text for `args`, so
-        that nobody takes it for whole.
+        that it is not taken for whole.
     """
     made: list[Part] = []
     current: _Call | None = None
@@ -162,7 +162,7 @@ def _assemble(parts: Iterable[Part]) -> tuple[list[Part], Part | None]:
         elif call.keys() & _MARKS and (call.get("name") or _field(call, "partialArgs")):
             current, in_pieces = _Call(part), True
             made.append(current.part)
-        elif call or not in_pieces:  # an end that is told twice is no call
+        elif call or not in_pieces:  # an end that comes twice is no call
             current = None
             made.append(part)
         if current is not None and not _field(call, "willContinue"):
@@ -222,7 +222,7 @@ class _Call:
 
 
 def _field(message: Part, name: str) -> Any:
-    """A field by its name on the wire, or in snake_case."""
+    """Return a field by its name on the wire, or in snake_case."""
     if name in message:
         return message[name]
     return message.get(re.sub("[A-Z]", lambda found: "_" + found[0].lower(), name))
@@ -250,7 +250,7 @@ def _steps(path: object) -> tuple[str | int, ...]:
 
 
 def _inside(holder: Any, step: str | int, following: str | int) -> Any:
-    """What stands at a step, made where nothing does."""
+    """Return what stands at a step, made where there is nothing."""
     inner = _at(holder, step)
     if inner is None:
         inner = [] if isinstance(following, int) else {}
@@ -368,7 +368,7 @@ def _named(call: Any) -> str:
 
 
 def with_results_together(contents: list[Part]) -> list[Part]:
-    """The contents with the results of one turn's calls in one content, as the service wants them.
+    """Return the contents with the results of one turn's calls in one content, as the service wants them.
 
     Where tools ran here and the caller answers the others, they come in two.
     """
@@ -389,7 +389,7 @@ def with_results_together(contents: list[Part]) -> list[Part]:
 
 
 def _place(part: Part, calls: list[Any]) -> int:
-    """Where a result stands among others: in the order of the calls, and before everything else."""
+    """Return a result's place: results follow the order of the calls, and come before everything else."""
     result = part.get("functionResponse")
     if not isinstance(result, dict):
         return len(calls) + 1

@@ -93,7 +93,7 @@ def split_config(config: object) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def merge_once(given: Mapping[str, Any], beside: dict[str, Any]) -> dict[str, Any]:
-    """Add to a config's other fields what was passed by itself; None and nothing say nothing.
+    """Add to a config's other fields what was passed by itself; None is not set.
 
     Raises:
         ArgumentError: a field was given in both places.
@@ -114,7 +114,7 @@ def _bare(model: str) -> str:
 
 
 def generation(model: str) -> int | None:
-    """The major version of a Gemini model, None where its id does not say."""
+    """Return the major version of a Gemini model, None where its id does not say."""
     found = _FAMILY.match(_bare(model))
     return int(found[1]) if found else None
 
@@ -126,12 +126,12 @@ def is_older(model: str) -> bool:
 
 
 def is_retiring(status: Mapping[str, Any]) -> bool:
-    """Whether a modelStatus says that the model is on its way out, or gone."""
+    """Whether a modelStatus says that the model will be retired, or is."""
     return str(status.get("modelStage")).upper() in {"LEGACY", "DEPRECATED", "RETIRED"}
 
 
 def thinking_problem(model: str, config: Mapping[str, Any]) -> str | None:
-    """What the service refuses in a thinkingConfig, and what it takes in its place; None for nothing."""
+    """Say what the service refuses in a thinkingConfig, and what it takes in its place; None for nothing."""
     level, budget = config.get("thinkingLevel"), config.get("thinkingBudget")
     if level is not None and budget is not None:
         return "You can only set one of thinking budget and thinking level."

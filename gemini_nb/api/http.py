@@ -65,7 +65,7 @@ class HTTPClients:
         self._clients: dict[bool, httpx.AsyncClient] = {}
         self.cooldowns = Cooldowns()
         self.recorder: Recorder | None = None
-        """Writes down what requests receive; None where nobody wants it."""
+        """Records what requests receive; None where nothing is recorded."""
 
     def _client_for(self, url: str) -> httpx.AsyncClient:
         """Return the client for this URL.
@@ -163,9 +163,9 @@ async def _send(
 
 
 def _was_stale(error: Exception) -> bool:
-    """Whether a connection that had rested was closed just as it was to be used again.
+    """Whether an idle connection was closed just as it was to be used again.
 
-    Servers close idle ones when they like, and the request crosses the news of it: nobody has read it.
+    Servers close idle connections when they like, and then have read nothing of the request.
     """
     cause = error.__cause__ or error
     unread = isinstance(getattr(cause, "message", None), (str, NoneType))
@@ -174,7 +174,7 @@ def _was_stale(error: Exception) -> bool:
 
 
 def _not_made(error: Exception) -> ConfigError:
-    """The error for a URL or a header that cannot be put into a request."""
+    """Return the error for a URL or a header that cannot be put into a request."""
     # A UnicodeEncodeError would show the header's text.
     reason = error.reason if isinstance(error, UnicodeEncodeError) else str(error)
     return ConfigError(
@@ -202,7 +202,7 @@ def _make_client(*, trust_env: bool) -> httpx.AsyncClient:
 
 
 def _check_proxies() -> None:
-    """Refuse what httpx takes and its transport stumbles over at every request."""
+    """Refuse a proxy that httpx accepts and its transport fails on at every request."""
     proxies = getproxies()  # where httpx looks, too
     for kind in ("http", "https", "all"):
         proxy = proxies.get(kind, "")
@@ -216,7 +216,7 @@ def _check_proxies() -> None:
 
 
 def _bad_proxy(error: Exception) -> ConfigError:
-    """The error for proxy variables that cannot be used."""
+    """Return the error for proxy variables that cannot be used."""
     return ConfigError(
         f"The proxy of the environment cannot be used: {_without_password(str(error))}",
         hint="See HTTP_PROXY, HTTPS_PROXY and ALL_PROXY; only http and https proxies are supported.",
@@ -229,7 +229,7 @@ def _without_password(text: str) -> str:
 
 
 def _bad_certificates(error: OSError) -> ConfigError:
-    """The error for certificates of the environment that cannot be read."""
+    """Return the error for certificates of the environment that cannot be read."""
     return ConfigError(
         f"The certificates of the environment cannot be used: {excerpt(str(error))}",
         hint="See SSL_CERT_FILE and SSL_CERT_DIR.",
@@ -280,7 +280,7 @@ class _Response(aiohttp.ClientResponse):
         if closed is None:  # it has closed already
             _end(self.content)
             return self
-        # The future is the connection's, which outlives the response, and somebody must look at its result.
+        # The future is the connection's, which outlives the response; its result must be retrieved.
         closed.remove_done_callback(_look_at)
         closed.add_done_callback(_look_at)
         end = functools.partial(_end, self.content)
@@ -341,7 +341,7 @@ class IdleTimeout:
             self._timer = self._loop.call_later(seconds, self._check)
 
     async def wait(self, awaitable: Awaitable[T]) -> T:
-        """Await something of the peer's.
+        """Await something that depends on the peer.
 
         Raises:
             IdleTimeoutError: it took longer than `seconds`.
@@ -360,7 +360,7 @@ class IdleTimeout:
             self._since = None
 
     def begin(self, seconds: float) -> None:
-        """Count anew, in the middle of a wait: its first part is over, and its second may take so long."""
+        """Restart the timeout in the middle of a wait, whose second part may take so long."""
         self._since = self._loop.time()
         self.seconds = seconds
 

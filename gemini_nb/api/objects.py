@@ -5,7 +5,7 @@ it writes bytes, and so thought signatures, in the URL's alphabet of base64, whi
 the standard one and a signature has to come back as it was sent.
 
 The service takes `max_output_tokens` for `maxOutputTokens`, and google-genai's `model_dump()` writes the
-former, with a null for each field that nobody set. Code that reads such values under one name misses half of
+former, with a null for each field that is not set. Code that reads such values under one name misses half of
 them. So they get their wire names here, once, when they are passed in. The keys of the caller's own data
 (arguments, results, labels, the properties of a schema) are no fields, and stay.
 """
@@ -51,14 +51,14 @@ _NAMED_SUBSCHEMAS = frozenset({"$defs", "defs", "definitions", "patternPropertie
 
 
 def is_from(value: object, package: str, *names: str) -> bool:
-    """Whether a class of this package, or a child of one, made it."""
+    """Whether it is an instance of one of these classes of a package, or of a subclass."""
     return any(
         cls.__name__ in names and cls.__module__.partition(".")[0] == package for cls in type(value).__mro__
     )
 
 
 def as_mapping(value: object) -> dict[str, Any] | None:
-    """A dictionary or a pydantic model as a dictionary; None for anything else.
+    """Return a dictionary or a pydantic model as a dictionary; None for anything else.
 
     What is in a dictionary stays as it is, what is in a model becomes JSON where JSON has a word for it.
     """
@@ -68,7 +68,7 @@ def as_mapping(value: object) -> dict[str, Any] | None:
 
 
 def plain(value: Any) -> Any:
-    """The value with JSON in place of models, enums, bytes and times; anything else in it stays as it is.
+    """Return the value with JSON in place of models, enums, bytes and times; the rest stays as it is.
 
     Raises:
         ArgumentError: it is nested deeper than the stack, or holds itself.
@@ -104,7 +104,7 @@ def _dump(model: Any) -> Any:
 
 
 def spell_body(body: Mapping[str, Any]) -> dict[str, Any]:
-    """A request body with the wire's names, but for its `contents`, which `to_contents` reads.
+    """Return a request body with the wire's names, but for its `contents`, which `to_contents` reads.
 
     Raises:
         ArgumentError: a field is there in both spellings.
@@ -121,7 +121,7 @@ def spell_body(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def spell_config(value: Any, name: str) -> Any:
-    """A `generationConfig`, `toolConfig` or `safetySettings` with the wire's names.
+    """Return a `generationConfig`, `toolConfig` or `safetySettings` with the wire's names.
 
     Raises:
         ArgumentError: a field is there in both spellings.
@@ -130,7 +130,7 @@ def spell_config(value: Any, name: str) -> Any:
 
 
 def spell_tool(tool: Any) -> Any:
-    """A Gemini tool object or a function declaration with the wire's names; anything else as it is.
+    """Return a Gemini tool object or a function declaration with the wire's names; anything else as it is.
 
     Raises:
         ArgumentError: a field is there in both spellings.
@@ -140,7 +140,7 @@ def spell_tool(tool: Any) -> Any:
 
 
 def spell_part(part: Mapping[str, Any], path: str = "a part") -> dict[str, Any]:
-    """A part with the wire's names; what is in fields that are newer than this package stays as it is.
+    """Return a part with the wire's names; fields newer than this package keep their values as they are.
 
     Raises:
         ArgumentError: a field is there in both spellings.
@@ -152,7 +152,7 @@ def spell_part(part: Mapping[str, Any], path: str = "a part") -> dict[str, Any]:
 
 
 def spell_content(content: Mapping[str, Any], path: str = "a turn") -> dict[str, Any]:
-    """A turn with the wire's names.
+    """Return a turn with the wire's names.
 
     Raises:
         ArgumentError: a field is there in both spellings.
@@ -171,7 +171,7 @@ def _whole(value: Any, name: str) -> Any:
 
 
 def _message(value: Any, name: str, path: str) -> Any:
-    """The value of the field `name`, and everything in it."""
+    """Spell the value of the field `name`, and everything in it."""
     if isinstance(value, (list, tuple)):
         return [_message(item, name, path) for item in value]
     if not isinstance(value, Mapping):
@@ -186,7 +186,7 @@ def _message(value: Any, name: str, path: str) -> Any:
 
 
 def _schema(value: Any, path: str) -> Any:
-    """An OpenAPI schema; its defaults, examples and the names of properties are the caller's."""
+    """Spell an OpenAPI schema, but for defaults, examples and names of properties, which are the caller's."""
     if isinstance(value, (list, tuple)):
         return [_schema(item, path) for item in value]
     if not isinstance(value, Mapping):
@@ -201,7 +201,7 @@ def _schema(value: Any, path: str) -> Any:
 
 
 def spell_fields(message: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """The fields that are set, by their names on the wire; what is in them stays as it is.
+    """Return the fields that are set, by their names on the wire; what is in them stays as it is.
 
     Raises:
         ArgumentError: a field is there in both spellings.

@@ -54,9 +54,9 @@ class RetryPolicy:
         initial_delay: seconds that the first backoff may take.
         max_delay: seconds that any backoff of our own may take.
         max_server_delay: longest wait a server may ask for; beyond it the call fails at once, saying so,
-            since a person would rather know than watch a cell for an hour.
+            since a user would rather know than watch a cell for an hour.
         restarts: times a call that broke after some of its answer is made again without progress. A new
-            continuation token is progress; an answer that is told anew from its beginning is none.
+            continuation token is progress; an answer that begins anew is not.
         on_cut: "restart" makes such a call again and replaces its text; "keep" ends the stream with an error
             and the text as it is, since every restart is paid for.
     """
@@ -91,7 +91,7 @@ class RetryPolicy:
         return isinstance(error, TransportError)
 
     def delay(self, attempt: int, *, hint: float | None, jitter: float) -> float | None:
-        """Seconds to wait after the failed attempt number `attempt`, or None to give up.
+        """Return the seconds to wait after the failed attempt number `attempt`, or None to give up.
 
         Full jitter spreads clients that failed together; a server's own figure is a floor, so the jitter
         is added to it.
@@ -106,7 +106,7 @@ class RetryPolicy:
         return self.backoff(attempt, hint=hint, jitter=jitter)
 
     def backoff(self, failed: int, *, hint: float | None, jitter: float) -> float | None:
-        """The same without a limit on the number of attempts.
+        """Return the same without a limit on the number of attempts.
 
         Args:
             failed: how many have failed.
@@ -129,7 +129,7 @@ def _is_whole(value: object) -> bool:
 
 
 def parse_retry_after(value: str | None, now: float) -> float | None:
-    """Seconds of a `Retry-After` header: a number, or an HTTP date.
+    """Return the seconds of a `Retry-After` header: a number, or an HTTP date.
 
     Args:
         value: the header's value.
@@ -149,7 +149,7 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
 
 
 def retry_delay_of(details: Sequence[Any], message: str) -> float | None:
-    """Seconds of a google.rpc.RetryInfo; the message's own, finer figure where there is one."""
+    """Return the seconds of a google.rpc.RetryInfo; the message's own, finer figure where there is one."""
     if (match := _MESSAGE_DELAY.search(message)) is not None:
         return _finite(float(match[1]))
     for detail in details:
@@ -165,7 +165,7 @@ def _finite(seconds: float) -> float | None:
 
 
 def is_daily(details: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether a quota of a day is used up, by the ids in an error's details.
+    """Whether a daily quota is used up, by the ids in an error's details.
 
     Their RetryInfo does not tell: it asks to wait some seconds for a quota that is gone until tomorrow.
     """
@@ -181,7 +181,7 @@ def _names_a_day(value: object, name: str = "") -> bool:
 
 
 def seconds_until_renewal(now: float) -> float | None:
-    """Seconds until midnight Pacific time, when such quotas renew; None where the time zone is not known.
+    """Return the seconds until midnight Pacific time, when daily quotas renew; None without a time zone.
 
     Args:
         now: seconds since the epoch.
@@ -216,7 +216,7 @@ class _Quota:
         self.waiting = 0
 
     def next_start(self) -> float:
-        """When the next in the queue may start: behind the one before, closer to it the more there are."""
+        """Return when the next in the queue may start: after the one before, sooner the more there are."""
         spacing = min(_SPACING, _SPREAD / (self.waiting + 1)) if self.waiting else 0.0
         self.last = max(self.until, self.last + spacing)
         return self.last
@@ -229,7 +229,7 @@ class Cooldowns:
         self._quotas: dict[Hashable, _Quota] = {}
 
     def impose(self, quota: Hashable, seconds: float, reason: str) -> None:
-        """Let nobody else ask for this quota for some seconds; a longer wait stays.
+        """Keep all requests for this quota waiting for some seconds; a longer wait stays.
 
         Args:
             quota: what is shared: base URL, model and caller.
@@ -237,7 +237,7 @@ class Cooldowns:
             reason: what is waited for, in a few words.
         """
         now = time.time()
-        for known, old in list(self._quotas.items()):  # keys come and go, and are not remembered for ever
+        for known, old in list(self._quotas.items()):  # keys come and go
             if not old.waiting and old.until < now:
                 del self._quotas[known]
         state = self._quotas.setdefault(quota, _Quota())

@@ -100,7 +100,7 @@ def _by_modality(value: object) -> dict[str, int]:
 
 
 def _sum(one: Any, other: Any) -> Any:
-    """Counts add up, each modality's by itself; of words the newer one counts."""
+    """Add two counts, each modality's by itself; of words take the newer one."""
     if isinstance(one, Mapping):
         return {name: one.get(name, 0) + other.get(name, 0) for name in {**one, **other}}
     return one + other if isinstance(one, int) else other or one
@@ -261,7 +261,7 @@ class ModelTurn:
             self._metadata_kept = self._metadata_shown
 
     def set_tier(self, tier: str) -> None:
-        """Note which tier serves this request, by its header; the counts may say it, too, or not."""
+        """Note which tier serves this request, by its header; the counts do not always say."""
         self._tier = {"serviceTier": tier}
         self.usage = {**self.usage, **self._tier}
 
@@ -314,7 +314,7 @@ class ModelTurn:
 
     @property
     def parts(self) -> list[Part]:
-        """The parts so far, adjacent unsigned text joined; text that says nothing is left out."""
+        """The parts so far, adjacent unsigned text joined, without empty text."""
         if self._open_text:
             self._parts[-1]["text"] = "".join(self._open_text)
             self._open_text[:] = [self._parts[-1]["text"]]
@@ -327,7 +327,7 @@ class ModelTurn:
 
     @property
     def has_answer(self) -> bool:
-        """Whether it says something to the user; thoughts, white space and signatures are no answer."""
+        """Whether there is an answer for the user; thoughts, white space and signatures are none."""
         back, _ = self._read()
         return any(map(is_answer, back))
 
@@ -386,7 +386,7 @@ class ModelTurn:
 
 
 def _camel(part: Part) -> Part:
-    """A call with its name on the wire, where a server spells it as Python does."""
+    """Return a call under its name on the wire, where a server spells it as Python does."""
     if "function_call" not in part:
         return part
     call = part.get("functionCall") or part["function_call"]
@@ -425,14 +425,14 @@ def _read_word(value: object, names: list[str]) -> str | None:
         value = int(value)
     if isinstance(value, int) and not isinstance(value, bool):
         value = names[value] if 0 <= value < len(names) else str(value)
-    # Some servers send the default of each field that nobody set.
+    # Some servers send the default of each field that is not set.
     if not isinstance(value, str) or not value.strip() or value.endswith("_UNSPECIFIED"):
         return None
     return scrub(value.strip())
 
 
 def is_model_mistake(reason: str | None) -> bool:
-    """Whether the model made a mistake that its next sample may well not make."""
+    """Whether the model made a mistake that its next sample is likely not to make."""
     return reason == "UNEXPECTED_TOOL_CALL" or (reason or "").startswith("MALFORMED_")
 
 

@@ -131,7 +131,7 @@ class File:
 
 
 def _type_of_file(path: Path) -> str:
-    """The type by its first bytes and its name; what reads as text is text, whatever its name."""
+    """Return the type by first bytes and name; what reads as text is text, whatever its name."""
     with path.open("rb") as file:
         beginning = file.read(_BEGINNING)
     named, marked = _type_of_name(path.name), _type_of_bytes(beginning)
@@ -146,14 +146,14 @@ def _type_of_file(path: Path) -> str:
 
 
 def _is_sure(marked: str | None, named: str) -> bool:
-    """Whether the bytes say it better than the name: a film and its sound alone can begin alike."""
+    """Whether the bytes decide: a film and its sound alone can begin alike, and the name tells them apart."""
     if marked is None or not marked.startswith((*_MEDIA, "application/pdf")):
         return False  # a document that is an archive inside
     return marked.startswith("image/") or not named.startswith(("audio/", "video/"))
 
 
 def _type_of_bytes(data: bytes) -> str | None:
-    """What the first bytes of a file say it is, None where they say nothing, or where it is text."""
+    """Return the type that the first bytes show, None where they show none, or where it is text."""
     import filetype  # only files need it
 
     data = bytes(data[:_BEGINNING])
@@ -166,7 +166,7 @@ def _type_of_bytes(data: bytes) -> str | None:
 
 
 def _type_of_name(name: str) -> str | None:
-    """What the name of a file says it is."""
+    """Return the type that a file's name stands for."""
     kind, encoding = mimetypes.guess_type(name)
     return None if kind is None or encoding is not None else _TYPE_NAMES.get(kind, kind)
 
@@ -181,7 +181,7 @@ def _is_text(beginning: bytes) -> bool:
 
 
 def _container(data: bytes) -> str | None:
-    """The type of an ISO media file, which is a film only where its brands say nothing else."""
+    """Return the type of an ISO media file, which is a film where its brands say nothing else."""
     if data[4:8] in {b"moov", b"mdat", b"wide"}:
         return "video/quicktime"  # of the time before brands
     if data[4:8] != b"ftyp":
@@ -197,7 +197,7 @@ def _container(data: bytes) -> str | None:
 
 
 def _sound(data: bytes) -> str | None:
-    """MP3 frames that filetype does not know: any MPEG version, layer III, with or without a checksum."""
+    """Whether the bytes decide; between a film and its sound alone, which begin alike, the name does."""
     if len(data) > 2 and data[0] == 0xFF and data[1] & 0xE6 == 0xE2 and data[1] & 0x18 != 0x08:
         rate, bits = data[2] >> 2 & 3, data[2] >> 4
         return "audio/mp3" if rate != 3 and bits not in {0, 15} else None
@@ -273,7 +273,7 @@ def _typed(blob: dict[str, Any]) -> dict[str, Any]:
 
 
 def _written(value: Mapping[str, Any]) -> dict[str, Any] | None:
-    """A dictionary that is a part with a file in it, and nothing else."""
+    """Return a dictionary that is a part with a file in it, None for any other."""
     if not value.keys() & {"inlineData", "inline_data", "fileData", "file_data"}:
         return None
     try:
@@ -288,7 +288,7 @@ def _written(value: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _picture(value: Any) -> bytes | None:
-    """A figure or an image as PNG."""
+    """Return a figure or an image as PNG."""
     buffer = io.BytesIO()
     if is_from(value, "matplotlib", "Figure"):
         value.savefig(buffer, format="png", bbox_inches="tight")
@@ -356,7 +356,7 @@ def _table(kind: str, shape: tuple[int, int], types: list[str], csv: str, shown:
 
 
 def _google_media(value: object) -> dict[str, Any] | None:
-    """The part for google-genai's files, blobs and images, and for its parts that hold one; else None.
+    """Return the part for google-genai's files, blobs and images, and for parts that hold one; else None.
 
     Raises:
         ConfigError: it is a file that the service could not process, or that was never uploaded.
@@ -387,7 +387,7 @@ def _uploaded(file: dict[str, Any]) -> dict[str, Any]:
 
 
 def _generated(value: dict[str, Any]) -> dict[str, Any] | None:
-    """A picture or film that google-genai made or loaded, with its data or where they are."""
+    """Return the part for a picture or film that google-genai made or loaded."""
     mime_type = {"mimeType": value["mimeType"]} if value.get("mimeType") else {}
     data = value.get("imageBytes") or value.get("videoBytes")
     address = value.get("gcsUri") or value.get("uri")

@@ -46,7 +46,7 @@ PART_OBJECTS = (
 """The fields of a part that hold its data, but for `text`; each is an object."""
 
 MAX_LEVELS = 64
-"""How deep arguments and results may be nested; nobody writes, and no service takes, much more."""
+"""How deep arguments and results may be nested; no service takes much more."""
 MAX_SIZE = 20 * 2**20
 """How large they may be, in characters of JSON."""
 MAX_VALUES = 1_000_000
@@ -120,7 +120,7 @@ def shallow(text: str) -> str:
 
 
 def duplicate(value: T) -> T:
-    """A copy that others may change. What is nested deeper than the stack stays one and the same."""
+    """Return a copy that others may change; what is nested deeper than the stack is returned itself."""
     try:
         return copy.deepcopy(value)
     except RecursionError:
@@ -128,7 +128,7 @@ def duplicate(value: T) -> T:
 
 
 def whole_characters(value: Any) -> Any:
-    """The value with a replacement character for each half of a surrogate pair in its texts.
+    """Return the value with a replacement character for each half of a surrogate pair in its texts.
 
     JSON can say such a half, and nothing else can: not a request, nor a notebook, nor a terminal.
     """
@@ -142,7 +142,7 @@ def whole_characters(value: Any) -> Any:
 
 
 def objects(value: object) -> list[JSON]:
-    """The dictionaries of what should be a list of dictionaries; servers send null, {} and worse.
+    """Return the dictionaries of what should be a list of dictionaries; servers send null, {} and worse.
 
     One that stands there without its list counts as a list of one.
     """
