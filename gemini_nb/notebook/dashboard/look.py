@@ -13,7 +13,7 @@ from gemini_nb.notebook.dashboard.sparkline import sparkline
 from gemini_nb.notebook.dashboard.trace import Trace
 from gemini_nb.notebook.render import figures
 from gemini_nb.notebook.render.markdown import escape
-from gemini_nb.notebook.render.words import clock, cut, duration, quantity
+from gemini_nb.notebook.render.words import clock, cut, dollars, duration, quantity
 from gemini_nb.streams.counts import Statistics
 from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.events.record import Waiting
@@ -52,6 +52,8 @@ def totals_html(totals: Statistics) -> str:
         f"<b>{number:,}</b> {word}</span>"
         for kind, number, word in facts
     )
+    if totals.cost:
+        shown += f'<span class="gemini-nb-total" data-total="cost"><b>{dollars(totals.cost)}</b></span>'
     return f'<div class="gemini-nb-totals"><strong>Gemini streams</strong>{shown}</div>'
 
 
@@ -156,4 +158,8 @@ def _tokens(stream: Stream, trace: Trace) -> str:
         f"{usage.prompt_token_count:,} in, {usage.candidates_token_count:,} out, "
         f"{usage.thoughts_token_count:,} thought"
     )
-    return f'<span class="gemini-nb-tokens" title="{split}">{usage.total_token_count:,} tok</span>'
+    price = figures.price_words(stream)
+    split, shown = (f"{split}; {price}", f" · {price}") if price else (split, "")
+    if price == "price unknown":
+        shown = ""  # the title is enough where every row would say it
+    return f'<span class="gemini-nb-tokens" title="{split}">{usage.total_token_count:,} tok{shown}</span>'

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from enum import Enum
 from typing import Any
 
-__all__ = ["Frontend", "cell_id", "deleted_cells", "frontend_of", "request_id"]
+__all__ = ["Frontend", "cell_id", "deleted_cells", "frontend_of", "notebook_path", "request_id"]
 
 
 class Frontend(Enum):
@@ -37,6 +38,12 @@ def frontend_of(shell: Any) -> Frontend:
 def cell_id(shell: Any) -> str | None:
     """The id of the cell that is running, where the front end tells."""
     found = _request(shell).get("metadata", {}).get("cellId")
+    return found if isinstance(found, str) else None
+
+
+def notebook_path(shell: Any) -> str | None:
+    """The path of the notebook, where server or front end tell."""
+    found = os.environ.get("JPY_SESSION_NAME") or shell.user_ns.get("__vsc_ipynb_file__")
     return found if isinstance(found, str) else None
 
 

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 from gemini_nb.notebook.kernel.cell_output import CellOutput, cell_output
-from gemini_nb.notebook.kernel.frontend import Frontend, frontend_of, request_id
+from gemini_nb.notebook.kernel.frontend import Frontend, cell_id, frontend_of, notebook_path, request_id
 from gemini_nb.notebook.kernel.parents import answer_in_threads
 from gemini_nb.notebook.kernel.routing import route
 from gemini_nb.notebook.kernel.sent import SentOutputs
 from gemini_nb.notebook.magics.code_magics import CodeMagics
 from gemini_nb.notebook.magics.completion import matcher
+from gemini_nb.notebook.magics.history import HistoryMagics
 from gemini_nb.notebook.magics.magics import GeminiMagics
 from gemini_nb.notebook.magics.settings import GeminiNB
 from gemini_nb.notebook.magics.transform import AwaitStreamCells, keep_questions, read_loading_cell_again
@@ -33,9 +34,11 @@ _LINE_MAGICS = (
     "gemini_dashboard",
     "gemini_explain",
     "gemini_fix",
+    "gemini_history",
     "gemini_show",
     "gemini_stop",
     "gemini_streams",
+    "gemini_usage",
     "gemini_wait",
 )
 _SHOWN: tuple[Any, ...] = (Stream, StreamGroup)
@@ -62,8 +65,7 @@ class _Extension:
         self._unroute = route(shell)
         sent = SentOutputs()
         self._unwatch = sent.watch(shell)
-        shell.register_magics(self._magics)
-        shell.register_magics(self._code_magics)
+        shell.register_magics(self._magics, self._code_magics, HistoryMagics(shell))
         self._log.register()
         shell.configurables.append(self._settings)  # where %config looks
         shell.Completer.custom_matchers.append(self._matcher)
@@ -79,6 +81,7 @@ class _Extension:
         runtime.can_ask = lambda: frontend_of(shell) is not Frontend.HEADLESS
         runtime.block_on = blocking_wait(runtime.kernel)
         runtime.cell_output = lambda: cell_output(shell, runtime, sent)
+        runtime.origin = lambda: (notebook_path(shell), cell_id(shell))
         runtime.warm_up()
         shell.events.register("post_run_cell", self._hear_out)
         threading.Thread(target=_import_renderer, name="gemini_nb-import", daemon=True).start()
@@ -115,6 +118,7 @@ class _Extension:
         self._unroute()
         self._unwatch()
         self.manager.runtime.cell_output = lambda: None
+        self.manager.runtime.origin = lambda: (None, None)
 
 
 def load(shell: Any) -> None:

@@ -24,6 +24,7 @@ from gemini_nb.notebook.kernel.frontend import Frontend, cell_id, frontend_of, r
 from gemini_nb.notebook.magics.arguments import parse, split_line, stream_arguments
 from gemini_nb.notebook.magics.asking import CellContext, ask
 from gemini_nb.notebook.magics.cell_log import CellLog
+from gemini_nb.notebook.magics.history import entry_of, show_entry
 from gemini_nb.notebook.magics.prompt import python_name
 from gemini_nb.notebook.magics.settings import GeminiNB
 from gemini_nb.notebook.magics.waiting import await_streams, stopping
@@ -230,13 +231,20 @@ class GeminiMagics(Magics):
 
     @line_magic
     def gemini_show(self, line: str) -> None:
-        """Print a stream again: `%gemini_show trip`."""
+        """Print a stream again: `%gemini_show trip`, also an old one by its id in `%gemini_history`."""
         names = _names_in(line)
         if not names:
             raise UsageError("Which stream? For example %gemini_show trip; %gemini_streams lists them.")
         for name in names:
-            for made in self.find(name):
-                self._display(made)
+            try:
+                found = self.find(name)
+            except UsageError:
+                if name in self.shell.user_ns or (entry := entry_of(name)) is None:
+                    raise
+                show_entry(self.shell, entry)
+            else:
+                for made in found:
+                    self._display(made)
 
     def _print_table(self) -> None:
         from gemini_nb.notebook.render.table import table  # few cells need it

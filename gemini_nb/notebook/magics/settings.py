@@ -13,7 +13,7 @@ from gemini_nb.streams.manager import StreamManager
 
 __all__ = ["GeminiNB"]
 
-_OF_STREAMS = ("model", "auth", "on_cut")
+_OF_STREAMS = ("model", "auth", "on_cut", "journal", "journal_megabytes")
 _OF_THE_MANAGER = (*_OF_STREAMS, "history", "max_concurrent")
 
 
@@ -40,6 +40,15 @@ class GeminiNB(Configurable):
     max_concurrent = Int(
         None, allow_none=True, min=1, help="Streams of one model that run at a time; None for no limit."
     ).tag(config=True)
+
+    journal = Unicode(
+        None,
+        allow_none=True,
+        help="The file that keeps all answers, or off; by default GEMINI_NB_JOURNAL, or in your data",
+    ).tag(config=True)
+    journal_megabytes = Int(256, min=1, help="Text that the journal keeps; the oldest goes first.").tag(
+        config=True
+    )
 
     def __init__(self, manager: StreamManager, **options: Any) -> None:
         self._manager = manager

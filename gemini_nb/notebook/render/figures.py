@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 
 from gemini_nb.api.wire import Part
 from gemini_nb.config import Auth
-from gemini_nb.notebook.render.words import duration, one_line, quantity
+from gemini_nb.journal import prices
+from gemini_nb.notebook.render.words import dollars, duration, one_line, quantity
 from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.events.states import Phase, Status
 from gemini_nb.streams.group import StreamGroup
@@ -24,6 +25,7 @@ __all__ = [
     "phase_word",
     "picture_of",
     "pictures",
+    "price_words",
     "stopped_words",
     "summary",
     "title",
@@ -137,10 +139,18 @@ def _facts(stream: Stream, seconds: float, tokens: str) -> list[str]:
         duration(seconds),
         "" if first is None else f"first text after {duration(first - asked)}",
         tokens,
+        price_words(stream),
         f"{pace:.0f} tokens/s" if pace else "",
         quantity(stream.retries, "retry", "retries") if stream.retries else "",
     ]
     return [fact for fact in found if fact] + _tier(stream)
+
+
+def price_words(stream: Stream) -> str:
+    """What it cost so far; empty where nothing is paid, or there is no list of prices."""
+    if stream.auth in STAND_INS or not stream.usage.total_token_count or not prices.are_known():
+        return ""
+    return "price unknown" if (cost := stream.cost) is None else dollars(cost)
 
 
 def _tier(stream: Stream) -> list[str]:

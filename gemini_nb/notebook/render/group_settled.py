@@ -10,7 +10,7 @@ from typing import TypeAlias
 from gemini_nb.notebook.render.markdown import escape, plain
 from gemini_nb.notebook.render.settled import literal, mimebundle, title_html, to_markdown, to_text
 from gemini_nb.notebook.render.transcript import Transcript
-from gemini_nb.notebook.render.words import one_line, quantity
+from gemini_nb.notebook.render.words import dollars, one_line, quantity
 from gemini_nb.redaction import scrub
 from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.group import StreamGroup
@@ -52,7 +52,7 @@ def counts(group: StreamGroup) -> str:
     by_status = {status: sum(stream.status is status for stream in group) for status in Status}
     parts = [f"{count:,} {status.value}" for status, count in by_status.items() if count]
     tokens = sum(stream.usage.total_token_count for stream in group)
-    return " · ".join([*parts, f"{tokens:,} tokens"])
+    return " · ".join([*parts, f"{tokens:,} tokens", *([dollars(cost)] if (cost := group.cost) else [])])
 
 
 def item_words(group: StreamGroup, index: int) -> str:

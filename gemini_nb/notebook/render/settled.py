@@ -33,8 +33,12 @@ from gemini_nb.tools.fences import is_fence
 from gemini_nb.tools.printed import end_of
 
 __all__ = [
+    "call_markdown",
+    "code_block",
+    "fold",
     "literal",
     "mimebundle",
+    "part_of_answer",
     "render",
     "source_of",
     "title_html",
@@ -88,7 +92,7 @@ def to_markdown(stream: Stream, transcript: Transcript | None = None) -> str:
         transcript = transcript_of(stream)
     pieces = [_block(block) for block in transcript.blocks if not isinstance(block, NoticeBlock)]
     if transcript.thoughts:
-        pieces.insert(0, _fold("Thoughts", finished(transcript.thoughts_draft, transcript.thoughts).markdown))
+        pieces.insert(0, fold("Thoughts", finished(transcript.thoughts_draft, transcript.thoughts).markdown))
     if stream.remarks:
         pieces.insert(0, f"> {_inline(stream.remarks)}")
     if end := figures.ending(stream):
@@ -146,18 +150,19 @@ def _block(block: Block) -> str:
                 return code_block(block.text.strip("\n"), "json", limit=None)
             return finished(block.draft, block.text).markdown
         case CallBlock():
-            return _call(block.call)
+            return call_markdown(block.call)
         case PartBlock():
-            return "" if block.gone else _part(block.part)
+            return "" if block.gone else part_of_answer(block.part)
         case StruckBlock():
-            return _fold("Text of an attempt that broke", settle(block.text)) if block.text else ""
+            return fold("Text of an attempt that broke", settle(block.text)) if block.text else ""
         case NoticeBlock():
             return _inline(block.text)
         case _:
             assert_never(block)
 
 
-def _call(call: ToolCall) -> str:
+def call_markdown(call: ToolCall) -> str:
+    """A tool call, folded, with what it was given, printed and returned."""
     found = [("arguments", json.dumps(call.args, ensure_ascii=False, indent=2), "json")] if call.args else []
     if call.output:
         found.append(("printed", end_of(plain(call.output), _LONG), ""))
@@ -170,10 +175,11 @@ def _call(call: ToolCall) -> str:
         body += f"\n\n![{_inline(name)}](data:{kind};base64,{data})"
     if call.shown:
         body += f"\n\n{shown_markdown(call.shown)}"
-    return _fold("tool " + call_line(call), body)
+    return fold("tool " + call_line(call), body)
 
 
-def _part(part: Part) -> str:
+def part_of_answer(part: Part) -> str:
+    """A part that is neither text nor a function call: code, a picture, sources."""
     code, outcome = part.get("executableCode"), part.get("codeExecutionResult")
     if isinstance(code, dict):
         return code_block(str(code.get("code") or ""), "python")
@@ -184,7 +190,8 @@ def _part(part: Part) -> str:
     return settle(part_markdown(part))
 
 
-def _fold(summary: str, body: str) -> str:
+def fold(summary: str, body: str) -> str:
+    """A title that unfolds what stands beneath it."""
     return f"<details><summary>{title_html(summary)}</summary>\n\n{body}\n\n</details>"
 
 

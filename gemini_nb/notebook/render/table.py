@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from gemini_nb.notebook.render import figures
 from gemini_nb.notebook.render.markdown import plain
@@ -11,7 +12,7 @@ from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.manager import StreamManager
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["table"]
+__all__ = ["aligned", "table"]
 
 _HEAD = ("id", "status", "phase", "model", "tokens", "tools", "time", "prompt")
 
@@ -27,11 +28,7 @@ def table(manager: StreamManager, *, limit: int | None = None) -> str:
     if not totals.total:
         return "No stream was started yet."
     shown = streams if limit is None else streams[-limit:]
-    rows = [_HEAD, *(_row(stream) for stream in shown)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD) - 1)]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)) for row in rows
-    ]
+    lines = aligned([_HEAD, *(_row(stream) for stream in shown)])
     if (earlier := totals.total - len(shown)) > 0:
         lines.insert(1, f"… {quantity(earlier, 'earlier stream')}")
     lines.append(
@@ -41,9 +38,18 @@ def table(manager: StreamManager, *, limit: int | None = None) -> str:
     return "\n".join(lines)
 
 
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of plain text as lines with their columns beneath each other."""
+    rows = [[" ".join(plain(cell).split()) for cell in row] for row in rows]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)) for row in rows
+    ]
+
+
 def _row(stream: Stream) -> tuple[str, ...]:
     done = sum(call.ended_at is not None for call in stream.tool_calls)
-    cells = (
+    return (
         stream.stream_id,
         stream.status.value,
         figures.phase_word(stream) if stream.status is Status.ACTIVE else "",
@@ -53,4 +59,3 @@ def _row(stream: Stream) -> tuple[str, ...]:
         duration((stream.ended_at or time.time()) - stream.started_at),
         figures.first_words(stream, 50),
     )
-    return tuple(" ".join(plain(cell).split()) for cell in cells)

@@ -3,8 +3,24 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
+from decimal import Decimal
 
-__all__ = ["clock", "cut", "cut_counted", "cut_middle", "cut_start", "duration", "one_line", "quantity"]
+__all__ = [
+    "clock",
+    "cut",
+    "cut_counted",
+    "cut_middle",
+    "cut_start",
+    "date",
+    "dollars",
+    "duration",
+    "one_line",
+    "quantity",
+]
+
+
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 def duration(seconds: float) -> str:
@@ -22,6 +38,20 @@ def duration(seconds: float) -> str:
 def clock(when: float) -> str:
     """The time of day, for seconds since the epoch."""
     return time.strftime("%H:%M:%S", time.localtime(when))
+
+
+def date(when: datetime) -> str:
+    """The day and the time of day here: 24 Nov 14:03, with the year where it is another than now."""
+    local, now = when.astimezone(), datetime.now().astimezone()
+    year = "" if local.year == now.year else f" {local.year}"
+    return f"{local.day} {_MONTHS[local.month - 1]}{year} {local:%H:%M}"
+
+
+def dollars(amount: Decimal) -> str:
+    """A sum of money: $1.23, $0.0045; small ones with two digits that say something."""
+    if not amount or amount >= Decimal("0.1"):
+        return f"${amount:,.2f}"
+    return f"${amount:.{1 - amount.adjusted()}f}"
 
 
 def quantity(number: int, noun: str, plural: str = "") -> str:

@@ -1,0 +1,113 @@
+"""`%gemini_history` and `%gemini_usage`: what the journal has, also of kernels that are gone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from IPython.core.error import UsageError
+from IPython.core.magic import Magics, line_magic, magics_class
+from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
+from IPython.display import display
+
+from gemini_nb.errors import ConfigError, StreamNotFoundError
+from gemini_nb.journal.entries import Entry, Journal
+from gemini_nb.notebook.kernel.frontend import Frontend, frontend_of
+from gemini_nb.streams.manager import journal
+
+__all__ = ["HistoryMagics", "entry_of", "show_entry"]
+
+
+def _options(*options: Any) -> Callable[[Any], Any]:
+    """Give a magic these options, and the help that lists them."""
+
+    def give(function: Any) -> Any:
+        for option in reversed(options):
+            function = option(function)
+        return magic_arguments()(function)
+
+    return give
+
+
+@magics_class
+class HistoryMagics(Magics):
+    """The magics that read the journal."""
+
+    @_options(
+        argument("-n", type=int, default=20, metavar="N", help="how many at most (20)"),
+        argument("--notebook", metavar="NAME", help="only those of this notebook"),
+        argument("--clear", action="store_true", help="delete all, or those of --notebook, from the journal"),
+        argument("text", nargs="*", metavar="TEXT", help="only those whose prompt or answer has this in it"),
+    )
+    @line_magic
+    def gemini_history(self, line: str) -> None:
+        """List the streams of this and of earlier kernels, the newest last; `%gemini_show ID` prints one.
+
+        `gemini_nb.journal().to_frame()` gives them as a DataFrame.
+        """
+        args = parse_argstring(self.gemini_history, line)
+        kept = _journal()
+        if args.clear:
+            if args.text:
+                raise UsageError("--clear takes no text; --notebook NAME clears those of one notebook.")
+            print(f"Deleted {kept.clear(args.notebook):,} from {kept.path}.")  # noqa: T201 - the user reads it
+            return
+        if args.n < 1:
+            raise UsageError("-n is at least 1.")
+        text = " ".join(args.text).strip("'\"") or None
+        entries = kept.streams(args.n, args.notebook, text=text)
+        if not entries:
+            print(f"Nothing of that is in {kept.path}.")  # noqa: T201 - see above
+            return
+        from gemini_nb.notebook.render.history import history_table  # few cells need it
+
+        print(history_table(entries[::-1]))  # noqa: T201 - it is what the magic is for
+
+    @_options(argument("--by", choices=["model", "day", "notebook"], help="what to sum by"))
+    @line_magic
+    def gemini_usage(self, line: str) -> None:
+        """Sum up tokens and prices: of this kernel, today, this month, or by model, day or notebook.
+
+        `gemini_nb.journal().usage("day")` gives them as a list.
+        """
+        args = parse_argstring(self.gemini_usage, line)
+        kept = _journal()
+        now = time.localtime()
+        groups = [
+            ("this kernel", kept.usage(None, kernel=True)),
+            ("today", kept.usage(None, since=time.strftime("%Y-%m-%d", now))),
+            ("this month", kept.usage(None, since=time.strftime("%Y-%m-01", now))),
+            ("all", kept.usage(None)),
+        ]
+        if args.by is not None:
+            groups.append((args.by, kept.usage(args.by)))
+        from gemini_nb.notebook.render.history import usage_table  # few cells need it
+
+        print(usage_table(groups))  # noqa: T201 - it is what the magic is for
+
+
+def _journal() -> Journal:
+    try:
+        return journal()
+    except ConfigError as error:
+        raise UsageError(str(error)) from None
+
+
+def entry_of(name: str) -> Entry | None:
+    """The journal's entry of this id; None where it has none, or cannot be read."""
+    try:
+        return journal().get(name)
+    except (StreamNotFoundError, ConfigError):
+        return None
+
+
+def show_entry(shell: Any, entry: Entry) -> None:
+    """Show an old stream as the front end can."""
+    from gemini_nb.notebook.render.history import entry_bundle  # few cells need it
+
+    bundle = entry_bundle(entry)
+    if frontend_of(shell) is Frontend.TERMINAL:
+        print(bundle["text/plain"])  # noqa: T201 - it is what the magic is for
+    else:
+        display(bundle, raw=True)

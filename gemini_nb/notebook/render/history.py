@@ -1,0 +1,173 @@
+"""What the journal has, as tables and settled answers: of this kernel and of those before it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import PurePath
+from typing import Any
+
+from gemini_nb.journal.entries import Entry, PastCall, UsageRow
+from gemini_nb.notebook.render.figures import STAND_INS
+from gemini_nb.notebook.render.markdown import plain, settle
+from gemini_nb.notebook.render.settled import (
+    call_line,
+    call_markdown,
+    code_block,
+    fold,
+    literal,
+    part_of_answer,
+)
+from gemini_nb.notebook.render.table import aligned
+from gemini_nb.notebook.render.words import date, dollars, duration, one_line, quantity
+from gemini_nb.streams.events.calls import ToolCall
+from gemini_nb.streams.events.states import ToolStatus
+
+__all__ = ["entry_bundle", "history_table", "usage_table"]
+
+_HEAD = ("when", "notebook", "model", "prompt", "status", "tokens", "price", "id")
+
+
+def history_table(entries: Sequence[Entry]) -> str:
+    """One line for each entry, in their order."""
+    return "\n".join(aligned([_HEAD, *map(_row, entries)]))
+
+
+def _row(entry: Entry) -> tuple[str, ...]:
+    words = one_line(entry.prompt, 40) or ("(no longer kept)" if entry.is_pruned else "")
+    return (
+        date(datetime.fromtimestamp(entry.started_at, UTC)),
+        PurePath(entry.notebook).name if entry.notebook else "",
+        _title(entry),
+        words,
+        entry.status,
+        f"{entry.usage.total_token_count:,}",
+        _price(entry),
+        entry.id,
+    )
+
+
+def _title(entry: Entry) -> str:
+    stand_in = {str(auth): word for auth, word in STAND_INS.items()}.get(entry.auth)
+    return f"{entry.model} ({stand_in})" if stand_in else entry.model
+
+
+def _price(entry: Entry) -> str:
+    if entry.kept is not None:
+        return f"{dollars(entry.saved)} saved" if entry.saved else "kept"
+    if entry.auth in set(map(str, STAND_INS)):
+        return ""
+    return "unknown" if entry.cost is None else dollars(entry.cost)
+
+
+def usage_table(groups: Sequence[tuple[str, Sequence[UsageRow]]]) -> str:
+    """Sums of what was used, in several groups.
+
+    Args:
+        groups: a title, and the sums beneath it; a group of one sum is one line.
+    """
+    head = ("", "streams", "tokens in", "tokens out", "price", "saved")
+    rows: list[tuple[str, ...]] = [head]
+    for title, found in groups:
+        rows += [
+            _sums(title if row.key is None and len(found) == 1 else str(row.key or "?"), row) for row in found
+        ]
+    return "\n".join(aligned(rows))
+
+
+def _sums(name: str, row: UsageRow) -> tuple[str, ...]:
+    price = dollars(row.cost) if row.cost else ""  # what was simulated costs nothing
+    if row.unpriced:
+        price = f"{price} and {quantity(row.unpriced, 'stream')} of unknown price".removeprefix(" and ")
+    saved = dollars(row.saved) if row.saved else ""
+    return name, f"{row.streams:,}", f"{row.input_tokens:,}", f"{row.output_tokens:,}", price, saved
+
+
+def entry_bundle(entry: Entry) -> dict[str, str]:
+    """An entry as the stream that it was would be settled, as Markdown and as plain text."""
+    ending = entry.error or (
+        f"The answer ended with {entry.finish_reason}." if entry.finish_reason not in {"STOP", None} else ""
+    )
+    pruned = "Its text is no longer kept." if entry.is_pruned else ""
+    facts = " · ".join(_facts(entry))
+    markdown = [
+        fold("Thoughts", settle(entry.thoughts)) if entry.thoughts else "",
+        *_answer(entry),
+        f"> **{entry.status}**: {settle(' '.join(ending.split())).strip()}" if ending else "",
+        pruned,
+        f"<sub>{literal(facts)}</sub>",
+    ]
+    calls = [f"[{call_line(_tool_call(call))}]" for call in entry.tool_calls]
+    text = [entry.text.strip("\n"), *calls, ending, pruned, f"({facts})"]
+    return {
+        "text/markdown": "\n\n".join(piece for piece in markdown if piece.strip()),
+        "text/plain": plain("\n".join(piece for piece in text if piece)),
+    }
+
+
+def _facts(entry: Entry) -> Iterator[str]:
+    yield _title(entry)
+    yield entry.status
+    yield date(datetime.fromtimestamp(entry.started_at, UTC))
+    if entry.ended_at is not None:
+        yield duration(entry.ended_at - entry.started_at)
+    if entry.usage.total_token_count:
+        yield f"{entry.usage.prompt_token_count:,} → {entry.usage.candidates_token_count:,} tokens"
+    if price := _price(entry):
+        yield "price unknown" if price == "unknown" else price
+    if entry.notebook:
+        yield entry.notebook
+
+
+def _answer(entry: Entry) -> Iterator[str]:
+    """The parts in their order, each call with its result; a broken answer as far as it was shown."""
+    calls = iter(entry.tool_calls)
+    if entry.status == "completed" and entry.parts:
+        text = ""
+        for part in filter(_is_shown, entry.parts):
+            if isinstance(part.get("text"), str):
+                text += part["text"]
+                continue
+            yield _text(text)
+            text = ""
+            if "functionCall" not in part:
+                yield part_of_answer(part)
+            elif (call := next(calls, None)) is not None:
+                yield call_markdown(_tool_call(call))
+        yield _text(text)
+    else:
+        yield _text(entry.text)
+    for call in calls:
+        yield call_markdown(_tool_call(call))
+
+
+def _is_shown(part: Any) -> bool:
+    return isinstance(part, dict) and part.get("thought") is not True
+
+
+def _text(text: str) -> str:
+    """A text as Markdown, a structured answer as code."""
+    if text.strip()[:1] in {"{", "["}:
+        try:
+            json.loads(text)
+        except (ValueError, RecursionError):
+            pass
+        else:
+            return code_block(text.strip("\n"), "json", limit=None)
+    return settle(text)
+
+
+def _tool_call(call: PastCall) -> ToolCall:
+    known = set(map(str, ToolStatus))
+    return ToolCall(
+        id=call.id,
+        name=call.name,
+        args=dict(call.args),
+        status=ToolStatus(call.status if call.status in known else "cancelled"),
+        result=call.result,
+        error=call.error,
+        output=call.output,
+        started_at=None if call.duration is None else 0.0,
+        ended_at=call.duration,
+    )
