@@ -159,7 +159,5 @@ def _tokens(stream: Stream, trace: Trace) -> str:
         f"{usage.thoughts_token_count:,} thought"
     )
     price = figures.price_words(stream)
-    split, shown = (f"{split}; {price}", f" · {price}") if price else (split, "")
-    if price == "price unknown":
-        shown = ""  # the title is enough where every row would say it
+    split, shown = (f"{split}; {price}", f"<br>{price}") if price else (split, "")
     return f'<span class="gemini-nb-tokens" title="{split}">{usage.total_token_count:,} tok{shown}</span>'
