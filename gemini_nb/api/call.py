@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from gemini_nb.api import failures
 from gemini_nb.api.content import encode_body
+from gemini_nb.api.objects import spell_answer
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.sse import MAX_EVENT_BYTES, ServerSentEvent, SSEDecoder
 from gemini_nb.api.wire import JSON, MAX_SIZE, Part, fault_in, objects, shallow, whole_characters
@@ -244,8 +245,9 @@ def _values(data: str, *, at_end: bool) -> list[JSON]:
         ) from None
     if "\\ud" in text or "\\uD" in text:
         value = whole_characters(value)
-    values = value if isinstance(value, list) else [value]
-    return [item for item in values if isinstance(item, dict)]
+    values = [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, dict)]
+    is_dumped = '"finish_reason"' in text or '"prompt_feedback"' in text
+    return list(map(spell_answer, values)) if is_dumped else values
 
 
 def _breaks_off(text: str, error: Exception) -> bool:

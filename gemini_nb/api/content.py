@@ -216,6 +216,11 @@ def _check_part(part: dict[str, Any]) -> None:
     for name in _NEEDED.get(kind, ()):
         if not value.get(name):
             raise ArgumentError(f"{kind} of a part needs {name!r}.", hint=_example(kind))
+    if not isinstance(value.get("response", {}), dict):
+        raise ArgumentError(
+            f"The response of a {kind} is a dictionary, not a {type(value['response']).__name__}.",
+            hint='Write {"result": ...} or {"error": ...}.',
+        )
 
 
 def _check_role(role: object) -> None:

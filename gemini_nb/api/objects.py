@@ -26,6 +26,7 @@ __all__ = [
     "as_mapping",
     "is_from",
     "plain",
+    "spell_answer",
     "spell_body",
     "spell_config",
     "spell_content",
@@ -137,6 +138,14 @@ def spell_tool(tool: Any) -> Any:
     """
     is_declaration = isinstance(tool, Mapping) and "name" in tool
     return _whole(tool, _DECLARATIONS if is_declaration else "tools")
+
+
+def spell_answer(answer: dict[str, Any]) -> dict[str, Any]:
+    """A GenerateContentResponse with the wire's names, from a server that writes google-genai's objects."""
+    try:
+        return _whole(answer, "the answer")  # type: ignore[no-any-return]  # of the same kind
+    except ArgumentError:
+        return answer
 
 
 def spell_part(part: Mapping[str, Any], path: str = "a part") -> dict[str, Any]:

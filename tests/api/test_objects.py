@@ -301,6 +301,7 @@ def test_what_cannot_be_honoured_is_refused_at_the_call(options: dict[str, Any],
         ({"inlineData": {"data": "AA=="}}, "gemini_nb.File"),
         ({"inlineData": {"data": "AA==", "mimeType": ""}}, "gemini_nb.File"),
         ({"fileData": {"mimeType": "image/png"}}, "fileUri"),
+        ({"functionResponse": {"name": "f", "response": "sunny"}}, "not a str"),
     ],
 )
 def test_a_dictionary_that_is_no_part_is_refused_with_what_was_meant(value: Any, words: str) -> None:
@@ -359,6 +360,35 @@ def test_objects_in_braces_are_sent_as_what_they_are() -> None:
     pieces = interpolate("Look at {film} and {blob}.", {"film": UPLOADED, "blob": BLOB})
     (turn,) = to_contents(pieces)
     assert turn["parts"] == [{"text": "Look at "}, FILE, {"text": " and "}, PNG, {"text": "."}]
+
+
+def test_an_answer_of_a_server_that_writes_the_clients_objects_is_read() -> None:
+    call = types.FunctionCall(id="1", name="now", args={"zone": "my_zone"})
+    parts = [types.Part(text="Hm.", thought=True), types.Part(function_call=call, thought_signature=b"abc")]
+    counts = types.GenerateContentResponseUsageMetadata(prompt_token_count=3)
+    asked = types.GenerateContentResponse(
+        candidates=[
+            types.Candidate(
+                content=types.Content(role="model", parts=parts), finish_reason=types.FinishReason.STOP
+            )
+        ],
+        usage_metadata=counts,
+    )
+    blocked = types.GenerateContentResponse(
+        prompt_feedback=types.GenerateContentResponsePromptFeedback(
+            block_reason=types.BlockedReason.PROHIBITED_CONTENT
+        )
+    )
+    dumped = [json.loads(each.model_dump_json()) for each in (asked, blocked)]
+    assert "finish_reason" in dumped[0]["candidates"][0]
+    with rig([sse_answer(dumped[0]), sse_answer(dumped[1])]) as made:
+        stream = made.start(tools=[now]).wait(10)
+        assert (stream.thoughts, stream.tool_calls[0].result) == ("Hm.", "my_zone")
+        assert stream.usage.prompt_token_count == 3
+        assert "PROHIBITED_CONTENT" in str(stream.error)
+        model = made.server.requests[1].json["contents"][1]["parts"][1]
+        assert model["functionCall"] == {"id": "1", "name": "now", "args": {"zone": "my_zone"}}
+        assert model["thoughtSignature"] == "YWJj"
 
 
 def test_google_genai_is_not_imported() -> None:
