@@ -142,7 +142,7 @@ def _check_dashes(words: list[str]) -> None:
     """Refuse `-search`, which argparse takes for `-s earch`: another question would be sent and paid for."""
     for word in words:
         name = word.partition("=")[0]
-        if not name.startswith("--") and f"-{name}" in _ACTIONS:
+        if name.startswith("-") and not name.startswith("--") and f"-{name}" in _ACTIONS:
             raise UsageError(f"There is no option {name}. Did you mean -{name}? {_HELP}")
 
 
