@@ -1,8 +1,8 @@
 """The commands `gemini-nb demo` and `gemini-nb simulator`.
 
 Opening the notebooks with a plain `jupyter lab notebooks/` goes wrong in small ways: saving changes the
-checkout, a `python3` kernel of another environment may answer, a config file of the person may have switched
-the token off or moved the server to a public address, and Ctrl-C asks a question that nobody sees. So the
+checkout, a `python3` kernel of another environment may answer, a config file of the user may have switched
+the token off or moved the server to a public address, and Ctrl-C asks a question that is not seen. So the
 demo runs on copies, with configuration, data and settings of its own in a temporary folder, keeps Jupyter's
 token and cross-site check, and removes the folder at the end. Notebooks whose cells were changed are kept.
 """
@@ -169,7 +169,7 @@ def lab_command(
         f"--LabApp.default_url=/lab/tree/{FIRST_NOTEBOOK}",
         "--Application.log_level=WARN",
     ]
-    if fixed_port:  # a port that we chose may be lost to somebody else, and then Jupyter tries the next
+    if fixed_port:  # a port that we chose may be taken by another process, and then Jupyter tries the next
         command.append("--ServerApp.port_retries=0")
     if not browser:
         command.append("--no-browser")
@@ -199,12 +199,12 @@ def demo_environment(base: Mapping[str, str], folder: Path) -> dict[str, str]:
 
 
 def _run(command: list[str], environment: dict[str, str], folder: Path) -> int:
-    """Run JupyterLab until it ends or a signal ends us; 0 when the person ended it.
+    """Run JupyterLab until it ends or a signal ends us; 0 when the user ended it.
 
     On Ctrl-C JupyterLab asks whether it is meant, if it can read the terminal. So it gets neither the
     terminal's input nor its session; SIGTERM it obeys at once, and takes its kernels along.
     """
-    process = subprocess.Popen(  # noqa: S603 - our own interpreter, with arguments of the person who called
+    process = subprocess.Popen(  # noqa: S603 - our own interpreter, with the user's own arguments
         command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, start_new_session=True
     )
     try:
@@ -298,7 +298,7 @@ def changed_files(shipped: Path, copies: Path) -> list[str]:
 
 
 def _substance(path: Path) -> object:
-    """Give what a person wrote into the file: a notebook's cells, or every byte of anything else."""
+    """Return what the user wrote into the file: a notebook's cells, or every byte of anything else."""
     content = path.read_bytes()
     if path.suffix == ".ipynb":
         with contextlib.suppress(ValueError, KeyError, TypeError):

@@ -29,7 +29,7 @@ async def run_in_daemon_thread(function: Callable[..., T], *args: Any, name: str
     future: asyncio.Future[T] = loop.create_future()
     context = contextvars.copy_context()
 
-    def settle(result: T | None, error: BaseException | None) -> None:
+    def finish(result: T | None, error: BaseException | None) -> None:
         if future.done():
             return
         if error is None:
@@ -47,8 +47,8 @@ async def run_in_daemon_thread(function: Callable[..., T], *args: Any, name: str
             result = context.run(function, *args)
         except BaseException as caught:  # noqa: BLE001 - it belongs to the awaiting task, SystemExit too
             error = caught
-        with contextlib.suppress(RuntimeError):  # the loop was closed, nobody waits any more
-            loop.call_soon_threadsafe(settle, result, error)
+        with contextlib.suppress(RuntimeError):  # the loop was closed, nothing waits for it any more
+            loop.call_soon_threadsafe(finish, result, error)
 
     threading.Thread(target=run, name=name, daemon=True).start()
     return await future

@@ -1,1 +1,1 @@
-"""What a person sees: magics, panes and the dashboard."""
+"""What the user sees: magics, panes and the dashboard."""

@@ -147,7 +147,7 @@ def _hints(function: Callable[..., Any], name: str) -> dict[str, Any]:
         return typing.get_type_hints(inner, include_extras=True)
     except TypeError:  # a built-in function, which has none
         return {}
-    except Exception as error:  # noqa: BLE001 - an annotation is a person's expression
+    except Exception as error:  # noqa: BLE001 - an annotation is the user's expression
         raise ConfigError(
             f"An annotation of {name} cannot be read: {error}.",
             hint="Are all its types defined where the function is?",
@@ -193,12 +193,12 @@ def _model(
 
 
 def _shown(default: Any) -> Any:
-    """A default as the schema tells it; one that JSON cannot say is told as null and never used."""
+    """A default as the schema shows it; one that is not JSON is shown as null and never used."""
     import pydantic_core  # see _model
 
     try:
         return pydantic_core.to_jsonable_python(default, inf_nan_mode="null")
-    except Exception:  # noqa: BLE001 - any object of a person's
+    except Exception:  # noqa: BLE001 - any object of the user's
         return None
 
 

@@ -32,7 +32,7 @@ async def run_tool(tool: Tool, args: dict[str, Any], kernel: KernelLoop, report:
     Args:
         tool: the tool; its time is counted from when it starts, not while it waits for its place.
         args: the arguments as the model wrote them.
-        kernel: the loop that runs the person's cells, if there is one.
+        kernel: the loop that runs the user's cells, if there is one.
         report: takes what the tool prints, and how far it says it is.
 
     Raises:
@@ -106,7 +106,7 @@ async def check_with(confirm: Callable[..., Any], call: object, kernel: KernelLo
         answer = await run_in_daemon_thread(confirm, call, name="gemini_nb-confirm")
         if is_pending(answer):
             answer = await call_on_kernel(lambda: answer, kernel)
-    except Exception as error:  # noqa: BLE001 - whatever a person's function raises
+    except Exception as error:  # noqa: BLE001 - whatever the user's function raises
         raise _failed(error) from None
     if answer is None:
         return None

@@ -1,6 +1,6 @@
-"""The loop that runs a person's cells, and the tools that run on it.
+"""The loop that runs the user's cells, and the tools that run on it.
 
-An async tool belongs there: that is where the person's sessions and pools were made. While a cell blocks that
+An async tool belongs there: that is where the user's sessions and pools were made. While a cell blocks that
 loop in a wait for the very stream the tool belongs to, neither would ever go on, so the wait has to know that
 there is work.
 """
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class KernelLoop:
-    """Where a person's cells run; none until a notebook says so.
+    """The loop that runs the user's cells; there is none until a notebook sets `find`.
 
     Attributes:
         find: returns the loop, or None where there is none.

@@ -20,7 +20,7 @@ from gemini_nb.tools.tool import Tool
 
 __all__ = ["call_here", "call_in_place", "call_on_kernel", "is_pending"]
 
-_LOOK = 0.02  # seconds between looks whether an Executor has begun; a future tells nobody
+_LOOK = 0.02  # seconds between looks whether an Executor has begun; a future has no event for it
 
 
 async def call_in_place(
@@ -38,8 +38,8 @@ async def call_in_place(
         tool: the tool.
         positional: its arguments by position.
         named: its arguments by name.
-        kernel: the loop that runs the person's cells, if there is one.
-        report: told what the call waits for until it starts.
+        kernel: the loop that runs the user's cells, if there is one.
+        report: shows what the call waits for until it starts.
         begin: called on this loop when it starts.
     """
     if isinstance(tool.run_on, Executor):
@@ -62,7 +62,7 @@ async def call_in_place(
 async def call_on_kernel(
     call: Callable[[], Any], kernel: KernelLoop, begin: Callable[[], object] = lambda: None
 ) -> Any:
-    """Call on the loop that runs the person's cells, or here where there is none, and await the result."""
+    """Call on the loop that runs the user's cells, or here where there is none, and await the result."""
     loop = kernel.running()
     if loop is None:
         begin()
@@ -72,7 +72,7 @@ async def call_on_kernel(
     def begin_there() -> None:
         home.call_soon_threadsafe(begin)
 
-    return await kernel.run(_settled(call, begin_there, kernel), loop)
+    return await kernel.run(_outcome(call, begin_there, kernel), loop)
 
 
 async def call_here(call: Callable[[], Any]) -> Any:
@@ -80,15 +80,15 @@ async def call_here(call: Callable[[], Any]) -> Any:
 
     In a task of its own: a function that cancels its task means itself, not the stream.
     """
-    return await asyncio.create_task(_settled(call))
+    return await asyncio.create_task(_outcome(call))
 
 
 def is_pending(result: object) -> bool:
-    """Whether what a function returned is still to be awaited."""
+    """Whether what a function returned is awaitable."""
     return inspect.isawaitable(result) or inspect.isasyncgen(result)
 
 
-async def _settled(
+async def _outcome(
     call: Callable[[], Any], begin: Callable[[], object] = lambda: None, kernel: KernelLoop | None = None
 ) -> Any:
     begin()
@@ -159,7 +159,7 @@ def _submit(
 
 
 def _is_pool(executor: object, module: str, name: str) -> bool:
-    """Whether it is a pool of this kind; whoever has one has imported its module, nobody else pays for it."""
+    """Whether it is a pool of this kind, without importing the pool's module for those who have none."""
     found = sys.modules.get(f"concurrent.futures.{module}")
     return found is not None and isinstance(executor, getattr(found, name))
 

@@ -113,7 +113,7 @@ class Report(Target):
         self._changed()
 
     def following(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Wrap a function that a thread executes, so that it is known when that has ended."""
+        """Wrap a function that a thread runs, so that its end is noted even after the call was given up."""
 
         def run(*args: Any, **kwargs: Any) -> Any:
             self.work.is_going = True
@@ -127,12 +127,12 @@ class Report(Target):
         return run
 
     def advance(self, fraction: float | None, text: str) -> None:
-        """The tool came this far."""
+        """Note how far the tool is."""
         self.fraction, self.text = fraction, text
         self._changed()
 
     def wait_for(self, what: str | None) -> None:
-        """It cannot start before `what` is free; None when it starts."""
+        """Note what the call waits for before it can start; None when it starts."""
         if self.waits_for != what:
             self.waits_for = what
             self._changed()
@@ -154,7 +154,7 @@ def progress(fraction: float | None, text: str = "") -> None:
     another process: a tool on a process pool reports when it has ended.
 
     Args:
-        fraction: from 0 to 1, or None where nobody can tell.
+        fraction: from 0 to 1, or None where that is unknown.
         text: what is being done, in a few words.
 
     Raises:

@@ -53,7 +53,7 @@ def to_result(value: Any) -> ToolResult:
         made = _escape(_to_json(replaced), frozenset(map(_name, parts)))
     except RecursionError:
         raise _refused("is nested too deeply") from None
-    except Exception as error:  # noqa: BLE001 - half a surrogate pair, a person's own __str__ ...
+    except Exception as error:  # noqa: BLE001 - half a surrogate pair, the user's own __str__ ...
         if isinstance(error, ValueError) and _DEEP.search(str(error)):  # within the user's own objects
             raise _refused("holds itself, or is nested too deeply") from None
         made = _text(value)

@@ -23,16 +23,16 @@ RunOn: TypeAlias = "str | Executor | None"
 
 
 class Tool:
-    """A function that the model may call; for everybody else still that function.
+    """A function that the model may call; called from Python it is still that function.
 
     Args:
         function: any callable, sync or async.
         name: the tool's name; by default the function's.
         description: what it does; by default its docstring.
         run_on: "thread", "kernel", "background" or an Executor; by default a thread for sync functions, and
-            the kernel's own loop (where the person's sessions and pools live) for async ones.
+            the kernel's own loop (where the user's sessions and pools live) for async ones.
         timeout: seconds it may run, None for no limit.
-        confirm: ask a person first, or a function, sync or async, that is given the call and says yes or no.
+        confirm: ask the user first, or a function, sync or async, that is given the call and says yes or no.
             None asks if a tool inside the function does: one that is wrapped, or a partial of one.
     """
 

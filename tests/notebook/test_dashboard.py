@@ -310,7 +310,7 @@ def test_hostile_names_are_text(manager: gemini_nb.StreamManager, simulator: Sim
         "\u202e" not in child.tooltip for row in rows_of(board) for child in row.children if child.tooltip
     )
     assert "data-waiting" in everything
-    assert "waits for &lt;img" in everything
+    assert "waiting for &lt;img" in everything
     record.fail(gemini_nb.GeminiError(NASTY))
     until(lambda: 'data-status="error"' in shown(board))
     assert "<img" not in shown(rows_of(board)[0])
@@ -323,10 +323,10 @@ def test_a_wait_says_for_what_and_until_when(manager: gemini_nb.StreamManager, s
     reason = "quota of gemini-3.8-flash"
     stream.record.wait_for(reason, until_when)
     board = on_page(Dashboard(manager))
-    until(lambda: f"waits for {reason} until 14:03:22" in shown(board))
+    until(lambda: f"waiting for {reason} until 14:03:22" in shown(board))
     assert 'data-total="waiting" data-count="1"' in shown(board)
     stream.record.go_on()
-    until(lambda: "waits for" not in shown(board) and 'data-total="waiting" data-count="0"' in shown(board))
+    until(lambda: "waiting for" not in shown(board) and 'data-total="waiting" data-count="0"' in shown(board))
 
 
 def test_a_thousand_finished_streams_cost_twenty_rows(

@@ -116,7 +116,7 @@ def test_the_tools_notebook_shows_every_kind_of_call() -> None:
     assert cities.count("<summary>tool weather") == cities.count("<summary>tool population") == 2
     assert "4 stations answered" in cities
     assert all(words in booking for words in ("tool find_hotel", "reserve_room(hotel_id=17)", "R-2041"))
-    assert "send_confirmation was denied: nobody is there to approve it" in booking
+    assert "send_confirmation was denied: there is no user to approve it" in booking
     assert "ConnectionError: the exchange is closed" in report
     assert "completed" in report
     assert traffic.count("<summary>tool simulate_traffic") == 2

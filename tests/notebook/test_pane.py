@@ -212,7 +212,7 @@ def test_what_a_stream_waits_for_is_said(manager: gemini_nb.StreamManager) -> No
         until(lambda: "asking" in shown(pane))
         until_then = time.mktime((2030, 1, 2, 14, 3, 22, 0, 0, -1))
         stream.record.wait_for("quota <b>", until_then)
-        until(lambda: "waits for quota &lt;b&gt; until 14:03:22" in shown(pane))
+        until(lambda: "waiting for quota &lt;b&gt; until 14:03:22" in shown(pane))
         hold.set()
         pane.settled.result(10)
 
@@ -251,7 +251,7 @@ def test_a_retry_and_what_it_takes_back_are_said_where_they_happen(manager: gemi
     with asked(manager, scenario) as (stream, pane):
         until(lambda: "words" in shown(pane))
         happens(stream, events.RetryScheduled, attempt=2, delay=0.0, reason="The line is dead.", keeps=6)
-        reason = "The line is dead. 24 characters had come; new ones will replace 18 of them."
+        reason = "The line is dead. The retry replaces 18 of the 24 characters received so far."
         until(lambda: "<del>" in shown(pane))
         happens(stream, events.TextRewound, length=6)
         assert "<del>Lost &lt;b&gt;words&lt;/b&gt;.</del>" in shown(pane)

@@ -89,7 +89,7 @@ def test_a_person_may_say_no(manager: gemini_nb.StreamManager, name: str, status
 
 
 def test_a_card_says_what_keeps_it_from_running() -> None:
-    assert "waits for the kernel" in call_html(call(waits_for="the kernel"))
+    assert "waiting for the kernel" in call_html(call(waits_for="the kernel"))
 
 
 def test_only_the_last_lines_stand_open_and_all_of_them_inside() -> None:

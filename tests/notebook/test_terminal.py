@@ -150,7 +150,7 @@ def test_what_was_printed_and_is_taken_back_is_said() -> None:
             stream.runtime.loop.call(lambda kind=kind, fields=fields: stream.record._append(kind, **fields))
         stream.runtime.loop.call(first.set)
         printing.join(10)
-    notice = "[The line is dead. 11 characters had come; new ones will replace 5 of them.]"
+    notice = "[The line is dead. The retry replaces 5 of the 11 characters received so far.]"
     assert f"Kept. Lost.\n{notice}\n\n[what follows replaces the last 5 characters]\nNew." in out.getvalue()
 
 

@@ -141,7 +141,7 @@ def test_rewound_text_is_struck_before_the_notice_until_as_much_has_replaced_it(
     assert kinds == [TextBlock, StruckBlock, NoticeBlock]
     assert transcript.blocks[1] == StruckBlock(6, "Lost words.")
     assert transcript.blocks[2] == NoticeBlock(
-        "It broke. 17 characters had come; new ones will replace 11 of them."
+        "It broke. The retry replaces 11 of the 17 characters received so far."
     )
     transcript.changed.clear()
     transcript.apply_all([make(events.TextDelta, text="New")])
@@ -169,7 +169,7 @@ def test_a_second_break_strikes_the_second_attempt() -> None:
     struck = [block for block in transcript.blocks if isinstance(block, StruckBlock) and block.text]
     assert struck == [StruckBlock(6, "Newer")]
     assert transcript.blocks[-1] == NoticeBlock(
-        "It broke again. 11 characters had come; new ones will replace 5 of them."
+        "It broke again. The retry replaces 5 of the 11 characters received so far."
     )
 
 

@@ -25,7 +25,7 @@ def asked_for(event: Any) -> bool:
     ("answer", "response"),
     [
         (lambda call: call.approve(), {"result": "paid"}),
-        (lambda call: call.deny("too dear"), {"error": "pay was denied: too dear"}),
+        (lambda call: call.deny("too dear"), {"error": "pay was denied by the user: too dear"}),
     ],
     ids=["approved", "denied"],
 )
@@ -139,7 +139,7 @@ def test_where_nobody_can_answer_a_call_is_denied_at_once() -> None:
         made.manager.runtime.can_ask = lambda: False
         stream = made.start(tools=[pay]).wait(10)
     assert ran == []
-    assert stream.tool_calls[0].error == "pay was denied: nobody is there to approve it"
+    assert stream.tool_calls[0].error == "pay was denied: there is no user to approve it"
 
 
 def test_a_stop_while_somebody_is_asked() -> None:

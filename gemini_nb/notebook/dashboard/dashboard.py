@@ -78,7 +78,7 @@ class Dashboard(widgets.VBox):
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         shell = get_ipython()
         if shell is not None and frontend_of(shell) in {Frontend.HEADLESS, Frontend.TERMINAL}:
-            return {"text/plain": repr(self)}  # nobody would see a widget move
+            return {"text/plain": repr(self)}  # a widget would not move there
         self._show(shown=True)
         bundle = super()._repr_mimebundle_(**kwargs)
         if isinstance(bundle, dict):
@@ -184,7 +184,7 @@ class Dashboard(widgets.VBox):
     def _draw_rows(self, pause: float) -> bool:
         complete = True
         for row in self._rows.values():
-            if row.is_settled:
+            if row.is_final:
                 continue
             if not self._allowance.has(1):
                 complete = False
@@ -229,6 +229,6 @@ def dashboard(manager: StreamManager | None = None) -> Dashboard:
     chosen = manager or get_manager()
     with _lock:
         found = _dashboards.get(chosen)
-        if found is None or found.comm is None:  # somebody closed it
+        if found is None or found.comm is None:  # it was closed
             found = _dashboards[chosen] = Dashboard(chosen)
         return found

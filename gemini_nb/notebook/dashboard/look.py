@@ -1,6 +1,6 @@
 """The HTML of a dashboard's totals and lines.
 
-Everything that a model, a tool, a server or a person wrote goes through `escape`.
+Everything that a model, a tool, a server or the user wrote goes through `escape`.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def _troubles(stream: Stream, trace: Trace, waiting: Waiting | None, again: floa
         until = waiting.until
         then = f" until {clock(until)}" if until is not None else ""
         reason = escape(cut(waiting.reason, 80))
-        said.append(f'<span class="gemini-nb-trouble">waits for {reason}{then}</span>')
+        said.append(f'<span class="gemini-nb-trouble">waiting for {reason}{then}</span>')
     end = figures.ending(stream)
     if end and end != "stopped":
         kind = "gemini-nb-error" if stream.error is not None else "gemini-nb-trouble"

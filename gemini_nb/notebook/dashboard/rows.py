@@ -78,7 +78,7 @@ class Row:
     Args:
         stream: the stream.
         style: what it shares with the other rows.
-        on_fold: called with the row, on any thread, when a person folded or unfolded it.
+        on_fold: called with the row, on any thread, when the user folded or unfolded it.
     """
 
     def __init__(self, stream: Stream, style: RowStyle, on_fold: Callable[[Row], object]) -> None:
@@ -118,7 +118,7 @@ class Row:
         )
 
     @property
-    def is_settled(self) -> bool:
+    def is_final(self) -> bool:
         """Whether nothing about it will change any more."""
         return (
             self.trace.at_end
@@ -176,7 +176,7 @@ class Row:
             shown, layout=self._style.box, style=self._style.html, _dom_classes=("gemini-nb-unfolded",)
         )
         self.box.children = (*self.box.children[:3], self._timeline)
-        # The button tells a screen reader nothing of its state but by its name.
+        # A screen reader learns the button's state from its name alone.
         return 2 + _set(self._fold, "tooltip", f"Timeline of {self._name}, shown below")
 
     def _line_html(self) -> str:

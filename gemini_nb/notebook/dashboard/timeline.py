@@ -41,11 +41,11 @@ def timeline_html(stream: Stream, trace: Trace, now: float) -> str:
     )
     facts = " · ".join(escape(fact) for fact in figures.summary(stream))
     end = figures.ending(stream)
-    told = f'<div class="gemini-nb-end">{escape(cut(end, 600))}</div>' if end else ""
+    ending = f'<div class="gemini-nb-end">{escape(cut(end, 600))}</div>' if end else ""
     return (
         f'<div class="gemini-nb-timeline" style="--gemini-nb-step:{100 * step / span:.3f}%">{earlier}{shown}'
         f'<div class="gemini-nb-lane gemini-nb-axis" aria-hidden="true"><span></span><div>{ticks}</div></div>'
-        f'<div class="gemini-nb-legend"><span>{facts}</span>{legend}</div>{told}</div>'
+        f'<div class="gemini-nb-legend"><span>{facts}</span>{legend}</div>{ending}</div>'
     )
 
 
@@ -60,12 +60,12 @@ def _lane(lane: Lane, start: float, until: float, span: float) -> str:
     bars = _visible(lane, until)
     shown = "".join(_bar(bar, start, until, span) for bar in bars)
     took = (min(bars[-1].end or until, until) - bars[0].start) if bars else 0.0
-    told = ", ".join(dict.fromkeys(bar.kind.replace("_", " ") for bar in bars))
+    kinds = ", ".join(dict.fromkeys(bar.kind.replace("_", " ") for bar in bars))
     name = escape(cut(lane.label, 60))
     kind = "tool" if lane.is_tool else "model"
     return (
         f'<div class="gemini-nb-lane" data-lane="{kind}"><bdi title="{name}">{name}</bdi>'
-        f'<div role="img" aria-label="{told}, {duration(took)}">{shown}</div>'
+        f'<div role="img" aria-label="{kinds}, {duration(took)}">{shown}</div>'
         f"<span>{duration(took)}</span></div>"
     )
 

@@ -22,8 +22,8 @@ class Frontend(Enum):
 def frontend_of(shell: Any) -> Frontend:
     """Find out which.
 
-    nbclient, nbconvert and papermill say with each request that nobody can answer a question; a person's
-    front end says the opposite.
+    nbclient, nbconvert and papermill say with each request that no question can be answered (`allow_stdin`);
+    an interactive front end says the opposite.
     """
     kernel = getattr(shell, "kernel", None)
     if kernel is None:
@@ -36,7 +36,7 @@ def frontend_of(shell: Any) -> Frontend:
 
 
 def cell_id(shell: Any) -> str | None:
-    """The id of the cell that is running, where the front end tells."""
+    """The id of the cell that is running, where the front end names it."""
     found = _request(shell).get("metadata", {}).get("cellId")
     return found if isinstance(found, str) else None
 

@@ -173,7 +173,7 @@ def _contents_of_item(
 def _options(
     args: argparse.Namespace, namespace: Mapping[str, Any], notes: list[str] | None
 ) -> dict[str, Any]:
-    """What `start_stream` takes, of what was given: newer models refuse settings nobody asked for."""
+    """What `start_stream` takes, of what was given: newer models refuse settings that were not asked for."""
     config: dict[str, Any] = {}
     if args.temperature is not None:
         config["temperature"] = args.temperature

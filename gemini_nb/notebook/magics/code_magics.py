@@ -63,7 +63,7 @@ class CodeMagics(Magics):
         try:
             stream.wait_only()
         except KeyboardInterrupt:
-            ended = int(stream.record.is_done)
+            ended = int(stream.is_done)
             raise interrupting([stream.stream_id], ended, stopped=False) from None
         blocks = stream.code_blocks
         if number is None:

@@ -87,7 +87,7 @@ class _Extension:
         threading.Thread(target=_import_renderer, name="gemini_nb-import", daemon=True).start()
 
     def _hear_out(self, _: object) -> None:
-        """Let a cell of a run without a person end when its subscribers have heard everything.
+        """Let a cell of an unattended run end when its subscribers have heard everything.
 
         What they print later is dropped there. In a live notebook it comes into that cell whenever it comes.
         """

@@ -44,7 +44,7 @@ class GeminiMagics(Magics):
     Args:
         shell: the IPython shell.
         manager: runs the streams.
-        settings: the person's defaults.
+        settings: the user's defaults.
     """
 
     shell: Any

@@ -74,7 +74,7 @@ def interpolate(
         try:
             value = _resolve(match["name"], match["steps"], namespaces)
             shown = f"{match[0][1:-1]}" if doubled else _filled(value, match, needed)
-        except Exception:  # noqa: BLE001 - a person's objects; what does not resolve stays as it is
+        except Exception:  # noqa: BLE001 - the user's objects; what does not resolve stays as it is
             if match["name"] == needed and not doubled:
                 raise LookupError(match[0]) from None
             if notes is not None and _looks_forgotten(text, match, namespaces):

@@ -35,7 +35,9 @@ class GeminiNB(Configurable):
     )
     history = Int(200, min=0, help="Finished streams that stay listed.").tag(config=True)
     on_cut = CaselessStrEnum(
-        ["restart", "keep"], "restart", help="An answer that broke after it began is told anew, or kept."
+        ["restart", "keep"],
+        "restart",
+        help="Ask again when an answer breaks off, or keep what came.",
     ).tag(config=True)
     max_concurrent = Int(
         None, allow_none=True, min=1, help="Streams of one model that run at a time; None for no limit."

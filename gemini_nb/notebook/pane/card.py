@@ -1,6 +1,6 @@
 """A tool call as a card: what is called with what, how far it is, and what came of it.
 
-The arguments and the result of a call can be long and are seldom read, so they are folded; what a person
+The arguments and the result of a call can be long and are seldom read, so they are folded; what the user
 waits for is not: seconds, progress, the last lines that the tool printed, and pictures it returned.
 """
 
@@ -74,7 +74,7 @@ class CallView:
         set_value(self._displays, shown_html(call.shown))
 
     def _ask(self, call: ToolCall) -> None:
-        """Show the buttons for as long as a person's answer is awaited."""
+        """Show the buttons while the call waits for approval."""
         asking = call.status is ToolStatus.AWAITING_APPROVAL
         if asking and self._buttons is None:
             approve = button("Approve", call.approve, tooltip=f"Let {plain(call.name)} run")
@@ -120,9 +120,9 @@ def _arguments(call: ToolCall) -> str:
 def _state(call: ToolCall) -> str:
     """What a call does, and for how long."""
     if call.ended_at is None and call.waits_for is not None:
-        return f"waits for {escape(call.waits_for)}"
+        return f"waiting for {escape(call.waits_for)}"
     if call.status is ToolStatus.AWAITING_APPROVAL:
-        return "may it run?"
+        return "waiting for approval"
     if call.still_running:
         return f"{call.status.value}, still running"
     if call.duration is not None:

@@ -50,7 +50,7 @@ class GroupView(widgets.VBox):
         self.group = group
         self.settled: concurrent.futures.Future[None] = concurrent.futures.Future()
         """Done once the last state was painted and, where there is a display to settle, sent."""
-        self.settled.set_running_or_notify_cancel()  # whoever stops waiting cannot cancel it for others
+        self.settled.set_running_or_notify_cancel()  # so that a cancelled waiter does not cancel it
         self._display: CellDisplay | None = None
         self._painter = painter_of(group[0].runtime)
         self._started = time.time()
@@ -61,7 +61,7 @@ class GroupView(widgets.VBox):
 
     @property
     def stream(self) -> Stream:
-        """The first of its streams, which tells how old it is."""
+        """The first of its streams."""
         return self.group[0]
 
     def settle_into(self, handle: DisplayHandle) -> None:

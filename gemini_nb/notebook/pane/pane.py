@@ -2,7 +2,7 @@
 
 One HTML widget with the whole answer would send the whole answer at every paint. Here the answer is a column
 of blocks; what is finished is frozen and never sent again, and only the tail is rewritten. And a pane that
-nobody displays would cost as much as one that somebody reads, so nothing is made before it is displayed.
+is not displayed would cost as much as one that is, so nothing is made before it is displayed.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ __all__ = ["StreamPane", "whole", "whole_html"]
 
 _ENOUGH = 40  # messages after which the rest of a paint is left to the next one
 _HEAD_PAUSE = 1.0
-_QUICK, _CALM = 0.05, 0.12  # the first words must not wait; nobody reads a long answer as fast as it comes
+_QUICK, _CALM = 0.05, 0.12  # the first words must not wait; a long answer comes faster than it can be read
 _SHORT = 8  # frozen pieces of an answer that is painted quickly
 _SLOWER_FROM = 40_000  # characters of a tail, times paints a second, that a page takes with ease
 
@@ -76,7 +76,7 @@ class StreamPane(Counted, widgets.VBox):
         self._display: CellDisplay | None = None
         self.settled: concurrent.futures.Future[None] = concurrent.futures.Future()
         """Done once the last state was painted and, where there is a display to settle, sent."""
-        self.settled.set_running_or_notify_cancel()  # whoever stops waiting cannot cancel it for others
+        self.settled.set_running_or_notify_cancel()  # so that a cancelled waiter does not cancel it
         super().__init__([], layout=shared_layout(), model_id=uuid.uuid4().hex)
         self.add_class("gemini-nb-pane")
 
@@ -110,7 +110,7 @@ class StreamPane(Counted, widgets.VBox):
 
     @property
     def model_id(self) -> str:
-        """The id by which a page finds it; who asks is about to display it."""
+        """The id by which a page finds it. ipywidgets reads it only to display the pane."""
         self._show()
         return str(self._model_id)
 
@@ -300,8 +300,8 @@ class _Live:
         if now >= self._head_due or state != self._head_state:
             self._head_due, self._head_state = now + _HEAD_PAUSE, state
             last = self.transcript.blocks[-1] if self.transcript.blocks else None
-            told = last.text if isinstance(last, NoticeBlock) else ""
-            set_value(self._head, head_html(stream, told))
+            notice = last.text if isinstance(last, NoticeBlock) else ""
+            set_value(self._head, head_html(stream, notice))
 
     def _paint_thoughts(self) -> bool:
         thoughts = self.transcript.thoughts

@@ -2,7 +2,7 @@
 
 In a notebook that runs as a whole, `%gemini_show poem` and a cell whose value is `poem` come long before the
 answer. What has arrived by then, often nothing, would stay in the file. So a running stream is shown as a
-pane there, too, which becomes the whole answer; where nobody looks, the cell waits for it.
+pane there, too, which becomes the whole answer; without a page, the cell waits for it.
 """
 
 from __future__ import annotations

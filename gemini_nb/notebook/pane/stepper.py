@@ -20,12 +20,12 @@ _STEPS = ("asking", "tools", "answering")
 _SERVICES = {Auth.GEMINI: "Gemini API", Auth.VERTEX_AI: "Vertex AI", **figures.STAND_INS}
 
 
-def head_html(stream: Stream, told: str = "") -> str:
+def head_html(stream: Stream, notice: str = "") -> str:
     """The head, live or final.
 
     Args:
         stream: whose.
-        told: what the reader was told last; a wait that it speaks of is not told again.
+        notice: the last one shown; a wait that it names is not shown again.
     """
     active = stream.status is Status.ACTIVE
     return (
@@ -35,7 +35,7 @@ def head_html(stream: Stream, told: str = "") -> str:
         f'<span class="gemini-nb-auth" data-auth="{stream.auth.value}">{_SERVICES[stream.auth]}</span>'
         f"{_steps(stream) if active else _badge(stream)}</div>"
         f'<div class="gemini-nb-figures">{_figures(stream)}</div>'
-        f"{_remarks(stream)}{_troubles(stream, told)}</div>"
+        f"{_remarks(stream)}{_troubles(stream, notice)}</div>"
     )
 
 
@@ -78,11 +78,11 @@ def _remarks(stream: Stream) -> str:
     return f'<div class="gemini-nb-notice">{escape(remarks)}</div>' if remarks else ""
 
 
-def _troubles(stream: Stream, told: str) -> str:
+def _troubles(stream: Stream, notice: str) -> str:
     """What keeps it waiting, or why it ended as it did."""
     waiting = stream.waiting
     if stream.status is Status.ACTIVE:
-        if waiting is None or (waiting.until is not None and clock(waiting.until) in told):
+        if waiting is None or (waiting.until is not None and clock(waiting.until) in notice):
             return ""
         return f'<div class="gemini-nb-notice">{escape(waiting_words(waiting))}</div>'
     end = figures.ending(stream)
@@ -95,5 +95,5 @@ def _troubles(stream: Stream, told: str) -> str:
 def waiting_words(waiting: Waiting) -> str:
     """What a stream waits for, and until when where that is known."""
     if waiting.until is None:
-        return f"waits for {waiting.reason}"
-    return f"waits for {waiting.reason} until {clock(waiting.until)}"
+        return f"waiting for {waiting.reason}"
+    return f"waiting for {waiting.reason} until {clock(waiting.until)}"

@@ -93,13 +93,13 @@ def shared_layout() -> Any:
 
 
 def shared_piece(value: str, *classes: str) -> Any:
-    """The HTML widget with this value, the same one wherever it stands: the page is told of it once."""
+    """The one HTML widget with this value, wherever it stands, so that it is sent once."""
     return _one((value, *classes), lambda: piece(value, *classes))
 
 
 def _one(key: Any, make: Callable[[], widgets.Widget] | None = None) -> Any:
     found = _shared.get(key)
-    if found is None or found.comm is None:  # the first, or somebody closed all widgets
+    if found is None or found.comm is None:  # the first, or all widgets were closed
         if make is None:
             _count()
         found = _shared[key] = key() if make is None else make()

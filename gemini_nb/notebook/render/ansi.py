@@ -16,7 +16,7 @@ _BOLD, _CODE, _FAINT, _PLAIN = "\x1b[1m", "\x1b[36m", "\x1b[2m", "\x1b[0m"
 
 
 def can_style(out: TextIO) -> bool:
-    """Whether this is a terminal that takes colours, and nobody has asked for none."""
+    """Whether this is a terminal that takes colours, and colours are not switched off."""
     return out.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 

@@ -57,11 +57,11 @@ _ENDINGS = {
     "PROHIBITED_CONTENT": "cut off: prohibited content",
     "SPII": "cut off: personal data",
     "MODEL_ARMOR": "cut off: Model Armor",
-    "MALFORMED_FUNCTION_CALL": "ended early: a tool call that nobody can read",
+    "MALFORMED_FUNCTION_CALL": "ended early: a tool call that cannot be parsed",
     "UNEXPECTED_TOOL_CALL": "ended early: a call of a tool that the model was not given",
     "TOO_MANY_TOOL_CALLS": "ended early: too many tool calls",
     "MISSING_THOUGHT_SIGNATURE": "ended early: the history lacks a thought signature",
-    "MALFORMED_RESPONSE": "ended early: an answer that nobody can read",
+    "MALFORMED_RESPONSE": "ended early: an answer that cannot be parsed",
     "IMAGE_SAFETY": "no image: safety filter",
     "IMAGE_PROHIBITED_CONTENT": "no image: prohibited content",
     "IMAGE_RECITATION": "no image: too close to a published one",
@@ -168,7 +168,7 @@ def _tier(stream: Stream) -> list[str]:
 
 
 def tokens_per_second(stream: Stream) -> float | None:
-    """Tokens of the answer for each second since its first text; None while nobody can tell."""
+    """Tokens of the answer for each second since its first text; None while it is unknown."""
     first = stream.first_output_at
     if first is None or not stream.usage.candidates_token_count:
         return None

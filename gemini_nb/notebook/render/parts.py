@@ -18,7 +18,7 @@ from gemini_nb.notebook.render.markdown import plain
 __all__ = ["METADATA", "part_markdown", "part_text"]
 
 METADATA = ("citationMetadata", "groundingMetadata", "urlContextMetadata")
-"""Parts of this kind are told again and again while an answer grows; the newest counts."""
+"""Parts of this kind are sent again and again while an answer grows; the newest counts."""
 
 _MARKS = re.compile(r"([\\`*_\[\]<>#|~$!&])")
 _ESCAPED = re.compile(r"\\([^\s0-9A-Za-z])")

@@ -57,7 +57,7 @@ def mimebundle(stream: Stream, transcript: Transcript | None = None) -> dict[str
 
 
 def transcript_of(stream: Stream) -> Transcript:
-    """All that a stream has told so far."""
+    """All events of a stream so far, folded into blocks."""
     transcript = Transcript(is_json=stream.is_structured)
     transcript.apply_all(list(stream.events))
     transcript.refresh(stream.tool_calls)
@@ -86,7 +86,7 @@ def to_markdown(stream: Stream, transcript: Transcript | None = None) -> str:
 
     Args:
         stream: the stream.
-        transcript: all that it told, and what of it is rendered; by default it is read from the stream.
+        transcript: the stream's events as blocks, some of them rendered; by default read from the stream.
     """
     if transcript is None:
         transcript = transcript_of(stream)
@@ -99,7 +99,7 @@ def to_markdown(stream: Stream, transcript: Transcript | None = None) -> str:
         how, _, message = ("error", "", end) if stream.error is not None else end.partition(". ")
         pieces.append(f"> **{_inline(how)}** {_inline(message)}".rstrip())
     if stream.status is Status.ACTIVE:
-        pieces.append(f"> It goes on; %gemini\\_show {literal(stream.stream_id)} shows more.")
+        pieces.append(f"> Still running; %gemini\\_show {literal(stream.stream_id)} shows more.")
     facts = " · ".join([figures.title(stream), stream.status.value, *figures.summary(stream)])
     pieces.append(f"<sub>{literal(facts)}</sub>")
     return "\n\n".join(piece for piece in pieces if piece.strip())
@@ -113,7 +113,7 @@ def to_text(stream: Stream, transcript: Transcript | None = None) -> str:
     ending = figures.ending(stream)
     pieces = [stream.remarks, *map(_block_text, transcript.blocks), ending, f"({facts})"]
     if stream.status is Status.ACTIVE:
-        pieces.append(f"It goes on; %gemini_show {stream.stream_id} shows more.")
+        pieces.append(f"Still running; %gemini_show {stream.stream_id} shows more.")
     return plain("\n".join(piece for piece in pieces if piece))
 
 

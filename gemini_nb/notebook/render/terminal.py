@@ -11,7 +11,8 @@ from gemini_nb.notebook.render.ansi import Styler, can_style
 from gemini_nb.notebook.render.markdown import plain
 from gemini_nb.notebook.render.parts import METADATA, part_text
 from gemini_nb.notebook.render.settled import call_line
-from gemini_nb.notebook.render.transcript import retry_words
+from gemini_nb.notebook.render.transcript import retry_message
+from gemini_nb.notebook.render.words import quantity
 from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.events.events import (
     PartReceived,
@@ -62,7 +63,7 @@ class _Printer:
         self._thinks = False
         self._tail = ""  # of the text, since the last line that is not of it
         self._follows_line = False
-        self._sources: dict[str, Part] = {}  # of each kind the newest: they are told again and again
+        self._sources: dict[str, Part] = {}  # of each kind the newest: each replaces the one before
 
     def print(self, event: StreamEvent) -> None:
         """Print what an event says."""
@@ -78,7 +79,8 @@ class _Printer:
             case TextRewound():
                 self._sources.clear()
                 if self._length > event.length:
-                    self._note(f"[what follows replaces the last {self._length - event.length:,} characters]")
+                    taken_back = quantity(self._length - event.length, "character")
+                    self._note(f"[what follows replaces the last {taken_back}]")
                 self._length = event.length
             case PartReceived():
                 self._part(event.part)
@@ -92,7 +94,7 @@ class _Printer:
                 )
                 self._end_line()
             case RetryScheduled():
-                self._note(f"[{retry_words(event, self._length)}]")
+                self._note(f"[{retry_message(event, self._length)}]")
             case _:
                 return
         self._out.flush()
@@ -108,7 +110,7 @@ class _Printer:
         self._out.flush()
 
     def _ask(self, call: ToolCall) -> None:
-        """Ask for a call that still waits; the event may be an old one that is told again."""
+        """Ask for a call that still waits; the event may be an old one that is replayed."""
         if self._stream.tool_calls[call.index].status == ToolStatus.AWAITING_APPROVAL:
             _ask(call)
 
@@ -145,7 +147,7 @@ def _said(call: ToolCall) -> str:
 
 def _ask(call: ToolCall) -> None:
     if call.approval is None or not sys.stdin.isatty():
-        call.deny("nobody is there to approve it")
+        call.deny("there is no user to approve it")
     elif input(plain(f"[{call.name} {call.args}: run it? y/N] ")).strip().lower() in {"y", "yes"}:
         call.approve()
     else:

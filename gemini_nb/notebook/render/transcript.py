@@ -12,6 +12,7 @@ from typing import TypeAlias, assert_never
 from gemini_nb.api.wire import Part
 from gemini_nb.notebook.render.markdown import Draft
 from gemini_nb.notebook.render.parts import METADATA
+from gemini_nb.notebook.render.words import quantity
 from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.events.events import (
     PartReceived,
@@ -40,7 +41,7 @@ __all__ = [
     "StruckBlock",
     "TextBlock",
     "Transcript",
-    "retry_words",
+    "retry_message",
 ]
 
 
@@ -114,13 +115,13 @@ Block: TypeAlias = TextBlock | CallBlock | NoticeBlock | PartBlock | StruckBlock
 
 @dataclass(slots=True)
 class Transcript:
-    """The blocks of one stream, and which of them changed since somebody looked.
+    """The blocks of one stream, and which of them changed since they were drawn.
 
     Attributes:
         blocks: in the order of reading.
         thoughts_draft: what of it is rendered; another one once its end was taken back.
         thinking: whether thoughts are the last that came.
-        changed: indexes of blocks that are new or different; whoever draws them clears it.
+        changed: indexes of blocks that are new or different; the view that draws them clears it.
         is_json: whether the answer is structured.
     """
 
@@ -134,7 +135,7 @@ class Transcript:
     _pieces: list[str] = field(default_factory=list)
     _thoughts: list[str] = field(default_factory=list, compare=False)
     _struck: StruckBlock | None = None
-    _unsure: bool = False  # whether what is struck still holds until new output comes
+    _unsure: bool = False  # whether the struck text may still hold, since no new output has come
     _parts: list[int] = field(default_factory=list)
 
     @property
@@ -203,7 +204,7 @@ class Transcript:
             self._drop_struck()
 
     def _begin_call(self) -> None:
-        """The model call that ran is complete; what it struck was replaced by something shorter."""
+        """Close the model call that ran: text it struck was replaced by something shorter."""
         self._flush()
         self._drop_struck()
 
@@ -219,7 +220,7 @@ class Transcript:
         self.changed.add(len(self.blocks) - 1)
 
     def refresh(self, calls: Sequence[ToolCall]) -> None:
-        """Take what a tool said after its call had ended, which no event tells."""
+        """Update calls with what their tools said after they had ended, of which there is no event."""
         for call in calls:
             if call.ended_at is not None and call.index in self._calls:
                 self._set_call(call.snapshot())
@@ -261,7 +262,7 @@ class Transcript:
 
     def _plan_retry(self, event: RetryScheduled) -> None:
         self._flush()
-        self._add(NoticeBlock(retry_words(event, self._length)))
+        self._add(NoticeBlock(retry_message(event, self._length)))
         if event.keeps is not None:
             if not self._unsure:
                 self._drop_struck()  # what an earlier attempt lost is gone for good
@@ -277,7 +278,7 @@ class Transcript:
         del self._parts[kept:]
 
     def _restore(self) -> None:
-        """Nothing took the place of what was struck, so it holds."""
+        """Bring back the struck text, which nothing has replaced."""
         if self._unsure and self._struck is not None:
             text = self._struck.text
             self._drop_struck()
@@ -298,7 +299,7 @@ class Transcript:
         self._add(notice)
 
 
-def retry_words(event: RetryScheduled, length: int) -> str:
+def retry_message(event: RetryScheduled, length: int) -> str:
     """Why a model call is made again, and what becomes of what it had shown.
 
     Args:
@@ -308,5 +309,6 @@ def retry_words(event: RetryScheduled, length: int) -> str:
     reason = event.reason.strip()
     if event.keeps is None:
         return reason
-    replaced = f"{length - event.keeps:,} of them" if event.keeps else "them"
-    return f"{reason} {length:,} characters had come; new ones will replace {replaced}."
+    whole = quantity(length, "character")
+    replaced = f"{length - event.keeps:,} of the {whole}" if event.keeps else f"the {whole}"
+    return f"{reason} The retry replaces {replaced} received so far."

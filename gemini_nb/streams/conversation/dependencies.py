@@ -139,7 +139,7 @@ class Dependencies:
         """Whether there is anything left to wait for."""
         return any(need.pending for need in self._needs)
 
-    async def settle(self) -> None:
+    async def wait(self) -> None:
         """Wait until all have ended.
 
         Raises:

@@ -272,7 +272,7 @@ class ToolOrchestrator:
     async def _become_ready(self) -> None:
         """Wait for the streams that this one builds on, and put in what they said."""
         is_waiting = self._dependencies.pending
-        await self._dependencies.settle()
+        await self._dependencies.wait()
         if not is_waiting and not self._later:
             return
         made = {

@@ -116,10 +116,10 @@ class ToolRound:
         call.approval = Approval()
         self._record.ask_for_call(call)
         if not self._runtime.can_ask():
-            raise ToolFailedError(f"{tool.name} was denied: nobody is there to approve it")
+            raise ToolFailedError(f"{tool.name} was denied: there is no user to approve it")
         denial = await call.approval.denial()
         if denial is not None:
-            raise ToolFailedError(f"{tool.name} was denied: {denial}")
+            raise ToolFailedError(f"{tool.name} was denied by the user" + (f": {denial}" if denial else ""))
 
     def _tool(self, name: str) -> Tool:
         tool = self._tools.get(name)

@@ -32,7 +32,7 @@ class Approval:
         self._answer(None)
 
     def deny(self, reason: str) -> None:
-        """Do not let it run; the reason is told to the model."""
+        """Do not let it run; the model gets the reason."""
         self._answer(reason)
 
     def _answer(self, denial: str | None) -> None:
@@ -108,15 +108,15 @@ class ToolCall:
         """Let a call that awaits approval run. From any thread; the first answer counts.
 
         Raises:
-            ConfigError: nobody asked.
+            ConfigError: it does not wait for approval.
         """
         self._asked().approve()
 
-    def deny(self, reason: str = "the person said no") -> None:
+    def deny(self, reason: str = "") -> None:
         """Do not let a call that awaits approval run; the stream goes on and the model is told why.
 
         Raises:
-            ConfigError: nobody asked.
+            ConfigError: it does not wait for approval.
         """
         self._asked().deny(reason)
 

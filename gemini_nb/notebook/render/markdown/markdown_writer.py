@@ -1,8 +1,8 @@
 """Markdown from a model, written again so that it is harmless wherever a notebook is shown.
 
 A front end renders the Markdown of a freshly run cell without sanitising it, nbconvert passes raw HTML
-through, and neither can be told otherwise from inside an output. So the text is parsed and written anew from
-tokens that hold nothing but formatting. What comes out is still plain Markdown that a person reads in a diff.
+through, and neither can be switched off from inside an output. So the text is parsed and written anew from
+tokens that hold nothing but formatting. What comes out is still plain Markdown that can be read in a diff.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Markdown as tokens that are already tame: no HTML, no image, no link but http, https and mailto.
 
-Both the live pane and the settled Markdown are made from these tokens, so what a person may click or load is
+Both the live pane and the settled Markdown are made from these tokens, so what a reader can click or load is
 decided once. The parser is plain CommonMark with tables and strikethrough. Input that would take it out of
 linear time, or so deep that it would drop text, is refused (None), and shown as it is by the callers.
 """
@@ -67,7 +67,7 @@ def parse(text: str, env: dict[str, Any] | None = None) -> list[Token] | None:
 
 
 def allowed_url(url: str) -> bool:
-    """Whether a person may be offered `url` as a link."""
+    """Whether `url` may be a link."""
     return _ALLOWED.match(url) is not None
 
 
@@ -132,12 +132,12 @@ def _mark_tasks(tokens: Sequence[Token]) -> None:
 
 
 def _is_pathological(text: str) -> bool:
-    """Whether `text` as a whole is nothing that a person could read as rendered text."""
+    """Whether `text` as a whole cannot be read as rendered text."""
     return len(text) > _MOST_CHARACTERS or text.count("\n") > _MOST_LINES or _DEEP.search(text) is not None
 
 
 def _inline(state: StateCore) -> None:
-    """Parse the inline text, but leave alone what holds more marks than any person's paragraph."""
+    """Parse the inline text, but leave alone what holds more marks than any real paragraph."""
     from gemini_nb.notebook.render.markdown.emphasis import parse_inline
 
     for token in state.tokens:
