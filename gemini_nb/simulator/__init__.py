@@ -1,7 +1,7 @@
 """A server on 127.0.0.1 that speaks Gemini's protocol: for the demo, for tests, and for trying without a key.
 
 Importing this is cheap; the HTTP server comes in with the first `start()`. What can be made to go wrong, and
-how it is written, is told in `gemini_nb.simulator.faults`.
+how it is written, stands in `gemini_nb.simulator.faults`.
 """
 
 from __future__ import annotations

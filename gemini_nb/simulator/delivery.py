@@ -48,7 +48,7 @@ class Pause:
 
 
 class BrokenOffError(Exception):
-    """The answer ends here, on purpose; raised by steps and sinks.
+    """Raised by steps and sinks where the answer is to end on purpose.
 
     Attributes:
         how: how the connection ends.
@@ -110,7 +110,7 @@ class SSEEncoder:
         return encode(_COMPACT.encode(chunk))
 
     def end(self) -> bytes:
-        """Nothing marks the end."""
+        """Return nothing: no mark ends the stream."""
         return b""
 
 
@@ -143,7 +143,7 @@ class ObjectEncoder:
         return json.dumps(chunk, ensure_ascii=False, indent=2).encode() + b"\n"
 
     def end(self) -> bytes:
-        """Nothing follows the object."""
+        """Return nothing: the object is all."""
         return b""
 
 
@@ -154,11 +154,11 @@ class BytesEncoder:
         self.content_type = content_type
 
     def chunk(self, chunk: Mapping[str, Any]) -> bytes:
-        """Encode what there should not be as JSON."""
+        """Encode a chunk, which such a body has none of, as JSON."""
         return _COMPACT.encode(chunk).encode()
 
     def end(self) -> bytes:
-        """Nothing follows the bytes."""
+        """Return nothing: the bytes are all."""
         return b""
 
 

@@ -108,7 +108,7 @@ class Server:
         while True:
             try:
                 self._socket = socket.create_server((HOST, self.port), backlog=_BACKLOG)
-            except OSError:  # somebody's outgoing connection may hold the port for a moment
+            except OSError:  # an outgoing connection may hold the port for a moment
                 await asyncio.sleep(_NEXT_TRY)
                 continue
             self._socket.setblocking(False)
@@ -161,7 +161,7 @@ class _Listener(tornado.httpserver.HTTPServer):
 
 
 class _Handler(RequestHandler):
-    """Answers every path; which of them mean something is the service's business."""
+    """Answers every path; the service knows which of them there are."""
 
     def initialize(self, service: Service, running: set[asyncio.Task[None]]) -> None:
         """Take what the application hands to each handler."""
@@ -170,7 +170,7 @@ class _Handler(RequestHandler):
         self._delivery: asyncio.Task[None] | None = None
 
     def set_default_headers(self) -> None:
-        """Say what this is, also in errors."""
+        """Name the server, also in errors."""
         self.set_header("Server", "gemini-nb-simulator")
 
     def check_xsrf_cookie(self) -> None:
@@ -180,7 +180,7 @@ class _Handler(RequestHandler):
         """Answers are not cached."""
 
     async def prepare(self) -> None:
-        """Answer here, whatever the verb."""
+        """Answer the request, whatever its verb."""
         request = self.request
         query = Fields(
             (name, values[-1].decode("utf-8", "replace")) for name, values in request.query_arguments.items()

@@ -14,6 +14,7 @@ from gemini_nb.simulator.faults.answers import shape_answer
 from gemini_nb.simulator.faults.fault import Fault, Spec, parse_fault, split_model
 from gemini_nb.simulator.faults.plan import FaultPlan, ModelFaults
 from gemini_nb.simulator.faults.wire import break_reply, refusal
+from gemini_nb.simulator.protocol.contents import check_contents
 from gemini_nb.simulator.protocol.fields import body_tokens, camel, parse_json, read_body
 from gemini_nb.simulator.protocol.refusals import RefusalError, invalid, not_found, unknown_field
 from gemini_nb.simulator.protocol.routes import (
@@ -24,7 +25,7 @@ from gemini_nb.simulator.protocol.routes import (
     get_model,
     list_models,
 )
-from gemini_nb.simulator.protocol.rules import check_contents, check_payload
+from gemini_nb.simulator.protocol.rules import check_payload
 from gemini_nb.simulator.protocol.signatures import FIELD, is_token, make_token, read_token
 from gemini_nb.simulator.record import Fields, Record, Request
 from gemini_nb.simulator.recordings import Recordings, bare_path
@@ -103,7 +104,7 @@ class Service:
             return _refuse(invalid("Invalid JSON payload received. It is nested too deep."), wrapped=wrapped)
 
     def _fault(self, request: Request, spec: Spec | None) -> Fault | None:
-        """Find what goes wrong with this request; what its model's id says comes first."""
+        """Return what goes wrong with this request; a fault in its model's id comes first."""
         if spec is None:
             return self.plan.next(request)
         caller = "|".join(
@@ -139,7 +140,7 @@ class Service:
         return Reply(headers=headers, encoder=encoder, steps=steps)
 
     def _note_sent(self, steps: Iterable[Step]) -> Iterable[Step]:
-        """Note which fields a script's parts have: what the service sent it takes back."""
+        """Note which fields a script's parts have, since the service takes back what it has sent."""
         for step in steps:
             if isinstance(step, Mapping):
                 for candidate in objects(step.get("candidates")):
@@ -159,7 +160,7 @@ def _read_spec(route: Route) -> tuple[str, Spec | None]:
 
 
 def _answer_lookup(route: Route, query: Fields, body: Any) -> Reply:
-    """Answer what asks about models and prompts, and no model."""
+    """Answer a request about models or about the length of a prompt."""
     if route.method == "list":
         return Reply(steps=[list_models(route, _camel_query(query))])
     if route.method == "get":
@@ -168,7 +169,7 @@ def _answer_lookup(route: Route, query: Fields, body: Any) -> Reply:
 
 
 def _after(events: int, steps: Iterable[Step]) -> Iterable[Step]:
-    """Leave out so many chunks of a script, and what stands before and between them."""
+    """Yield a script without its first chunks, and without what stands before and between them."""
     rest = iter(steps)
     while events:
         step = next(rest, None)
@@ -179,7 +180,7 @@ def _after(events: int, steps: Iterable[Step]) -> Iterable[Step]:
 
 
 def _check_references(body: Mapping[str, Any]) -> None:
-    """Refuse to go on from what was never given out; only a script may know of such things."""
+    """Refuse a token or a cache that was never given out; only a script may know of such."""
     if FIELD in body and not is_token(body[FIELD]):
         raise invalid("The continuation token is not valid: it was not given out by this simulator.", FIELD)
     if "cachedContent" in body:
@@ -187,7 +188,7 @@ def _check_references(body: Mapping[str, Any]) -> None:
 
 
 def _merged(steps: Iterable[Step]) -> Iterable[Step]:
-    """A script for generateContent: its waits in order, then all its chunks as one, and no raw bytes."""
+    """Yield a script for generateContent: its waits then all its chunks as one, without raw bytes."""
     chunks = []
     for step in steps:
         if isinstance(step, Mapping):
@@ -222,7 +223,7 @@ def _count_tokens(route: Route, value: Any) -> dict[str, Any]:
 
 
 def _camel_query(query: Fields) -> dict[str, str]:
-    """The record folds case for lookups; `pageSize` and `page_size` are asked for by one name here."""
+    """Return the query with `pageSize` and `page_size` under one name; `Fields` folds case."""
     names = {"pagesize": "pageSize", "pagetoken": "pageToken"}
     return {names.get(name.replace("_", ""), name): value for name, value in query.items()}
 

@@ -45,7 +45,7 @@ class Simulator:
             the request's number, from 0; or what is called with that number and the request. It runs on the
             server's loop and must not block. Requests that are refused for their key or their JSON do not
             count, nor do those with a fault in the model's id. Which faults there are, and how a model's id
-            has one, is told in `gemini_nb.simulator.faults`.
+            has one, is written in `gemini_nb.simulator.faults`.
         recordings: a folder that `StreamManager.record` wrote. It answers in place of scenarios, with its own
             timing times `pace`: a request gets what the same request got when it was recorded.
     """
@@ -112,7 +112,7 @@ class Simulator:
 
     @property
     def request_count(self) -> int:
-        """How many requests arrived so far, those that are forgotten included."""
+        """How many requests arrived so far, those included that are no longer remembered."""
         return self._service.record.count
 
     @property

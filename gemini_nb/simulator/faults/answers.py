@@ -53,7 +53,7 @@ def shape_answer(steps: Iterable[Step], fault: Fault, token: Callable[[int], str
 
 
 def _ratings(fault: Fault) -> dict[str, Any]:
-    """The ratings that say which category blocked, as the service gives them, where the fault names one."""
+    """Return the ratings that say which category blocked, where the fault names one."""
     if fault.rated is None:
         return {}
     name = f"HARM_CATEGORY_{fault.rated.upper().removeprefix('HARM_CATEGORY_')}"
@@ -139,7 +139,7 @@ def _finished(
 
 
 def _ended(steps: Iterable[Step], *, twice: bool) -> Iterator[Step]:
-    """Say twice that the answer ended, or not at all."""
+    """Let the answer end twice, or without a finishReason."""
     for step in steps:
         found = isinstance(step, Mapping) and any("finishReason" in one for one in step.get("candidates", ()))
         if not isinstance(step, Mapping) or not found:

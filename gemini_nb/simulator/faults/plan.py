@@ -68,14 +68,14 @@ class FaultPlan:
 
 
 class ModelFaults:
-    """Counts the requests to each model id with a fault in it, which strikes so often and no more."""
+    """Counts the requests to each model id with a fault in it, which strikes only so often."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts: OrderedDict[tuple[str, str], int] = OrderedDict()
 
     def next(self, spec: Spec, model: str, caller: str) -> Fault | None:
-        """Give the fault of the next request to this model id by this caller; None when it has struck out."""
+        """Give the fault of the caller's next request to this model id; None when it has struck often."""
         if spec.times is None:
             return spec.fault
         with self._lock:
@@ -127,7 +127,7 @@ _RECOVERABLE = (
 def random_faults(
     seed: int = 0, rate: float = 0.2, *, choices: Sequence[Fault] = _RECOVERABLE
 ) -> Callable[[int, Request], Fault | None]:
-    """Make a plan of faults by chance: the same seed gives the same fault to the same number of request.
+    """Make a plan of random faults: the same seed gives the same fault to the request of the same number.
 
     Args:
         seed: decides which requests are struck, and by what.

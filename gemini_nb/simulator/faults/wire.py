@@ -180,7 +180,7 @@ class _Breaker:
             raise BrokenOffError(how)
 
     def _strike(self, steps: Iterator[Step | Pause], *, ended: bool = False) -> Iterator[Step | Pause]:
-        """Do what is due after the events so far; all that is left where the answer has ended."""
+        """Do what is due after the events so far, and all of the rest where the answer has ended."""
 
         def due(position: int | None) -> bool:
             return position is not None and (ended or position == self._count)
@@ -302,7 +302,7 @@ class _OddEncoder(SSEEncoder):
         return (mark + self._newline.join([*lines, "", ""])).encode()
 
     def end(self) -> bytes:
-        """Say that it is done, where the words say so."""
+        """Encode `[DONE]`, where the words ask for it."""
         return (self._data("[DONE]") + self._newline * 2).encode() if "done" in self._words else b""
 
     def _data(self, line: str) -> str:

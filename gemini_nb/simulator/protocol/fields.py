@@ -106,7 +106,7 @@ class _Field(NamedTuple):
 
 @cache
 def _messages(*, vertex: bool) -> dict[str, dict[str, _Field]]:
-    """The table as one of the two services has it."""
+    """Return the table as one of the two services has it."""
     messages: dict[str, dict[str, _Field]] = {}
     fields: dict[str, _Field] = {}
     for word in _TABLE.split():
@@ -232,7 +232,7 @@ def check_schema(schema: Any, path: str) -> None:
 
 
 def check_json_schema(schema: Any, path: str) -> None:
-    """Check the references of a JSON schema; keywords that the service does not know say nothing to it."""
+    """Check the references of a JSON schema; the service ignores keywords that it does not know."""
     if not isinstance(schema, dict):
         return
     edges: dict[str, dict[str, bool]] = {}
@@ -260,7 +260,7 @@ def check_json_schema(schema: Any, path: str) -> None:
 
 
 def _references(schema: Any, path: str, *, optional: bool) -> Iterator[tuple[str, bool]]:
-    """The references in a schema, each with whether it stands in a property that may be left out."""
+    """Yield the references in a schema, each with whether it stands in a property that may be left out."""
     if not isinstance(schema, dict):
         return
     if isinstance(schema.get("$ref"), str):
@@ -282,7 +282,7 @@ def _reach(start: str, edges: Mapping[str, Mapping[str, bool]]) -> set[str]:
 
 
 def _inner(schema: Mapping[str, Any]) -> Iterator[tuple[str | None, Any]]:
-    """The schemas in a schema, with the names of properties."""
+    """Yield the schemas in a schema, with the names of properties."""
     if isinstance(properties := schema.get("properties"), dict):
         yield from properties.items()
     for keyword in _INNER:
@@ -291,7 +291,7 @@ def _inner(schema: Mapping[str, Any]) -> Iterator[tuple[str | None, Any]]:
 
 
 def _target(reference: str, root: Mapping[str, Any]) -> Any:
-    """What a reference means; definitions stand under `$defs`, nowhere else."""
+    """Return what a reference stands for; definitions are under `$defs`, nowhere else."""
     if reference == "#":
         return root
     found = re.fullmatch(r"#/\$defs/([^/]+)", reference)

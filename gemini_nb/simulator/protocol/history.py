@@ -2,7 +2,7 @@
 
 A client may send a model's turn in one content or in as many as there were chunks, so contents are first
 gathered into turns. Then the rules hold that the services enforce: the results of a turn's calls come right
-after it, one for each, and the first call of every step since the person last spoke carries its signature.
+after it, one for each, and the first call of every step since the user last spoke carries its signature.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ __all__ = ["Exchange", "Turn", "check_order", "check_signatures", "current_round
 
 @dataclass(slots=True)
 class Turn:
-    """What one side said before the other spoke.
+    """Neighbouring contents of one side.
 
     Attributes:
-        kind: the model, the person, or results of function calls and nothing else.
+        kind: the model, the user, or results of function calls and nothing else.
         position: the index of its first content.
         parts: the parts of all its contents.
     """
@@ -128,7 +128,7 @@ def _check_results(turn: Turn, after: Turn | None) -> None:
 def check_signatures(turns: Sequence[Turn], *, vertex: bool = False) -> None:
     """Refuse a current turn in which a signature is missing, was altered, or stands beside another call.
 
-    Turns before the person's last words are not checked.
+    Turns before the user's last message are not checked.
 
     Raises:
         RefusalError: 400, saying which call.
@@ -153,7 +153,7 @@ def check_signatures(turns: Sequence[Turn], *, vertex: bool = False) -> None:
 
 
 def current_rounds(turns: Sequence[Turn]) -> list[list[Exchange]]:
-    """Return the calls made since the person last spoke, round by round, with their results."""
+    """Return the calls made since the user last spoke, round by round, with their results."""
     rounds = []
     current = list(_current(turns))
     for turn, after in pairwise(current):

@@ -1,7 +1,7 @@
 """The errors that the simulated service answers with, in the shape Google's services use.
 
 Clients decide on the code, the status and the `@type` of the details, so these three are exact; the messages
-are written to tell a person what is wrong with the request.
+say what is wrong with the request.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class RefusalError(Exception):
     Attributes:
         code: the HTTP status.
         status: Google's name for it.
-        message: what is wrong, for a person.
+        message: what is wrong.
         details: typed details, as in `google.rpc.Status`.
     """
 

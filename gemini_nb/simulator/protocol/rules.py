@@ -5,42 +5,21 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from gemini_nb.api.generation import thinking_problem
+from gemini_nb.simulator.protocol.contents import check_name
 from gemini_nb.simulator.protocol.fields import body_tokens, check_json_schema, check_schema
-from gemini_nb.simulator.protocol.refusals import RefusalError, invalid
+from gemini_nb.simulator.protocol.refusals import invalid
 from gemini_nb.simulator.protocol.routes import INPUT_TOKEN_LIMIT, generation
 
-__all__ = ["PAYLOAD_LIMIT", "Asked", "check_contents", "check_length", "check_payload", "check_settings"]
+__all__ = ["PAYLOAD_LIMIT", "Asked", "check_length", "check_payload", "check_settings"]
 
 PAYLOAD_LIMIT = 100 * 1024 * 1024
 """Bytes of a request at most."""
-
-
-_PDF_LIMIT = 50 * 1024 * 1024
-_SIBLINGS = {
-    "thought",
-    "thoughtSignature",
-    "videoMetadata",
-    "mediaResolution",
-    "partMetadata",
-    "mediaProcessing",
-    "audioTranscription",
-    "speechMetadata",
-    "documentMetadata",
-    "spreadsheetMetadata",
-    "audioMetadata",
-}
-_ROLES = frozenset({"user", "model", "tool"})
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,127}")
-_FILE = re.compile(r"(?:https://generativelanguage\.googleapis\.com/v\w+/)?(files/[^/]+)")
-_MIME_TYPE = re.compile(r"[\w.+-]+/[\w.+*-]+(;.*)?")
 _JSON = "application/json"
 _ENUMS = {
     "toolConfig.functionCallingConfig.mode": "MODE_UNSPECIFIED AUTO ANY NONE VALIDATED",
@@ -245,27 +224,6 @@ def check_payload(size: int) -> None:
         )
 
 
-def check_contents(body: Mapping[str, Any], *, vertex: bool) -> None:
-    """Check that there is something to answer, and each content's role and parts.
-
-    Raises:
-        RefusalError: 400; 403 for a file that is not there.
-    """
-    contents = body.get("contents")
-    if not contents:
-        raise _content_error("contents is not specified", "contents")
-    for index, content in enumerate(contents):
-        path = f"contents[{index}]"
-        role = content.get("role", "user")
-        if role not in _ROLES:
-            raise _content_error(f"{path}.role: use a valid role: user, model", f"{path}.role")
-        _check_parts(content, path, vertex=vertex)
-        if role == "tool" and not all("functionResponse" in part for part in content["parts"]):
-            raise _content_error(f"{path}.role: the role tool is for function responses", f"{path}.role")
-    if "systemInstruction" in body:
-        _check_parts(body["systemInstruction"], "systemInstruction", vertex=vertex)
-
-
 def check_length(body: Mapping[str, Any]) -> int:
     """Return the number of tokens of the prompt.
 
@@ -298,109 +256,11 @@ def check_settings(asked: Asked) -> None:
         raise invalid(f"allowed_function_names names functions that are not declared: {', '.join(unknown)}")
 
 
-def _check_parts(content: Mapping[str, Any], path: str, *, vertex: bool) -> None:
-    parts = content.get("parts")
-    if not parts:
-        raise _content_error("contents.parts must not be empty", f"{path}.parts")
-    for index, part in enumerate(parts):
-        where = f"{path}.parts[{index}]"
-        data = [name for name in part if name not in _SIBLINGS]
-        if not data:
-            raise _content_error(
-                f"{where}.data: required oneof field 'data' must have one initialized field", where
-            )
-        if len(data) > 1:
-            raise invalid(
-                f"Invalid value at '{where}' (oneof), oneof field 'data' is already set."
-                f" Cannot set '{data[1]}'",
-                where,
-            )
-        if not isinstance(part.get("thoughtSignature", ""), str):
-            raise invalid(f"Thought signature is not valid: {where} holds no text.", where)
-        if (call := part.get("functionCall") or part.get("functionResponse")) is not None:
-            _check_name(call.get("name"), where)
-        for media in part.get("functionResponse", {}).get("parts", ()):
-            _check_media(media, f"{where}.functionResponse.parts", vertex=vertex)
-            if len(media.keys() & {"inlineData", "fileData"}) != 1:
-                raise _content_error(f"{where}.functionResponse.parts: inlineData or fileData", where)
-        if (response := part.get("functionResponse")) is not None:
-            _check_part_names(response, f"{where}.functionResponse")
-        _check_media(part, where, vertex=vertex)
-
-
-def _check_part_names(response: Mapping[str, Any], where: str) -> None:
-    """Check that each `$ref` in a response names one of its parts."""
-    media = [part.get("inlineData") or part.get("fileData") or {} for part in response.get("parts") or ()]
-    names = {one.get("displayName") for one in media}
-    values = [response.get("response")]
-    while values:
-        value = values.pop()
-        if isinstance(value, dict):
-            reference = value.get("$ref")
-            if isinstance(reference, str) and reference not in names:
-                raise invalid(f"{where}.response: $ref {reference!r} names none of its parts.", where)
-            values += value.values()
-        elif isinstance(value, list):
-            values += value
-
-
-def _check_media(part: Mapping[str, Any], where: str, *, vertex: bool) -> None:
-    blob, file = part.get("inlineData"), part.get("fileData")
-    if blob is not None:
-        kind = _check_mime_type(blob.get("mimeType"), f"{where}.inlineData")
-        try:
-            text = blob.get("data", "").replace("-", "+").replace("_", "/")
-            size = len(base64.b64decode(text + "=" * (-len(text) % 4), validate=True))
-        except (ValueError, binascii.Error):
-            raise invalid(
-                f"Invalid value at '{where}.inlineData.data' (TYPE_BYTES), Base64 decoding failed", where
-            ) from None
-        if not size:
-            raise _content_error(f"{where}.inlineData.data: required and empty", where)
-        if kind == "application/pdf" and size > _PDF_LIMIT:
-            raise invalid(f"The document has {size} bytes, which exceeds the limit of {_PDF_LIMIT}.", where)
-    if file is not None:
-        uri = file.get("fileUri") or ""
-        if "mimeType" in file or vertex:
-            _check_mime_type(file.get("mimeType"), f"{where}.fileData")
-        if not uri:
-            raise _content_error(f"{where}.fileData.fileUri: required and empty", where)
-        if not vertex and uri.startswith("gs://"):
-            raise invalid(f"Unsupported file uri: {uri}. Register it with the File API first.", where)
-        if (found := _FILE.fullmatch(uri)) and vertex:
-            raise invalid(f"Unsupported file uri: {uri}. The File API is not part of Vertex AI.", where)
-        if found:
-            name = found[1].removeprefix("files/")
-            raise RefusalError(
-                403,
-                "PERMISSION_DENIED",
-                f"You do not have permission to access the File {name} or it may not exist.",
-            )
-
-
-def _check_mime_type(kind: Any, where: str) -> str:
-    if not kind or not _MIME_TYPE.fullmatch(kind):
-        raise invalid(f"Unsupported MIME type: {kind or ''}. Set one in {where}.mimeType.", where)
-    return str(kind).partition(";")[0].lower()
-
-
-def _check_name(name: Any, path: str) -> None:
-    if not name:
-        raise _content_error(f"{path}.name: [FIELD_INVALID] Name cannot be empty", path)
-    if not _NAME.fullmatch(name):
-        raise invalid(
-            f"Invalid function name {name!r} at '{path}'. Must start with a letter or an underscore. Must be"
-            " alphanumeric (a-z, A-Z, 0-9), underscores (_), dots (.), colons (:), or dashes (-), with a"
-            " maximum length of 128.",
-            f"{path}.name",
-        )
-
-
 def _check_declarations(declarations: Iterable[Mapping[str, Any]]) -> None:
     names: set[str] = set()
     for index, declaration in enumerate(declarations):
         path = f"tools.function_declarations[{index}]"
-        _check_name(declaration.get("name"), path)
+        check_name(declaration.get("name"), path)
         if declaration["name"] in names:
             raise invalid(f"Duplicate function declaration found: {declaration['name']}", path)
         names.add(declaration["name"])
@@ -451,7 +311,3 @@ def _values(value: Any, path: list[str]) -> Iterator[Any]:
 
 def _snake(name: str) -> str:
     return re.sub(r"[A-Z]", lambda match: "_" + match[0].lower(), name)
-
-
-def _content_error(problem: str, field: str) -> RefusalError:
-    return invalid(f"* GenerateContentRequest.{problem}.", field)

@@ -66,7 +66,7 @@ def _digest(salt: bytes, message: bytes) -> bytes:
 
 
 def _canonical(call: Mapping[str, Any]) -> bytes:
-    """The call's JSON, equal for calls that mean the same: 2 and 2.0, no arguments and none given."""
+    """Return the call's JSON, equal for calls that mean the same: 2 and 2.0, no arguments and none given."""
     value = [call.get("name"), call.get("id"), _plain(call.get("args") or {})]
     return json.dumps(value, sort_keys=True, ensure_ascii=False).encode()
 

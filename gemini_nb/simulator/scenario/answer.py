@@ -1,7 +1,4 @@
-"""What a scenario gives back: a whole answer, before it is cut into chunks.
-
-What is answered: function calls, a structured answer, server-side tools, or prose.
-"""
+"""A whole answer, before it is cut into chunks: calls, a structured answer, server-side tools, or prose."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def make_value(schema: Any, clues: Clues, rng: random.Random) -> Any:
 
 
 def is_place(name: str) -> bool:
-    """Say whether a parameter of this name asks for a place."""
+    """Whether a parameter of this name asks for a place."""
     return any(map(_PLACE.fullmatch, name_words(name)))
 
 
@@ -92,7 +92,7 @@ def _make(schema: Any, clues: Clues, rng: random.Random, *, everything: bool) ->
 
 
 class _Maker:
-    """One walk over a schema. What was taken from the prompt is not taken again while there is more."""
+    """Walks over a schema once; what was taken from the prompt is not taken again while there is more."""
 
     def __init__(
         self, root: Mapping[str, Any], clues: Clues, rng: random.Random, *, everything: bool
@@ -277,7 +277,7 @@ def _example(schema: Mapping[str, Any]) -> Any:
 
 
 def _noted(description: Any) -> dict[str, Any]:
-    """The keywords that a description says in words."""
+    """Return the keywords that a description says in words."""
     text = str(description or "")[-500:]
     start = "|".join(pattern.partition(" ")[0] for pattern in _NOTES.values())
     if not re.match(start, text):

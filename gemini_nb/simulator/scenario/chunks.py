@@ -106,7 +106,7 @@ def merge_chunks(chunks: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 class _Envelope:
-    """What stands around the parts, and the counts that run through a response."""
+    """Makes chunks of parts, with the counts that run through a response."""
 
     def __init__(self, prompt: Prompt, answer: Answer) -> None:
         self.thoughts = 0
@@ -136,7 +136,7 @@ class _Envelope:
         return {**chunk, "responseId": self._id}
 
     def forget(self) -> None:
-        """Count from here: tokens that a former response has given are counted there."""
+        """Begin to count anew: the tokens of an earlier response are counted there."""
         self.thoughts = self._texts = self._others = 0
 
     def _count(self, part: Mapping[str, Any]) -> None:
@@ -211,7 +211,7 @@ def _sign(parts: Iterable[dict[str, Any]], prompt: Prompt) -> Iterator[dict[str,
 
 
 def _last_part(parts: Iterable[Mapping[str, Any]], prompt: Prompt) -> dict[str, Any] | None:
-    """The empty text at the end, which models that sign use to carry the signature of an answer."""
+    """Return the empty text that carries the signature of an answer, where the model signs."""
     if generation(prompt.model) < 3:
         return None
     text = "".join(part.get("text", "") for part in parts)

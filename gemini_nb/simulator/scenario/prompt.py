@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gemini_nb.simulator.protocol.contents import check_contents
 from gemini_nb.simulator.protocol.fields import read_body
 from gemini_nb.simulator.protocol.history import (
     Exchange,
@@ -21,7 +22,7 @@ from gemini_nb.simulator.protocol.history import (
     read_turns,
 )
 from gemini_nb.simulator.protocol.routes import Route, check_model, signs_calls
-from gemini_nb.simulator.protocol.rules import Asked, check_contents, check_length, check_settings
+from gemini_nb.simulator.protocol.rules import Asked, check_length, check_settings
 
 __all__ = ["Clues", "Declaration", "Number", "Prompt", "name_words", "read_clues", "read_prompt", "stem"]
 
@@ -44,8 +45,8 @@ class Prompt:
         model: the bare id of the model.
         vertex: whether it came over Vertex AI.
         seed: decides, with the text, what is made up.
-        clues: what was read from the person's last words.
-        previous: what the person said before that, empty in a first turn.
+        clues: what was read from the user's last message.
+        previous: the user's message before that, empty in a first turn.
         rounds: the calls made since those last words, with their results.
         declarations: the functions that may be called; none where calling is off.
         builtins: the names of the server-side tools that are on, such as "googleSearch".
@@ -79,7 +80,7 @@ class Prompt:
         return asked if asked in {"flex", "priority"} else "standard"
 
     def rng(self, *purpose: object) -> random.Random:
-        """Make a source of chance that is the same for the same prompt and purpose."""
+        """Return a random generator that is the same for the same prompt and purpose."""
         return random.Random(f"{self.seed}|{self.clues.text.strip()}|{purpose}")  # noqa: S311 - no secrets
 
 
@@ -207,7 +208,7 @@ class Clues:
     length: tuple[int, str] | None
 
     def mentions(self, *words: str) -> bool:
-        """Say whether any of these words occurs, in singular or plural."""
+        """Whether any of these words occurs, in singular or plural."""
         return any(stem(word) in self.words for word in words)
 
 

@@ -94,7 +94,7 @@ def think(prompt: Prompt) -> list[str]:
 
 
 def looks_back(prompt: Prompt) -> bool:
-    """Say whether a later turn only asks what was said, or says nothing of its own, as "Thanks!" does."""
+    """Whether a later turn only asks what was said, or adds nothing, as "Thanks!" does."""
     text = prompt.clues.text
     return bool(prompt.previous) and bool(_BACK.search(text) or _THANKS.fullmatch(text))
 
