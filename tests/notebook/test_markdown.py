@@ -66,6 +66,8 @@ ATTRIBUTES = {
     "a": {"href", "title", "target", "rel", "class"},
     "ol": {"start"},
     "input": {"class", "type", "disabled", "checked", "aria-label"},
+    "pre": {"class", "tabindex", "role", "aria-label"},
+    "table": {"class", "tabindex", "aria-label"},
 }
 STYLE = re.compile(r"text-align: ?(left|center|right);?|line-height: 125%;?")
 URL = re.compile(r"(https?://|mailto:|#)", re.IGNORECASE)

@@ -106,6 +106,18 @@ def huge(_: int) -> Iterator[Any]:
     yield said("Unharmed.", reason="STOP")
 
 
+@play("scrolls")
+def scrolls(_: int) -> Iterator[Any]:
+    wide = "word_" * 100
+    yield said(f"# Wide and long\n\n```python\n{wide} = 1\n```\n\n    {wide}\n\n")
+    yield said(f"| a | {' | '.join('bcdefgh')} |\n|{'---|' * 8}\n|{f' {wide} |' * 8}\n\n")
+    for number in range(20):
+        yield said(f"Paragraph {number}. {WORDS * 4}\n\n")
+    yield said("The last line.")
+    yield from gate("read")
+    yield said("\n\nThe end.", reason="STOP")
+
+
 @play("cases")
 def cases(_: int) -> Iterator[Any]:
     for case in CASES:

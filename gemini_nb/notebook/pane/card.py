@@ -14,7 +14,7 @@ from gemini_nb.notebook.pane.detail import detail, detail_html
 from gemini_nb.notebook.pane.widgetry import box, button, close_tree, piece, set_value
 from gemini_nb.notebook.render import figures
 from gemini_nb.notebook.render.displays import shown_html
-from gemini_nb.notebook.render.markdown import escape, plain
+from gemini_nb.notebook.render.markdown import escape, plain, scrollable
 from gemini_nb.notebook.render.words import cut, cut_middle, duration
 from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.events.states import ToolStatus
@@ -164,7 +164,8 @@ def _inside(call: ToolCall) -> str:
     elif call.status is ToolStatus.DONE:
         found.append(("result", _result(call.result)))
     return "".join(
-        f'<div class="gemini-nb-what">{name}</div><pre>{escape(cut_middle(text, _LONGEST))}</pre>'
+        f'<div class="gemini-nb-what">{name}</div>'
+        f"<pre{scrollable(name)}>{escape(cut_middle(text, _LONGEST))}</pre>"
         for name, text in found
     )
 

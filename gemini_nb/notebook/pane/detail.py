@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gemini_nb.notebook.pane.widgetry import box, piece
-from gemini_nb.notebook.render.markdown import escape
+from gemini_nb.notebook.render.markdown import escape, scrollable
 
 if TYPE_CHECKING:
     import ipywidgets as widgets
@@ -34,11 +34,11 @@ def detail(label: str, line: widgets.Widget, body: widgets.Widget, kind: str) ->
     return box([key, line, body], "gemini-nb-detail", kind)
 
 
-def detail_html(line: str, body: str, kind: str) -> str:
-    """The same for a page that changes no more."""
+def detail_html(line: str, body: str, kind: str, *, scrolls: str = "") -> str:
+    """The same for a page that changes no more; `scrolls` names a body that does."""
     if not body:
         return f'<div class="gemini-nb-detail {kind}"><div class="gemini-nb-brief">{line}</div></div>'
     return (
         f'<details class="gemini-nb-still {kind}"><summary>{line}</summary>'
-        f'<div class="gemini-nb-inside">{body}</div></details>'
+        f'<div class="gemini-nb-inside"{scrollable(scrolls) if scrolls else ""}>{body}</div></details>'
     )

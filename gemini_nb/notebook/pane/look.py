@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from gemini_nb.notebook.pane.widgetry import shared_piece
-from gemini_nb.notebook.render.markdown import escape
+from gemini_nb.notebook.render.markdown import escape, scrollable
 from gemini_nb.notebook.render.words import cut
 from gemini_nb.notebook.static import style
 
@@ -24,7 +24,7 @@ def sheet() -> widgets.Widget:
 
 def pre_html(text: str) -> str:
     """Text of a tool's or a server's, as it is."""
-    return f"<pre>{escape(cut(text, _LONGEST))}</pre>"
+    return f"<pre{scrollable('text')}>{escape(cut(text, _LONGEST))}</pre>"
 
 
 def notice_html(text: str) -> str:

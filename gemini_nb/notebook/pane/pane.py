@@ -30,6 +30,7 @@ from gemini_nb.notebook.pane.widgetry import (
     formulas,
     messages,
     piece,
+    scroll_key,
     set_value,
     shared_layout,
     stop_button,
@@ -243,7 +244,7 @@ class _Live:
         self._head_state: object = None
         self._body = box([], "gemini-nb-body")
         # A reversed column sticks to its end while it grows, and leaves a reader who scrolled up in peace.
-        self._scroll = box([self._body], "gemini-nb-scroll", tabbable=True)
+        self._scroll = box([scroll_key("Answer"), self._body], "gemini-nb-scroll")
         top = box([self._head, stop_button(stream)], "gemini-nb-top")
         pane.children = (look.sheet(), top, self._scroll)
         self._cursor = Cursor(stream.log, self.wake)

@@ -8,7 +8,7 @@ from typing import Any
 
 from gemini_nb.notebook.pane.detail import detail, detail_html
 from gemini_nb.notebook.pane.running_text import TextView
-from gemini_nb.notebook.pane.widgetry import box, close_tree, piece, set_value
+from gemini_nb.notebook.pane.widgetry import box, close_tree, piece, scroll_key, set_value
 from gemini_nb.notebook.render.markdown import Draft, escape, finished
 
 __all__ = ["ThoughtsView", "thoughts_html"]
@@ -24,7 +24,7 @@ class ThoughtsView:
         self._brief = piece("", "gemini-nb-brief")
         self._text = TextView()
         self._due = 0.0
-        inside = box([self._text.widget], "gemini-nb-inside")
+        inside = box([scroll_key("Thoughts"), self._text.widget], "gemini-nb-inside")
         self.widget: Any = detail("The model's thoughts", self._brief, inside, "gemini-nb-thoughts")
 
     def draw(self, thoughts: str, draft: Draft, *, thinking: bool) -> bool:
@@ -44,7 +44,7 @@ class ThoughtsView:
 def thoughts_html(thoughts: str, draft: Draft) -> str:
     """The fold for a page that changes no more."""
     body = finished(draft, thoughts).html
-    return detail_html(_brief(thoughts, thinking=False), body, "gemini-nb-thoughts")
+    return detail_html(_brief(thoughts, thinking=False), body, "gemini-nb-thoughts", scrolls="Thoughts")
 
 
 def _brief(thoughts: str, *, thinking: bool) -> str:

@@ -24,6 +24,7 @@ __all__ = [
     "formulas",
     "messages",
     "piece",
+    "scroll_key",
     "set_value",
     "shared_layout",
     "shared_piece",
@@ -111,6 +112,18 @@ def piece(value: str = "", *classes: str) -> Any:
     return _Piece(
         value, layout=shared_layout(), style=_one(widgets.HTML.style.klass), _dom_classes=tuple(classes)
     )
+
+
+def scroll_key(name: str) -> Any:
+    """Something to focus inside a box that scrolls: boxes take no focus, role or name themselves.
+
+    The page scrolls what holds the focus. JupyterLab keeps the arrow keys for its cells.
+
+    Args:
+        name: what scrolls, for those who hear the page.
+    """
+    label = f"{name}: scrolls with Page Up and Page Down"
+    return shared_piece(f'<div tabindex="0" role="group" aria-label="{label}"></div>', "gemini-nb-scroll-key")
 
 
 def formulas(value: str = "", *classes: str) -> Any:

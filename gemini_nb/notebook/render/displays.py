@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gemini_nb.notebook.render.markdown import escape, plain
+from gemini_nb.notebook.render.markdown import escape, plain, scrollable
 from gemini_nb.tools.printed import end_of
 from gemini_nb.tools.shown import Picture, Shown, Table
 
@@ -31,14 +31,15 @@ def _html(shown: Shown) -> str:
         )
     if isinstance(shown, Table):
         return _table(shown)
-    return f"<pre>{_one_block(end_of(plain(shown.text), _LONG))}</pre>"
+    return f"<pre{scrollable('text from the tool')}>{_one_block(end_of(plain(shown.text), _LONG))}</pre>"
 
 
 def _table(table: Table) -> str:
     head = "".join(f"<th>{_cell(name)}</th>" for name in table.header)
     rows = "".join(f"<tr>{''.join(f'<td>{_cell(cell)}</td>' for cell in row)}</tr>" for row in table.rows)
     note = f"<div>{escape(table.note)}</div>" if table.note else ""
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>{note}"
+    begin = f"<table{scrollable('table from the tool', role='')}>"
+    return f"{begin}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>{note}"
 
 
 def _cell(text: str) -> str:

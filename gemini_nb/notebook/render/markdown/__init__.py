@@ -8,6 +8,7 @@ Markdown of a cell that has just run, so raw HTML runs there, images load, and t
 from __future__ import annotations
 
 from gemini_nb.notebook.render.markdown.draft import Draft, finished, settle, to_html
+from gemini_nb.notebook.render.markdown.html_writer import scrollable
 from gemini_nb.notebook.render.markdown.neutral import escape, plain
 from gemini_nb.notebook.render.markdown.typeset import has_formulas, typeset
 
@@ -17,6 +18,7 @@ __all__ = [
     "finished",
     "has_formulas",
     "plain",
+    "scrollable",
     "settle",
     "to_html",
     "typeset",

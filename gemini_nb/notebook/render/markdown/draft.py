@@ -23,7 +23,7 @@ __all__ = ["Draft", "Drawn", "finished", "settle", "to_html"]
 
 _PIECE = 8000  # characters
 _END_OF_BLOCK = re.compile(r"</(?:ul|ol)>\n?$|</tbody>\n?</table>\n?$")
-_BEGIN_OF_BLOCK = re.compile(r"(?:<ul>|<ol[^>]*>|<table>\n?<tbody>)\n?")
+_BEGIN_OF_BLOCK = re.compile(r"(?:<ul>|<ol[^>]*>|<table[^>]*>\n?<tbody>)\n?")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import html
 from typing import TYPE_CHECKING, Any
 
 from gemini_nb.notebook.render.markdown.formulas import CLOSERS
-from gemini_nb.notebook.render.markdown.neutral import visible
+from gemini_nb.notebook.render.markdown.neutral import escape, visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
 
-__all__ = ["html_of", "raw_html"]
+__all__ = ["html_of", "raw_html", "scrollable"]
 
 _REL = "noopener noreferrer nofollow"
 _TAGS = frozenset(
@@ -132,9 +132,20 @@ def html_of(tokens: Sequence[Token]) -> str:
     return nh3.clean(md.renderer.render(tokens, md.options, {}), **_allow_list())
 
 
+def scrollable(name: str, role: str = "group") -> str:
+    """The attributes by which the keyboard reaches an element that may scroll.
+
+    Args:
+        name: what it is, for those who hear the page.
+        role: empty for an element that has one of its own.
+    """
+    said = f' role="{role}"' if role else ""
+    return f' tabindex="0"{said} aria-label="{escape(name)}"'
+
+
 def raw_html(text: str) -> str:
     """Text that cannot be rendered, as it is."""
-    return f'<pre class="gemini-nb-code">{html.escape(visible(text))}</pre>\n'
+    return f'<pre class="gemini-nb-code"{scrollable("text")}>{html.escape(visible(text))}</pre>\n'
 
 
 @functools.cache
@@ -149,6 +160,8 @@ def _allow_list() -> dict[str, Any]:
             "a": {"href", "title"},
             "ol": {"start"},
             "input": {"disabled", "checked", "aria-label"},
+            "pre": {"aria-label"},
+            "table": {"aria-label"},
         },
         "allowed_classes": {
             "span": {name for name in STANDARD_TYPES.values() if name},
@@ -157,7 +170,12 @@ def _allow_list() -> dict[str, Any]:
             "td": aligned,
             "th": aligned,
         },
-        "tag_attribute_values": {"a": {"target": {"_blank"}}, "input": {"type": {"checkbox"}}},
+        "tag_attribute_values": {
+            "a": {"target": {"_blank"}},
+            "input": {"type": {"checkbox"}},
+            "pre": {"tabindex": {"0"}, "role": {"group"}},
+            "table": {"tabindex": {"0"}},
+        },
         "url_schemes": {"http", "https", "mailto"},
         "link_rel": _REL,
         "strip_comments": True,
@@ -172,6 +190,7 @@ def _renderer() -> MarkdownIt:
     for kind, rule in {
         "fence": _code,
         "code_block": _code,
+        "table_open": _table_open,
         "math_inline": _math,
         "math_block": _math,
         "link_open": _link_open,
@@ -186,8 +205,14 @@ def _renderer() -> MarkdownIt:
 def _code(_: Any, tokens: Sequence[Token], index: int, *_rest: Any) -> str:
     token = tokens[index]
     words = visible(token.info).split()
-    code = _highlighted(token.content, words[0] if words else "")
-    return f'<pre class="gemini-nb-code"><code>{code}</code></pre>\n'
+    language = words[0] if words else ""
+    code = _highlighted(token.content, language)
+    name = f"{language.lower()} code" if language.lower() in _LANGUAGES else "code"
+    return f'<pre class="gemini-nb-code"{scrollable(name)}><code>{code}</code></pre>\n'
+
+
+def _table_open(*_: Any) -> str:
+    return f"<table{scrollable('table', role='')}>\n"
 
 
 @functools.lru_cache(maxsize=64)

@@ -1,0 +1,118 @@
+"""Panes and the dashboard for those who use the keyboard, or hear the page."""
+
+from __future__ import annotations
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Locator, Page, expect
+
+from desk import Desk, desk, kept_desk
+
+__all__ = ["desk", "kept_desk"]  # fixtures
+
+pytestmark = pytest.mark.browser
+
+FOCUSED = "element => element === document.activeElement"
+SCROLLS = "box => box.scrollHeight > box.clientHeight + 100"
+WIDE = "element => element.scrollWidth > element.clientWidth + 10"
+MOVED = "([box, top]) => box.scrollTop < top - 50"
+
+
+def violations(page: Page, selector: str) -> dict[str, list[str]]:
+    """What axe finds wrong there: the broken rules, with the elements that break them."""
+    assert page.locator(selector).count()
+    found = Axe().run(page, context=selector)
+    return {one["id"]: [node["html"][:200] for node in one["nodes"]] for one in found.response["violations"]}
+
+
+def focused_by_tab(page: Page, element: Locator) -> None:
+    """Press Tab until the element has the focus."""
+    for _ in range(30):
+        if element.evaluate(FOCUSED):
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError("Tab never reaches it")
+
+
+def test_a_long_answer_is_scrolled_by_the_keyboard(desk: Desk) -> None:
+    page = desk.set(["%%gemini_stream\nscrolls"])
+    desk.run(1)
+    pane = desk.pane(1)
+    expect(pane).to_contain_text("The last line.")
+    scroll = pane.locator(".gemini-nb-scroll")
+    page.page.wait_for_function(SCROLLS, arg=scroll.element_handle())
+    assert violations(page.page, ".gemini-nb-pane") == {}
+
+    page.page.keyboard.press("Escape")
+    key = pane.get_by_role("group", name="Answer: scrolls with Page Up and Page Down")
+    focused_by_tab(page.page, key)
+    assert scroll.evaluate("box => Math.abs(box.scrollTop) < 2"), "the focus alone scrolls nothing"
+    top = scroll.evaluate("box => box.scrollTop")
+    page.page.keyboard.press("PageUp")
+    page.page.wait_for_function(MOVED, arg=[scroll.element_handle(), top])
+
+    code = pane.locator("pre.gemini-nb-code").first
+    expect(code).to_have_attribute("role", "group")
+    expect(code).to_have_attribute("aria-label", "python code")
+    assert code.evaluate(WIDE)
+    focused_by_tab(page.page, code)
+    assert not code.evaluate(WIDE), "the arrow keys are JupyterLab's: all of its width is shown"
+    desk.open_gate("read")
+    expect(pane).to_have_count(0)
+    assert page.errors == []
+
+
+def test_a_card_and_thoughts_that_are_unfolded_have_no_violations(desk: Desk) -> None:
+    page = desk.set(["%%gemini_stream -t work\ncall it"])
+    desk.run(1)
+    pane = desk.pane(1)
+    for label in ("The model's thoughts", "Details of the call of work"):
+        if label.startswith("Details"):
+            desk.open_gate("thought")
+        summary = pane.locator(f'summary[aria-label="{label}"]')
+        summary.focus()
+        page.page.keyboard.press("Enter")
+    inside = pane.locator(".gemini-nb-call .gemini-nb-inside")
+    expect(inside.locator("pre").first).to_have_attribute("aria-label", "arguments")
+    assert violations(page.page, ".gemini-nb-pane") == {}
+    desk.open_gate("half")
+    desk.open_gate("worked")
+    expect(pane.locator("table")).to_have_attribute("tabindex", "0")
+    assert violations(page.page, ".gemini-nb-pane") == {}
+    desk.open_gate("answered")
+    settled = page.output(1).locator(".jp-RenderedMarkdown")
+    expect(settled).to_contain_text("It costs")
+    assert violations(page.page, ".jp-OutputArea-output.jp-RenderedMarkdown > *") == {}
+
+
+def test_the_pane_that_stays_on_a_page_loaded_anew_has_no_violations(desk: Desk) -> None:
+    page = desk.set(["%%gemini_stream\nscrolls"])
+    desk.run(1)
+    expect(desk.pane(1)).to_contain_text("The last line.")
+    page.save()
+    page.reload()
+    pane = desk.pane(1)
+    expect(pane).to_contain_text("The last line.")
+    desk.open_gate("read")
+    expect(pane).to_contain_text("The end.")
+    expect(pane).to_contain_text("puts it there")
+    assert violations(page.page, ".gemini-nb-pane") == {}
+
+
+def test_the_dashboard_has_no_violations(desk: Desk) -> None:
+    page = desk.set(
+        ["%%gemini_stream -o one\nscrolls", "%%gemini_stream -t work\ncall it", "%gemini_dashboard"]
+    )
+    desk.run(1, 2, 3)
+    desk.open_gate("thought")
+    board = page.output(3).locator(".gemini-nb-dashboard")
+    rows = board.locator(".gemini-nb-row")
+    expect(rows).to_have_count(2)
+    expect(board.locator('[data-tool-status="running"]')).to_have_count(1)
+    rows.nth(1).locator(".gemini-nb-fold").click()
+    expect(board.locator(".gemini-nb-timeline")).to_be_visible()
+    assert violations(page.page, ".gemini-nb-dashboard") == {}
+    desk.open_gate("read")
+    expect(board.locator('[data-total="completed"]')).to_have_text("1 completed")
+    expect(board.locator('.gemini-nb-line[data-status="completed"]')).to_have_count(1)
+    assert violations(page.page, ".gemini-nb-dashboard") == {}
