@@ -127,7 +127,7 @@ def test_a_proxys_password_is_scrubbed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("ahead", ["", "a", "ab", "abc"])
 def test_a_secret_is_found_in_the_forms_that_programs_write(ahead: str) -> None:
-    secret = Secret('a "key"\\ with+signs/and=ü-0123456789')
+    secret = Secret('a "key"\\ with+signs/and=ü????>>>>-0123456789')
     raw = secret.reveal()
     for text in (
         json.dumps({raw: raw}),
