@@ -59,7 +59,7 @@ def answers_to_calls(made: Rig) -> list[Any]:
         (lambda: nested(10_000, lambda inner: {"in": inner}), "nested more than 64 levels"),
         (lambda: {"rows": [nested(MAX_LEVELS)]}, "nested more than 64 levels"),
         (lambda: nested(10_000, Link), "nested too deeply"),
-        (circle, "holds itself"),
+        (circle, "result holds itself, so"),
         (linked, "holds itself"),
         (lambda: "x" * 200_000_000, "larger than 20 MB"),
         (lambda: b"\x00" * 200_000_000, "larger than 20 MB"),
