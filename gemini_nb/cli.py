@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
         " cut=3~how=rst~times=2; give it once for each request",
     )
     simulator.add_argument(
-        "--recordings", metavar="FOLDER", help="play back what StreamManager.record wrote into this folder"
+        "--recordings", metavar="FILE", help="play back the kept answers of this file or folder"
     )
     simulator.add_argument("--list-faults", action="store_true", help="describe the faults and leave")
     return parser

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from gemini_nb.errors import ConfigError
+from gemini_nb.errors import ConfigError, MissingKeyError
 from gemini_nb.redaction import Secret
 
 __all__ = [
+    "DEFAULT_KEEP",
     "DEFAULT_MODEL",
     "WELL_KNOWN_MODELS",
     "Auth",
@@ -28,13 +29,14 @@ __all__ = [
     "check_base_url",
     "check_url",
     "choose_auth",
+    "choose_keep",
     "choose_model",
     "environment_key",
     "http_allowed",
     "is_loopback",
     "journal_path",
     "missing_key",
-    "recordings_folder",
+    "replay_pace",
 ]
 
 DEFAULT_MODEL = "gemini-3.8-flash"
@@ -48,8 +50,12 @@ WELL_KNOWN_MODELS = (
 )
 """Models to offer before any was used."""
 
+DEFAULT_KEEP = "answers.jsonl"
+"""The file of kept answers where no other is named: beside the notebook, in which kernels run."""
+
 _MODEL = re.compile(r"(?!/)[^\s\x00-\x1f\x7f?&#%\\]+(?<!/)")
 _TRUE = {"1", "true", "yes", "on"}
+_FALSE = {"0", "false", "no", "off"}
 
 
 class Auth(StrEnum):
@@ -68,7 +74,10 @@ class Settings:
     Attributes:
         auth: "gemini", "vertex_ai", "simulator" or "recording".
         model: the model's id.
-        recordings: the folder that "recording" plays back; by default GEMINI_NB_RECORDINGS, or "recordings".
+        keep: the file or folder of kept answers, True for "answers.jsonl", False for none; by default
+            GEMINI_NB_KEEP says.
+        replay_pace: what the pauses of an answer are multiplied by that "recording" plays back; 0 for at
+            once.
         allow_http: send keys over plain http to other machines, too. Loopback is always allowed.
         max_event_bytes: largest single event accepted from a server.
         on_cut: "restart" or "keep", what becomes of an answer that broke; see `RetryPolicy`.
@@ -78,7 +87,8 @@ class Settings:
 
     auth: str | None = None
     model: str | None = None
-    recordings: str | os.PathLike[str] | None = None
+    keep: str | os.PathLike[str] | bool | None = None
+    replay_pace: float = 1.0
     allow_http: bool = False
     max_event_bytes: int = 256 * 2**20
     on_cut: Literal["restart", "keep"] = "restart"
@@ -135,9 +145,9 @@ def environment_key() -> Secret | None:
     return Secret(key) if key else None
 
 
-def missing_key() -> ConfigError:
+def missing_key() -> MissingKeyError:
     """The error for a stream that has no key to show."""
-    return ConfigError(
+    return MissingKeyError(
         "No Gemini API key was found.",
         hint=(
             "Set GEMINI_API_KEY or GOOGLE_API_KEY (or GOOGLE_GENAI_USE_VERTEXAI with GOOGLE_CLOUD_PROJECT), "
@@ -192,19 +202,42 @@ def http_allowed(settings: Settings) -> bool:
     return settings.allow_http or _flag("GEMINI_NB_ALLOW_HTTP", default=False)
 
 
-def recordings_folder(settings: Settings) -> Path:
-    """The folder of the recordings that are played back.
+def choose_keep(keep: object, settings: Settings) -> str | None:
+    """Return the path of the file of kept answers, None where none is used.
+
+    Args:
+        keep: the call's own: a path, True for `answers.jsonl`, False for none, None for what is configured.
+        settings: the manager's defaults.
 
     Raises:
-        ConfigError: there is no such folder.
+        ConfigError: it is no path.
     """
-    folder = Path(settings.recordings or os.environ.get("GEMINI_NB_RECORDINGS") or "recordings").expanduser()
-    if not folder.is_dir():
+    for value in (keep, settings.keep, os.environ.get("GEMINI_NB_KEEP", "").strip() or None):
+        if value is None:
+            continue
+        if isinstance(value, (str, os.PathLike)):
+            path = os.fspath(value)
+            if isinstance(path, str) and path.strip():
+                word = path.lower()
+                return DEFAULT_KEEP if word in _TRUE else None if word in _FALSE else path
+        elif isinstance(value, bool):
+            return DEFAULT_KEEP if value else None
         raise ConfigError(
-            f"There is no folder of recordings {str(folder)!r}.",
-            hint="get_manager().record(folder) makes one; GEMINI_NB_RECORDINGS says which is played back.",
+            f"{value!r} is not a file of kept answers.", hint=f'It is a path, such as "{DEFAULT_KEEP}".'
         )
-    return folder.absolute()
+    return None
+
+
+def replay_pace(settings: Settings) -> float:
+    """What the pauses of an answer that is played back are multiplied by.
+
+    Raises:
+        ConfigError: it is not a number, or negative.
+    """
+    pace = settings.replay_pace
+    if isinstance(pace, bool) or not isinstance(pace, (int, float)) or not 0 <= pace < math.inf:
+        raise ConfigError(f"replay_pace is a number, 0 or more, not {pace!r}.")
+    return float(pace)
 
 
 def journal_path(settings: Settings) -> tuple[Path, bool] | None:

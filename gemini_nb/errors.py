@@ -12,9 +12,11 @@
     ├── TurnLimitError              the model: it went on asking for tools
     ├── SchemaMismatchError         the model: its answer does not fit the schema
     ├── NotAskedError               the stream it waited for did not complete; nothing was sent
+    ├── NotKeptError                no answer is kept, and nothing could be asked
     ├── InternalError               us: a bug, or a background loop that died
     └── CallerError                  the caller
         ├── ConfigError               (ValueError) a setting, key or name does not fit
+        │   └── MissingKeyError          there is no key or project to ask with
         ├── ArgumentError             (TypeError) a call that cannot be understood
         ├── StreamNotFoundError       (LookupError) no stream of that id
         └── BlockingCallError         (RuntimeError) a wait that could never end
@@ -39,7 +41,9 @@ __all__ = [
     "GeminiError",
     "IdleTimeoutError",
     "InternalError",
+    "MissingKeyError",
     "NotAskedError",
+    "NotKeptError",
     "PromptBlockedError",
     "ProtocolError",
     "SchemaMismatchError",
@@ -148,6 +152,10 @@ class NotAskedError(GeminiError):
     """The stream was not asked, since one that it waited for failed, was stopped or was asked again."""
 
 
+class NotKeptError(GeminiError):
+    """No answer is kept to what the stream asked, and there is no network or no key to ask with."""
+
+
 class InternalError(GeminiError):
     """Something in this package failed; the streams it touched ended with this error."""
 
@@ -166,6 +174,10 @@ class CallerError(GeminiError):
 
 class ConfigError(CallerError, ValueError):
     """A setting, key, URL or name does not fit."""
+
+
+class MissingKeyError(ConfigError):
+    """There is no API key, or no project of Google Cloud, to ask with."""
 
 
 class ArgumentError(CallerError, TypeError):

@@ -134,11 +134,13 @@ def test_start_stream() -> None:
     assert set(by_name) >= {
         "model", "auth", "credentials", "base_url", "api_version", "endpoint", "request_body", "tools",
         "turn_limit", "system_instruction", "generation_config", "safety_settings", "tool_config", "chat",
-        "retry", "timeout", "metadata",
+        "retry", "timeout", "metadata", "keep", "fresh",
     }  # fmt: skip
     assert default(start, "tools") == ()
     assert default(start, "turn_limit") == 10
-    assert all(default(start, name) is None for name in by_name if name not in {"tools", "turn_limit"})
+    assert all(
+        default(start, name) is None for name in by_name if name not in {"tools", "turn_limit", "fresh"}
+    )
     assert [default(start, name) for name in by_position] == [None, None]
 
 

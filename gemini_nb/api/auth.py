@@ -20,13 +20,21 @@ from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
 
 from gemini_nb.config import Auth, environment_key, missing_key
-from gemini_nb.errors import ConfigError, ConnectError, GeminiError, without_traceback
+from gemini_nb.errors import ConfigError, ConnectError, GeminiError, MissingKeyError, without_traceback
 from gemini_nb.redaction import Secret, excerpt, seal, watch
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
 
-__all__ = ["AccessToken", "ApiKey", "Authenticator", "GoogleCredentials", "authenticator", "project_of"]
+__all__ = [
+    "AccessToken",
+    "ApiKey",
+    "Authenticator",
+    "GoogleCredentials",
+    "NoCredentials",
+    "authenticator",
+    "project_of",
+]
 
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _REFRESH_TIMEOUT = 30.0
@@ -259,6 +267,24 @@ def _share(
         while len(_shared) > _SHARED_MAX:
             _shared.popitem(last=False)
         return known[1]
+
+
+class NoCredentials:
+    """Stands where there is no key, for a stream that may not need one.
+
+    Args:
+        error: what is raised where one is needed.
+    """
+
+    identity = "nobody"
+    can_refresh = False
+
+    def __init__(self, error: MissingKeyError) -> None:
+        self.error = error
+
+    async def headers(self, *, refresh: bool = False) -> dict[str, str]:  # noqa: ARG002 - there are none
+        """Raise the error."""
+        raise self.error
 
 
 def authenticator(auth: Auth, credentials: object) -> Authenticator:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -22,16 +22,17 @@ if TYPE_CHECKING:
 
     from gemini_nb.api.endpoint import Endpoint
     from gemini_nb.api.http import HTTPClients, IdleTimeout
-    from gemini_nb.api.recorder import Tape
     from gemini_nb.api.turn import ModelTurn
 
-__all__ = ["ChunkReceived", "ModelCall", "Timeouts", "request_once"]
+__all__ = ["ChunkReceived", "ModelCall", "Timeouts", "chunks_of", "request_once"]
 
 # What `json.loads` calls, without its questions about the argument. NaN is not JSON, and could not go back.
 _DECODE = json.JSONDecoder(parse_constant=lambda _: None).decode
 
 _TIER = "x-gemini-service-tier"
 
+
+_SIMULATOR = "gemini-nb-simulator"
 _MAX_ERROR_BODY = 256 * 1024
 
 _CUT = "Ask again; if that never helps, a proxy on the way may end long answers."
@@ -111,42 +112,36 @@ async def request_once(
     # The same body with a token, never with the text so far: the server knows it.
     token = turn.continuation_token
     content = encode_body(call.body if token is None else {**call.body, "continuationToken": token})
-    recorder = clients.recorder
-    tape = None if recorder is None else recorder.begin(call.endpoint, content, headers)
     timeouts = call.timeouts
     idle = clients.idle_timeout(timeouts.connect, timeouts.first_byte)
     try:
-        with tape or contextlib.nullcontext():
-            response = await clients.post(
-                call.endpoint.url, headers, content, connect=timeouts.connect, idle=idle
-            )
-            try:
-                body = _body(response, tape)
-                if response.status_code != 200:
-                    idle.seconds = min(timeouts.idle, _ERROR_BODY_SECONDS)
-                    error = await _error_body(body, idle)
-                    raise failures.refused(response.status_code, response.headers, error, call.endpoint)
-                if tier := response.headers.get(_TIER):
-                    turn.set_tier(tier)
-                async with contextlib.aclosing(_chunks(response, body, call, turn, idle)) as chunks:
-                    async for chunk in chunks:
-                        yield chunk
-            finally:
-                with contextlib.suppress(Exception):  # closing reports again what went wrong before
-                    await response.aclose()
+        response = await clients.post(
+            call.endpoint.url, headers, content, connect=timeouts.connect, idle=idle
+        )
+        try:
+            body = _body(response)
+            if response.status_code != 200:
+                idle.seconds = min(timeouts.idle, _ERROR_BODY_SECONDS)
+                error = await _error_body(body, idle)
+                raise failures.refused(response.status_code, response.headers, error, call.endpoint)
+            turn.is_simulated = response.headers.get("server") == _SIMULATOR
+            if tier := response.headers.get(_TIER):
+                turn.set_tier(tier)
+            async with contextlib.aclosing(_chunks(response, body, call, turn, idle)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        finally:
+            with contextlib.suppress(Exception):  # closing reports again what went wrong before
+                await response.aclose()
     finally:
         idle.close()
 
 
-def _body(response: httpx.Response, tape: Tape | None) -> AsyncGenerator[bytes, None]:
+def _body(response: httpx.Response) -> AsyncGenerator[bytes, None]:
     if "content-encoding" in response.headers:
-        pieces = response.aiter_bytes()
-    else:  # httpx's decoding is two generators more for every chunk to pass, for nothing
-        pieces = aiter(cast("httpx.AsyncByteStream", response.stream))
-    if tape is None:
-        return cast("AsyncGenerator[bytes, None]", pieces)
-    tape.answered(response)
-    return tape.copy(pieces)
+        return cast("AsyncGenerator[bytes, None]", response.aiter_bytes())
+    # httpx's decoding is two generators more for every chunk to pass, for nothing
+    return cast("AsyncGenerator[bytes, None]", aiter(cast("httpx.AsyncByteStream", response.stream)))
 
 
 class _Read(NamedTuple):
@@ -202,6 +197,20 @@ def _raise_error_in(value: JSON, event: ServerSentEvent, endpoint: Endpoint) -> 
     error = failures.error_in(value, is_error=event.event == "error")
     if error is not None:
         raise failures.reported(error, endpoint)
+
+
+def chunks_of(data: str, turn: ModelTurn) -> Iterator[ChunkReceived]:
+    """Fold a chunk into the turn that arrived before now.
+
+    Args:
+        data: its JSON text, as it came.
+        turn: takes it.
+
+    Raises:
+        GeminiError: it is no chunk.
+    """
+    for value in _values(data, at_end=True):
+        yield _chunk(data, value, turn)
 
 
 def _chunk(data: str, value: JSON, turn: ModelTurn) -> ChunkReceived:

@@ -19,7 +19,7 @@ from gemini_nb.config import (
     environment_key,
     http_allowed,
 )
-from gemini_nb.errors import ConfigError, GeminiError, without_traceback
+from gemini_nb.errors import ConfigError, GeminiError, MissingKeyError, without_traceback
 from gemini_nb.redaction import Secret, seal
 
 __all__ = ["Endpoint", "model_in", "resolve_endpoint"]
@@ -150,7 +150,7 @@ def _vertex_path(model: str, credentials: object) -> tuple[str, str]:
     if project is None:
         if "api_key" in given:
             return path, _vertex_host("global")
-        raise ConfigError(
+        raise MissingKeyError(
             "vertex_ai needs a Google Cloud project.",
             hint='Set GOOGLE_CLOUD_PROJECT, or pass credentials={"project_id": ...}.',
         )

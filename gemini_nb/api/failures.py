@@ -291,8 +291,6 @@ def _hint(status: int, message: str, details: list[dict[str, Any]], endpoint: En
         return "The request does not fit this model; its message names the field."
     if status in {401, 403}:
         return _access_hint(vertex=vertex)
-    if status == 404 and endpoint.auth is Auth.RECORDING:
-        return "Record it first: get_manager().record(folder), then ask with a key."
     if status == 404:
         model = endpoint.model
         asked = f"Is there a model {model!r}, and is it offered in this API version and region?"

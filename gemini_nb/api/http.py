@@ -40,8 +40,6 @@ from gemini_nb.redaction import excerpt
 if TYPE_CHECKING:
     from aiohttp.connector import Connection
 
-    from gemini_nb.api.recorder import Recorder
-
 __all__ = ["HTTPClients", "IdleTimeout"]
 
 T = TypeVar("T")
@@ -55,7 +53,7 @@ _on_connected: contextvars.ContextVar[Callable[[], object] | None] = contextvars
 
 
 class HTTPClients:
-    """The connection pools of one event loop, the quotas that its requests wait for, and their recorder.
+    """The connection pools of one event loop, and the quotas that its requests wait for.
 
     Loopback gets a pool of its own that ignores proxy variables: a proxy cannot reach this machine's
     loopback, and must not be shown a key that was allowed to travel unencrypted because it stays here.
@@ -64,8 +62,6 @@ class HTTPClients:
     def __init__(self) -> None:
         self._clients: dict[bool, httpx.AsyncClient] = {}
         self.cooldowns = Cooldowns()
-        self.recorder: Recorder | None = None
-        """Records what requests receive; None where nothing is recorded."""
 
     def _client_for(self, url: str) -> httpx.AsyncClient:
         """Return the client for this URL.

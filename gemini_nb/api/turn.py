@@ -126,6 +126,7 @@ class ModelTurn:
         model_version: the model that really answered.
         model_status: what the server says of the model's own state, such as that it will be retired.
         response_id: the server's name for the answer.
+        is_simulated: whether the simulator answered, whoever was asked.
         metadata: citations, grounding and URL context, newest of each.
         continuation_token: where another request can go on, None where the server gave no such place.
     """
@@ -148,6 +149,7 @@ class ModelTurn:
         "continuation_token",
         "finish_message",
         "finish_reason",
+        "is_simulated",
         "lacks_candidates",
         "metadata",
         "model_status",
@@ -161,6 +163,7 @@ class ModelTurn:
         self.model_version: str | None = None
         self.model_status: JSON = {}
         self.response_id: str | None = None
+        self.is_simulated = False
         self.metadata: JSON = {}
         self.usage: JSON = {}
         self._usage_before: list[Usage] = []

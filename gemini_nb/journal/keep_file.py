@@ -22,7 +22,7 @@ from typing import BinaryIO
 
 from gemini_nb.errors import ConfigError
 from gemini_nb.journal.call_record import CallRecord, RecordError
-from gemini_nb.journal.key import key_of, loose_key_of
+from gemini_nb.journal.key import key_of, like_keys
 
 __all__ = ["KeepFile"]
 
@@ -84,7 +84,7 @@ class KeepFile:
         self._lock = threading.RLock()
         self._sources: dict[Path, _Source] = {}
         self._index: dict[bytes, list[_Place]] = {}
-        self._loose: dict[str, str] | None = None
+        self._like: dict[str, str] | None = None
         self._own: Path | None = None
         self._told: set[str] = set()
         self._warnings: list[str] = []
@@ -121,14 +121,14 @@ class KeepFile:
                 found = self._newest(bytes.fromhex(key))
             return found
 
-    def find_loose(self, loose_key: str) -> CallRecord | None:
-        """The newest answer of this question, whatever its tools had returned."""
+    def find_like(self, key: str) -> CallRecord | None:
+        """The newest answer to a question with this plain or loose key; see `Question`."""
         with self._lock:
             self._refresh()
-            if self._loose is None:
-                self._loose = {loose_key_of(record): record.key for record in self.records()}
-            key = self._loose.get(loose_key)
-            return None if key is None else self._newest(bytes.fromhex(key))
+            if self._like is None:
+                self._like = {like: record.key for record in self.records() for like in like_keys(record)}
+            exact = self._like.get(key)
+            return None if exact is None else self._newest(bytes.fromhex(exact))
 
     def records(self) -> Iterator[CallRecord]:
         """The newest answer of each key, in the order in which they stand."""
@@ -248,7 +248,7 @@ class KeepFile:
 
     def _forget(self, source: _Source) -> None:
         if self._sources.pop(source.path, None) is not None:
-            self._loose = None
+            self._like = None
             for key, places in list(self._index.items()):
                 places[:] = [place for place in places if place[0] is not source]
                 if not places:
@@ -269,7 +269,7 @@ class KeepFile:
         return [path for _, path in sorted(files)]
 
     def _scan(self, source: _Source, file: BinaryIO) -> None:
-        self._loose = None
+        self._like = None
         start = source.read_to
         file.seek(start)
         while line := file.readline(_LONGEST):

@@ -14,7 +14,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -25,14 +25,28 @@ from gemini_nb.api.wire import JSON, objects
 from gemini_nb.errors import ArgumentError
 from gemini_nb.journal.call_record import CallRecord
 
-__all__ = ["Contents", "Question", "bare_model", "key_of", "loose_key_of", "prompt_of", "question_of"]
+__all__ = [
+    "RESULTS",
+    "SERVER",
+    "Contents",
+    "Question",
+    "bare_model",
+    "key_of",
+    "like_keys",
+    "prompt_of",
+    "question_of",
+]
 
 _FORM = 1  # raised when the same question gets another key
 _DIGITS = 24
 _WORD = re.compile(r"[\w+./-]{1,24}", re.ASCII)
 _LONGEST_PROMPT = 200
 _SAYS_NOTHING = frozenset({"continuationToken", "labels", "model", "serviceTier", "store"})
-_RESULTS = ".results"
+SERVER = "the server"
+"""The place of the simulator's address, where it answered in the place of a service."""
+RESULTS = ".results"
+"""The end of the name of each place that holds what tools returned."""
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")  # of an object, which is another in each process
 _FILES = ("fileData", "inlineData")
 
 Contents = Callable[[str], str | None]
@@ -63,30 +77,49 @@ class Question:
         return key_of(self.service, self.model, self.number, self.places)
 
     @cached_property
+    def plain_key(self) -> str:
+        """The same where it does not count which simulator answered."""
+        return key_of(self.service, self.model, self.number, _without(self.places, SERVER))
+
+    @cached_property
     def loose_key(self) -> str:
-        """The same where what the tools returned does not count."""
-        return key_of(self.service, self.model, self.number, self.places, with_results=False)
+        """The same where what the tools returned does not count either."""
+        return key_of(self.service, self.model, self.number, _without(self.places, SERVER, RESULTS))
+
+    def numbered(self, number: int) -> Question:
+        """The same question as another one of its group."""
+        return replace(self, number=number)
+
+    def as_asked_of(self, service: str, server: str = "") -> Question:
+        """The same question to another service.
+
+        Args:
+            service: the service.
+            server: the simulator that answers in the service's place, where one does.
+        """
+        places = {**self.places, SERVER: server} if server else self.places
+        return replace(self, service=service, places=places)
 
 
-def key_of(
-    service: str, model: str, number: int, places: Mapping[str, str], *, with_results: bool = True
-) -> str:
-    """The key of a question.
-
-    Args:
-        service: who is asked.
-        model: the model's id.
-        number: which of several equal questions of one group it is.
-        places: see `Question`.
-        with_results: whether what the tools returned counts.
-    """
-    counted = {name: form for name, form in places.items() if with_results or not name.endswith(_RESULTS)}
-    return hashlib.sha256(_encode([_FORM, service, model, number, counted])).hexdigest()
+def key_of(service: str, model: str, number: int, places: Mapping[str, str]) -> str:
+    """The key of a question; see `Question` for its parts."""
+    return hashlib.sha256(_encode([_FORM, service, model, number, places])).hexdigest()
 
 
-def loose_key_of(record: CallRecord) -> str:
-    """The key that a record shares with questions whose tools returned something else."""
-    return key_of(record.service, record.model, record.number, record.question, with_results=False)
+def like_keys(record: CallRecord) -> set[str]:
+    """The plain and the loose key of the question that a record answers."""
+    asked = Question(
+        service=record.service,
+        model=record.model,
+        places=record.question,
+        prompt=record.prompt,
+        number=record.number,
+    )
+    return {asked.plain_key, asked.loose_key}
+
+
+def _without(places: Mapping[str, str], *names: str) -> dict[str, str]:
+    return {name: form for name, form in places.items() if not name.endswith(names)}
 
 
 def bare_model(model: str, url: str = "") -> str:
@@ -176,7 +209,8 @@ def _of_contents(contents: list[JSON], contents_of: Contents) -> Iterator[tuple[
             parts.append(part)
         yield f"contents[{i}]", _digest([content.get("role") or "user", parts])
         if results:
-            yield f"contents[{i}]{_RESULTS}", _digest(results)
+            text = _ADDRESS.sub("", _encode(results).decode("utf-8", "surrogatepass"))
+            yield f"contents[{i}]{RESULTS}", _digest(text)
 
 
 def _of_tools(tools: Any) -> Iterator[tuple[str, str]]:

@@ -1,34 +1,32 @@
-"""Recorded answers, played back: which one a request gets, and with what timing.
+"""Kept answers, played back by a server: which one a request gets, and with what timing.
 
-The folder is looked at anew for every request, so what was recorded a moment ago can be played back, and a
-file that was edited counts; files that did not change are not read again. A request that nobody recorded gets
-an error that says what there is: an answer to a similar question would pass for the answer to this one.
+A request without a kept answer gets an error that says which question is the nearest, and what differs: the
+answer to a similar question would pass for the answer to this one.
 """
 
 from __future__ import annotations
 
-import functools
 import json
-import math
 import re
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gemini_nb.api.recording import Recording, normalised, prompt_of, read_recording, request_key
+from gemini_nb.api.sse import encode
+from gemini_nb.config import Auth
 from gemini_nb.errors import ConfigError
-from gemini_nb.simulator.delivery import BrokenOffError, BytesEncoder, Pause, Reply
-from gemini_nb.simulator.faults.fault import Fault
-from gemini_nb.simulator.faults.wire import FaultySink
+from gemini_nb.journal.call_record import CallRecord
+from gemini_nb.journal.keep_file import KeepFile
+from gemini_nb.journal.kept import nearest, quoted
+from gemini_nb.journal.key import Question, bare_model, question_of
+from gemini_nb.simulator.delivery import BytesEncoder, Reply
 from gemini_nb.simulator.protocol.refusals import not_found
 from gemini_nb.simulator.scenario.chunks import Step
 
 __all__ = ["Recordings", "bare_path"]
 
-_PATTERNS = ("*.jsonl", "*/*.jsonl", "*.txt", "*/*.txt")
-_LISTED = 5
-_GRACE = 2.0  # seconds until an answer that nobody had read to its end breaks off
+_SERVICES = (Auth.GEMINI, Auth.VERTEX_AI, Auth.SIMULATOR)
+_STREAM = "text/event-stream"
 _LONG_NAME = re.compile(r"(/v\w+/)models/.+/([^/]+)")
 
 
@@ -38,137 +36,65 @@ def bare_path(path: str) -> str:
 
 
 class Recordings:
-    """A folder of recordings.
+    """The kept answers of a file or folder.
 
     Args:
-        folder: what `StreamManager.record` wrote; bodies alone, in files that end in `.txt`, answer
-            everything that their name's model is asked.
+        path: a file that streams kept their answers in, or a folder of them. Bodies alone, in files of the
+            folder or of one below it that end in `.txt`, answer all that their name's model is asked.
 
     Raises:
-        ConfigError: there is no such folder.
+        ConfigError: there is none.
     """
 
-    def __init__(self, folder: Path) -> None:
-        if not folder.is_dir():
-            raise ConfigError(f"There is no folder of recordings {str(folder)!r}.")
-        self._folder = folder
-        self._files: dict[Path, tuple[tuple[int, int], _Entry]] = {}
-        self._problems: list[str] = []
-        self._asked: Counter[str] = Counter()
+    def __init__(self, path: Path) -> None:
+        self._bodies = {
+            one.stem: one for pattern in ("*.txt", "*/*.txt") for one in sorted(path.glob(pattern))
+        }
+        self._kept = KeepFile(path, read_only=True)
+        self._asked: dict[str, int] = {}
 
     def reply(self, model: str, body: dict[str, Any]) -> Reply:
-        """Play back what this request received: the first time its first recording, at last always the last.
-
-        What the tools returned is compared only where that tells two recordings apart: a tool that looks at
-        the clock would find no recording otherwise.
+        """Play back the answer to this request; asked again it gets the next of its group, at last the last.
 
         Raises:
-            RefusalError: 404, it was not recorded.
+            RefusalError: 404, there is none.
         """
-        entries = self._read()
-        exact, loose = request_key(model, body), request_key(model, body, results=False)
-        for key, found in (
-            (exact, [entry.recording for entry in entries if entry.exact == exact]),
-            (loose, [entry.recording for entry in entries if entry.loose == loose]),
-            (model, [entry.recording for entry in entries if entry.any_of == model]),
-        ):
-            if found:
-                found.sort(key=lambda recording: recording.number)
-                recording = found[min(self._asked[key], len(found) - 1)]
-                self._asked[key] += 1
-                return _replay(recording)
-        raise not_found(self._unmatched(model, body, [entry.recording for entry in entries]))
+        question = question_of(Auth.GEMINI.value, bare_model(model), body)
+        number = self._asked.get(question.key, 0) + 1
+        found = self._find(question.numbered(number))
+        if found is None and number > 1:
+            number -= 1
+            found = self._find(question.numbered(number))
+        if found is not None:
+            self._asked[question.key] = number
+            return Reply(encoder=BytesEncoder(_STREAM), steps=_steps(found))
+        if (path := self._bodies.get(model)) is not None:
+            return _of_body(path)
+        what = f"No answer in {self._kept.path.name} is kept for {quoted(question.prompt)} of {model}."
+        raise not_found(f"{what} {nearest(self._kept, question)}")
 
-    def _read(self) -> list[_Entry]:
-        """The folder as it is now."""
-        before, self._files, self._problems = self._files, {}, []
-        for path in sorted(path for pattern in _PATTERNS for path in self._folder.glob(pattern)):
-            try:
-                facts = path.stat()
-                state = (facts.st_mtime_ns, facts.st_size)
-                known = before.get(path)
-                same = known is not None and known[0] == state
-                self._files[path] = known if known and same else (state, _Entry(read_recording(path)))
-            except (ConfigError, OSError) as error:
-                if path.suffix != ".txt":
-                    self._problems.append(str(error).partition("\n")[0])
-        return [entry for _, entry in self._files.values()]
-
-    def _unmatched(self, model: str, body: dict[str, Any], recordings: list[Recording]) -> str:
-        lines = [f"No recording in {self._folder.name!r} answers {_quoted(prompt_of(body))} of {model}."]
-        asked = normalised(body)
-        nearest = [
-            difference
-            for recording in recordings
-            if recording.model == model
-            and recording.body is not None
-            and prompt_of(recording.body) == prompt_of(body)
-            and (difference := _difference(normalised(recording.body), asked))
-        ]
-        if nearest:
-            # Another number of turns is another round of tools; a longer place is named more exactly.
-            closest = min(nearest, key=lambda place: (place == "contents", -len(place)))
-            lines.append(f"The one of this prompt differs at {closest}.")
-        known = dict.fromkeys(
-            f"{_quoted(prompt_of(recording.body))} of {recording.model}" for recording in recordings
-        )
-        listed = ", ".join(list(known)[:_LISTED])
-        more = f" and {len(known) - _LISTED} more" if len(known) > _LISTED else ""
-        lines.append(f"Recorded are: {listed}{more}." if known else "There are no recordings.")
-        return " ".join([*lines, *self._problems[:_LISTED]])
+    def _find(self, question: Question) -> CallRecord | None:
+        asked = [question.as_asked_of(service.value) for service in _SERVICES]
+        for one in asked:
+            if (found := self._kept.find(one.key)) is not None:
+                return found
+        like = [self._kept.find_like(key) for one in asked for key in (one.plain_key, one.loose_key)]
+        return next((found for found in like if found is not None), None)
 
 
-class _Entry:
-    """A recording and what it answers."""
-
-    def __init__(self, recording: Recording) -> None:
-        self.recording = recording
-        body, model = recording.body, recording.model
-        self.exact = None if body is None else request_key(model, body)
-        self.loose = None if body is None else request_key(model, body, results=False)
-        self.any_of = model if body is None else None
-
-
-def _quoted(prompt: str) -> str:
-    if not prompt:
-        return "the request"
-    return f'"{prompt}"' if len(prompt) <= 60 else f'"{prompt[:59]}…"'
-
-
-def _difference(one: Any, other: Any, path: str = "") -> str:
-    """The first place at which two bodies differ, empty where they do not."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        items = [(f"{path}.{name}", one.get(name), other.get(name)) for name in sorted({*one, *other})]
-    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
-        items = [(f"{path}[{i}]", *pair) for i, pair in enumerate(zip(one, other, strict=True))]
-    else:
-        same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
-        return "" if same else path.lstrip(".") or "the body"
-    return next((found for where, a, b in items if (found := _difference(a, b, where))), "")
-
-
-def _replay(recording: Recording) -> Reply:
-    headers = {name: value for name, value in recording.headers.items() if name != "content-type"}
-    return Reply(
-        status=recording.status,
-        headers=headers,
-        encoder=BytesEncoder(recording.headers.get("content-type", "application/octet-stream")),
-        steps=_steps(recording),
-        breaking=functools.partial(FaultySink, fault=Fault()),
-    )
-
-
-def _steps(recording: Recording) -> Iterator[Step | Pause]:
-    yield recording.wait
-    yield b""  # the status and the headers
-    for wait, piece in recording.pieces:
+def _steps(record: CallRecord) -> Iterator[Step]:
+    for wait, data in record.chunks:
         yield wait
-        yield piece
-    yield recording.end_wait
-    if recording.end == "complete":
-        return
-    if recording.end == "silent":
-        yield Pause(math.inf)
-    if recording.end == "left":
-        yield Pause(_GRACE)
-    raise BrokenOffError("fin")
+        yield encode(data)
+
+
+def _of_body(path: Path) -> Reply:
+    """A body without its question and its times, as others record them."""
+    data = path.read_bytes()
+    status, kind = 200, _STREAM
+    if not data.lstrip().startswith(b"data:"):
+        try:
+            status, kind = int(json.loads(data)["error"]["code"]), "application/json"
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigError(f"{path.name} is not a recorded answer ({type(error).__name__}).") from None
+    return Reply(status=status, encoder=BytesEncoder(kind), steps=iter([data]))

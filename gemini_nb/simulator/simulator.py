@@ -46,8 +46,8 @@ class Simulator:
             server's loop and must not block. Requests that are refused for their key or their JSON do not
             count, nor do those with a fault in the model's id. Which faults there are, and how a model's id
             has one, is written in `gemini_nb.simulator.faults`.
-        recordings: a folder that `StreamManager.record` wrote. It answers in place of scenarios, with its own
-            timing times `pace`: a request gets what the same request got when it was recorded.
+        recordings: a file or folder of kept answers. It answers in place of scenarios, with its own timing
+            times `pace`: a request gets the answer that was kept for it.
     """
 
     def __init__(
@@ -211,7 +211,7 @@ def serve(
         api_key: the key that is accepted; None takes any.
         pace: what delays are multiplied by.
         faults: what goes wrong, as for `Simulator`.
-        recordings: a folder whose recordings are played back, as for `Simulator`.
+        recordings: a file or folder of kept answers that are played back, as for `Simulator`.
 
     Raises:
         ConfigError: the port is taken or not allowed, a fault cannot be read, or there is no such folder.

@@ -31,7 +31,7 @@ class Statistics:
         kept: those of the completed ones whose answer was a kept one.
         retries: model calls that were made again.
         subscribers: callbacks that get events, those of ended streams included.
-        tokens: tokens of all model calls.
+        tokens: tokens of all model calls that were made; those of kept answers are not among them.
         cost: US dollars, None where no price is known.
         waits: for each stream that waits, by its id, for what and until when.
     """
@@ -94,7 +94,7 @@ class Tally:
 def _count(streams: Iterable[Stream]) -> Statistics:
     """Count in one pass: a dashboard counts a thousand streams four times a second."""
     by_status: collections.Counter[Status] = collections.Counter()
-    retries = subscribers = tokens = 0
+    kept = retries = subscribers = tokens = 0
     costs: list[Decimal] = []
     waits: dict[str, Waiting] = {}
     for stream in streams:
@@ -103,7 +103,8 @@ def _count(streams: Iterable[Stream]) -> Statistics:
         by_status[status] += 1
         retries += record.retries
         subscribers += stream.subscriber_count
-        tokens += record.usage.total_token_count
+        kept += status is Status.COMPLETED and record.kept is not None
+        tokens += record.usage.total_token_count - record.saved.tokens
         if record.usage.total_token_count and (cost := stream.cost) is not None:
             costs.append(cost)
         if status is Status.ACTIVE and (waiting := record.waiting) is not None:
@@ -115,6 +116,7 @@ def _count(streams: Iterable[Stream]) -> Statistics:
         completed=by_status[Status.COMPLETED],
         stopped=by_status[Status.STOPPED],
         error=by_status[Status.ERROR],
+        kept=kept,
         retries=retries,
         subscribers=subscribers,
         tokens=tokens,

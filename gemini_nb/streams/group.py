@@ -14,6 +14,7 @@ from gemini_nb.errors import ArgumentError, ConfigError, GeminiError
 from gemini_nb.journal import prices
 from gemini_nb.redaction import seal
 from gemini_nb.streams.conversation.dependencies import streams_in, whole_text
+from gemini_nb.streams.conversation.keeping import Repeats
 from gemini_nb.streams.events.info import Subscriber
 from gemini_nb.streams.manager import StreamManager, get_manager
 from gemini_nb.streams.request.options import StreamOptions, takes_options
@@ -234,12 +235,16 @@ def map_prompts(
     about = asked if items is None else list(items)
     if len(about) != len(asked):
         raise ArgumentError(f"There are {len(asked)} prompts, but {len(about)} items.")
-    gate = _Gate(concurrency)
+    gate, repeats = _Gate(concurrency), Repeats()
     chosen = manager or get_manager()
     started: list[Stream] = []
     try:
-        for prompt, own in zip(asked, settings, strict=True):
-            started.append(chosen.start_stream(prompt, subscriber, gate=gate.enter, **{**options, **own}))
+        for row, (prompt, own) in enumerate(zip(asked, settings, strict=True)):
+            started.append(
+                chosen.start_stream(
+                    prompt, subscriber, gate=gate.enter, number_of=repeats.of(row), **{**options, **own}
+                )
+            )
     except BaseException:
         stop_together(started)  # nobody would have a handle on them
         raise

@@ -61,6 +61,8 @@ class StreamSource:
             ended_at=record.ended_at,
             usage=record.usage,
             cost=stream.cost,
+            saved=stream.saved,
+            kept=None if record.kept is None else record.kept.timestamp(),
         )
 
     def texts(self) -> Texts:

@@ -8,7 +8,6 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Unpack
 
 from gemini_nb.api.content import to_turns
@@ -99,6 +98,7 @@ class StreamManager:
         *,
         chat: Any = None,
         gate: Gate | None = None,
+        number_of: Callable[[str], int] | None = None,
         **options: Unpack[StreamOptions],
     ) -> Stream:
         """Start a stream and return at once, before anything is sent.
@@ -109,6 +109,8 @@ class StreamManager:
             subscriber: called with every event from the first, in order, on a thread for callbacks.
             chat: a `Chat` whose history goes first and gets the new turns.
             gate: entered for the whole run, for limits on concurrency.
+            number_of: numbers the question among the equal ones of a group, by its key; each of them has a
+                kept answer of its own.
             **options: as in `StreamOptions`.
 
         Raises:
@@ -126,6 +128,8 @@ class StreamManager:
         )
         stream = orchestrator.stream
         orchestrator.limit(lambda: self._admission.enter(stream, gate))
+        if number_of is not None:
+            orchestrator.number(number_of)
         orchestrator.on_end.append(lambda _: self._forget_old(stream.stream_id))
         self._start(orchestrator, chat)
         for callback in self.on_start:
@@ -241,21 +245,6 @@ class StreamManager:
         """Return counts over all streams that ever ran here, those too that are listed no more."""
         with self._lock:
             return self._tally.count(self._streams.values())
-
-    def record(self, folder: str | os.PathLike[str] | None) -> None:
-        """Write down what each request to a model receives, with its timing, until `record(None)`.
-
-        There is one readable file for each request, failed ones included, with no key or token in it.
-        `auth="recording"` plays them back, so that a notebook runs again without a key. What is asked anew
-        replaces what was recorded of it before. `record(None)` returns when everything is written.
-
-        Args:
-            folder: where the recordings go, such as "recordings"; it is made where there is none.
-
-        Raises:
-            ConfigError: nothing can be written there.
-        """
-        self.runtime.record(None if folder is None else Path(folder).expanduser().absolute())
 
     def shutdown(self) -> None:
         """Stop every stream and end threads, connections and the simulator. Shutting down twice is once.

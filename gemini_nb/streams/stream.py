@@ -7,6 +7,7 @@ import contextlib
 import json
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -153,15 +154,29 @@ class Stream:
         """What it cost so far in US dollars, with calls that were cut or made again.
 
         None where no price is known: the extra `prices` brings a list. What the simulator answers, and what
-        is played back, costs nothing.
+        is kept or played back, costs nothing.
         """
         record = self._record
-        if self.auth in {Auth.SIMULATOR, Auth.RECORDING}:
+        if self.auth in {Auth.SIMULATOR, Auth.RECORDING} or record.kept is not None:
             return Decimal()
         if record.first_output_at is not None and not record.usage.total_token_count:
             return None  # its tokens come at its end
         models = (record.model_version, self.model)
         return price(models, record.requests, record.searches, at=record.started_at)
+
+    @property
+    def saved(self) -> Decimal | None:
+        """What its kept answers would have cost in US dollars; None where no price is known."""
+        record = self._record
+        if not record.saved.requests:
+            return Decimal()
+        models = (record.model_version, self.model)
+        return price(models, record.saved.requests, record.saved.searches, at=record.started_at)
+
+    @property
+    def kept(self) -> datetime | None:
+        """When the answer was kept, if it comes from a file of kept answers as a whole."""
+        return self._record.kept
 
     @property
     def finish_reason(self) -> str | None:

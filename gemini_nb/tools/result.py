@@ -23,6 +23,7 @@ __all__ = ["ToolResult", "to_result"]
 
 _DEPTH = 6
 _DEEP = re.compile("Circular reference|serialization depth exceeded")  # pydantic's words
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")  # of an object, which is another in each process
 _FILES = ("inlineData", "fileData")
 
 
@@ -96,6 +97,8 @@ def _take_media(value: Any, parts: list[Part], depth: int) -> Any:
         return {key: _take_media(item, parts, depth - 1) for key, item in value.items()}
     if depth and type(value) in {list, tuple}:
         return [_take_media(item, parts, depth - 1) for item in value]
+    if type(value) in {set, frozenset}:
+        return sorted(value, key=_in_order)
     return value
 
 
@@ -166,7 +169,14 @@ def _plain(value: Any) -> Any:
             return converted
     if isinstance(value, Mapping):
         return dict(value)
-    return str(value)
+    return _ADDRESS.sub("", str(value))
+
+
+def _in_order(item: object) -> tuple[bool, float, str]:
+    """By value, then by text: the order of a set is another in each process."""
+    if isinstance(item, (int, float)):
+        return False, item, ""
+    return True, 0.0, _ADDRESS.sub("", repr(item))
 
 
 def _text(value: Any) -> str:
@@ -174,4 +184,4 @@ def _text(value: Any) -> str:
         text = repr(value)
     except Exception:  # noqa: BLE001 - see to_result
         return f"<{type(value).__name__}>"
-    return scrub(text).encode("utf-8", "replace").decode()
+    return scrub(_ADDRESS.sub("", text)).encode("utf-8", "replace").decode()

@@ -11,6 +11,8 @@ import pytest
 
 from gemini_nb.api.sse import ServerSentEvent, SSEDecoder
 from gemini_nb.api.turn import ModelTurn
+from gemini_nb.simulator import Simulator
+from raw_client import exchange
 
 BODIES = Path(__file__).parents[1] / "support" / "bodies"
 FOLDER = Path(__file__).parents[3] / "shared" / "recordings"
@@ -232,3 +234,14 @@ def test_citations_are_kept_beside_the_parts() -> None:
     turn, _ = fold(decode(body_of("googleai/streaming-success-citations.txt")))
     assert turn.metadata["citationMetadata"]["citationSources"]
     assert [kind_of(part) for part in turn.parts] == ["text"]
+
+
+@needs_recordings
+@pytest.mark.parametrize(
+    "name", ["vertexai/streaming-success-utf8.txt", "vertexai/streaming-failure-unknown-model.txt"]
+)
+def test_bodies_alone_answer_for_the_model_of_their_name(name: str) -> None:
+    with Simulator(pace=0, recordings=FOLDER) as sim:
+        got = exchange(sim.base_url, model=Path(name).stem)
+    assert got.status == (EXPECTED[name].error or 200)
+    assert got.body == body_of(name)

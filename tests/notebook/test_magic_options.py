@@ -419,7 +419,7 @@ def test_tab_in_python_offers_of_our_objects_what_users_need(shell: Kernel) -> N
     for name, known, internal in (
         ("poem", {"text", "result", "waiting_for"}, {"record", "runtime", "request", "wait_only", "ending"}),
         ("talk", {"send", "history", "restore"}, {"adopt", "attach", "queue", "send_from"}),
-        ("manager", {"start_stream", "statistics", "record"}, {"on_start", "runtime"}),
+        ("manager", {"start_stream", "statistics"}, {"on_start", "runtime"}),
         ("call", {"approve", "result", "output"}, {"work", "note", "advance", "snapshot"}),
     ):
         code = f"{name}."

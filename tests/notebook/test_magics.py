@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -418,21 +419,16 @@ def test_a_dashboard_in_a_kernel_lists_and_stops(shell: Kernel) -> None:
 
 def test_what_was_recorded_is_played_back_into_a_pane(shell: Kernel) -> None:
     cell = "%%gemini_stream -o said --wait{}\nName a river."
-    recorded = shell.run("import gemini_nb; gemini_nb.get_manager().record('kept')")
-    assert recorded.status == "ok", recorded.error_text
-    try:
-        first = settled(shell.run(cell.format("")), shell)
-        shell.run("%env GEMINI_NB_RECORDINGS=kept")
-        played = shell.run(cell.format(" --auth recording"))
-    finally:
-        shell.run("gemini_nb.get_manager().record(None)\nimport os; del os.environ['GEMINI_NB_RECORDINGS']")
+    first = settled(shell.run(cell.format(" --keep kept.jsonl")), shell)
+    played = shell.run(cell.format(" --keep kept.jsonl --auth recording"))
     again = settled(played, shell)
     assert again.partition("<sub>")[0] == first.partition("<sub>")[0]
-    assert "(recorded)" in again
+    assert re.search(r"\(recorded\) · completed · kept, \d+ \w{3} \d\d:\d\d", again)
     assert played.stderr == ""
     assert "(recorded)" in shell.run("%gemini_streams").stdout
     shell.run("%gemini_dashboard")
     shell.wait_until(lambda: ">recorded</span>" in json.dumps(shell.widgets, default=str))
+    assert ">kept, " in json.dumps(shell.widgets, default=str)
 
 
 def test_a_waiting_cell_does_not_end_before_its_output_was_sent(make_kernel: Callable[..., Kernel]) -> None:

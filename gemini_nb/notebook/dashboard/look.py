@@ -90,9 +90,9 @@ def line_html(stream: Stream, trace: Trace, words: str, now: float) -> str:
 
 def _model(stream: Stream) -> str:
     name = escape(cut(stream.model, 60))
-    stand_in = figures.STAND_INS.get(stream.auth)
-    said = f'<span class="gemini-nb-simulated">{stand_in}</span>' if stand_in is not None else ""
-    return f'<span class="gemini-nb-model">{name}</span>{said}'
+    said = [word for word in (figures.STAND_INS.get(stream.auth, ""), figures.kept(stream)) if word]
+    marks = "".join(f'<span class="gemini-nb-simulated">{escape(word)}</span>' for word in said)
+    return f'<span class="gemini-nb-model">{name}</span>{marks}'
 
 
 def _chips(calls: Sequence[ToolCall]) -> str:

@@ -89,6 +89,16 @@ _ARGUMENTS: list[tuple[tuple[str, ...], dict[str, Any]]] = [
     (("--max-tokens",), {"type": int, "metavar": "N", "help": "tokens the answer may have"}),
     (("--search",), {"action": "store_true", "help": "let the model search with Google"}),
     (("--code",), {"action": "store_true", "help": "let the model run Python on Google's side"}),
+    (
+        ("--keep",),
+        {
+            "nargs": "?",
+            "const": "",
+            "metavar": "FILE",
+            "help": "keep the answer in this file (answers.jsonl), and do not ask for what is kept there",
+        },
+    ),
+    (("--fresh",), {"action": "store_true", "help": "ask for a kept answer, too, and replace it"}),
     (("--wait",), {"action": "store_true", "default": None, "help": "the cell ends when the answer has"}),
     (
         ("--no-wait",),

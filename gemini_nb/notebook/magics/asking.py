@@ -191,6 +191,8 @@ def _options(
         "system_instruction": _system(args, namespace, notes),
         "generation_config": config,
         "schema": _schema(args.schema, namespace) if args.schema else None,
+        "keep": True if args.keep == "" else args.keep,
+        "fresh": args.fresh or None,
     }
     return {name: value for name, value in asked.items() if value is not None and value not in ([], {}, "")}
 

@@ -156,7 +156,7 @@ def _values(shell: Any, manager: StreamManager, option: str, fragment: str) -> l
             return [one for one in _names(shell, (type, dict)) if _is_schema(shell.user_ns[one.text])]
         case "--each":
             return _names(shell, Iterable, but=(str, bytes, type, Stream, types.ModuleType))
-        case "--file":
+        case "--file" | "--keep":
             return _files(fragment)
         case "-o" | "--out" | "-s" | "--system" | "--concurrency" | "--temperature" | "--max-tokens":
             return []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from traitlets import Bool, CaselessStrEnum, Float, Int, Unicode, observe
+from traitlets import Bool, CaselessStrEnum, Float, Int, Unicode, Union, observe
 from traitlets.config import Configurable
 
 from gemini_nb.config import Auth
@@ -13,7 +13,7 @@ from gemini_nb.streams.manager import StreamManager
 
 __all__ = ["GeminiNB"]
 
-_OF_STREAMS = ("model", "auth", "on_cut", "journal", "journal_megabytes")
+_OF_STREAMS = ("model", "auth", "on_cut", "keep", "replay_pace", "journal", "journal_megabytes")
 _OF_THE_MANAGER = (*_OF_STREAMS, "history", "max_concurrent")
 
 
@@ -38,6 +38,15 @@ class GeminiNB(Configurable):
         ["restart", "keep"],
         "restart",
         help="Ask again when an answer breaks off, or keep what came.",
+    ).tag(config=True)
+    keep = Union(
+        [Bool(), Unicode()],
+        default_value=None,
+        allow_none=True,
+        help="The file or folder of kept answers, which are not asked for again; True for answers.jsonl.",
+    ).tag(config=True)
+    replay_pace = Float(
+        1.0, min=0.0, help="What the pauses of recorded answers are multiplied by; 0 for at once."
     ).tag(config=True)
     max_concurrent = Int(
         None, allow_none=True, min=1, help="Streams of one model that run at a time; None for no limit."

@@ -33,10 +33,16 @@ def head_html(stream: Stream, notice: str = "") -> str:
         f'data-status="{stream.status.value}" data-phase="{stream.phase.value}">'
         f'<div class="gemini-nb-title"><b>{escape(stream.model)}</b>'
         f'<span class="gemini-nb-auth" data-auth="{stream.auth.value}">{_SERVICES[stream.auth]}</span>'
+        f"{_kept(stream)}"
         f"{_steps(stream) if active else _badge(stream)}</div>"
         f'<div class="gemini-nb-figures">{_figures(stream)}</div>'
         f"{_remarks(stream)}{_troubles(stream, notice)}</div>"
     )
+
+
+def _kept(stream: Stream) -> str:
+    said = figures.kept(stream)
+    return f'<span class="gemini-nb-auth" data-kept="true">{escape(said)}</span>' if said else ""
 
 
 def _steps(stream: Stream) -> str:

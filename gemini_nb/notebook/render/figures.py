@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from gemini_nb.api.wire import Part
 from gemini_nb.config import Auth
 from gemini_nb.journal import prices
-from gemini_nb.notebook.render.words import dollars, duration, one_line, quantity
+from gemini_nb.notebook.render.words import date, dollars, duration, one_line, quantity
 from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.events.states import Phase, Status
 from gemini_nb.streams.group import StreamGroup
@@ -22,6 +22,7 @@ __all__ = [
     "ending",
     "facts",
     "first_words",
+    "kept",
     "phase_word",
     "picture_of",
     "pictures",
@@ -116,7 +117,13 @@ def summary(stream: Stream) -> list[str]:
     usage = stream.usage
     thought = f" + {usage.thoughts_token_count:,} thought" if usage.thoughts_token_count else ""
     used = f"{usage.prompt_token_count:,} → {usage.candidates_token_count:,}{thought} tokens"
-    return _facts(stream, elapsed(stream), used if usage.total_token_count else "")
+    found = _facts(stream, elapsed(stream), used if usage.total_token_count else "")
+    return [said, *found] if (said := kept(stream)) else found
+
+
+def kept(stream: Stream) -> str:
+    """That the answer was not asked for now, and when it was; empty for any other."""
+    return f"kept, {date(stream.kept)}" if stream.kept is not None else ""
 
 
 def facts(stream: Stream) -> list[str]:
@@ -147,7 +154,9 @@ def _facts(stream: Stream, seconds: float, tokens: str) -> list[str]:
 
 
 def price_words(stream: Stream) -> str:
-    """What it cost so far; empty where nothing is paid, or there is no list of prices."""
+    """What it cost so far, or what a kept answer saved; empty where neither is known or nothing is paid."""
+    if stream.kept is not None:
+        return f"saved {dollars(saved)}" if (saved := stream.saved) else ""
     if stream.auth in STAND_INS or not stream.usage.total_token_count or not prices.are_known():
         return ""
     return "price unknown" if (cost := stream.cost) is None else dollars(cost)
@@ -169,7 +178,7 @@ def _tier(stream: Stream) -> list[str]:
 
 def tokens_per_second(stream: Stream) -> float | None:
     """Tokens of the answer for each second since its first text; None while it is unknown."""
-    first = stream.first_output_at
+    first = None if stream.kept is not None else stream.first_output_at
     if first is None or not stream.usage.candidates_token_count:
         return None
     seconds = (stream.ended_at or time.time()) - first

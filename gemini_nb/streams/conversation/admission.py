@@ -26,7 +26,7 @@ Gate = Callable[[], AbstractAsyncContextManager[object]]
 
 
 class Place:
-    """What a gate gives to one stream. Loop thread only.
+    """What a gate gives to one stream, which gives it back at the end of its block. Loop thread only.
 
     Args:
         gate: gives the place when entered, and takes it back when left.
@@ -35,10 +35,10 @@ class Place:
     def __init__(self, gate: Gate) -> None:
         self.gate = gate
         self._held = contextlib.AsyncExitStack()
+        self._is_held = False
         self._leaving: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        await self._held.enter_async_context(self.gate())
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -47,16 +47,19 @@ class Place:
         await self._held.aclose()
 
     def lend(self) -> None:
-        """Give it to the others until it is regained."""
-        if self._leaving is None:
+        """Give it to the others until it is taken again."""
+        if self._is_held:
+            self._is_held = False
             self._leaving = asyncio.get_running_loop().create_task(self._held.aclose())
 
-    async def regain(self) -> None:
-        """Wait for a place again, where it was lent."""
+    async def take(self) -> None:
+        """Wait for a place, where none is held."""
+        if self._is_held:
+            return
         if self._leaving is not None:
             await self._leaving
-            await self._held.enter_async_context(self.gate())
-            self._leaving = None
+        await self._held.enter_async_context(self.gate())
+        self._is_held = True
 
 
 @dataclass(slots=True)

@@ -9,21 +9,25 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import assert_never
 
 from gemini_nb.api import failures
 from gemini_nb.api.call import ChunkReceived, ModelCall
-from gemini_nb.api.client import RetryPlanned, call_model
+from gemini_nb.api.client import CallEvent, RetryPlanned, call_model
 from gemini_nb.api.content import is_answer
 from gemini_nb.api.functions import FunctionCall
 from gemini_nb.api.generation import is_retiring
 from gemini_nb.api.retry import CoolingDown
 from gemini_nb.api.turn import ModelTurn, Usage
 from gemini_nb.api.wire import JSON, Content, duplicate
+from gemini_nb.config import Auth, replay_pace
 from gemini_nb.errors import EmptyAnswerError, SchemaMismatchError, TurnLimitError
+from gemini_nb.journal.call_record import CallRecord
+from gemini_nb.journal.kept import replay
 from gemini_nb.redaction import excerpt, scrub_json
 from gemini_nb.streams.conversation.admission import Place
+from gemini_nb.streams.conversation.keeping import Keeper
 from gemini_nb.streams.conversation.round import ToolRound, unanswered
 from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.events.record import StreamRecord
@@ -55,6 +59,10 @@ class Conversation:
         self._place = place
         self.on_answer: list[Callable[[], object]] = []
         """Called on the loop thread when the answer begins."""
+        self.number_of: Callable[[str], int] | None = None
+        """Numbers its first question among the equal ones of its group; see `Repeats`."""
+        self._keeper: Keeper | None = None
+        self._kept: CallRecord | None = None
         self._spent = Usage()
         self._requests: tuple[Usage, ...] = ()
         self._counted: JSON | None = None
@@ -104,11 +112,23 @@ class Conversation:
             GeminiError: a model call failed, the model asked for too many rounds of tools, or the answer does
                 not have the form that was asked for.
         """
-        await self._converse()
-        self._check_form()
+        request = self._request
+        if request.kept is not None:
+            self._keeper = Keeper(request.kept, self._record, request, self._place, self.number_of)
+        try:
+            turn = await self._converse()
+            self._check_form()
+            await self._keep(turn)
+        finally:
+            if self._keeper is not None:
+                self._keeper.end()
         self._is_complete = True
 
-    async def _converse(self) -> None:
+    async def _keep(self, turn: ModelTurn) -> None:
+        if self._keeper is not None:
+            await self._keeper.keep(turn)
+
+    async def _converse(self) -> ModelTurn:
         rounds = 0
         while True:
             turn = await self._call_model()
@@ -118,9 +138,10 @@ class Conversation:
             if ran.calls and (turn.finish_reason or "").upper() in _FILTERS:
                 reason = f"the model's turn was ended by {turn.finish_reason}, so this did not run"
                 self._contents.append({"role": "user", "parts": ran.refuse(reason)})
-                return
+                return turn
             if not ran.to_run:
-                return
+                return turn
+            await self._keep(turn)
             if rounds >= self._request.turn_limit:
                 raise TurnLimitError(
                     f"The model asked for tools again after {rounds} rounds of them.",
@@ -131,8 +152,7 @@ class Conversation:
             responses = await ran.run()
             self._contents.append({"role": "user", "parts": responses})
             if ran.is_open:
-                return
-            await self._place.regain()
+                return turn
             self._record.enter(Phase.AWAITING_FINAL_RESPONSE)
 
     def _begin_round(self, turn: ModelTurn) -> ToolRound:
@@ -177,19 +197,13 @@ class Conversation:
 
     async def _call_model(self) -> ModelTurn:
         request, record = self._request, self._record
-        clients = await self._runtime.ready()
+        body = request.body_for(self._contents, is_first=len(self._contents) == len(request.contents))
+        kept = None if self._keeper is None else await self._keeper.find(body)
         turn = self._partial = self._unread = ModelTurn()
-        call = ModelCall(
-            endpoint=request.endpoint,
-            body=request.body_for(self._contents, is_first=len(self._contents) == len(request.contents)),
-            retry=request.retry,
-            timeouts=request.timeouts,
-            max_event_bytes=self._runtime.settings.max_event_bytes,
-        )
         self._call_start = self._checkpoint = record.mark()
         record.asked_at = record.asked_at or time.time()
         try:
-            async with contextlib.aclosing(call_model(clients, call, turn)) as events:
+            async with contextlib.aclosing(await self._events(kept, body, turn)) as events:
                 async for event in events:
                     match event:
                         case ChunkReceived():
@@ -209,7 +223,29 @@ class Conversation:
             self.take_facts()
         return turn
 
+    async def _events(
+        self, kept: CallRecord | None, body: JSON, turn: ModelTurn
+    ) -> AsyncGenerator[CallEvent, None]:
+        """The events of a model call: of a kept one, or of one that is made now."""
+        request, settings = self._request, self._runtime.settings
+        self._kept = kept
+        self._record.note_call(None if kept is None else kept.when)
+        if kept is not None:
+            is_replay = request.endpoint.auth is Auth.RECORDING
+            return replay(kept, turn, pace=replay_pace(settings) if is_replay else 0.0)
+        await self._place.take()
+        call = ModelCall(
+            endpoint=request.endpoint,
+            body=body,
+            retry=request.retry,
+            timeouts=request.timeouts,
+            max_event_bytes=settings.max_event_bytes,
+        )
+        return call_model(await self._runtime.ready(), call, turn)
+
     def _retry(self, plan: RetryPlanned) -> None:
+        if self._keeper is not None:
+            self._keeper.retry(plan.delay, from_start=plan.from_start)
         if plan.from_start:
             self._checkpoint = self._call_start
         had_output = plan.had_output or self._checkpoint != self._record.mark()
@@ -221,6 +257,8 @@ class Conversation:
         record = self._record
         if chunk.replaces:
             record.rewind(self._checkpoint)
+        if self._keeper is not None:
+            self._keeper.hear(chunk, turn)
         if not record.chunks or record.chunks[-1] is not chunk.data:
             record.chunks.append(chunk.data)
         for part in chunk.parts:
@@ -248,7 +286,8 @@ class Conversation:
         if turn.usage:
             self._counted = turn.usage
             self._next_count = time.monotonic() + _COUNT_SECONDS
-            self._record.set_usage(self._spent + turn.total_usage, (*self._requests, *turn.requests))
+            asked = () if self._kept is not None else turn.requests
+            self._record.set_usage(self._spent + turn.total_usage, (*self._requests, *asked))
 
     def take_facts(self) -> None:
         """Note what the model call left behind, once, and before the stream's last event."""
@@ -259,8 +298,11 @@ class Conversation:
         self._count(turn)
         self._next_count = 0.0
         self._spent += turn.total_usage
-        self._requests += turn.requests
-        record.add_searches(turn.searches)
+        if self._kept is None:
+            self._requests += turn.requests
+            record.add_searches(turn.searches)
+        else:
+            record.save(turn.requests, turn.searches, is_billed=self._kept.service != Auth.SIMULATOR)
         record.parts.extend(duplicate(turn.parts))  # those of the history are not for others to change
         record.finish_reason = turn.finish_reason
         record.finish_message = turn.finish_message

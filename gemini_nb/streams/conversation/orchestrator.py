@@ -158,6 +158,10 @@ class ToolOrchestrator:
         """Whether the history as it was sent last was refused, so that it would be refused again."""
         return failures.is_refusal(self._failure) and not self._conversation.has_partial
 
+    def number(self, number_of: Callable[[str], int]) -> None:
+        """Number its question among the equal ones of its group. Before the start only."""
+        self._conversation.number_of = number_of
+
     def limit(self, gate: Gate) -> None:
         """Enter this for the whole run. Before the start only."""
         self._place.gate = gate

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, TypeVar
 
 from gemini_nb.api.turn import Usage
@@ -62,6 +63,21 @@ class Waiting:
     target: object = field(default=None, repr=False, compare=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What kept answers stood for, which was not spent now.
+
+    Attributes:
+        tokens: their tokens.
+        requests: the tokens of each request that would have been paid for.
+        searches: of each of its model calls that searched the web, the queries.
+    """
+
+    tokens: int = 0
+    requests: tuple[Usage, ...] = ()
+    searches: tuple[int, ...] = ()
+
+
 class StreamRecord:
     """The state of one stream and the log of its events.
 
@@ -83,6 +99,7 @@ class StreamRecord:
         self.usage = Usage()
         self.requests: tuple[Usage, ...] = ()  # the same for each request, by which long prompts are billed
         self.searches: tuple[int, ...] = ()  # of each model call that searched the web, its queries
+        self.saved = Saved()
         self.retries = 0
         self.tool_calls: tuple[ToolCall, ...] = ()
         self.late_looks: list[Callable[[], object]] = []  # called when a tool says something after its call
@@ -106,6 +123,7 @@ class StreamRecord:
         self._thoughts: list[str] = []
         self._text_veil, self._thought_veil = Veil(), Veil()
         self._waiting: Waiting | None = None
+        self._calls: list[datetime | None] = []
         self._answer_from = 0
         self._follows_text = False  # whether a model call before this one said something
         self._held = ""  # white space with which this call began, until it says something, too
@@ -150,6 +168,24 @@ class StreamRecord:
     def remark(self, text: str) -> None:
         """Say something to the user beside the answer, in place of what was said before."""
         self.remarks = scrub(text)
+
+    def remark_also(self, text: str) -> None:
+        """Say one more thing to the user beside the answer."""
+        self.remark(f"{self.remarks} {text}".strip())
+
+    def note_call(self, kept: datetime | None) -> None:
+        """Note where a model call's answer comes from.
+
+        Args:
+            kept: when it was kept; None where it is asked for now.
+        """
+        self._calls.append(kept)
+
+    @property
+    def kept(self) -> datetime | None:
+        """When the answer was kept; None where a model call of it was made now."""
+        calls = self._calls
+        return calls[-1] if calls and None not in calls else None
 
     def _append(self, event: type[E], **fields: Any) -> None:
         log = self.log
@@ -295,6 +331,16 @@ class StreamRecord:
         """The model searched the web with so many queries in one of its calls."""
         if queries:
             self.searches = (*self.searches, queries)
+
+    def save(self, requests: tuple[Usage, ...], queries: int, *, is_billed: bool) -> None:
+        """A kept answer stood for these requests and queries."""
+        before = self.saved
+        tokens = before.tokens + sum(usage.total_token_count for usage in requests)
+        if is_billed:
+            searches = (*before.searches, queries) if queries else before.searches
+            self.saved = Saved(tokens, before.requests + requests, searches)
+        else:
+            self.saved = replace(before, tokens=tokens)
 
     def set_usage(self, usage: Usage, requests: tuple[Usage, ...] = ()) -> None:
         """The token counts of all calls so far, and of each request."""

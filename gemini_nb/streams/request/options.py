@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
+import os
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypedDict, TypeVar
@@ -15,7 +16,7 @@ __all__ = ["RequestOptions", "StreamOptions", "check_names", "takes_options"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_DEFAULTS: Mapping[str, Any] = {"tools": (), "turn_limit": 10}
+_DEFAULTS: Mapping[str, Any] = {"tools": (), "turn_limit": 10, "fresh": False}
 _PLACE = "**options: as in `StreamOptions`."
 
 
@@ -38,6 +39,8 @@ class RequestOptions(TypedDict, total=False):
     retry: RetryPolicy | None
     timeout: float | None
     metadata: Mapping[str, Any] | None
+    keep: str | os.PathLike[str] | bool | None
+    fresh: bool
 
 
 class StreamOptions(RequestOptions, total=False):
@@ -65,6 +68,9 @@ class StreamOptions(RequestOptions, total=False):
         timeout: seconds without a byte before the stream gives up; by default 900 before an answer begins,
             then 300.
         metadata: the caller's notes, kept with the stream.
+        keep: the file of kept answers, which are not asked for again: a path, True for `answers.jsonl`, or a
+            folder for several processes; False for none. By default as configuration or GEMINI_NB_KEEP say.
+        fresh: ask for what is kept, too; the new answer replaces the kept one.
     """
 
     auth: str | None

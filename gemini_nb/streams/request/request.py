@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Unpack
 
+from gemini_nb.api.auth import NoCredentials
 from gemini_nb.api.call import Timeouts
 from gemini_nb.api.content import encode_body, to_contents, to_part
 from gemini_nb.api.endpoint import Endpoint, model_in, resolve_endpoint
@@ -15,8 +17,8 @@ from gemini_nb.api.generation import SCHEMAS, merge_once, split_config
 from gemini_nb.api.objects import as_mapping, plain, spell_body, spell_config, spell_content
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.wire import JSON, Content
-from gemini_nb.config import Auth, Settings, choose_auth
-from gemini_nb.errors import ArgumentError, ConfigError
+from gemini_nb.config import DEFAULT_KEEP, Auth, Settings, choose_auth, choose_keep, choose_model
+from gemini_nb.errors import ArgumentError, ConfigError, MissingKeyError
 from gemini_nb.redaction import Secret, seal
 from gemini_nb.streams.request.fitting import fit
 from gemini_nb.streams.request.options import StreamOptions, check_names
@@ -25,6 +27,7 @@ from gemini_nb.tools.tool import ToolSet, as_tools
 from gemini_nb.tools.wire_schema import tidy_tools
 
 if TYPE_CHECKING:
+    from gemini_nb.journal.kept import KeptAnswers
     from gemini_nb.streams.runtime.runtime import Runtime
 
 __all__ = ["StreamRequest", "build_request", "complete_request"]
@@ -57,6 +60,8 @@ class StreamRequest:
         timeouts: how long to bear silence.
         metadata: the caller's own notes.
         schema: the form of a structured answer, None for free text.
+        kept: the answers that are not asked for again, None where none are kept.
+        fresh: whether they are asked for all the same.
     """
 
     endpoint: Endpoint
@@ -68,6 +73,8 @@ class StreamRequest:
     timeouts: Timeouts = field(default_factory=Timeouts)
     metadata: Mapping[str, Any] = field(default_factory=dict)
     schema: OutputSchema | None = None
+    kept: KeptAnswers | None = None
+    fresh: bool = False
 
     def body_for(self, contents: list[Content], *, is_first: bool = True) -> JSON:
         """The body of a model call with this history.
@@ -110,7 +117,9 @@ def build_request(
     check_order(with_results_together(turns))
     encode_body({"contents": turns, **body})
     turns, body = copy.deepcopy((turns, body))  # what the caller changes from now on changes nothing here
-    endpoint = _endpoint(runtime, options)
+    keep = choose_keep(options.get("keep"), runtime.settings)
+    endpoint = _endpoint(runtime, options, may_lack_key=keep is not None)
+    kept = _kept(runtime, keep, options, endpoint.auth)
     return StreamRequest(
         endpoint=endpoint,
         contents=turns,
@@ -121,6 +130,8 @@ def build_request(
         timeouts=_timeouts(options.get("timeout")),
         metadata=_metadata(options.get("metadata")),
         schema=output if is_checked else None,
+        kept=kept,
+        fresh=_checked_fresh(options.get("fresh", False)),
     )
 
 
@@ -171,24 +182,46 @@ def _question(
     return _split_body(request_body)
 
 
-def _endpoint(runtime: Runtime, options: StreamOptions) -> Endpoint:
-    """Where the request goes, and as whom; to a server in this process for simulated and recorded answers."""
+def _kept(runtime: Runtime, keep: str | None, options: StreamOptions, auth: Auth) -> KeptAnswers | None:
+    """The file of kept answers; for what is only played back it must be there."""
+    is_replay = auth is Auth.RECORDING
+    if is_replay and options.get("keep") is False:
+        raise ConfigError("The recording is a file of kept answers, so keep cannot be False.")
+    if keep is None and is_replay:
+        keep = DEFAULT_KEEP
+    return None if keep is None else runtime.kept_answers(keep, read_only=is_replay)
+
+
+def _endpoint(runtime: Runtime, options: StreamOptions, *, may_lack_key: bool) -> Endpoint:
+    """Where the request goes, and as whom; to a server in this process for simulated answers."""
     credentials = seal(options.get("credentials"))
+    settings = runtime.settings
     target: dict[str, str | None] = {
         "model": options.get("model"),
         "base_url": options.get("base_url"),
         "api_version": options.get("api_version"),
         "endpoint": options.get("endpoint"),
     }
-    service = choose_auth(options.get("auth"), credentials, runtime.settings)
-    if service is Auth.RECORDING:  # wherever it went when it was recorded, nothing leaves this machine now
-        model = target["model"] or model_in(str(target["endpoint"]))
-        target = {"model": model, "base_url": None, "api_version": "v1beta", "endpoint": None}
-        credentials = None
-    if service in {Auth.SIMULATOR, Auth.RECORDING} and target["endpoint"] is None:
-        credentials, base_url = _stand_in(runtime, service, credentials, target["base_url"])
-        target = {**target, "base_url": base_url}
-    return resolve_endpoint(settings=runtime.settings, auth=service, credentials=credentials, **target)
+    try:
+        service = choose_auth(options.get("auth"), credentials, settings)
+        if service is Auth.RECORDING:
+            model = target["model"] or model_in(str(target["endpoint"]))
+            nothing = MissingKeyError("Nothing is asked where kept answers are played back.")
+            return _nowhere(service, choose_model(model, settings), nothing)
+        if service is Auth.SIMULATOR and target["endpoint"] is None:
+            credentials, base_url = _stand_in(runtime, credentials, target["base_url"])
+            target = {**target, "base_url": base_url}
+        return resolve_endpoint(settings=settings, auth=service, credentials=credentials, **target)
+    except MissingKeyError as error:
+        if not may_lack_key:
+            raise
+        wanted = options.get("auth") or settings.auth or os.environ.get("GEMINI_NB_AUTH") or Auth.GEMINI
+        return _nowhere(Auth(wanted), choose_model(target["model"], settings), error)
+
+
+def _nowhere(auth: Auth, model: str, error: MissingKeyError) -> Endpoint:
+    """An endpoint of kept answers alone; what is not kept raises this error."""
+    return Endpoint(auth=auth, model=model, url="", authenticator=NoCredentials(error))
 
 
 def _split_body(request_body: Mapping[str, Any]) -> tuple[list[Content], JSON]:
@@ -301,12 +334,10 @@ def _instruction(value: object) -> Content:
     return {"parts": [to_part(item) for item in items]}
 
 
-def _stand_in(
-    runtime: Runtime, service: Auth, credentials: object, base_url: str | None
-) -> tuple[object, str | None]:
-    """Where the simulator or the recordings are: embedded, or somebody else's server, which takes any key."""
+def _stand_in(runtime: Runtime, credentials: object, base_url: str | None) -> tuple[object, str | None]:
+    """Where the simulator is: embedded, or somebody else's server, which takes any key."""
     if base_url is None:
-        server = runtime.stand_in(service)
+        server = runtime.stand_in()
         return {"api_key": Secret(server.api_key or "simulator")}, server.base_url
     return credentials or {"api_key": "any-key"}, base_url
 
@@ -315,6 +346,12 @@ def _checked_turn_limit(turn_limit: int) -> int:
     if not isinstance(turn_limit, int) or isinstance(turn_limit, bool) or turn_limit < 0:
         raise ConfigError(f"turn_limit is a whole number of tool rounds, 0 or more, not {turn_limit!r}.")
     return turn_limit
+
+
+def _checked_fresh(fresh: bool) -> bool:
+    if not isinstance(fresh, bool):
+        raise ConfigError(f"fresh is True or False, not {fresh!r}.")
+    return fresh
 
 
 def _checked_retry(retry: RetryPolicy | None, settings: Settings) -> RetryPolicy:

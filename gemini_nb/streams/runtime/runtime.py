@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gemini_nb.config import Auth, Settings, journal_path, recordings_folder, simulator_pace
+from gemini_nb.config import Auth, Settings, journal_path, simulator_pace
 from gemini_nb.errors import BlockingCallError, ConfigError, GeminiError, InternalError
 from gemini_nb.journal import prices
 from gemini_nb.journal.writer import Writer, writer_for
@@ -22,7 +22,7 @@ from gemini_nb.tools.kernel import KernelLoop
 
 if TYPE_CHECKING:
     from gemini_nb.api.http import HTTPClients
-    from gemini_nb.api.recorder import Recorder
+    from gemini_nb.journal.kept import KeptAnswers
     from gemini_nb.simulator import Simulator
     from gemini_nb.streams.events.record import StreamRecord
     from gemini_nb.tools.output import Target
@@ -66,8 +66,8 @@ class Runtime:
         self._clients: dict[asyncio.AbstractEventLoop, HTTPClients] = {}
         self._active: dict[StreamRecord, End] = {}
         self._client_import: concurrent.futures.Future[object] | None = None
-        self._recorder: Recorder | None = None
-        self._servers: dict[Path | None, Simulator] = {}
+        self._kept: dict[Path, KeptAnswers] = {}
+        self._server: Simulator | None = None
         self._lock = threading.Lock()
 
     @property
@@ -79,9 +79,7 @@ class Runtime:
             from gemini_nb.api.http import HTTPClients  # half a second
 
             clients = HTTPClients()
-            with self._lock:
-                clients.recorder = self._recorder
-                self._clients[loop] = clients
+            self._clients[loop] = clients
         return clients
 
     def journal(self) -> Writer | None:
@@ -93,23 +91,22 @@ class Runtime:
         self._writer = writer_for(path, default=is_default, limit=self.settings.journal_megabytes * 2**20)
         return self._writer
 
-    def record(self, folder: Path | None) -> None:
-        """Record what model calls receive into this folder from now on; None ends it.
+    def kept_answers(self, path: str, *, read_only: bool = False) -> KeptAnswers:
+        """The kept answers of a file or folder.
+
+        Args:
+            path: where it is.
+            read_only: whether it must be there, since nothing is asked.
 
         Raises:
-            ConfigError: nothing can be written there.
+            ConfigError: it cannot be a file of kept answers.
         """
-        recorder = None
-        if folder is not None:
-            from gemini_nb.api.recorder import Recorder  # few record
+        from gemini_nb.journal.keep_file import KeepFile  # only where answers are kept
+        from gemini_nb.journal.kept import KeptAnswers
 
-            recorder = Recorder(folder)
+        file = KeepFile(path, read_only=read_only)
         with self._lock:
-            before, self._recorder = self._recorder, recorder
-            for clients in list(self._clients.values()):
-                clients.recorder = recorder
-        if before is not None:
-            before.close()
+            return self._kept.setdefault(file.path, KeptAnswers(file))
 
     def enlist(self, record: StreamRecord, end: End) -> None:
         """Have `end` called if the loop dies (with an error) or is shut down (with None).
@@ -141,28 +138,20 @@ class Runtime:
                 hint="Use `await stream` or `async for` there.",
             )
 
-    def stand_in(self, auth: Auth) -> Simulator:
-        """The embedded server that answers in Gemini's place, started by its first use.
+    def stand_in(self) -> Simulator:
+        """The embedded server that makes answers up in Gemini's place, started by its first use.
 
         Its key is a random one, made for this process.
-
-        Args:
-            auth: whether it makes its answers up, or plays back recordings.
-
-        Raises:
-            ConfigError: there is no folder of recordings.
         """
-        folder = recordings_folder(self.settings) if auth is Auth.RECORDING else None
         with self._lock:
-            if (server := self._servers.get(folder)) is None:
+            if self._server is None:
                 import secrets  # only where there is no real key
 
                 from gemini_nb.simulator import Simulator  # a server that few need
 
-                key = f"{auth}-{secrets.token_urlsafe(24)}"
-                server = Simulator(api_key=key, pace=simulator_pace(), recordings=folder).start()
-                self._servers[folder] = server
-            return server
+                key = f"{Auth.SIMULATOR}-{secrets.token_urlsafe(24)}"
+                self._server = Simulator(api_key=key, pace=simulator_pace()).start()
+            return self._server
 
     def warm_up(self) -> concurrent.futures.Future[object]:
         """Import the client in a thread, once, so that neither the first stream nor the loop waits for it."""
@@ -184,7 +173,7 @@ class Runtime:
         return self.clients
 
     def close(self, timeout: float = 2.0) -> None:
-        """Stop every stream; end threads, connections, recording and embedded servers. Idempotent.
+        """Stop every stream; end threads, connections and the embedded server. Idempotent.
 
         Raises:
             BlockingCallError: called on the loop's own thread.
@@ -194,16 +183,15 @@ class Runtime:
             if self.closed:
                 return
             self.closed = True
-            servers, self._servers = list(self._servers.values()), {}
+            server, self._server = self._server, None
         deadline = time.monotonic() + timeout
         if self.loop.is_alive:
             self.loop.call(self._end_all, None)
         self.loop.close(max(0.2, deadline - time.monotonic()))
         self._end_all(None)  # what came too late, or after the loop had died
         self.delivery.close(min(1.0, max(0.2, deadline - time.monotonic())))
-        for server in servers:
+        if server is not None:
             server.close()
-        self.record(None)
         if self._writer is not None:
             self._writer.close(min(1.0, max(0.2, deadline - time.monotonic())))
         _let_go(self)

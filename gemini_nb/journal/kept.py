@@ -1,0 +1,204 @@
+"""The kept answers of one file, as streams use them: look up, ask once, write down, play back.
+
+Two cells that ask the same at once would both pay, and the second answer would replace the first. So one of
+them asks, and the others wait for what it keeps; if it fails, the next one asks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+import weakref
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Any
+
+from gemini_nb.api.call import ChunkReceived, chunks_of
+from gemini_nb.api.turn import ModelTurn
+from gemini_nb.daemon import run_in_daemon_thread
+from gemini_nb.errors import ConfigError, GeminiError
+from gemini_nb.journal.call_record import CallRecord
+from gemini_nb.journal.keep_file import KeepFile
+from gemini_nb.journal.key import RESULTS, Question
+from gemini_nb.redaction import scrub
+
+__all__ = ["KeptAnswers", "has_other_results", "is_whole", "nearest", "quoted", "replay"]
+
+_WHOLE = frozenset({"STOP", "MAX_TOKENS"})
+_SLICE = 0.005  # seconds for which playing back may keep the loop from other streams
+_SHOWN = 60  # characters of a prompt
+
+Fits = Callable[[ModelTurn], bool]
+
+
+class KeptAnswers:
+    """One file's answers, and which questions are being asked. Loop thread only.
+
+    Args:
+        file: the file.
+    """
+
+    def __init__(self, file: KeepFile) -> None:
+        self.file = file
+        # A lock lives as long as a stream holds or wants it. It belongs to its loop, which may be replaced.
+        self._locks: weakref.WeakValueDictionary[tuple[int, str], asyncio.Lock] = (
+            weakref.WeakValueDictionary()
+        )
+
+    def _lock(self, name: str) -> asyncio.Lock:
+        place = (id(asyncio.get_running_loop()), name)
+        lock = self._locks.get(place)
+        if lock is None:
+            lock = self._locks[place] = asyncio.Lock()
+        return lock
+
+    async def run(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call a function that works on the file, off the loop, one at a time."""
+        async with self._lock(""):
+            return await run_in_daemon_thread(function, *args, name="gemini_nb-kept")
+
+    def is_asked(self, question: Question) -> bool:
+        """Whether a stream asks this now."""
+        return self._lock(question.key).locked()
+
+    async def begin(self, question: Question) -> Callable[[], None]:
+        """Wait until no other stream asks this. Until the function that it returns is called, none will."""
+        lock = self._lock(question.key)
+        await lock.acquire()
+        held = [lock]
+
+        def end() -> None:
+            if held:
+                held.pop().release()
+
+        return end
+
+    async def find(
+        self, questions: Sequence[Question], fits: Fits, *, is_loose: bool = False
+    ) -> CallRecord | None:
+        """Return the answer to the first of these questions that has one.
+
+        Args:
+            questions: the same one, as each of the services that may have answered would be asked.
+            fits: whether an answer can still be shown.
+            is_loose: take one that was given to other results of tools, or by another server, where there is
+                no other.
+        """
+
+        def search() -> CallRecord | None:
+            for question in questions:
+                found = self.file.find(question.key)
+                if found is None and is_loose:
+                    found = self.file.find_like(question.plain_key) or self.file.find_like(question.loose_key)
+                if found is not None and fits(_folded(found)):
+                    return found
+            return None
+
+        found: CallRecord | None = await self.run(search)
+        return found
+
+    async def add(self, record: CallRecord) -> None:
+        """Keep an answer; a stream does not fail where that is impossible."""
+        try:
+            await self.run(self.file.append, record)
+        except ConfigError as error:
+            self.file.warn(str(error))
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            self.file.warn(scrub(f"Nothing can be kept in {self.file.path.name}: {reason}."))
+
+
+def is_whole(turn: ModelTurn) -> bool:
+    """Whether a model call has an answer that is worth keeping, and could be shown again."""
+    return turn.block_reason is None and turn.finish_reason in _WHOLE and turn.has_answer
+
+
+def _folded(record: CallRecord) -> ModelTurn:
+    turn = ModelTurn()
+    try:
+        for chunk in record.chunks:
+            _fold(chunk.data, turn)
+    except GeminiError:  # it was kept by a stranger
+        return ModelTurn()
+    return turn
+
+
+def _fold(data: str, turn: ModelTurn) -> list[ChunkReceived]:
+    if turn.is_continued:  # another request went on here
+        turn.go_on()
+    return list(chunks_of(data, turn))
+
+
+async def replay(
+    record: CallRecord, turn: ModelTurn, *, pace: float = 0.0
+) -> AsyncGenerator[ChunkReceived, None]:
+    """Give the chunks of a kept answer as they came.
+
+    Args:
+        record: the answer.
+        turn: an empty turn, which takes them.
+        pace: what the time between them is multiplied by; 0 for at once.
+    """
+    began = time.monotonic()
+    for wait, data in record.chunks:
+        if wait * pace > 0:
+            await asyncio.sleep(wait * pace)
+            began = time.monotonic()
+        elif time.monotonic() - began > _SLICE:
+            await asyncio.sleep(0)
+            began = time.monotonic()
+        for chunk in _fold(data, turn):
+            yield chunk
+
+
+# --------------------------------------------------------------------------------------- what there is else
+
+
+def nearest(file: KeepFile, question: Question) -> str:
+    """Say which kept question is the nearest to this one, and what differs."""
+    best: tuple[tuple[int, ...], CallRecord, list[str]] | None = None
+    for record in file.records():
+        differing = _differing(record, question)
+        same = sum(question.places.get(name) == form for name, form in record.question.items())
+        begun = zip(record.prompt, question.prompt, strict=False)
+        alike = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], begun))
+        likeness = (record.prompt == question.prompt, record.model == question.model, alike, same)
+        if best is None or likeness >= best[0]:
+            best = (likeness, record, differing)
+    if best is None:
+        return f"{file.path.name} holds no answers."
+    _, record, differing = best
+    shown = "; ".join(differing[:3]) + (f" and {len(differing) - 3} more" if len(differing) > 3 else "")
+    return f"The nearest kept question is {quoted(record.prompt)} of {record.model}. It differs in {shown}."
+
+
+def has_other_results(record: CallRecord, question: Question) -> bool:
+    """Whether a tool returned something else than when this was kept."""
+    return any(
+        question.places.get(name) != form for name, form in record.question.items() if name.endswith(RESULTS)
+    )
+
+
+def quoted(prompt: str) -> str:
+    """The beginning of a prompt, in quotes."""
+    if not prompt:
+        return "one without text"
+    return f'"{prompt}"' if len(prompt) <= _SHOWN else f'"{prompt[: _SHOWN - 1]}…"'
+
+
+def _differing(record: CallRecord, question: Question) -> list[str]:
+    """What differs between a kept question and this one, in words."""
+    found = []
+    pairs = [("model", record.model, question.model), ("service", record.service, question.service)]
+    places = [*record.question, *(name for name in question.places if name not in record.question)]
+    pairs += [(name, record.question.get(name, ""), question.places.get(name, "")) for name in places]
+    pairs.append(("its number among equal ones", str(record.number), str(question.number)))
+    for name, kept, asked in pairs:
+        if kept == asked:
+            continue
+        said = not kept.startswith("#") and not asked.startswith("#") and kept and asked
+        if said:
+            found.append(f"{name} ({kept} was kept, {asked} is asked)")
+        else:
+            found.append(name if kept and asked else f"{name} ({'not asked' if kept else 'not kept'})")
+    return found

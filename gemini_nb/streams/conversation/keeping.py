@@ -1,0 +1,219 @@
+"""What a stream does about kept answers: look up each model call, and keep the answer of what it asked."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+from gemini_nb.api.auth import NoCredentials
+from gemini_nb.api.call import ChunkReceived
+from gemini_nb.api.turn import ModelTurn
+from gemini_nb.api.wire import JSON
+from gemini_nb.config import Auth
+from gemini_nb.errors import NotKeptError
+from gemini_nb.journal.call_record import CallRecord, TimedChunk
+from gemini_nb.journal.kept import KeptAnswers, has_other_results, is_whole, nearest, quoted
+from gemini_nb.journal.key import Question, bare_model, question_of
+from gemini_nb.streams.conversation.admission import Place
+from gemini_nb.streams.events.record import StreamRecord
+from gemini_nb.streams.request.request import StreamRequest
+
+__all__ = ["Keeper", "Repeats"]
+
+_REAL = (Auth.GEMINI, Auth.VERTEX_AI)
+_GOOGLE = ".googleapis.com"
+_OTHER_RESULTS = "A tool returned something else than when this answer was kept."
+
+
+class Repeats:
+    """Numbers the equal questions of one group, so that ten samples of a prompt are ten answers."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._numbers: dict[tuple[object, str], int] = {}
+
+    def of(self, row: object) -> Callable[[str], int]:
+        """Return what gives this row's number by its question's key; asked again, it is the same."""
+
+        def number(key: str) -> int:
+            if (row, key) not in self._numbers:
+                self._counts[key] += 1
+                self._numbers[row, key] = self._counts[key]
+            return self._numbers[row, key]
+
+        return number
+
+
+class Keeper:
+    """Looks a stream's model calls up in a file of kept answers. Loop thread only.
+
+    Args:
+        answers: the file's answers.
+        record: the stream's state.
+        request: what is asked.
+        place: is lent while another stream asks the same.
+        number_of: gives the number of the stream's first question among the equal ones of its group.
+    """
+
+    def __init__(
+        self,
+        answers: KeptAnswers,
+        record: StreamRecord,
+        request: StreamRequest,
+        place: Place,
+        number_of: Callable[[str], int] | None = None,
+    ) -> None:
+        self._answers = answers
+        self._record = record
+        self._request = request
+        self._place = place
+        self._number_of = number_of
+        self._number: int | None = None
+        self._question: Question | None = None
+        self._stop_asking: Callable[[], None] | None = None
+        self._tape: list[TimedChunk] = []
+        self._checkpoint = 0  # chunks that no later request tells again
+        self._last = 0.0
+
+    async def find(self, body: JSON) -> CallRecord | None:
+        """Return the kept answer to this; None where this stream is to ask, and no other does until `end`.
+
+        Raises:
+            NotKeptError: there is none, and nothing can be asked.
+        """
+        answers, auth = self._answers, self._request.endpoint.auth
+        question = self._question = await self._question_of(body)
+        waited = answers.is_asked(question)
+        if waited:
+            self._place.lend()
+            self._record.wait_for("the same question, which is being asked")
+        self._stop_asking = await answers.begin(question)
+        if waited:
+            self._record.go_on()
+        found = None
+        if waited or not self._request.fresh:
+            asked = self._as_asked(question)
+            found = await answers.find(asked, self._fits, is_loose=auth is Auth.RECORDING)
+        self.say_warnings()
+        if found is None:
+            await self._check_may_ask(question)
+            self._tape, self._checkpoint, self._last = [], 0, time.monotonic()
+            return None
+        self.end()
+        if has_other_results(found, question):
+            self._record.remark_also(_OTHER_RESULTS)
+        return found
+
+    async def _question_of(self, body: JSON) -> Question:
+        endpoint = self._request.endpoint
+        model = bare_model(endpoint.model, "" if endpoint.auth is Auth.RECORDING else endpoint.url)
+        service = Auth.GEMINI if endpoint.auth is Auth.RECORDING else endpoint.auth
+        question: Question = await self._answers.run(question_of, service.value, model, body)
+        if self._number is None:
+            self._number = 1 if self._number_of is None else self._number_of(question.key)
+        return question.numbered(self._number)
+
+    def _as_asked(self, question: Question) -> list[Question]:
+        """The question as it was kept by each service whose answer will do, the likeliest first."""
+        endpoint = self._request.endpoint
+        asked = [question]
+        if endpoint.auth is Auth.RECORDING or isinstance(endpoint.authenticator, NoCredentials):
+            asked += [question.as_asked_of(one.value) for one in _REAL if one.value != question.service]
+        if endpoint.auth is Auth.RECORDING:
+            asked.append(question.as_asked_of(Auth.SIMULATOR.value))
+        elif server := self._server():
+            asked.append(question.as_asked_of(Auth.SIMULATOR.value, server))
+        return asked
+
+    def _server(self) -> str:
+        """Where the simulator is, if it stands in the place of a service."""
+        endpoint = self._request.endpoint
+        parts = urlsplit(endpoint.url)
+        if endpoint.auth not in _REAL or (parts.hostname or _GOOGLE).endswith(_GOOGLE):
+            return ""
+        return f"{parts.scheme}://{parts.netloc}"
+
+    def _fits(self, turn: ModelTurn) -> bool:
+        schema = self._request.schema
+        if not is_whole(turn):
+            return False
+        if schema is None or turn.function_calls:
+            return True
+        try:
+            schema.read("".join(part.get("text", "") for part in turn.parts if not part.get("thought")))
+        except ValueError:
+            return False
+        return True
+
+    async def _check_may_ask(self, question: Question) -> None:
+        endpoint = self._request.endpoint
+        proof = endpoint.authenticator
+        if endpoint.auth is not Auth.RECORDING and not isinstance(proof, NoCredentials):
+            return
+        answers = self._answers
+        what = f"{quoted(question.prompt)} of {question.model}"
+        instead = await answers.run(nearest, answers.file, question)
+        if isinstance(proof, NoCredentials):
+            hint = f"To ask it: {proof.error}"
+        else:
+            hint = "To keep it, ask it once with a key and `keep`."
+        raise NotKeptError(f"No answer in {answers.file.path.name} is kept for {what}. {instead}", hint=hint)
+
+    def hear(self, chunk: ChunkReceived, turn: ModelTurn) -> None:
+        """Take a chunk of what is asked."""
+        if chunk.replaces:
+            del self._tape[self._checkpoint :]
+        now = time.monotonic()
+        if not self._tape or self._tape[-1].data is not chunk.data:  # several values may come in one
+            self._tape.append(TimedChunk(now - self._last, chunk.data))
+            self._last = now
+        if chunk.is_checkpoint and not turn.is_stale:
+            self._checkpoint = len(self._tape)
+
+    def retry(self, delay: float, *, from_start: bool) -> None:
+        """The model call is made again, so that what came since the checkpoint is told anew."""
+        if from_start:
+            self._checkpoint = 0
+        del self._tape[self._checkpoint :]
+        self._last = time.monotonic() + delay
+
+    async def keep(self, turn: ModelTurn) -> None:
+        """Write the answer down, if it is whole, and let others ask the same."""
+        question = self._question
+        try:
+            if self._stop_asking is None or question is None or not is_whole(turn):
+                return
+            if turn.is_simulated:
+                question = question.as_asked_of(Auth.SIMULATOR.value, self._server())
+            await self._answers.add(
+                CallRecord(
+                    key=question.key,
+                    service=question.service,
+                    model=question.model,
+                    when=datetime.now(UTC).replace(microsecond=0),
+                    number=question.number,
+                    prompt=question.prompt,
+                    question=question.places,
+                    model_version=turn.model_version or "",
+                    finish_reason=turn.finish_reason or "",
+                    usage=turn.usage,
+                    chunks=tuple(self._tape),
+                )
+            )
+            self.say_warnings()
+        finally:
+            self.end()
+
+    def end(self) -> None:
+        """Let others ask what this stream asked, if it still does."""
+        end, self._stop_asking = self._stop_asking, None
+        if end is not None:
+            end()
+
+    def say_warnings(self) -> None:
+        """Show what is wrong with the file, in the first stream that notices."""
+        for warning in self._answers.file.take_warnings():
+            self._record.remark_also(warning)
