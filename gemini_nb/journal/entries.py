@@ -221,7 +221,7 @@ class Journal:
         Raises:
             ConfigError: there are no such sums, or the journal cannot be read.
         """
-        if by not in _GROUPS:
+        if not isinstance(by, (str, type(None))) or by not in _GROUPS:
             raise ConfigError(f'Usage is summed by "model", "day" or "notebook", not {by!r}.')
         where, values = "1", list[Any]()
         if since is not None:
@@ -229,9 +229,10 @@ class Journal:
         if kernel:
             where, values = f"{where} AND kernel = ?", [*values, rows.kernel()]
         order = "1" if by == "day" else "5 DESC, 3 + 4 DESC"
+        grouped = "" if by is None else f"GROUP BY 1 ORDER BY {order}"
         sql = (
             f"SELECT {_GROUPS[by]}, count(*), total(input), total(output), sum(cost), sum(saved), count(cost)"
-            f" FROM entries INDEXED BY entries_figures WHERE {where} GROUP BY 1 ORDER BY {order}"
+            f" FROM entries INDEXED BY entries_figures WHERE {where} {grouped}"
         )
         return [
             UsageRow(
@@ -341,7 +342,8 @@ def _where(notebook: str | None, text: str | None) -> tuple[str, list[Any]]:
         wanted.append("(e.notebook = ? OR e.notebook LIKE ? ESCAPE '!')")
         values += [notebook, f"%/{_escaped(notebook)}"]
     if text is not None:
-        wanted.append("(t.prompt LIKE ? ESCAPE '!' OR t.text LIKE ? ESCAPE '!')")
+        found = "SELECT uid FROM texts WHERE prompt LIKE ? ESCAPE '!' OR text LIKE ? ESCAPE '!'"
+        wanted.append(f"e.uid IN ({found})")  # read in one go, not by each entry
         values += [f"%{_escaped(text)}%"] * 2
     return (f"WHERE {' AND '.join(wanted)}" if wanted else ""), values
 

@@ -45,7 +45,12 @@ def locate(path: Path) -> Path:
     """Return the file that a configured path means: in a folder `journal.db`, on a network share one a host.
 
     A write-ahead log needs the memory of one machine, so machines must not share a file.
+
+    Raises:
+        Trouble: it is no path.
     """
+    if "\0" in str(path):
+        raise Trouble(f"{str(path)!r} is no path, so it is no journal.", _FOREIGN, is_final=True)
     path = Path(os.path.abspath(path))  # noqa: PTH100 - `resolve` would follow a link of the user's
     if path.is_dir():
         path /= _NAME

@@ -32,7 +32,7 @@ __all__ = ["Kernel", "Result", "isolated_environment"]
 START_SECONDS = 60.0
 OPEN: set[Kernel] = set()
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
-PRIVATE = ("GEMINI_", "GOOGLE_", "JUPYTER", "IPYTHON")
+PRIVATE = ("GEMINI_", "GOOGLE_", "JUPYTER", "IPYTHON", "JPY_", "XDG_DATA_HOME")
 
 
 def isolated_environment(home: Path) -> dict[str, str]:

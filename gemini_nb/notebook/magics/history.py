@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from IPython.core.error import UsageError
@@ -47,22 +48,19 @@ class HistoryMagics(Magics):
         `gemini_nb.journal().to_frame()` gives them as a DataFrame.
         """
         args = parse_argstring(self.gemini_history, line)
-        kept = _journal()
-        if args.clear:
-            if args.text:
-                raise UsageError("--clear takes no text; --notebook NAME clears those of one notebook.")
-            print(f"Deleted {kept.clear(args.notebook):,} from {kept.path}.")  # noqa: T201 - the user reads it
-            return
+        if args.clear and args.text:
+            raise UsageError("--clear takes no text; --notebook NAME clears those of one notebook.")
         if args.n < 1:
             raise UsageError("-n is at least 1.")
-        text = " ".join(args.text).strip("'\"") or None
-        entries = kept.streams(args.n, args.notebook, text=text)
-        if not entries:
-            print(f"Nothing of that is in {kept.path}.")  # noqa: T201 - see above
-            return
+        with _journal() as kept:
+            if args.clear:
+                print(f"Deleted {kept.clear(args.notebook):,} from {kept.path}.")  # noqa: T201 - see below
+                return
+            text = " ".join(args.text).strip("'\"") or None
+            entries = kept.streams(args.n, args.notebook, text=text)
         from gemini_nb.notebook.render.history import history_table  # few cells need it
 
-        print(history_table(entries[::-1]))  # noqa: T201 - it is what the magic is for
+        print(history_table(entries[::-1]) if entries else f"Nothing of that is in {kept.path}.")  # noqa: T201 - it is what the magic is for
 
     @_options(argument("--by", choices=["model", "day", "notebook"], help="what to sum by"))
     @line_magic
@@ -72,24 +70,25 @@ class HistoryMagics(Magics):
         `gemini_nb.journal().usage("day")` gives them as a list.
         """
         args = parse_argstring(self.gemini_usage, line)
-        kept = _journal()
         now = time.localtime()
-        groups = [
-            ("this kernel", kept.usage(None, kernel=True)),
-            ("today", kept.usage(None, since=time.strftime("%Y-%m-%d", now))),
-            ("this month", kept.usage(None, since=time.strftime("%Y-%m-01", now))),
-            ("all", kept.usage(None)),
-        ]
-        if args.by is not None:
-            groups.append((args.by, kept.usage(args.by)))
+        with _journal() as kept:
+            groups = [
+                ("this kernel", kept.usage(None, kernel=True)),
+                ("today", kept.usage(None, since=time.strftime("%Y-%m-%d", now))),
+                ("this month", kept.usage(None, since=time.strftime("%Y-%m-01", now))),
+                ("all", kept.usage(None)),
+                *([(args.by, kept.usage(args.by))] if args.by else []),
+            ]
         from gemini_nb.notebook.render.history import usage_table  # few cells need it
 
         print(usage_table(groups))  # noqa: T201 - it is what the magic is for
 
 
-def _journal() -> Journal:
+@contextlib.contextmanager
+def _journal() -> Iterator[Journal]:
+    """The journal; where it is off or cannot be read, one line says so."""
     try:
-        return journal()
+        yield journal()
     except ConfigError as error:
         raise UsageError(str(error)) from None
 

@@ -1,0 +1,390 @@
+"""What the journal has of real streams, how it is turned off, and what a killed kernel leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import gemini_nb
+from answers import KEY, Rig, rig, run_python
+from gemini_nb.errors import ConfigError, StreamNotFoundError
+from gemini_nb.journal.entries import Journal
+from gemini_nb.journal.store import multi_row
+from gemini_nb.simulator import Simulator
+from gemini_nb.streams.chat.chat import Chat
+from gemini_nb.streams.manager import StreamManager
+from journal_rig import opened, until
+from kernels import Kernel
+from scripted import Wait, json_error, sse_answer, text
+
+PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+
+
+@pytest.fixture
+def simulated() -> Iterator[tuple[StreamManager, dict[str, Any]]]:
+    with Simulator(pace=0, api_key=KEY) as server:
+        manager = StreamManager()
+        try:
+            options = {"auth": "gemini", "credentials": {"api_key": KEY}, "base_url": server.base_url}
+            yield manager, options
+        finally:
+            manager.shutdown()
+
+
+def journal_of(made: Rig | StreamManager) -> Journal:
+    manager = made.manager if isinstance(made, Rig) else made
+    writer = manager.runtime.journal()
+    assert writer is not None
+    return Journal(writer)
+
+
+def test_an_entry_says_all_of_a_stream(simulated: tuple[StreamManager, dict[str, Any]]) -> None:
+    manager, options = simulated
+
+    def weather(city: str) -> dict[str, str]:
+        """Look up the weather."""
+        return {"sky": f"clear over {city}"}
+
+    stream = manager.start_stream(
+        "What is the weather in Lisbon?", tools=[weather], system_instruction="Be brief.", **options
+    )
+    stream.wait()
+    entry = journal_of(manager).get(stream.stream_id)
+    assert (entry.stream_id, entry.model, entry.auth, entry.status) == (
+        stream.stream_id,
+        stream.model,
+        "gemini",
+        "completed",
+    )
+    assert (entry.prompt, entry.text) == ("What is the weather in Lisbon?", stream.text)
+    assert entry.usage == stream.usage
+    assert entry.cost == stream.cost
+    assert (entry.finish_reason, entry.error, entry.retries, entry.kept) == ("STOP", None, 0, None)
+    assert list(entry.parts) == stream.parts
+    (call,) = entry.tool_calls
+    assert (call.name, call.args, call.status) == ("weather", stream.tool_calls[0].args, "done")
+    assert call.result == stream.tool_calls[0].result
+    assert entry.started_at <= (entry.first_output_at or 0) <= (entry.ended_at or 0)
+    assert entry.process.endswith(f":{os.getpid()}")
+    assert journal_of(manager).get(entry.id) == entry
+
+
+def test_entries_come_newest_first_with_ids_of_their_own() -> None:
+    with rig([sse_answer(text(f"answer {n}", finish="STOP")) for n in range(5)]) as made:
+        streams = [made.start(f"question {n}").wait() for n in range(5)]
+        journal = journal_of(made)
+        assert [entry.prompt for entry in journal.streams()] == [f"question {n}" for n in (4, 3, 2, 1, 0)]
+        assert len(journal.streams(limit=2)) == 2
+        assert len({entry.id for entry in journal.streams()}) == 5
+        assert [entry.prompt for entry in journal.streams(text="ANSWER 3")] == ["question 3"]
+        assert [entry.prompt for entry in journal.streams(text="%")] == []
+        assert journal.get(streams[2].stream_id).text == "answer 2"
+        with pytest.raises(StreamNotFoundError, match="no entry 'nothing'"):
+            journal.get("nothing")
+        frame = journal.to_frame()
+        assert list(frame["text"]) == [f"answer {n}" for n in (4, 3, 2, 1, 0)]
+        assert {"id", "model", "tokens", "cost", "started_at", "notebook"} <= set(frame.columns)
+
+
+def test_failures_and_stops_are_kept_with_what_had_come() -> None:
+    from gemini_nb.api.retry import RetryPolicy
+
+    script = [json_error(400, message="No such thing"), [*sse_answer(text("Half"))[:-1], Wait()]]
+    with rig(script) as made:
+        failed = made.start("fails", retry=RetryPolicy(attempts=1))
+        failed.wait()
+        stopped = made.start("is stopped")
+        next(event for event in stopped if event.kind == "text_delta")
+        stopped.stop()
+        of_stopped, of_failed = journal_of(made).streams()
+        assert (of_stopped.status, of_stopped.text) == ("stopped", "Half")
+        assert of_failed.status == "error"
+        assert "No such thing" in str(of_failed.error)
+
+
+def test_a_chat_keeps_its_messages_and_not_its_history_again_and_again() -> None:
+    with rig([sse_answer(text(f"answer {n}", finish="STOP")) for n in range(3)]) as made:
+        chat = Chat(manager=made.manager, **made.options)
+        for n in range(3):
+            chat.send(f"message {n}").wait()
+        assert [entry.prompt for entry in journal_of(made).streams()] == [
+            "message 2",
+            "message 1",
+            "message 0",
+        ]
+
+
+def test_no_key_or_token_is_in_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GEMINI_API_KEY", "AIzaSyEnvironmentKeyThatIsSecret0000000")
+    said = f"The key is {KEY} and AIzaSyEnvironmentKeyThatIsSecret0000000."
+
+    def leak() -> str:
+        """Give the key away."""
+        return said
+
+    with rig([sse_answer(text(said, finish="STOP")), json_error(400, message=said)]) as made:
+        made.start(f"Is {KEY} my key?", tools=[leak], system_instruction=said).wait()
+        made.start({"parts": [{"inlineData": {"mimeType": "text/plain", "data": "x" * 5000 + KEY}}]}).wait()
+        journal = journal_of(made)
+        assert len(journal.streams()) == 2
+        path = journal.path
+    stored = b"".join(side.read_bytes() for side in path.parent.iterdir())
+    connection = sqlite3.connect(path)
+    import zlib
+
+    for table, column in (("texts", "details"), ("blobs", "data")):
+        for (packed,) in connection.execute(f"SELECT {column} FROM {table}"):
+            stored += zlib.decompress(packed)
+    connection.close()
+    assert b"The key is" in stored
+    assert KEY.encode() not in stored
+    assert b"EnvironmentKeyThatIsSecret" not in stored
+
+
+def test_pictures_are_kept_once() -> None:
+    picture = {"inlineData": {"mimeType": "image/png", "data": PNG * 100}}
+    with rig([sse_answer(text("A dot.", finish="STOP"))] * 3) as made:
+        for _ in range(3):
+            made.start([{"text": "What is this?"}, picture]).wait()
+        journal = journal_of(made)
+        assert {entry.prompt for entry in journal.streams()} == {"What is this?\n[image/png]"}
+        assert journal._writer.store.read("SELECT count(*) FROM blobs") == [(1,)]
+
+
+def test_off_means_off(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GEMINI_NB_JOURNAL", "off")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
+    with rig([sse_answer(text("Yes.", finish="STOP"))]) as made:
+        assert made.start().result() == "Yes."
+        with pytest.raises(ConfigError, match="is off"):
+            gemini_nb.journal()
+    assert not (tmp_path / "home").exists()
+
+
+def test_by_default_it_is_in_the_users_data(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    code = """
+import os
+os.environ.pop("GEMINI_NB_JOURNAL", None)
+os.environ["HOME"] = sys.argv[1]
+os.environ["XDG_DATA_HOME"] = sys.argv[1] + "/data"
+import gemini_nb
+gemini_nb.get_manager().start_stream("Hi", auth="simulator").result()
+print(gemini_nb.journal().path)
+"""
+    done = run_python(f"import sys\n{code}", arguments=[str(home)])
+    assert done.stderr == ""
+    path = Path(done.stdout.strip())
+    assert home in path.parents
+    assert (path.parent.name, path.name) == ("gemini_nb", "journal.db")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize(
+    "path", ["\0", "x" * 5000, "/proc/nothing/here.db", "file:a?mode=memory", ":memory:"]
+)
+def test_an_odd_path_costs_no_stream(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    from gemini_nb.config import Settings
+
+    with rig([sse_answer(text("Yes.", finish="STOP"))] * 2, settings=Settings(journal=path)) as made:
+        assert made.start().result() == "Yes."
+        assert made.start().result() == "Yes."
+        writer = made.manager.runtime.journal()
+        assert writer is not None
+        writer.flush()
+        said = [record.getMessage() for record in caplog.records]
+        if path in {":memory:", "file:a?mode=memory"}:  # a name like any other
+            assert len(Journal(writer).streams()) == 2
+            assert (tmp_path / path).is_file()
+        else:
+            assert len(said) == 1
+            assert "GEMINI_NB_JOURNAL" in said[0]
+            with pytest.raises(ConfigError):
+                Journal(writer).streams()
+
+
+KILLED = """
+import sys, threading, time
+import gemini_nb
+from answers import KEY
+manager = gemini_nb.get_manager()
+options = dict(auth="gemini", credentials={"api_key": KEY}, base_url=sys.argv[1])
+lock = threading.Lock()
+def tell(event):
+    if event.kind == "stream_completed":
+        with lock:
+            print(event.stream_id, time.monotonic(), flush=True)
+def ask(number):
+    manager.start_stream(f"question {number}", tell, **options)
+for number in range(200):
+    ask(number)
+number = 200
+while True:
+    time.sleep(0.005)
+    if len(manager.list_streams()) < 200:
+        ask(number)
+        number += 1
+"""
+
+
+def test_a_kernel_killed_amid_200_streams_loses_no_answer_of_a_second_before(tmp_path: Path) -> None:
+    path = tmp_path / "answers.db"
+    support = Path(__file__).parents[1] / "support"
+    environment = {
+        **os.environ,
+        "GEMINI_NB_JOURNAL": str(path),
+        "PYTHONPATH": os.pathsep.join([str(support.parents[1]), str(support)]),
+    }
+    with Simulator(pace=0.3, api_key=KEY) as server:
+        kernel = subprocess.Popen(
+            [sys.executable, "-c", KILLED, server.base_url],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        assert kernel.stdout is not None
+        told: list[tuple[str, float]] = []
+        while len(told) < 150 or told[-1][1] - told[0][1] < 2.5:
+            name, at = kernel.stdout.readline().split()
+            told.append((name, float(at)))
+        kernel.send_signal(signal.SIGKILL)
+        killed = time.monotonic()
+        rest = [line.split() for line in kernel.communicate()[0].splitlines()[:-1]]
+        told += [(name, float(at)) for name, at in rest]
+    with opened(path) as (writer, journal):
+        entries = {entry.stream_id: entry for entry in journal.streams(limit=None)}
+        safe = [name for name, at in told if at < killed - 1]
+        assert len(safe) > 30
+        assert {entries[name].status for name in safe} == {"completed"}
+        assert all(entries[name].text and entries[name].usage.total_token_count for name in safe)
+        running = [entry for entry in entries.values() if entry.status == "error"]
+        assert all("kernel ended" in str(entry.error) for entry in running)
+        assert any(entry.text for entry in running)
+        assert writer.store.read("PRAGMA integrity_check") == [("ok",)]
+
+
+def test_history_of_100_000_entries_is_there_at_once(tmp_path: Path) -> None:
+    with opened(tmp_path / "answers.db") as (writer, journal):
+        usage = json.dumps({"prompt_token_count": 10, "total_token_count": 30})
+        same = ("k", "gemini", "completed", 1e9, "2026-11-27", usage, 10, 20)
+        names = "uid, stream_id, kernel, auth, status, started_at, day, usage, input, output, cost"
+        names += ", notebook, model"
+        for start in range(0, 100_000, 10_000):
+            numbers = range(start, start + 10_000)
+            figures = [[f"s{n}-x", f"s{n}", *same, n, f"n{n % 50}.ipynb", f"gemini-{n % 7}"] for n in numbers]
+            words = [[f"s{n}-x", 900, f"question {n}", "word " * 150] for n in numbers]
+            writer.store.write(
+                [
+                    *multi_row(f"INSERT INTO entries ({names})", figures),
+                    *multi_row("INSERT INTO texts (uid, size, prompt, text)", words),
+                ]
+            )
+
+        def seconds(call: Any) -> float:
+            times = []
+            for _ in range(3):
+                began = time.perf_counter()
+                assert call()
+                times.append(time.perf_counter() - began)
+            return min(times)
+
+        assert seconds(lambda: journal.streams(limit=20)) < 0.3
+        assert seconds(lambda: journal.streams(limit=20, text="question 99999")) < 1
+        assert seconds(lambda: journal.streams(limit=20, notebook="n3.ipynb")) < 0.3
+        assert seconds(lambda: journal.usage("model")) < 0.3
+        assert seconds(lambda: journal.get("s5")) < 0.3
+        assert [row.streams for row in journal.usage("model")] == [14286] * 5 + [14285] * 2
+
+
+def usage_of(kernel: Kernel, code: str) -> str:
+    result = kernel.run(code)
+    assert result.status == "ok", result.error_text
+    return result.stdout
+
+
+def test_history_usage_and_old_streams_in_a_kernel_that_was_restarted(kernel: Kernel) -> None:
+    kernel.run("%load_ext gemini_nb\nimport gemini_nb")
+    asked = kernel.start(
+        "%%gemini_stream --auth simulator -o trip --wait\nPlan a day in Lisbon.", cell_id="the-cell"
+    )
+    kernel.finish(asked)
+    (entry_id,) = re.findall(r"\bs1-\w+", usage_of(kernel, "%gemini_history"))
+    kernel.restart()
+    kernel.run("%load_ext gemini_nb\nimport gemini_nb")
+    table = usage_of(kernel, "%gemini_history -n 5 lisbon")
+    assert "Plan a day in Lisbon." in table
+    assert "simulated" in table
+    assert entry_id in table
+    shown = kernel.run(f"%gemini_show {entry_id}")
+    assert "A day in Lisbon" in shown.outputs[0]["text/markdown"]
+    assert "simulated" in shown.outputs[0]["text/plain"]
+    assert (
+        usage_of(kernel, "e = gemini_nb.journal().streams()[0]; print(e.cell, e.notebook)")
+        == "the-cell None\n"
+    )
+    lines = usage_of(kernel, "%gemini_usage --by model").splitlines()
+    sums = {line[:16].strip(): line[16:].split() for line in lines}
+    assert sums["this kernel"][0] == "0"
+    assert sums["today"][0] == sums["all"][0] == sums["gemini-3.8-flash"][0] == "1"
+    assert "$" not in "".join(lines)
+    assert "There is no stream" in kernel.run("%gemini_show nothing").stderr
+
+
+def test_config_says_where_and_off(kernel: Kernel, tmp_path: Path) -> None:
+    kernel.run("%load_ext gemini_nb\nimport gemini_nb")
+    kernel.run(f"%config GeminiNB.journal = {str(tmp_path / 'mine.db')!r}")
+    kernel.run("%%gemini_stream --auth simulator --wait\nHi.")
+    assert usage_of(kernel, "print(gemini_nb.journal().path)") == f"{tmp_path / 'mine.db'}\n"
+    kernel.run("%config GeminiNB.journal = 'off'")
+    assert "is off" in kernel.run("%gemini_history").stderr
+    kernel.run("%%gemini_stream --auth simulator --wait\nOnce more.")
+    kernel.run("%config GeminiNB.journal = None")
+    assert "Nothing of that" in usage_of(kernel, "%gemini_history")
+
+
+def test_a_journal_that_cannot_be_is_said_in_the_notebook_once(kernel: Kernel, tmp_path: Path) -> None:
+    foreign = tmp_path / "diary.txt"
+    foreign.write_text("Dear diary,\n")
+    kernel.run("%load_ext gemini_nb\nimport gemini_nb, time")
+    kernel.run(f"%config GeminiNB.journal = {str(foreign)!r}")
+    said = ""
+    for _ in range(3):
+        result = kernel.run("%%gemini_stream --auth simulator --wait\nHi.")
+        assert result.status == "ok"
+        said += result.stderr + kernel.run("time.sleep(0.5)").stderr
+    assert said.count("left as it is") == 1
+    assert foreign.read_text() == "Dear diary,\n"
+    assert "left as it is" in kernel.run("%gemini_history").stderr
+
+
+def test_clearing_leaves_no_text_behind(tmp_path: Path) -> None:
+    from gemini_nb.config import Settings
+
+    path = tmp_path / "answers.db"
+    with rig(
+        [sse_answer(text("A secret answer.", finish="STOP"))] * 2, settings=Settings(journal=path)
+    ) as made:
+        made.start("A secret question").wait()
+        journal = journal_of(made)
+        assert journal.clear(notebook="other.ipynb") == 0
+        assert journal.clear() == 1
+        assert journal.streams() == []
+        until(lambda: b"secret" not in b"".join(side.read_bytes() for side in tmp_path.glob("answers.db*")))
