@@ -210,7 +210,7 @@ def _run_under(target: Target, function: Callable[..., Any], args: Any, kwargs: 
         return function(*args, **kwargs)
 
 
-def replace(owner: type, name: str, value: object) -> Undo:
+def replace(owner: object, name: str, value: object) -> Undo:
     """Replace an attribute of a class; undone only where nothing else has replaced it since."""
     original = owner.__dict__[name]
     setattr(owner, name, value)

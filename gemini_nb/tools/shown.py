@@ -9,6 +9,8 @@ from __future__ import annotations
 import base64
 import csv
 import io
+import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from html.parser import HTMLParser
@@ -19,6 +21,8 @@ from gemini_nb.redaction import excerpt, scrub
 __all__ = ["PICTURES", "Picture", "Shown", "Table", "Words", "shown_of", "table_of"]
 
 PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp")
+
+_NAMELESS = re.compile(r"<IPython\.core\.display\.\w+ object>")  # the text of what has none of its own
 
 _ROWS, _COLUMNS, _CELL = 40, 20, 200  # what a table shows of a frame, and characters of each cell
 
@@ -73,9 +77,16 @@ def shown_of(data: Mapping[str, Any]) -> Shown:
     html = data.get("text/html")
     if isinstance(html, str) and (found := _table_in(html)) is not None:
         return found
-    texts = (data.get(kind) for kind in ("text/plain", "text/markdown", "text/latex"))
-    text = next((text for text in texts if isinstance(text, str)), None)
+    texts = [data.get(kind) for kind in ("text/plain", "text/markdown", "text/latex")]
+    if isinstance(texts[0], str) and _NAMELESS.fullmatch(texts[0]):
+        texts = [*texts[1:], _as_json(data), _words_in(html), texts[0]]
+    text = next((text for text in texts if isinstance(text, str) and text.strip()), None)
     return Words(scrub(text if text is not None else f"({', '.join(map(str, data)) or 'nothing'})"))
+
+
+def _as_json(data: Mapping[str, Any]) -> str | None:
+    value = data.get("application/json")
+    return None if value is None else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def table_of(value: Any) -> Table | None:
@@ -127,6 +138,35 @@ def _base64(data: object) -> str | None:
     except ValueError:
         return None
     return text
+
+
+class _Words(HTMLParser):
+    """Collects what a reader would see."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self._hidden = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002 - the base's
+        self._hidden += tag in {"script", "style"}
+        self.words.append(" ")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._hidden -= tag in {"script", "style"}
+        self.words.append(" ")
+
+    def handle_data(self, data: str) -> None:
+        if self._hidden <= 0:
+            self.words.append(data)
+
+
+def _words_in(html: object) -> str:
+    """The words of HTML."""
+    words = _Words()
+    words.feed(html if isinstance(html, str) else "")
+    words.close()
+    return " ".join("".join(words.words).split())
 
 
 class _Cells(HTMLParser):

@@ -56,7 +56,7 @@ def test_names_are_replaced_and_raw_leaves_them(shell: Kernel) -> None:
 
 
 def test_names_may_be_the_letters_of_options(shell: Kernel) -> None:
-    ran(shell, "m = 'abc'\ndef t() -> str:\n    'Tell.'\n    return 'told'")
+    ran(shell, "m = [*'abc']\ndef t() -> str:\n    'Tell.'\n    return 'told'")
     ran(shell, "%%gemini_stream -o s -c c -t t -s o\nName a river.")
     ran(shell, "%gemini_stream --each m -o t Name {item}.")
     assert ran(shell, "print(type(s).__name__, type(c).__name__, len(t))") == "Stream Chat 3\n"

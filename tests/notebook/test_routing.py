@@ -193,6 +193,62 @@ def test_pictures_and_tables_land_in_the_card_and_in_the_settled_answer(shell: K
     assert "<td>3</td>" in settled
 
 
+def test_what_a_tool_runs_by_run_cell_shows_in_its_card(shell: Kernel) -> None:
+    output = ask(
+        shell,
+        "def weather(city: str) -> str:\n"
+        "    'Tell the weather of a city.'\n"
+        "    get_ipython().run_cell('print(\\'printed\\'); 41 + 1')\n"
+        "    get_ipython().run_cell('1 / 0')\n"
+        "    return 'cloudless'",
+    )
+    assert output.startswith("printed\n42\n")
+    assert "ZeroDivisionError" in output
+    (pane,) = shell.run("%gemini_show trip").outputs
+    assert "completed" in pane["text/plain"]
+
+
+def test_code_that_a_cell_runs_by_run_cell_leaves_its_pane_open(shell: Kernel) -> None:
+    cell = shell.run(
+        "%gemini_stream -o poem Describe a lighthouse.\nget_ipython().run_cell('x = 1');", cell_id="nests"
+    )
+    shell.run("%gemini_wait", cell_id="waits")
+    shell.wait_until(lambda: "text/markdown" in str(cell.outputs))
+
+
+def test_displays_without_a_text_of_their_own_are_read_in_their_other_forms(shell: Kernel) -> None:
+    output = ask(
+        shell,
+        "from IPython.display import JSON, Markdown, Math\n"
+        "def weather(city: str) -> str:\n"
+        "    'Tell the weather of a city.'\n"
+        "    display(Markdown('**bold**'), Math('x^2'), JSON({'a': 1}))\n"
+        "    display(HTML('<style>p {}</style><p>one</p><p>two &amp; three</p>'))\n"
+        "    return 'cloudless'",
+    )
+    assert output.splitlines() == ["**bold**", "$\\displaystyle x^2$", '{"a": 1}', "one two & three"]
+
+
+def test_a_bar_that_is_a_widget_shows_in_its_card_how_far_it_is(shell: Kernel) -> None:
+    ask(
+        shell,
+        "from tqdm.notebook import tqdm\n"
+        "halfway = []\n"
+        "def weather(city: str) -> str:\n"
+        "    'Tell the weather of a city.'\n"
+        "    for step in tqdm(range(4), mininterval=0):\n"
+        "        halfway.extend(shown.text for call in trip.tool_calls for shown in call.shown)\n"
+        "        time.sleep(0.15)\n"
+        "    return 'cloudless'",
+    )
+    shown = shell.run(
+        "print(*(shown.text for shown in call.shown)); print(any('50%' in text for text in halfway))"
+    )
+    assert "100%" in shown.stdout
+    assert "0%|" not in shown.stdout.replace("100%|", "")
+    assert shown.stdout.endswith("True\n")
+
+
 def test_a_display_of_a_cell_is_updated_where_it_stands(shell: Kernel) -> None:
     cell = shell.run("handle = display('before', display_id=True)")
     ask(

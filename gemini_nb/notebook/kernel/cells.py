@@ -55,10 +55,10 @@ def register_streams(shell: Any, streams: Iterable[Stream]) -> None:
 
 @dataclass(slots=True)
 class _Cell:
-    """One cell: its views, and the streams that one run of it asked."""
+    """One cell: its views, each with the run that shows it, and the streams that one run of it asked."""
 
     run: str | None = None
-    views: list[_View] = field(default_factory=list)
+    views: list[tuple[_View, str | None]] = field(default_factory=list)
     streams: list[Stream] = field(default_factory=list)
 
 
@@ -71,9 +71,9 @@ class _Cells:
         shell.events.register("pre_run_cell", self._before_cell)
 
     def add_view(self, view: _View) -> None:
-        views = self._current().views
-        if view not in views:
-            views.append(view)
+        cell = self._current()
+        cell.views = [(other, run) for other, run in cell.views if other is not view]
+        cell.views.append((view, request_id(self._shell)))
 
     def earlier_streams(self) -> list[Stream]:
         cell = self._current()
@@ -90,21 +90,25 @@ class _Cells:
         return self._cells.setdefault(cell_id(self._shell) or "", _Cell())
 
     def _before_cell(self, _: object) -> None:
-        """Close the views of cells that run again or were deleted, and of streams that are listed no more."""
+        """Close the views of cells that run again or were deleted, and of streams that are listed no more.
+
+        Code that a cell or a tool runs by `run_cell` is of the same run.
+        """
         manager = get_manager()
         listed = manager.list_streams(all=True)
-        runs_again = self._cells.get(cell_id(self._shell) or "", _Cell())
-        gone, runs_again.views = runs_again.views, []
+        runs_again, run = self._cells.get(cell_id(self._shell) or "", _Cell()), request_id(self._shell)
+        gone = [view for view, shown_by in runs_again.views if shown_by != run]
+        runs_again.views = [pair for pair in runs_again.views if pair[1] == run]
         for name in deleted_cells(self._shell):
-            gone += self._cells.pop(name, _Cell()).views
+            gone += [view for view, _ in self._cells.pop(name, _Cell()).views]
         for name, cell in list(self._cells.items()):
-            old = [view for view in cell.views if _left_history(view.stream, manager, listed)]
-            cell.views = [view for view in cell.views if view not in old]
+            old = [view for view, _ in cell.views if _left_history(view.stream, manager, listed)]
+            cell.views = [pair for pair in cell.views if pair[0] not in old]
             cell.streams = [stream for stream in cell.streams if not stream.is_done]
             gone += old
             if not cell.views and not cell.streams:
                 del self._cells[name]
-        kept = [view for cell in self._cells.values() for view in cell.views]
+        kept = [view for cell in self._cells.values() for view, _ in cell.views]
         for view in gone:
             if view not in kept:
                 view.detach()

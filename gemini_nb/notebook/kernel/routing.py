@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from types import MethodType
 from typing import Any
 
+from gemini_nb.notebook.kernel.shown_widgets import display_widget
 from gemini_nb.tools.output import Target, Undo, Write, current_target, inherit_targets, replace, route_with
 
 __all__ = ["captured", "route"]
@@ -212,10 +213,10 @@ def _route_displays(publisher: Any) -> list[Undo]:
 
     @functools.wraps(publish)
     def publish_routed(self: Any, data: Any, metadata: Any = None, *rest: Any, **more: Any) -> None:
-        target = current_target()
-        if target is None or not target.display(
-            data, metadata or {}, more.get("transient") or {}, update=bool(more.get("update"))
-        ):
+        target, transient, update = current_target(), more.get("transient") or {}, bool(more.get("update"))
+        if not update and display_widget(target, data, transient):
+            return
+        if target is None or not target.display(data, metadata or {}, transient, update=update):
             publish(self, data, metadata, *rest, **more)
 
     @functools.wraps(clear_output)
@@ -232,6 +233,34 @@ def _route_displays(publisher: Any) -> list[Undo]:
     ]
 
 
+def _route_results(hook: Any, shell: Any) -> list[Undo]:
+    """The same for values and tracebacks of code that a tool runs by `run_cell`."""
+    finish = hook.finish_displayhook
+    owner: Any = shell if "_showtraceback" in vars(shell) else type(shell)  # ipykernel puts one on the shell
+    show = vars(owner)["_showtraceback"]
+
+    @functools.wraps(finish)
+    def finish_routed(self: Any) -> None:
+        target, message = current_target(), self.msg
+        if target is None or not message:
+            finish(self)
+            return
+        self.msg = None
+        content = message["content"]
+        if content["data"]:
+            target.display(content["data"], content.get("metadata") or {}, {}, update=False)
+
+    @functools.wraps(show)
+    def show_routed(*error: Any) -> None:
+        target = current_target()
+        if target is None:
+            show(*error)
+        else:
+            target.write("stderr", "\n".join([*error[-1], ""]))
+
+    return [replace(hook, "finish_displayhook", finish_routed), replace(owner, "_showtraceback", show_routed)]
+
+
 def route(shell: Any) -> Undo:
     """Route the output of a kernel's shell; returns what puts everything back.
 
@@ -239,6 +268,7 @@ def route(shell: Any) -> Undo:
     """
     if getattr(shell, "kernel", None) is None:
         return lambda: None
+    from ipykernel.displayhook import ZMQShellDisplayHook  # a kernel has it, a terminal need not
     from ipykernel.iostream import OutStream  # a kernel has it, a terminal need not
     from ipykernel.zmqshell import ZMQDisplayPublisher
     from IPython.core.displaypub import CapturingDisplayPublisher
@@ -250,6 +280,7 @@ def route(shell: Any) -> Undo:
         *_route_captures(),
         *_route_displays(ZMQDisplayPublisher),
         *_route_displays(CapturingDisplayPublisher),
+        *_route_results(ZMQShellDisplayHook, shell),
         inherit_targets(),
     ]
     route_with(contextlib.nullcontext())

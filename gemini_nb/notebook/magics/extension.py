@@ -24,6 +24,7 @@ from gemini_nb.notebook.pane.showing import displayer
 from gemini_nb.streams.group import StreamGroup
 from gemini_nb.streams.manager import StreamManager, adopt_manager, get_manager
 from gemini_nb.streams.stream import Stream
+from gemini_nb.tools.output import current_target
 
 __all__ = ["load", "unload"]
 
@@ -91,7 +92,7 @@ class _Extension:
 
         What they print later is dropped there. In a live notebook it comes into that cell whenever it comes.
         """
-        if frontend_of(self.shell) is not Frontend.HEADLESS:
+        if frontend_of(self.shell) is not Frontend.HEADLESS or current_target() is not None:
             return
         request = request_id(self.shell)
         for stream in self.manager.list_streams(all=True):
