@@ -168,7 +168,7 @@ def _turn(content: JSON) -> list[Content]:
     if not parts or not isinstance(parts, (list, tuple)):
         raise ConfigError("A turn of the prompt has no parts.", hint="Gemini refuses it.")
     parts = [to_part(part) for part in parts]
-    if role in _RESULT_ROLES and all("functionResponse" in part for part in parts):
+    if str(role) in _RESULT_ROLES and all("functionResponse" in part for part in parts):
         role = "user"
     _check_role(role)
     return [{**content, "role": role, "parts": parts}]
@@ -229,7 +229,7 @@ def _check_role(role: object) -> None:
     Raises:
         ArgumentError: it has another role.
     """
-    if role not in {"user", "model"}:
+    if str(role) not in {"user", "model"}:
         hint = _ROLES.get(
             str(role).lower(), "Roles are 'user' and 'model'; results of tools have 'user', too."
         )

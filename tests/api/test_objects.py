@@ -284,6 +284,7 @@ def test_what_cannot_be_honoured_is_refused_at_the_call(options: dict[str, Any],
         ({"role": "tool", "tool_call_id": "1", "content": "5"}, "functionResponse"),
         ({"role": "assistant", "parts": [{"text": "Hi"}]}, "'model'"),
         ({"role": "system", "parts": [{"text": "Hi"}]}, "system_instruction="),
+        ({"role": ["user"], "parts": [{"text": "Hi"}]}, "Roles are 'user' and 'model'"),
         ({"type": "text", "text": "Hi"}, "{'text': ...}"),
         ({"parts": [{"type": "text", "text": "Hi"}]}, "{'text': ...}"),
         ({"type": "image_url", "image_url": {"url": "https://a.example/b.png"}}, "gemini_nb.File"),
@@ -310,6 +311,23 @@ def test_a_dictionary_that_is_no_part_is_refused_with_what_was_meant(value: Any,
             with pytest.raises(ArgumentError) as caught:
                 made.start(contents)
             assert words in f"{caught.value} {caught.value.hint}"
+        assert not made.server.requests
+
+
+@pytest.mark.parametrize("parts", [["Be brief"], [types.Part(text="Be brief")], ({"text": "Be brief"},)])
+def test_an_instructions_parts_are_those_of_a_prompt(parts: Any) -> None:
+    with rig(hello()) as made:
+        made.start("Hi", system_instruction={"parts": parts}).result(10)
+        assert made.server.requests[0].json["systemInstruction"] == {"parts": [{"text": "Be brief"}]}
+
+
+@pytest.mark.parametrize(
+    "parts", [[{"type": "text", "text": "Be brief"}], [None], [5], [{}], [""], "Be", {"text": 5}]
+)
+def test_an_instructions_parts_are_checked_as_those_of_a_prompt_are(parts: Any) -> None:
+    with rig(hello()) as made:
+        with pytest.raises((ArgumentError, ConfigError)):
+            made.start("Hi", system_instruction={"parts": parts})
         assert not made.server.requests
 
 

@@ -30,6 +30,7 @@ def printed(*writes: str, final: bool = True) -> str:
         (("a\r\nb\r\n",), "a\nb\n"),
         (("abc\b\bX",), "aXc"),
         (("\b\rx",), "x"),
+        (("\b", "ab", "c"), "abc"),
         (("outer\n\rinner\x1b[A\rOUTER",), "OUTER\ninner"),
         (("\x1b[32m50 %\x1b[0m\r100 %",), "100 %"),
         (("abcdef\r\x1b[Kxy",), "xy"),

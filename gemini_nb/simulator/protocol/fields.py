@@ -221,13 +221,20 @@ def check_schema(schema: Any, path: str) -> None:
         raise invalid(f"Invalid value at '{path}.type': {kind!r} is not a type.", path)
     if kind.upper() == "ARRAY" and "items" not in own:
         raise invalid(f"* GenerateContentRequest.{path}.items: missing field.", path)
-    properties = own.get("properties") or {}
+    properties, required = own.get("properties") or {}, own.get("required") or []
+    if not isinstance(properties, dict):
+        raise _wrong(f"{path}.properties", "an object", properties)
+    if not isinstance(required, list) or not all(isinstance(name, str) for name in required):
+        raise _wrong(f"{path}.required", "a list of names", required)
     for name, inner in properties.items():
         check_schema(inner, f"{path}.properties[{name}]")
     check_schema(own.get("items"), f"{path}.items")
-    for inner in own.get("anyOf") or ():
+    alternatives = own.get("anyOf") or []
+    if not isinstance(alternatives, list):
+        raise _wrong(f"{path}.any_of", "a list", alternatives)
+    for inner in alternatives:
         check_schema(inner, f"{path}.any_of")
-    if missing := [name for name in own.get("required") or () if name not in properties]:
+    if missing := [name for name in required if name not in properties]:
         raise invalid(f"{path}.required: property is not defined: {', '.join(missing)}", path)
 
 

@@ -322,8 +322,8 @@ def _listed(settings: object) -> Iterable[object]:
 
 def _instruction(value: object) -> Content:
     content = as_mapping(value)
-    if content is not None and content.get("parts"):
-        return spell_content(plain(content))
+    if content is not None and isinstance(parts := content.get("parts"), (list, tuple)) and parts:
+        return spell_content({**content, "parts": [to_part(part) for part in parts]})
     if (
         value in ("", [], (), {})
         or (isinstance(value, Mapping) and "parts" in value)
