@@ -310,3 +310,27 @@ def test_the_settings_of_a_notebook_say_what_is_kept(make_kernel: Callable[..., 
     assert "The nearest kept question is" in failed.error_text
     missing = kernel.run("%%gemini_stream --keep missing/answers.jsonl\nHi")
     assert "no folder" in missing.error_text
+
+
+def test_a_file_of_kept_answers_is_listed_and_emptied(make_kernel: Callable[..., Kernel]) -> None:
+    kernel = make_kernel(GEMINI_NB_AUTH="simulator", GEMINI_NB_SIMULATOR_PACE="0")
+    kernel.run("%load_ext gemini_nb")
+    for thing in ("lighthouse", "river", "mountain"):
+        kernel.run(f"%%gemini_stream --wait --keep\nDescribe a {thing}.")
+    kernel.run("print('<b>\\x1b[31mnot an answer</b>', file=open('answers.jsonl', 'a'))")
+    listed = kernel.run("%gemini_history --keep answers.jsonl").stdout
+    order = [listed.index(thing) for thing in ("lighthouse", "river", "mountain", "passed over")]
+    assert order == sorted(order)
+    assert "\x1b" not in listed
+    assert "river" not in kernel.run("%gemini_history --keep -n 1").stdout
+    found = kernel.run("%gemini_history --keep answers.jsonl describe a river").stdout
+    assert ("river" in found, "mountain" in found) == (True, False)
+    assert "Nothing of that" in kernel.run("%gemini_history --keep answers.jsonl zebra").stdout
+    for wrong in ("--keep missing.jsonl", "--keep --notebook a.ipynb", "--keep --clear -n 0"):
+        failed = kernel.run(f"%gemini_history {wrong}")
+        assert "UsageError" in failed.stderr + failed.error_text
+    assert "Deleted 3 kept answers" in kernel.run("%gemini_history --keep answers.jsonl --clear").stdout
+    assert kernel.run("print(open('answers.jsonl').read() == '')").stdout == "True\n"
+    kernel.run("print('import os', file=open('program.py', 'w'))")
+    failed = kernel.run("%gemini_history --keep program.py --clear")
+    assert "something else than kept answers" in failed.stderr + failed.error_text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import time
 from collections.abc import Callable, Iterator
@@ -12,9 +13,12 @@ from IPython.core.magic import Magics, line_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
 from IPython.display import display
 
-from gemini_nb.errors import ConfigError, StreamNotFoundError
+from gemini_nb.config import DEFAULT_KEEP
+from gemini_nb.errors import ConfigError, GeminiError, StreamNotFoundError
 from gemini_nb.journal.entries import Entry, Journal
+from gemini_nb.journal.keep_file import KeepFile
 from gemini_nb.notebook.kernel.frontend import Frontend, frontend_of
+from gemini_nb.notebook.render.words import quantity
 from gemini_nb.streams.manager import journal
 
 __all__ = ["HistoryMagics", "entry_of", "show_entry"]
@@ -39,6 +43,9 @@ class HistoryMagics(Magics):
         argument("-n", type=int, default=20, metavar="N", help="how many at most (20)"),
         argument("--notebook", metavar="NAME", help="only those of this notebook"),
         argument("--clear", action="store_true", help="delete all, or those of --notebook, from the journal"),
+        argument(
+            "--keep", nargs="?", const=DEFAULT_KEEP, metavar="FILE", help="a file of kept answers instead"
+        ),
         argument("text", nargs="*", metavar="TEXT", help="only those whose prompt or answer has this in it"),
     )
     @line_magic
@@ -52,12 +59,16 @@ class HistoryMagics(Magics):
             raise UsageError("--clear takes no text; --notebook NAME clears those of one notebook.")
         if args.n < 1:
             raise UsageError("-n is at least 1.")
+        if args.keep is not None:
+            if args.notebook:
+                raise UsageError("A file of kept answers does not know the notebook; leave --notebook out.")
+            print(_of_kept(args))  # noqa: T201 - it is what the magic is for
+            return
         with _journal() as kept:
             if args.clear:
                 print(f"Deleted {kept.clear(args.notebook):,} from {kept.path}.")  # noqa: T201 - see below
                 return
-            text = " ".join(args.text).strip("'\"") or None
-            entries = kept.streams(args.n, args.notebook, text=text)
+            entries = kept.streams(args.n, args.notebook, text=_text(args))
         from gemini_nb.notebook.render.history import history_table  # few cells need it
 
         print(history_table(entries[::-1]) if entries else f"Nothing of that is in {kept.path}.")  # noqa: T201 - it is what the magic is for
@@ -82,6 +93,32 @@ class HistoryMagics(Magics):
         from gemini_nb.notebook.render.history import usage_table  # few cells need it
 
         print(usage_table(groups))  # noqa: T201 - it is what the magic is for
+
+
+def _text(args: argparse.Namespace) -> str | None:
+    return " ".join(args.text).strip("'\"") or None
+
+
+def _of_kept(args: argparse.Namespace) -> str:
+    """The answers of a file as a table, or that they were deleted."""
+    try:
+        file = KeepFile(args.keep.strip("'\""), read_only=True)
+        if args.clear:
+            return f"Deleted {quantity(file.clear(), 'kept answer')} from {file.path}."
+        text = (_text(args) or "").lower()
+        records = [
+            record
+            for record in file.records()
+            if text in f"{record.prompt}\n{''.join(data for _, data in record.chunks)}".lower()
+        ][-args.n :]
+    except (GeminiError, OSError) as error:
+        raise UsageError(str(error)) from None
+    warnings = "".join(f"\n{warning}" for warning in file.take_warnings())
+    if not records:
+        return f"Nothing of that is in {file.path}.{warnings}"
+    from gemini_nb.notebook.render.history import kept_table  # few cells need it
+
+    return kept_table(records) + warnings
 
 
 @contextlib.contextmanager

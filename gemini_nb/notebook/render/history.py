@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from pathlib import PurePath
 from typing import Any
 
+from gemini_nb.api.turn import Usage
+from gemini_nb.journal.call_record import CallRecord
 from gemini_nb.journal.entries import Entry, PastCall, UsageRow
 from gemini_nb.notebook.render.figures import STAND_INS
 from gemini_nb.notebook.render.markdown import plain, settle
@@ -24,7 +26,7 @@ from gemini_nb.notebook.render.words import date, dollars, duration, one_line, q
 from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.events.states import ToolStatus
 
-__all__ = ["entry_bundle", "history_table", "usage_table"]
+__all__ = ["entry_bundle", "history_table", "kept_table", "usage_table"]
 
 _HEAD = ("when", "notebook", "model", "prompt", "status", "tokens", "price", "id")
 
@@ -32,6 +34,18 @@ _HEAD = ("when", "notebook", "model", "prompt", "status", "tokens", "price", "id
 def history_table(entries: Sequence[Entry]) -> str:
     """One line for each entry, in their order."""
     return "\n".join(aligned([_HEAD, *map(_row, entries)]))
+
+
+def kept_table(records: Sequence[CallRecord]) -> str:
+    """One line for each kept answer, in their order."""
+    head = ("when", "service", "model", "prompt", "tokens")
+    return "\n".join(aligned([head, *map(_kept_row, records)]))
+
+
+def _kept_row(record: CallRecord) -> tuple[str, ...]:
+    prompt = one_line(record.prompt, 40) + (f" (no. {record.number})" if record.number > 1 else "")
+    tokens = Usage.from_wire(record.usage).total_token_count
+    return date(record.when), record.service, one_line(record.model, 40), prompt, f"{tokens:,}"
 
 
 def _row(entry: Entry) -> tuple[str, ...]:
