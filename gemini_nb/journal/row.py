@@ -30,6 +30,7 @@ class Figures:
         first_output_at: likewise, None where nothing came.
         ended_at: likewise, None while it is active.
         usage: tokens of all model calls, those of broken ones too.
+        spent: tokens of those that were made; those of kept answers are not among them.
         cost: in US dollars, None where no price is known.
         saved: what a kept answer would have cost.
         kept: when the answer was kept, in seconds since the epoch; None where it was asked for.
@@ -48,6 +49,7 @@ class Figures:
     first_output_at: float | None = None
     ended_at: float | None = None
     usage: Usage = field(default_factory=Usage)
+    spent: Usage = field(default_factory=Usage)
     cost: Decimal | None = None
     saved: Decimal | None = None
     kept: float | None = None

@@ -167,15 +167,15 @@ def _forget_pieces(ended: Sequence[str]) -> list[Statement]:
 
 
 def _entry(uid: str, figures: Figures) -> list[Any]:
-    usage = figures.usage
+    usage, spent = figures.usage, figures.spent
     shown = {name: getattr(usage, name) for name in _USAGE if getattr(usage, name) != getattr(_PLAIN, name)}
     made = {
         "uid": uid,
         "kernel": _kernel,
         "day": time.strftime("%Y-%m-%d", time.localtime(figures.started_at)),
         "usage": json.dumps(shown, default=dict),
-        "input": usage.prompt_token_count + usage.tool_use_prompt_token_count,
-        "output": usage.candidates_token_count + usage.thoughts_token_count,
+        "input": spent.prompt_token_count + spent.tool_use_prompt_token_count,
+        "output": spent.candidates_token_count + spent.thoughts_token_count,
         "cost": _trillionths(figures.cost),
         "saved": _trillionths(figures.saved),
     }

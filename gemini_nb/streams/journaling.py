@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from gemini_nb.api.turn import Usage
 from gemini_nb.api.wire import Content, objects
 from gemini_nb.journal import prices
 from gemini_nb.journal.row import Figures, Texts
@@ -60,6 +61,7 @@ class StreamSource:
             first_output_at=record.first_output_at,
             ended_at=record.ended_at,
             usage=record.usage,
+            spent=sum(record.requests, Usage()),
             cost=stream.cost,
             saved=stream.saved,
             kept=None if record.kept is None else record.kept.timestamp(),

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -373,6 +374,22 @@ def test_a_journal_that_cannot_be_is_said_in_the_notebook_once(kernel: Kernel, t
     assert said.count("left as it is") == 1
     assert foreign.read_text() == "Dear diary,\n"
     assert "left as it is" in kernel.run("%gemini_history").stderr
+
+
+def test_a_kept_answer_is_saved_and_not_spent(tmp_path: Path) -> None:
+    counts = {"promptTokenCount": 1_000_000, "candidatesTokenCount": 0, "totalTokenCount": 1_000_000}
+    answer = sse_answer({**text("Blue.", finish="STOP"), "usageMetadata": counts})
+    with rig([answer]) as made:
+        for _ in range(2):
+            made.start("Which colour?", keep=str(tmp_path / "answers.jsonl")).wait()
+        kept, asked = journal_of(made).streams()
+        assert (asked.kept, asked.cost, asked.saved or None) == (None, Decimal("0.75"), None)
+        assert (kept.cost, kept.saved, kept.text) == (Decimal(), Decimal("0.75"), "Blue.")
+        assert kept.kept is not None
+        assert abs(kept.kept.timestamp() - time.time()) < 60
+        (row,) = journal_of(made).usage("model")
+        assert (row.streams, row.input_tokens, row.cost, row.saved) == (2, 1_000_000, kept.saved, kept.saved)
+        assert row.unpriced == 0
 
 
 def test_clearing_leaves_no_text_behind(tmp_path: Path) -> None:

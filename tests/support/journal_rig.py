@@ -22,6 +22,7 @@ from gemini_nb.journal.writer import Writer
 
 __all__ = ["Told", "another", "opened", "program", "until"]
 
+_USAGE = Usage(prompt_token_count=5, candidates_token_count=7, total_token_count=12)
 _numbers = itertools.count(1)
 
 
@@ -42,7 +43,8 @@ class Told:
             auth="gemini",
             status="active",
             started_at=time.time(),
-            usage=Usage(prompt_token_count=5, candidates_token_count=7, total_token_count=12),
+            usage=_USAGE,
+            spent=_USAGE,
         )
     )
 
