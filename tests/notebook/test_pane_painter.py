@@ -168,3 +168,54 @@ print([thread.name for thread in threading.enumerate() if thread.name == "gemini
 def test_a_forked_child_paints_on_a_thread_of_its_own() -> None:
     done = run_python(FORKED, "-Wignore:This process:DeprecationWarning")
     assert (done.stdout.split("\n")[:2], done.stderr) == (["7 True", "[]"], "")
+
+
+COLLECTIONS = """
+import gc, threading
+from gemini_nb.notebook.pane.painter import Painter
+from gemini_nb.notebook.render.markdown import Draft, settle
+
+BLOCK = '''## Section {0}
+
+Some *words* of an answer with `code`, **strong** ones and [a link](https://example.com/{0}); it costs $5.
+
+- one item
+- another, with $a_{0}^2$
+
+| a | b |
+|---|---|
+| 1 | {0} |
+
+```python
+print({0})
+```
+
+'''
+ANSWERS = {
+    "long": "".join(BLOCK.format(number) for number in range(1_700)),
+    "list": "".join(f"- item {number} of *many*\\n" for number in range(5_000)),
+}
+settle(BLOCK)
+painter = Painter(lambda: 0)
+whole = []
+gc.callbacks.append(lambda phase, facts: phase == "stop" and facts["generation"] == 2 and whole.append(1))
+for name, text in ANSWERS.items():
+    done = threading.Event()
+    draft = Draft()
+
+    def steps():
+        yield from draft.finish(text)
+        done.set()
+
+    gc.collect()
+    whole.clear()
+    painter.call(painter.work, steps())
+    assert done.wait(60)
+    print(name, len(whole), len(draft.markdown) > len(text) / 2)
+painter.retire(10)
+"""
+
+
+def test_settling_a_long_answer_never_has_the_whole_heap_collected() -> None:
+    """Each time would hold back every stream, by the size of the notebook's heap."""
+    assert run_python(COLLECTIONS).stdout.splitlines() == ["long 0 True", "list 0 True"]

@@ -13,6 +13,7 @@ events of every other stream for seconds; two such threads would take turns with
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import threading
@@ -187,6 +188,7 @@ class Painter:
         steps = self._work.popleft()
         if self._guarded(lambda: next(steps, self) is not self):
             self._work.append(steps)
+        _tidy()
         self._go_on_working()
         self._end_if_idle()
 
@@ -217,6 +219,7 @@ class Painter:
         if room <= start:
             for _ in range(min(_CLOSED_TOGETHER, len(self._closing))):
                 self._guarded(self._closing.popleft())
+        _tidy()
         end = time.monotonic()
         # Time of this thread's own: beside a cell that computes, most of the clock's is waiting for its turn.
         rest = min(_LONGEST, (time.thread_time() - worked) * (1 / _SHARE - 1))
@@ -274,6 +277,16 @@ class Painter:
         except Exception as error:  # noqa: BLE001 - one broken widget must not take the others along
             logger.warning("a pane could not be painted: %s", scrub(f"{type(error).__name__}: {error}"))
             return False
+
+
+def _tidy() -> None:
+    """Let the collector look at what is young while little of it is left.
+
+    Else it does so in the middle of a piece, takes a tree that is about to go for one that stays, and soon
+    walks the whole heap, which holds every thread up for tens of milliseconds, or more in a full notebook.
+    """
+    if gc.isenabled():
+        gc.collect(1)
 
 
 _painter: Painter | None = globals().get("_painter")  # survives a reload of this module

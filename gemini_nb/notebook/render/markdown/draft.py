@@ -1,7 +1,7 @@
 """A text rendered piece by piece, while it grows or all at once.
 
 In one go, a long answer would keep the interpreter busy with trees that live so long that the garbage
-collector walks the whole heap, and every event of every stream would wait. In pieces of some 8 KB nothing
+collector walks the whole heap, and every event of every stream would wait. In pieces of some 2 KB nothing
 grows but the result, and a piece that is finished is rendered once, for the page and for the notebook's file.
 """
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Draft", "Drawn", "finished", "settle", "to_html"]
 
-_PIECE = 8000  # characters
+_PIECE = 2000  # characters, whose tree is gone before the collector's middle generation is due
+_DRAWN_TOGETHER = 4  # pieces
 _END_OF_BLOCK = re.compile(r"</(?:ul|ol)>\n?$|</tbody>\n?</table>\n?$")
 _BEGIN_OF_BLOCK = re.compile(r"(?:<ul>|<ol[^>]*>|<table[^>]*>\n?<tbody>)\n?")
 
@@ -76,46 +77,57 @@ class Draft:
         return "".join(text)
 
     def draw(self, text: str, least: Callable[[str], int]) -> Drawn:
-        """Render what is not finished yet, and finish one piece of it if there is a place to cut.
+        """Render what is not finished yet, and finish some pieces of it where there are places to cut.
 
         Args:
             text: all of the text.
             least: characters of an unfinished part from which on it is cut, given its HTML.
         """
-        source, part = self._read(text)
-        if part is None:
-            return Drawn(None, self._tail(raw_html(source)))
-        tail = html_of(part.tokens)
-        cut = part.cut() if len(source) > least(tail) else None
-        if cut is None:
-            if self._done + len(source) == len(text):
-                return Drawn(None, self._tail(tail))
-            self._window *= 2
-            return Drawn(None, self._tail(tail), more=True)
-        self._finish(part, cut)
-        tail = html_of(cut.after)
-        more = self._done + len(source) - cut.offset < len(text)
-        if self._seam.block:
+        for _ in range(_DRAWN_TOGETHER):
+            tail, more = self._draw_next(text, least)
+            if not more:
+                break
+        if self._seam.block or self._shown == len(self._pieces):
             return Drawn(None, self._tail(tail), more)
         finished = _joined((piece.html, piece.seam) for piece in self._pieces[self._shown :])
         self._shown = len(self._pieces)
         return Drawn(finished, tail, more)
 
+    def _draw_next(self, text: str, least: Callable[[str], int]) -> tuple[str, bool]:
+        """Finish one piece if there is a place to cut; returns what stands behind, and whether more comes."""
+        source, part = self._read(text)
+        if part is None:
+            return raw_html(source), False
+        tail = html_of(part.tokens)
+        cut = part.cut() if len(source) > least(tail) else None
+        if cut is not None:
+            self._finish(part, cut)
+            return html_of(cut.after), self._done + len(source) - cut.offset < len(text)
+        more = self._done + len(source) < len(text)
+        if more:
+            self._window *= 2
+        return tail, more
+
     def finish(self, text: str) -> Iterator[None]:
         """Render the rest of a text that grows no more, piece by piece."""
         while self._done < len(text):
-            source, part = self._read(text)
-            whole = self._done + len(source) == len(text)
-            cut = part.cut() if part is not None and not (whole and len(source) <= _PIECE) else None
-            if cut is None and not whole:
-                self._window *= 2
-                continue
-            self._finish(part, cut) if part is not None else self._give_up(source)
-            yield
+            if self._finish_next(text):
+                yield
         for index, piece in enumerate(self._pieces):
             if piece.known < len(self._references) and "[" in piece.source and self._lacks(piece):
                 self._pieces[index] = self._made_again(piece)
                 yield
+
+    def _finish_next(self, text: str) -> bool:
+        """Render one more piece if there is a place to cut, and keep nothing of its tree."""
+        source, part = self._read(text)
+        whole = self._done + len(source) == len(text)
+        cut = part.cut() if part is not None and not (whole and len(source) <= _PIECE) else None
+        if cut is None and not whole:
+            self._window *= 2
+            return False
+        self._finish(part, cut) if part is not None else self._give_up(source)
+        return True
 
     def _read(self, text: str) -> tuple[str, Part | None]:
         source = text[self._done : self._done + self._window]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
+    from pygments.formatters import HtmlFormatter
 
 __all__ = ["html_of", "raw_html", "scrollable"]
 
@@ -221,11 +222,18 @@ def _highlighted(code: str, language: str) -> str:
     if language not in _LANGUAGES or len(code) > _LONGEST_HIGHLIGHTED:
         return html.escape(code)
     import pygments  # importing the package stays cheap
-    from pygments.formatters import HtmlFormatter
     from pygments.lexers import get_lexer_by_name
 
     lexer = get_lexer_by_name(language, stripnl=False, ensurenl=False)
-    return str(pygments.highlight(code, lexer, HtmlFormatter(nowrap=True)))
+    return str(pygments.highlight(code, lexer, _formatter()))
+
+
+@functools.cache
+def _formatter() -> HtmlFormatter[str]:
+    """One for all: each is a thousand objects, and pygments' own caches keep those of the last hundred."""
+    from pygments.formatters import HtmlFormatter  # see above
+
+    return HtmlFormatter(nowrap=True)
 
 
 def _math(_: Any, tokens: Sequence[Token], index: int, *_rest: Any) -> str:

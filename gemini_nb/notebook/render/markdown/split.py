@@ -24,7 +24,7 @@ __all__ = ["LISTS", "Cut", "Part", "Seam", "read"]
 
 LISTS = {"bullet_list", "ordered_list"}
 _LINE = re.compile(r"\r\n?|\n")
-_LONG = 3000  # characters of a list or a table that is cut inside
+_LONG = 1500  # characters of a list or a table that is cut inside
 
 
 @dataclass(frozen=True, slots=True)
