@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 
 import pytest
 
@@ -35,6 +36,8 @@ def printed(*writes: str, final: bool = True) -> str:
         (("\x1b[32m50 %\x1b[0m\r100 %",), "100 %"),
         (("abcdef\r\x1b[Kxy",), "xy"),
         (("\x1b[99Ax\x1b[99By",), "xy"),
+        (("abcdef\x1b[2Kxy",), "xy"),
+        (("a\nlonger\x1b[Ax",), "a     x\nlonger"),
         (("", "\x1b", "x"), "x"),
     ],
 )
@@ -102,13 +105,22 @@ def test_what_only_began_like_a_secret_is_shown_once_it_goes_on_or_ends() -> Non
     assert printed("AIza-split", final=True) == "AIza-split"
 
 
-def test_a_secret_is_not_cut_in_two_where_the_text_is() -> None:
-    key = SECRET.reveal()
+@pytest.mark.parametrize("secret", [SECRET, Secret("AIza-" + "".join(map(str, range(100))))])
+def test_a_secret_is_not_cut_in_two_where_the_text_is(secret: Secret) -> None:
+    key = secret.reveal()
     for shift in range(0, len(key) + 8, 3):
         made = Printed()
-        made.write("y" * 1000 + key + "x" * (LIMIT - shift))
-        made.write("x" * (LIMIT + 1000))
-        assert not any(key[at : at + 6] in made.text() for at in range(len(key) - 5))
+        made.write("y" * (LIMIT + 500) + key + "x" * 50)
+        made.write("x" * (LIMIT - 50 - shift))  # what is kept begins within the secret
+        text = made.text()
+        assert not any(key[at : at + 6] in text for at in range(len(key) - 5))
+
+
+def test_a_flood_is_not_kept() -> None:
+    made = Printed()
+    for _ in range(1000):
+        made.write("line\n" * 1000)
+    assert len(pickle.dumps(made)) < 10 * LIMIT
 
 
 def test_no_event_of_a_stream_holds_part_of_a_secret_that_a_tool_prints_in_two_writes() -> None:
