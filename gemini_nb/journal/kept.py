@@ -11,7 +11,7 @@ import itertools
 import time
 import weakref
 from collections.abc import AsyncGenerator, Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from gemini_nb.api.call import ChunkReceived, chunks_of
 from gemini_nb.api.turn import ModelTurn
@@ -28,6 +28,7 @@ _WHOLE = frozenset({"STOP", "MAX_TOKENS"})
 _SLICE = 0.005  # seconds for which playing back may keep the loop from other streams
 _SHOWN = 60  # characters of a prompt
 
+T = TypeVar("T")
 Fits = Callable[[ModelTurn], bool]
 
 
@@ -40,6 +41,8 @@ class KeptAnswers:
 
     def __init__(self, file: KeepFile) -> None:
         self.file = file
+        self.added = 0
+        """How many answers were kept by these streams."""
         # A lock lives as long as a stream holds or wants it. It belongs to its loop, which may be replaced.
         self._locks: weakref.WeakValueDictionary[tuple[int, str], asyncio.Lock] = (
             weakref.WeakValueDictionary()
@@ -52,7 +55,7 @@ class KeptAnswers:
             lock = self._locks[place] = asyncio.Lock()
         return lock
 
-    async def run(self, function: Callable[..., Any], *args: Any) -> Any:
+    async def run(self, function: Callable[..., T], *args: Any) -> T:
         """Call a function that works on the file, off the loop, one at a time."""
         async with self._lock(""):
             return await run_in_daemon_thread(function, *args, name="gemini_nb-kept")
@@ -73,10 +76,8 @@ class KeptAnswers:
 
         return end
 
-    async def find(
-        self, questions: Sequence[Question], fits: Fits, *, is_loose: bool = False
-    ) -> CallRecord | None:
-        """Return the answer to the first of these questions that has one.
+    def find(self, questions: Sequence[Question], fits: Fits, *, is_loose: bool = False) -> CallRecord | None:
+        """Return the answer to the first of these questions that has one. By `run` only.
 
         Args:
             questions: the same one, as each of the services that may have answered would be asked.
@@ -84,21 +85,17 @@ class KeptAnswers:
             is_loose: take one that was given to other results of tools, or by another server, where there is
                 no other.
         """
-
-        def search() -> CallRecord | None:
-            for question in questions:
-                found = self.file.find(question.key)
-                if found is None and is_loose:
-                    found = self.file.find_like(question.plain_key) or self.file.find_like(question.loose_key)
-                if found is not None and fits(_folded(found)):
-                    return found
-            return None
-
-        found: CallRecord | None = await self.run(search)
-        return found
+        for question in questions:
+            found = self.file.find(question.key)
+            if found is None and is_loose:
+                found = self.file.find_like(question.plain_key) or self.file.find_like(question.loose_key)
+            if found is not None and fits(_folded(found)):
+                return found
+        return None
 
     async def add(self, record: CallRecord) -> None:
         """Keep an answer; a stream does not fail where that is impossible."""
+        self.added += 1
         try:
             await self.run(self.file.append, record)
         except ConfigError as error:

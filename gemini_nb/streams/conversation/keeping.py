@@ -84,8 +84,22 @@ class Keeper:
         Raises:
             NotKeptError: there is none, and nothing can be asked.
         """
-        answers, auth = self._answers, self._request.endpoint.auth
-        question = self._question = await self._question_of(body)
+        answers, added = self._answers, self._answers.added
+        question, found = await answers.run(self._look_up, body)
+        self._question = question
+        if found is None:
+            found = await self._find_or_begin(question, added)
+        self.say_warnings()
+        if found is None:
+            await self._check_may_ask(question)
+            self._tape, self._checkpoint, self._last = [], 0, time.monotonic()
+        elif has_other_results(found, question):
+            self._record.remark_also(_OTHER_RESULTS)
+        return found
+
+    async def _find_or_begin(self, question: Question, added: int) -> CallRecord | None:
+        """Begin to ask, when no other stream does; if one did meanwhile, take its answer."""
+        answers = self._answers
         waited = answers.is_asked(question)
         if waited:
             self._place.lend()
@@ -93,28 +107,27 @@ class Keeper:
         self._stop_asking = await answers.begin(question)
         if waited:
             self._record.go_on()
-        found = None
-        if waited or not self._request.fresh:
-            asked = self._as_asked(question)
-            found = await answers.find(asked, self._fits, is_loose=auth is Auth.RECORDING)
-        self.say_warnings()
-        if found is None:
-            await self._check_may_ask(question)
-            self._tape, self._checkpoint, self._last = [], 0, time.monotonic()
+        if answers.added == added:
             return None
-        self.end()
-        if has_other_results(found, question):
-            self._record.remark_also(_OTHER_RESULTS)
+        found = await answers.run(self._find, question)
+        if found is not None:
+            self.end()
         return found
 
-    async def _question_of(self, body: JSON) -> Question:
+    def _look_up(self, body: JSON) -> tuple[Question, CallRecord | None]:
+        """The question, and its kept answer where there is one. Not on the loop's thread."""
         endpoint = self._request.endpoint
         model = bare_model(endpoint.model, "" if endpoint.auth is Auth.RECORDING else endpoint.url)
         service = Auth.GEMINI if endpoint.auth is Auth.RECORDING else endpoint.auth
-        question: Question = await self._answers.run(question_of, service.value, model, body)
+        question = question_of(service.value, model, body)
         if self._number is None:
             self._number = 1 if self._number_of is None else self._number_of(question.key)
-        return question.numbered(self._number)
+        question = question.numbered(self._number)
+        return question, None if self._request.fresh else self._find(question)
+
+    def _find(self, question: Question) -> CallRecord | None:
+        is_loose = self._request.endpoint.auth is Auth.RECORDING
+        return self._answers.find(self._as_asked(question), self._fits, is_loose=is_loose)
 
     def _as_asked(self, question: Question) -> list[Question]:
         """The question as it was kept by each service whose answer will do, the likeliest first."""
