@@ -74,10 +74,14 @@ def test_nbclient_keeps_what_subscribers_print_and_streams_that_are_shown() -> N
         "silent = start('Describe a lighthouse.')\nprint(silent.status)",
         "silent",
         "other = start('Describe a lighthouse.')\n%gemini_show other",
+        "def go_on(event):\n"
+        "    if event.kind == 'stream_completed': start('And now a mill.', follow)\n"
+        "begun = start('Describe a lighthouse.', go_on)",
     )
-    said, status, value, shown = (cell.outputs[-1] for cell in notebook.cells[1:])
+    said, status, value, shown, followed = (cell.outputs[-1] for cell in notebook.cells[1:])
     assert said.text.endswith("heard of the end\n")
     assert status.text == "active\n"  # a cell that nothing is to be shown in does not wait
+    assert followed.text == "heard of the end\n"
     for output in (value, shown):
         assert "lighthouse" in output.data["text/markdown"].lower()
         assert "completed" in output.data["text/markdown"]

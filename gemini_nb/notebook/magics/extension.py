@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from gemini_nb.notebook.kernel.cell_output import CellOutput, cell_output
@@ -94,10 +94,17 @@ class _Extension:
         """
         if frontend_of(self.shell) is not Frontend.HEADLESS or current_target() is not None:
             return
-        request = request_id(self.shell)
+        request, heard = request_id(self.shell), set[Stream]()
+        while unheard := set(self._followed_by(request)) - heard:
+            for stream in unheard:
+                stream.wait_only()
+            heard |= unheard  # subscribers may have started others
+
+    def _followed_by(self, request: str | None) -> Iterator[Stream]:
+        """The streams with subscribers whose output goes to this run of a cell."""
         for stream in self.manager.list_streams(all=True):
             if any(isinstance(target, CellOutput) and target.is_of(request) for target in stream.targets):
-                stream.wait_only()
+                yield stream
 
     def unregister(self) -> None:
         shell = self.shell
