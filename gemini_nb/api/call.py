@@ -243,8 +243,17 @@ def _values(data: str, *, at_end: bool) -> list[JSON]:
     text = data.strip()
     if not text or text == "[DONE]":
         return []
+    value = _decode(text, at_end=at_end)
+    if "\\ud" in text or "\\uD" in text:
+        value = whole_characters(value)
+    values = [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, dict)]
+    is_dumped = '"finish_reason"' in text or '"prompt_feedback"' in text
+    return list(map(spell_answer, values)) if is_dumped else values
+
+
+def _decode(text: str, *, at_end: bool) -> Any:
     try:
-        value: Any = _DECODE(shallow(text))
+        return _DECODE(shallow(text))
     except (ValueError, RecursionError) as error:
         if at_end or _breaks_off(text, error):
             raise StreamCutError("The answer was cut in the middle of an event.", hint=_CUT) from None
@@ -252,11 +261,6 @@ def _values(data: str, *, at_end: bool) -> list[JSON]:
             f"The server sent an event that is not JSON: {excerpt(text)}",
             hint="A proxy on the way may have changed it, or the base URL is another service's.",
         ) from None
-    if "\\ud" in text or "\\uD" in text:
-        value = whole_characters(value)
-    values = [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, dict)]
-    is_dumped = '"finish_reason"' in text or '"prompt_feedback"' in text
-    return list(map(spell_answer, values)) if is_dumped else values
 
 
 def _breaks_off(text: str, error: Exception) -> bool:

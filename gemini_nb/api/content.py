@@ -163,8 +163,8 @@ def _turn(content: JSON) -> list[Content]:
     parts = content.get("parts")
     role = content.get("role") or _role_of(parts)
     if role == "model" and isinstance(parts, (list, tuple, type(None))):
-        said = sendable(_model_part(part) for part in parts or () if not _is_nothing(part))
-        return [{**content, "role": role, "parts": said}] if said else []
+        parts = sendable(_model_part(part) for part in parts or () if not _is_nothing(part))
+        return [{**content, "role": role, "parts": parts}] if parts else []
     if not parts or not isinstance(parts, (list, tuple)):
         raise ConfigError("A turn of the prompt has no parts.", hint="Gemini refuses it.")
     parts = [to_part(part) for part in parts]

@@ -101,20 +101,26 @@ def resolve_endpoint(
             url = _keyless(check_url(endpoint, allow_http=allow_http))
         elif service is Auth.VERTEX_AI:
             path, host = _vertex_path(chosen, credentials)
-            base = base_url or os.environ.get("GOOGLE_VERTEX_BASE_URL") or host
-            root = _versioned(check_base_url(base, allow_http=allow_http), api_version, beta="v1beta1")
-            url = f"{root}/{quote(path, safe='/:')}:streamGenerateContent?alt=sse"
+            base = check_base_url(_base(base_url, "VERTEX", host), allow_http=allow_http)
+            url = _stream_url(_versioned(base, api_version, beta="v1beta1"), path)
         else:
-            base = base_url or os.environ.get("GOOGLE_GEMINI_BASE_URL") or _DEVELOPER_HOST
-            root = _versioned(check_base_url(base, allow_http=allow_http), api_version, beta="v1beta")
-            name = chosen if chosen.startswith(("models/", "tunedModels/")) else f"models/{chosen}"
-            url = f"{root}/{quote(name)}:streamGenerateContent?alt=sse"
+            base = check_base_url(_base(base_url, "GEMINI", _DEVELOPER_HOST), allow_http=allow_http)
+            path = chosen if chosen.startswith(("models/", "tunedModels/")) else f"models/{chosen}"
+            url = _stream_url(_versioned(base, api_version, beta="v1beta"), path)
         proof = authenticator(service, credentials)
     except GeminiError as error:
         failure = without_traceback(error)
     else:
         return Endpoint(auth=service, model=chosen, url=url, authenticator=proof)
     raise failure
+
+
+def _base(given: str | None, service: str, default: str) -> str:
+    return given or os.environ.get(f"GOOGLE_{service}_BASE_URL") or default
+
+
+def _stream_url(root: str, path: str) -> str:
+    return f"{root}/{quote(path, safe='/:')}:streamGenerateContent?alt=sse"
 
 
 def _keyless(url: str) -> str:

@@ -94,10 +94,33 @@ _RPC = (
 )
 """By gRPC's numbers, which a server that speaks it behind a gateway puts in their place."""
 _TEMPORARY_REFUSALS = {408, 429, 499}
-_CONNECTING = {"ClientConnectorError", "ConnectError", "ConnectionTimeoutError", "ProxyError", "gaierror"}
 _NO_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "UNKNOWN_PROTOCOL"}
 _ON_THE_WAY = "The server or the network between failed for a moment; trying again later usually helps."
 _PROXIES = "HTTP_PROXY, HTTPS_PROXY and NO_PROXY"
+_NETWORK = "Is the network up, and the base URL right?"
+_NO_CONNECTION = (
+    (
+        {"ClientProxyConnectionError"},
+        "The proxy on the way to {} cannot be reached",
+        f"Is the network up, and the proxy right? See {_PROXIES}.",
+    ),
+    ({"ClientConnectorDNSError", "gaierror"}, "No address is known for {}", _NETWORK),
+    (
+        {"ClientConnectorError", "ConnectError", "ConnectionTimeoutError", "ProxyError"},
+        "No connection to {}",
+        _NETWORK,
+    ),
+)
+"""The transport's exceptions for a connection that could not be made, what happened, and what to do."""
+
+_SERVER_SIDE = "The fault is on the server's side; trying again later usually helps."
+_STATUS_HINTS = {
+    400: "The request does not fit this model; its message names the field.",
+    407: "The proxy wants a name and password: put http://name:password@proxy:port into HTTP_PROXY.",
+    408: _SERVER_SIDE,
+    413: "The request is too large: send less, or upload files and name them by their URI.",
+    499: "The server, or something on the way to it, gave the request up; ask again.",
+}
 
 _OTHERWISE = "Ask again, or ask otherwise."
 _REPHRASE = "Rephrase the question; `safety_settings` cannot switch this off."
@@ -150,12 +173,7 @@ def refused(status: int, headers: Mapping[str, str], body: bytes, endpoint: Endp
 
 def reported(error: Mapping[str, Any], endpoint: Endpoint) -> GeminiError:
     """Return the error for the server's error object, from an error body or from inside a stream."""
-    code, name = error.get("code"), error.get("status")
-    if isinstance(code, str) and not _number(code):
-        name = name or code
-    code = _number(code) or _number(name)
-    name = excerpt(name, 60) if isinstance(name, str) and not _number(name) else None
-    status = _status(code, name)
+    status, name = _status_and_name(error.get("code"), error.get("status"))
     details = list(objects(error.get("details")))
     message = excerpt(str(error.get("message") or "no message"), 1000)
     is_permanent = status == 429 and "limit: 0" not in message and is_daily(details)
@@ -205,6 +223,15 @@ def _readable(text: str) -> str:
     """Return what to show of a body that is not JSON: of a web page its title."""
     title = _TITLE.search(text[:10_000])
     return excerpt(html.unescape(title[1])) if title is not None else excerpt(text)
+
+
+def _status_and_name(code: object, name: object) -> tuple[int, str | None]:
+    """Return the HTTP status and Google's name for it; servers put either into either field."""
+    if isinstance(code, str) and not _number(code):
+        name = name or code
+    number = _number(code) or _number(name)
+    text = excerpt(name, 60) if isinstance(name, str) and not _number(name) else None
+    return _status(number, text), text
 
 
 def _number(code: object) -> int:
@@ -285,10 +312,8 @@ def _hint(status: int, message: str, details: list[dict[str, Any]], endpoint: En
         return "Check the API key: GEMINI_API_KEY, GOOGLE_API_KEY or credentials."
     if "thought_signature" in message or "thought signature" in message.lower():
         return "A turn of the history lacks its thoughtSignature: send the model's parts back as they came."
-    if status == 400:
-        if "FAILED_PRECONDITION" in message or "location is not supported" in message:
-            return "The free tier is not offered everywhere: check region and billing of the key's project."
-        return "The request does not fit this model; its message names the field."
+    if status == 400 and ("FAILED_PRECONDITION" in message or "location is not supported" in message):
+        return "The free tier is not offered everywhere: check region and billing of the key's project."
     if status in {401, 403}:
         return _access_hint(vertex=vertex)
     if status == 404:
@@ -299,19 +324,8 @@ def _hint(status: int, message: str, details: list[dict[str, Any]], endpoint: En
         if "limit: 0" in message:
             return f"This key has no quota for {endpoint.model} at all; another plan or model has."
         return f"The quota for {endpoint.model} is used up for now; ask less often, or ask for more quota."
-    return _other_hint(status)
-
-
-def _other_hint(status: int) -> str:
-    if status >= 500 or status == 408:
-        return "The fault is on the server's side; trying again later usually helps."
-    if status == 407:
-        return "The proxy wants a name and password: put http://name:password@proxy:port into HTTP_PROXY."
-    if status == 413:
-        return "The request is too large: send less, or upload files and name them by their URI."
-    if status == 499:
-        return "The server, or something on the way to it, gave the request up; ask again."
-    return "Check the base URL: this is not how Gemini answers."
+    unknown = _SERVER_SIDE if status >= 500 else "Check the base URL: this is not how Gemini answers."
+    return _STATUS_HINTS.get(status, unknown)
 
 
 def _access_hint(*, vertex: bool) -> str:
@@ -328,20 +342,10 @@ def not_sent(error: Exception, host: str) -> GeminiError:
         return failure
     if "ClientHttpProxyError" in names:
         return _refused_by_proxy(cause, host)
-    if "ClientProxyConnectionError" in names:
-        return ConnectError(
-            f"The proxy on the way to {host} cannot be reached: {_reason(cause)}",
-            hint=f"Is the network up, and the proxy right? See {_PROXIES}.",
-        )
-    if "ClientConnectorDNSError" in names or isinstance(found, socket.gaierror):
-        return ConnectError(
-            f"No address is known for {host}: {_reason(cause)}",
-            hint="Is the network up, and the base URL right?",
-        )
-    if names & _CONNECTING:
-        return ConnectError(
-            f"No connection to {host}: {_reason(cause)}", hint="Is the network up, and the base URL right?"
-        )
+    names.add(type(found).__name__)
+    for classes, what, hint in _NO_CONNECTION:
+        if names & classes:
+            return ConnectError(f"{what.format(host)}: {_reason(cause)}", hint=hint)
     detail = excerpt(str(cause) or type(cause).__name__)
     if names & {"InvalidURL", "UnsupportedProtocol"}:
         return ConfigError(f"The URL of {host} cannot be used: {detail}", hint="Check the base URL.")

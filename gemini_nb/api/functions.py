@@ -16,7 +16,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 from gemini_nb.api.wire import Part, fault_in
 from gemini_nb.errors import ArgumentError
@@ -50,7 +50,7 @@ class FunctionCall:
     problem: str | None = None
 
 
-def is_callable_name(name: object) -> bool:
+def is_callable_name(name: object) -> TypeGuard[str]:
     """Whether the service takes this as a function's name."""
     return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
@@ -87,14 +87,8 @@ def read_calls(parts: Iterable[Part], *, is_whole: bool) -> tuple[list[Part], li
 
 
 def _read_call(part: Part, *, is_open: bool) -> FunctionCall:
-    wire = part["functionCall"]
-    name, identity = wire.get("name"), _id_of(wire.get("id"))
-    if wire.get("id") != identity:  # the service takes text only
-        wire = {key: value for key, value in wire.items() if key != "id"} | (
-            {"id": identity} if identity else {}
-        )
-    if "args" not in wire and "arguments" in wire:  # other models' word for them
-        wire = {"args" if key == "arguments" else key: value for key, value in wire.items()}
+    wire = _acceptable(part["functionCall"])
+    name, identity = wire.get("name"), wire.get("id")
     part = {**part, "functionCall": wire}
     if not is_callable_name(name):
         shown = f"named {str(name)[:80]!r}, which no function can be" if name else "without a name"
@@ -108,6 +102,18 @@ def _read_call(part: Part, *, is_open: bool) -> FunctionCall:
     if is_open:
         wrong = "its arguments broke off before their end"
     return FunctionCall(part=part, id=identity, name=name, args=args or {}, problem=wrong)
+
+
+def _acceptable(call: Part) -> Part:
+    """Return a call with an id of text or none, and its arguments in `args`: the service takes no other."""
+    identity = _id_of(call.get("id"))
+    if call.get("id") != identity:
+        call = {key: value for key, value in call.items() if key != "id"}
+        if identity:
+            call["id"] = identity
+    if "args" not in call and "arguments" in call:  # other models' word for them
+        call = {"args" if key == "arguments" else key: value for key, value in call.items()}
+    return call
 
 
 def _id_of(given: object) -> str | None:
@@ -284,22 +290,34 @@ def check_order(contents: Sequence[dict[str, Any]]) -> None:
     """
     turns = list(_turns(contents))
     for before, turn, after in zip([None, *turns], turns, [*turns[1:], None], strict=False):
-        where = f"contents[{turn.position}]"
-        if turn.calls and turn.kind != "model":
-            raise ArgumentError(f"{where} holds a functionCall, which belongs in a turn of the model.")
-        if turn.results and turn.kind == "model":
-            raise ArgumentError(f"{where} holds a functionResponse, which belongs in the user turn after it.")
-        for call in turn.calls:
-            _check_call(call, where)
         if turn.calls:
-            if before is None:
-                raise ArgumentError(f"{where} holds a functionCall, but no user turn comes before it.")
-            _check_answers(turn, after.results if after is not None else [])
-        elif turn.results and (before is None or not before.calls):
-            raise ArgumentError(
-                f"{where} holds the result of {_named(turn.results[0])}, but no call comes before it.",
-                hint="Put the model's turn with the functionCall before it, as it came.",
-            )
+            _check_calls(before, turn, after)
+        if turn.results:
+            _check_results(before, turn)
+
+
+def _check_calls(before: _Turn | None, turn: _Turn, after: _Turn | None) -> None:
+    where = f"contents[{turn.position}]"
+    if turn.kind != "model":
+        raise ArgumentError(f"{where} holds a functionCall, which belongs in a turn of the model.")
+    if turn.results:
+        raise ArgumentError(f"{where} holds a functionResponse, which belongs in the user turn after it.")
+    for call in turn.calls:
+        _check_call(call, where)
+    if before is None:
+        raise ArgumentError(f"{where} holds a functionCall, but no user turn comes before it.")
+    _check_answers(turn, after.results if after is not None else [])
+
+
+def _check_results(before: _Turn | None, turn: _Turn) -> None:
+    where = f"contents[{turn.position}]"
+    if turn.kind == "model":
+        raise ArgumentError(f"{where} holds a functionResponse, which belongs in the user turn after it.")
+    if before is None or not before.calls:
+        raise ArgumentError(
+            f"{where} holds the result of {_named(turn.results[0])}, but no call comes before it.",
+            hint="Put the model's turn with the functionCall before it, as it came.",
+        )
 
 
 @dataclass(slots=True)
@@ -317,9 +335,9 @@ def _turns(contents: Iterable[dict[str, Any]]) -> Iterable[_Turn]:
     for position, content in enumerate(contents):
         parts = content["parts"]
         results = [part["functionResponse"] for part in parts if "functionResponse" in part]
-        kind = (
-            "model" if content.get("role") == "model" else "results" if len(results) == len(parts) else "user"
-        )
+        kind = "results" if len(results) == len(parts) else "user"
+        if content.get("role") == "model":
+            kind = "model"
         if turn is None or turn.kind != kind or kind == "user":
             if turn is not None:
                 yield turn

@@ -74,14 +74,11 @@ class SSEDecoder:
         "_skip_lf",
         "_started",
         "junk",
-        "retry",
     )
 
     def __init__(self, *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         self.junk = ""
         """The first 200 characters of lines that were neither fields nor JSON, to show in an error."""
-        self.retry: int | None = None
-        """The reconnection time the server asked for, in milliseconds."""
         self._max = max_event_bytes
         self._partial: list[bytes] = []
         self._size = 0
@@ -192,10 +189,7 @@ class SSEDecoder:
         elif name == b"id":
             if b"\0" not in value:
                 self._id = _text(value)
-        elif name == b"retry":
-            if value.isdigit() and len(value) < 10:
-                self.retry = int(value)
-        elif name and len(self.junk) < 200:
+        elif name != b"retry" and name and len(self.junk) < 200:
             self.junk = (self.junk + _text(line) + "\n")[:200]
 
     def _feed_json(self, line: bytes, events: list[ServerSentEvent]) -> None:
