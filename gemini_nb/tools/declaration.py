@@ -27,7 +27,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,127}")
 
 
 class Signature:
-    """The arguments of a function, as a schema to send and as a check of what comes back.
+    """The arguments of a function: the schema that is sent, and the validation of what the model passes.
 
     Args:
         function: any callable with a signature.
@@ -90,7 +90,7 @@ class Signature:
         return positional, named
 
     def _given(self, args: Mapping[str, Any]) -> dict[str, Any]:
-        """The arguments without a null that says what the declaration says: the default."""
+        """Drop nulls where the declaration gives null as the default."""
         nulls = {
             self._wire[one.name]
             for one in self._parameters
@@ -155,7 +155,7 @@ def _hints(function: Callable[..., Any], name: str) -> dict[str, Any]:
 
 
 def _aliases(function: Any) -> dict[str, str]:
-    """The names by which a pydantic class takes its fields, where they are not the fields' own."""
+    """Map the aliases of a pydantic class's fields to the fields' names."""
     fields = getattr(function, "__pydantic_fields__", {}) if isinstance(function, type) else {}
     found = {name: field.validation_alias or field.alias for name, field in fields.items()}
     return {name: alias for name, alias in found.items() if isinstance(alias, str)}

@@ -1,4 +1,4 @@
-"""What a docstring says about each argument.
+"""Argument texts from docstrings.
 
 The model reads a description beside each argument more surely than one in the middle of a long text.
 """
@@ -12,7 +12,7 @@ __all__ = ["argument_texts", "docstring_of"]
 
 
 def docstring_of(function: Any) -> str:
-    """Return what its author wrote about a callable, "" for nothing.
+    """Return a callable's own docstring, "" if it has none.
 
     Python has a text for everything: a model inherits pydantic's own manual, a dataclass gets its signature,
     and an object that can be called is described as what it is, not as what calling it does.

@@ -1,4 +1,4 @@
-"""Running one tool call, so that whatever happens the model gets an answer and the stream goes on."""
+"""Run one tool call. Whatever happens, the model gets an answer and the stream goes on."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ async def _as_result(value: Any, report: Report) -> ToolResult:
 
 
 def _drawn(value: Any, report: Report) -> ToolResult:
-    """Make the result; what its own representations print belongs to the call, too."""
+    """Make the result, with what the value's own representations print shown in the call's card."""
     with reporting(report):
         if (table := table_of(value)) is not None:
             report.add(table)
@@ -123,7 +123,7 @@ def _failed(error: BaseException) -> ToolFailedError:
 
 
 def _words(error: BaseException) -> str:
-    """What an exception says; of a group, what those in it say, which its own message leaves out."""
+    """An exception's type and message; of a group, also those of its members."""
     if isinstance(error, BaseExceptionGroup):
         return f"{type(error).__name__}: {error.message}: {'; '.join(map(_words, error.exceptions))}"
     try:

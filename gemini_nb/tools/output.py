@@ -1,4 +1,4 @@
-"""Where output goes: what code prints and displays goes to the target that it runs under.
+"""Output routing: what code prints and displays goes to the target in its context.
 
 A tool runs in a thread, or on the kernel's loop while another cell computes. What it prints would appear in
 whichever cell happens to run, or in none. `contextlib.redirect_stdout` is no way out: it redirects the whole
@@ -40,7 +40,7 @@ Write = Callable[[str], object]
 
 
 class Target:
-    """Takes what some code prints, displays and clears; from any thread.
+    """Receives what code prints, displays and clears, from any thread.
 
     A redirect inside that code concerns that code alone, so it is kept here and `sys` is left as it is.
     """
@@ -108,10 +108,10 @@ class Target:
             self.wipe(wait=wait)
 
     def flush(self) -> None:
-        """Show what is held back for a moment."""
+        """Show buffered output now."""
 
     def put(self, name: str, text: str) -> None:
-        """Show text; what is not redirected comes here."""
+        """Show text that is not redirected."""
         raise NotImplementedError
 
     def show(
@@ -122,7 +122,7 @@ class Target:
         *,
         update: bool,
     ) -> bool:
-        """Show a mime bundle; what is not captured comes here."""
+        """Show a mime bundle that is not captured."""
         raise NotImplementedError
 
     def wipe(self, *, wait: bool) -> None:
@@ -137,13 +137,13 @@ _target: contextvars.ContextVar[Target | None] = globals().get("_target") or con
 
 
 def current_target() -> Target | None:
-    """Return where the output of the running code goes, None for where it always goes."""
+    """Return the target of the running code, None if its output is not routed."""
     return _target.get()
 
 
 @contextlib.contextmanager
 def targeting(target: Target | None) -> Iterator[None]:
-    """Within this context, tasks and threads that begin here included, output goes to the target.
+    """Route output to the target within this context, including tasks and threads started in it.
 
     Threads that serve all streams are started under None: else they would stay with the first one's target.
     """
@@ -155,12 +155,12 @@ def targeting(target: Target | None) -> Iterator[None]:
 
 
 def enter_target(target: Target | None) -> None:
-    """Have this target from now on, in this context."""
+    """Set the target of this context."""
     _target.set(target)
 
 
 def leave_target() -> None:
-    """Have no target from now on, in this context. In a forked child, what it wrote to one would be lost."""
+    """Clear the target of this context: in a forked child its output would be lost."""
     _target.set(None)
 
 
@@ -248,7 +248,7 @@ class _Diversion:
 
 
 def _divert(name: str, stream: Any) -> Undo | None:
-    """Let a stream ask who writes; returns what undoes it, or None for a stream that cannot be changed."""
+    """Patch a stream's `write` to use the target; returns the undo, or None if it cannot be patched."""
     own = getattr(stream, "__dict__", {}).get("write")
     original = getattr(stream, "write", None)
 
@@ -278,11 +278,11 @@ _routing: AbstractContextManager[object] = _diversion
 
 
 def diverting() -> AbstractContextManager[object]:
-    """A context in which targets get their output."""
+    """Return the context manager within which output reaches its targets."""
     return _routing
 
 
 def route_with(routing: AbstractContextManager[object] | None) -> None:
-    """Say how targets get their output; None for how they do in a script."""
+    """Set how output reaches its targets; None restores the way of a plain script."""
     global _routing  # noqa: PLW0603 - the standard streams are the process's, too
     _routing = _diversion if routing is None else routing

@@ -32,7 +32,7 @@ async def call_in_place(
     report: Report,
     begin: Callable[[], object],
 ) -> Any:
-    """Call a tool where it wants to run, and return what it returned.
+    """Call a tool where its `run_on` says, and return its result.
 
     Args:
         tool: the tool.
@@ -167,7 +167,7 @@ def _is_pool(executor: object, module: str, name: str) -> bool:
 def _in_process(
     function: Callable[..., Any], positional: Sequence[Any], named: Mapping[str, Any]
 ) -> tuple[Any, str]:
-    """Run in a worker process, one call at a time, and bring home what it printed."""
+    """Run in a worker process, one call at a time, and return the result with what was printed."""
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         try:

@@ -56,7 +56,7 @@ class Printed:
             self._drop_beginning()
 
     def clear(self) -> None:
-        """Begin with nothing."""
+        """Start empty."""
         self.__init__()  # type: ignore[misc]  # the same state as a new one
 
     def text(self, *, final: bool = False) -> str:

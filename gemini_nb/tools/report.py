@@ -1,4 +1,4 @@
-"""What a tool says while it runs: prints, displays, log lines and progress, kept with its call."""
+"""What a tool reports while it runs: prints, displays, log lines and progress, kept with its call."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Work:
 
 
 class Report(Target):
-    """What one running call said so far; written from any thread.
+    """The output and progress of one running call; written from any thread.
 
     Args:
         changed: called after each change, on the thread that made it.
@@ -65,7 +65,7 @@ class Report(Target):
             return tuple(shown for _, shown in self._shown)
 
     def put(self, name: str, text: str) -> None:  # noqa: ARG002 - both streams stand in one card
-        """Take printed text."""
+        """Append printed text."""
         with self._lock:
             self._clear_if_due()
             self._printed.write(text)
@@ -79,7 +79,7 @@ class Report(Target):
         *,
         update: bool,
     ) -> bool:
-        """Take a display; False for the update of one that does not stand here."""
+        """Add or update a display; returns False for an update of a display that is not here."""
         name = transient.get("display_id")
         shown = shown_of(data)
         with self._lock:
@@ -148,7 +148,7 @@ class Report(Target):
 
 
 def progress(fraction: float | None, text: str = "") -> None:
-    """Say, from inside a tool, how far it is; its card shows it.
+    """Report the progress of the running tool; its card shows it.
 
     Outside a tool call it does nothing, so the same function can be called by hand. It does nothing, too, in
     another process: a tool on a process pool reports when it has ended.

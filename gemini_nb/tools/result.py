@@ -1,4 +1,4 @@
-"""What a tool returned, as the model gets it: JSON, with images and files beside it.
+"""A tool's return value as the model gets it: JSON, with images and files beside it.
 
 A functionResponse holds JSON in `response` and media in `parts`; where a picture stood in the JSON there
 stands a reference to it by name. What neither can say becomes text, never a crash.
@@ -41,7 +41,7 @@ class ToolResult:
 
 
 def to_result(value: Any) -> ToolResult:
-    """Turn whatever a tool returned into what is sent.
+    """Convert a tool's return value into what is sent.
 
     Raises:
         ConfigError: it is too large, holds itself, is nested too deeply, or a file cannot be read; the
@@ -76,7 +76,7 @@ def _refused(fault: str) -> ConfigError:
 
 
 def _take_media(value: Any, parts: list[Part], depth: int) -> Any:
-    """The value with references where media stood, and tables where frames did."""
+    """Replace media in the value by references, and frames by tables."""
     if value is None or isinstance(value, (str, int, float)):
         return value
     try:
@@ -103,7 +103,7 @@ def _take_media(value: Any, parts: list[Part], depth: int) -> Any:
 
 
 def _reference(part: Part, parts: list[Part]) -> dict[str, str]:
-    """Put a file beside the JSON, and return what stands in its place there."""
+    """Put a file beside the JSON, and return the reference that replaces it there."""
     kind = "inlineData" if "inlineData" in part else "fileData"
     data = part[kind]
     taken = {one[field]["displayName"] for one in parts for field in _FILES if field in one}
@@ -116,7 +116,7 @@ def _reference(part: Part, parts: list[Part]) -> dict[str, str]:
 
 
 def _clean(part: Part) -> Part:
-    """The part without secrets, in its data and beside it."""
+    """Remove secrets from a part, its data included."""
     clean = scrub_json(part)
     data = part.get("inlineData", {}).get("data")
     if isinstance(data, str):
@@ -136,7 +136,7 @@ def _name(part: Part) -> str:
 
 
 def _escape(value: Any, names: frozenset[str]) -> Any:
-    """The JSON with `ref` for each `$ref` that names no part, such as a schema's, which is refused."""
+    """Rename each `$ref` that names no part, such as a schema's: the service refuses it."""
     if isinstance(value, list):
         return [_escape(item, names) for item in value]
     if not isinstance(value, dict):
@@ -161,7 +161,7 @@ def _to_json(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """What to send of an object that JSON does not know: numpy's values have `tolist`."""
+    """Convert an object that is not JSON: numpy's values have `tolist`."""
     convert = getattr(value, "tolist", None)
     if callable(convert) and not isinstance(value, type):
         converted = convert()
@@ -173,7 +173,7 @@ def _plain(value: Any) -> Any:
 
 
 def _in_order(item: object) -> tuple[bool, float, str]:
-    """By value, then by text: the order of a set is another in each process."""
+    """Sort a set by value, else by text: its own order differs between processes."""
     if isinstance(item, (int, float)):
         return False, item, ""
     return True, 0.0, _ADDRESS.sub("", repr(item))

@@ -1,4 +1,4 @@
-"""What an answer must look like: a type, as the schema that is sent and as the check of what comes."""
+"""The schema of structured answers: what is sent, and the validation of what comes."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class OutputSchema:
         return {"responseMimeType": "application/json", **form}
 
     def read(self, text: str) -> Any:
-        """Return an answer as what it stands for; with a JSON schema, as plain JSON that fits it.
+        """Parse and validate an answer; with a JSON schema, return plain JSON.
 
         It may stand in a Markdown fence, with words around it.
 
@@ -106,7 +106,7 @@ def _short(schema: object) -> str:
 
 
 def _validator(schema: dict[str, Any]) -> Any:
-    """What checks values against a JSON schema."""
+    """The validator of a JSON schema."""
     import jsonschema  # few ask for a schema
 
     kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)

@@ -1,4 +1,4 @@
-"""What a tool displays beside its prints, reduced to what a card shows: pictures, tables, lines of text.
+"""Displays of a tool, reduced to what a card can show: pictures, tables, lines of text.
 
 A display is a bundle of forms, some of which a page would run or load. Pictures are kept as they are, of
 HTML only the cells of a table, and of anything else its text.
@@ -57,7 +57,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """Text that is displayed, and not printed, because it may be replaced.
+    """Text that was displayed, not printed, so that it may be replaced.
 
     Attributes:
         text: the text.
@@ -141,7 +141,7 @@ def _base64(data: object) -> str | None:
 
 
 class _Words(HTMLParser):
-    """Collects what a reader would see."""
+    """Collects the visible text of HTML."""
 
     def __init__(self) -> None:
         super().__init__()

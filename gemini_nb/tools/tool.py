@@ -84,7 +84,7 @@ class Tool:
 
     @property
     def is_async(self) -> bool:
-        """Whether calling it gives something to await."""
+        """Whether calling it returns an awaitable."""
         inner: Any = self.function
         while isinstance(inner, functools.partial):
             inner = inner.func
@@ -123,7 +123,7 @@ def tool(
 
 
 def _confirm_of(function: Any) -> bool | Callable[..., object]:
-    """Who is asked before a function runs: what a wrapper or a partial is made of may be a tool that asks."""
+    """The `confirm` of the tool inside a wrapper or partial, if there is one."""
     while not isinstance(function, Tool):
         inner = function.func if isinstance(function, functools.partial) else None
         function = getattr(function, "__wrapped__", inner)
@@ -209,14 +209,14 @@ class ToolSet:
         return self._tools.get(name)
 
     def name_of(self, called: str) -> str:
-        """The tool's name that a call means; models put their own module's name before some."""
+        """Return the tool that a call means: models prefix some names with a module of their own."""
         known = {*self._tools, *self._declared, *self._sent}
         plain = called.removeprefix("default_api")[1:]
         is_prefixed = called.startswith(("default_api.", "default_api:"))
         return plain if is_prefixed and called not in known and plain in known else called
 
     def is_declared_only(self, name: str) -> bool:
-        """Whether the caller declared this tool without a function, to answer its calls elsewhere."""
+        """Whether this tool was declared without a function, so that the caller answers its calls."""
         return name not in self._tools and (name in self._declared or name in self._sent)
 
     @property
@@ -249,7 +249,7 @@ def as_tools(tools: Any) -> list[Any]:
 
 
 def _check_not_foreign(given: Mapping[str, Any]) -> None:
-    """See that it is no tool of another client, which the service refuses field by field."""
+    """Refuse tools of other clients, which the service would refuse field by field."""
     if given.get("type") == "function" or "input_schema" in given or "inputSchema" in given:
         raise ArgumentError(
             "This is another client's form of a tool.",

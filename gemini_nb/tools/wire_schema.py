@@ -165,7 +165,7 @@ def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Cleaner:
-    """One walk over a schema; `inside` are the pointers of the definitions that are being written out."""
+    """One walk over a schema; `inside` holds the pointers of definitions being written out."""
 
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._root = root
@@ -386,7 +386,7 @@ def _references(schema: Any) -> Iterator[str]:
 
 
 def _merge(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """Both schemas in one; where they say two things, the second."""
+    """Merge two schemas; the second wins where they differ."""
     both = {**first, **second}
     if "properties" in first and "properties" in second:
         both["properties"] = {**first["properties"], **second["properties"]}
@@ -396,7 +396,7 @@ def _merge(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any
 
 
 def _bound(made: dict[str, Any], given: Mapping[str, Any]) -> None:
-    """Say exclusive bounds as inclusive ones, which are all that the service knows."""
+    """Convert exclusive bounds into inclusive ones, the only ones the service knows."""
     whole = given.get("type") == "integer"
     for name, inclusive, nearest, step in (
         ("exclusiveMinimum", "minimum", math.floor, 1),
@@ -416,7 +416,7 @@ def _is_number(value: object) -> TypeGuard[float]:
 
 
 def _notes(given: Mapping[str, Any]) -> str:
-    """What the service has no keyword for, in words."""
+    """Describe in words what the service has no keyword for."""
     notes = []
     values = _values(given)
     said = all(value is None or isinstance(value, str) or _is_number(value) for value in values)

@@ -126,7 +126,7 @@ class Dashboard(widgets.VBox):
         self._style.close()
 
     def _wake(self, _: Stream | None = None) -> None:
-        """Have it painted as soon as its interval allows. From any thread."""
+        """Request a paint as soon as the interval allows. From any thread."""
         if self.is_shown:
             self._painter.request(self)
 
@@ -157,7 +157,7 @@ class Dashboard(widgets.VBox):
         return False
 
     def _arrange(self, wanted: list[Stream]) -> bool:
-        """Show these streams, as far as the allowance goes. Returns whether it went far enough."""
+        """Show these streams as far as the allowance permits; returns whether all are shown."""
         complete = True
         rows = {}
         for stream in wanted:
@@ -193,7 +193,7 @@ class Dashboard(widgets.VBox):
         return complete
 
     def _on_fold(self, row: Row) -> None:
-        """On whatever thread the front end's message was handled."""
+        """Called on the thread that handled the front end's message."""
         self._painter.call(self._fold, row)
 
     def _fold(self, row: Row) -> None:

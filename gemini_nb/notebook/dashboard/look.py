@@ -58,7 +58,7 @@ def totals_html(totals: Statistics) -> str:
 
 
 def more_html(active: int, finished: int, *, shown: int) -> str:
-    """What has no row: how many streams there are besides, or that there are none at all."""
+    """How many streams have no row, or that there are no streams."""
     if not shown and not active + finished:
         return f'<div class="gemini-nb-more">{_EMPTY}</div>'
     if not active + finished:

@@ -31,7 +31,7 @@ ROW_COST = 9
 
 
 class Allowance:
-    """Messages that may be sent: so many at once, and so many a second in the long run.
+    """A budget of messages: a burst at once, and a rate in the long run.
 
     Args:
         burst: how many at once.
@@ -45,14 +45,14 @@ class Allowance:
         """How many were sent in all."""
 
     def has(self, messages: int) -> bool:
-        """Whether so many may be sent now."""
+        """Whether this many messages may be sent now."""
         now = time.monotonic()
         self._left = min(self._burst, self._left + (now - self._then) * self._rate)
         self._then = now
         return self._left >= messages
 
     def spend(self, messages: int) -> None:
-        """So many were sent."""
+        """Note that this many messages were sent."""
         self._left -= messages
         self.spent += messages
 
@@ -137,7 +137,7 @@ class Row:
         return bool(self._fold.value) != (self._timeline is not None)
 
     def _state_now(self) -> object:
-        """What is drawn at once when it changes; figures are drawn now and then."""
+        """The state that is drawn at once when it changes; figures are drawn less often."""
         stream = self.stream
         calls = tuple((call.status, call.still_running) for call in stream.tool_calls)
         return (

@@ -1,4 +1,4 @@
-"""The output of one run of a cell, to which what belongs to it can be sent after it has ended.
+"""The output of one run of a cell, which can still be sent to after the cell has ended.
 
 `print` in a thread goes to whichever cell runs, and into its `%%capture`. So the messages are made by hand,
 with the header of the request that ran the cell. A page drops them once that cell ran again, was cut, or was
@@ -31,7 +31,7 @@ _JOINED = 0.05  # seconds of prints that go in one message; `print` makes severa
 
 
 class CellOutput(Target):
-    """Where a subscriber prints.
+    """The target of what a cell's subscribers print and display.
 
     Args:
         shell: the kernel's shell.
@@ -87,7 +87,7 @@ class CellOutput(Target):
         return True
 
     def settle(self, data: Mapping[str, Any], display_id: str) -> None:
-        """Put this in the place of a display, also on a page that forgot the display with a cell's move.
+        """Replace a display, also on a page that forgot it because the cell was moved.
 
         Where the display stands alone, the cell is cleared and filled anew, which such a page takes. The
         update is for pages that take nothing else of a cell that has ended.
@@ -171,7 +171,7 @@ def _content(
 
 
 def cell_output(shell: Any, runtime: Runtime, sent: SentOutputs) -> CellOutput | None:
-    """Return the output of the cell that runs; None where there is no kernel, or it says of no request."""
+    """Return the output of the running cell; None without a kernel or a request."""
     kernel = getattr(shell, "kernel", None)
     parent = kernel.get_parent("shell") if kernel is not None else None
     header = parent.get("header") if isinstance(parent, dict) else None

@@ -11,7 +11,7 @@ __all__ = ["Frontend", "cell_id", "deleted_cells", "frontend_of", "notebook_path
 
 
 class Frontend(Enum):
-    """Who looks at the output of a cell, and when."""
+    """Who shows the output of a cell, and when."""
 
     LIVE = "a page that shows widgets while they change"
     HEADLESS = "a run that keeps what a cell has sent when it ends"
@@ -20,7 +20,7 @@ class Frontend(Enum):
 
 
 def frontend_of(shell: Any) -> Frontend:
-    """Find out which.
+    """Return the front end of a shell.
 
     nbclient, nbconvert and papermill say with each request that no question can be answered (`allow_stdin`);
     an interactive front end says the opposite.
@@ -42,7 +42,7 @@ def cell_id(shell: Any) -> str | None:
 
 
 def notebook_path(shell: Any) -> str | None:
-    """The path of the notebook, where server or front end tell."""
+    """The path of the notebook, if the server or the front end names it."""
     found = os.environ.get("JPY_SESSION_NAME") or shell.user_ns.get("__vsc_ipynb_file__")
     return found if isinstance(found, str) else None
 

@@ -1,4 +1,4 @@
-"""Which request a thread belongs to, in kernels that do not say so by themselves.
+"""Which request a thread belongs to, for kernels that do not track it themselves.
 
 ipykernel 7.0 keeps the request in a context variable, and `get_parent` raises LookupError in every thread
 that starts without it. Widgets call it with each message, so no pane could be painted. All other versions

@@ -25,7 +25,7 @@ _STREAMS = ("stdout", "stderr")
 
 
 class _Bound:
-    """A `write` that goes to the target of the code that calls it, or else where it always went."""
+    """A `write` that goes to the target of the calling code, or to the original one."""
 
     __slots__ = ("gemini_nb_inner", "name")
 
@@ -74,7 +74,7 @@ def _unbound(value: Any) -> Any:
 
 
 def _set_write(stream: Any, value: Any, original: Callable[..., Any]) -> None:
-    """Put a `write` on an instance; its own is not stored, or each cell would add one more."""
+    """Set an instance's `write`; the class's own is not stored, or each cell would add a wrapper."""
     if getattr(value, "__func__", None) is original and value.__self__ is stream:
         stream.__dict__.pop("write", None)
     else:
@@ -82,7 +82,7 @@ def _set_write(stream: Any, value: Any, original: Callable[..., Any]) -> None:
 
 
 class _Proxy:
-    """Stands around what a cell captures its output with; the cell's own writes go through."""
+    """Wraps the buffer that a cell captures its output with; the cell's own writes pass through."""
 
     def __init__(self, inner: Any, name: str) -> None:
         self._inner = inner
@@ -119,7 +119,7 @@ def _surround(name: str) -> None:
 
 
 def _writer(target: Target, stream: Any) -> Write:
-    """What a tool's redirect writes to; one of the standard streams means where that one goes at present."""
+    """The `write` of a tool's redirect; for a standard stream, that of its present destination."""
     if stream is None:
         return len
     write = stream.write
@@ -208,7 +208,7 @@ def _end_capture(captures: Any, target: Target) -> None:
 
 
 def _route_displays(publisher: Any) -> list[Undo]:
-    """Let what is displayed and cleared go to the target."""
+    """Route displays and clears to the target."""
     publish, clear_output = publisher.publish, publisher.clear_output
 
     @functools.wraps(publish)

@@ -1,4 +1,4 @@
-"""What stands beneath each cell, as far as the kernel knows: it counts what it has sent there.
+"""What stands beneath each cell, known from the messages that the kernel has sent.
 
 A page whose cell was moved has forgotten the ids of its displays, but not the request that ran the cell. Such
 a cell can only be cleared and filled anew, which takes all of its output. So what else stands there must be
@@ -32,7 +32,7 @@ class SentOutputs:
         self._watches = False
 
     def watch(self, shell: Any) -> Undo:
-        """Look at what this shell's kernel sends; returns what ends that."""
+        """Watch what this shell's kernel sends; returns the undo."""
         kernel = getattr(shell, "kernel", None)
         if kernel is None:
             return lambda: None

@@ -1,10 +1,11 @@
-"""What can be written behind `%%gemini_stream`."""
+"""The options of `%%gemini_stream`."""
 
 from __future__ import annotations
 
 import argparse
 import math
 import re
+from collections.abc import Callable
 from typing import Any
 
 from IPython.core.error import UsageError
@@ -161,33 +162,52 @@ def _is_option(word: str) -> bool:
 
 
 def _meant(word: str) -> str:
-    """The question which option was meant, where it nearly is one; with one dash only if it is long."""
+    """Ask "did you mean" for a word that is nearly an option; with one dash only if it is long."""
     name = word.partition("=")[0].lower().replace("_", "-")
     if not name.startswith("-") or len(name) < 3:
         return ""
     return did_you_mean(f"--{name.lstrip('-')}", [known for known in OPTIONS if known.startswith("--")])
 
 
-def _check(args: argparse.Namespace) -> None:
+def _below_one(name: str) -> tuple[Callable[[argparse.Namespace], object], str]:
+    option = f"--{name.replace('_', '-')}"
+    return (
+        lambda args: getattr(args, name) is not None and getattr(args, name) < 1,
+        f"{option} is at least 1.",
+    )
+
+
+_REFUSED: tuple[tuple[Callable[[argparse.Namespace], object], str], ...] = (
     # "--thinking" takes a level only where one follows; a prompt's first word is none.
-    if args.thinking and args.thinking.lower() not in LEVELS:
-        raise UsageError(f"--thinking takes {', '.join(LEVELS)}, or nothing, not {args.thinking!r}.")
-    if args.temperature is not None and not 0 <= args.temperature < math.inf:
-        raise UsageError(f"--temperature is a number from 0 to 2, not {args.temperature}.")
-    if args.above is not None and args.above < 1:
-        raise UsageError("--above is at least 1.")
-    if args.max_tokens is not None and args.max_tokens < 1:
-        raise UsageError("--max-tokens is at least 1.")
-    if args.concurrency is not None and args.concurrency < 1:
-        raise UsageError("--concurrency is at least 1.")
-    if args.concurrency is not None and not args.each:
-        raise UsageError("--concurrency goes with --each.")
-    if args.append and not args.chat:
-        raise UsageError("--append goes with --chat.")
-    if args.each and args.chat:
-        raise UsageError("--each asks many questions at once, a chat takes one after the other.")
-    if args.model and len(args.model) > 1 and args.chat:
-        raise UsageError("A chat has one answer to each message; leave out --chat, or all but one -m.")
+    (
+        lambda args: args.thinking and args.thinking.lower() not in LEVELS,
+        f"--thinking takes {', '.join(LEVELS)}, or nothing, not {{thinking!r}}.",
+    ),
+    (
+        lambda args: args.temperature is not None and not 0 <= args.temperature < math.inf,
+        "--temperature is a number from 0 to 2, not {temperature}.",
+    ),
+    _below_one("above"),
+    _below_one("max_tokens"),
+    _below_one("concurrency"),
+    (lambda args: args.concurrency is not None and not args.each, "--concurrency goes with --each."),
+    (lambda args: args.append and not args.chat, "--append goes with --chat."),
+    (
+        lambda args: args.each and args.chat,
+        "--each asks many questions at once, a chat takes one after the other.",
+    ),
+    (
+        lambda args: args.model and len(args.model) > 1 and args.chat,
+        "A chat has one answer to each message; leave out --chat, or all but one -m.",
+    ),
+)
+"""Options that cannot be, or not together, and what to say then."""
+
+
+def _check(args: argparse.Namespace) -> None:
+    for is_wrong, message in _REFUSED:
+        if is_wrong(args):
+            raise UsageError(message.format(**vars(args)))
 
 
 def _words(line: str) -> list[str]:
@@ -206,7 +226,7 @@ def _words(line: str) -> list[str]:
 
 
 def _unquoted(value: Any) -> Any:
-    """Take the quotes away that stand around a value, and the backslash before such quotes within it."""
+    """Remove the quotes around a value, and the backslash before such quotes inside it."""
     quoted = isinstance(value, str) and len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
     return value[1:-1].replace(f"\\{value[0]}", value[0]) if quoted else value
 
@@ -228,7 +248,7 @@ def split_line(line: str) -> tuple[str, str]:
 
 
 def prompt_of(line: str) -> str:
-    """The prompt of such a line, as far as it is written."""
+    """The prompt of a `%gemini_stream` line, as far as it is typed."""
     _, prompt, _ = _split(line)
     return "" if prompt.startswith("-") else prompt
 
@@ -255,12 +275,12 @@ def _split(line: str) -> tuple[str, str, bool]:
 
 
 def _may_follow(action: dict[str, Any], word: str) -> bool:
-    """Whether a word behind an option that may have a value is one, and not the prompt's first."""
+    """Whether a word after an option with an optional value is that value, not the prompt's first word."""
     return word.isdecimal() if action.get("type") is int else word.lower() in LEVELS
 
 
 def _action(name: str) -> dict[str, Any] | None:
-    """What is known of an option; of a long one its beginning is enough, as argparse has it."""
+    """The option of this name; an unambiguous beginning of a long one is enough, as in argparse."""
     if name in _ACTIONS or not name.startswith("--"):
         return _ACTIONS.get(name)
     found = [action for known, action in _ACTIONS.items() if known.startswith(name)]

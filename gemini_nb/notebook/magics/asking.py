@@ -38,7 +38,7 @@ _LIST = re.compile(r"list\[(.+)\]")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CellContext:
-    """What the cells before a prompt have to say to it.
+    """What earlier cells contribute to a prompt.
 
     Attributes:
         names: names that the prompt may use where the notebook has no such ones, such as "error".
@@ -162,7 +162,7 @@ def _contents_of_item(
     *,
     notes: list[str] | None,
 ) -> Any:
-    """The question about one item; a mistyped field would be asked a thousand times, and paid for."""
+    """The prompt for one item; a mistyped field is refused, else it would be sent a thousand times."""
     try:
         return _contents(cell, args, files, {"item": item}, namespace, needed="item", notes=notes)
     except LookupError as error:
@@ -173,7 +173,7 @@ def _contents_of_item(
 def _options(
     args: argparse.Namespace, namespace: Mapping[str, Any], notes: list[str] | None
 ) -> dict[str, Any]:
-    """What `start_stream` takes, of what was given: newer models refuse settings that were not asked for."""
+    """The options for `start_stream`, only those given: newer models refuse settings they do not know."""
     config: dict[str, Any] = {}
     if args.temperature is not None:
         config["temperature"] = args.temperature
@@ -278,7 +278,7 @@ def _sender(
     settings: Mapping[str, Any],
     run: tuple[str | None, str | None],
 ) -> Callable[..., Stream]:
-    """What sends the message; a new chat keeps what makes it the same conversation in the cells to come."""
+    """Return the function that sends the message; a new chat keeps its settings for later cells."""
     name = args.chat
     if name is None:
         return manager.start_stream

@@ -1,4 +1,4 @@
-"""The cells that ran, as a prompt may be shown them."""
+"""The cells that ran, for prompts that include them."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ class CellLog:
         self._failure: Failure | None = None
 
     def register(self) -> None:
-        """Look at every cell that ends."""
+        """Start recording the cells that end."""
         self._shell.events.register("post_run_cell", self._look)
 
     def unregister(self) -> None:
-        """Look no more."""
+        """Stop recording."""
         self._shell.events.unregister("post_run_cell", self._look)
 
     def note(self, streams: Iterable[Stream]) -> None:
-        """Note what the cell that runs asked."""
+        """Note the stream that the running cell started."""
         self._asked += streams
 
     def _look(self, result: Any) -> None:

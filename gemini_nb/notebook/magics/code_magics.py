@@ -35,7 +35,7 @@ _CELL_MAGICS = {"bash": "%%bash", "sh": "%%bash", "shell": "%%bash", "html": "%%
 
 @magics_class
 class CodeMagics(Magics):
-    """What makes code of answers, and answers of errors.
+    """The magics that turn answers into code, and errors into questions.
 
     Args:
         shell: the IPython shell.
@@ -101,7 +101,7 @@ class CodeMagics(Magics):
             self._use(self._magics.ask(f"--wait {options}", prompt), flags)
 
     async def fix_cell(self, line: str) -> None:
-        """The same as a coroutine, so that the kernel's loop stays free meanwhile."""
+        """`%gemini_fix` as a coroutine, which keeps the kernel's loop free."""
         options, prompt, flags = self._fix(line)
         if "--show" not in flags:
             self._use(await self._magics.ask_async(f"--wait {options}", prompt), flags)

@@ -36,7 +36,7 @@ _OWN = "gemini_nb."
 
 
 class _Nothing(list[SimpleCompletion]):
-    """No completions, of other matchers neither: IPython suppresses them only for an answer with a length."""
+    """An empty completion that suppresses other matchers: IPython does so only if it has a length."""
 
     def __len__(self) -> int:
         return 1
@@ -76,7 +76,7 @@ def _answer(offered: Iterable[SimpleCompletion], fragment: str) -> Any:
 
 
 def _in_prompt(shell: Any, prompt: str) -> Any:
-    """What can stand in the braces that are open at the end of a prompt; in its prose nothing."""
+    """Completions inside braces that are open at the end of a prompt; none in its prose."""
     opened = prompt.rpartition("{")[2]
     if prompt == opened or "}" in opened:
         return _answer([], "")
@@ -97,7 +97,7 @@ def _in_prompt(shell: Any, prompt: str) -> Any:
 
 
 def _reached(namespace: Mapping[str, Any], path: list[str]) -> Any:
-    """The value at the end of a path; of other people's classes no property is run for a completion."""
+    """The value at the end of a path; a completion runs no property of foreign classes."""
     value = namespace[path[0]]
     for name in path[1:]:
         if name.startswith("_"):
@@ -122,7 +122,7 @@ def _attributes(value: Any) -> list[SimpleCompletion]:
 def _behind_stream(
     shell: Any, manager: StreamManager, behind: str, fragment: str
 ) -> tuple[str, list[SimpleCompletion]]:
-    """What of the last word stands already, and what can follow it."""
+    """The part of the last word that is typed, and its completions."""
     words = behind.split()
     option, equals, value = fragment.partition("=")
     if equals and option.startswith("-"):
@@ -139,7 +139,7 @@ def _behind_stream(
 
 
 def _values(shell: Any, manager: StreamManager, option: str, fragment: str) -> list[SimpleCompletion] | None:
-    """What can stand behind an option; None where it is no option, or takes no value."""
+    """Completions for an option's value; None if it is no option or takes none."""
     match option:
         case "-m" | "--model":
             used = (stream.model for stream in manager.list_streams(all=True))
@@ -192,7 +192,7 @@ def _kind(value: object) -> str:
 
 
 def _is_tool(value: object) -> bool:
-    """Whether the model may call it, which our own functions and those of the shell are not for."""
+    """Whether it may be offered as a tool; functions of this package and of the shell are not."""
     if isinstance(value, (list, tuple)):
         return bool(value) and all(map(_is_tool, value))
     made_for_cells = str(getattr(value, "__module__", "")).startswith((_OWN, "IPython."))
@@ -200,7 +200,7 @@ def _is_tool(value: object) -> bool:
 
 
 def _is_schema(value: Any) -> bool:
-    """Whether an answer can have this form; most classes of a notebook are imported for something else."""
+    """Whether it may be offered as a schema; most classes of a notebook serve something else."""
     if str(getattr(value, "__module__", "")).startswith(_OWN):
         return False
     return (
@@ -215,7 +215,7 @@ def _is_schema(value: Any) -> bool:
 
 
 def _files(fragment: str) -> list[SimpleCompletion]:
-    """Paths that begin like this, folders with a slash; `~` stays what it is."""
+    """Paths with this beginning, folders with a slash; `~` is kept."""
     whole = os.path.expanduser(fragment)  # noqa: PTH111 - Path drops the slash at the end
     found = sorted(glob.glob(f"{glob.escape(whole)}*"))  # noqa: PTH207 - see above
     return [

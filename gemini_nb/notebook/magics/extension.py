@@ -1,4 +1,4 @@
-"""Loading into a shell and leaving it without a trace."""
+"""Load the extension into a shell, and unload it without a trace."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _SHOWN: tuple[Any, ...] = (Stream, StreamGroup)
 
 
 class _Extension:
-    """What was put into a shell, so that all of it can be taken away again."""
+    """Everything registered in one shell, so that all of it can be removed."""
 
     def __init__(self, shell: Any, manager: StreamManager) -> None:
         self.shell = shell

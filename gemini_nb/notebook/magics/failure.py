@@ -1,4 +1,4 @@
-"""The cell that failed last, in the words that help a model to explain it.
+"""The last failed cell, described for a model that explains it.
 
 A whole traceback is mostly the inside of libraries, and says nothing of the values that led there. So the
 frames of the user's own code are kept, and the names that the cell uses are listed with their types and short
@@ -124,14 +124,14 @@ def _short_path(filename: str) -> str:
 
 
 def source_of(error: object) -> str:
-    """Return the source of the cell that raised this, as far as it is still known."""
+    """Return the source of the cell that raised this, if it is still known."""
     walked = list(traceback.walk_tb(getattr(error, "__traceback__", None)))
     files = [frame.f_code.co_filename for frame, _ in walked if _is_cell(frame.f_code.co_filename)]
     return "".join(linecache.getlines(files[0])) if files else ""
 
 
 def _names_in(source: str) -> list[str]:
-    """The names that a source uses, in the order of their coming."""
+    """The names that a source uses, in order of appearance."""
     try:
         nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)]
     except (SyntaxError, ValueError):  # magics, or what failed for that

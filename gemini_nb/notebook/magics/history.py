@@ -139,7 +139,7 @@ def entry_of(name: str) -> Entry | None:
 
 
 def show_entry(shell: Any, entry: Entry) -> None:
-    """Show an old stream as the front end can."""
+    """Show an old stream as the front end allows."""
     from gemini_nb.notebook.render.history import entry_bundle  # few cells need it
 
     bundle = entry_bundle(entry)

@@ -132,7 +132,7 @@ class GeminiMagics(Magics):
         return args, made, self._show(made, tuple(dict.fromkeys(notes)))
 
     def _context(self, args: argparse.Namespace, cell: str, notes: list[str]) -> CellContext:
-        """What the cells before this one have to say to its prompt."""
+        """What earlier cells contribute to this cell's prompt."""
         failure = self.log.failure if "{error" in cell + (args.system or "") else None
         names = {} if failure is None else {"error": failure.describe(self.shell.user_ns)}
         if args.above is None:
@@ -143,7 +143,7 @@ class GeminiMagics(Magics):
         return CellContext(names, f"The cells above, as they ran:\n\n{above}" if count else "")
 
     def _show(self, made: Stream | StreamGroup, notes: tuple[str, ...] = ()) -> Any:
-        """Show it as the front end can; returns the live view, None where there is none."""
+        """Show it as the front end allows; returns the live view, None where there is none."""
         frontend = frontend_of(self.shell)
         if frontend is Frontend.TERMINAL and self._print(made, stops=True):
             raise stop_interrupted(streams_of(made))
@@ -273,7 +273,7 @@ class GeminiMagics(Magics):
             raise UsageError(f"{error} {did_you_mean(name, self._names_of_streams())}".rstrip()) from None
 
     def _names_of_streams(self) -> list[str]:
-        """What can be said of a stream behind a magic: its name in the notebook, or its id."""
+        """Everything that names a stream after a magic: names in the notebook, and ids."""
         names = [one for one, value in self.shell.user_ns.items() if isinstance(value, (Stream, StreamGroup))]
         return ["all", *names, *(stream.stream_id for stream in self.manager.list_streams(all=True))]
 

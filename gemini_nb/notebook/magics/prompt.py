@@ -157,7 +157,7 @@ def _filled(value: Any, match: re.Match[str], needed: str | None) -> Any:
 
 
 def _looks_forgotten(text: str, match: re.Match[str], namespaces: tuple[Mapping[str, Any], ...]) -> bool:
-    """Say whether braces hold what looks like a variable that is not there, and not JSON, code or LaTeX."""
+    """Whether braces hold what looks like an undefined variable, not JSON, code or LaTeX."""
     name = python_name(match["name"])
     is_known = any(name in namespace for namespace in namespaces) or hasattr(builtins, name)
     if is_known or len(name) < 2 or match["open"] != "{" or match["close"] != "}" or match["spec"]:
@@ -172,7 +172,7 @@ def _looks_forgotten(text: str, match: re.Match[str], namespaces: tuple[Mapping[
 
 
 def _left_out(value: Any, match: re.Match[str]) -> list[str]:
-    """Say how many rows of a long frame are sent."""
+    """Note how many rows of a long frame are sent."""
     rows = frame_rows(value)
     spec = match["spec"]
     shown = _SHOWN_ROWS if spec is None else _rows_wanted(spec) if _ROWS.fullmatch(spec) else None
@@ -187,7 +187,7 @@ def _rows_wanted(spec: str) -> int | None:
 
 
 def _check_written(text: str, needed: str) -> None:
-    """See that braces with this name are written so that they can stand for something: {item[a]} cannot."""
+    """Refuse braces with this name that cannot be resolved, such as {item[a]}."""
     for match in re.finditer(rf"(?<!\{{)\{{\s*{needed}\s*(?:[.\[!][^{{}}]*)?\}}", text):
         if _FIELD.fullmatch(match[0]) is None:
             raise LookupError(match[0])
@@ -208,7 +208,7 @@ def _resolve(name: str, steps: str, namespaces: tuple[Mapping[str, Any], ...]) -
 
 
 def python_name(name: str) -> str:
-    """Write a name as Python keeps it; the micro sign of a keyboard is a Greek letter there."""
+    """Normalise a name as Python does: the micro sign of a keyboard becomes a Greek letter."""
     return unicodedata.normalize("NFKC", name)
 
 
@@ -244,7 +244,7 @@ def _shown(value: Any, spec: str | None) -> Any:
 
 
 def _text_of(value: bytes) -> Any:
-    """Text that came as bytes; other bytes as they are, to be refused where the request is made."""
+    """Decode bytes that are text; others stay, and are refused when the request is made."""
     try:
         return value.decode()
     except UnicodeDecodeError:
@@ -264,7 +264,7 @@ def _is_wordless(value: object) -> bool:
 
 
 def _joined(pieces: list[Any]) -> list[Any]:
-    """Neighbouring strings as one, and none that says nothing beside others that do."""
+    """Join neighbouring strings, and drop blank ones beside others."""
     made: list[Any] = []
     for piece in pieces:
         if isinstance(piece, str) and made and isinstance(made[-1], str):

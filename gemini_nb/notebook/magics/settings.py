@@ -78,7 +78,7 @@ class GeminiNB(Configurable):
         return settings
 
     def serve(self, manager: StreamManager) -> None:
-        """Set what was configured in this manager, if it is another one than before."""
+        """Apply the configured values to this manager, once."""
         if manager is self._manager:
             return
         self._manager = manager
@@ -87,7 +87,7 @@ class GeminiNB(Configurable):
                 self._apply(name)
 
     def update_config(self, config: Any) -> None:
-        """Set what `%config` says, also where only the manager has another value by now."""
+        """Apply `%config`, also where only the manager's value has changed since."""
         super().update_config(config)
         for name in _OF_THE_MANAGER:
             if name in config.get(type(self).__name__, ()):

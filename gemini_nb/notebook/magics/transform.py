@@ -77,7 +77,7 @@ class AwaitStreamCells(ast.NodeTransformer):
         return lines
 
     def should_run_async(self, raw_cell: str, **known: Any) -> bool:
-        """Answer for IPython, which looks at the text, in which there is no await."""
+        """Tell IPython to await the noted cell, whose text has no await."""
         text = known.get("transformed_cell") or ""
         if self._is_pending and text.startswith((_CALL, _FIX_CALL)):
             return True
@@ -108,7 +108,7 @@ def _is_awaitable(lines: list[str]) -> bool:
 
 
 def read_loading_cell_again(shell: Any) -> None:
-    """Read the cell that loads the extension once more, and change what of it is still to run.
+    """Transform the rest of the cell that loads the extension.
 
     IPython read it before the hooks were there, and took `%gemini_stream Why?` for a question about a name.
     """

@@ -23,7 +23,7 @@ _SLICE = 0.05  # seconds between looks for a tool that needs the loop
 
 @contextlib.contextmanager
 def stopping(streams: Sequence[Stream]) -> Generator[None, None, None]:
-    """Stop the streams if what is done here is interrupted."""
+    """Stop the streams if the block is interrupted."""
     try:
         yield
     except KeyboardInterrupt:

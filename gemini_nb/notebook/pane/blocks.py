@@ -42,7 +42,7 @@ class BlockView(Protocol):
         """Draw what changed, and return whether there is more; the block is of the view's own kind."""
 
     def close(self) -> None:
-        """Take it off the page."""
+        """Close the widgets."""
 
 
 def view_for(block: Block, old: BlockView | None = None) -> tuple[BlockView, bool]:

@@ -60,7 +60,7 @@ class CallView:
         self._ask(call)
 
     def close(self) -> None:
-        """Take it off the page."""
+        """Close the widgets."""
         close_tree(self.widget)
 
     def _show(self, call: ToolCall) -> None:
@@ -155,7 +155,7 @@ def _last_lines(call: ToolCall) -> str:
 
 
 def _inside(call: ToolCall) -> str:
-    """Everything of the call, each under its name."""
+    """Arguments, output and result, each under a heading."""
     found = [("arguments", json.dumps(call.args, ensure_ascii=False, indent=2))] if call.args else []
     if call.output:
         found.append(("printed", call.output))

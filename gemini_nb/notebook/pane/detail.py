@@ -1,4 +1,4 @@
-"""Something that unfolds: a line that may change all the time, and a body beneath it.
+"""A fold: a line that may change all the time, and a body beneath it.
 
 A `<details>` whose HTML is set again closes under the reader, and a widget that folds has to ask the kernel,
 which may be busy. Here the `<details>` holds nothing but the handle and is sent once; the line and the body
@@ -19,7 +19,7 @@ __all__ = ["detail", "detail_html"]
 
 
 def detail(label: str, line: widgets.Widget, body: widgets.Widget, kind: str) -> Any:
-    """A box that unfolds, also while the kernel is busy.
+    """A fold that works while the kernel is busy.
 
     Args:
         label: what unfolds, for those who hear the page.

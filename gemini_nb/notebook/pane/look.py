@@ -23,7 +23,7 @@ def sheet() -> widgets.Widget:
 
 
 def pre_html(text: str) -> str:
-    """Text of a tool's or a server's, as it is."""
+    """Text of a tool or server, verbatim."""
     return f"<pre{scrollable('text')}>{escape(cut(text, _LONGEST))}</pre>"
 
 
@@ -33,7 +33,7 @@ def notice_html(text: str) -> str:
 
 
 def kept_html(names: str) -> str:
-    """What a view says that stays: a page that was loaded anew cannot put the answer into the notebook.
+    """The note on a pane that stays: a reloaded page cannot put the answer into the notebook.
 
     Args:
         names: what `%gemini_show` finds it by.

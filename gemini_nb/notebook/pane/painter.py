@@ -46,7 +46,7 @@ _CLOSED_TOGETHER = 12
 
 
 class View(Protocol):
-    """Something on a page.
+    """What the painter paints.
 
     No paint should send more than 60 messages; what is left is asked for again. Those of the widgets that
     `widgetry` makes are counted there. A view of other widgets may have an attribute `sent`, the number of
@@ -100,7 +100,7 @@ class Painter:
             self.call(self._take_wanted)
 
     def forget(self, view: View) -> None:
-        """Paint it no more. Rendering thread only."""
+        """Stop painting this view. Rendering thread only."""
         for views in (self._wanted, self._dirty, self._living, self._painted):
             views.pop(view, None)
 
@@ -111,7 +111,7 @@ class Painter:
             self._schedule(0.0)
 
     def work(self, steps: Iterator[None]) -> None:
-        """Do what has no need of a page, step by step, between paints. Rendering thread only.
+        """Run work that needs no page, step by step, between paints. Rendering thread only.
 
         Args:
             steps: an iterator whose steps take some milliseconds each. Where several are at work they take

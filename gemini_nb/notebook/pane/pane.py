@@ -141,7 +141,7 @@ class StreamPane(Counted, widgets.VBox):
         self._painter.call(self._end)
 
     def close(self) -> None:
-        """Take it off every page. From any thread."""
+        """Close it on every page. From any thread."""
         was_shown = self._shown
         if was_shown:
             super().close()
@@ -268,7 +268,7 @@ class _Live:
         self.painter.request(self._pane)
 
     def close(self) -> None:
-        """Listen and paint no more."""
+        """Stop listening and painting."""
         self._cursor.close()
         self.painter.forget(self._pane)
 

@@ -24,7 +24,7 @@ _SECTION = 16  # pieces that stand in one box
 
 
 class TextView:
-    """Text that is drawn as far as it has come."""
+    """A view of a text that grows."""
 
     def __init__(self, text: str = "", draft: Draft | None = None) -> None:
         self._draft = draft or Draft()
@@ -46,7 +46,7 @@ class TextView:
 
     @property
     def frozen(self) -> int:
-        """How many pieces are drawn no more."""
+        """How many pieces are frozen."""
         return self._pieces - 1
 
     def draw(self, text: str, draft: Draft | None = None) -> bool:
@@ -71,14 +71,14 @@ class TextView:
         return drawn.more
 
     def close(self) -> None:
-        """Take it off the page."""
+        """Close the widgets."""
         close_tree(self.widget)
 
     def _html(self, shown: str, *, live: bool = True) -> str:
         return typeset(shown, live=live) if self._typesets else shown
 
     def _begin_typesetting(self) -> None:
-        """Put a tail that can be typeset into the place of the one that cannot."""
+        """Replace the tail by one that the page can typeset."""
         old, self._typesets = self._tail, True
         self._tail = formulas(typeset(old.value, live=True))
         self._section.children = (*self._section.children[:-1], self._tail)

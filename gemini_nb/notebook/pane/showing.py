@@ -32,7 +32,7 @@ def show_view(view: Any) -> None:
 
 
 def show(shell: Any, made: Stream | StreamGroup) -> None:
-    """Show it in the cell of a kernel that runs: all of it, now or as soon as it is there."""
+    """Show streams in the running cell: at once, or as soon as they have ended."""
     if is_running(made) and frontend_of(shell) is Frontend.LIVE:
         from gemini_nb.notebook.pane.group_view import view_of  # headless runs need no widgets
 
@@ -46,7 +46,7 @@ def show(shell: Any, made: Stream | StreamGroup) -> None:
 
 
 def is_running(made: Stream | StreamGroup) -> bool:
-    """Whether more will come."""
+    """Whether any of them still runs."""
     return not all(stream.is_done for stream in streams_of(made))
 
 
@@ -63,7 +63,7 @@ def displayer(shell: Any) -> property:
         return lambda: show_once(made)
 
     def show_once(made: Stream | StreamGroup) -> None:
-        """A loop that displays it again and again has its live pane already."""
+        """Display a stream once per run of a cell: a loop that displays it again has its pane already."""
         request = request_id(shell)
         shown[:] = [(other, known) for other, known in shown if other == request]
         if all(known is not made for _, known in shown):

@@ -46,7 +46,7 @@ def _kept(stream: Stream) -> str:
 
 
 def _steps(stream: Stream) -> str:
-    """The phases, those that are over, the one that runs, and those to come."""
+    """The phases as steps: done, running and still to come."""
     now = _step_now(stream)
     used_tools = bool(stream.tool_calls) or stream.phase is not Phase.AWAITING_MODEL_CALL
     items = []
@@ -85,7 +85,7 @@ def _remarks(stream: Stream) -> str:
 
 
 def _troubles(stream: Stream, notice: str) -> str:
-    """What keeps it waiting, or why it ended as it did."""
+    """What it waits for, or why it ended early."""
     waiting = stream.waiting
     if stream.status is Status.ACTIVE:
         if waiting is None or (waiting.until is not None and clock(waiting.until) in notice):

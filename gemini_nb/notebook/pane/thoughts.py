@@ -37,7 +37,7 @@ class ThoughtsView:
         return self._text.draw(thoughts, draft)
 
     def close(self) -> None:
-        """Take it off the page."""
+        """Close the widgets."""
         close_tree(self.widget)
 
 

@@ -45,13 +45,13 @@ class Counted(widgets.Widget):
     """A widget that counts its messages."""
 
     def open(self) -> None:
-        """Tell the page of the widget."""
+        """Open the widget on the page."""
         if self.comm is None:
             _count()
         super().open()
 
     def close(self) -> None:
-        """Take it from every page."""
+        """Close the widget on every page."""
         if self.comm is not None:
             _count()
         super().close()
@@ -77,7 +77,7 @@ class _Brief(Counted):
 
 
 class _Piece(_Brief, widgets.HTML):
-    """An HTML widget that opens with little."""
+    """An HTML widget with a short opening message."""
 
 
 class _Formulas(_Brief, widgets.HTMLMath):
@@ -85,11 +85,11 @@ class _Formulas(_Brief, widgets.HTMLMath):
 
 
 class _Box(Counted, widgets.Box):
-    """A box that is counted."""
+    """A box that counts its messages."""
 
 
 def shared_layout() -> Any:
-    """The layout without any settings; what it looks like is the style sheet's."""
+    """The one empty layout that all widgets share; the style sheet does the rest."""
     return _one(widgets.Layout)
 
 

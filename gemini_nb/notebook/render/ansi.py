@@ -52,7 +52,7 @@ class Styler:
         return said + _PLAIN
 
     def note(self, text: str) -> str:
-        """Something that is not the answer: a tool's line, a notice."""
+        """A line that is not part of the answer, such as a notice."""
         return f"{_FAINT}{text}{_PLAIN}{self._style()}" if self._colours else text
 
     def _style(self) -> str:
@@ -70,7 +70,7 @@ class Styler:
         return "".join(made)
 
     def _mark(self, text: str, position: int) -> str:
-        """The mark that stands here, or the character that does."""
+        """The mark at this place, or the character."""
         if text.startswith("```", position) and (self._at_line_start or self._fence):
             return "```"
         if self._fence:

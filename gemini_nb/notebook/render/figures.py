@@ -81,7 +81,7 @@ _PHASES = {
 
 
 def title(stream: Stream) -> str:
-    """The model, and that it is not the model itself that answers, where it is not."""
+    """The model's name, marked where a simulator or a recording answers."""
     return f"{stream.model} ({STAND_INS[stream.auth]})" if stream.auth in STAND_INS else stream.model
 
 

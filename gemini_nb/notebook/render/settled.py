@@ -106,7 +106,7 @@ def to_markdown(stream: Stream, transcript: Transcript | None = None) -> str:
 
 
 def to_text(stream: Stream, transcript: Transcript | None = None) -> str:
-    """The same for a terminal or a front end without Markdown."""
+    """The same as plain text."""
     if transcript is None:
         transcript = transcript_of(stream)
     facts = " · ".join([figures.title(stream), stream.status.value, *figures.summary(stream)])
@@ -191,7 +191,7 @@ def part_of_answer(part: Part) -> str:
 
 
 def fold(summary: str, body: str) -> str:
-    """A title that unfolds what stands beneath it."""
+    """A fold with this title."""
     return f"<details><summary>{title_html(summary)}</summary>\n\n{body}\n\n</details>"
 
 
@@ -225,5 +225,5 @@ def title_html(text: str) -> str:
 
 
 def literal(text: str) -> str:
-    """Text that says in Markdown what it says here: a model's id may be `m~503~times=2`, half struck out."""
+    """Escape text for Markdown: a model's id such as `m~503~times=2` would be half struck out."""
     return "".join(f"&#{ord(mark)};" if mark in _MARKS else mark for mark in " ".join(plain(text).split()))

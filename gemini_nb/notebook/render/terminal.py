@@ -53,7 +53,7 @@ def print_stream(stream: Stream, out: TextIO | None = None, *, stops: bool = Tru
 
 
 class _Printer:
-    """Puts one stream on a screen, from which nothing can be taken back."""
+    """Prints one stream to a terminal, where nothing can be taken back."""
 
     def __init__(self, out: TextIO, stream: Stream) -> None:
         self._out = out

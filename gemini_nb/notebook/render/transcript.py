@@ -150,13 +150,13 @@ class Transcript:
         self._add(NoticeBlock(text))
 
     def apply_all(self, events: list[StreamEvent]) -> None:
-        """Fold several events in."""
+        """Apply several events."""
         for event in events:
             self.apply(event)
         self._flush()
 
     def apply(self, event: StreamEvent) -> None:
-        """Fold one event in."""
+        """Apply one event."""
         if not isinstance(event, UsageUpdated | RetryScheduled):
             self.thinking = isinstance(event, ThoughtDelta)
         match event:
@@ -250,7 +250,7 @@ class Transcript:
             self._strike(StruckBlock(self._length, text))
 
     def _add_part(self, part: Part) -> None:
-        """Sources grow along with an answer: the newest list of them takes the place of the last."""
+        """Add a part; the newest list of sources replaces the one before."""
         kind = next((name for name in METADATA if name in part), None)
         for index in self._parts if kind is not None else ():
             block = self.blocks[index]
@@ -286,7 +286,7 @@ class Transcript:
             self._length += len(text)
 
     def _strike(self, struck: StruckBlock) -> None:
-        """Show it before the notice that says why, which came just before."""
+        """Insert the struck text before the notice that explains it."""
         self._drop_struck()
         self._struck = struck
         last = len(self.blocks) - 1

@@ -185,7 +185,7 @@ def finished(draft: Draft, text: str) -> Draft:
 
 
 def _joined(pieces: Iterable[tuple[str, Seam]]) -> str:
-    """Pieces of HTML behind each other; a list or table that goes on is one again."""
+    """Join pieces of HTML; a list or table that was cut becomes one again."""
     shown: list[str] = []
     for piece, seam in pieces:
         begin = _BEGIN_OF_BLOCK.match(piece) if seam.block and shown else None

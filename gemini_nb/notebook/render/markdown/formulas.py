@@ -86,7 +86,7 @@ def _balanced(tex: str) -> bool:
 
 
 def add_math_rules(md: MarkdownIt) -> None:
-    """Teach `md` the tokens `math_inline` and `math_block`; `markup` is the opener, `content` the TeX."""
+    """Add to `md` the tokens `math_inline` and `math_block`; `markup` is the opener, `content` the TeX."""
     md.inline.ruler.before("escape", "math", _inline)
     md.block.ruler.before("fence", "math", _block, {"alt": ["paragraph", "reference", "blockquote", "list"]})
     md.block.ruler.at("table", _table, {"alt": ["paragraph", "reference"]})

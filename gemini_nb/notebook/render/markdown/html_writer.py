@@ -145,7 +145,7 @@ def scrollable(name: str, role: str = "group") -> str:
 
 
 def raw_html(text: str) -> str:
-    """Text that cannot be rendered, as it is."""
+    """Text that cannot be rendered, verbatim."""
     return f'<pre class="gemini-nb-code"{scrollable("text")}>{html.escape(visible(text))}</pre>\n'
 
 

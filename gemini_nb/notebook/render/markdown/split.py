@@ -29,7 +29,7 @@ _LONG = 1500  # characters of a list or a table that is cut inside
 
 @dataclass(frozen=True, slots=True)
 class Seam:
-    """What a part of a text has to know of the one before it.
+    """What a part of a text needs to know about the part before it.
 
     Attributes:
         block: the kind of the list or table that goes on, empty where a new block begins.
