@@ -509,6 +509,29 @@ def test_where_nothing_can_be_written_the_answer_is_shown_and_that_said(path: Pa
     assert path.read_text() == "import os\n"
 
 
+@pytest.mark.parametrize("limit", [0, 100])
+def test_on_a_full_disk_the_answer_is_shown_and_that_said(path: Path, limit: int) -> None:
+    import resource  # not everywhere
+    import signal
+
+    with rig(counted) as made:
+        kept = made.start(SKY, keep=path).wait(PATIENCE)
+        before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + limit, limits[1]))
+        try:
+            lost = made.start("Another", keep=path).wait(PATIENCE)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            signal.signal(signal.SIGXFSZ, before)
+        assert (lost.error, lost.text != "") == (None, True)
+        assert "Nothing can be kept in answers.jsonl: File too large." in lost.record.remarks
+        assert made.start(SKY, keep=path).wait(PATIENCE).text == kept.text
+        again = made.start("Another", keep=path).wait(PATIENCE)
+        assert again.kept is None
+        assert made.start("Another", keep=path).wait(PATIENCE).text == again.text
+
+
 def test_a_hostile_answer_costs_no_more_than_a_models(path: Path, offline: StreamManager) -> None:
     with rig(hello()) as made:
         made.start(SKY, keep=path).wait(PATIENCE)
