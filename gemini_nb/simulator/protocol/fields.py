@@ -216,32 +216,49 @@ def check_schema(schema: Any, path: str) -> None:
     if unknown := [name for name in schema if name not in _FIELDS]:
         raise unknown_field(unknown[0], path)
     own = {_FIELDS[name]: value for name, value in schema.items()}
-    kind = own.get("type", "OBJECT" if "properties" in own else "TYPE_UNSPECIFIED")
-    if not isinstance(kind, str) or kind.upper() not in _TYPES:
-        raise invalid(f"Invalid value at '{path}.type': {kind!r} is not a type.", path)
-    if kind.upper() == "ARRAY" and "items" not in own:
-        raise invalid(f"* GenerateContentRequest.{path}.items: missing field.", path)
+    _check_type(own, path)
     properties, required = own.get("properties") or {}, own.get("required") or []
+    alternatives = own.get("anyOf") or []
     if not isinstance(properties, dict):
         raise _wrong(f"{path}.properties", "an object", properties)
     if not isinstance(required, list) or not all(isinstance(name, str) for name in required):
         raise _wrong(f"{path}.required", "a list of names", required)
+    if not isinstance(alternatives, list):
+        raise _wrong(f"{path}.any_of", "a list", alternatives)
     for name, inner in properties.items():
         check_schema(inner, f"{path}.properties[{name}]")
     check_schema(own.get("items"), f"{path}.items")
-    alternatives = own.get("anyOf") or []
-    if not isinstance(alternatives, list):
-        raise _wrong(f"{path}.any_of", "a list", alternatives)
     for inner in alternatives:
         check_schema(inner, f"{path}.any_of")
     if missing := [name for name in required if name not in properties]:
         raise invalid(f"{path}.required: property is not defined: {', '.join(missing)}", path)
 
 
+def _check_type(schema: Mapping[str, Any], path: str) -> None:
+    kind = schema.get("type", "OBJECT" if "properties" in schema else "TYPE_UNSPECIFIED")
+    if not isinstance(kind, str) or kind.upper() not in _TYPES:
+        raise invalid(f"Invalid value at '{path}.type': {kind!r} is not a type.", path)
+    if kind.upper() == "ARRAY" and "items" not in schema:
+        raise invalid(f"* GenerateContentRequest.{path}.items: missing field.", path)
+
+
 def check_json_schema(schema: Any, path: str) -> None:
     """Check the references of a JSON schema; the service ignores keywords that it does not know."""
     if not isinstance(schema, dict):
         return
+    edges = _edges(schema, path)
+    for source, targets in edges.items():
+        for target, optional in targets.items():
+            if not optional and source in _reach(target, edges):
+                raise invalid(
+                    f"{path}: the cyclic reference {target} may only stand in a property that is not"
+                    " required.",
+                    path,
+                )
+
+
+def _edges(schema: dict[str, Any], path: str) -> dict[str, dict[str, bool]]:
+    """Return which schema refers to which, each with whether it may be left out."""
     edges: dict[str, dict[str, bool]] = {}
     named = schema.get("$defs")
     new = ["#", *(f"#/$defs/{name}" for name in (named if isinstance(named, dict) else ()))]
@@ -256,14 +273,7 @@ def check_json_schema(schema: Any, path: str) -> None:
         for one, optional in _references(target, path, optional=False):
             edges[reference][one] = edges[reference].get(one, True) and optional
         new += edges[reference]
-    for source, targets in edges.items():
-        for target, optional in targets.items():
-            if not optional and source in _reach(target, edges):
-                raise invalid(
-                    f"{path}: the cyclic reference {target} may only stand in a property that is not"
-                    " required.",
-                    path,
-                )
+    return edges
 
 
 def _references(schema: Any, path: str, *, optional: bool) -> Iterator[tuple[str, bool]]:

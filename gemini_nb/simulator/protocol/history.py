@@ -80,18 +80,8 @@ def check_order(turns: Sequence[Turn]) -> None:
     Raises:
         RefusalError: 400, in the words of the service where clients know them.
     """
-    for number, turn in enumerate(turns):
-        before = turns[number - 1] if number else None
-        after = turns[number + 1] if number + 1 < len(turns) else None
-        if turn.calls and turn.results:
-            raise invalid(
-                f"contents[{turn.position}] mixes functionCall and functionResponse parts:"
-                " calls belong in a model turn, responses in the user turn after it."
-            )
-        if turn.calls and turn.kind != "model":
-            raise invalid(f"contents[{turn.position}]: a functionCall part needs the role model.")
-        if turn.results and turn.kind == "model":
-            raise invalid(f"contents[{turn.position}]: a functionResponse part needs the role user.")
+    for before, turn, after in zip([None, *turns], turns, [*turns[1:], None], strict=False):
+        _check_place(turn)
         if turn.calls:
             if before is None:
                 raise invalid(
@@ -103,6 +93,18 @@ def check_order(turns: Sequence[Turn]) -> None:
             raise invalid(
                 "Please ensure that function response turn comes immediately after a function call turn."
             )
+
+
+def _check_place(turn: Turn) -> None:
+    if turn.calls and turn.results:
+        raise invalid(
+            f"contents[{turn.position}] mixes functionCall and functionResponse parts:"
+            " calls belong in a model turn, responses in the user turn after it."
+        )
+    if turn.calls and turn.kind != "model":
+        raise invalid(f"contents[{turn.position}]: a functionCall part needs the role model.")
+    if turn.results and turn.kind == "model":
+        raise invalid(f"contents[{turn.position}]: a functionResponse part needs the role user.")
 
 
 def _check_results(turn: Turn, after: Turn | None) -> None:

@@ -139,9 +139,7 @@ class _Maker:
                 for part in plain.pop("allOf"):
                     plain = _merge(self._plain(part), plain)
             elif options := plain.pop("anyOf", None) or plain.pop("oneOf", None):
-                usable = [one for one in options if isinstance(one, Mapping)]
-                usable = [one for one in usable if str(one.get("type")).lower() != "null"] or usable
-                plain = {**(usable[0] if usable else {}), **plain}
+                plain = {**_alternative(options), **plain}
             else:
                 break
         return {**_noted(plain.get("description")), **plain}
@@ -182,12 +180,7 @@ class _Maker:
             return [self.value(inner, name, depth + 1) for _ in range(least)]
         if inner.get("enum"):
             return list(inner["enum"])[: min(max(least, 1), most)]
-        found = 0
-        if (kind := _kind(inner)) == "string":
-            found = len(self._texts)
-        elif kind in {"integer", "number"}:  # two lists of numbers, as for a plot, share the prompt's
-            found = len(self._numbers) // max(self._number_lists, 1)
-            self._number_lists -= 1
+        found = self._available(_kind(inner))
         count = min(max(least, found or (2 if self._everything else 1)), most)
         items: list[Any] = []
         for number in range(count):
@@ -195,28 +188,47 @@ class _Maker:
             items.append(f"{item} {number + 1}" if isinstance(item, str) and item in items else item)
         return items
 
+    def _available(self, kind: str) -> int:
+        """Return how many items the prompt has for a list; lists of numbers share what there is."""
+        if kind == "string":
+            return len(self._texts)
+        if kind not in {"integer", "number"}:
+            return 0
+        share = len(self._numbers) // max(self._number_lists, 1)
+        self._number_lists -= 1
+        return share
+
     def _from_prompt(self, schema: Mapping[str, Any], kind: str, name: str, *, take: bool = True) -> Any:
         """Look for what the prompt says for this property by name; None where it says nothing."""
         words = name_words(name)
         if schema.get("enum"):
             return next((one for one in schema["enum"] if self._clues.mentions(*name_words(str(one)))), None)
         if kind in {"integer", "number"}:
-            near = next((one for one in self._numbers if one.unit and one.unit in map(stem, words)), None)
-            if near is not None and take:
-                self._numbers.remove(near)
-            return None if near is None else near.value
+            return self._counted(words, take=take)
         if kind == "boolean":
-            text = self._clues.text.lower()
-            named = any(len(word) > 2 and self._clues.mentions(word) for word in words)
-            return (
-                not re.search(rf"\b(?:no|not|without|never) (?:{'|'.join(words)})", text) if named else None
-            )
-        if kind == "string" and words:
-            label = "[ _-]?".join(map(re.escape, words))
-            pattern = rf"\b{label}\b\s*[=:]\s*(\"[^\"\n]+\"|[^\s,;.]+(?=\s*(?:[,;.]|$)))"
-            assigned = re.search(pattern, self._clues.text, re.IGNORECASE)
-            return assigned[1].strip('"') if assigned else self._pattern(schema, words) or self._way(words)
-        return None
+            return self._wished(words)
+        return self._named_text(schema, words) if kind == "string" and words else None
+
+    def _counted(self, words: list[str], *, take: bool) -> float | None:
+        """Return the number before one of these words, as in "4 people"."""
+        near = next((one for one in self._numbers if one.unit and one.unit in map(stem, words)), None)
+        if near is not None and take:
+            self._numbers.remove(near)
+        return None if near is None else near.value
+
+    def _wished(self, words: list[str]) -> bool | None:
+        """Whether one of these words is there, and not "without" it; None where none is."""
+        if not any(len(word) > 2 and self._clues.mentions(word) for word in words):
+            return None
+        denied = rf"\b(?:no|not|without|never) (?:{'|'.join(words)})"
+        return not re.search(denied, self._clues.text.lower())
+
+    def _named_text(self, schema: Mapping[str, Any], words: list[str]) -> str | None:
+        """Return what is assigned to these words, or has their form, or comes after their preposition."""
+        label = "[ _-]?".join(map(re.escape, words))
+        pattern = rf"\b{label}\b\s*[=:]\s*(\"[^\"\n]+\"|[^\s,;.]+(?=\s*(?:[,;.]|$)))"
+        assigned = re.search(pattern, self._clues.text, re.IGNORECASE)
+        return assigned[1].strip('"') if assigned else self._pattern(schema, words) or self._way(words)
 
     def _pattern(self, schema: Mapping[str, Any], words: list[str]) -> str | None:
         for word in [str(schema.get("format", "")), *words]:
@@ -259,14 +271,19 @@ class _Maker:
         for word in [form, *words]:
             if (made := _MADE_UP.get(_ALIASES.get(word, word))) is not None:
                 return f"{made}:00" if form == "time" else made
-        places = [text for text in self._texts if (text in self._clues.places) == is_place(name)]
-        if text := next(iter(places or self._texts), None):
-            if len(self._texts) > 1 or self._everything:
-                self._texts.remove(text)
+        if text := self._next_text(name):
             return text
         if self._everything:
             return f"simulated {' '.join(words)}".strip()
         return "Paris" if is_place(name) else self._clues.topic
+
+    def _next_text(self, name: str) -> str | None:
+        """Take the prompt's next name or quotation, a place for a place; the last one stays."""
+        fitting = [text for text in self._texts if (text in self._clues.places) == is_place(name)]
+        text = next(iter(fitting or self._texts), None)
+        if text is not None and (len(self._texts) > 1 or self._everything):
+            self._texts.remove(text)
+        return text
 
 
 def _example(schema: Mapping[str, Any]) -> Any:
@@ -300,6 +317,14 @@ def _kind(schema: Mapping[str, Any]) -> str:
     if "properties" in schema or "additionalProperties" in schema:
         return "object"
     return "array" if "items" in schema or "prefixItems" in schema else "string"
+
+
+def _alternative(options: Any) -> Mapping[str, Any]:
+    """Return the first alternative that is not null."""
+    usable = [one for one in options if isinstance(one, Mapping)]
+    return next(
+        (one for one in usable if str(one.get("type")).lower() != "null"), usable[0] if usable else {}
+    )
 
 
 def _merge(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:

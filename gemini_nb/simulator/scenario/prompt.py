@@ -104,44 +104,45 @@ def read_prompt(
     body = read_body(value, vertex=route.vertex, known=known)
     check_contents(body, vertex=route.vertex)
     tokens = check_length(body)
-    streaming = route.method == "streamGenerateContent"
-    check_settings(Asked(body=body, model=model, vertex=route.vertex, streaming=streaming))
-    declarations = _declarations(body)
-    config: dict[str, Any] = body.get("generationConfig", {})
+    asked = Asked(
+        body=body, model=model, vertex=route.vertex, streaming=route.method == "streamGenerateContent"
+    )
+    check_settings(asked)
     turns = read_turns(body["contents"])
     check_order(turns)
     if verify and signs_calls(model):
         check_signatures(turns, vertex=route.vertex)
-    said = [turn.text for turn in turns if turn.kind == "user" and turn.text.strip()]
-    calling = body.get("toolConfig", {}).get("functionCallingConfig", {})
-    mode = str(calling.get("mode", "AUTO")).upper()
-    allowed = calling.get("allowedFunctionNames") or [one.name for one in declarations]
-    callable_now = () if mode == "NONE" else tuple(one for one in declarations if one.name in allowed)
+    messages = [turn.text for turn in turns if turn.kind == "user" and turn.text.strip()]
     return Prompt(
         body=body,
         model=model,
         vertex=route.vertex,
         seed=seed,
-        clues=read_clues(said[-1] if said else ""),
-        previous=said[-2] if len(said) > 1 else "",
+        clues=read_clues(messages[-1] if messages else ""),
+        previous=messages[-2] if len(messages) > 1 else "",
         rounds=current_rounds(turns),
-        declarations=callable_now,
-        builtins=frozenset(
-            name for tool in body.get("tools", ()) for name in tool if name != "functionDeclarations"
-        ),
-        must_call=mode == "ANY",
-        config=config,
+        declarations=_callable(asked),
+        builtins=frozenset(asked.builtins),
+        must_call=asked.mode == "ANY",
+        config=asked.config,
         tokens=tokens,
     )
 
 
-def _declarations(body: Mapping[str, Any]) -> list[Declaration]:
-    found = []
-    for tool in body.get("tools", ()):
-        for item in tool.get("functionDeclarations", ()):
-            schema = item.get("parametersJsonSchema") or item.get("parameters") or {}
-            found.append(Declaration(item["name"], str(item.get("description", "")), schema))
-    return found
+def _callable(asked: Asked) -> tuple[Declaration, ...]:
+    """Return the functions that may be called."""
+    if asked.mode == "NONE":
+        return ()
+    allowed = asked.calling.get("allowedFunctionNames")
+    return tuple(
+        Declaration(
+            one["name"],
+            str(one.get("description", "")),
+            one.get("parametersJsonSchema") or one.get("parameters") or {},
+        )
+        for one in asked.declarations
+        if not allowed or one["name"] in allowed
+    )
 
 
 _WORD = re.compile(r"[^\W\d_]+(?:['\u2019-][^\W\d_]+)*")
