@@ -245,6 +245,33 @@ def test_a_demanded_call_is_demanded_once(mode: Any) -> None:
         assert second == {"mode": "AUTO"}
 
 
+@pytest.mark.parametrize(
+    ("calling", "reason"),
+    [
+        ({"mode": "NONE"}, "allows no calls"),
+        ({"mode": "ANY", "allowedFunctionNames": ["look"]}, "allows calls of look only"),
+        ({"mode": "VALIDATED", "allowed_function_names": ["look"]}, "allows calls of look only"),
+    ],
+)
+def test_a_call_that_the_request_does_not_allow_does_not_run(calling: dict[str, Any], reason: str) -> None:
+    ran: list[str] = []
+    look, pay = (gemini_nb.tool(lambda name=name: ran.append(name), name=name) for name in ("look", "pay"))
+    with rig(once(asks("pay"), asks("default_api.look"))) as made:
+        made.start(tools=[look, pay], tool_config={"functionCallingConfig": calling}).result(PATIENCE)
+        first, _ = results(made)
+        assert reason in first["error"]
+        assert ran == ([] if calling["mode"] == "NONE" else ["look"])
+
+
+def test_what_a_first_call_was_restricted_to_does_not_bind_the_later_ones() -> None:
+    calling = {"mode": "ANY", "allowedFunctionNames": ["look"]}
+    look = gemini_nb.tool(lambda: "seen", name="look")
+    script = [*once(asks("look"))[:1], *once(asks("take"))]
+    with rig(script) as made:
+        made.start(tools=[look, take], tool_config={"functionCallingConfig": calling}).result(PATIENCE)
+        assert results(made, 2) == [{"result": "default0"}]
+
+
 def test_beside_googles_own_tools_the_later_rounds_go_with_validated() -> None:
     config = {"functionCallingConfig": {"mode": "ANY"}, "includeServerSideToolInvocations": True}
     with rig(once(asks("take"))) as made:

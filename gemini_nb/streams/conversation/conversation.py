@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
 from typing import assert_never
 
 from gemini_nb.api import failures
@@ -157,7 +158,7 @@ class Conversation:
 
     def _begin_round(self, turn: ModelTurn) -> ToolRound:
         """Take a whole model turn into the history, and its calls into the record."""
-        calls = [(asked, self._call_of(asked)) for asked in turn.function_calls]
+        calls = [self._checked(asked, self._call_of(asked)) for asked in turn.function_calls]
         if turn.has_answer:
             self._contents.append(turn.content)
         for asked, call in calls:
@@ -167,6 +168,16 @@ class Conversation:
         calls = [(asked, call) for asked, call in calls if asked.part is not None]
         self._partial = None
         return ToolRound(calls, self._request.tools, self._record, self._runtime, self._lend_place)
+
+    def _checked(self, asked: FunctionCall, call: ToolCall) -> tuple[FunctionCall, ToolCall]:
+        """Give a call that the request does not allow the reason why it cannot run."""
+        bar = self._request.bar_to(call.name, is_first=self._is_first)
+        return (asked if bar is None or asked.problem else replace(asked, problem=bar)), call
+
+    @property
+    def _is_first(self) -> bool:
+        """Whether no round of tools has been added to what was asked."""
+        return len(self._contents) == len(self._request.contents)
 
     def _call_of(self, asked: FunctionCall) -> ToolCall:
         name = self._request.tools.name_of(asked.name)
@@ -197,7 +208,7 @@ class Conversation:
 
     async def _call_model(self) -> ModelTurn:
         request, record = self._request, self._record
-        body = request.body_for(self._contents, is_first=len(self._contents) == len(request.contents))
+        body = request.body_for(self._contents, is_first=self._is_first)
         kept = None if self._keeper is None else await self._keeper.find(body)
         turn = self._partial = self._unread = ModelTurn()
         self._call_start = self._checkpoint = record.mark()

@@ -76,6 +76,21 @@ class StreamRequest:
     kept: KeptAnswers | None = None
     fresh: bool = False
 
+    def bar_to(self, name: str, *, is_first: bool) -> str | None:
+        """Say why a model that calls this function was not allowed to, None where it was.
+
+        Args:
+            name: the function.
+            is_first: as in `body_for`.
+        """
+        calling = _calling(self.body if is_first else _with_free_choice(self.body))
+        if str(calling.get("mode", "")).upper() in {"NONE", "3"}:
+            return "the request allows no calls"
+        allowed = calling.get("allowedFunctionNames")
+        if isinstance(allowed, (list, tuple)) and allowed and name not in allowed:
+            return f"the request allows calls of {', '.join(map(str, allowed))} only"
+        return None
+
     def body_for(self, contents: list[Content], *, is_first: bool = True) -> JSON:
         """The body of a model call with this history.
 
@@ -282,11 +297,13 @@ def _fields(beside: JSON, config: JSON) -> JSON:
 
 def _is_call_demanded(body: JSON) -> bool:
     """Whether the mode is ANY."""
+    return str(_calling(body).get("mode")).upper() in {"ANY", "2"}  # the enum's number
+
+
+def _calling(body: JSON) -> Mapping[str, Any]:
+    """What the body says of function calls."""
     calling = (body.get("toolConfig") or {}).get("functionCallingConfig")
-    return isinstance(calling, Mapping) and str(calling.get("mode")).upper() in {
-        "ANY",
-        "2",
-    }  # the enum's number
+    return calling if isinstance(calling, Mapping) else {}
 
 
 def _with_free_choice(body: JSON) -> JSON:
