@@ -19,7 +19,8 @@ LIMIT = 20_000
 _NOTICE = 80  # room for that line
 _TOKEN = re.compile(
     r"(?P<text>(?:[^\r\n\x08\x1b]|\x1b\[[0-9;]*m)+)|(?P<down>\r?\n)|(?P<start>\r)|(?P<back>\x08)"
-    r"|\x1b\[(?P<number>\d*)(?P<move>[ABK])|(?P<other>\x1b)"
+    r"|\x1b\[(?P<number>\d*)(?P<move>[ABK])"
+    r"|(?P<other>\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))?)"  # cursors, links, titles
 )
 
 

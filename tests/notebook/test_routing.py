@@ -223,10 +223,11 @@ def test_displays_without_a_text_of_their_own_are_read_in_their_other_forms(shel
         "def weather(city: str) -> str:\n"
         "    'Tell the weather of a city.'\n"
         "    display(Markdown('**bold**'), Math('x^2'), JSON({'a': 1}))\n"
+        "    display({'text/plain': '', 'text/html': '<i>i</i>'}, raw=True)\n"
         "    display(HTML('<style>p {}</style><p>one</p><p>two &amp; three</p>'))\n"
         "    return 'cloudless'",
     )
-    assert output.splitlines() == ["**bold**", "$\\displaystyle x^2$", '{"a": 1}', "one two & three"]
+    assert output.splitlines() == ["**bold**", "$\\displaystyle x^2$", '{"a": 1}', "", "one two & three"]
 
 
 def test_a_bar_that_is_a_widget_shows_in_its_card_how_far_it_is(shell: Kernel) -> None:

@@ -26,7 +26,7 @@ def kernel_python(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
     ipython, ipykernel = VERSIONS[request.param]
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     python = folder / "bin" / "python"
-    wanted = [f"ipykernel=={ipykernel}", f"ipython=={ipython}", "matplotlib", "pandas", str(ROOT)]
+    wanted = [f"ipykernel=={ipykernel}", f"ipython=={ipython}", "matplotlib", "pandas", "tqdm", str(ROOT)]
     subprocess.run([str(python), "-m", "pip", "install", "--quiet", *wanted], check=True)
     return python
 

@@ -39,6 +39,8 @@ def printed(*writes: str, final: bool = True) -> str:
         (("abcdef\x1b[2Kxy",), "xy"),
         (("a\nlonger\x1b[Ax",), "a     x\nlonger"),
         (("", "\x1b", "x"), "x"),
+        (("a\x1b]8;id=1;file:///b\x1b\\link\x1b]8;;\x1b\\ c", "\x1b]0;title\x07d"), "alink cd"),
+        (("\x1b[?25lhidden cursor\x1b[?25h",), "hidden cursor"),
     ],
 )
 def test_the_cursor_goes_back_and_what_follows_takes_the_place(writes: tuple[str, ...], shown: str) -> None:
