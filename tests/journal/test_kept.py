@@ -100,6 +100,19 @@ def test_what_was_answered_is_not_asked_again_also_after_a_restart(
     assert KEY not in path.read_text()
 
 
+def test_what_was_kept_costs_nothing_and_says_what_it_saved(path: Path) -> None:
+    pytest.importorskip("genai_prices")
+    counts = {"promptTokenCount": 1_000_000, "candidatesTokenCount": 1_000_000, "totalTokenCount": 2_000_000}
+    answer = {**text("Long.", finish="STOP"), "usageMetadata": counts}
+    with rig(always(answer)) as made:
+        asked, kept = (made.start(SKY, keep=path, model="gemini-2.5-flash").wait(PATIENCE) for _ in range(2))
+        assert asked.cost is not None
+        assert (asked.cost > 0, asked.saved) == (True, 0)
+        assert (kept.cost, kept.saved) == (0, asked.cost)
+        totals = made.manager.statistics()
+        assert (totals.tokens, totals.cost, totals.kept) == (2_000_000, asked.cost, 1)
+
+
 def test_it_is_written_before_the_end_is_told(path: Path) -> None:
     found = []
 
@@ -230,6 +243,75 @@ def test_of_an_answer_that_broke_the_whole_one_is_kept(path: Path, faults: list[
         assert sim.request_count == asked
     assert (now.text, now.finish_reason, now.error) == (was.text, was.finish_reason, None)
     assert now.retries == 0
+
+
+def told(
+    words: str, *, token: str | None = None, finish: str | None = None, total: int = 0
+) -> dict[str, Any]:
+    chunk = text(words, finish=finish)
+    if token is not None:
+        chunk["candidates"][0]["continuationToken"] = token
+    return {**chunk, "usageMetadata": {"totalTokenCount": total}} if total else chunk
+
+
+END = sse_answer(told("three", finish="STOP", total=9))
+BROKEN = {
+    "a hop": [sse_answer(told("one "), told("two ", token="t", finish="CONTINUATION", total=5)), END],
+    "a hop with counts behind": [
+        sse_answer(
+            told("one two ", token="t", finish="CONTINUATION"), {"usageMetadata": {"totalTokenCount": 5}}
+        ),
+        END,
+    ],
+    "a hop from an older place": [
+        sse_answer(told("one ", token="t"), told("lost"), told("", finish="CONTINUATION")),
+        sse_answer(told("two three", finish="STOP")),
+    ],
+    "three hops": [
+        sse_answer(told("one ", token="t", finish="CONTINUATION")),
+        sse_answer(told("two ", token="u", finish="CONTINUATION")),
+        END,
+    ],
+    "a cut": [sse_answer(told("lost"), Close()), sse_answer(told("one two three", finish="STOP"))],
+    "a cut behind a place": [
+        sse_answer(told("one two ", token="t"), told("lost"), Close()),
+        END,
+    ],
+    "two cuts behind one place": [
+        sse_answer(told("one two ", token="t"), told("lost"), Close()),
+        sse_answer(told("lost, too"), Close()),
+        END,
+    ],
+    "a cut, then a cut behind a place": [
+        sse_answer(told("lost"), Close()),
+        sse_answer(told("one "), told("two ", token="t"), Close()),
+        END,
+    ],
+    "a place that is no longer known": [
+        sse_answer(told("lost ", token="t"), Close()),
+        json_error(400),
+        sse_answer(told("one two three", finish="STOP")),
+    ],
+    "an error in the stream": [
+        sse_answer(told("lost"), {"error": {"code": 503, "message": "x", "status": "UNAVAILABLE"}}),
+        sse_answer(told("one two three", finish="STOP")),
+    ],
+    "nothing said": [sse_answer(told("", finish="STOP")), sse_answer(told("one two three", finish="STOP"))],
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_whatever_happened_on_the_way_the_kept_answer_is_the_one_that_was_shown(
+    path: Path, kind: str
+) -> None:
+    with rig(BROKEN[kind]) as made:
+        was = made.start(SKY, keep=path, retry=NOW).wait(PATIENCE)
+        assert (was.error, was.text) == (None, "one two three")
+        now = made.start(SKY, keep=path).wait(PATIENCE)
+    assert (now.error, now.text, now.kept is not None) == (None, was.text, True)
+    assert (now.parts, now.finish_reason, now.retries) == (was.parts, "STOP", 0)
+    assert now.usage.total_token_count <= was.usage.total_token_count
+    assert "lost" not in path.read_text()
 
 
 class Answered(pydantic.BaseModel):

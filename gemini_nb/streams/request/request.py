@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Unpack
@@ -17,7 +16,7 @@ from gemini_nb.api.generation import SCHEMAS, merge_once, split_config
 from gemini_nb.api.objects import as_mapping, plain, spell_body, spell_config, spell_content
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.wire import JSON, Content
-from gemini_nb.config import DEFAULT_KEEP, Auth, Settings, choose_auth, choose_keep, choose_model
+from gemini_nb.config import DEFAULT_KEEP, Auth, Settings, choose_auth, choose_keep
 from gemini_nb.errors import ArgumentError, ConfigError, MissingKeyError
 from gemini_nb.redaction import Secret, seal
 from gemini_nb.streams.request.fitting import fit
@@ -217,12 +216,13 @@ def _endpoint(runtime: Runtime, options: StreamOptions, *, may_lack_key: bool) -
         "api_version": options.get("api_version"),
         "endpoint": options.get("endpoint"),
     }
+    service = Auth.GEMINI
     try:
         service = choose_auth(options.get("auth"), credentials, settings)
         if service is Auth.RECORDING:
             model = target["model"] or model_in(str(target["endpoint"]))
             nothing = MissingKeyError("Nothing is asked where kept answers are played back.")
-            return _nowhere(service, choose_model(model, settings), nothing)
+            return _nowhere(service, model, settings, nothing)
         if service is Auth.SIMULATOR and target["endpoint"] is None:
             credentials, base_url = _stand_in(runtime, credentials, target["base_url"])
             target = {**target, "base_url": base_url}
@@ -230,13 +230,14 @@ def _endpoint(runtime: Runtime, options: StreamOptions, *, may_lack_key: bool) -
     except MissingKeyError as error:
         if not may_lack_key:
             raise
-        wanted = options.get("auth") or settings.auth or os.environ.get("GEMINI_NB_AUTH") or Auth.GEMINI
-        return _nowhere(Auth(wanted), choose_model(target["model"], settings), error)
+        return _nowhere(service, target["model"], settings, error)
 
 
-def _nowhere(auth: Auth, model: str, error: MissingKeyError) -> Endpoint:
-    """An endpoint of kept answers alone; what is not kept raises this error."""
-    return Endpoint(auth=auth, model=model, url="", authenticator=NoCredentials(error))
+def _nowhere(auth: Auth, model: str | None, settings: Settings, error: MissingKeyError) -> Endpoint:
+    """An endpoint for kept answers alone; to ask for another raises this error."""
+    unused = {"api_key": Secret("none")}
+    endpoint = resolve_endpoint(settings=settings, auth=Auth.GEMINI, model=model, credentials=unused)
+    return replace(endpoint, auth=auth, authenticator=NoCredentials(error))
 
 
 def _split_body(request_body: Mapping[str, Any]) -> tuple[list[Content], JSON]:
