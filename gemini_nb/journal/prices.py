@@ -16,7 +16,7 @@ from typing import Any
 
 from gemini_nb.api.turn import Usage
 
-__all__ = ["are_known", "load", "price", "total"]
+__all__ = ["are_known", "load", "load_soon", "price", "total"]
 
 _TIERS = {"ON_DEMAND_FLEX": "flex", "ON_DEMAND_PRIORITY": "priority", "PROVISIONED_THROUGHPUT": "provisioned"}
 _FLEX = (
@@ -27,6 +27,7 @@ _CONTEXTS = {"flex": _FLEX, "priority": ({"service_tier": "priority"},)}
 _STANDARD = {None, "standard", "unspecified"}
 
 _library: list[Any] = []
+_loading: list[threading.Thread] = []
 
 
 def load() -> None:
@@ -36,6 +37,13 @@ def load() -> None:
             _library.append(importlib.import_module("genai_prices"))
         except ImportError:
             _library.append(None)
+
+
+def load_soon() -> None:
+    """Begin to import the price list on a thread of its own."""
+    if not _library and not _loading:
+        _loading.append(threading.Thread(target=load, name="gemini_nb-import", daemon=True))
+        _loading[0].start()
 
 
 def are_known() -> bool:

@@ -10,11 +10,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-FAST = (["imports.py"], ["lengths.py"], ["rendering.py"], ["paced.py"])
+FAST = (["imports.py"], ["lengths.py"], ["rendering.py"], ["journal.py"], ["paced.py"])
 FULL = (
     ["imports.py"],
     ["lengths.py"],
     ["rendering.py"],
+    ["journal.py"],
     ["paced.py", "--full", "--chunks", "100"],
     ["transports.py"],
 )

@@ -84,6 +84,7 @@ class Runtime:
 
     def journal(self) -> Writer | None:
         """What keeps the streams that start now on disk; None where that is turned off."""
+        prices.load_soon()
         found = journal_path(self.settings)
         if found is None:
             return None
@@ -231,7 +232,6 @@ def _import_client(future: concurrent.futures.Future[object]) -> None:
         import gemini_nb.api.http  # noqa: F401 - imported for its effect, httpx and aiohttp with it
     finally:  # what failed here fails again, and is told, where the client is made
         future.set_result(None)
-    prices.load()
 
 
 _default: Runtime | None = globals().get("_default")  # survives a reload of this module
