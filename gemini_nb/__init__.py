@@ -61,8 +61,8 @@ from gemini_nb.streams.events.events import (
 )
 from gemini_nb.streams.events.info import StreamInfo
 from gemini_nb.streams.events.states import Phase, Status, ToolStatus
-from gemini_nb.streams.group import StreamGroup
-from gemini_nb.streams.group import map_prompts as map  # noqa: A004 - the public name says what it does
+from gemini_nb.streams.group.group import StreamGroup
+from gemini_nb.streams.group.group import map_prompts as map  # noqa: A004 - the public name says what it does
 from gemini_nb.streams.manager import StreamManager, get_manager, journal
 from gemini_nb.streams.stream import Stream
 from gemini_nb.tools.report import progress

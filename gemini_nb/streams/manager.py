@@ -13,7 +13,7 @@ from typing import Any, Unpack
 from gemini_nb.api.content import to_turns
 from gemini_nb.api.wire import Content
 from gemini_nb.config import Settings
-from gemini_nb.errors import ArgumentError, ConfigError, StreamNotFoundError
+from gemini_nb.errors import ArgumentError, ConfigError, GeminiError, StreamNotFoundError
 from gemini_nb.journal.entries import Journal
 from gemini_nb.redaction import scrub, seal
 from gemini_nb.streams.conversation.admission import Admission, Gate
@@ -135,6 +135,17 @@ class StreamManager:
         for callback in self.on_start:
             self.runtime.loop.call(_tell, callback, stream)
         return stream
+
+    def refuse_stream(
+        self, error: GeminiError, subscriber: Subscriber | None = None, **options: Unpack[StreamOptions]
+    ) -> Stream:
+        """Return a stream that has failed with this error, for a row of many that cannot be asked."""
+        orchestrator = ToolOrchestrator(None, subscriber, "-", runtime=self.runtime, **options)
+        with self._lock:
+            self._streams[orchestrator.stream.stream_id] = orchestrator.stream
+        orchestrator.on_end.append(lambda _: self._forget_old(orchestrator.stream.stream_id))
+        orchestrator.fail(error)
+        return orchestrator.stream
 
     def _start(self, orchestrator: ToolOrchestrator, chat: Any) -> None:
         """List the stream and begin; where that fails, it is stopped and not listed."""

@@ -22,7 +22,7 @@ import gemini_nb
 from gemini_nb import Stream, StreamManager
 from gemini_nb.notebook.pane.group_view import view_of
 from gemini_nb.notebook.render.markdown import settle, to_html
-from gemini_nb.streams.group import StreamGroup
+from gemini_nb.streams.group.group import StreamGroup
 
 PAUSE = 0.02
 ROUNDS = 3

@@ -22,7 +22,7 @@ from gemini_nb.errors import ConfigError, MissingKeyError, NotKeptError
 from gemini_nb.journal.call_record import CallRecord
 from gemini_nb.journal.keep_file import KeepFile
 from gemini_nb.simulator import Simulator
-from gemini_nb.streams.group import StreamGroup, map_prompts
+from gemini_nb.streams.group.group import StreamGroup, map_prompts
 from gemini_nb.streams.manager import StreamManager
 from gemini_nb.streams.stream import Stream
 from scripted import Answer, Close, Request, Wait, json_error, sse_answer, text
@@ -424,7 +424,7 @@ def test_addresses_and_the_order_of_sets_make_no_other_question(path: Path) -> N
 
 
 def answers_of(group: StreamGroup) -> list[str]:
-    return [stream.text for stream in group.wait(PATIENCE)]
+    return [stream.text for stream in group.wait(PATIENCE).streams]
 
 
 def test_ten_equal_rows_are_ten_answers_and_the_same_ten_again(path: Path) -> None:
@@ -457,7 +457,7 @@ def test_a_fan_out_goes_on_where_it_broke_off(path: Path) -> None:
         group = map_prompts(prompts, manager=made.manager, keep=path, **made.options)
         group.wait(PATIENCE)
         assert len(made.server.requests) == 8
-    assert [stream.kept is not None for stream in group] == [True] * 12 + [False] * 8
+    assert [stream.kept is not None for stream in group.streams] == [True] * 12 + [False] * 8
 
 
 def test_two_equal_questions_at_once_are_asked_once(path: Path) -> None:

@@ -13,7 +13,7 @@ from answers import rig, run_python
 from gemini_nb.api.turn import Usage
 from gemini_nb.journal import prices
 from gemini_nb.notebook.render.words import dollars
-from gemini_nb.streams.group import map_prompts
+from gemini_nb.streams.group.group import map_prompts
 from gemini_nb.streams.manager import StreamManager
 from scripted import Close, sse_answer, text
 
@@ -168,7 +168,7 @@ def test_an_unknown_price_is_unknown_for_the_group_too() -> None:
             each=[{"model": FLASH}, {"model": "gemini-4-neon"}],
             **made.options,
         ).wait()
-        assert {stream.cost for stream in group} == {Decimal("0.75"), None}
+        assert {stream.cost for stream in group.streams} == {Decimal("0.75"), None}
         assert group.cost is None
         assert map_prompts(["c"], manager=made.manager, **made.options).wait().cost == Decimal("0.75")
 

@@ -213,11 +213,11 @@ def test_a_server_plays_back_what_was_kept(path: Path) -> None:
 
 
 def test_a_server_gives_equal_rows_their_own_answers(path: Path) -> None:
-    from gemini_nb.streams.group import map_prompts
+    from gemini_nb.streams.group.group import map_prompts
 
     with rig(counted) as made:
         group = map_prompts([SKY] * 3, manager=made.manager, keep=path, model=MODEL, **made.options)
-        answers = {stream.text for stream in group.wait(PATIENCE)}
+        answers = {stream.text for stream in group.wait(PATIENCE).streams}
     with Simulator(pace=0, recordings=path) as sim:
         got = [exchange(sim.base_url, ask(SKY)).body for _ in range(4)]
     assert len({*got[:3]}) == len(answers) == 3

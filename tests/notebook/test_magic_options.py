@@ -106,7 +106,7 @@ def test_one_question_for_each_item(shell: Kernel) -> None:
     done = shell.run("%%gemini_stream --each rows --concurrency 2 -o trips --wait\nDescribe {item.city}.")
     assert done.status == "ok", done.error_text
     asked = ran(
-        shell, "print([s.request.contents[0]['parts'][0]['text'] for s in trips], len(trips.results))"
+        shell, "print([s.request.contents[0]['parts'][0]['text'] for s in trips.streams], len(trips.results))"
     )
     assert asked == "['Describe Oslo.', 'Describe Lima.', 'Describe Rome.'] 3\n"
     (output,) = done.outputs
@@ -131,7 +131,7 @@ def test_a_thousand_items_draw_one_list(shell: Kernel) -> None:
     before = set(shell.widgets)
     ran(shell, "%%gemini_stream --each many -o lots --concurrency 50\nWrite {item}.")
     assert len(set(shell.widgets) - before) < 30
-    assert ran(shell, "lots.wait(60); print(sum(s.status == 'completed' for s in lots))") == "1000\n"
+    assert ran(shell, "lots.wait(60); print(sum(s.status == 'completed' for s in lots.streams))") == "1000\n"
 
 
 def test_models_side_by_side(shell: Kernel) -> None:
@@ -140,7 +140,7 @@ def test_models_side_by_side(shell: Kernel) -> None:
     (output,) = done.outputs
     text = str(output["text/markdown"])
     assert text.index("#### gemini-2.5-flash") < text.index("#### gemini-2.5-pro")
-    assert ran(shell, "print([s.model for s in both], both.items)") == (
+    assert ran(shell, "print([s.model for s in both.streams], both.items)") == (
         "['gemini-2.5-flash', 'gemini-2.5-pro'] None\n"
     )
 

@@ -10,7 +10,7 @@ import pytest
 import gemini_nb
 from answers import PATIENCE, Recorder, always, hello, hold, rig
 from gemini_nb.errors import APIError, ArgumentError, CallerError, ConfigError
-from gemini_nb.streams.group import StreamGroup
+from gemini_nb.streams.group.group import StreamGroup
 from scripted import Wait, json_error, sse_answer, text
 
 
@@ -31,8 +31,8 @@ def test_results_come_in_the_order_of_the_prompts() -> None:
         assert group.wait() is group
         assert group.errors == [None] * 6
         assert (len(group), group[0].text, [stream.text for stream in group[1:3]]) == (6, "A", ["B", "C"])
-        assert [stream.text for stream in group] == group.texts
-        assert group[2] in group
+        assert [stream.text for stream in group.streams] == group.texts
+        assert sorted(group) == list(enumerate(group.streams))
         assert repr(group) == "<StreamGroup of 6 streams, 6 done>"
 
 
@@ -71,7 +71,7 @@ def test_stopping_stops_all_also_those_that_wait() -> None:
         group = gemini_nb.map(list("abcd"), manager=made.manager, concurrency=2, **made.options)
         made.server.wait_requests(2)
         group.stop()
-        assert [stream.status for stream in group] == ["stopped"] * 4
+        assert [stream.status for stream in group.streams] == ["stopped"] * 4
         assert len(made.server.requests) == 2
         assert len(group.result()) == 4
 
@@ -92,7 +92,7 @@ def test_waiting_has_one_timeout_for_all() -> None:
         with pytest.raises(TimeoutError):
             group.wait(0.05)
         assert time.monotonic() - began < 2
-        assert [stream.status for stream in group] == ["active"] * 3
+        assert [stream.status for stream in group.streams] == ["active"] * 3
 
 
 def test_blocked_subscribers_cost_one_second_together() -> None:
@@ -159,7 +159,7 @@ def test_a_frame_keeps_the_items_own_columns_first() -> None:
         group = gemini_nb.map(["a", "b"], items=items, manager=made.manager, **made.options).wait()
     frame = group.to_frame()
     added = ["answer_answer", "answer_status", "answer_finish_reason", "answer_error", "answer_tokens"]
-    assert list(frame.columns) == [*own, *added]
+    assert list(frame.columns) == [*own, *added, "cost", "kept"]
     for name in own:
         has = [name in item for item in items]
         assert frame[name].notna().tolist() == has
@@ -171,7 +171,7 @@ def test_a_frame_keeps_the_items_own_columns_first() -> None:
 
 
 def test_a_frame_without_clashes_has_the_plain_names_and_several_models_are_told_apart() -> None:
-    ends = ["answer", "status", "finish_reason", "error", "tokens"]
+    ends = ["answer", "status", "finish_reason", "error", "tokens", "cost", "kept"]
     with rig(echo) as made:
         options = {"manager": made.manager, **made.options}
         one = gemini_nb.map(["a", "b"], items=[{"x": 1}, {"x": 2}], **options).wait().to_frame()
@@ -200,7 +200,18 @@ def test_the_fields_of_a_schema_are_columns_also_where_rows_failed(schema: Any) 
         options = {"manager": made.manager, "schema": schema, **made.options}
         both = gemini_nb.map(["b", "a"], items=[{"city": "x"}, {"city": "y"}], **options).wait()
         failed = gemini_nb.map(["b"], items=[{"city": "x"}], **options).wait()
-    columns = ["city", "answer_city", "answer_status", "grade", "status", "finish_reason", "error", "tokens"]
+    columns = [
+        "city",
+        "answer_city",
+        "answer_status",
+        "grade",
+        "status",
+        "finish_reason",
+        "error",
+        "tokens",
+        "cost",
+        "kept",
+    ]
     frame = both.to_frame()
     assert list(frame.columns) == list(failed.to_frame().columns) == columns
     assert frame["city"].tolist() == ["x", "y"]

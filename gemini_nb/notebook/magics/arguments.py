@@ -55,6 +55,8 @@ _ARGUMENTS: list[tuple[tuple[str, ...], dict[str, Any]]] = [
         {"metavar": "NAME", "help": "ask once for each item of this list or frame: {item}, {item.field}"},
     ),
     (("--concurrency",), {"type": int, "metavar": "N", "help": "how many of --each run at a time (8)"}),
+    (("--rpm",), {"type": float, "metavar": "N", "help": "requests of --each a minute, in even steps"}),
+    (("--budget",), {"metavar": "USD", "help": "ask no new row of --each once this much could be spent"}),
     (
         ("--file",),
         {"action": "append", "default": [], "metavar": "PATH", "help": "send a file along; several are fine"},
@@ -177,6 +179,10 @@ def _below_one(name: str) -> tuple[Callable[[argparse.Namespace], object], str]:
     )
 
 
+def _only_with_each(name: str) -> tuple[Callable[[argparse.Namespace], object], str]:
+    return lambda args: getattr(args, name) is not None and not args.each, f"--{name} goes with --each."
+
+
 _REFUSED: tuple[tuple[Callable[[argparse.Namespace], object], str], ...] = (
     # "--thinking" takes a level only where one follows; a prompt's first word is none.
     (
@@ -190,7 +196,9 @@ _REFUSED: tuple[tuple[Callable[[argparse.Namespace], object], str], ...] = (
     _below_one("above"),
     _below_one("max_tokens"),
     _below_one("concurrency"),
-    (lambda args: args.concurrency is not None and not args.each, "--concurrency goes with --each."),
+    _only_with_each("concurrency"),
+    _only_with_each("rpm"),
+    _only_with_each("budget"),
     (lambda args: args.append and not args.chat, "--append goes with --chat."),
     (
         lambda args: args.each and args.chat,

@@ -7,10 +7,15 @@ import builtins
 import dataclasses
 import functools
 import inspect
+import itertools
+import json
 import keyword
+import operator
 import re
+import unicodedata
 from collections import ChainMap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from pathlib import Path, PurePath
 from types import MappingProxyType
 from typing import Any
 
@@ -19,13 +24,13 @@ from IPython.core.error import UsageError
 from gemini_nb.api.content import to_part
 from gemini_nb.api.objects import as_mapping
 from gemini_nb.api.values import File
-from gemini_nb.errors import GeminiError, did_you_mean
+from gemini_nb.errors import ArgumentError, GeminiError, did_you_mean
 from gemini_nb.notebook.magics.prompt import interpolate, python_name
 from gemini_nb.notebook.render.words import cut
 from gemini_nb.streams.chat.chat import Chat
 from gemini_nb.streams.chat.messages import Origin
 from gemini_nb.streams.conversation.dependencies import Deferred
-from gemini_nb.streams.group import StreamGroup, map_prompts
+from gemini_nb.streams.group.group import Later, StreamGroup, map_prompts
 from gemini_nb.streams.manager import StreamManager
 from gemini_nb.streams.stream import Stream
 
@@ -92,7 +97,8 @@ def ask(
             files.insert(0, context.above)
         if args.each:
             settings_of_each = [{**options, "model": model} for model in models]
-            contents_of = functools.partial(_contents_of_item, cell, args, files, namespace, notes=notes)
+            named = _named_in(cell, namespace)  # as they are now; rows are asked later
+            contents_of = functools.partial(_contents_of_item, cell, args, files, named, notes=notes)
             made: Stream | StreamGroup = _ask_each(manager, namespace, args, contents_of, settings_of_each)
         elif len(models) > 1:
             contents = _contents(cell, args, files, namespace, notes=notes)
@@ -100,7 +106,8 @@ def ask(
             asked = map_prompts(
                 [contents] * len(models), concurrency=len(models), manager=manager, each=settings_of_each
             )
-            made = StreamGroup(asked)  # all were asked the same, so there are no items
+            asked.items = None  # all were asked the same
+            made = asked
         else:
             settings = options if models[0] is None else {**options, "model": models[0]}
             start = _sender(args, user_ns, manager, settings, run)
@@ -121,14 +128,43 @@ def _ask_each(
 ) -> StreamGroup:
     """One stream for each item, and for each model where there are several."""
     items = _items(_value(args.each, namespace, "--each"), args.each)
-    asked = [(own, item) for own in settings for item in items]
+    if isinstance(items, list):
+        asked: Iterable[tuple[dict[str, Any], Any]] = [(own, item) for own in settings for item in items]
+        contents_of(items[0])  # so that a mistake in the prompt is the cell's
+    else:
+        asked = ((own, item) for item in items for own in settings)
+    rows = ((Later(functools.partial(_later, contents_of, item)), item, own) for own, item in asked)
+    prompts, about, each = _columns(list(rows) if isinstance(items, list) else rows)
     return map_prompts(
-        [contents_of(item) for _, item in asked],
+        prompts,
         concurrency=args.concurrency or _CONCURRENCY,
+        rpm=args.rpm,
+        budget=args.budget,
         manager=manager,
-        items=[item for _, item in asked],
-        each=[own for own, _ in asked],
+        items=about,
+        each=each,
     )
+
+
+def _columns(rows: Iterable[tuple[Any, ...]]) -> Iterable[Iterable[Any]]:
+    """The rows by columns; those of an iterator are iterators."""
+    if isinstance(rows, list):
+        return [list(column) for column in zip(*rows, strict=True)]
+    return [map(operator.itemgetter(place), one) for place, one in enumerate(itertools.tee(rows, 3))]
+
+
+def _later(contents_of: Callable[..., Any], item: Any) -> Any:
+    """A row's question, whose faults are the row's."""
+    try:
+        return contents_of(item)
+    except UsageError as error:
+        raise ArgumentError(str(error)) from None
+
+
+def _named_in(text: str, namespace: Mapping[str, Any]) -> dict[str, Any]:
+    """What the words of a prompt stand for, as far as they are names."""
+    words = re.findall(r"[^\W\d]\w*", text + unicodedata.normalize("NFKC", text))
+    return {word: namespace[word] for word in words if word in namespace}
 
 
 def _contents(
@@ -254,10 +290,12 @@ def _tools(names: str, namespace: Mapping[str, Any]) -> list[Any]:
     return tools
 
 
-def _items(value: Any, name: str) -> list[Any]:
-    """The rows of a frame as dictionaries, the items of anything else that has some."""
+def _items(value: Any, name: str) -> list[Any] | Iterator[Any]:
+    """The rows of a frame as dictionaries, the items of anything else; those of an iterator as needed."""
     if isinstance(value, StreamGroup):
-        value = value.streams
+        value = list(value.streams)
+    if isinstance(value, PurePath):
+        return _json_lines(Path(value), name)
     rows: Callable[[], Iterable[Any]] | None = None
     if hasattr(value, "to_dict") and hasattr(value, "columns"):  # pandas
         rows = lambda: value.to_dict("records")  # noqa: E731 - one of two ways to the same
@@ -265,10 +303,32 @@ def _items(value: Any, name: str) -> list[Any]:
         rows = lambda: value.iter_rows(named=True)  # noqa: E731 - see above
     if isinstance(value, (str, bytes)) or (rows is None and not isinstance(value, Iterable)):
         raise UsageError(f"--each takes a list or a frame; {name!r} is of type {type(value).__name__}.")
-    items = list(rows() if rows is not None else value)
+    if rows is None and not isinstance(value, Sized):
+        rest: Iterator[Any] = iter(value)
+        return rest
+    items: list[Any] = list(rows() if rows is not None else value)
     if not items:
         raise UsageError(f"--each: {name!r} is empty.")
     return items
+
+
+def _json_lines(path: Path, name: str) -> Iterator[Any]:
+    """The values of a file of JSON lines, read as they are needed."""
+    try:
+        file = path.expanduser().open(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"--each: {name!r} cannot be read: {error.strerror}: {path}") from None
+
+    def values() -> Iterator[Any]:
+        with file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    try:
+                        yield json.loads(line)
+                    except ValueError as error:
+                        raise ArgumentError(f"line {number} of {path} is no JSON: {error}") from None
+
+    return values()
 
 
 def _sender(

@@ -21,7 +21,7 @@ from IPython.core.completer import SimpleCompletion, context_matcher
 from gemini_nb.config import WELL_KNOWN_MODELS, Auth
 from gemini_nb.notebook.magics.arguments import LEVELS, OPTIONS, prompt_of
 from gemini_nb.streams.chat.chat import Chat
-from gemini_nb.streams.group import StreamGroup
+from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.manager import StreamManager
 from gemini_nb.streams.stream import Stream
 from gemini_nb.tools.tool import Tool

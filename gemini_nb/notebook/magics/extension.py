@@ -21,7 +21,7 @@ from gemini_nb.notebook.magics.transform import AwaitStreamCells, keep_questions
 from gemini_nb.notebook.magics.waiting import blocking_wait
 from gemini_nb.notebook.pane.painter import retire
 from gemini_nb.notebook.pane.showing import displayer
-from gemini_nb.streams.group import StreamGroup
+from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.manager import StreamManager, adopt_manager, get_manager
 from gemini_nb.streams.stream import Stream
 from gemini_nb.tools.output import current_target

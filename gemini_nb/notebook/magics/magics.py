@@ -27,12 +27,12 @@ from gemini_nb.notebook.magics.cell_log import CellLog
 from gemini_nb.notebook.magics.history import entry_of, show_entry
 from gemini_nb.notebook.magics.prompt import python_name
 from gemini_nb.notebook.magics.settings import GeminiNB
-from gemini_nb.notebook.magics.waiting import await_streams, stopping
+from gemini_nb.notebook.magics.waiting import await_made, interrupted, stopping
 from gemini_nb.notebook.pane.showing import show, show_view, streams_of
-from gemini_nb.streams.group import StreamGroup
+from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.manager import StreamManager
 from gemini_nb.streams.runtime.ending import interrupting
-from gemini_nb.streams.stream import Stream, replacing, stop_interrupted, stop_together
+from gemini_nb.streams.stream import Stream, replacing, stop_together
 
 __all__ = ["GeminiMagics"]
 
@@ -87,9 +87,8 @@ class GeminiMagics(Magics):
         """Start and show what a cell asks for, and wait where it must."""
         args, made, view = self._start(line, cell, local_ns)
         if self._must_wait(args):
-            with stopping(streams_of(made)):
-                for stream in streams_of(made):
-                    stream.wait_only()
+            with stopping(made):
+                made.wait_only()
                 if view is not None:
                     view.settled.result()
             self._finish(made, view)
@@ -103,7 +102,7 @@ class GeminiMagics(Magics):
         """`ask` as a coroutine, so that the kernel's loop stays free while the cell waits."""
         args, made, view = self._start(line, cell)
         if self._must_wait(args):
-            await await_streams(streams_of(made), view.settled if view is not None else None)
+            await await_made(made, view.settled if view is not None else None)
             self._finish(made, view)
         return made
 
@@ -146,7 +145,7 @@ class GeminiMagics(Magics):
         """Show it as the front end allows; returns the live view, None where there is none."""
         frontend = frontend_of(self.shell)
         if frontend is Frontend.TERMINAL and self._print(made, stops=True):
-            raise stop_interrupted(streams_of(made))
+            raise interrupted(made)
         if frontend in {Frontend.TERMINAL, Frontend.HEADLESS}:
             return None
         from gemini_nb.notebook.pane.group_view import view_of  # terminals need no widgets
@@ -171,7 +170,7 @@ class GeminiMagics(Magics):
 
         if isinstance(made, Stream):
             return print_stream(made, stops=stops)
-        for index, stream in enumerate(made):
+        for index, stream in enumerate(made.streams):
             print(f"--- {item_words(made, index)}")  # noqa: T201 - it is what the magic is for
             if print_stream(stream, stops=stops):
                 return True

@@ -26,7 +26,7 @@ from gemini_nb.errors import NotAskedError
 from gemini_nb.redaction import scrub
 from gemini_nb.streams.conversation.dependencies import Deferred, Need, defer, streams_in, whole_text
 from gemini_nb.streams.events.states import Status
-from gemini_nb.streams.group import StreamGroup
+from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.stream import Stream
 
 __all__ = ["interpolate", "python_name"]

@@ -7,46 +7,56 @@ import concurrent.futures
 import contextlib
 import math
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 
 from gemini_nb.errors import GeminiError
 from gemini_nb.notebook.kernel.pump import pump
+from gemini_nb.streams.group.group import StreamGroup
+from gemini_nb.streams.runtime.ending import StreamInterrupted
 from gemini_nb.streams.runtime.loop import Flag
 from gemini_nb.streams.runtime.runtime import BlockOn, wait_for
 from gemini_nb.streams.stream import Stream, stop_interrupted
 from gemini_nb.tools.kernel import KernelLoop
 
-__all__ = ["await_streams", "blocking_wait", "stopping"]
+__all__ = ["await_made", "blocking_wait", "interrupted", "stopping"]
 
 _SLICE = 0.05  # seconds between looks for a tool that needs the loop
 
 
 @contextlib.contextmanager
-def stopping(streams: Sequence[Stream]) -> Generator[None, None, None]:
-    """Stop the streams if the block is interrupted."""
+def stopping(made: Stream | StreamGroup) -> Generator[None, None, None]:
+    """Stop these if what is done here is interrupted."""
     try:
         yield
     except KeyboardInterrupt:
-        raise stop_interrupted(streams) from None
+        raise interrupted(made) from None
 
 
-async def await_streams(streams: Sequence[Stream], settled: concurrent.futures.Future[None] | None) -> None:
+def interrupted(made: Stream | StreamGroup) -> StreamInterrupted:
+    """Stop what an interrupted wait waited for, and return the error that says how many those were."""
+    return stop_interrupted([made]) if isinstance(made, Stream) else made.interrupt()
+
+
+async def await_made(made: Stream | StreamGroup, settled: concurrent.futures.Future[None] | None) -> None:
     """Wait for the streams' end and for their output to be settled, on the kernel's loop.
 
     Args:
-        streams: the cell's own streams.
+        made: what the cell asked.
         settled: done when their pane has sent its last state.
 
     Raises:
         StreamInterrupted: the kernel was interrupted, which a coroutine sees as its cancellation.
     """
     try:
-        for stream in streams:
+        if isinstance(made, Stream):
             with contextlib.suppress(GeminiError):
-                await stream
+                await made
+        else:
+            async for _ in made:
+                pass
         await _until_done(settled)
     except (asyncio.CancelledError, KeyboardInterrupt):
-        interruption = stop_interrupted(streams)
+        interruption = interrupted(made)
         await _until_done(settled)
         raise interruption from None
 

@@ -22,7 +22,7 @@ from gemini_nb.notebook.render.transcript import Transcript
 from gemini_nb.notebook.render.words import duration, one_line, quantity
 from gemini_nb.notebook.static import style
 from gemini_nb.streams.events.states import Status
-from gemini_nb.streams.group import StreamGroup
+from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.stream import Stream
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class GroupView(widgets.VBox):
         """Done once the last state was painted and, where there is a display to settle, sent."""
         self.settled.set_running_or_notify_cancel()  # so that a cancelled waiter does not cancel it
         self._display: CellDisplay | None = None
-        self._painter = painter_of(group[0].runtime)
+        self._painter = painter_of(group.runtime)
         self._started = time.time()
         self._transcripts: dict[int, Transcript] = {}  # rendered
         self._is_rendering = False
@@ -61,8 +61,8 @@ class GroupView(widgets.VBox):
 
     @property
     def stream(self) -> Stream:
-        """The first of its streams."""
-        return self.group[0]
+        """The newest of its streams, which tells how old it is."""
+        return self.group.started[-1]
 
     def settle_into(self, handle: DisplayHandle) -> None:
         """Replace the view by Markdown in this display once all have ended."""
@@ -72,8 +72,7 @@ class GroupView(widgets.VBox):
 
     def request_stop(self) -> None:
         """Ask all of them to stop."""
-        for stream in self.group:
-            stream.request_stop()
+        self.group.request_stop()
 
     def detach(self) -> None:
         """Close the widgets. From any thread."""
@@ -130,7 +129,7 @@ class GroupView(widgets.VBox):
             self.keep(self._transcripts)
 
     def _watch_late_tools(self) -> None:
-        for index, stream in enumerate(self.group):
+        for index, stream in enumerate(self.group.streams[:SHOWN]):
             if index not in self._late and (running := _running_tools(stream)):
                 self._late[index] = running
                 stream.on_late_output(partial(self._painter.call, self._look_late, index))
@@ -159,7 +158,7 @@ class GroupView(widgets.VBox):
     @property
     def is_over(self) -> bool:
         """Whether nothing will change any more."""
-        return self.settled.done() or all(stream.status is not Status.ACTIVE for stream in self.group)
+        return self.settled.done() or self.group.is_over
 
     def draw(self) -> None:
         """Draw what it shows by itself."""
@@ -188,7 +187,8 @@ class _List(GroupView):
     def draw(self) -> None:
         """Draw the progress and the lines."""
         group = self.group
-        done = sum(stream.status is not Status.ACTIVE for stream in group)
+        how_many = group.counts
+        done = how_many.completed + how_many.stopped + how_many.failed
         seconds = duration(int(time.time() - self._started))
         set_value(
             self._head,
@@ -229,7 +229,7 @@ class _Columns(GroupView):
 
     def __init__(self, group: StreamGroup) -> None:
         super().__init__(group)
-        self._panes = [StreamPane(stream) for stream in group]
+        self._panes = [StreamPane(stream) for stream in group.streams]
         columns = widgets.GridBox(self._panes)
         columns.layout.grid_template_columns = "repeat(auto-fit, minmax(min(22em, 100%), 1fr))"
         columns.layout.grid_gap = "8px"

@@ -7,22 +7,22 @@ pane there, too, which becomes the whole answer; without a page, the cell waits 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from IPython.display import display
 
 from gemini_nb.notebook.kernel.frontend import Frontend, frontend_of, request_id
-from gemini_nb.streams.group import StreamGroup
+from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.stream import Stream
 from gemini_nb.tools.output import current_target
 
 __all__ = ["displayer", "show", "show_view", "streams_of"]
 
 
-def streams_of(made: Stream | StreamGroup) -> tuple[Stream, ...]:
-    """The streams of a stream or a group."""
-    return (made,) if isinstance(made, Stream) else made.streams
+def streams_of(made: Stream | StreamGroup) -> Sequence[Stream]:
+    """The streams of a stream or a group that are there."""
+    return (made,) if isinstance(made, Stream) else made.started
 
 
 def show_view(view: Any) -> None:
@@ -40,14 +40,13 @@ def show(shell: Any, made: Stream | StreamGroup) -> None:
         return
     from gemini_nb.notebook.render.group_settled import bundle_of  # needed late
 
-    for stream in streams_of(made):
-        stream.wait_only()
+    made.wait_only()
     display(bundle_of(made), raw=True)
 
 
 def is_running(made: Stream | StreamGroup) -> bool:
-    """Whether any of them still runs."""
-    return not all(stream.is_done for stream in streams_of(made))
+    """Whether more will come."""
+    return not (made.is_done if isinstance(made, Stream) else made.is_over)
 
 
 def displayer(shell: Any) -> property:

@@ -12,7 +12,7 @@ from gemini_nb.journal import prices
 from gemini_nb.notebook.render.words import date, dollars, duration, one_line, quantity
 from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.events.states import Phase, Status
-from gemini_nb.streams.group import StreamGroup
+from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.stream import Stream
 
 __all__ = [

@@ -13,7 +13,7 @@ from gemini_nb.notebook.render.transcript import Transcript
 from gemini_nb.notebook.render.words import dollars, one_line, quantity
 from gemini_nb.redaction import scrub
 from gemini_nb.streams.events.states import Status
-from gemini_nb.streams.group import StreamGroup
+from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.stream import Stream
 
 __all__ = ["SHOWN", "bundle_of", "counts", "item_words", "markdown_of", "text_of"]
@@ -49,10 +49,11 @@ def text_of(made: Stream | StreamGroup) -> str:
 
 def counts(group: StreamGroup) -> str:
     """How many there are of each kind, and what they cost."""
-    by_status = {status: sum(stream.status is status for stream in group) for status in Status}
-    parts = [f"{count:,} {status.value}" for status, count in by_status.items() if count]
-    tokens = sum(stream.usage.total_token_count for stream in group)
-    return " · ".join([*parts, f"{tokens:,} tokens", *([dollars(cost)] if (cost := group.cost) else [])])
+    how_many = group.counts
+    named = ("running", "waiting", "completed", "failed", "stopped", "kept")
+    parts = [f"{count:,} {name}" for name in named if (count := getattr(how_many, name))]
+    price = [dollars(cost)] if (cost := group.cost) else []
+    return " · ".join([*parts, f"{group.usage.total_token_count:,} tokens", *price])
 
 
 def item_words(group: StreamGroup, index: int) -> str:
@@ -71,7 +72,7 @@ def item_words(group: StreamGroup, index: int) -> str:
 def _to_markdown(group: StreamGroup, transcripts: Transcripts = MappingProxyType({})) -> str:
     made = [to_markdown(stream, transcripts.get(index)) for index, stream in enumerate(group[:SHOWN])]
     if group.items is None:
-        models = [f"#### {literal(stream.model)}" for stream in group]
+        models = [f"#### {literal(stream.model)}" for stream in group.streams]
         return "\n\n".join(f"{model}\n\n{text}" for model, text in zip(models, made, strict=False))
     folds = [_fold(group, index, text) for index, text in enumerate(made)]
     if len(group) > SHOWN:

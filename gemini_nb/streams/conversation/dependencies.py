@@ -220,7 +220,8 @@ def streams_in(value: object) -> tuple[Stream, ...] | None:
     """The streams of a stream, a group, a list or dictionary of these; None for anything else."""
     if isinstance(value, Stream):
         return (value,)
-    inner = getattr(value, "streams", None) if hasattr(value, "to_frame") else None  # a group
+    is_group = hasattr(value, "to_frame") and hasattr(value, "streams")
+    inner: Any = list(value.streams) if is_group else None  # type: ignore[attr-defined]  # see the line above
     if inner is None:
         inner = list(value.values()) if isinstance(value, Mapping) else value
     if not isinstance(inner, (list, tuple)) or not inner:

@@ -190,6 +190,10 @@ class ToolOrchestrator:
         """Stop its requests and its tools."""
         self.stream.stop()
 
+    def fail(self, error: GeminiError) -> None:
+        """End it with this error."""
+        self._runtime.loop.call(self._end_early, error)
+
     def subscribe(self, subscriber: Subscriber) -> None:
         """Call one more subscriber with every event from the first."""
         self.stream.subscribe(subscriber)

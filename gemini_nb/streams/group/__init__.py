@@ -1,0 +1,1 @@
+"""One question for many rows."""

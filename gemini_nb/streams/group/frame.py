@@ -1,0 +1,141 @@
+"""A group as a table."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from gemini_nb.errors import ConfigError
+from gemini_nb.streams.conversation.dependencies import streams_in, whole_text
+from gemini_nb.streams.group.run import Row, Run
+from gemini_nb.streams.stream import Stream
+
+__all__ = ["result_of", "to_frame"]
+
+
+def to_frame(run: Run, *, has_items: bool, wide: bool) -> Any:
+    """Return a pandas DataFrame with a row for each of the run's, or with `wide` for each item.
+
+    Raises:
+        ConfigError: pandas is not installed.
+    """
+    try:
+        import pandas as pd  # whoever wants a DataFrame has it; nobody else needs it
+    except ImportError:
+        raise ConfigError("A DataFrame needs pandas.", hint="%pip install pandas") from None
+    asked = [_about(row.item) if has_items else {} for row in run.rows]
+    return pd.DataFrame(_wide_rows(run.rows, asked) if wide else _rows(run, asked))
+
+
+def result_of(stream: Stream) -> Any:
+    """The parsed answer where there is a schema, else the text; None where it failed."""
+    if stream.error is not None:
+        return None
+    return stream.parsed if stream.request.schema is not None else stream.text
+
+
+def _wide_rows(rows: Sequence[Row], asked: list[dict[Any, Any]]) -> list[dict[Any, Any]]:
+    """One dictionary for each item, with a column for each model that was asked about it."""
+    models = list(dict.fromkeys(_model(row) for row in rows))
+    by_model = {model: [index for index, row in enumerate(rows) if _model(row) == model] for model in models}
+    own = list(dict.fromkeys(name for about in asked for name in about))
+    names = _free_names(models, own)
+    made = []
+    for place in range(max(map(len, by_model.values()), default=0)):
+        indexes = {model: of[place] for model, of in by_model.items() if place < len(of)}
+        about = asked[next(iter(indexes.values()))]
+        answers = {names[model]: _answered(rows[index]) for model, index in indexes.items()}
+        made.append({**{name: about.get(name) for name in own}, **answers})
+    return made
+
+
+def _model(row: Row) -> str | None:
+    return row.model if row.stream is None else row.stream.model
+
+
+def _answered(row: Row) -> Any:
+    return None if row.stream is None else result_of(row.stream)
+
+
+def _about(item: object) -> dict[Any, Any]:
+    if streams_in(item) is not None:
+        return {"item": whole_text(item)}
+    return _fields(item) or {"item": item}
+
+
+def _rows(run: Run, asked: list[dict[Any, Any]]) -> list[dict[Any, Any]]:
+    """One dictionary for each row, all with the same columns in the same order."""
+    own = list(dict.fromkeys(name for about in asked for name in about))
+    answers = [_answer(row.stream) for row in run.rows]
+    fields = list(dict.fromkeys(name for answer in answers for name in answer)) or ["answer"]
+    ends = [_end(row.stream, run) for row in run.rows]
+    if len({_model(row) for row in run.rows}) > 1:
+        ends = [{**end, "model": _model(row)} for row, end in zip(run.rows, ends, strict=True)]
+    end_names = _free_names(ends[0] if ends else (), own)
+    field_names = _free_names(fields, [*own, *end_names.values()])
+    return [
+        {
+            **{name: about.get(name) for name in own},
+            **{shown: answer.get(name) for name, shown in field_names.items()},
+            **{shown: end[name] for name, shown in end_names.items()},
+        }
+        for about, answer, end in zip(asked, answers, ends, strict=True)
+    ]
+
+
+def _answer(stream: Stream | None) -> dict[Any, Any]:
+    """The answer by columns; none where a structured one is missing."""
+    if stream is None:
+        return {}
+    schema = stream.request.schema
+    if schema is None:
+        return {"answer": None if stream.error is not None else stream.text}
+    result = result_of(stream)
+    if result is None:
+        return dict.fromkeys(schema.json_schema.get("properties", ()))
+    return _fields(result) or {"answer": result}
+
+
+def _end(stream: Stream | None, run: Run) -> dict[str, Any]:
+    if stream is None:
+        status, error = run.unmade
+        return {
+            "status": status,
+            "finish_reason": None,
+            "error": error,
+            "tokens": 0,
+            "cost": None,
+            "kept": False,
+        }
+    return {
+        "status": str(stream.status),
+        "finish_reason": stream.finish_reason,
+        "error": None if stream.error is None else str(stream.error),
+        "tokens": stream.usage.total_token_count,
+        "cost": None if stream.cost is None else float(stream.cost),
+        "kept": getattr(stream, "kept", None) is not None,
+    }
+
+
+def _free_names(names: Iterable[Any], taken: Iterable[Any]) -> dict[Any, Any]:
+    """Each name as it is, with "answer_" before it as often as it is taken."""
+    used = set(taken)
+    free: dict[Any, Any] = {}
+    for name in names:
+        shown = name
+        while shown in used:
+            shown = f"answer_{shown}"
+        used.add(shown)
+        free[name] = shown
+    return free
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    """The fields of a mapping, a dataclass or a pydantic model; none of anything else."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    dump = getattr(value, "model_dump", None)
+    return dict(dump()) if callable(dump) else {}

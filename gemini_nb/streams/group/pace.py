@@ -1,0 +1,114 @@
+"""When a row of a group may be asked: so many at a time, so many a minute, within a budget."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from decimal import Decimal
+
+from gemini_nb.errors import NotAskedError
+from gemini_nb.streams.group.run import Row, Run
+
+__all__ = ["Pace"]
+
+_MEAN_TIMES = 2  # times the mean so far is what a running row may yet cost
+_USED_TIMES = Decimal("1.5")  # times what it has used already
+
+
+class Pace:
+    """The turns of a group's rows. Loop thread only.
+
+    A hundred requests in the first second of a minute that allows a hundred are refused by a quota that is
+    counted in shorter windows; so a rate is kept by even steps, never by bursts.
+
+    Args:
+        concurrency: rows that run at a time.
+        rpm: requests a minute, None for no pace.
+        budget: US dollars after which no new row is asked, None for no limit.
+    """
+
+    def __init__(self, concurrency: int, rpm: float | None, budget: Decimal | None) -> None:
+        self._free = concurrency
+        self._step = None if rpm is None else 60.0 / rpm
+        self._budget = budget
+        self._waiting: list[asyncio.Future[None]] = []
+        self._running = 0
+        self._next_start = 0.0
+        self.run: Run | None = None
+        """The rows, once they are there."""
+
+    def gate(self, row: Row) -> Callable[[], contextlib.AbstractAsyncContextManager[object]]:
+        """Return what a row's stream enters for its run."""
+        return lambda: self._enter(row)
+
+    @contextlib.asynccontextmanager
+    async def _enter(self, row: Row) -> AsyncIterator[None]:
+        await self._take_place()
+        try:
+            if not row.is_paced:
+                row.is_paced = True
+                await self._keep_step()
+                self._check(row)
+            yield
+        finally:
+            self._running -= 1
+            self._admit()
+
+    def _check(self, row: Row) -> None:
+        if self.run is not None:
+            self.run.check(row)
+
+    async def _take_place(self) -> None:
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        self._admit()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():  # it was its turn in this very moment
+                self._running -= 1
+                self._admit()
+            raise
+
+    def _admit(self) -> None:
+        self._waiting = [turn for turn in self._waiting if not turn.done()]
+        while self._waiting and self._running < self._places():
+            self._check_budget()
+            self._running += 1
+            self._waiting.pop(0).set_result(None)
+
+    def _places(self) -> int:
+        """How many may run: few, with a budget, until some have ended and their cost is known."""
+        if self._budget is None or self.run is None:
+            return self._free
+        return min(self._free, len(self.run.ended) + 2)
+
+    async def _keep_step(self) -> None:
+        if self._step is None:
+            return
+        now = asyncio.get_running_loop().time()
+        start = max(now, self._next_start)
+        self._next_start = start + self._step
+        await asyncio.sleep(start - now)
+
+    def _check_budget(self) -> None:
+        """End the run where another row could pass the budget."""
+        run = self.run
+        if self._budget is None or run is None or run.error is not None:
+            return
+        spent = run.ended_costs[0]
+        used = [stream.cost or Decimal() for stream in run.active if stream.record.waiting is None]
+        if spent is None:
+            return
+        mean = spent / len(run.ended) if run.ended else Decimal()
+        may_cost = sum((max(_MEAN_TIMES * mean, _USED_TIMES * cost) for cost in used), Decimal())
+        if spent + may_cost + _MEAN_TIMES * mean > self._budget:
+            left = len(run.rows) - len(run.ended) - self._running
+            run.end(
+                NotAskedError(
+                    f"the budget of ${self._budget} does not allow another row. "
+                    f"${spent:.4f} were spent, {left:,} rows are left.",
+                    hint="group.retry() with a larger budget, or the cell again with --keep, asks them.",
+                )
+            )

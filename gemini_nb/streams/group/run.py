@@ -1,0 +1,397 @@
+"""The rows of a group: read as they are needed, started a window ahead of what has ended.
+
+A stream that waits costs memory and time as one that runs does: ten thousand started at once block the cell
+for seconds. So of many rows only so many are streams at a time. The others are made when it is their turn, on
+a thread of their own, or when they are looked at.
+"""
+
+from __future__ import annotations
+
+import collections
+import functools
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from gemini_nb.api.turn import Usage
+from gemini_nb.errors import GeminiError, NotAskedError
+from gemini_nb.redaction import scrub
+from gemini_nb.streams.events.states import Status
+from gemini_nb.streams.stream import Stream
+
+__all__ = ["WINDOW", "Counts", "Row", "Run"]
+
+WINDOW = 200
+"""Rows that are streams at a time, at least; a larger concurrency takes twice its own."""
+_ALIKE = 5  # refusals of a key, a model or an account with which a run ends
+_ALIKE_ROWS = 50  # refusals that may be the rows' own
+_LISTING = "Make a list of the rows first, where the iterator belongs to the thread that made it: list(rows)."
+
+
+@dataclass(slots=True, eq=False)
+class Row:
+    """One row.
+
+    Attributes:
+        prompt: what is asked.
+        item: what it is about.
+        options: settings of this row only.
+        stream: its stream, once it is there.
+        is_paced: whether it has had its turn at the pace.
+    """
+
+    prompt: Any
+    item: object = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    stream: Stream | None = None
+    is_paced: bool = False
+
+    @property
+    def model(self) -> str | None:
+        """The model that is asked, None for the group's."""
+        return self.options.get("model")
+
+
+class Counts(NamedTuple):
+    """How many rows of a group are where.
+
+    Attributes:
+        total: all of them, None while an iterator goes on.
+        waiting: those whose turn has not come.
+        running: those that are being answered.
+        completed: those with an answer.
+        stopped: those that were stopped.
+        failed: those that failed, or were not asked since the run had ended.
+        kept: those of the completed ones whose answer was a kept one.
+    """
+
+    total: int | None
+    waiting: int
+    running: int
+    completed: int
+    stopped: int
+    failed: int
+    kept: int
+
+
+class Run:
+    """Starts the rows of one group, and counts how they end. From any thread.
+
+    Args:
+        rows: the rows; a list is taken whole, an iterator as needed.
+        start: starts the stream of a row.
+        refuse: makes a stream that has failed, for a row that cannot be asked.
+        window: rows that are streams at a time.
+    """
+
+    def __init__(
+        self,
+        rows: Iterable[Row],
+        start: Callable[[Row], Stream],
+        refuse: Callable[[Row, GeminiError], Stream],
+        window: int = WINDOW,
+    ) -> None:
+        is_list = isinstance(rows, list)
+        self.rows: list[Row] = list(rows) if is_list else []
+        self.ended: list[int] = []
+        """The rows that have ended, in that order; one that was retried stands there again."""
+        self.error: GeminiError | None = None
+        """Why no further rows were read, or asked."""
+        self._source: Iterator[Row] = iter(()) if is_list else iter(rows)
+        self._is_read = is_list
+        self._start, self._refuse, self._window = start, refuse, window
+        self._lock = threading.RLock()  # of the counts; the loop takes it, so it is held for moments only
+        self._starting = threading.RLock()
+        self._next = 0
+        self._active: dict[int, Stream] = {}
+        self._just_ended: collections.deque[tuple[int, Stream]] = collections.deque()
+        self._by_status: collections.Counter[Status] = collections.Counter()
+        self._kept = 0
+        self.usage = Usage()
+        """The tokens of the rows that have ended."""
+        self._costs: list[Decimal | None] = [Decimal()]
+        self._refusals: collections.Counter[tuple[object, ...]] = collections.Counter()
+        self._ended_by: GeminiError | None = None  # why no row is asked any more
+        self._over: dict[str | None, GeminiError] = {}  # by model: why no more of its rows are asked
+        self._is_stopped = False
+        self._wakers: list[Callable[[], object]] = []
+        self._go_on = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @classmethod
+    def of(cls, streams: Iterable[Stream], items: Iterable[object] | None) -> Run:
+        """The rows of streams that were started elsewhere."""
+        known = list(streams)
+        about = [None] * len(known) if items is None else list(items)
+        rows = [Row(None, item, stream=stream) for stream, item in zip(known, about, strict=True)]
+        run = cls(rows, _never, _never)
+        for index, stream in enumerate(known):
+            run._watch(index, stream)
+        run._next = len(rows)
+        return run
+
+    def begin(self) -> None:
+        """Start as many rows as the window holds, and go on with the others on a thread.
+
+        Raises:
+            GeminiError: one of these rows cannot be asked.
+        """
+        if self._is_read:
+            self._fill(is_call=True)
+        if not self._is_read or self._next < len(self.rows):
+            self._feed_on()
+
+    @property
+    def total(self) -> int | None:
+        """How many rows there are, None while an iterator goes on."""
+        return len(self.rows) if self._is_read else None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether every row has ended, or will never be asked."""
+        with self._lock:
+            self.absorb()
+            left = not self._is_read or (self._next < len(self.rows) and not self._is_stopped)
+            return not left and not self._active
+
+    @property
+    def counts(self) -> Counts:
+        """How many rows are where."""
+        with self._lock:
+            self.absorb()
+            active = [stream.record.waiting is None for stream in self._active.values()]
+            running = sum(active)
+            made = len(active) + self._by_status.total()
+            unmade = len(self.rows) - made
+            never = unmade if self._is_stopped else 0
+            failed = never if self.error is not None else 0
+            return Counts(
+                total=self.total,
+                waiting=len(active) - running + unmade - never,
+                running=running,
+                completed=self._by_status[Status.COMPLETED],
+                stopped=self._by_status[Status.STOPPED] + never - failed,
+                failed=self._by_status[Status.ERROR] + failed,
+                kept=self._kept,
+            )
+
+    @property
+    def unmade(self) -> tuple[str, str | None]:
+        """The status of rows that are no streams yet, and why they will not be."""
+        if not self._is_stopped:
+            return "active", None
+        return ("stopped", None) if self.error is None else ("error", str(self.error))
+
+    @property
+    def ended_costs(self) -> list[Decimal | None]:
+        """The costs of the rows that have ended, added up as far as they are known."""
+        with self._lock:
+            self.absorb()
+            return list(self._costs)
+
+    @property
+    def active(self) -> list[Stream]:
+        """The streams that have not ended."""
+        with self._lock:
+            self.absorb()
+            return list(self._active.values())
+
+    def stream(self, index: int) -> Stream:
+        """Return a row's stream, which is made if it is not there yet."""
+        return self._make(range(len(self.rows))[index])
+
+    def stop(self) -> None:
+        """Ask no further row, and read no further one."""
+        with self._lock:
+            self._is_stopped = self._is_read = True
+        self._go_on.set()
+        self._wake()
+
+    def end(self, error: GeminiError, model: str | None = None, *, all_models: bool = True) -> None:
+        """Ask no further row, for this reason; what runs goes on."""
+        with self._lock:
+            if all_models:
+                self.error = self._ended_by = self.error or error
+                self._is_stopped = self._is_read = True
+            self._over.setdefault(model, error)
+        self._go_on.set()
+
+    def check(self, row: Row) -> None:
+        """Refuse to ask a row whose run has ended.
+
+        Raises:
+            NotAskedError: it has.
+        """
+        self.absorb()
+        error = self._over.get(row.model) or self._ended_by
+        if error is not None:
+            raise NotAskedError(f"Not asked: {error.message}", hint=error.hint)
+
+    def retry(self) -> None:
+        """Ask again what failed, was stopped or was never asked, in the same places."""
+        with self._starting, self._lock:
+            self.absorb()
+            again = [index for index, row in enumerate(self.rows) if _may_retry(row)]
+            self._is_stopped, self.error, self._ended_by = False, None, None
+            self._over.clear()
+            self._refusals.clear()
+            for index in again:
+                row = self.rows[index]
+                if row.stream is not None:
+                    self._by_status[row.stream.status] -= 1
+                row.stream, row.is_paced = None, False
+            self._next = 0
+        self._feed_on()
+
+    def when_changed(self, seen: int, wake: Callable[[], object]) -> bool:
+        """Have `wake` called once more rows have ended than `seen`, or all; return whether that is so."""
+        with self._lock:
+            self._wakers.append(wake)
+            self.absorb()
+            return len(self.ended) > seen or self.is_over
+
+    def absorb(self) -> None:
+        """Count the rows that have ended since the last time."""
+        with self._lock:
+            while self._just_ended:
+                index, stream = self._just_ended.popleft()
+                if self._active.get(index) is not stream:
+                    continue
+                del self._active[index]
+                self.ended.append(index)
+                self._by_status[stream.status] += 1
+                self.usage += stream.usage
+                self._costs = [_sum([*self._costs, stream.cost])] if None not in self._costs else [None]
+                self._kept += stream.status is Status.COMPLETED and getattr(stream, "kept", None) is not None
+                self._judge(self.rows[index], stream)
+
+    def _judge(self, row: Row, stream: Stream) -> None:
+        """End a run whose rows are all refused for the same reason, which is not theirs."""
+        error = stream.error
+        if stream.record.is_replaced:
+            self.stop()
+            for other in self._active.values():
+                other.request_stop(asked_again=True)
+        if stream.status is Status.COMPLETED:
+            self._refusals[row.model,] = -1_000_000  # the key and the model are good
+        if error is None or isinstance(error, NotAskedError) or error.status_code is None:
+            return
+        if error.status_code == 429 and error.is_permanent:
+            self.end(error, row.model, all_models=len({one.model for one in self.rows}) == 1)
+            return
+        if error.status_code not in {400, 401, 403, 404, 412} or self._refusals[row.model,] < 0:
+            return
+        kind = (row.model, error.status_code, error.message)
+        self._refusals[kind] += 1
+        if self._refusals[kind] >= (_ALIKE if _is_of_the_account(error) else _ALIKE_ROWS):
+            alike = self._refusals[kind]
+            summary = type(error)(f"{alike} rows were refused alike: {error.message}")
+            summary.hint = error.hint
+            self.end(summary, row.model, all_models=len({one.model for one in self.rows}) == 1)
+
+    def _make(self, index: int, *, is_call: bool = False) -> Stream:
+        """Return a row's stream; where it cannot be asked, one that says so, but in the call itself."""
+        row = self.rows[index]
+        with self._starting:
+            if row.stream is not None:
+                return row.stream
+            try:
+                stream = self._start(row)
+            except GeminiError as error:
+                if is_call:
+                    raise
+                stream = self._refuse(row, error)
+            row.stream = stream
+            self._watch(index, stream)
+        if self._is_stopped and self.error is None:
+            stream.request_stop()
+        return stream
+
+    def _watch(self, index: int, stream: Stream) -> None:
+        with self._lock:
+            self._active[index] = stream
+        stream.ending.call_when_reached(functools.partial(self._note_end, index, stream))
+
+    def _note_end(self, index: int, stream: Stream) -> None:
+        """Note that a row has ended. On the loop thread, which waits for no lock."""
+        self._just_ended.append((index, stream))
+        self._go_on.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        wakers, self._wakers = self._wakers, []
+        for wake in wakers:
+            wake()
+
+    def _fill(self, *, is_call: bool = False) -> bool:
+        """Start rows until the window is full; returns whether there may be more."""
+        while True:
+            with self._lock:
+                self.absorb()
+                if self._is_stopped or (self._is_read and self._next >= len(self.rows)):
+                    return False
+                if len(self._active) >= self._window:
+                    return True
+            if self._next >= len(self.rows) and not self._read():
+                return False
+            self._make(self._next, is_call=is_call)
+            self._next += 1
+
+    def _read(self) -> bool:
+        """Read another row; return whether there is one. On the feeding thread: it may take for ever."""
+        try:
+            row = next(self._source, None)
+        except Exception as error:  # noqa: BLE001 - whatever the user's iterator raises
+            reason = scrub(f"{type(error).__name__}: {error}")
+            made = NotAskedError(f"No row was read after number {len(self.rows)}: {reason}", hint=_LISTING)
+            with self._lock:
+                self.error, self._is_read = self.error or made, True
+            self._wake()
+            return False
+        with self._lock:
+            if row is None or self._is_stopped:
+                self._is_read = True
+                self._wake()
+                return False
+            self.rows.append(row)
+        return True
+
+    def _feed_on(self) -> None:
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._feed, name="gemini_nb-rows", daemon=True)
+            self._thread.start()
+
+    def _feed(self) -> None:
+        more = True
+        while more:
+            self._go_on.clear()
+            more = self._fill()
+            if more:
+                self._go_on.wait()
+
+
+def _may_retry(row: Row) -> bool:
+    stream = row.stream
+    return stream is None or stream.status in {Status.ERROR, Status.STOPPED}
+
+
+def _is_of_the_account(error: GeminiError) -> bool:
+    """Whether a refusal is about the key, the model or the account, and not about what a row asks."""
+    if error.status_code == 400:
+        return "API key" in error.message or getattr(error, "api_status", None) == "FAILED_PRECONDITION"
+    return "file" not in error.message.lower()
+
+
+def _sum(costs: Iterable[Decimal | None]) -> Decimal | None:
+    total = Decimal()
+    for cost in costs:
+        if cost is None:
+            return None
+        total += cost
+    return total
+
+
+def _never(*_: object) -> Stream:
+    raise NotAskedError("These streams were started one by one; ask the question again to retry it.")

@@ -1,0 +1,252 @@
+"""Many rows: read as needed, paced, within a budget, ended when all are refused alike, asked again."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import gemini_nb
+from answers import PATIENCE, hold, rig
+from gemini_nb.errors import ConfigError, NotAskedError
+from scripted import Wait, json_error, sse_answer, text
+
+FLASH = "gemini-2.5-flash"
+
+
+def prompt_of(request: Any) -> str:
+    words: str = request.json["contents"][0]["parts"][0]["text"]
+    return words
+
+
+def echo(request: Any) -> Any:
+    return sse_answer(text(prompt_of(request).upper(), finish="STOP"))
+
+
+def until(condition: Any) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_of_many_rows_a_few_hundred_are_streams_at_a_time() -> None:
+    with rig(hold()) as made:
+        group = gemini_nb.map(map(str, range(5000)), manager=made.manager, **made.options)
+        until(lambda: len(group) >= 200)
+        assert len(made.manager.list_streams()) <= 201
+        rows = [str(number) for number in range(5000)]
+        listed = gemini_nb.map(rows, manager=made.manager, **made.options)
+        assert (len(listed), listed.counts.total, len(listed.started)) == (5000, 5000, 200)
+        assert listed.counts.waiting + listed.counts.running == 5000
+        assert listed.streams[4321].status == "active"  # made since it is looked at
+        assert len(listed.started) == 201
+        listed.stop()
+        group.stop()
+        assert listed.counts == (5000, 0, 0, 0, 5000, 0, 0)
+        assert listed.to_frame()["status"].value_counts().to_dict() == {"stopped": 5000}
+        assert listed.is_over
+        assert group.counts.total is not None
+
+
+def test_rows_end_in_any_order_and_are_iterated_in_that_order() -> None:
+    gates = {name: threading.Event() for name in "ab"}
+
+    def script(request: Any) -> Any:
+        name = prompt_of(request)
+        return sse_answer(*([Wait(gates[name])] if name in gates else []), text(name.upper(), finish="STOP"))
+
+    with rig(script) as made:
+        group = gemini_nb.map(list("abc"), manager=made.manager, **made.options)
+        rows = iter(group)
+        assert next(rows)[0] == 2
+        gates["b"].set()
+        assert (got := next(rows))[0] == 1
+        assert got[1] is group.streams[1]
+        gates["a"].set()
+        assert next(rows)[0] == 0
+        assert list(rows) == []
+        assert [index for index, _ in group] == [2, 1, 0]
+
+        async def read() -> list[int]:
+            return [index async for index, _ in group]
+
+        assert asyncio.run(read()) == [2, 1, 0]
+
+
+def test_an_iterator_that_raises_ends_the_run_after_the_rows_it_gave() -> None:
+    def rows() -> Iterator[str]:
+        yield "a"
+        yield "b"
+        raise RuntimeError("the cursor belongs to another thread")
+
+    with rig(echo) as made:
+        group = gemini_nb.map(rows(), manager=made.manager, **made.options).wait(PATIENCE)
+        assert group.texts == ["A", "B"]
+        assert group.counts.total == 2
+        with pytest.raises(NotAskedError, match=r"after number 2.*another thread"):
+            group.result()
+
+
+def test_an_iterator_that_never_goes_on_is_stopped() -> None:
+    blocked = threading.Event()
+
+    def rows() -> Iterator[str]:
+        yield "a"
+        blocked.wait(PATIENCE)
+
+    with rig(echo) as made:
+        group = gemini_nb.map(rows(), manager=made.manager, **made.options)
+        assert next(iter(group))[1].text == "A"
+        assert group.counts.total is None
+        group.stop()
+        assert group.wait(PATIENCE).counts.total == 1
+        blocked.set()
+
+
+def test_an_endless_iterator_is_read_a_window_ahead() -> None:
+    read = []
+
+    def rows() -> Iterator[str]:
+        for number in itertools.count():
+            read.append(number)
+            yield str(number)
+
+    with rig(echo) as made:
+        group = gemini_nb.map(rows(), manager=made.manager, **made.options)
+        for seen, _ in enumerate(group):
+            if seen == 300:
+                group.stop()
+        assert group.is_over
+        assert len(read) < 800
+
+
+def test_a_row_that_cannot_be_asked_fails_alone_when_its_turn_comes() -> None:
+    with rig(echo) as made:
+        rows = [str(number) for number in range(300)]
+        rows[250] = ""
+        group = gemini_nb.map(rows, manager=made.manager, **made.options).wait(PATIENCE)
+        assert (group.counts.completed, group.counts.failed) == (299, 1)
+        assert isinstance(group.streams[250].error, ConfigError)
+
+
+def test_a_pace_is_kept_in_even_steps() -> None:
+    times: list[float] = []
+
+    def script(request: Any) -> Any:
+        times.append(time.monotonic())
+        return echo(request)
+
+    with rig(script) as made:
+        began = time.monotonic()
+        gemini_nb.map(list("abcdef"), rpm=600, manager=made.manager, **made.options).wait(PATIENCE)
+    assert times[-1] - began >= 0.5  # five steps of a tenth of a second
+
+
+@pytest.mark.parametrize(("status", "message", "asked"), [(404, "model not found", 5), (400, "bad", 50)])
+def test_refusals_alike_end_a_run(status: int, message: str, asked: int) -> None:
+    with rig(lambda request: json_error(status, message)) as made:
+        rows = [str(number) for number in range(2000)]
+        group = gemini_nb.map(rows, concurrency=1, manager=made.manager, **made.options).wait(PATIENCE)
+        assert len(made.server.requests) == asked
+        assert group.counts.failed == 2000
+        assert f"{asked} rows were refused alike" in str(group.error)
+        assert isinstance(group.streams[1999].wait(PATIENCE).error, NotAskedError)
+
+
+def test_refusals_of_some_rows_end_nothing() -> None:
+    with rig(lambda request: json_error(404) if int(prompt_of(request)) % 2 else echo(request)) as made:
+        rows = [str(number) for number in range(40)]
+        group = gemini_nb.map(rows, concurrency=1, manager=made.manager, **made.options).wait(PATIENCE)
+        assert (group.counts.completed, group.counts.failed) == (20, 20)
+
+
+def test_retry_asks_again_what_failed_in_the_same_places() -> None:
+    broken = {"b", "d"}
+
+    def script(request: Any) -> Any:
+        return json_error(400) if prompt_of(request) in broken else echo(request)
+
+    with rig(script) as made:
+        group = gemini_nb.map(list("abcde"), manager=made.manager, **made.options).wait(PATIENCE)
+        assert (group.counts.completed, group.counts.failed) == (3, 2)
+        first = group.streams[0]
+        broken.clear()
+        assert group.retry() is group
+        assert group.wait(PATIENCE).texts == list("ABCDE")
+        assert group.counts == (5, 0, 0, 5, 0, 0, 0)
+        assert group.streams[0] is first
+        assert len(made.server.requests) == 7
+
+
+def test_retry_asks_what_was_never_asked() -> None:
+    with rig(echo) as made:
+        rows = [str(number) for number in range(400)]
+        group = gemini_nb.map(rows, concurrency=2, manager=made.manager, **made.options)
+        group.stop()
+        assert group.counts.completed < 400
+        group.retry().wait(PATIENCE * 3)
+        assert group.counts.completed == 400
+        assert group.texts == rows
+
+
+def test_counts_and_the_frame_say_the_same() -> None:
+    with rig(lambda request: json_error(400) if prompt_of(request) == "b" else echo(request)) as made:
+        group = gemini_nb.map(list("abc"), manager=made.manager, **made.options).wait(PATIENCE)
+        statuses = group.to_frame()["status"].value_counts().to_dict()
+        assert statuses == {"completed": group.counts.completed, "error": group.counts.failed}
+
+
+def test_models_side_by_side_are_columns_of_a_wide_frame() -> None:
+    with rig(echo) as made:
+        each = [{"model": "gemini-a"}, {"model": "gemini-a"}, {"model": "gemini-b"}, {"model": "gemini-b"}]
+        group = gemini_nb.map(
+            list("abab"), items=["x", "y", "x", "y"], each=each, manager=made.manager, **made.options
+        )
+        frame = group.wait(PATIENCE).to_frame(wide=True)
+    assert frame.to_dict("list") == {"item": ["x", "y"], "gemini-a": ["A", "B"], "gemini-b": ["A", "B"]}
+
+
+def priced(request: Any) -> Any:
+    counts = {"promptTokenCount": 0, "candidatesTokenCount": 1_000_000, "totalTokenCount": 1_000_000}
+    return sse_answer({**text(prompt_of(request), finish="STOP"), "usageMetadata": counts})
+
+
+def test_a_budget_ends_a_run_before_it_is_passed() -> None:
+    pytest.importorskip("genai_prices")
+    with rig(priced) as made:
+        rows = [str(number) for number in range(100)]
+        options = {**made.options, "model": FLASH}
+        group = gemini_nb.map(rows, budget=20, manager=made.manager, **options).wait(PATIENCE)
+        assert group.cost is not None
+        assert 5 < group.cost <= 20
+        assert "the budget of $20" in str(group.error)
+        assert 2 <= group.counts.completed < 10
+
+
+@pytest.mark.parametrize("options", [{"rpm": 0}, {"rpm": "x"}, {"budget": -1}, {"budget": "much"}])
+def test_what_is_no_limit_is_refused(options: dict[str, Any]) -> None:
+    with rig(echo) as made, pytest.raises(ConfigError):
+        gemini_nb.map(["a"], manager=made.manager, **made.options, **options)
+
+
+def test_a_budget_needs_a_price() -> None:
+    with rig(echo) as made:
+        options = {**made.options, "model": "gemini-99-unheard-of"}
+        with pytest.raises(ConfigError, match="no price is known"):
+            gemini_nb.map(["a"], budget=1, manager=made.manager, **options)
+
+
+def test_rows_of_a_file_are_read_as_they_are_needed(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps({"city": name}) + "\n" for name in "abc"))
+    from gemini_nb.notebook.magics.asking import _items
+
+    assert [row["city"] for row in _items(path, "rows")] == list("abc")
