@@ -214,7 +214,7 @@ class Stream:
     @property
     def chunks(self) -> list[JSON]:
         """Every GenerateContentResponse as it came, those of broken calls too."""
-        return [value for data in self._record.chunks.copy() for value in _objects(scrub(data))]
+        return scrub_json([value for data in self._record.chunks.copy() for value in _objects(data)])
 
     @property
     def model_version(self) -> str | None:

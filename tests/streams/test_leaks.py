@@ -143,6 +143,15 @@ def test_json_that_spells_a_key_in_escapes_shows_no_key() -> None:
         assert stream.parsed == {"key": "[secret]"}
 
 
+def test_a_chunk_that_spells_a_key_in_escapes_shows_no_key() -> None:
+    spelled = "".join(f"\\u{ord(letter):04x}" for letter in KEY)
+    chunk = json.dumps(text("KEY", finish="STOP")).replace("KEY", spelled)
+    with rig(lambda _: sse_answer(f"data: {chunk}\r\n\r\n".encode())) as made:
+        stream = made.start().wait(PATIENCE)
+        assert stream.text == "[secret]"
+        assert KEY not in repr(stream.chunks)
+
+
 def test_a_token_of_real_google_credentials_is_shown_nowhere(
     account: dict[str, str],
     tokens: TokenServer,
