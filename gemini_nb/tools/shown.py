@@ -80,8 +80,8 @@ def shown_of(data: Mapping[str, Any]) -> Shown:
     texts = [data.get(kind) for kind in ("text/plain", "text/markdown", "text/latex")]
     if isinstance(texts[0], str) and _NAMELESS.fullmatch(texts[0]):
         texts = [*texts[1:], _as_json(data), _words_in(html), texts[0]]
-    found = [text for text in texts if isinstance(text, str)]
-    text = next(filter(str.strip, found), found[0] if found else None)
+    known = [text for text in texts if isinstance(text, str)]
+    text = next(filter(str.strip, known), known[0] if known else None)
     return Words(scrub(text if text is not None else f"({', '.join(map(str, data)) or 'nothing'})"))
 
 
