@@ -216,8 +216,12 @@ for stream in streams: display(gemini_nb.StreamPane(stream))"""
 
 
 def test_the_pane_of_a_deleted_cell_is_closed(desk: Desk) -> None:
-    know = "from ipywidgets.widgets.widget import _instances\nknown = set(_instances)"
-    count = "import time; time.sleep(1)\nprint(len(set(_instances) - known), 'more widgets')"
+    know = """from ipywidgets.widgets.widget import _instances
+from gemini_nb.notebook.pane.widgetry import _shared
+known = set(_instances)"""
+    count = """import time; time.sleep(1)
+all_panes = {widget.model_id for widget in _shared.values()}
+print(len(set(_instances) - known - all_panes), 'more widgets')"""
     page = desk.set([know, "%%gemini_stream\ngrow", count])
     desk.run(1, 2)
     wait_grown(desk.pane(2))
