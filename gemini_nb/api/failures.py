@@ -212,11 +212,15 @@ def error_in(value: JSON, *, is_error: bool = False) -> JSON | None:
         return None
     if "error" in value:
         return {}
+    return value if _is_unwrapped(value, is_error=is_error) else None
+
+
+def _is_unwrapped(value: JSON, *, is_error: bool) -> bool:
     if is_error:
-        return value if {"message", "code", "status"} & value.keys() else None
+        return bool({"message", "code", "status"} & value.keys())
     code, name = value.get("code"), value.get("status")
     named = {word.upper() for word in (code, name) if isinstance(word, str)}
-    return value if _number(code) >= 400 or named & _CODES.keys() else None
+    return _number(code) >= 400 or bool(named & _CODES.keys())
 
 
 def _readable(text: str) -> str:

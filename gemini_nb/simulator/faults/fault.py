@@ -150,22 +150,26 @@ class Fault:
 
     def __post_init__(self) -> None:
         given = {field.name for field in fields(self) if getattr(self, field.name) != field.default}
-        for name, bases in _NEEDS.items():
-            if name in given and not given & set(bases):
-                raise ValueError(f"{_word(name)} needs {' or '.join(map(_word, bases))}")
+        _check_needs(given)
+        if {"cr", "lf"} <= self.sse:
+            raise ValueError("sse=cr and sse=lf exclude each other")
         instead = [name for name in _INSTEAD if name in given]
         both = next((pair for pair in _BOTH if given.issuperset(pair)), instead[:2])
         if len(both) > 1:
             raise ValueError(f"{_word(both[0])} and {_word(both[1])} exclude each other")
         if instead and (later := given & {"finish_after", "continuation", "checkpoint", "error", "cut"}):
             raise ValueError(f"{_word(instead[0])} leaves no answer for {_word(min(later))}")
-        if {"cr", "lf"} <= self.sse:
-            raise ValueError("sse=cr and sse=lf exclude each other")
 
     @property
     def refuses(self) -> bool:
         """Whether the request is not answered at all, or with an error status."""
         return self.reset or self.close or self.status is not None
+
+
+def _check_needs(given: set[str]) -> None:
+    for name, bases in _NEEDS.items():
+        if name in given and not given & set(bases):
+            raise ValueError(f"{_word(name)} needs {' or '.join(map(_word, bases))}")
 
 
 _FIELDS = {field.name.replace("_", "-"): field for field in fields(Fault)}

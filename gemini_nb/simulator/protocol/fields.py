@@ -217,14 +217,11 @@ def check_schema(schema: Any, path: str) -> None:
         raise unknown_field(unknown[0], path)
     own = {_FIELDS[name]: value for name, value in schema.items()}
     _check_type(own, path)
-    properties, required = own.get("properties") or {}, own.get("required") or []
-    alternatives = own.get("anyOf") or []
-    if not isinstance(properties, dict):
-        raise _wrong(f"{path}.properties", "an object", properties)
-    if not isinstance(required, list) or not all(isinstance(name, str) for name in required):
+    properties = _checked(own.get("properties") or {}, dict, "an object", f"{path}.properties")
+    alternatives = _checked(own.get("anyOf") or [], list, "a list", f"{path}.any_of")
+    required = _checked(own.get("required") or [], list, "a list of names", f"{path}.required")
+    if not all(isinstance(name, str) for name in required):
         raise _wrong(f"{path}.required", "a list of names", required)
-    if not isinstance(alternatives, list):
-        raise _wrong(f"{path}.any_of", "a list", alternatives)
     for name, inner in properties.items():
         check_schema(inner, f"{path}.properties[{name}]")
     check_schema(own.get("items"), f"{path}.items")
@@ -232,6 +229,12 @@ def check_schema(schema: Any, path: str) -> None:
         check_schema(inner, f"{path}.any_of")
     if missing := [name for name in required if name not in properties]:
         raise invalid(f"{path}.required: property is not defined: {', '.join(missing)}", path)
+
+
+def _checked(value: Any, kind: type, expected: str, path: str) -> Any:
+    if not isinstance(value, kind):
+        raise _wrong(path, expected, value)
+    return value
 
 
 def _check_type(schema: Mapping[str, Any], path: str) -> None:

@@ -154,22 +154,29 @@ class _Maker:
 
     def _object(self, schema: Mapping[str, Any], depth: int) -> dict[str, Any]:
         given: Mapping[str, Any] = schema.get("properties") or {}
+        if (
+            not given
+            and depth < _MAX_DEPTH
+            and isinstance(extra := schema.get("additionalProperties"), Mapping)
+        ):
+            count = max(2, int(schema.get("minProperties") or 0))
+            return {f"item {number}": self.value(extra, "item", depth + 1) for number in range(1, count + 1)}
         required = [name for name in schema.get("required") or () if isinstance(name, str)]
         ordered = [name for name in schema.get("propertyOrdering") or () if name in given]
         lists = [self._plain(self._plain(inner).get("items")) for inner in given.values()]
         self._number_lists = sum(_kind(items) in {"integer", "number"} for items in lists)
-        result = {}
-        for name in dict.fromkeys([*ordered, *given, *required]):
-            inner = self._plain(given.get(name, {}))
-            wanted = self._everything and depth < _MAX_DEPTH
-            named = self._from_prompt(inner, _kind(inner), name, take=False) is not None
-            if name in required or wanted or named:
-                result[name] = self.value(given.get(name, {}), name, depth + 1)
-        extra = schema.get("additionalProperties")
-        if not given and isinstance(extra, Mapping) and depth < _MAX_DEPTH:
-            for number in range(max(2, int(schema.get("minProperties") or 0))):
-                result[f"item {number + 1}"] = self.value(extra, "item", depth + 1)
-        return result
+        return {
+            name: self.value(given.get(name, {}), name, depth + 1)
+            for name in dict.fromkeys([*ordered, *given, *required])
+            if name in required or self._is_wanted(given.get(name, {}), name, depth)
+        }
+
+    def _is_wanted(self, schema: Any, name: str, depth: int) -> bool:
+        """Whether a property that is not required is made: where all are, or where the prompt names it."""
+        if self._everything and depth < _MAX_DEPTH:
+            return True
+        schema = self._plain(schema)
+        return self._from_prompt(schema, _kind(schema), name, take=False) is not None
 
     def _array(self, schema: Mapping[str, Any], name: str, depth: int) -> list[Any]:
         if isinstance(fixed := schema.get("prefixItems"), list):
