@@ -63,8 +63,10 @@ class Tool:
             raise ConfigError(f"confirm is True, False or a function of the call, not {confirm!r}.")
         self.run_on = run_on
         self.timeout = timeout
-        self.confirm = _confirm_of(function) if confirm is None else confirm
         self.signature = Signature(inner, self.name)
+        self.confirm = (
+            _confirm_of(function) if confirm is None else confirm
+        )  # its wrappers end, as is known now
         functools.update_wrapper(self, inner, updated=())
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:

@@ -595,3 +595,30 @@ async def test_an_executor_that_is_shut_down() -> None:
     pool.shutdown()
     with pytest.raises(ToolFailedError, match="RuntimeError"):
         await run(math.pi.is_integer, name="f", run_on=pool)
+
+
+class Proxy:
+    """Gives another one for every name, as clients of remote objects do."""
+
+    __name__ = "proxy"
+
+    def __getattr__(self, name: str) -> Proxy:
+        if name.startswith("__") and name != "__wrapped__":
+            raise AttributeError(name)
+        return Proxy()
+
+    def __call__(self, number: int) -> int:
+        return number
+
+
+def endless() -> None:
+    """Wrap itself."""
+
+
+endless.__wrapped__ = endless  # type: ignore[attr-defined]  # that is what is tested
+
+
+@pytest.mark.parametrize("function", [Proxy(), endless])
+def test_wrappers_without_an_end_are_refused(function: Any) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        gemini_nb.tool(function)
