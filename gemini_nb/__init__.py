@@ -14,6 +14,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from gemini_nb.api.catalogue import Model
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.turn import Usage
 from gemini_nb.api.values import File
@@ -63,7 +64,7 @@ from gemini_nb.streams.events.info import StreamInfo
 from gemini_nb.streams.events.states import Phase, Status, ToolStatus
 from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.group.group import map_prompts as map  # noqa: A004 - the public name says what it does
-from gemini_nb.streams.manager import StreamManager, get_manager, journal
+from gemini_nb.streams.manager import StreamManager, get_manager, journal, models
 from gemini_nb.streams.stream import Stream
 from gemini_nb.tools.report import progress
 from gemini_nb.tools.tool import Tool, tool
@@ -87,6 +88,7 @@ __all__ = [
     "GeminiError",
     "IdleTimeoutError",
     "InternalError",
+    "Model",
     "OrchestratorInfo",
     "PartReceived",
     "Phase",
@@ -131,6 +133,7 @@ __all__ = [
     "journal",
     "load_ipython_extension",
     "map",
+    "models",
     "progress",
     "simulator",
     "tool",

@@ -107,6 +107,27 @@ class HTTPClients:
             response = await _send(client, _request(client, url, headers, content, connect), idle)
         return response
 
+    async def get(
+        self, url: str, headers: Mapping[str, str], *, seconds: float
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """Get a URL, and return the answer's status, headers and body.
+
+        Args:
+            url: what to get.
+            headers: the headers that prove who asks.
+            seconds: how long it may take.
+
+        Raises:
+            ConfigError: it cannot be put together.
+            GeminiError: it got no answer.
+        """
+        client = self._client_for(url)
+        try:
+            response = await client.get(url, headers=dict(headers), timeout=seconds)
+        except Exception as error:  # noqa: BLE001 - each transport has its own exceptions
+            raise failures.not_sent(error, urlsplit(url).hostname or "") from None
+        return response.status_code, response.headers, response.content
+
     async def aclose(self) -> None:
         """Close every connection."""
         while self._clients:

@@ -7,9 +7,11 @@ import collections
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, Unpack
 
+from gemini_nb.api.catalogue import Model, list_models
 from gemini_nb.api.content import to_turns
 from gemini_nb.api.wire import Content
 from gemini_nb.config import Settings
@@ -22,15 +24,18 @@ from gemini_nb.streams.counts import Statistics, Tally
 from gemini_nb.streams.events.info import StreamInfo, Subscriber
 from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.request.options import StreamOptions, takes_options
+from gemini_nb.streams.request.request import find_endpoint
 from gemini_nb.streams.runtime.readers import EventReader
 from gemini_nb.streams.runtime.runtime import Runtime, default_runtime, forget_default_runtime
 from gemini_nb.streams.stream import Stream, stop_together
 
-__all__ = ["StreamManager", "adopt_manager", "get_manager", "journal"]
+__all__ = ["StreamManager", "adopt_manager", "get_manager", "journal", "models"]
 
 _INTERNAL = {"on_start", "runtime"}  # Tab does not offer these
 
 logger = logging.getLogger("gemini_nb")
+
+_HOUR = 3600.0  # seconds that a list of models is kept
 
 
 class StreamManager:
@@ -57,6 +62,7 @@ class StreamManager:
         self.history = history
         self._lock = threading.Lock()
         self._streams: dict[str, Stream] = {}
+        self._models: dict[tuple[str, str], tuple[float, list[Model]]] = {}
         self._ended: collections.deque[str] = collections.deque()
         self._pid = os.getpid()
         self._tally = Tally()
@@ -210,6 +216,42 @@ class StreamManager:
         """
         return self.get_stream(stream).status
 
+    def models(
+        self,
+        auth: str | None = None,
+        *,
+        credentials: object = None,
+        base_url: str | None = None,
+        api_version: str | None = None,
+        fresh: bool = False,
+    ) -> list[Model]:
+        """Return the models that a service offers, with their limits. The list is kept for an hour.
+
+        Args:
+            auth: the service, as in `start_stream`.
+            credentials: as in `start_stream`, and so are `base_url` and `api_version`.
+            base_url: another root.
+            api_version: such as "v1beta".
+            fresh: ask for the list anew.
+
+        Raises:
+            ConfigError: no key, or a value that does not fit.
+            GeminiError: the service refuses, or cannot be reached.
+            BlockingCallError: called on the background loop's own thread.
+        """
+        self.runtime.check_may_block()
+        given: StreamOptions = {"auth": auth, "credentials": seal(credentials), "base_url": base_url}
+        endpoint = find_endpoint(self.runtime, {**given, "api_version": api_version})
+        root = (endpoint.quota[0], endpoint.authenticator.identity)
+        known = self._models.get(root)
+        if known is None or fresh or time.monotonic() - known[0] > _HOUR:
+
+            async def ask() -> list[Model]:
+                return await list_models(await self.runtime.ready(), endpoint)
+
+            known = self._models[root] = (time.monotonic(), self.runtime.loop.submit(ask()).result())
+        return list(known[1])
+
     def stop_stream(self, stream: Stream | str) -> None:
         """Stop a stream, its requests and its tools; what arrived stays. Stopping an ended one does nothing.
 
@@ -317,6 +359,11 @@ def _let_go(manager: StreamManager) -> None:
     global _manager  # noqa: PLW0603 - see above
     if _manager is manager:
         _manager = None
+
+
+def models(auth: str | None = None, **options: Any) -> list[Model]:
+    """Return the models that a service offers: `StreamManager.models` of the kernel's manager."""
+    return get_manager().models(auth, **options)
 
 
 def adopt_manager(manager: StreamManager | None) -> None:

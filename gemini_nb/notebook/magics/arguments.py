@@ -14,7 +14,7 @@ from IPython.core.magic_arguments import argument, magic_arguments
 from gemini_nb.config import Auth
 from gemini_nb.errors import did_you_mean
 
-__all__ = ["LEVELS", "OPTIONS", "parse", "prompt_of", "split_line", "stream_arguments"]
+__all__ = ["LEVELS", "OPTIONS", "parse", "prompt_of", "split_line", "stream_arguments", "with_arguments"]
 
 LEVELS = ("minimal", "low", "medium", "high")
 _HELP = "%%gemini_stream? lists the options."
@@ -118,11 +118,20 @@ _ACTIONS = {name: settings for names, settings in _ARGUMENTS for name in names}
 _OPTION = re.compile(r"--?[A-Za-z][\w-]*")
 
 
+def with_arguments(*arguments: Any) -> Callable[[Any], Any]:
+    """Give a magic these arguments of IPython's `argument`, and the help that lists them."""
+
+    def give(function: Any) -> Any:
+        for one in reversed(arguments):  # as decorators, the last of which is run first
+            function = one(function)
+        return magic_arguments()(function)
+
+    return give
+
+
 def stream_arguments(function: Any) -> Any:
     """Give a magic these options, and the help that lists them."""
-    for names, settings in reversed(_ARGUMENTS):  # as decorators, the last of which is run first
-        function = argument(*names, **settings)(function)
-    return magic_arguments()(function)
+    return with_arguments(*(argument(*names, **settings) for names, settings in _ARGUMENTS))(function)
 
 
 def parse(magic: Any, line: str) -> argparse.Namespace:

@@ -16,6 +16,7 @@ from gemini_nb.notebook.magics.code_magics import CodeMagics
 from gemini_nb.notebook.magics.completion import matcher
 from gemini_nb.notebook.magics.history import HistoryMagics
 from gemini_nb.notebook.magics.magics import GeminiMagics
+from gemini_nb.notebook.magics.models_magic import ModelsMagic
 from gemini_nb.notebook.magics.settings import GeminiNB
 from gemini_nb.notebook.magics.transform import AwaitStreamCells, keep_questions, read_loading_cell_again
 from gemini_nb.notebook.magics.waiting import blocking_wait
@@ -36,6 +37,7 @@ _LINE_MAGICS = (
     "gemini_explain",
     "gemini_fix",
     "gemini_history",
+    "gemini_models",
     "gemini_show",
     "gemini_stop",
     "gemini_streams",
@@ -66,7 +68,9 @@ class _Extension:
         self._unroute = route(shell)
         sent = SentOutputs()
         self._unwatch = sent.watch(shell)
-        shell.register_magics(self._magics, self._code_magics, HistoryMagics(shell))
+        shell.register_magics(
+            self._magics, self._code_magics, HistoryMagics(shell), ModelsMagic(shell, self.manager)
+        )
         self._log.register()
         shell.configurables.append(self._settings)  # where %config looks
         shell.Completer.custom_matchers.append(self._matcher)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_magic, magics_class
-from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
+from IPython.core.magic_arguments import argument, parse_argstring
 from IPython.display import display
 
 from gemini_nb.config import DEFAULT_KEEP
@@ -18,28 +18,18 @@ from gemini_nb.errors import ConfigError, GeminiError, StreamNotFoundError
 from gemini_nb.journal.entries import Entry, Journal
 from gemini_nb.journal.keep_file import KeepFile
 from gemini_nb.notebook.kernel.frontend import Frontend, frontend_of
+from gemini_nb.notebook.magics.arguments import with_arguments
 from gemini_nb.notebook.render.words import quantity
 from gemini_nb.streams.manager import journal
 
 __all__ = ["HistoryMagics", "entry_of", "show_entry"]
 
 
-def _options(*options: Any) -> Callable[[Any], Any]:
-    """Give a magic these options, and the help that lists them."""
-
-    def give(function: Any) -> Any:
-        for option in reversed(options):
-            function = option(function)
-        return magic_arguments()(function)
-
-    return give
-
-
 @magics_class
 class HistoryMagics(Magics):
     """The magics that read the journal."""
 
-    @_options(
+    @with_arguments(
         argument("-n", type=int, default=20, metavar="N", help="how many at most (20)"),
         argument("--notebook", metavar="NAME", help="only those of this notebook"),
         argument("--clear", action="store_true", help="delete all, or those of --notebook, from the journal"),
@@ -73,7 +63,7 @@ class HistoryMagics(Magics):
 
         print(history_table(entries[::-1]) if entries else f"Nothing of that is in {kept.path}.")  # noqa: T201 - it is what the magic is for
 
-    @_options(argument("--by", choices=["model", "day", "notebook"], help="what to sum by"))
+    @with_arguments(argument("--by", choices=["model", "day", "notebook"], help="what to sum by"))
     @line_magic
     def gemini_usage(self, line: str) -> None:
         """Sum up tokens and prices: of this kernel, today, this month, or by model, day or notebook.

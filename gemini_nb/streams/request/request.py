@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gemini_nb.journal.kept import KeptAnswers
     from gemini_nb.streams.runtime.runtime import Runtime
 
-__all__ = ["StreamRequest", "build_request", "complete_request"]
+__all__ = ["StreamRequest", "build_request", "complete_request", "find_endpoint"]
 
 _FIELDS = {
     "system_instruction": "systemInstruction",
@@ -132,7 +132,7 @@ def build_request(
     encode_body({"contents": turns, **body})
     turns, body = copy.deepcopy((turns, body))  # what the caller changes from now on changes nothing here
     keep = choose_keep(options.get("keep"), runtime.settings)
-    endpoint = _endpoint(runtime, options, may_lack_key=keep is not None)
+    endpoint = find_endpoint(runtime, options, may_lack_key=keep is not None)
     kept = _kept(runtime, keep, options, endpoint.auth)
     return StreamRequest(
         endpoint=endpoint,
@@ -206,7 +206,7 @@ def _kept(runtime: Runtime, keep: str | None, options: StreamOptions, auth: Auth
     return None if keep is None else runtime.kept_answers(keep, read_only=is_replay)
 
 
-def _endpoint(runtime: Runtime, options: StreamOptions, *, may_lack_key: bool) -> Endpoint:
+def find_endpoint(runtime: Runtime, options: StreamOptions, *, may_lack_key: bool = False) -> Endpoint:
     """Where the request goes, and as whom; to a server in this process for simulated answers."""
     credentials = seal(options.get("credentials"))
     settings = runtime.settings

@@ -1,0 +1,51 @@
+"""`%gemini_models`: what there is to ask."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from IPython.core.error import UsageError
+from IPython.core.magic import Magics, line_magic, magics_class
+from IPython.core.magic_arguments import argument, parse_argstring
+
+from gemini_nb.config import Auth
+from gemini_nb.notebook.magics.arguments import with_arguments
+from gemini_nb.streams.manager import StreamManager
+
+__all__ = ["ModelsMagic"]
+
+
+@magics_class
+class ModelsMagic(Magics):
+    """Lists the models of a service.
+
+    Args:
+        shell: the IPython shell.
+        manager: asks the service.
+    """
+
+    def __init__(self, shell: Any, manager: StreamManager) -> None:
+        super().__init__(shell)
+        self._manager = manager
+
+    @with_arguments(
+        argument("words", nargs="*", metavar="TEXT", help="only models whose name holds this"),
+        argument("--auth", choices=[str(auth) for auth in Auth], help="the service"),
+        argument("--fresh", action="store_true", help="ask for the list anew; it is kept for an hour"),
+    )
+    @line_magic
+    def gemini_models(self, line: str) -> None:
+        """List the models that can be asked, with the tokens they take and give: `%gemini_models flash`."""
+        args = parse_argstring(self.gemini_models, line)
+        listed = self._manager.models(args.auth, fresh=args.fresh)
+        found = [model for model in listed if all(word.lower() in model.name.lower() for word in args.words)]
+        if not found:
+            raise UsageError(f"None of the {len(listed)} models has {' '.join(args.words)!r} in its name.")
+        width = max(len(model.name) for model in found)
+        print(f"{'model':{width}}  {'in':>9}  {'out':>7}  name")  # noqa: T201 - it is what the magic is for
+        for model in found:
+            taken, given = (
+                "" if limit is None else f"{limit:,}"
+                for limit in (model.input_token_limit, model.output_token_limit)
+            )
+            print(f"{model.name:{width}}  {taken:>9}  {given:>7}  {model.display_name}".rstrip())  # noqa: T201 - see above
