@@ -9,6 +9,7 @@ program's file is not written to.
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import re
 import secrets
@@ -16,7 +17,7 @@ import socket
 import stat
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,6 +30,7 @@ __all__ = ["KeepFile"]
 _HEAD = re.compile(rb'\{"key": "([0-9a-f]{64})", ')
 _BEGIN = b'{"key": "'
 _LONGEST = 64 * 2**20
+_COMPARED = 2000
 _TAIL = 80  # bytes of the last line that was read, by which it is known again
 _SEPARATORS = tuple(one for one in (os.sep, os.altsep) if one)
 
@@ -85,6 +87,7 @@ class KeepFile:
         self._sources: dict[Path, _Source] = {}
         self._index: dict[bytes, list[_Place]] = {}
         self._like: dict[str, str] | None = None
+        self._heads: list[CallRecord] | None = None
         self._own: Path | None = None
         self._told: set[str] = set()
         self._warnings: list[str] = []
@@ -134,11 +137,24 @@ class KeepFile:
         """The newest answer of each key, in the order in which they stand."""
         with self._lock:
             self._refresh()
-            keys = sorted(self._index, key=self._order)
+        yield from self._in_order()
+
+    def _in_order(self, *, newest_first: bool = False) -> Iterator[CallRecord]:
+        with self._lock:
+            keys = sorted(self._index, key=self._order, reverse=newest_first)
         for key in keys:
             with self._lock:
                 if (record := self._newest(key)) is not None:
                     yield record
+
+    def newest(self) -> list[CallRecord]:
+        """The newest answers without their chunks, the newest first, for comparing; at most 2,000 of them."""
+        with self._lock:
+            self._refresh()
+            if self._heads is None:
+                kept = itertools.islice(self._in_order(newest_first=True), _COMPARED)
+                self._heads = [replace(record, chunks=()) for record in kept]
+            return self._heads
 
     def append(self, record: CallRecord) -> None:
         """Write an answer down; when this returns, others can read it.
@@ -248,7 +264,7 @@ class KeepFile:
 
     def _forget(self, source: _Source) -> None:
         if self._sources.pop(source.path, None) is not None:
-            self._like = None
+            self._like = self._heads = None
             for key, places in list(self._index.items()):
                 places[:] = [place for place in places if place[0] is not source]
                 if not places:
@@ -269,7 +285,7 @@ class KeepFile:
         return [path for _, path in sorted(files)]
 
     def _scan(self, source: _Source, file: BinaryIO) -> None:
-        self._like = None
+        self._like = self._heads = None
         start = source.read_to
         file.seek(start)
         while line := file.readline(_LONGEST):

@@ -153,18 +153,18 @@ async def replay(
 
 def nearest(file: KeepFile, question: Question) -> str:
     """Say which kept question is the nearest to this one, and what differs."""
-    best: tuple[tuple[int, ...], CallRecord, list[str]] | None = None
-    for record in file.records():
-        differing = _differing(record, question)
-        same = sum(question.places.get(name) == form for name, form in record.question.items())
+    known = file.newest()
+    if not known:
+        return f"{file.path.name} holds no answers."
+
+    def likeness(record: CallRecord) -> tuple[bool, bool, int, int]:
         begun = zip(record.prompt, question.prompt, strict=False)
         alike = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], begun))
-        likeness = (record.prompt == question.prompt, record.model == question.model, alike, same)
-        if best is None or likeness >= best[0]:
-            best = (likeness, record, differing)
-    if best is None:
-        return f"{file.path.name} holds no answers."
-    _, record, differing = best
+        same = sum(question.places.get(name) == form for name, form in record.question.items())
+        return record.prompt == question.prompt, record.model == question.model, alike, same
+
+    record = max(known, key=likeness)
+    differing = _differing(record, question)
     shown = "; ".join(differing[:3]) + (f" and {len(differing) - 3} more" if len(differing) > 3 else "")
     return f"The nearest kept question is {quoted(record.prompt)} of {record.model}. It differs in {shown}."
 
@@ -193,9 +193,9 @@ def _differing(record: CallRecord, question: Question) -> list[str]:
     for name, kept, asked in pairs:
         if kept == asked:
             continue
-        said = not kept.startswith("#") and not asked.startswith("#") and kept and asked
-        if said:
-            found.append(f"{name} ({kept} was kept, {asked} is asked)")
-        else:
-            found.append(name if kept and asked else f"{name} ({'not asked' if kept else 'not kept'})")
+        if not kept or not asked:
+            name += " (not asked)" if kept else " (not kept)"  # noqa: PLW2901 - the same name with a word on it
+        elif not kept.startswith("#") and not asked.startswith("#"):
+            name += f" ({kept} was kept, {asked} is asked)"  # noqa: PLW2901 - see above
+        found.append(name)
     return found

@@ -268,7 +268,7 @@ class Conversation:
         record = self._record
         if chunk.replaces:
             record.rewind(self._checkpoint)
-        if self._keeper is not None:
+        if self._keeper is not None and self._kept is None:
             self._keeper.hear(chunk, turn)
         if not record.chunks or record.chunks[-1] is not chunk.data:
             record.chunks.append(chunk.data)

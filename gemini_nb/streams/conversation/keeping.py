@@ -25,6 +25,7 @@ __all__ = ["Keeper", "Repeats"]
 
 _REAL = (Auth.GEMINI, Auth.VERTEX_AI)
 _GOOGLE = ".googleapis.com"
+_LONGEST_NAME = 200
 _OTHER_RESULTS = "A tool returned something else than when this answer was kept."
 
 
@@ -162,18 +163,13 @@ class Keeper:
         return True
 
     async def _check_may_ask(self, question: Question) -> None:
-        endpoint = self._request.endpoint
-        proof = endpoint.authenticator
-        if endpoint.auth is not Auth.RECORDING and not isinstance(proof, NoCredentials):
-            return
-        answers = self._answers
-        what = f"{quoted(question.prompt)} of {question.model}"
-        instead = await answers.run(nearest, answers.file, question)
+        proof, answers = self._request.endpoint.authenticator, self._answers
         if isinstance(proof, NoCredentials):
-            hint = f"To ask it: {proof.error}"
-        else:
-            hint = "To keep it, ask it once with a key and `keep`."
-        raise NotKeptError(f"No answer in {answers.file.path.name} is kept for {what}. {instead}", hint=hint)
+            what = f"{quoted(question.prompt)} of {question.model}"
+            instead = await answers.run(nearest, answers.file, question)
+            raise NotKeptError(
+                f"No answer in {answers.file.path.name} is kept for {what}. {instead}", hint=str(proof.error)
+            )
 
     def hear(self, chunk: ChunkReceived, turn: ModelTurn) -> None:
         """Take a chunk of what is asked."""
@@ -181,7 +177,7 @@ class Keeper:
             del self._tape[self._checkpoint :]
         now = time.monotonic()
         if not self._tape or self._tape[-1].data is not chunk.data:  # several values may come in one
-            self._tape.append(TimedChunk(now - self._last, chunk.data))
+            self._tape.append(TimedChunk(max(0.0, now - self._last), chunk.data))
             self._last = now
         if chunk.is_checkpoint and not turn.is_stale:
             self._checkpoint = len(self._tape)
@@ -210,7 +206,7 @@ class Keeper:
                     number=question.number,
                     prompt=question.prompt,
                     question=question.places,
-                    model_version=turn.model_version or "",
+                    model_version=str(turn.model_version or "")[:_LONGEST_NAME],
                     finish_reason=turn.finish_reason or "",
                     usage=turn.usage,
                     chunks=tuple(self._tape),

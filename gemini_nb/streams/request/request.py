@@ -221,7 +221,10 @@ def find_endpoint(runtime: Runtime, options: StreamOptions, *, may_lack_key: boo
         service = choose_auth(options.get("auth"), credentials, settings)
         if service is Auth.RECORDING:
             model = target["model"] or model_in(str(target["endpoint"]))
-            nothing = MissingKeyError("Nothing is asked where kept answers are played back.")
+            nothing = MissingKeyError(
+                "Nothing is asked where kept answers are played back.",
+                hint="Ask it once with a key and `keep`.",
+            )
             return _nowhere(service, model, settings, nothing)
         if service is Auth.SIMULATOR and target["endpoint"] is None:
             credentials, base_url = _stand_in(runtime, credentials, target["base_url"])
