@@ -85,6 +85,10 @@ class Source(Protocol):
     def is_done(self) -> bool:
         """Whether nothing more comes."""
 
+    @property
+    def version(self) -> int | None:
+        """A number that changes when there is something new; None while it was not asked yet."""
+
     def text(self) -> str:
         """The answer so far."""
 

@@ -91,9 +91,15 @@ class Progress:
     def __init__(self, source: Source) -> None:
         self.source = source
         self.has_ended = False
+        self._version: int | None = None
         self._figures: Figures | None = None
         self._text = ""
         self._next: tuple[Figures | None, str] = None, ""
+
+    def has_news(self) -> bool:
+        """Whether something is new since the last time that this was asked."""
+        before, self._version = self._version, self.source.version
+        return self._version != before
 
     def is_large(self, limit: int) -> bool:
         """Whether its answer is longer than this many characters."""

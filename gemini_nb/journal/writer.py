@@ -114,15 +114,16 @@ class Writer:
 
     def _take(self, told: Source | threading.Event) -> None:
         if not isinstance(told, threading.Event):
-            self._due[told.uid] = self._running.setdefault(told.uid, rows.Progress(told))
+            self._running.setdefault(told.uid, rows.Progress(told))
 
     def _write(self) -> None:
         """Write what is due, and keep it where the file cannot be written now."""
         for uid, progress in list(self._running.items()):
-            self._due.setdefault(uid, progress)
             if progress.source.is_done:
                 progress.has_ended = True
                 del self._running[uid]
+            if progress.has_news() or progress.has_ended:
+                self._due[uid] = progress
         if not self._due or time.monotonic() < self._retry_at:
             return
         for batch in _batches(list(self._due.values())):
@@ -189,8 +190,9 @@ class Writer:
 
 def _batches(due: list[rows.Progress]) -> Iterator[list[rows.Progress]]:
     """What is written together: large answers go by themselves, so that none holds up the loop for long."""
-    yield [progress for progress in due if not progress.is_large(_LARGE)]
-    yield from ([progress] for progress in due if progress.is_large(_LARGE))
+    large = [progress for progress in due if progress.is_large(_LARGE)]
+    yield [progress for progress in due if progress not in large]
+    yield from ([progress] for progress in large)
 
 
 def _does_not_open(path: Path) -> Trouble:

@@ -39,6 +39,12 @@ class StreamSource:
         """Whether nothing more comes."""
         return self._stream.record.is_done
 
+    @property
+    def version(self) -> int | None:
+        """A number that changes when there is something new; None while it was not asked yet."""
+        record = self._stream.record
+        return len(record.log) if record.asked_at is not None or record.is_done else None
+
     def text(self) -> str:
         """The answer so far."""
         return self._stream.text

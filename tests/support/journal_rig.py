@@ -55,6 +55,10 @@ class Told:
     def is_done(self) -> bool:
         return self.status != "active"
 
+    @property
+    def version(self) -> int | None:
+        return len(self.answer) + self.is_done
+
     def text(self) -> str:
         return self.answer
 
