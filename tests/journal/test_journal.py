@@ -10,6 +10,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from decimal import Decimal
@@ -113,6 +114,18 @@ def test_failures_and_stops_are_kept_with_what_had_come() -> None:
         assert (of_stopped.status, of_stopped.text) == ("stopped", "Half")
         assert of_failed.status == "error"
         assert "No such thing" in str(of_failed.error)
+
+
+def test_what_waits_to_be_asked_is_written_when_it_is_asked() -> None:
+    gate = threading.Event()
+    first = [*sse_answer(text("One."))[:-1], Wait(gate), *sse_answer(text("", finish="STOP"))[1:]]
+    with rig([first, sse_answer(text("Two.", finish="STOP"))], max_concurrent=1) as made:
+        running, waiting = made.start("first"), made.start("second")
+        next(event for event in running if event.kind == "text_delta")
+        assert [entry.prompt for entry in journal_of(made).streams()] == ["first"]
+        gate.set()
+        waiting.wait()
+        assert [entry.prompt for entry in journal_of(made).streams()] == ["second", "first"]
 
 
 def test_a_chat_keeps_its_messages_and_not_its_history_again_and_again() -> None:
@@ -347,6 +360,20 @@ def test_history_usage_and_old_streams_in_a_kernel_that_was_restarted(kernel: Ke
     assert sums["today"][0] == sums["all"][0] == sums["gemini-3.8-flash"][0] == "1"
     assert "$" not in "".join(lines)
     assert "There is no stream" in kernel.run("%gemini_show nothing").stderr
+
+
+def test_the_notebook_is_known_where_the_server_tells(tmp_path: Path) -> None:
+    kernel = Kernel(tmp_path / "kernel", {"JPY_SESSION_NAME": "/home/jo/talks/trip.ipynb"})
+    try:
+        kernel.run("%load_ext gemini_nb\nimport gemini_nb")
+        kernel.run("%%gemini_stream --auth simulator --wait\nHi.")
+        assert "trip.ipynb" in usage_of(kernel, "%gemini_history")
+        found = usage_of(kernel, "print(*[row.key for row in gemini_nb.journal().usage('notebook')])")
+        assert found == "/home/jo/talks/trip.ipynb\n"
+        assert usage_of(kernel, "print(len(gemini_nb.journal().streams(notebook='trip.ipynb')))") == "1\n"
+        assert "Nothing of that" in usage_of(kernel, "%gemini_history --notebook rip.ipynb")
+    finally:
+        kernel.close()
 
 
 def test_config_says_where_and_off(kernel: Kernel, tmp_path: Path) -> None:

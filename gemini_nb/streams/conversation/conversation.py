@@ -212,7 +212,6 @@ class Conversation:
         kept = None if self._keeper is None else await self._keeper.find(body)
         turn = self._partial = self._unread = ModelTurn()
         self._call_start = self._checkpoint = record.mark()
-        record.asked_at = record.asked_at or time.time()
         try:
             async with contextlib.aclosing(await self._events(kept, body, turn)) as events:
                 async for event in events:
@@ -238,13 +237,15 @@ class Conversation:
         self, kept: CallRecord | None, body: JSON, turn: ModelTurn
     ) -> AsyncGenerator[CallEvent, None]:
         """The events of a model call: of a kept one, or of one that is made now."""
-        request, settings = self._request, self._runtime.settings
+        request, record, settings = self._request, self._record, self._runtime.settings
         self._kept = kept
-        self._record.note_call(None if kept is None else kept.when)
+        record.note_call(None if kept is None else kept.when)
+        if kept is None:
+            await self._place.take()
+        record.asked_at = record.asked_at or time.time()
         if kept is not None:
             is_replay = request.endpoint.auth is Auth.RECORDING
             return replay(kept, turn, pace=replay_pace(settings) if is_replay else 0.0)
-        await self._place.take()
         call = ModelCall(
             endpoint=request.endpoint,
             body=body,
