@@ -25,6 +25,7 @@ DOLLAR = 10**12
 """Prices are whole trillionths of a dollar: a cached token of a small model costs 10,000 of them."""
 
 _BLOB_FROM = 4_096  # characters of data that are kept once, by their hash
+_LONG = 100_000  # characters of other texts likewise: JSON of 5 MB would hold up the loop for 50 ms
 _BLOB_TO = (
     32_000_000  # characters of data that are not kept at all, so that one file does not drive out all else
 )
@@ -209,7 +210,7 @@ def _without_data(value: Any, data: dict[str, str]) -> Any:
     if isinstance(value, dict):
         return {
             name: _exchange(item, data)
-            if name == "data" and isinstance(item, str) and len(item) >= _BLOB_FROM
+            if isinstance(item, str) and len(item) >= (_BLOB_FROM if name == "data" else _LONG)
             else _exchange(json.dumps(item, default=str), data)
             if name == "settings" and item
             else _without_data(item, data)
