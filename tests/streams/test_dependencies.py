@@ -160,6 +160,27 @@ def test_what_cannot_be_read_of_an_ended_stream_is_asked_as_little(prompt: str) 
         assert len(made.server.requests) == 1
 
 
+@pytest.mark.parametrize("running", [True, False])
+def test_a_stream_among_other_values_is_waited_for_and_told_by_its_text(running: bool) -> None:
+    gate = threading.Event()
+    with rig(gated(gate)) as made:
+        poem = made.start("first")
+        if not running:
+            gate.set()
+            poem.wait(PATIENCE)
+        notes: list[Any] = ["old"]
+        mixed = {"poem": poem, "n": [1, (poem, None)], "notes": notes}
+        stream = made.start(interpolate("{mixed} {mixed['n']}", {"mixed": mixed}))
+        assert (stream.waiting_for is poem) is running
+        notes.append("new")
+        mixed.clear()
+        gate.set()
+        stream.wait(PATIENCE)
+        told = made.server.requests[1].json["contents"][0]["parts"][0]["text"]
+    text = poem.text
+    assert told == f"{ {'poem': text, 'n': [1, (text, None)], 'notes': ['old']} } {[1, (text, None)]}"
+
+
 def test_what_is_asked_again_ends_those_that_wait_for_the_old_answer() -> None:
     with rig(gated(threading.Event())) as made:
         poem = made.start("first")

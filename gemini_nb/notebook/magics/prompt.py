@@ -12,7 +12,6 @@ from __future__ import annotations
 import ast
 import builtins
 import contextlib
-import copy
 import inspect
 import re
 import unicodedata
@@ -24,7 +23,16 @@ from gemini_nb.api.content import to_part
 from gemini_nb.api.values import frame_rows, frame_text, is_media
 from gemini_nb.errors import NotAskedError
 from gemini_nb.redaction import scrub
-from gemini_nb.streams.conversation.dependencies import Deferred, Need, defer, streams_in, whole_text
+from gemini_nb.streams.conversation.dependencies import (
+    Deferred,
+    Need,
+    defer,
+    streams_among,
+    streams_in,
+    taken_with_streams,
+    told_with_texts,
+    whole_text,
+)
 from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.stream import Stream
@@ -145,11 +153,10 @@ class _Reached:
 def _filled(value: Any, match: re.Match[str], needed: str | None) -> Any:
     if not isinstance(value, _Reached):
         return _shown(value, match["spec"])
-    streams = streams_in(value.value) or ()
+    streams = tuple(dict.fromkeys(streams_among(value.value)))
     name = "" if match["name"] == needed else match["name"]
     need = Need(streams, value.value if len(streams) != 1 else streams[0], name)
-    held = value.value if isinstance(value.value, (Stream, StreamGroup)) else copy.copy(value.value)
-    hole = _Hole(need, held, value.steps, match["spec"], match[0])
+    hole = _Hole(need, taken_with_streams(value.value), value.steps, match["spec"], match[0])
     if all(stream.status is Status.COMPLETED for stream in streams):
         with contextlib.suppress(NotAskedError):  # its stream says so, as it does where it has to wait
             return hole.fill()
@@ -204,7 +211,7 @@ def _resolve(name: str, steps: str, namespaces: tuple[Mapping[str, Any], ...]) -
         if isinstance(value, (Stream, StreamGroup)) and not goes_on:
             return _Reached(value, tuple(left[index:]))
         value = _step(value, step)
-    return _Reached(value, ()) if streams_in(value) is not None else value
+    return _Reached(value, ()) if streams_among(value) else value
 
 
 def python_name(name: str) -> str:
@@ -226,6 +233,8 @@ def _shown(value: Any, spec: str | None) -> Any:
     """What stands in a value's place: text, or the value itself where it is an image or a file."""
     if streams_in(value) is not None:
         value = whole_text(value)
+    elif streams_among(value):
+        value = str(told_with_texts(value))
     if spec is not None and _ROWS.fullmatch(spec) and frame_rows(value) is not None:
         return f"\n{frame_text(value, _rows_wanted(spec))}\n"
     if spec is not None:

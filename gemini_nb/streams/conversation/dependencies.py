@@ -23,8 +23,20 @@ from gemini_nb.streams.events.record import StreamRecord
 from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["Deferred", "Dependencies", "Need", "defer", "streams_in", "whole_text"]
+__all__ = [
+    "Deferred",
+    "Dependencies",
+    "Need",
+    "defer",
+    "streams_among",
+    "streams_in",
+    "taken_with_streams",
+    "told_with_texts",
+    "whole_text",
+]
 
+_CONTAINERS = (list, tuple, dict)
+_PLAIN = (str, int, float, bool, type(None))  # of which there may be many
 _ASK_AGAIN = "Ask it again, then this."
 
 
@@ -232,6 +244,43 @@ def streams_in(value: object) -> tuple[Stream, ...] | None:
             return None
         found += streams
     return tuple(found)
+
+
+def streams_among(value: object) -> tuple[Stream, ...]:
+    """The streams anywhere in a list, tuple or dictionary, beside other values, too."""
+    if (streams := streams_in(value)) is not None:
+        return streams
+    return tuple(stream for one in _inside(value) for stream in streams_among(one))
+
+
+def taken_with_streams(value: object) -> object:
+    """Such a value as it is now: what is in it may change before its streams have ended."""
+    return _rebuilt(value, lambda streams: streams, _copied)
+
+
+def told_with_texts(value: object) -> object:
+    """Such a value with the texts of its streams in their place."""
+    return _rebuilt(value, whole_text, lambda other: other)
+
+
+def _inside(value: Any) -> Iterable[object]:
+    if type(value) not in _CONTAINERS:
+        return ()
+    return [one for one in (value.values() if isinstance(value, dict) else value) if type(one) not in _PLAIN]
+
+
+def _rebuilt(value: Any, stream: Callable[[object], object], other: Callable[[object], object]) -> object:
+    if type(value) not in _CONTAINERS:
+        return other(value) if streams_in(value) is None else stream(value)
+    if isinstance(value, dict):
+        return {key: _rebuilt(one, stream, other) for key, one in value.items()}
+    return type(value)(_rebuilt(one, stream, other) for one in value)
+
+
+def _copied(value: object) -> object:
+    with contextlib.suppress(Exception):  # locks, connections, a user's own ways to be copied
+        return copy.deepcopy(value)
+    return value
 
 
 def whole_text(value: object) -> str:
