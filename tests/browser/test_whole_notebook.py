@@ -215,13 +215,16 @@ def cell_by_cell(server: ScriptedServer, kernel: Kernel) -> Run:
 
 def pictured(result: Result) -> Iterator[dict[str, Any]]:
     """The outputs of a cell as they stand there now."""
-    bundles = iter(result.outputs)
+    kept: list[dict[str, Any]] = []
+    clears = False
     for message in result.messages:
-        kind, content = message["msg_type"], message["content"]
-        if kind in {"display_data", "execute_result"}:
-            yield {"output_type": kind, "data": next(bundles)}
-        elif kind in {"stream", "error"}:
-            yield {"output_type": kind, **content}
+        kind = message["msg_type"]
+        clears = clears or kind == "clear_output"  # when the next output comes
+        if kind in {"display_data", "execute_result", "stream", "error"}:
+            kept, clears = [*(() if clears else kept), {"output_type": kind, **message["content"]}], False
+    bundles = iter(result.outputs)
+    for output in kept:
+        yield {**output, "data": next(bundles)} if "data" in output else output
 
 
 def run_all(server: ScriptedServer, lab: Lab) -> Run:
