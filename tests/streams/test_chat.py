@@ -506,6 +506,19 @@ def test_of_a_config_for_everything_the_answers_own_is_saved(tmp_path: Path) -> 
     assert Chat.load(tmp_path / "x.json").history == conversation()
 
 
+def test_a_type_for_the_answers_form_is_saved_as_its_schema(tmp_path: Path) -> None:
+    config = {"temperature": 0.5, "response_schema": list[int]}
+    Chat(conversation(), generation_config=config).save(tmp_path / "x.json")
+    with rig(hello("[1, 2]")) as made:
+        chat = Chat.load(tmp_path / "x.json", manager=made.manager, **made.options)
+        assert chat.send("And?").wait(PATIENCE).parsed == [1, 2]
+        assert made.server.requests[0].json["generationConfig"] == {
+            "temperature": 0.5,
+            "responseMimeType": "application/json",
+            "responseJsonSchema": {"type": "array", "items": {"type": "integer"}},
+        }
+
+
 def test_what_the_caller_says_goes_before_the_file(tmp_path: Path) -> None:
     path = written(tmp_path / "x.json", settings={"model": "projects/theirs/x"})
     with rig(hello("Yes.")) as made:

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from gemini_nb.api.content import encode_body
-from gemini_nb.api.generation import split_config
+from gemini_nb.api.generation import SCHEMAS, split_config
 from gemini_nb.api.wire import Content
 from gemini_nb.config import Settings, choose_model
 from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.redaction import scrub_json
+from gemini_nb.tools.schema import OutputSchema
 from gemini_nb.tools.tool import ToolSet, as_tools
 
 __all__ = ["read_chat", "write_chat"]
@@ -35,6 +36,8 @@ def write_chat(path: str | os.PathLike[str], history: list[Content], options: Ma
     """
     given = {name: options[name] for name in _CHECKS if options.get(name) is not None}
     config, beside = split_config(given.get("generation_config", {}))
+    for name in [name for name in SCHEMAS if not isinstance(config.get(name, {}), Mapping)]:
+        config |= OutputSchema(config.pop(name)).generation_config  # a type has no other form in a file
     settings = {"system_instruction": beside.get("systemInstruction"), **given, "generation_config": config}
     tools = [*as_tools(options.get("tools")), *as_tools(beside.get("tools"))]
     content = encode_body(
