@@ -90,19 +90,21 @@ class CellOutput(Target):
         """Replace a display, also on a page that forgot it because the cell was moved.
 
         Where the display stands alone, the cell is cleared and filled anew, which such a page takes. The
-        update is for pages that take nothing else of a cell that has ended.
+        update is for pages that take nothing else of a cell that has ended. The others must not render the
+        answer twice, so that the new display has an id of its own.
         """
         transient = {"display_id": display_id}
         if self.captures:
             self.display(data, {}, transient, update=True)
             return
         content = _content(data, {}, transient)
+        anew = f"{display_id}-settled"
 
         def send() -> None:
             """Send on the one thread that all output passes through, so that none comes in between."""
-            if self._sent.holds_only(self._header["msg_id"], display_id):
+            if self._sent.holds_only(self._header["msg_id"], {display_id, anew}):
                 self._post("clear_output", {"wait": True})
-                self._post("display_data", content)
+                self._post("display_data", {**content, "transient": {"display_id": anew}})
             self._post("update_display_data", content)
 
         self.flush()

@@ -86,8 +86,8 @@ class SentOutputs:
             kind = "clear_later"
         self._append(header.get("msg_id"), kind)
 
-    def holds_only(self, request: str, display_id: str) -> bool:
-        """Whether nothing else than this display stands beneath what this run's cell has sent."""
+    def holds_only(self, request: str, display_ids: set[str]) -> bool:
+        """Whether a display of one of these ids is all that stands beneath the cell of this run."""
         sent = self._runs.get(request, ())
         standing: list[str] = []
         clears = False
@@ -99,7 +99,8 @@ class SentOutputs:
                 standing, clears = [], False
             if kind != "clear_output":
                 standing.append(kind)
-        return self._watches and len(sent) < _ENOUGH and standing == [f"#{display_id}"]
+        known = len(sent) < _ENOUGH and self._watches
+        return known and len(standing) == 1 and standing[0] in {f"#{one}" for one in display_ids}
 
     def _append(self, request: object, kind: str) -> None:
         if not isinstance(request, str) or not request:

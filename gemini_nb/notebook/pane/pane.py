@@ -190,9 +190,11 @@ class StreamPane(Counted, widgets.VBox):
                 self._set_settled()
             raise
         self._live.close()
-        if any(call.still_running for call in self._stream.tool_calls):
-            self._stream.on_late_output(self._settle_again)
-        self._painter.work(self._settle(self._live))
+        if self._live.settles_into is not self._display:
+            self._live.settles_into = self._display
+            if any(call.still_running for call in self._stream.tool_calls):
+                self._stream.on_late_output(self._settle_again)
+            self._painter.work(self._settle(self._live))
         return False
 
     def _settle_again(self) -> None:
@@ -237,6 +239,7 @@ class _Live:
         for note in pane.notes:
             self.transcript.note(note)
         self._pane, self._stream = pane, stream
+        self.settles_into: object = self  # nowhere yet; None is a display that cannot be replaced
         self._views: list[BlockView | None] = []
         self._thoughts: ThoughtsView | None = None
         self._head = piece(head_html(stream), "gemini-nb-headline")
