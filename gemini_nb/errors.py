@@ -72,7 +72,10 @@ class GeminiError(Exception):
         retry_after: seconds the server asked to wait, None where it did not.
         attempts: requests made for the model call that failed.
         is_permanent: whether asking again cannot help, though others of its kind pass.
+        per_minute: requests a minute that the server says it allows, None where it does not.
     """
+
+    per_minute: float | None = None
 
     def __init__(
         self,

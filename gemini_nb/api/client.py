@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from gemini_nb.api import failures
 from gemini_nb.api.call import ChunkReceived, ModelCall, request_once
+from gemini_nb.api.outages import Endurance, is_trouble
 from gemini_nb.api.retry import CoolingDown, RetryPolicy
 from gemini_nb.api.turn import ModelTurn, is_model_mistake
 from gemini_nb.errors import (
@@ -87,17 +88,24 @@ async def call_model(
     Raises:
         GeminiError: the call failed for good. What had arrived is in `turn`.
     """
-    recovery = _Recovery(call, turn, jitter)
-    quota = call.endpoint.quota
+    quota, pause_seconds = call.endpoint.quota, call.retry.max_delay
+    outages = clients.outages
+    recovery = _Recovery(call, turn, jitter, outages.endurance(quota))
     while True:
-        async with contextlib.aclosing(clients.cooldowns.admit(quota)) as pauses:
-            async for pause in pauses:
-                yield pause
+        waits = [outages.admit(quota, pause_seconds)] if call.retry.patient else []
+        for wait in [*waits, clients.cooldowns.admit(quota)]:
+            async with contextlib.aclosing(wait) as pauses:
+                async for pause in pauses:
+                    yield pause
         recovery.begin()
+        is_answered = False
         try:
             requested = request_once(clients, call, turn, refresh=recovery.refresh)
             async with contextlib.aclosing(requested) as chunks:
                 async for chunk in chunks:
+                    if not is_answered:
+                        is_answered = True
+                        outages.note_answer(quota)
                     yield chunk
             failure = recovery.fault_in_answer()
         except GeminiError as error:
@@ -107,9 +115,15 @@ async def call_model(
                 return
             turn.go_on()
             continue
+        if not is_trouble(failure):
+            outages.note_answer(quota)
+        elif call.retry.patient:
+            outages.note_failure(quota, pause_seconds, _wait_reason(failure, call.endpoint.model))
         plan = recovery.plan(failure)
         if failure.status_code in _COOLDOWN_STATUS:
-            clients.cooldowns.impose(quota, failure.retry_after or plan.delay, plan.waits_for)
+            clients.cooldowns.impose(
+                quota, failure.retry_after or plan.delay, plan.waits_for, failure.per_minute
+            )
         yield plan
         await asyncio.sleep(plan.delay)
 
@@ -117,12 +131,15 @@ async def call_model(
 class _Recovery:
     """Decides whether and when a call is made again, by what has happened to it."""
 
-    def __init__(self, call: ModelCall, turn: ModelTurn, jitter: Callable[[], float]) -> None:
+    def __init__(
+        self, call: ModelCall, turn: ModelTurn, jitter: Callable[[], float], endurance: Endurance
+    ) -> None:
         self.attempt = 0
         self.refresh = False
         self._call = call
         self._turn = turn
         self._jitter = jitter
+        self._endurance = endurance
         self._failures = 0  # in a row, without output
         self._restarts = 0  # without progress
         self._stalls = 0
@@ -198,6 +215,8 @@ class _Recovery:
         if not policy.is_retryable(failure):
             return None
         self._failures += 1
+        if policy.patient and is_trouble(failure) and self._endurance.endures(failure):
+            return policy.backoff(self._failures, hint=failure.retry_after, jitter=self._jitter())
         return policy.delay(self._failures, hint=failure.retry_after, jitter=self._jitter())
 
     def _delay_of_restart(self, failure: GeminiError) -> float | None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from gemini_nb.api.retry import (
     is_daily,
     parse_retry_after,
+    requests_per_minute,
     retry_delay_of,
     seconds_until_renewal,
 )
@@ -182,7 +183,7 @@ def reported(error: Mapping[str, Any], endpoint: Endpoint) -> GeminiError:
         hint = _daily_hint(asked, endpoint)
     else:
         hint = _hint(status, f"{name}: {message}", details, endpoint)
-    return APIError(
+    made = APIError(
         f"{status} {name}: {message}" if name else f"{status}: {message}",
         hint=hint,
         status_code=status,
@@ -190,6 +191,9 @@ def reported(error: Mapping[str, Any], endpoint: Endpoint) -> GeminiError:
         retry_after=asked,
         is_permanent=is_permanent,
     )
+    if status == 429:
+        made.per_minute = requests_per_minute(details)
+    return made
 
 
 def error_in(value: JSON, *, is_error: bool = False) -> JSON | None:

@@ -32,6 +32,7 @@ import httpx
 from httpx_aiohttp import AiohttpTransport, HttpxAiohttpClient
 
 from gemini_nb.api import failures
+from gemini_nb.api.outages import Outages
 from gemini_nb.api.retry import Cooldowns
 from gemini_nb.config import is_loopback
 from gemini_nb.errors import ConfigError, GeminiError, IdleTimeoutError
@@ -62,6 +63,7 @@ class HTTPClients:
     def __init__(self) -> None:
         self._clients: dict[bool, httpx.AsyncClient] = {}
         self.cooldowns = Cooldowns()
+        self.outages = Outages()
 
     def _client_for(self, url: str) -> httpx.AsyncClient:
         """Return the client for this URL.

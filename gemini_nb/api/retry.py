@@ -29,6 +29,7 @@ __all__ = [
     "RetryPolicy",
     "is_daily",
     "parse_retry_after",
+    "requests_per_minute",
     "retry_delay_of",
     "seconds_until_renewal",
 ]
@@ -41,6 +42,10 @@ _DURATION = re.compile(r"^(\d+(?:\.\d+)?)s$")
 _MESSAGE_DELAY = re.compile(r"[Rr]etry in (\d+(?:\.\d+)?)\s*s")
 _ZONE = "America/Los_Angeles"
 _PER_DAY = re.compile(r"per_?day", re.IGNORECASE)
+_OF_REQUESTS = re.compile(r"requests.*per_?minute", re.IGNORECASE)
+_WHOLE = re.compile(r"[0-9]{1,9}")
+_SHARE = 0.97  # of a named quota that is used, since clocks differ
+_RATE_SECONDS = 3600.0  # for which a rate that nothing uses is remembered
 _SPACING = 0.1  # seconds between two that start again
 _SPREAD = 5.0  # seconds by whose fraction they follow each other where many wait
 
@@ -57,6 +62,9 @@ class RetryPolicy:
             since a user would rather know than watch a cell for an hour.
         restarts: times a call that broke after some of its answer is made again without progress. A new
             continuation token is progress; an answer that begins anew is not.
+        patient: for one of many rows, which nobody waits for: a 429, a server that is down and a lost
+            connection never end the call. It waits as long as a server asks, together with the others, and
+            one of them tries again every `max_delay` seconds.
         on_cut: "restart" makes such a call again and replaces its text; "keep" ends the stream with an error
             and the text as it is, since every restart is paid for.
     """
@@ -67,6 +75,7 @@ class RetryPolicy:
     max_server_delay: float = 60.0
     restarts: int = 3
     on_cut: Literal["restart", "keep"] = "restart"
+    patient: bool = False
 
     def __post_init__(self) -> None:
         if not _is_whole(self.attempts) or self.attempts < 1:
@@ -81,6 +90,8 @@ class RetryPolicy:
             raise ConfigError(f"restarts is a whole number, 0 or more, not {self.restarts!r}.")
         if self.on_cut not in ("restart", "keep"):
             raise ConfigError(f'on_cut is "restart" or "keep", not {self.on_cut!r}.')
+        if not isinstance(self.patient, bool):
+            raise ConfigError(f"patient is True or False, not {self.patient!r}.")
 
     def is_retryable(self, error: GeminiError) -> bool:
         """Whether the same request can succeed later. A quota of zero cannot."""
@@ -117,7 +128,7 @@ class RetryPolicy:
         own = ceiling * jitter
         if hint is None:
             return own
-        if hint > self.max_server_delay:
+        if hint > self.max_server_delay and not self.patient:
             return None
         asked = hint + min(ceiling, hint * 0.1) * jitter
         # A date that is past, or 0, is no figure to go by: five requests would go out in one moment.
@@ -158,6 +169,24 @@ def retry_delay_of(details: Sequence[Any], message: str) -> float | None:
             if match is not None:
                 return _finite(float(match[1]))
     return None
+
+
+def requests_per_minute(details: Iterable[Mapping[str, Any]]) -> float | None:
+    """Return the smallest quota of requests a minute that an error's details name, None where there is none.
+
+    Quotas of tokens or of days have values, too, which say nothing about a pace.
+    """
+    named = []
+    for detail in details:
+        violations = detail.get("violations")
+        for one in violations if isinstance(violations, list) else ():
+            if isinstance(one, Mapping) and _OF_REQUESTS.search(
+                str(one.get("quotaId") or one.get("quota_id"))
+            ):
+                value = str(one.get("quotaValue") or one.get("quota_value"))
+                if _WHOLE.fullmatch(value) and int(value) > 0:
+                    named.append(float(value))
+    return min(named, default=None)
 
 
 def _finite(seconds: float) -> float | None:
@@ -214,33 +243,45 @@ class _Quota:
         self.last = 0.0
         self.reason = ""
         self.waiting = 0
+        self.step: float | None = None  # seconds between two, where the server named its quota
 
-    def next_start(self) -> float:
+    def next_start(self, now: float) -> float:
         """Return when the next in the queue may start: after the one before, sooner the more there are."""
-        spacing = min(_SPACING, _SPREAD / (self.waiting + 1)) if self.waiting else 0.0
-        self.last = max(self.until, self.last + spacing)
+        if self.step is not None:
+            self.last = max(self.until, self.last + self.step, now)
+        else:
+            spacing = min(_SPACING, _SPREAD / (self.waiting + 1)) if self.waiting else 0.0
+            self.last = max(self.until, self.last + spacing)
         return self.last
+
+    def is_spent(self, now: float) -> bool:
+        """Whether nothing waits for it, and it has nothing to say."""
+        is_rate_known = self.step is not None and now < self.last + _RATE_SECONDS
+        return not self.waiting and self.until <= now and not is_rate_known
 
 
 class Cooldowns:
-    """The quotas of one event loop that must not be asked for a while."""
+    """The quotas of one event loop that must not be asked for a while, or only at a pace."""
 
     def __init__(self) -> None:
         self._quotas: dict[Hashable, _Quota] = {}
 
-    def impose(self, quota: Hashable, seconds: float, reason: str) -> None:
+    def impose(self, quota: Hashable, seconds: float, reason: str, per_minute: float | None = None) -> None:
         """Keep all requests for this quota waiting for some seconds; a longer wait stays.
 
         Args:
             quota: what is shared: base URL, model and caller.
             seconds: how long.
             reason: what is waited for, in a few words.
+            per_minute: the requests a minute that the server says it allows; from now on all go at that pace.
         """
         now = time.time()
         for known, old in list(self._quotas.items()):  # keys come and go
-            if not old.waiting and old.until < now:
+            if old.is_spent(now):
                 del self._quotas[known]
         state = self._quotas.setdefault(quota, _Quota())
+        if per_minute is not None:
+            state.step = 60.0 / (per_minute * _SHARE)
         until = now + seconds
         if until > state.until:
             state.until, state.reason, state.last = until, reason, 0.0
@@ -253,11 +294,14 @@ class Cooldowns:
         """
         has_waited = False
         while (state := self._quotas.get(quota)) is not None:
-            if time.time() >= state.until and (has_waited or not state.waiting):
-                if not state.waiting:
+            now = time.time()
+            if now >= state.until and (has_waited or (not state.waiting and state.step is None)):
+                if state.is_spent(now):
                     self._quotas.pop(quota, None)
                 return
-            start = state.next_start()
+            start = state.next_start(now)
+            if start <= now and state.step is not None and not state.waiting:
+                return
             state.waiting += 1
             try:
                 yield CoolingDown(start, state.reason)

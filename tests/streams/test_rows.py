@@ -157,7 +157,7 @@ def test_refusals_alike_end_a_run(status: int, message: str, asked: int) -> None
         group = gemini_nb.map(rows, concurrency=1, manager=made.manager, **made.options).wait(PATIENCE)
         assert len(made.server.requests) == asked
         assert group.counts.failed == 2000
-        assert f"{asked} rows were refused alike" in str(group.error)
+        assert f"{asked} rows failed alike" in str(group.error)
         assert isinstance(group.streams[1999].wait(PATIENCE).error, NotAskedError)
 
 

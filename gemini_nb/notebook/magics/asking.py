@@ -23,6 +23,7 @@ from IPython.core.error import UsageError
 
 from gemini_nb.api.content import to_part
 from gemini_nb.api.objects import as_mapping
+from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.values import File
 from gemini_nb.errors import ArgumentError, GeminiError, did_you_mean
 from gemini_nb.notebook.magics.prompt import interpolate, python_name
@@ -104,7 +105,11 @@ def ask(
             contents = _contents(cell, args, files, namespace, notes=notes)
             settings_of_each = [{**options, "model": model} for model in models]
             asked = map_prompts(
-                [contents] * len(models), concurrency=len(models), manager=manager, each=settings_of_each
+                [contents] * len(models),
+                concurrency=len(models),
+                manager=manager,
+                each=settings_of_each,
+                retry=RetryPolicy(on_cut=manager.runtime.settings.on_cut),  # the user waits for these
             )
             asked.items = None  # all were asked the same
             made = asked

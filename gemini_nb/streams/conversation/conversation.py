@@ -262,6 +262,8 @@ class Conversation:
             self._checkpoint = self._call_start
         had_output = plan.had_output or self._checkpoint != self._record.mark()
         keeps = self._checkpoint.length if had_output else None
+        if plan.error.status_code == 429 and plan.error.per_minute is None:
+            self._record.refused_at = time.monotonic()
         self._record.retry(plan.attempt, plan.delay, plan.message, keeps)
         self._record.wait_for(plan.waits_for, time.time() + plan.delay)
 

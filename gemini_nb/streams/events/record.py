@@ -101,6 +101,7 @@ class StreamRecord:
         self.searches: tuple[int, ...] = ()  # of each model call that searched the web, its queries
         self.saved = Saved()
         self.retries = 0
+        self.refused_at = 0.0  # on the monotonic clock: when a quota was met that names no pace
         self.tool_calls: tuple[ToolCall, ...] = ()
         self.late_looks: list[Callable[[], object]] = []  # called when a tool says something after its call
         self.parts: list[Part] = []

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any, Unpack, overload
 
+from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.turn import Usage
 from gemini_nb.errors import ArgumentError, ConfigError, GeminiError
 from gemini_nb.journal import prices
@@ -286,7 +287,9 @@ def map_prompts(
 
     What has a length is copied at the call; an iterator is read as its rows are needed, on a thread of its
     own. Of many rows a few hundred are streams at a time, so that ten thousand cost no more than their
-    answers.
+    answers. A quota, a server that is down or a lost connection fails no row, unless `retry` says so: all of
+    them wait and one tries again about every 30 seconds. Where the server names a quota of requests a
+    minute, they keep to it; a used-up quota of a day ends the run, with the rest unasked.
 
     Args:
         prompts: what to ask, each as `StreamManager.start_stream` takes it.
@@ -323,6 +326,8 @@ def map_prompts(
         prompt = row.prompt() if isinstance(row.prompt, Later) else row.prompt
         number_of = repeats.of(row)
         settings: StreamOptions = {**options, **row.options}  # type: ignore[typeddict-item]  # checked when it starts
+        if settings.get("retry") is None:
+            settings["retry"] = RetryPolicy(on_cut=chosen.runtime.settings.on_cut, patient=True)
         return chosen.start_stream(prompt, subscriber, gate=pace.gate(row), number_of=number_of, **settings)
 
     def refuse(row: Row, error: GeminiError) -> Stream:

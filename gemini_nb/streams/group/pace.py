@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable
 from decimal import Decimal
 
@@ -12,6 +13,8 @@ from gemini_nb.streams.group.run import Row, Run
 
 __all__ = ["Pace"]
 
+_FIRST = 8  # places at the beginning: all that run are refused when they meet a quota
+_GROWTH_SECONDS = 0.5  # until there is another place, as long as no quota was met
 _MEAN_TIMES = 2  # times the mean so far is what a running row may yet cost
 _USED_TIMES = Decimal("1.5")  # times what it has used already
 
@@ -29,7 +32,11 @@ class Pace:
     """
 
     def __init__(self, concurrency: int, rpm: float | None, budget: Decimal | None) -> None:
-        self._free = concurrency
+        self._most = concurrency
+        self._free = concurrency if rpm is not None else min(concurrency, _FIRST)
+        self._grown = 0.0  # of the next place
+        self._cut_at = 0.0
+        self._growing: asyncio.TimerHandle | None = None
         self._step = None if rpm is None else 60.0 / rpm
         self._budget = budget
         self._waiting: list[asyncio.Future[None]] = []
@@ -53,6 +60,33 @@ class Pace:
             yield
         finally:
             self._running -= 1
+            self._adapt(row)
+            self._admit()
+
+    def _adapt(self, row: Row) -> None:
+        """Give half as many places after a quota was met, once an episode; else one more a round."""
+        refused_at = 0.0 if row.stream is None else row.stream.record.refused_at
+        if refused_at > self._cut_at:
+            self._cut_at = time.monotonic()
+            self._free = max(1, self._free // 2)
+        elif not refused_at:
+            self._grown += 1 / self._free
+            if self._grown >= 1:
+                self._grow()
+
+    def _grow(self) -> None:
+        self._grown = 0.0
+        self._free = min(self._most, self._free + 1)
+
+    def _grow_soon(self) -> None:
+        """Give another place after a while, also where answers take long; until a quota was met."""
+        if self._growing is None and self._free < self._most and not self._cut_at:
+            self._growing = asyncio.get_running_loop().call_later(_GROWTH_SECONDS, self._grow_now)
+
+    def _grow_now(self) -> None:
+        self._growing = None
+        if self._waiting:
+            self._grow()
             self._admit()
 
     def _check(self, row: Row) -> None:
@@ -77,12 +111,14 @@ class Pace:
             self._check_budget()
             self._running += 1
             self._waiting.pop(0).set_result(None)
+        if self._waiting:
+            self._grow_soon()
 
     def _places(self) -> int:
         """How many may run: few, with a budget, until some have ended and their cost is known."""
         if self._budget is None or self.run is None:
             return self._free
-        return min(self._free, len(self.run.ended) + 2)
+        return min(self._free, self.run.paid + 2)
 
     async def _keep_step(self) -> None:
         if self._step is None:
@@ -101,7 +137,7 @@ class Pace:
         used = [stream.cost or Decimal() for stream in run.active if stream.record.waiting is None]
         if spent is None:
             return
-        mean = spent / len(run.ended) if run.ended else Decimal()
+        mean = spent / run.paid if run.paid else Decimal()
         may_cost = sum((max(_MEAN_TIMES * mean, _USED_TIMES * cost) for cost in used), Decimal())
         if spent + may_cost + _MEAN_TIMES * mean > self._budget:
             left = len(run.rows) - len(run.ended) - self._running

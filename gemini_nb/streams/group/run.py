@@ -16,7 +16,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from gemini_nb.api.turn import Usage
-from gemini_nb.errors import GeminiError, NotAskedError
+from gemini_nb.errors import ConnectError, GeminiError, NotAskedError
 from gemini_nb.redaction import scrub
 from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.stream import Stream
@@ -27,6 +27,7 @@ WINDOW = 200
 """Rows that are streams at a time, at least; a larger concurrency takes twice its own."""
 _ALIKE = 5  # refusals of a key, a model or an account with which a run ends
 _ALIKE_ROWS = 50  # refusals that may be the rows' own
+_REFUSALS = frozenset({400, 401, 403, 404, 412})
 _LISTING = "Make a list of the rows first, where the iterator belongs to the thread that made it: list(rows)."
 
 
@@ -192,6 +193,13 @@ class Run:
             return list(self._costs)
 
     @property
+    def paid(self) -> int:
+        """How many rows have ended that were asked, and not kept already."""
+        with self._lock:
+            self.absorb()
+            return len(self.ended) - self._kept
+
+    @property
     def active(self) -> list[Stream]:
         """The streams that have not ended."""
         with self._lock:
@@ -276,18 +284,19 @@ class Run:
                 other.request_stop(asked_again=True)
         if stream.status is Status.COMPLETED:
             self._refusals[row.model,] = -1_000_000  # the key and the model are good
-        if error is None or isinstance(error, NotAskedError) or error.status_code is None:
+        if error is None or isinstance(error, NotAskedError):
             return
-        if error.status_code == 429 and error.is_permanent:
+        if error.status_code == 429 and (error.is_permanent or "limit: 0" in error.message):
             self.end(error, row.model, all_models=len({one.model for one in self.rows}) == 1)
             return
-        if error.status_code not in {400, 401, 403, 404, 412} or self._refusals[row.model,] < 0:
+        is_alike = error.status_code in _REFUSALS or isinstance(error, ConnectError)
+        if not is_alike or self._refusals[row.model,] < 0:
             return
         kind = (row.model, error.status_code, error.message)
         self._refusals[kind] += 1
         if self._refusals[kind] >= (_ALIKE if _is_of_the_account(error) else _ALIKE_ROWS):
             alike = self._refusals[kind]
-            summary = type(error)(f"{alike} rows were refused alike: {error.message}")
+            summary = type(error)(f"{alike} rows failed alike: {error.message}")
             summary.hint = error.hint
             self.end(summary, row.model, all_models=len({one.model for one in self.rows}) == 1)
 

@@ -1,0 +1,129 @@
+"""Which services do not answer at present, so that many rows wait for one of them.
+
+Thirty rows that each ask a server five times while it is down have failed within a minute, and the next
+thirty after them. So those that are patient count their failures together: after a few in a row all of them
+wait, and one of them asks again from time to time until the service answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator, Hashable
+from dataclasses import dataclass, field
+
+from gemini_nb.api.retry import CoolingDown
+from gemini_nb.errors import APIError, GeminiError, TransportError
+
+__all__ = ["Endurance", "Outages", "is_trouble"]
+
+_IN_A_ROW = 5  # failures of all together after which they wait for one probe
+_STATUS = frozenset({429, 502, 503, 529})
+_NEVER_ANSWERED = (
+    120.0  # seconds that a server may be unreachable which has never answered: its address may be wrong
+)
+_OF_THE_ROW = 20  # failures of one call while others were answered: that is its own trouble
+
+
+def is_trouble(error: GeminiError) -> bool:
+    """Whether a failure is about the quota, the server or the connection, and not about what is asked."""
+    if isinstance(error, APIError):
+        return error.status_code in _STATUS
+    return isinstance(error, TransportError)
+
+
+@dataclass(slots=True)
+class _Service:
+    answers: int = 0
+    failures: int = 0  # in a row
+    since: float = 0.0  # of the first of them
+    until: float = 0.0  # when the next probe may go out
+    reason: str = ""
+    is_down: bool = False
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Endurance:
+    """Whether one model call goes on in spite of its failures.
+
+    Args:
+        service: how the service fares.
+    """
+
+    def __init__(self, service: _Service) -> None:
+        self._service = service
+        self._answers = service.answers
+        self._own = 0
+
+    def endures(self, error: GeminiError) -> bool:
+        """Whether the call is made again after this failure, whatever the number of its attempts."""
+        service = self._service
+        if error.status_code == 429:
+            return True
+        if not service.answers and error.status_code is None:
+            return time.monotonic() - service.since < _NEVER_ANSWERED
+        self._own += service.answers != self._answers
+        self._answers = service.answers
+        return self._own < _OF_THE_ROW
+
+
+class Outages:
+    """The services that patient calls of one event loop ask. Loop thread only."""
+
+    def __init__(self) -> None:
+        self._services: dict[Hashable, _Service] = {}
+
+    def _service(self, quota: Hashable) -> _Service:
+        return self._services.setdefault(quota, _Service())
+
+    def endurance(self, quota: Hashable) -> Endurance:
+        """Return what decides how long one call goes on.
+
+        Args:
+            quota: what is shared: base URL, model and caller.
+        """
+        return Endurance(self._service(quota))
+
+    def note_answer(self, quota: Hashable) -> None:
+        """The service answers, so nothing waits for it any more."""
+        service = self._service(quota)
+        service.answers += 1
+        service.failures, service.is_down = 0, False
+        service.changed.set()
+
+    def note_failure(self, quota: Hashable, pause: float, reason: str) -> None:
+        """A request found the service in trouble.
+
+        Args:
+            quota: as in `endurance`.
+            pause: seconds until the next probe, if there have been a few in a row.
+            reason: what is waited for, in a few words.
+        """
+        service = self._service(quota)
+        now = time.monotonic()
+        if not service.failures:
+            service.since = now
+        service.failures += 1
+        if service.failures >= _IN_A_ROW:
+            service.is_down, service.reason = True, reason
+            service.changed.clear()
+            service.until = max(service.until, now + pause)
+
+    async def admit(self, quota: Hashable, pause: float) -> AsyncGenerator[CoolingDown, None]:
+        """Wait until the service answers, or until it is this call's turn to try; says how long.
+
+        Args:
+            quota: as in `endurance`.
+            pause: seconds for which this call's try keeps others from trying.
+        """
+        service = self._service(quota)
+        while service.is_down:
+            left = service.until - time.monotonic()
+            if left <= 0:
+                service.until = time.monotonic() + pause
+                return
+            yield CoolingDown(time.time() + left, service.reason)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await service.changed.wait()

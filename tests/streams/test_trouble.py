@@ -1,0 +1,172 @@
+"""Trouble that is no row's own: quotas, outages, lost connections; and kept rows, which take nothing."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import gemini_nb
+from answers import PATIENCE, always, rig
+from gemini_nb import RetryPolicy
+from gemini_nb.api.retry import requests_per_minute
+from scripted import Reset, json_error, sse_answer, text
+
+SOON = RetryPolicy(patient=True, initial_delay=0.01, max_delay=0.3)
+
+
+def ok(request: Any) -> Any:
+    return sse_answer(text("ok", finish="STOP"))
+
+
+def quota(quota_id: str, value: str, delay: str = "0.3s") -> Any:
+    violation = {"quotaId": quota_id, "quotaValue": value}
+    details: list[dict[str, Any]] = [
+        {"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [violation]},
+        {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay},
+    ]
+    return json_error(429, "Quota exceeded.", details=details)
+
+
+@pytest.mark.parametrize(
+    ("violation", "rate"),
+    [
+        ({"quotaId": "GenerateRequestsPerMinutePerProjectPerModel", "quotaValue": "60"}, 60.0),
+        ({"quota_id": "GenerateRequestsPerMinute", "quota_value": 10}, 10.0),
+        ({"quotaId": "GenerateContentInputTokensPerMinute", "quotaValue": "250000"}, None),
+        ({"quotaId": "GenerateRequestsPerDayPerProject", "quotaValue": "250"}, None),
+        ({"quotaId": "GenerateRequestsPerMinute", "quotaValue": "0"}, None),
+        ({"quotaId": "GenerateRequestsPerMinute", "quotaValue": "many"}, None),
+        ({"quotaId": 7, "quotaValue": None}, None),
+        (7, None),
+    ],
+)
+def test_which_quotas_say_a_pace(violation: Any, rate: float | None) -> None:
+    assert requests_per_minute([{"violations": [violation]}, {"violations": 3}, {}]) == rate
+
+
+def test_a_quota_that_the_server_names_is_the_pace_of_all_groups() -> None:
+    times: list[float] = []
+
+    def script(request: Any) -> Any:
+        times.append(time.monotonic())
+        return quota("GenerateRequestsPerMinutePerProject", "600") if len(times) == 1 else ok(request)
+
+    with rig(script) as made:
+        first = gemini_nb.map(["0"], manager=made.manager, **made.options).wait(PATIENCE)
+        began = time.monotonic()
+        groups = [gemini_nb.map(list("abcdef"), manager=made.manager, **made.options) for _ in range(2)]
+        for group in [first, *groups]:
+            assert group.wait(PATIENCE).counts.failed == 0
+        assert times[-1] - began >= 11 * 60 / 600
+        assert made.start("one").wait(PATIENCE).text == "ok"
+
+
+@pytest.mark.parametrize("trouble", [lambda: json_error(503, "overloaded"), lambda: [Reset()]])
+def test_an_outage_fails_no_row_and_is_probed(trouble: Any) -> None:
+    over = threading.Event()
+    seen: list[bool] = []
+
+    def script(request: Any) -> Any:
+        seen.append(over.is_set())
+        return ok(request) if len(seen) <= 3 or over.is_set() else trouble()
+
+    with rig(script) as made:
+        rows = [str(number) for number in range(60)]
+        group = gemini_nb.map(rows, manager=made.manager, retry=SOON, **made.options)
+        end = time.monotonic() + 2.5
+        while time.monotonic() < end:
+            time.sleep(0.05)
+        asked = len(seen)
+        assert group.counts.failed == 0
+        over.set()
+        assert group.wait(PATIENCE).counts.completed == 60
+        assert asked < 3 + 8 * 2 + 10  # a first failure or two of each place, then one probe each 0.3 s
+
+
+def test_a_429_without_a_pace_fails_no_row_however_often_it_comes() -> None:
+    seen: list[Any] = []
+
+    def script(request: Any) -> Any:
+        seen.append(request)
+        return json_error(429, "slow down") if len(seen) < 30 else ok(request)
+
+    with rig(script) as made:
+        policy = RetryPolicy(patient=True, initial_delay=0.001, max_delay=0.02)
+        group = gemini_nb.map(list("abcdefghijkl"), manager=made.manager, retry=policy, **made.options)
+        assert group.wait(PATIENCE).counts.completed == 12
+
+
+def test_rows_are_patient_by_themselves_and_a_policy_of_the_users_rules() -> None:
+    with rig(ok) as made:
+        group = gemini_nb.map(["a"], manager=made.manager, **made.options)
+        assert group.streams[0].request.retry.patient
+        own = gemini_nb.map(["a"], manager=made.manager, retry=RetryPolicy(attempts=2), **made.options)
+        assert own.streams[0].request.retry == RetryPolicy(attempts=2)
+        assert not made.start("a").request.retry.patient
+
+
+def test_a_row_with_a_trouble_of_its_own_fails_while_others_are_answered() -> None:
+    def script(request: Any) -> Any:
+        words = request.json["contents"][0]["parts"][0]["text"]
+        return json_error(503) if words == "bad" else ok(request)
+
+    with rig(script) as made:
+        policy = RetryPolicy(patient=True, initial_delay=0.001, max_delay=0.005)
+        rows = ["bad", *map(str, range(300))]
+        group = gemini_nb.map(rows, concurrency=2, manager=made.manager, retry=policy, **made.options)
+        assert group.wait(PATIENCE * 2).counts[3:6] == (300, 0, 1)
+
+
+def test_a_longer_wait_that_the_server_asks_for_is_obeyed() -> None:
+    policy = RetryPolicy(patient=True, max_server_delay=1.0)
+    assert policy.backoff(1, hint=3000.0, jitter=0.0) == 3000.0
+    assert RetryPolicy(max_server_delay=1.0).backoff(1, hint=3000.0, jitter=0.0) is None
+
+
+@pytest.mark.parametrize("message", ["daily", "Quota exceeded, limit: 0"])
+def test_a_quota_of_a_day_ends_the_run_with_the_rest_unasked(message: str) -> None:
+    seen: list[Any] = []
+
+    def script(request: Any) -> Any:
+        seen.append(request)
+        if len(seen) <= 5:
+            return ok(request)
+        if message == "daily":
+            return quota("GenerateRequestsPerDayPerProject", "5", "20s")
+        return json_error(429, message)
+
+    with rig(script) as made:
+        rows = [str(number) for number in range(400)]
+        group = gemini_nb.map(rows, concurrency=2, manager=made.manager, **made.options).wait(PATIENCE)
+        assert group.counts.completed == 5
+        assert group.counts.failed == 395
+        assert len(seen) <= 8
+
+
+def test_a_server_that_was_never_there_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gemini_nb.api.outages._NEVER_ANSWERED", 0.2)
+    with rig(ok) as made:
+        options = {**made.options, "base_url": "http://127.0.0.1:9"}
+        policy = RetryPolicy(patient=True, attempts=1, initial_delay=0.01, max_delay=0.05)
+        rows = [str(number) for number in range(500)]
+        group = gemini_nb.map(rows, manager=made.manager, retry=policy, **options).wait(PATIENCE)
+        assert group.counts.failed == 500
+        assert "5 rows failed alike" in str(group.error)
+
+
+def test_a_thousand_kept_rows_take_no_place_no_pace_and_no_budget(tmp_path: Path) -> None:
+    path = tmp_path / "kept.jsonl"
+    rows = [str(number) for number in range(1000)]
+    with rig(always(text("ok", finish="STOP"))) as made:
+        options = {**made.options, "keep": path}
+        gemini_nb.map(rows, manager=made.manager, concurrency=32, **options).wait(PATIENCE * 3)
+        asked = len(made.server.requests)
+        began = time.monotonic()
+        group = gemini_nb.map(rows, manager=made.manager, concurrency=1, rpm=60, **options).wait(PATIENCE)
+        assert group.counts == (1000, 0, 0, 1000, 0, 0, 1000)
+        assert time.monotonic() - began < PATIENCE
+        assert len(made.server.requests) == asked == 1000
