@@ -253,7 +253,7 @@ def journal_path(settings: Settings) -> tuple[Path, bool] | None:
 
 
 def simulator_pace() -> float:
-    """What pauses of simulated and recorded answers are multiplied by: GEMINI_NB_SIMULATOR_PACE, or 1.
+    """What pauses of simulated answers are multiplied by: GEMINI_NB_SIMULATOR_PACE, or 1.
 
     Raises:
         ConfigError: it is not a number, or negative.

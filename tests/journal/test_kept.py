@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ from typing import Any
 import pydantic
 import pytest
 
+import answers
 import gemini_nb
 from answers import KEY, PATIENCE, Recorder, always, hello, rig, run_python
 from gemini_nb import RetryPolicy
@@ -459,6 +462,48 @@ def test_a_fan_out_goes_on_where_it_broke_off(path: Path) -> None:
         group.wait(PATIENCE)
         assert len(made.server.requests) == 8
     assert [stream.kept is not None for stream in group.streams] == [True] * 12 + [False] * 8
+
+
+def test_kept_rows_take_no_step_of_a_rate(path: Path) -> None:
+    prompts = [f"question {i}" for i in range(20)]
+    with rig(counted) as made:
+        options: dict[str, Any] = {"manager": made.manager, "keep": path, **made.options}
+        map_prompts(prompts, **options).wait(PATIENCE)
+        began = time.monotonic()
+        group = map_prompts(prompts, rpm=1, concurrency=1, **options)
+        group.wait(PATIENCE)
+        assert time.monotonic() - began < 30  # a minute for each, if they were asked
+        assert len(made.server.requests) == 20
+        assert group.counts.kept == 20
+
+
+KILLED = """
+import sys, gemini_nb
+prompts = [f"question {i}" for i in range(200)]
+options = {"auth": "gemini", "credentials": {"api_key": "a-key-of-no-one"}, "base_url": sys.argv[2]}
+group = gemini_nb.map(prompts, keep=sys.argv[1], concurrency=4, **options)
+for _, stream in group:
+    print(stream.text, flush=True)
+"""
+
+
+def test_a_killed_kernel_loses_no_answer_that_was_shown(path: Path) -> None:
+    with rig(lambda r: sse_answer(text(r.json["contents"][0]["parts"][0]["text"], finish="STOP"))) as made:
+        arguments = [sys.executable, "-c", KILLED, str(path), made.server.url]
+        support = Path(answers.__file__).parent
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(support.parents[1]), str(support)])}
+        with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, env=environment) as kernel:
+            assert kernel.stdout is not None
+            shown = [kernel.stdout.readline().strip() for _ in range(30)]
+            kernel.kill()
+            shown += kernel.stdout.read().splitlines()[:-1]  # the last may be half a line
+        file = KeepFile(path)
+        assert {record.prompt for record in file.records()} >= set(shown)
+        asked = len(made.server.requests)
+        kept = len(list(file.records()))
+        prompts = [f"question {i}" for i in range(200)]
+        map_prompts(prompts, manager=made.manager, keep=path, **made.options).wait(PATIENCE)
+        assert len(made.server.requests) - asked == 200 - kept
 
 
 def test_two_equal_questions_at_once_are_asked_once(path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from nbclient import NotebookClient
 from test_kept import converse, counted, same, weather
 
-from answers import KEY, PATIENCE, always, rig
+from answers import KEY, PATIENCE, Recorder, always, rig
 from gemini_nb.config import Settings
 from gemini_nb.errors import ConfigError, NotKeptError
 from gemini_nb.journal.call_record import CallRecord, TimedChunk
@@ -184,6 +184,20 @@ def test_the_timing_is_played_back_and_can_be_turned_off(path: Path, offline: Of
         stream = offline(pace=pace)
         assert stream.text == "abc"
         assert low <= stream.info().ended_at - stream.info().started_at < high  # type: ignore[operator]
+
+
+def test_what_is_played_back_slowly_can_be_stopped(path: Path) -> None:
+    keep(path, always(text("a "), text("b", finish="STOP")))
+    record = CallRecord.from_json(path.read_text())
+    slow = replace(record, chunks=(record.chunks[0], TimedChunk(3600.0, record.chunks[1].data)))
+    path.write_text(slow.to_json())
+    manager = StreamManager(settings=Settings(auth="recording", keep=path))
+    recorder = Recorder()
+    stream = manager.start_stream(SKY, recorder)
+    recorder.wait("text_delta")
+    stream.stop()
+    assert (stream.wait(PATIENCE).status, stream.text) == ("stopped", "a ")
+    manager.shutdown()
 
 
 @pytest.mark.parametrize("pace", [-1, float("nan"), "fast", True])
