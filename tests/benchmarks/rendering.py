@@ -24,7 +24,6 @@ from gemini_nb.notebook.pane.group_view import view_of
 from gemini_nb.notebook.render.markdown import settle, to_html
 from gemini_nb.streams.group.group import StreamGroup
 
-PAUSE = 0.02
 TITLE = "a stream's longest gap (20 ms is none), and time to settle, after the last event"
 ROUNDS = 3
 SERVER = """import json, sys
@@ -136,9 +135,7 @@ def main() -> None:
     settle(to_html("Imported *now*."))
     manager = gemini_nb.StreamManager()
     print(f"\nmedians of {ROUNDS} rounds, as docs/figures.md has them\n")
-    print(
-        "| a stream's longest gap (20 ms is none), and time to settle, after the last event | gap, ms | settled, ms |"
-    )
+    print(f"| {TITLE} | gap, ms | settled, ms |")
     print("|---|---:|---:|")
     with server() as url:
         for name, case in CASES.items():
