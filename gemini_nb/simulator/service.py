@@ -15,7 +15,7 @@ from gemini_nb.simulator.faults.fault import Fault, Spec, parse_fault, split_mod
 from gemini_nb.simulator.faults.plan import FaultPlan, ModelFaults
 from gemini_nb.simulator.faults.wire import break_reply, refusal
 from gemini_nb.simulator.protocol.contents import check_contents
-from gemini_nb.simulator.protocol.fields import body_tokens, camel, parse_json, read_body
+from gemini_nb.simulator.protocol.fields import TOO_DEEP, body_tokens, camel, parse_json, read_body
 from gemini_nb.simulator.protocol.refusals import RefusalError, invalid, not_found, unknown_field
 from gemini_nb.simulator.protocol.routes import (
     Route,
@@ -101,7 +101,7 @@ class Service:
         except RefusalError as error:
             return _refuse(error, wrapped=wrapped)
         except RecursionError:
-            return _refuse(invalid("Invalid JSON payload received. It is nested too deep."), wrapped=wrapped)
+            return _refuse(invalid(TOO_DEEP), wrapped=wrapped)
 
     def _fault(self, request: Request, spec: Spec | None) -> Fault | None:
         """Return what goes wrong with this request; a fault in its model's id comes first."""

@@ -22,6 +22,7 @@ from gemini_nb.simulator.protocol.refusals import RefusalError, invalid, unknown
 
 __all__ = [
     "CHARACTERS_PER_TOKEN",
+    "TOO_DEEP",
     "body_tokens",
     "camel",
     "check_json_schema",
@@ -120,6 +121,9 @@ def _messages(*, vertex: bool) -> dict[str, dict[str, _Field]]:
     return messages
 
 
+TOO_DEEP = "Invalid JSON payload received. It is nested too deep."
+
+
 def parse_json(raw: bytes) -> Any:
     """Read a body's JSON.
 
@@ -128,8 +132,10 @@ def parse_json(raw: bytes) -> Any:
     """
     try:
         return json.loads(raw)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise invalid(f"Invalid JSON payload received. {error}") from None
+    except RecursionError:
+        raise invalid(TOO_DEEP) from None
 
 
 def read_body(value: Any, *, vertex: bool, known: Collection[str] = ()) -> dict[str, Any]:
