@@ -166,7 +166,10 @@ def nearest(file: KeepFile, question: Question) -> str:
     record = max(known, key=likeness)
     differing = _differing(record, question)
     shown = "; ".join(differing[:3]) + (f" and {len(differing) - 3} more" if len(differing) > 3 else "")
-    return f"The nearest kept question is {quoted(record.prompt)} of {record.model}. It differs in {shown}."
+    said = f"The nearest kept question is {quoted(record.prompt)} of {record.model}. It differs in {shown}."
+    return "".join(
+        mark if mark.isprintable() else "\ufffd" for mark in said
+    )  # a stranger's may move the cursor
 
 
 def has_other_results(record: CallRecord, question: Question) -> bool:

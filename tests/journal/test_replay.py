@@ -131,6 +131,13 @@ def test_a_miss_names_the_nearest_kept_question_and_what_differs(
     assert failed.status == "error"
 
 
+def test_a_strangers_question_moves_no_cursor(path: Path, offline: Offline) -> None:
+    keep(path, counted, "Why \x1b[2J\x1b]0;title\x07 not?", model=MODEL)
+    said = str(offline("Why", model=MODEL).error)
+    assert "The nearest kept question is" in said
+    assert said.isprintable()
+
+
 def test_a_miss_in_an_empty_file_and_without_a_file_are_said(path: Path, offline: Offline) -> None:
     with pytest.raises(ConfigError, match="There is no file of kept answers"):
         offline()
