@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -68,6 +68,7 @@ class ModelCall:
         body: the request body.
         retry: when to ask again.
         timeouts: how long silence may last.
+        headers: more headers of the request; those that prove who asks go before them.
         max_event_bytes: largest event accepted.
     """
 
@@ -75,6 +76,7 @@ class ModelCall:
     body: JSON
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     timeouts: Timeouts = field(default_factory=Timeouts)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     max_event_bytes: int = MAX_EVENT_BYTES
 
 
@@ -108,7 +110,7 @@ async def request_once(
     Raises:
         GeminiError: no answer, a refusal, or a cut. What had arrived is in `turn`.
     """
-    headers = await call.endpoint.authenticator.headers(refresh=refresh)
+    headers = {**call.headers, **await call.endpoint.authenticator.headers(refresh=refresh)}
     # The same body with a token, never with the text so far: the server knows it.
     token = turn.continuation_token
     content = encode_body(call.body if token is None else {**call.body, "continuationToken": token})

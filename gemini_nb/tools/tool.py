@@ -14,7 +14,11 @@ from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.tools.declaration import Signature, check_callable, declare
 from gemini_nb.tools.wire_schema import tidy_declaration
 
-__all__ = ["DEFAULT_TIMEOUT", "RunOn", "Tool", "ToolSet", "as_tools", "tool"]
+__all__ = ["BUILT_IN", "DEFAULT_TIMEOUT", "RunOn", "Tool", "ToolSet", "as_tools", "tool"]
+
+BUILT_IN = {"search": "googleSearch", "url": "urlContext", "maps": "googleMaps", "code": "codeExecution"}
+"""Tools that run at Google's, by the names that stand for them in `tools` and `--use`."""
+
 
 DEFAULT_TIMEOUT = 60.0
 _DECLARATIONS = "functionDeclarations"
@@ -188,7 +192,8 @@ class ToolSet:
             return
         if isinstance(item, str):
             raise ArgumentError(
-                f"{item!r} is the name of a tool, not a tool.", hint="Pass the function itself."
+                f"{item!r} is the name of a tool, not a tool.",
+                hint=f"Pass the function itself. Google's own are {', '.join(map(repr, BUILT_IN))}.",
             )
         made = item if isinstance(item, Tool) else Tool(check_callable(item))
         self._name(made.name)
@@ -244,10 +249,15 @@ def as_tools(tools: Any) -> list[Any]:
     if tools is None:
         return []
     if isinstance(tools, (str, bytes)) or callable(tools) or as_mapping(tools) is not None:
-        return [tools]
+        return [_built_in(tools)]
     if not isinstance(tools, Iterable):
         raise ArgumentError(f"tools are a list of functions, not a {type(tools).__name__}.")
-    return list(tools)
+    return [_built_in(tool) for tool in tools]
+
+
+def _built_in(tool: Any) -> Any:
+    """Return Google's tool for one of its names; anything else as it is."""
+    return {BUILT_IN[tool]: {}} if isinstance(tool, str) and tool in BUILT_IN else tool
 
 
 def _check_not_foreign(given: Mapping[str, Any]) -> None:

@@ -13,6 +13,8 @@ from IPython.core.magic_arguments import argument, magic_arguments
 
 from gemini_nb.config import Auth
 from gemini_nb.errors import did_you_mean
+from gemini_nb.streams.request.request import TIERS
+from gemini_nb.tools.tool import BUILT_IN
 
 __all__ = ["LEVELS", "OPTIONS", "parse", "prompt_of", "split_line", "stream_arguments", "with_arguments"]
 
@@ -90,6 +92,20 @@ _ARGUMENTS: list[tuple[tuple[str, ...], dict[str, Any]]] = [
         },
     ),
     (("--max-tokens",), {"type": int, "metavar": "N", "help": "tokens the answer may have"}),
+    (
+        ("--use",),
+        {
+            "action": "append",
+            "default": [],
+            "metavar": "TOOL",
+            "help": f"tools that run at Google's: {', '.join(BUILT_IN)}; several with commas",
+        },
+    ),
+    (
+        ("--config",),
+        {"metavar": "NAME", "help": "a dictionary of Gemini's generationConfig; other options go before it"},
+    ),
+    (("--tier",), {"choices": list(TIERS[:3]), "help": "flex (cheaper, slower), priority or standard"}),
     (("--search",), {"action": "store_true", "help": "let the model search with Google"}),
     (("--code",), {"action": "store_true", "help": "let the model run Python on Google's side"}),
     (

@@ -22,6 +22,7 @@ from typing import Any
 from IPython.core.error import UsageError
 
 from gemini_nb.api.content import to_part
+from gemini_nb.api.generation import split_config
 from gemini_nb.api.objects import as_mapping
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.values import File
@@ -224,18 +225,31 @@ def _options(
         level = {"thinkingLevel": args.thinking.upper()} if args.thinking else {}
         config["thinkingConfig"] = {"includeThoughts": True, **level}
     tools = _tools(",".join(args.tools), namespace)
-    tools += [{"googleSearch": {}}] if args.search else []
-    tools += [{"codeExecution": {}}] if args.code else []
+    used = [name.strip() for names in args.use for name in names.split(",") if name.strip()]
+    used += ["search"] * args.search + ["code"] * args.code
+    tools += dict.fromkeys(used)
     asked = {
         "auth": args.auth,
         "tools": tools,
         "system_instruction": _system(args, namespace, notes),
-        "generation_config": config,
+        "generation_config": {**_config(args.config, namespace), **config},
+        "service_tier": args.tier,
         "schema": _schema(args.schema, namespace) if args.schema else None,
         "keep": True if args.keep == "" else args.keep,
         "fresh": args.fresh or None,
     }
     return {name: value for name, value in asked.items() if value is not None and value not in ([], {}, "")}
+
+
+def _config(name: str | None, namespace: Mapping[str, Any]) -> dict[str, Any]:
+    """The generationConfig of this name, by the wire's names, so that options can go before it."""
+    if name is None:
+        return {}
+    value = _value(name, namespace, "--config")
+    if as_mapping(value) is None:
+        raise UsageError(f"--config: {name!r} is of type {type(value).__name__}, not a dictionary.")
+    config, beside = split_config(value)
+    return {**config, **beside}
 
 
 def _system(args: argparse.Namespace, namespace: Mapping[str, Any], notes: list[str] | None) -> Any:

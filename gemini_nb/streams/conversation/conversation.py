@@ -251,6 +251,7 @@ class Conversation:
             body=body,
             retry=request.retry,
             timeouts=request.timeouts,
+            headers=request.headers,
             max_event_bytes=settings.max_event_bytes,
         )
         return call_model(await self._runtime.ready(), call, turn)

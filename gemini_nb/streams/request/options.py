@@ -39,6 +39,8 @@ class RequestOptions(TypedDict, total=False):
     retry: RetryPolicy | None
     timeout: float | None
     metadata: Mapping[str, Any] | None
+    service_tier: str | None
+    headers: Mapping[str, str] | None
     keep: str | os.PathLike[str] | bool | None
     fresh: bool
 
@@ -67,6 +69,8 @@ class StreamOptions(RequestOptions, total=False):
         retry: when to ask again.
         timeout: seconds without a byte before the stream gives up; by default 900 before an answer begins,
             then 300.
+        service_tier: "flex" (cheaper, slower), "priority" or "standard"; the figures name what served.
+        headers: more HTTP headers, such as {"x-goog-request-params": ...}; none that prove who asks.
         metadata: the caller's notes, kept with the stream.
         keep: the file of kept answers, which are not asked for again: a path, True for `answers.jsonl`, or a
             folder for several processes; False for none. By default as configuration or GEMINI_NB_KEEP say.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Unpack
@@ -29,13 +30,20 @@ if TYPE_CHECKING:
     from gemini_nb.journal.kept import KeptAnswers
     from gemini_nb.streams.runtime.runtime import Runtime
 
-__all__ = ["StreamRequest", "build_request", "complete_request", "find_endpoint"]
+__all__ = ["TIERS", "StreamRequest", "build_request", "complete_request", "find_endpoint"]
 
 _FIELDS = {
     "system_instruction": "systemInstruction",
     "safety_settings": "safetySettings",
     "tool_config": "toolConfig",
+    "service_tier": "serviceTier",
 }
+TIERS = ("flex", "priority", "standard", "unspecified")
+_OWN_HEADERS = re.compile(
+    r"authorization|proxy-authorization|x-goog-api-key|cookie|host|connection|upgrade|te|trailer|expect|accept|"
+    r"content-.*|transfer-encoding",
+    re.IGNORECASE,
+)
 _KINDS: tuple[tuple[str, type | tuple[type, ...], str], ...] = (
     ("tools", (list, tuple), "a list"),
     ("safetySettings", (list, tuple), "a list"),
@@ -58,6 +66,7 @@ class StreamRequest:
         retry: when to ask again.
         timeouts: how long to bear silence.
         metadata: the caller's own notes.
+        headers: more headers of its HTTP requests.
         schema: the form of a structured answer, None for free text.
         kept: the answers that are not asked for again, None where none are kept.
         fresh: whether they are asked for all the same.
@@ -71,6 +80,7 @@ class StreamRequest:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     timeouts: Timeouts = field(default_factory=Timeouts)
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     schema: OutputSchema | None = None
     kept: KeptAnswers | None = None
     fresh: bool = False
@@ -143,6 +153,7 @@ def build_request(
         retry=_checked_retry(options.get("retry"), runtime.settings),
         timeouts=_timeouts(options.get("timeout")),
         metadata=_metadata(options.get("metadata")),
+        headers=_headers(options.get("headers")),
         schema=output if is_checked else None,
         kept=kept,
         fresh=_checked_fresh(options.get("fresh", False)),
@@ -291,6 +302,8 @@ def _fields(beside: JSON, config: JSON) -> JSON:
         elif name == "safetySettings":
             settings = [_mapping(setting, "a safety setting") for setting in _listed(value)]
             body[name] = spell_config(settings, name)
+        elif name == "serviceTier":
+            body[name] = _tier(value)
         elif name == "toolConfig":
             if spelled := spell_config(_mapping(value, name), name):
                 body[name] = spelled
@@ -320,6 +333,31 @@ def _with_free_choice(body: JSON) -> JSON:
     mode = "VALIDATED" if tool_config.get("includeServerSideToolInvocations") else "AUTO"
     free = {name: value for name, value in calling.items() if name != "allowedFunctionNames"}
     return {**body, "toolConfig": {**tool_config, "functionCallingConfig": {**free, "mode": mode}}}
+
+
+def _headers(headers: Mapping[str, str] | None) -> dict[str, str]:
+    if headers is None:
+        return {}
+    checked: dict[str, str] = {}
+    for name, value in _mapping(headers, "headers").items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise ArgumentError(f"A header's name and value are text; {name!r} is not.")
+        if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+            raise ArgumentError(f"{name!r} is not a name that a header can have.")
+        if _OWN_HEADERS.fullmatch(name):
+            raise ArgumentError(
+                f"The header {name} is not for the caller to set.",
+                hint="What proves who asks goes into credentials.",
+            )
+        checked[name] = value
+    return checked
+
+
+def _tier(value: object) -> str:
+    tier = str(value).lower()
+    if tier not in TIERS:
+        raise ConfigError(f'service_tier is "flex", "priority" or "standard", not {value!r}.')
+    return tier
 
 
 def _metadata(notes: Mapping[str, Any] | None) -> dict[str, Any]:
