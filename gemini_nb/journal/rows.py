@@ -58,7 +58,7 @@ def _identity() -> str:
     return secrets.token_hex(5)
 
 
-_kernel = _identity()
+_kernel: str = globals().get("_kernel") or _identity()  # survives a reload of this module
 
 
 def kernel() -> str:

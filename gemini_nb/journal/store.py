@@ -32,8 +32,12 @@ _TRIES = 3  # where other processes set a broken file aside at the same time
 _VARIABLES = 30_000  # of one statement; SQLite takes 32,766
 _ROWS = 100  # of one statement
 
-_sqlite = threading.Lock()
-_stores: list[Store] = []
+# All of these survive a reload of this module.
+_sqlite: threading.Lock = globals().get("_sqlite") or threading.Lock()
+_open: list[Store] = globals().get("_open", [])
+"""Those that hold a connection."""
+_held: list[bool] = globals().get("_held", [])
+"""Whether the fork that goes on has the lock."""
 
 
 class Store:
@@ -52,7 +56,6 @@ class Store:
         self._located: Path | None = None
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
-        _stores.append(self)
 
     @property
     def is_open(self) -> bool:
@@ -125,7 +128,7 @@ class Store:
         if self._located is None:
             self._located = self.path = place.locate(self.path)
         shared = place.is_shared(self.path.parent)
-        open_here = [store._identity for store in _stores if store._connection is not None]  # noqa: SLF001
+        open_here = [store._identity for store in _open]  # noqa: SLF001 - its own class
         if place.identity_of(self.path) not in open_here and not place.prepared(
             self.path, default=self._default
         ):
@@ -142,6 +145,7 @@ class Store:
             connection.close()
             raise
         self._connection = connection
+        _open.append(self)
         return connection
 
     def _set_up(self, connection: sqlite3.Connection, *, shared: bool) -> None:
@@ -185,12 +189,14 @@ class Store:
         with contextlib.suppress(sqlite3.Error):
             self._connection.close()
         self._connection = None
+        _open.remove(self)
 
     def _abandon(self) -> None:
         """Forget the connection without closing it, ever."""
         if self._connection is not None:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
             self._connection = None
+            _open.remove(self)
 
 
 def multi_row(sql: str, rows: Sequence[Sequence[Any]], ending: str = "") -> Iterator[Statement]:
@@ -212,22 +218,24 @@ def multi_row(sql: str, rows: Sequence[Sequence[Any]], ending: str = "") -> Iter
 
 
 def _before_fork() -> None:
-    _before_fork.held = _sqlite.acquire(timeout=_FORK)  # type: ignore[attr-defined]
+    _held.append(_sqlite.acquire(timeout=_FORK))
 
 
 def _after_fork_in_parent() -> None:
-    if _before_fork.held:  # type: ignore[attr-defined]
+    if _held.pop():
         _sqlite.release()
 
 
 def _after_fork_in_child() -> None:
     global _sqlite  # noqa: PLW0603 - the parent's thread that may hold it is not here
     _sqlite = threading.Lock()
-    for store in _stores:
+    _held.clear()
+    for store in _open.copy():
         store._abandon()  # noqa: SLF001 - its own module
 
 
-if hasattr(os, "register_at_fork"):
+if hasattr(os, "register_at_fork") and "_is_registered" not in globals():  # twice would wait for itself
+    _is_registered = True
     os.register_at_fork(
         before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
     )

@@ -203,7 +203,7 @@ def _does_not_open(path: Path) -> Trouble:
     )
 
 
-_writers: dict[Path, Writer] = {}
+_writers: dict[Path, Writer] = globals().get("_writers", {})  # survives a reload of this module
 _lock = threading.Lock()
 
 
@@ -225,7 +225,8 @@ def writer_for(path: Path, *, default: bool = False, limit: int = _DEFAULT_SIZE)
 def close_all() -> None:
     """Write what was told so far, and let go of all files."""
     deadline = time.monotonic() + _AT_EXIT
-    for writer in list(_writers.values()):
+    while _writers:
+        _, writer = _writers.popitem()
         writer.close(max(0.0, deadline - time.monotonic()))
 
 

@@ -160,6 +160,31 @@ print(bad)
         assert writer.store.read("PRAGMA integrity_check") == [("ok",)]
 
 
+def test_a_reload_of_the_modules_keeps_one_journal_and_forks_do_not_wait(tmp_path: Path) -> None:
+    code = """
+import importlib
+from gemini_nb.journal import rows, store, writer
+path = Path(sys.argv[1])
+one, name = writer.writer_for(path), rows.kernel()
+another(one, "Before.")
+one.flush()
+for module in (rows, store, writer):
+    importlib.reload(module)
+assert writer.writer_for(path) is one and rows.kernel() == name
+another(one, "After.")
+began = time.monotonic()
+if not (child := os.fork()):
+    os._exit(0)
+os.waitpid(child, 0)
+another(one, "After the fork.")
+assert one.flush() and one.trouble is None
+assert time.monotonic() - began < 1.5, time.monotonic() - began
+"""
+    assert program(code, tmp_path / "answers.db").communicate(timeout=60) == ("", "")
+    with opened(tmp_path / "answers.db") as (_, journal):
+        assert len(journal.streams()) == 3
+
+
 def test_threads_write_and_read_one_journal(tmp_path: Path) -> None:
     code = """
 with opened(Path(sys.argv[1])) as (writer, journal):

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from gemini_nb.api.turn import Usage
-from gemini_nb.journal import store as store_module
 from gemini_nb.journal.entries import Journal
 from gemini_nb.journal.row import Figures, Texts
 from gemini_nb.journal.store import Store
@@ -81,7 +80,6 @@ def opened(path: Path, **options: Any) -> Iterator[tuple[Writer, Journal]]:
         yield writer, Journal(writer)
     finally:
         writer.close()
-        store_module._stores.remove(writer.store)
 
 
 def another(writer: Writer, *answers: str) -> None:
