@@ -291,7 +291,7 @@ class _Response(aiohttp.ClientResponse):
         try:
             await super().start(connection)
         except (aiohttp.ClientConnectionError, OSError) as error:
-            error.gemini_nb_rested = rested  # type: ignore[union-attr]  # for `_was_stale`
+            vars(error)["gemini_nb_rested"] = rested  # for `_was_stale`
             raise
         if protocol is None or not hasattr(protocol, "closed"):  # an aiohttp older than 3.12
             return self

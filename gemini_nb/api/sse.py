@@ -42,16 +42,18 @@ class ServerSentEvent(NamedTuple):
     raw: bool = False
 
 
-def encode(data: str, *, event: str | None = None, id: str | None = None, newline: str = "\r\n") -> bytes:  # noqa: A002 - the field's name
+def encode(
+    data: str, *, event: str | None = None, event_id: str | None = None, newline: str = "\r\n"
+) -> bytes:
     """Encode one event, Gemini's line ends (CRLF) by default.
 
     Args:
         data: the payload; each of its lines becomes a `data:` line.
         event: the event's type; left out when None.
-        id: the event's id; left out when None.
+        event_id: the event's id; left out when None.
         newline: the line end to use.
     """
-    lines = [f"{name}: {value}" for name, value in (("event", event), ("id", id)) if value is not None]
+    lines = [f"{name}: {value}" for name, value in (("event", event), ("id", event_id)) if value is not None]
     lines += [f"data: {line}" for line in re.split("\r\n|\r|\n", data)]
     return (newline.join(lines) + newline * 2).encode()
 
@@ -106,15 +108,14 @@ class SSEDecoder:
         events: list[ServerSentEvent] = []
         for line in chunk.splitlines(keepends=True):
             self._grow(len(line))
-            end = line[-1:]
-            if end not in {b"\n", b"\r"}:
+            whole = line
+            if line[-1:] not in {b"\n", b"\r"}:
                 self._partial.append(line)
                 continue
             if self._partial:
-                self._partial.append(line)
-                line = b"".join(self._partial)  # noqa: PLW2901 - the line is whole now
+                whole = b"".join([*self._partial, line])
                 self._partial.clear()
-            self._line(line.rstrip(b"\r\n"), events)
+            self._line(whole.rstrip(b"\r\n"), events)
         self._skip_lf = chunk.endswith(b"\r")
         return events
 
@@ -166,7 +167,7 @@ class SSEDecoder:
             self._started = True
             line = line.removeprefix(_BOM)
         if self._json is not None:
-            self._feed_json(line, events)
+            self._feed_json(self._json, line, events)
         elif not line:
             self._dispatch(events)
         elif line.startswith(b"data:"):
@@ -174,8 +175,7 @@ class SSEDecoder:
             self._data.append(value[1:] if value.startswith(b" ") else value)
         elif line.lstrip()[:1] in (b"{", b"["):
             self._dispatch(events)
-            self._json = _JSONScanner()
-            self._feed_json(line, events)
+            self._feed_json(_JSONScanner(), line, events)
         else:
             self._field(line)
 
@@ -192,13 +192,11 @@ class SSEDecoder:
         elif name != b"retry" and name and len(self.junk) < 200:
             self.junk = (self.junk + _text(line) + "\n")[:200]
 
-    def _feed_json(self, line: bytes, events: list[ServerSentEvent]) -> None:
-        assert self._json is not None  # noqa: S101 - narrows the type
-        for value in self._json.feed(line):
+    def _feed_json(self, scanner: _JSONScanner, line: bytes, events: list[ServerSentEvent]) -> None:
+        for value in scanner.feed(line):
             events.append(ServerSentEvent(_text(value), id=self._id, raw=True))
             self._size = 0
-        if self._json.done:
-            self._json = None
+        self._json = None if scanner.done else scanner
 
     def _dispatch(self, events: list[ServerSentEvent]) -> None:
         if self._data:

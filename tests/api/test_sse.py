@@ -191,7 +191,7 @@ names = st.none() | st.text(
 )
 def test_what_is_encoded_is_decoded(data: str, event: str | None, id: str | None, newline: str) -> None:  # noqa: A002 - the field's name
     expected = ServerSentEvent(data, event or "message", id or "")
-    body = encode(data, event=event, id=id, newline=newline)
+    body = encode(data, event=event, event_id=id, newline=newline)
     assert decode(body) == [expected]
     assert decode(*bytewise(body)) == [expected]
 

@@ -253,13 +253,20 @@ def _names(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
         # Any word has a capital where a sentence begins: "Reserve a table", but also "Oslo and Bergen".
         if not words or (starts and len(words) == 1 and not _LISTED.match(text, match.end())):
             continue
-        follows = bool(found) and found[-1][1] and bool(_LISTED.fullmatch(text[end : match.start() + 1]))
-        found.append((" ".join(words), follows or bool(_BEFORE_PLACE.search(before[-20:]))))
+        follows_place = (
+            bool(found) and found[-1][1] and bool(_LISTED.fullmatch(text[end : match.start() + 1]))
+        )
+        found.append((" ".join(words), follows_place or bool(_BEFORE_PLACE.search(before[-20:]))))
         end = match.end()
-    if not found and (lower := _LOWER_PLACE.search(text)):  # "weather in paris and oslo"
-        found = [(word.title(), True) for word in re.split(", | and ", lower[1])]
+    found = found or [(name, True) for name in _lower_places(text)]
     names = tuple(dict.fromkeys(name for name, _ in found))
     return names, tuple(dict.fromkeys(name for name, is_place in found if is_place))
+
+
+def _lower_places(text: str) -> list[str]:
+    """Read places without capitals, as in "weather in paris and oslo"."""
+    found = _LOWER_PLACE.search(text)
+    return [word.title() for word in re.split(", | and ", found[1])] if found else []
 
 
 def _numbers(text: str) -> tuple[Number, ...]:
