@@ -13,7 +13,7 @@ from gemini_nb.api.content import encode_body
 from gemini_nb.api.objects import spell_answer
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.sse import MAX_EVENT_BYTES, ServerSentEvent, SSEDecoder
-from gemini_nb.api.wire import JSON, MAX_SIZE, Part, fault_in, objects, shallow, whole_characters
+from gemini_nb.api.wire import JSON, MAX_SIZE, Part, fault_in, objects, parts_of, shallow, whole_characters
 from gemini_nb.errors import GeminiError, IdleTimeoutError, ProtocolError, StreamCutError
 from gemini_nb.redaction import excerpt
 
@@ -232,8 +232,7 @@ def _without_oversized(data: str, value: JSON) -> str:
     """Take arguments that are too large out of an event's value and return the event's text without them."""
     is_smaller = False
     for candidate in objects(value.get("candidates")):
-        content = candidate.get("content")
-        for part in objects(content.get("parts")) if isinstance(content, dict) else []:
+        for part in parts_of(candidate):
             call = part.get("functionCall")
             if isinstance(call, dict) and (fault := fault_in(call.get("args"))) is not None:
                 call["args"], is_smaller = f"(left out: it {fault})", True

@@ -10,7 +10,7 @@ from typing import Any
 
 from gemini_nb.api.content import is_answer, is_plain_text, sendable
 from gemini_nb.api.functions import FunctionCall, read_calls
-from gemini_nb.api.wire import JSON, Content, Part, objects
+from gemini_nb.api.wire import JSON, Content, Part, objects, parts_of
 from gemini_nb.redaction import excerpt, scrub
 
 __all__ = ["ModelTurn", "Usage", "is_model_mistake"]
@@ -229,7 +229,7 @@ class ModelTurn:
         candidate = self._candidate(chunk)
         if candidate is None:
             return []
-        parts = self._add_parts(candidate.get("content"))
+        parts = self._add_parts(candidate)
         if self._stale is None and candidate.keys() <= _PLAIN:
             return parts  # nearly every chunk of an answer ends here
         metadata = {name: candidate[name] for name in _METADATA if isinstance(candidate.get(name), dict)}
@@ -245,8 +245,8 @@ class ModelTurn:
         self._keep_place(candidate.get("continuationToken"))
         return parts + [{name: value} for name, value in metadata.items()]
 
-    def _add_parts(self, content: object) -> list[Part]:
-        parts = [_camel(part) for part in objects(content.get("parts"))] if isinstance(content, dict) else []
+    def _add_parts(self, candidate: JSON) -> list[Part]:
+        parts = list(map(_camel, parts_of(candidate)))
         if self.finish_reason is not None and not all(map(_is_empty, parts)):
             self._resumed = True
         for part in parts:

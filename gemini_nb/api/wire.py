@@ -23,6 +23,7 @@ __all__ = [
     "duplicate",
     "fault_in",
     "objects",
+    "parts_of",
     "shallow",
     "whole_characters",
 ]
@@ -148,3 +149,9 @@ def objects(value: object) -> list[JSON]:
     """
     items = value if isinstance(value, list) else [value] if value else []
     return [item for item in items if isinstance(item, dict)]
+
+
+def parts_of(candidate: JSON) -> list[Part]:
+    """Return the parts of a candidate; servers leave its content out, or send null."""
+    content = candidate.get("content")
+    return objects(content.get("parts")) if isinstance(content, dict) else []

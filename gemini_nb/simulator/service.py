@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from gemini_nb.api.wire import objects
+from gemini_nb.api.wire import objects, parts_of
 from gemini_nb.errors import ConfigError
 from gemini_nb.simulator.delivery import ArrayEncoder, Encoder, ObjectEncoder, Reply, SSEEncoder
 from gemini_nb.simulator.faults.answers import shape_answer
@@ -85,23 +85,26 @@ class Service:
             check_access(route, headers, query, self.api_key)
             if problem is not None:
                 raise problem
-            # A recording's model is named as it was, with the fault in it that it was asked for.
-            name, spec = _read_spec(route) if self.recordings is None else (route.name, None)
-            route = replace(route, name=name)
-            if route.method not in {"streamGenerateContent", "generateContent"}:
-                return _answer_lookup(route, query, body)
-            fault = self._fault(request, spec)
-            if fault is None:
-                return self._answer(route, query, body, Fault())
-            if fault.status is not None:
-                reply = refusal(fault, route.model, wrapped=wrapped)
-            else:
-                reply = Reply(steps=()) if fault.refuses else self._answer(route, query, body, fault)
-            return break_reply(reply, fault, route.model)
+            return self._routed(route, request, wrapped=wrapped)
         except RefusalError as error:
             return _refuse(error, wrapped=wrapped)
         except RecursionError:
             return _refuse(invalid(TOO_DEEP), wrapped=wrapped)
+
+    def _routed(self, route: Route, request: Request, *, wrapped: bool) -> Reply:
+        # A recording's model is named as it was, with the fault in it that it was asked for.
+        name, spec = _read_spec(route) if self.recordings is None else (route.name, None)
+        route, query, body = replace(route, name=name), request.query, request.body
+        if route.method not in {"streamGenerateContent", "generateContent"}:
+            return _answer_lookup(route, query, body)
+        fault = self._fault(request, spec)
+        if fault is None:
+            return self._answer(route, query, body, Fault())
+        if fault.status is not None:
+            reply = refusal(fault, route.model, wrapped=wrapped)
+        else:
+            reply = Reply(steps=()) if fault.refuses else self._answer(route, query, body, fault)
+        return break_reply(reply, fault, route.model)
 
     def _fault(self, request: Request, spec: Spec | None) -> Fault | None:
         """Return what goes wrong with this request; a fault in its model's id comes first."""
@@ -142,11 +145,9 @@ class Service:
     def _note_sent(self, steps: Iterable[Step]) -> Iterable[Step]:
         """Note which fields a script's parts have, since the service takes back what it has sent."""
         for step in steps:
-            if isinstance(step, Mapping):
-                for candidate in objects(step.get("candidates")):
-                    content = candidate.get("content")
-                    for part in objects(content.get("parts")) if isinstance(content, dict) else ():
-                        self._sent.update(map(camel, part))
+            for candidate in objects(step.get("candidates")) if isinstance(step, Mapping) else ():
+                for part in parts_of(candidate):
+                    self._sent.update(map(camel, part))
             yield step
 
 
