@@ -146,7 +146,10 @@ def test_invalid_bodies_are_refused(client: httpx.Client, body: Any, told: str) 
     assert told in refused(response, 400, "INVALID_ARGUMENT")["message"]
 
 
-@pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"null", b'"x"', b"\xff", b"[" * 100_000])
+HALF = b'{"contents": [{"parts": [{"inlineData": {"mimeType": "\\ud800", "data": ""}}]}]}'
+
+
+@pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"null", b'"x"', b"\xff", b"[" * 100_000, HALF])
 def test_bodies_that_are_no_json_object_are_refused(client: httpx.Client, raw: bytes) -> None:
     refused(client.post(f"{DEVELOPER}:generateContent", content=raw, headers=KEY), 400, "INVALID_ARGUMENT")
 
