@@ -126,7 +126,7 @@ class ModelTurn:
         model_version: the model that really answered.
         model_status: what the server says of the model's own state, such as that it will be retired.
         response_id: the server's name for the answer.
-        is_simulated: whether the simulator answered, whoever was asked.
+        is_simulated: whether the simulator answered, whichever service was asked.
         metadata: citations, grounding and URL context, newest of each.
         continuation_token: where another request can go on, None where the server gave no such place.
     """

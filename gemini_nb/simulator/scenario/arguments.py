@@ -34,7 +34,7 @@ _ALIASES = {"uri": "url", "link": "url", "mail": "email", "file": "path", "filen
 _MADE_UP = {
     "url": "https://example.com/",
     "uri-reference": "https://example.com/",
-    "email": "someone@example.com",
+    "email": "reader@example.com",
     "uuid": "00000000-0000-4000-8000-000000000000",
     "duration": "PT30M",
     "hostname": "example.com",
