@@ -15,6 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from gemini_nb.api.catalogue import Model
+from gemini_nb.api.image import Image
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.turn import Usage
 from gemini_nb.api.values import File
@@ -87,6 +88,7 @@ __all__ = [
     "File",
     "GeminiError",
     "IdleTimeoutError",
+    "Image",
     "InternalError",
     "Model",
     "OrchestratorInfo",

@@ -11,6 +11,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from gemini_nb.api.image import Image, images_in
 from gemini_nb.api.turn import Usage
 from gemini_nb.api.wire import JSON, Content, Part, shallow
 from gemini_nb.config import Auth
@@ -133,6 +134,11 @@ class Stream:
     def code_blocks(self) -> list[CodeBlock]:
         """The fenced code blocks of the text so far."""
         return find_code_blocks(self.text)
+
+    @property
+    def images(self) -> list[Image]:
+        """The images of the answer, of the model calls that have ended."""
+        return images_in(self._record.parts)
 
     @property
     def thoughts(self) -> str:
