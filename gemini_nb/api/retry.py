@@ -62,7 +62,7 @@ class RetryPolicy:
             since a user would rather know than watch a cell for an hour.
         restarts: times a call that broke after some of its answer is made again without progress. A new
             continuation token is progress; an answer that begins anew is not.
-        patient: for one of many rows, none of which the user waits for: a 429, a server that is down and a lost
+        patient: for one of many rows that run unattended: a 429, a server that is down and a lost
             connection never end the call. It waits as long as a server asks, together with the others, and
             one of them tries again every `max_delay` seconds.
         on_cut: "restart" makes such a call again and replaces its text; "keep" ends the stream with an error
