@@ -106,6 +106,7 @@ class Run:
         self._lock = threading.RLock()  # of the counts; the loop takes it, so it is held for moments only
         self._starting = threading.RLock()
         self._next = 0
+        self._making = False
         self._active: dict[int, Stream] = {}
         self._just_ended: collections.deque[tuple[int, Stream]] = collections.deque()
         self._by_status: collections.Counter[Status] = collections.Counter()
@@ -155,7 +156,7 @@ class Run:
         with self._lock:
             self.absorb()
             left = not self._is_read or (self._next < len(self.rows) and not self._is_stopped)
-            return not left and not self._active
+            return not left and not self._active and not self._making
 
     @property
     def counts(self) -> Counts:
@@ -345,8 +346,14 @@ class Run:
                     return True
             if self._next >= len(self.rows) and not self._read():
                 return False
-            self._make(self._next, is_call=is_call)
-            self._next += 1
+            with self._lock:
+                index, self._making = self._next, True
+                self._next += 1
+            try:
+                if index < len(self.rows):  # else a retry began anew meanwhile
+                    self._make(index, is_call=is_call)
+            finally:
+                self._making = False
 
     def _read(self) -> bool:
         """Read another row; return whether there is one. On the feeding thread: it may take for ever."""
