@@ -271,16 +271,21 @@ class Journal:
         return frame
 
     def clear(self, notebook: str | None = None) -> int:
-        """Delete all entries, or those of one notebook's path, texts and figures; returns how many.
+        """Delete all entries, texts and figures, and return how many those were.
+
+        Args:
+            notebook: only those of this notebook's path, or of its name.
 
         Raises:
             ConfigError: the journal cannot be written.
         """
-        self._writer.flush()
+        where, values = _where(notebook, None)
+        uids = [uid for (uid,) in self._read(f"SELECT e.uid FROM entries e {where}", values)]
         try:
-            return prune.clear(self._writer.store, notebook)
+            prune.clear(self._writer.store, uids)
         except Trouble as trouble:
             raise ConfigError(trouble.message, hint=trouble.hint) from None
+        return len(uids)
 
     def _read(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         self._writer.flush()

@@ -22,7 +22,6 @@ from gemini_nb.journal.schema import APPLICATION_ID, VERSION, prepare
 from gemini_nb.journal.trouble import Trouble
 
 __all__ = [
-    "SIDE_FILES",
     "foreign",
     "identity_of",
     "is_shared",
@@ -33,7 +32,7 @@ __all__ = [
     "set_aside",
 ]
 
-SIDE_FILES = ("-wal", "-shm", "-journal")
+_SIDES = ("-wal", "-shm", "-journal")
 _MAGIC = b"SQLite format 3\x00"
 _NETWORK = re.compile(r"(nfs|fuse\.|fuse$|ceph|cifs|smb|9p$|lustre$|gpfs$|afs|beegfs|glusterfs)")
 _MOUNTS = Path("/proc/self/mountinfo")
@@ -169,7 +168,9 @@ def _link(unfinished: Path, path: Path) -> None:
 
 
 def set_aside(path: Path, identity: tuple[int, int]) -> Path | None:
-    """Move a damaged journal and its side files out of the way; None where another process already did.
+    """Move a damaged journal and its side files out of the way.
+
+    None where another process already did, and where another program has written something else there.
 
     Args:
         path: the file.
@@ -179,13 +180,18 @@ def set_aside(path: Path, identity: tuple[int, int]) -> Path | None:
         OSError: they cannot be moved.
     """
     with _alone_in(path.parent):
-        if identity_of(path) != identity:
+        if identity_of(path) != identity or not _begins_as_sqlite(path):
             return None
         stamp = _stamp()
         _move_sides(path, stamp)  # first: they would be replayed into the next file of this name
         aside = path.with_name(f"{path.name}.{stamp}")
         path.rename(aside)
         return aside
+
+
+def _begins_as_sqlite(path: Path) -> bool:
+    with path.open("rb", buffering=0) as file:
+        return file.read(len(_MAGIC)) == _MAGIC
 
 
 def identity_of(path: Path) -> tuple[int, int] | None:
@@ -202,7 +208,7 @@ def _stamp() -> str:
 
 
 def _sides(path: Path) -> list[Path]:
-    return [path.with_name(path.name + side) for side in SIDE_FILES]
+    return [path.with_name(path.name + side) for side in _SIDES]
 
 
 def _move_sides(path: Path, stamp: str) -> None:

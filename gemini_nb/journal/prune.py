@@ -45,21 +45,18 @@ def prune(store: Store, limit: int) -> None:
         store.write(_forget_texts(going))
 
 
-def clear(store: Store, notebook: str | None = None) -> int:
-    """Delete every entry, or those of one notebook, from the file and its log; returns how many.
+def clear(store: Store, uids: Sequence[str]) -> None:
+    """Delete these entries from the file and its log.
 
     Raises:
         Trouble: they could not be deleted.
     """
-    where, values = ("", []) if notebook is None else (" WHERE notebook = ?", [notebook])
-    uids = [uid for (uid,) in store.read(f"SELECT uid FROM entries{where}", values)]
     for start in range(0, len(uids), _AT_ONCE):
         some = uids[start : start + _AT_ONCE]
         marks = _marks(some)
         delete = (f"DELETE FROM entries WHERE uid IN ({marks})", some)
         store.write([*_forget_texts(some), delete])
     store.run("PRAGMA wal_checkpoint(TRUNCATE)")
-    return len(uids)
 
 
 def _forget_texts(uids: Sequence[str]) -> list[Statement]:

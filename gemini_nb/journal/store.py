@@ -50,8 +50,6 @@ class Store:
 
     def __init__(self, path: Path, *, default: bool = False) -> None:
         self.path = path
-        self.broken_as: Path | None = None
-        """Where a damaged file went."""
         self._default = default
         self._located: Path | None = None
         self._connection: sqlite3.Connection | None = None
@@ -171,7 +169,6 @@ class Store:
             aside = place.set_aside(self.path, self._identity)
         except OSError as failure:
             return trouble_of(self.path, failure)
-        self.broken_as = aside or self.broken_as
         hint = f"It was set aside as {aside}; a new one begins." if aside else "A new one has begun."
         return Trouble(trouble.message, hint, is_broken=True)
 

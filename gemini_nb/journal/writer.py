@@ -32,7 +32,7 @@ _LOOK = 0.5  # seconds between two looks at streams that run
 _AT_EXIT = 2.0  # seconds that the end of the process waits
 _SLOW_OPEN = 5.0  # seconds after which a file that does not open is worth a warning
 _RETRY = 5.0  # seconds at most between two tries of a file that cannot be written now
-_KEPT = 5_000  # streams that wait for a file that cannot be written now
+_KEPT = 1_000  # streams that wait for a file that cannot be written now
 _LARGE = 1_000_000  # characters from which an answer is written by itself
 _DEFAULT_SIZE = 256 * 2**20
 

@@ -230,3 +230,13 @@ with opened(Path(sys.argv[1])) as (writer, journal):
         another(writer, "Two.")
         assert [entry.text for entry in journal.streams()] == ["Two."]
     assert [found.name for found in tmp_path.glob("*broken*-wal")]
+
+
+def test_only_what_begins_as_sqlite_is_set_aside(tmp_path: Path) -> None:
+    path = tmp_path / "answers.db"
+    path.write_text("Dear diary,\n")
+    identity = place.identity_of(path)
+    assert identity is not None
+    assert place.set_aside(path, identity) is None
+    assert files(tmp_path) == {"answers.db": b"Dear diary,\n"}
+    assert place.set_aside(path, (0, 0)) is None
