@@ -63,6 +63,8 @@ from gemini_nb.streams.events.events import (
 )
 from gemini_nb.streams.events.info import StreamInfo
 from gemini_nb.streams.events.states import Phase, Status, ToolStatus
+from gemini_nb.streams.group.asked_frame import ask_frame
+from gemini_nb.streams.group.estimate import Estimate, estimate
 from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.group.group import map_prompts as map  # noqa: A004 - the public name says what it does
 from gemini_nb.streams.manager import StreamManager, get_manager, journal, models
@@ -85,6 +87,7 @@ __all__ = [
     "ConfigError",
     "ConnectError",
     "EmptyAnswerError",
+    "Estimate",
     "File",
     "GeminiError",
     "IdleTimeoutError",
@@ -130,7 +133,9 @@ __all__ = [
     "Usage",
     "UsageUpdated",
     "__version__",
+    "ask_frame",
     "dashboard",
+    "estimate",
     "get_manager",
     "journal",
     "load_ipython_extension",

@@ -110,7 +110,7 @@ class HTTPClients:
         return response
 
     async def get(
-        self, url: str, headers: Mapping[str, str], *, seconds: float
+        self, url: str, headers: Mapping[str, str], *, seconds: float, content: bytes | None = None
     ) -> tuple[int, Mapping[str, str], bytes]:
         """Get a URL, and return the answer's status, headers and body.
 
@@ -118,14 +118,18 @@ class HTTPClients:
             url: what to get.
             headers: the headers that prove who asks.
             seconds: how long it may take.
+            content: a body to send, which makes it a POST.
 
         Raises:
             ConfigError: it cannot be put together.
             GeminiError: it got no answer.
         """
         client = self._client_for(url)
+        method = "GET" if content is None else "POST"
         try:
-            response = await client.get(url, headers=dict(headers), timeout=seconds)
+            response = await client.request(
+                method, url, headers=dict(headers), content=content, timeout=seconds
+            )
         except Exception as error:  # noqa: BLE001 - each transport has its own exceptions
             raise failures.not_sent(error, urlsplit(url).hostname or "") from None
         return response.status_code, response.headers, response.content

@@ -19,7 +19,7 @@ from gemini_nb import Chat
 from gemini_nb.api.content import to_contents, to_part
 from gemini_nb.api.objects import spell_body, spell_content
 from gemini_nb.errors import ArgumentError, ConfigError, GeminiError
-from gemini_nb.notebook.magics.prompt import interpolate
+from gemini_nb.streams.group.prompt import interpolate
 from gemini_nb.tools.result import to_result
 from scripted import ScriptedServer, call, sse_answer, text
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 import gemini_nb
 from answers import hello, rig
-from gemini_nb.notebook.magics.prompt import interpolate
+from gemini_nb.streams.group.prompt import interpolate
 
 NAMES: dict[str, Any] = {
     "city": "Lisbon",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from gemini_nb.notebook.magics.prompt import interpolate
+from gemini_nb.streams.group.prompt import interpolate
 from kernels import Kernel
 
 LOAD = "%load_ext gemini_nb"

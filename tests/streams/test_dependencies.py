@@ -12,7 +12,7 @@ import gemini_nb
 from answers import PATIENCE, rig, run_python
 from gemini_nb import Chat
 from gemini_nb.errors import BlockingCallError, NotAskedError
-from gemini_nb.notebook.magics.prompt import interpolate
+from gemini_nb.streams.group.prompt import interpolate
 from gemini_nb.streams.manager import StreamManager
 from scripted import Wait, call, json_error, sse_answer, text
 

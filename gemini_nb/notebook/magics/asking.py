@@ -27,12 +27,13 @@ from gemini_nb.api.objects import as_mapping
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.values import File
 from gemini_nb.errors import ArgumentError, GeminiError, did_you_mean
-from gemini_nb.notebook.magics.prompt import interpolate, python_name
 from gemini_nb.notebook.render.words import cut
 from gemini_nb.streams.chat.chat import Chat
 from gemini_nb.streams.chat.messages import Origin
 from gemini_nb.streams.conversation.dependencies import Deferred
+from gemini_nb.streams.group.frame import records_of
 from gemini_nb.streams.group.group import Later, StreamGroup, map_prompts
+from gemini_nb.streams.group.prompt import interpolate, python_name
 from gemini_nb.streams.manager import StreamManager
 from gemini_nb.streams.stream import Stream
 
@@ -315,17 +316,13 @@ def _items(value: Any, name: str) -> list[Any] | Iterator[Any]:
         value = list(value.streams)
     if isinstance(value, PurePath):
         return _json_lines(Path(value), name)
-    rows: Callable[[], Iterable[Any]] | None = None
-    if hasattr(value, "to_dict") and hasattr(value, "columns"):  # pandas
-        rows = lambda: value.to_dict("records")  # noqa: E731 - one of two ways to the same
-    elif hasattr(value, "iter_rows"):  # polars
-        rows = lambda: value.iter_rows(named=True)  # noqa: E731 - see above
+    rows = records_of(value)
     if isinstance(value, (str, bytes)) or (rows is None and not isinstance(value, Iterable)):
         raise UsageError(f"--each takes a list or a frame; {name!r} is of type {type(value).__name__}.")
     if rows is None and not isinstance(value, Sized):
         rest: Iterator[Any] = iter(value)
         return rest
-    items: list[Any] = list(rows() if rows is not None else value)
+    items: list[Any] = list(value) if rows is None else rows
     if not items:
         raise UsageError(f"--each: {name!r} is empty.")
     return items

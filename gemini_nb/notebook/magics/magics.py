@@ -25,11 +25,11 @@ from gemini_nb.notebook.magics.arguments import parse, split_line, stream_argume
 from gemini_nb.notebook.magics.asking import CellContext, ask
 from gemini_nb.notebook.magics.cell_log import CellLog
 from gemini_nb.notebook.magics.history import entry_of, show_entry
-from gemini_nb.notebook.magics.prompt import python_name
 from gemini_nb.notebook.magics.settings import GeminiNB
 from gemini_nb.notebook.magics.waiting import await_made, interrupted, stopping
 from gemini_nb.notebook.pane.showing import show, show_view, streams_of
 from gemini_nb.streams.group.group import StreamGroup
+from gemini_nb.streams.group.prompt import python_name
 from gemini_nb.streams.manager import StreamManager
 from gemini_nb.streams.runtime.ending import interrupting
 from gemini_nb.streams.stream import Stream, replacing, stop_together

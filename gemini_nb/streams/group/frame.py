@@ -11,7 +11,10 @@ from gemini_nb.streams.conversation.dependencies import streams_in, whole_text
 from gemini_nb.streams.group.run import Row, Run
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["result_of", "to_frame"]
+__all__ = ["ENDS", "columns_of", "free_names", "records_of", "result_of", "to_frame"]
+
+ENDS = ("status", "finish_reason", "error", "tokens", "cost", "kept")
+"""The columns that say how a row ended."""
 
 
 def to_frame(run: Run, *, has_items: bool, wide: bool) -> Any:
@@ -28,6 +31,21 @@ def to_frame(run: Run, *, has_items: bool, wide: bool) -> Any:
     return pd.DataFrame(_wide_rows(run.rows, asked) if wide else _rows(run, asked))
 
 
+def columns_of(stream: Stream | None, run: Run, fields: Sequence[str]) -> list[Any]:
+    """Return what a row answered, field by field, and then how it ended, as `ENDS` names it."""
+    answer, end = _answer(stream), _end(stream, run)
+    return [*(answer.get(name) for name in fields), *(end[name] for name in ENDS)]
+
+
+def records_of(value: Any) -> list[Any] | None:
+    """Return the rows of a pandas or polars frame as dictionaries; None for anything else."""
+    if hasattr(value, "to_dict") and hasattr(value, "columns"):  # pandas
+        return list(value.to_dict("records"))
+    if hasattr(value, "iter_rows"):  # polars
+        return list(value.iter_rows(named=True))
+    return None
+
+
 def result_of(stream: Stream) -> Any:
     """The parsed answer where there is a schema, else the text; None where it failed."""
     if stream.error is not None:
@@ -40,7 +58,7 @@ def _wide_rows(rows: Sequence[Row], asked: list[dict[Any, Any]]) -> list[dict[An
     models = list(dict.fromkeys(_model(row) for row in rows))
     by_model = {model: [index for index, row in enumerate(rows) if _model(row) == model] for model in models}
     own = list(dict.fromkeys(name for about in asked for name in about))
-    names = _free_names(models, own)
+    names = free_names(models, own)
     made = []
     for place in range(max(map(len, by_model.values()), default=0)):
         indexes = {model: of[place] for model, of in by_model.items() if place < len(of)}
@@ -72,8 +90,8 @@ def _rows(run: Run, asked: list[dict[Any, Any]]) -> list[dict[Any, Any]]:
     ends = [_end(row.stream, run) for row in run.rows]
     if len({_model(row) for row in run.rows}) > 1:
         ends = [{**end, "model": _model(row)} for row, end in zip(run.rows, ends, strict=True)]
-    end_names = _free_names(ends[0] if ends else (), own)
-    field_names = _free_names(fields, [*own, *end_names.values()])
+    end_names = free_names(ends[0] if ends else (), own)
+    field_names = free_names(fields, [*own, *end_names.values()])
     return [
         {
             **{name: about.get(name) for name in own},
@@ -118,8 +136,8 @@ def _end(stream: Stream | None, run: Run) -> dict[str, Any]:
     }
 
 
-def _free_names(names: Iterable[Any], taken: Iterable[Any]) -> dict[Any, Any]:
-    """Each name as it is, with "answer_" before it as often as it is taken."""
+def free_names(names: Iterable[Any], taken: Iterable[Any]) -> dict[Any, Any]:
+    """Return each name as it is, with "answer_" before it as often as it is taken."""
     used = set(taken)
     free: dict[Any, Any] = {}
     for name in names:

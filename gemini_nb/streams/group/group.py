@@ -109,6 +109,11 @@ class StreamGroup:
         return self._runtime or self._run.stream(0).runtime
 
     @property
+    def run(self) -> Run:
+        """Its rows and how they are."""
+        return self._run
+
+    @property
     def items(self) -> Sequence[object] | None:
         """What each was asked about, None where there is no such thing."""
         return [row.item for row in self._run.rows] if self._has_items else None
@@ -348,14 +353,17 @@ class Later:
 
     Args:
         make: makes it.
+        *given: what it is made of.
     """
 
-    def __init__(self, make: Any) -> None:
-        self._make = make
+    __slots__ = ("_given", "_make")
+
+    def __init__(self, make: Any, *given: Any) -> None:
+        self._make, self._given = make, given
 
     def __call__(self) -> Any:
         """Make it."""
-        return self._make()
+        return self._make(*self._given)
 
 
 def _budget(budget: float | str | Decimal | None) -> Decimal | None:

@@ -1,0 +1,169 @@
+"""From a frame to a frame of answers, and what a run will cost."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import gemini_nb
+from answers import KEY, rig
+from gemini_nb.errors import ArgumentError, ConfigError
+from gemini_nb.simulator import Simulator
+from scripted import json_error, sse_answer, text
+
+FLASH = "gemini-2.5-flash"
+
+
+class Mood(enum.Enum):
+    GOOD = "good"
+
+
+@dataclasses.dataclass
+class Review:
+    stars: int
+    mood: Mood
+    status: str | None
+    tags: list[str]
+
+
+def echo(request: Any) -> Any:
+    words = request.json["contents"][0]["parts"][0]["text"]
+    if "bad" in words:
+        return json_error(400)
+    return sse_answer(text(words.upper(), finish="STOP"))
+
+
+def review(request: Any) -> Any:
+    if "bad" in request.json["contents"][0]["parts"][0]["text"]:
+        return json_error(400)
+    value = {"stars": 4, "mood": "good", "status": None, "tags": ["a"]}
+    return sse_answer(text(json.dumps(value), finish="STOP"))
+
+
+def test_answers_have_the_index_and_the_columns_of_their_meta() -> None:
+    frame = pd.DataFrame({"city": ["oslo", "bad", "rome"]}, index=[7, 3, 9])
+    with rig(echo) as made:
+        answers = gemini_nb.ask_frame(frame, "Say {item.city}", manager=made.manager, **made.options)
+    assert list(answers.index) == [7, 3, 9]
+    assert answers["answer"].to_list()[::2] == ["SAY OSLO", "SAY ROME"]
+    assert answers["status"].to_list() == ["completed", "error", "completed"]
+    assert pd.isna(answers["answer"][3])
+    assert "400" in answers["error"][3]
+    meta = gemini_nb.ask_frame.meta()
+    assert answers.dtypes.to_dict() == meta.dtypes.to_dict()
+    assert (len(meta), list(meta)) == (0, list(answers))
+
+
+def test_fields_of_a_schema_are_columns_of_fixed_types() -> None:
+    frame = pd.DataFrame({"city": ["oslo", "bad"]})
+    with rig(review) as made:
+        answers = gemini_nb.ask_frame(
+            frame, "{item.city}", schema=Review, manager=made.manager, **made.options
+        )
+    assert answers.dtypes.to_dict() == gemini_nb.ask_frame.meta(Review).dtypes.to_dict()
+    assert list(answers)[:4] == ["stars", "mood", "answer_status", "tags"]
+    assert (answers["stars"][0], answers["mood"][0], answers["tags"][0]) == (4, "good", ["a"])
+    assert str(answers.dtypes["stars"]) == "Int64"
+    assert pd.isna(answers["stars"][1])
+
+
+def test_a_frame_without_rows_gives_one_without_rows() -> None:
+    with rig(echo) as made:
+        empty = pd.DataFrame({"city": pd.Series(dtype="str")})
+        answers = gemini_nb.ask_frame(empty, "{item.city}", manager=made.manager, **made.options)
+        assert (len(answers), made.server.requests) == (0, [])
+        assert answers.dtypes.to_dict() == gemini_nb.ask_frame.meta().dtypes.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("frame", "prompt", "words"),
+    [
+        (pd.DataFrame({"city": ["x"]}), "{item.town}", "item.town"),
+        (pd.DataFrame({"city": ["x"]}), "  ", "prompt"),
+        (pd.DataFrame({"city": ["x"]}), 7, "prompt"),
+        ([{"city": "x"}], "{item.city}", "DataFrame"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_at_the_call(frame: Any, prompt: Any, words: str) -> None:
+    with rig(echo) as made:
+        with pytest.raises(ArgumentError, match=words):
+            gemini_nb.ask_frame(frame, prompt, manager=made.manager, **made.options)
+        assert not made.server.requests
+
+
+def test_a_dask_frame_is_asked_when_it_is_computed(tmp_path: Path) -> None:
+    dd = pytest.importorskip("dask.dataframe", exc_type=ImportError)
+    frame = pd.DataFrame({"city": [f"town {number}" for number in range(12)]}, index=range(100, 112))
+    with Simulator() as simulator:
+        options = {
+            "auth": "gemini",
+            "credentials": {"api_key": KEY},
+            "base_url": simulator.base_url,
+            "keep": tmp_path,
+        }
+        lazy = gemini_nb.ask_frame(dd.from_pandas(frame, npartitions=3), "{item.city}", **options)
+        assert not simulator.requests
+        assert list(lazy.columns) == list(gemini_nb.ask_frame.meta())
+        answers = lazy.compute(scheduler="sync")
+        assert list(answers.index) == list(frame.index)
+        assert (answers["status"] == "completed").all()
+        asked = len(simulator.requests)
+        assert asked == 12
+        again = lazy.compute(scheduler="sync")
+        assert len(simulator.requests) == asked
+        assert again["kept"].all()
+        with pytest.raises(ArgumentError):
+            gemini_nb.ask_frame(dd.from_pandas(frame, npartitions=3), "{item.town}", **options)
+
+
+def test_an_estimate_counts_a_sample_and_generates_nothing() -> None:
+    pytest.importorskip("genai_prices")
+    with Simulator() as simulator, rig(echo) as made:
+        options: dict[str, Any] = {
+            "auth": "gemini",
+            "credentials": {"api_key": KEY},
+            "base_url": simulator.base_url,
+            "model": FLASH,
+            "system_instruction": "Answer in one word.",
+            "manager": made.manager,
+        }
+        rows = [{"city": f"town {number}"} for number in range(200)]
+        found = gemini_nb.estimate(rows, "Where is {item.city}?", rpm=60, **options)
+        assert (found.requests, found.input_tokens > 200) == (200, True)
+        assert found.low is not None
+        assert found.high is not None
+        assert Decimal() < found.low < found.high
+        limited = gemini_nb.estimate(
+            pd.DataFrame(rows),
+            "Where is {item.city}?",
+            generation_config={"max_output_tokens": 10},
+            **options,
+        )
+        assert limited.high is not None
+        assert found.low < limited.high < found.high
+        assert all("countTokens" in request.path for request in simulator.requests)
+        assert len(simulator.requests) <= 20
+        assert gemini_nb.estimate([], "{item}", **options).requests == 0
+        unknown = gemini_nb.estimate(["a"], "{item}", **{**options, "model": "gemini-99-unheard-of"})
+        assert (unknown.low, unknown.high) == (None, None)
+
+
+def test_what_cannot_be_estimated_is_refused() -> None:
+    with rig(lambda request: json_error(403)) as made:
+        options: dict[str, Any] = {**made.options, "manager": made.manager}
+        for rows in (iter("ab"), "ab", 7):
+            with pytest.raises(ArgumentError, match="list or a frame"):
+                gemini_nb.estimate(rows, "{item}", **options)
+        with pytest.raises(ArgumentError, match=r"item\.town"):
+            gemini_nb.estimate([{"city": "x"}], "{item.town}", **options)
+        with pytest.raises(gemini_nb.APIError):
+            gemini_nb.estimate(["x"], "{item}", **options)
+        with pytest.raises(ConfigError):
+            gemini_nb.estimate(["x"], "{item}", **options, endpoint=f"{made.server.url}/own")
