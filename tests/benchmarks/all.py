@@ -10,12 +10,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-FAST = (["imports.py"], ["lengths.py"], ["rendering.py"], ["journal.py"], ["paced.py"])
+FAST = (["imports.py"], ["lengths.py"], ["rendering.py"], ["journal.py"], ["start.py"], ["paced.py"])
 FULL = (
     ["imports.py"],
     ["lengths.py"],
     ["rendering.py"],
     ["journal.py"],
+    ["start.py"],
     ["paced.py", "--full", "--chunks", "100"],
     ["transports.py"],
 )

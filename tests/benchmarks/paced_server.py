@@ -3,7 +3,8 @@
 What is asked for stands in the model's name: `paced-100x60x20` is an answer of 60 chunks at 20 a second, that
 begins when 100 of its kind have been asked for, so that connecting is over when chunks are counted. Each
 stream has its own place within the pause, since chunks that all come at once would be cheaper than they are.
-A pace of 0 is as fast as the reader takes it. The first chunk's text says when it was written.
+A pace of 0 is as fast as the reader takes it; for 0 streams, each answer comes whole and at once. The first
+chunk's text says when it was written.
 """
 
 from __future__ import annotations
@@ -59,6 +60,11 @@ def _event(number: int, chunks: int, text: str) -> bytes:
     return b"%x\r\n%s\r\n" % (len(event), event)
 
 
+def _at_once(chunks: int) -> bytes:
+    texts = [f"{time.monotonic():020.9f}", *[TEXT] * (chunks - 1)]
+    return b"".join(_event(number, chunks, text) for number, text in enumerate(texts)) + b"0\r\n\r\n"
+
+
 class _Connection(asyncio.Protocol):
     def __init__(self, groups: dict[bytes, list[_Connection]]) -> None:
         self._groups = groups
@@ -89,11 +95,14 @@ class _Connection(asyncio.Protocol):
         asked = _MODEL.search(head)
         assert asked is not None
         self.transport.write(HEAD)
+        streams, chunks, pace = map(int, asked.groups()[1:])
+        if not streams:
+            self.transport.write(_at_once(chunks))
+            return
         group = self._groups.setdefault(asked[1], [])
         group.append(self)
-        if len(group) == int(asked[2]):
+        if len(group) == streams:
             del self._groups[asked[1]]
-            chunks, pace = int(asked[3]), int(asked[4])
             answer = _pace(group, chunks, pace) if pace else _pour(group, chunks)
             task = asyncio.get_running_loop().create_task(answer)
             _tasks.add(task)
