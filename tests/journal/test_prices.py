@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import socket
+import time
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -12,6 +14,11 @@ import pytest
 from answers import rig, run_python
 from gemini_nb.api.turn import Usage
 from gemini_nb.journal import prices
+from gemini_nb.notebook.dashboard.look import line_html, totals_html
+from gemini_nb.notebook.dashboard.trace import Trace
+from gemini_nb.notebook.render import figures
+from gemini_nb.notebook.render.group_settled import markdown_of, text_of
+from gemini_nb.notebook.render.settled import to_text
 from gemini_nb.notebook.render.words import dollars
 from gemini_nb.streams.group.group import map_prompts
 from gemini_nb.streams.manager import StreamManager
@@ -171,6 +178,34 @@ def test_an_unknown_price_is_unknown_for_the_group_too() -> None:
         assert {stream.cost for stream in group.streams} == {Decimal("0.75"), None}
         assert group.cost is None
         assert map_prompts(["c"], manager=made.manager, **made.options).wait().cost == Decimal("0.75")
+
+
+def test_the_price_is_shown_wherever_figures_are() -> None:
+    answer = sse_answer({**text("Yes.", finish="STOP"), **counts(1_000_000, 0)})
+    with rig([answer] * 3) as made:
+        stream, unknown = made.start().wait(), made.start(model="gemini-4-neon").wait()
+        group = map_prompts(["a"], manager=made.manager, **made.options).wait()
+        assert "$0.75" in figures.facts(stream)
+        assert "$0.75" in figures.summary(stream)
+        assert "price unknown" in figures.summary(unknown)
+        assert "· $0.75" in to_text(stream)
+        assert "$0.75" in markdown_of(group)
+        assert "$0.75" in text_of(group)
+        assert "<b>$1.50</b>" in totals_html(made.manager.statistics())
+        row = line_html(stream, Trace(stream.log), "Hi", time.time())
+        assert re.search(r'title="[^"]*\$0\.75"[^<]*<br>\$0\.75<', row) is not None
+
+
+def test_simulated_answers_are_not_called_free_money() -> None:
+    manager = StreamManager()
+    try:
+        stream = manager.start_stream("Hi", auth="simulator")
+        stream.wait()
+        shown = [*figures.facts(stream), *figures.summary(stream), to_text(stream)]
+        shown += [totals_html(manager.statistics()), line_html(stream, Trace(stream.log), "Hi", time.time())]
+        assert not any("$" in one or "price" in one for one in shown)
+    finally:
+        manager.shutdown()
 
 
 def test_simulated_answers_cost_nothing() -> None:
