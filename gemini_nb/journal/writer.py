@@ -76,10 +76,12 @@ class Writer:
 
     def close(self, timeout: float = _AT_EXIT) -> None:
         """Write what was told so far, and let go of thread and file; what is told later takes new ones."""
+        deadline = time.monotonic() + timeout
         thread = self._thread
         if thread is not None and self.flush(timeout) and not self._running:
-            thread.join(timeout)
-        self.store.close()
+            thread.join(max(0.0, deadline - time.monotonic()))
+        if time.monotonic() < deadline:
+            self.store.close()
 
     def _start(self) -> None:
         with self._lock:

@@ -194,7 +194,7 @@ class Runtime:
         if server is not None:
             server.close()
         if self._writer is not None:
-            self._writer.close(min(1.0, max(0.2, deadline - time.monotonic())))
+            self._writer.close(min(0.5, max(0.1, deadline - time.monotonic())))
         _let_go(self)
         for hook in self.on_close:
             hook()
