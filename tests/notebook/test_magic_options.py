@@ -134,6 +134,25 @@ def test_a_thousand_items_draw_one_list(shell: Kernel) -> None:
     assert ran(shell, "lots.wait(60); print(sum(s.status == 'completed' for s in lots.streams))") == "1000\n"
 
 
+def test_each_over_a_group_that_still_takes_its_items_asks_about_all_of_them(shell: Kernel) -> None:
+    ran(
+        shell,
+        "import threading\n"
+        "more = threading.Event()\n"
+        "def names():\n"
+        "    yield 'tea'\n"
+        "    assert more.wait(20)\n"
+        "    yield from ('rice', 'salt')\n"
+        "made = names()",
+    )
+    ran(shell, "%gemini_stream --each made --concurrency 1 -o first Name {item}.")
+    ran(shell, "%gemini_stream --each first -o second Shorten {item}.")
+    assert (
+        ran(shell, "more.set(); second.wait(20); print(len(second), second.errors)")
+        == "3 [None, None, None]\n"
+    )
+
+
 def test_models_side_by_side(shell: Kernel) -> None:
     done = shell.run("%%gemini_stream -m gemini-2.5-flash -m gemini-2.5-pro -o both --wait\nName a river.")
     assert done.status == "ok", done.error_text

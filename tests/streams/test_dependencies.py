@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -179,6 +180,31 @@ def test_a_stream_among_other_values_is_waited_for_and_told_by_its_text(running:
         told = made.server.requests[1].json["contents"][0]["parts"][0]["text"]
     text = poem.text
     assert told == f"{ {'poem': text, 'n': [1, (text, None)], 'notes': ['old']} } {[1, (text, None)]}"
+
+
+def test_a_group_that_still_takes_its_items_is_waited_for_to_its_last_row() -> None:
+    gate, more = threading.Event(), threading.Event()
+    gate.set()
+
+    def items() -> Iterator[str]:
+        yield "a"
+        assert more.wait(PATIENCE)
+        yield from ("b", "c")
+
+    with rig(gated(gate)) as made:
+        group = gemini_nb.map(items(), manager=made.manager, concurrency=1, **made.options)
+        group[0].wait(PATIENCE)
+        streams = [
+            made.start(interpolate("All: {group}", {"group": group})),
+            made.start(interpolate("All: {held}", {"held": {"group": group}})),
+            made.start(group),
+        ]
+        assert not any(stream.is_done for stream in streams)
+        more.set()
+        for stream in streams:
+            assert stream.wait(PATIENCE).error is None
+            assert all(text in str(stream.request.contents) for text in group.texts)
+        assert len(group.texts) == 3
 
 
 def test_what_is_asked_again_ends_those_that_wait_for_the_old_answer() -> None:

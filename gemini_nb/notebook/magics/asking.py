@@ -310,10 +310,19 @@ def _tools(names: str, namespace: Mapping[str, Any]) -> list[Any]:
     return tools
 
 
+def _rows_as_they_come(group: StreamGroup) -> Iterator[Stream]:
+    """The streams of a group that still takes its items."""
+    taken = 0
+    for _ in itertools.chain([()], group):  # when one has ended, there may be others
+        new = group.streams[taken:]
+        taken += len(new)
+        yield from new
+
+
 def _items(value: Any, name: str) -> list[Any] | Iterator[Any]:
     """The rows of a frame as dictionaries, the items of anything else; those of an iterator as needed."""
     if isinstance(value, StreamGroup):
-        value = list(value.streams)
+        value = list(value.streams) if value.counts.total is not None else _rows_as_they_come(value)
     if isinstance(value, PurePath):
         return _json_lines(Path(value), name)
     rows = records_of(value)

@@ -28,10 +28,12 @@ __all__ = [
     "Dependencies",
     "Need",
     "defer",
+    "growing",
     "streams_among",
     "streams_in",
     "taken_with_streams",
     "told_with_texts",
+    "wait_for_rows",
     "whole_text",
 ]
 
@@ -192,7 +194,7 @@ def defer(contents: object) -> object:
     else:
         items = list(contents) if isinstance(contents, (list, tuple)) else [contents]
         needs = tuple(
-            Need(streams, item if len(streams) != 1 else streams[0])
+            Need(streams, streams[0] if len(streams) == 1 and not growing(item) else item)
             for item in items
             if (streams := streams_in(item)) is not None
         )
@@ -203,13 +205,15 @@ def defer(contents: object) -> object:
         preview = to_contents(known)
 
         def make() -> list[Any]:
+            for item in items:
+                wait_for_rows(item)
             return [whole_text(item) if streams_in(item) is not None else item for item in items]
 
         deferred = Deferred(needs, preview, make)
     completed = all(
         stream.record.status is Status.COMPLETED for need in deferred.needs for stream in need.streams
     )
-    if completed:
+    if completed and not any(growing(need.target) for need in deferred.needs):
         with contextlib.suppress(NotAskedError):  # the stream says so, as it would if it had to wait
             return deferred.complete()
     return deferred
@@ -244,6 +248,28 @@ def streams_in(value: object) -> tuple[Stream, ...] | None:
             return None
         found += streams
     return tuple(found)
+
+
+def growing(value: object) -> bool:
+    """Whether a group among some values still takes rows, so that its streams are not all known."""
+    return not all(group.is_over for group in _groups_among(value))
+
+
+def wait_for_rows(value: object) -> None:
+    """Wait for rows that were not there yet when a group was named. On a thread of its own only.
+
+    Raises:
+        NotAskedError: one of them did not complete.
+    """
+    for group in _groups_among(value):
+        group.wait_only()
+        Need(tuple(group.streams), group).check()
+
+
+def _groups_among(value: Any) -> list[Any]:
+    if hasattr(value, "to_frame") and hasattr(value, "is_over"):
+        return [value]
+    return [group for one in _inside(value) for group in _groups_among(one)]
 
 
 def streams_among(value: object) -> tuple[Stream, ...]:

@@ -27,10 +27,12 @@ from gemini_nb.streams.conversation.dependencies import (
     Deferred,
     Need,
     defer,
+    growing,
     streams_among,
     streams_in,
     taken_with_streams,
     told_with_texts,
+    wait_for_rows,
     whole_text,
 )
 from gemini_nb.streams.events.states import Status
@@ -131,6 +133,7 @@ class _Hole:
             NotAskedError: the answer has no such thing.
         """
         value = self.value
+        wait_for_rows(self.value)
         try:
             for step in self.steps:
                 value = _step(value, step)
@@ -155,9 +158,10 @@ def _filled(value: Any, match: re.Match[str], needed: str | None) -> Any:
         return _shown(value, match["spec"])
     streams = tuple(dict.fromkeys(streams_among(value.value)))
     name = "" if match["name"] == needed else match["name"]
-    need = Need(streams, value.value if len(streams) != 1 else streams[0], name)
+    is_one = len(streams) == 1 and not growing(value.value)
+    need = Need(streams, streams[0] if is_one else value.value, name)
     hole = _Hole(need, taken_with_streams(value.value), value.steps, match["spec"], match[0])
-    if all(stream.status is Status.COMPLETED for stream in streams):
+    if all(stream.status is Status.COMPLETED for stream in streams) and not growing(value.value):
         with contextlib.suppress(NotAskedError):  # its stream says so, as it does where it has to wait
             return hole.fill()
     return hole
