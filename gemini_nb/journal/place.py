@@ -50,7 +50,6 @@ def locate(path: Path) -> Path:
     """
     if "\0" in str(path):
         raise Trouble(f"{str(path)!r} is no path, so it is no journal.", _FOREIGN, is_final=True)
-    path = Path(os.path.abspath(path))  # noqa: PTH100 - `resolve` would follow a link of the user's
     if path.is_dir():
         path /= _NAME
     if not is_shared(path.parent):

@@ -44,12 +44,12 @@ class Store:
     """One journal's file.
 
     Args:
-        path: as it was configured.
+        path: as it was configured; a relative one means the folder in which the process is now.
         default: whether its folder is ours alone.
     """
 
     def __init__(self, path: Path, *, default: bool = False) -> None:
-        self.path = path
+        self.path = Path(os.path.abspath(path))  # noqa: PTH100 - `resolve` would follow a link of the user's
         self._default = default
         self._located: Path | None = None
         self._connection: sqlite3.Connection | None = None

@@ -252,14 +252,20 @@ for number in range(200):
     ask(number)
 number = 200
 while True:
-    time.sleep(0.005)
+    if sys.argv[2] == "computing":
+        sum(range(100_000))
+    else:
+        time.sleep(0.005)
     if len(manager.list_streams()) < 200:
         ask(number)
         number += 1
 """
 
 
-def test_a_kernel_killed_amid_200_streams_loses_no_answer_of_a_second_before(tmp_path: Path) -> None:
+@pytest.mark.parametrize("doing", ["waiting", "computing"])
+def test_a_kernel_killed_amid_200_streams_loses_no_answer_of_a_second_before(
+    doing: str, tmp_path: Path
+) -> None:
     path = tmp_path / "answers.db"
     support = Path(__file__).parents[1] / "support"
     environment = {
@@ -269,7 +275,7 @@ def test_a_kernel_killed_amid_200_streams_loses_no_answer_of_a_second_before(tmp
     }
     with Simulator(pace=0.3, api_key=KEY) as server:
         kernel = subprocess.Popen(
-            [sys.executable, "-c", KILLED, server.base_url],
+            [sys.executable, "-c", KILLED, server.base_url, doing],
             stdout=subprocess.PIPE,
             text=True,
             env=environment,

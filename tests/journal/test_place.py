@@ -57,6 +57,19 @@ def test_a_folder_means_a_file_in_it(tmp_path: Path) -> None:
         assert journal.path == tmp_path / "journal.db"
 
 
+def test_a_relative_path_stays_where_it_was_first_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with opened(Path("answers.db")) as (writer, journal):
+        monkeypatch.chdir("elsewhere")
+        another(writer, "One.")
+        assert journal.streams()
+        assert journal.path == tmp_path / "answers.db"
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
 def test_72_processes_open_a_missing_journal_at_once(tmp_path: Path) -> None:
     path, go = tmp_path / "answers.db", tmp_path / "go"
     code = """
