@@ -75,14 +75,14 @@ class KeepFile:
 
     def __init__(self, path: str | os.PathLike[str], *, read_only: bool = False) -> None:
         given = os.fspath(path)
-        self.path = Path(given).expanduser().absolute()
         try:
+            self.path = Path(given).expanduser().absolute()
             self.is_folder = self.path.is_dir() or str(given).endswith(_SEPARATORS)
             self._check(must_exist=read_only)
-        except (OSError, ValueError) as error:
-            if isinstance(error, ConfigError):
-                raise
-            raise ConfigError(f"Answers cannot be kept in {str(path)[:200]!r}: {error}.") from None
+        except ConfigError:
+            raise
+        except (OSError, ValueError, RuntimeError) as error:  # the last where there is no home folder
+            raise ConfigError(f"Answers cannot be kept in {str(given)[:200]!r}: {error}.") from None
         self._lock = threading.RLock()
         self._sources: dict[Path, _Source] = {}
         self._index: dict[bytes, list[_Place]] = {}
@@ -119,10 +119,8 @@ class KeepFile:
     def find(self, key: str) -> CallRecord | None:
         """The newest answer of this key, None where there is none."""
         with self._lock:
-            if (found := self._newest(bytes.fromhex(key))) is None:
-                self._refresh()  # others may have added it
-                found = self._newest(bytes.fromhex(key))
-            return found
+            self._refresh()  # others may have added it, or asked anew
+            return self._newest(bytes.fromhex(key))
 
     def find_like(self, key: str) -> CallRecord | None:
         """The newest answer to a question with this plain or loose key; see `Question`."""

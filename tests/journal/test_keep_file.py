@@ -76,7 +76,9 @@ def test_the_last_line_of_a_key_wins(path: Path) -> None:
         file.append(made)
     assert file.find(ONE.key) == KeepFile(path).find(ONE.key) == newer
     assert list(file.records()) == [TWO, newer]
-    assert path.read_text(encoding="utf-8").count("\n") == 3
+    KeepFile(path).append(ONE)  # another kernel asked anew
+    assert file.find(ONE.key) == ONE
+    assert path.read_text(encoding="utf-8").count("\n") == 4
 
 
 @pytest.mark.parametrize("rest", ["", ONE.to_json()[:-30], ONE.to_json()[:4], ONE.to_json()[:-1]])
@@ -188,6 +190,8 @@ def test_what_is_no_file_of_its_own_is_refused_at_once(tmp_path: Path) -> None:
     for name in ("link", "pipe", "missing/answers.jsonl", "target/answers.jsonl", "a\0b", "n" * 300):
         with pytest.raises(ConfigError):
             KeepFile(tmp_path / name)
+    with pytest.raises(ConfigError):
+        KeepFile("~nobody-of-this-name/answers.jsonl")
     with pytest.raises(ConfigError, match="There is no file of kept answers"):
         KeepFile(tmp_path / "answers.jsonl", read_only=True)
 
