@@ -34,7 +34,7 @@ test: $(VENV)/.installed-test browser lint types
 	@echo "Running the tests that are not slow"
 	@$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile $(COVERAGE_ARGS) $(PYTEST_ARGS)
 
-# Measuring takes a quarter more time, so `make test` does without.
+# Measuring costs two fifths more CPU, so `make test` does without.
 coverage: COVERAGE_ARGS = --cov --cov-report=term:skip-covered
 coverage: test
 
