@@ -310,7 +310,7 @@ def test_history_of_100_000_entries_is_there_at_once(tmp_path: Path) -> None:
         for start in range(0, 100_000, 10_000):
             numbers = range(start, start + 10_000)
             figures = [[f"s{n}-x", f"s{n}", *same, n, f"n{n % 50}.ipynb", f"gemini-{n % 7}"] for n in numbers]
-            words = [[f"s{n}-x", 900, f"question {n}", "word " * 150] for n in numbers]
+            words = [[f"s{n}-x", 165, f"question {n}", "word " * 30] for n in numbers]
             writer.store.write(
                 [
                     *multi_row(f"INSERT INTO entries ({names})", figures),
