@@ -46,9 +46,9 @@ def outputs(desk: Desk, i: int) -> list[Any]:
 def test_a_moved_cell_settles_and_is_saved(desk: Desk, kind: str) -> None:
     page = desk.set(["letters = ['a', 'b']\n'before'", KINDS[kind], "'after'"])
     desk.run(1, 2, 3)
-    expect(page.output(2)).to_contain_text(re.compile("growing|0 of 2"))
+    expect(page.output(2)).to_contain_text(re.compile("growing|0/2"))
     page.page.evaluate(MOVE, [2, "up"])
-    expect(page.output(1)).to_contain_text(re.compile("growing|0 of 2"))
+    expect(page.output(1)).to_contain_text(re.compile("growing|0/2"))
     desk.open_gate("grown")
     expect(page.output(1).locator(".jp-RenderedMarkdown")).to_contain_text("The end.")
     expect(page.output(1).locator(".gemini-nb-pane, .gemini-nb-group")).to_have_count(0)

@@ -179,7 +179,7 @@ def test_a_reloaded_page_keeps_the_answers_of_groups(desk: Desk) -> None:
     expect(page.output(2).locator(".gemini-nb-columns")).to_contain_text("growing")
     page.save()
     page.reload()
-    expect(page.output(1).locator(".gemini-nb-group")).to_contain_text("0 of 2")
+    expect(page.output(1).locator(".gemini-nb-group")).to_contain_text("0/2")
     desk.open_gate("grown")
     for number in (1, 2):
         expect(page.output(number)).to_contain_text("may not hold this; %gemini_show s")

@@ -13,7 +13,8 @@ from google.oauth2 import service_account
 import gemini_nb
 from answers import KEY, PATIENCE, rig
 from approvals import asking
-from gemini_nb.notebook.render.group_settled import item_words, text_of
+from gemini_nb.notebook.render.group_settled import text_of
+from gemini_nb.notebook.render.group_table import item_words
 from scripted import call, sse_answer, text
 from token_server import TOKEN, TokenServer
 

@@ -165,7 +165,8 @@ class GeminiMagics(Magics):
 
     def _print(self, made: Stream | StreamGroup, *, stops: bool) -> bool:
         """Print what a terminal shows, and return whether Ctrl-C ended that."""
-        from gemini_nb.notebook.render.group_settled import counts, item_words  # needed late
+        from gemini_nb.notebook.render.group_settled import counts  # needed late
+        from gemini_nb.notebook.render.group_table import item_words
         from gemini_nb.notebook.render.terminal import print_stream  # pages have no use for it
 
         if isinstance(made, Stream):

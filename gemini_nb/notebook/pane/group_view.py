@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import concurrent.futures
 import time
 from collections.abc import Iterator, Mapping
@@ -15,11 +16,19 @@ from gemini_nb.notebook.kernel.cell_output import CellDisplay
 from gemini_nb.notebook.pane.painter import painter_of
 from gemini_nb.notebook.pane.pane import StreamPane, whole, whole_html
 from gemini_nb.notebook.pane.widgetry import button, close_tree, piece, set_value
-from gemini_nb.notebook.render.group_settled import SHOWN, bundle_of, counts, item_words, text_of
+from gemini_nb.notebook.render.group_settled import SHOWN, bundle_of, counts, text_of
+from gemini_nb.notebook.render.group_table import (
+    is_table,
+    item_words,
+    live_rows,
+    progress_line,
+    row_words,
+    table_html,
+)
 from gemini_nb.notebook.render.markdown import escape
 from gemini_nb.notebook.render.settled import render, transcript_of
 from gemini_nb.notebook.render.transcript import Transcript
-from gemini_nb.notebook.render.words import duration, one_line, quantity
+from gemini_nb.notebook.render.words import duration, quantity
 from gemini_nb.notebook.static import style
 from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.group.group import StreamGroup
@@ -30,9 +39,8 @@ if TYPE_CHECKING:
 
 __all__ = ["GroupView", "view_of"]
 
-_ROWS = 50
 _INTERVAL = 0.25
-_WORDS = 160
+_RATE_SECONDS = 30.0
 _NAMED = 5
 
 
@@ -100,7 +108,7 @@ class GroupView(widgets.VBox):
     def _render(self) -> Iterator[None]:
         """Render each answer that has ended since the last time, so that little is left for the end."""
         try:
-            for index, stream in enumerate(self.group[:SHOWN]):
+            for index, stream in enumerate(() if is_table(self.group) else self.group[:SHOWN]):
                 if index not in self._transcripts and stream.status is not Status.ACTIVE:
                     transcript = transcript_of(stream)
                     yield from render(transcript)
@@ -129,8 +137,9 @@ class GroupView(widgets.VBox):
             self.keep(self._transcripts)
 
     def _watch_late_tools(self) -> None:
-        for index, stream in enumerate(self.group.streams[:SHOWN]):
-            if index not in self._late and (running := _running_tools(stream)):
+        for index, row in enumerate(self.group.run.rows[:SHOWN]):
+            stream = row.stream
+            if stream is not None and index not in self._late and (running := _running_tools(stream)):
                 self._late[index] = running
                 stream.on_late_output(partial(self._painter.call, self._look_late, index))
 
@@ -175,10 +184,11 @@ class GroupView(widgets.VBox):
 
 
 class _List(GroupView):
-    """A progress bar and a line for each item, up to fifty."""
+    """A progress bar and a line for each item; of many, for those to look at."""
 
     def __init__(self, group: StreamGroup) -> None:
         super().__init__(group)
+        self._ended: collections.deque[tuple[float, int]] = collections.deque()
         self._head, self._table = piece("", "gemini-nb-group-head"), piece()
         top = widgets.HBox([self._head, button("Stop", self.request_stop, tooltip="Stop all of them")])
         self.children = (piece(style("group")), top, self._table)
@@ -189,23 +199,30 @@ class _List(GroupView):
         group = self.group
         how_many = group.counts
         done = how_many.completed + how_many.stopped + how_many.failed
+        most = f'max="{how_many.total}" ' if how_many.total else ""
         seconds = duration(int(time.time() - self._started))
         set_value(
             self._head,
-            f'<progress max="{len(group)}" value="{done}" aria-label="answers"></progress> '
-            f"<b>{done:,} of {len(group):,}</b> · {escape(counts(group))} · {seconds}",
+            f'<progress {most}value="{done}" aria-label="answers"></progress> '
+            f"{escape(progress_line(group, self._rate(done)))} · {seconds}",
         )
-        rows = "".join(self._row(index, stream) for index, stream in enumerate(group[:_ROWS]))
-        more = f"<p>… and {len(group) - _ROWS:,} more</p>" if len(group) > _ROWS else ""
+        shown = live_rows(group) if is_table(group) else range(len(group))
+        rows = "".join(self._row(index, group[index]) for index in shown)
+        more = f"<p>… and {len(group) - len(shown):,} more</p>" if len(group) > len(shown) else ""
         set_value(self._table, f"<table>{rows}</table>{more}")
 
+    def _rate(self, done: int) -> float | None:
+        """Rows that have ended a second, in the last half minute."""
+        now = time.monotonic()
+        self._ended.append((now, done))
+        while now - self._ended[0][0] > _RATE_SECONDS and len(self._ended) > 2:
+            self._ended.popleft()
+        since, before = self._ended[0]
+        return (done - before) / (now - since) if now - since > 1 else None
+
     def keep(self, transcripts: Mapping[int, Transcript]) -> None:
-        """Show all answers, each in a fold."""
-        folds = "".join(
-            f"<details><summary>{escape(item_words(self.group, index))}</summary>"
-            f"{whole_html(self.group[index], transcript)}</details>"
-            for index, transcript in sorted(transcripts.items())
-        )
+        """Show all answers, each in a fold; many in a table."""
+        folds = table_html(self.group) if is_table(self.group) else self._folds(transcripts)
         names = " ".join(stream.stream_id for stream in self.group[:_NAMED])
         names = names if len(self.group) <= _NAMED else "NAME, the one given by -o,"
         head = f"<p><b>{quantity(len(self.group), 'answer')}</b>: {escape(counts(self.group))}</p>"
@@ -213,9 +230,15 @@ class _List(GroupView):
         for child in old:
             close_tree(child)
 
+    def _folds(self, transcripts: Mapping[int, Transcript]) -> str:
+        return "".join(
+            f"<details><summary>{escape(item_words(self.group, index))}</summary>"
+            f"{whole_html(self.group[index], transcript)}</details>"
+            for index, transcript in sorted(transcripts.items())
+        )
+
     def _row(self, index: int, stream: Stream) -> str:
-        shown = str(stream.error) if stream.error is not None else stream.text[: 2 * _WORDS]
-        words = one_line(shown, _WORDS)
+        words = row_words(stream)
         waits = stream.waiting is not None and stream.status is Status.ACTIVE
         state = "waiting" if waits else stream.status.value
         return (
@@ -250,4 +273,4 @@ def view_of(made: Stream | StreamGroup) -> Any:
     """The view of what a cell started."""
     if isinstance(made, Stream):
         return StreamPane(made)
-    return _Columns(made) if made.items is None else _List(made)
+    return _List(made) if made.has_items else _Columns(made)

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TypeAlias
 
-from gemini_nb.notebook.render.markdown import escape, plain
+from gemini_nb.notebook.render.group_table import is_table, item_words, table_markdown, table_text
+from gemini_nb.notebook.render.markdown import escape
 from gemini_nb.notebook.render.settled import literal, mimebundle, title_html, to_markdown, to_text
 from gemini_nb.notebook.render.transcript import Transcript
-from gemini_nb.notebook.render.words import dollars, one_line, quantity
-from gemini_nb.redaction import scrub
+from gemini_nb.notebook.render.words import dollars, quantity
 from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["SHOWN", "bundle_of", "counts", "item_words", "markdown_of", "text_of"]
+__all__ = ["SHOWN", "bundle_of", "counts", "markdown_of", "text_of"]
 
 Transcripts: TypeAlias = Mapping[int, Transcript]
 
 SHOWN = 200
 """Answers of a group that stay in the notebook."""
-_ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
 
 
 def bundle_of(made: Stream | StreamGroup, transcripts: Transcripts = MappingProxyType({})) -> dict[str, str]:
@@ -56,22 +54,11 @@ def counts(group: StreamGroup) -> str:
     return " · ".join([*parts, f"{group.usage.total_token_count:,} tokens", *price])
 
 
-def item_words(group: StreamGroup, index: int) -> str:
-    """What a stream of the group was asked about, in a few words; its model where they have several."""
-    if group.items is None:
-        return group[index].model
-    item = group.items[index]
-    if isinstance(item, Stream):
-        item = item.text or item.stream_id
-    shown = ", ".join(map(str, item.values())) if isinstance(item, Mapping) else str(item)
-    words = one_line(plain(_ADDRESS.sub("", scrub(shown))), 80)
-    model = group[index].model
-    return words if model == group[0].model == group[-1].model else f"{words} · {model}"
-
-
 def _to_markdown(group: StreamGroup, transcripts: Transcripts = MappingProxyType({})) -> str:
+    if is_table(group):
+        return table_markdown(group, f"**{_answers(group)}**: {escape(counts(group))}")
     made = [to_markdown(stream, transcripts.get(index)) for index, stream in enumerate(group[:SHOWN])]
-    if group.items is None:
+    if not group.has_items:
         models = [f"#### {literal(stream.model)}" for stream in group.streams]
         return "\n\n".join(f"{model}\n\n{text}" for model, text in zip(models, made, strict=False))
     folds = [_fold(group, index, text) for index, text in enumerate(made)]
@@ -87,6 +74,8 @@ def _fold(group: StreamGroup, index: int, text: str) -> str:
 
 
 def _to_text(group: StreamGroup, transcripts: Transcripts = MappingProxyType({})) -> str:
+    if is_table(group):
+        return table_text(group, f"{_answers(group)}: {counts(group)}")
     pieces = [
         f"[{item_words(group, index)}]\n{to_text(stream, transcripts.get(index))}"
         for index, stream in enumerate(group[:SHOWN])

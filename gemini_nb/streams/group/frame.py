@@ -11,7 +11,7 @@ from gemini_nb.streams.conversation.dependencies import streams_in, whole_text
 from gemini_nb.streams.group.run import Row, Run
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["ENDS", "columns_of", "free_names", "records_of", "result_of", "to_frame"]
+__all__ = ["ENDS", "columns_of", "fields_of", "free_names", "records_of", "result_of", "to_frame"]
 
 ENDS = ("status", "finish_reason", "error", "tokens", "cost", "kept")
 """The columns that say how a row ended."""
@@ -79,7 +79,7 @@ def _answered(row: Row) -> Any:
 def _about(item: object) -> dict[Any, Any]:
     if streams_in(item) is not None:
         return {"item": whole_text(item)}
-    return _fields(item) or {"item": item}
+    return fields_of(item) or {"item": item}
 
 
 def _rows(run: Run, asked: list[dict[Any, Any]]) -> list[dict[Any, Any]]:
@@ -112,7 +112,7 @@ def _answer(stream: Stream | None) -> dict[Any, Any]:
     result = result_of(stream)
     if result is None:
         return dict.fromkeys(schema.json_schema.get("properties", ()))
-    return _fields(result) or {"answer": result}
+    return fields_of(result) or {"answer": result}
 
 
 def _end(stream: Stream | None, run: Run) -> dict[str, Any]:
@@ -149,8 +149,8 @@ def free_names(names: Iterable[Any], taken: Iterable[Any]) -> dict[Any, Any]:
     return free
 
 
-def _fields(value: Any) -> dict[str, Any]:
-    """The fields of a mapping, a dataclass or a pydantic model; none of anything else."""
+def fields_of(value: Any) -> dict[str, Any]:
+    """Return the fields of a mapping, a dataclass or a pydantic model; none of anything else."""
     if isinstance(value, Mapping):
         return dict(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -114,6 +114,11 @@ class StreamGroup:
         return self._run
 
     @property
+    def has_items(self) -> bool:
+        """Whether each was asked about something of its own."""
+        return self._has_items
+
+    @property
     def items(self) -> Sequence[object] | None:
         """What each was asked about, None where there is no such thing."""
         return [row.item for row in self._run.rows] if self._has_items else None

@@ -98,6 +98,8 @@ class Run:
         self.rows: list[Row] = list(rows) if is_list else []
         self.ended: list[int] = []
         """The rows that have ended, in that order; one that was retried stands there again."""
+        self.failed: dict[int, None] = {}
+        """The rows whose streams have failed, in that order."""
         self.error: GeminiError | None = None
         """Why no further rows were read, or asked."""
         self._source: Iterator[Row] = iter(()) if is_list else iter(rows)
@@ -207,6 +209,13 @@ class Run:
             self.absorb()
             return list(self._active.values())
 
+    @property
+    def under_way(self) -> list[int]:
+        """The rows whose streams have not ended, those first that are being answered."""
+        with self._lock:
+            self.absorb()
+            return sorted(self._active, key=lambda index: self._active[index].record.waiting is not None)
+
     def stream(self, index: int) -> Stream:
         """Return a row's stream, which is made if it is not there yet."""
         return self._make(range(len(self.rows))[index])
@@ -251,6 +260,7 @@ class Run:
                 if row.stream is not None:
                     self._by_status[row.stream.status] -= 1
                 row.stream, row.is_paced = None, False
+                self.failed.pop(index, None)
             self._next = 0
         self._feed_on()
 
@@ -270,6 +280,8 @@ class Run:
                     continue
                 del self._active[index]
                 self.ended.append(index)
+                if stream.status is Status.ERROR:
+                    self.failed[index] = None
                 self._by_status[stream.status] += 1
                 self.usage += stream.usage
                 self._costs = [_sum([*self._costs, stream.cost])] if None not in self._costs else [None]

@@ -1,0 +1,171 @@
+"""A group of many rows as one line and as a table: failures first, and no more than can be read."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from gemini_nb.notebook.render.markdown import escape, plain
+from gemini_nb.notebook.render.settled import literal
+from gemini_nb.notebook.render.table import aligned
+from gemini_nb.notebook.render.words import cut, dollars, duration, one_line
+from gemini_nb.redaction import scrub
+from gemini_nb.streams.events.states import Status
+from gemini_nb.streams.group.frame import fields_of, result_of
+from gemini_nb.streams.group.group import StreamGroup
+from gemini_nb.streams.group.run import Row
+from gemini_nb.streams.stream import Stream
+
+__all__ = [
+    "ROWS",
+    "is_table",
+    "item_words",
+    "live_rows",
+    "progress_line",
+    "row_words",
+    "table_html",
+    "table_markdown",
+    "table_text",
+]
+
+ROWS = 100
+"""Rows of a settled table."""
+_LIVE_ROWS = 20
+_FOLDS = 20  # answers that are shown whole, each in a fold; more are a table
+_FIELDS = 8  # columns of an answer
+_WORDS = 160  # of an answer
+_FIELD_WORDS = 60
+_REASON_WORDS = 120
+_ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
+
+
+def is_table(group: StreamGroup) -> bool:
+    """Whether a group has too many rows for each answer to be shown whole."""
+    return group.has_items and len(group) > _FOLDS
+
+
+def item_words(group: StreamGroup, index: int) -> str:
+    """What a stream of the group was asked about, in a few words; its model where they have several."""
+    rows = group.run.rows
+    model = model_of(rows[index])
+    if not group.has_items:
+        return model
+    item = rows[index].item
+    if isinstance(item, Stream):
+        item = item.text or item.stream_id
+    shown = ", ".join(map(str, item.values())) if isinstance(item, Mapping) else str(item)
+    words = one_line(plain(_ADDRESS.sub("", scrub(shown))), 80)
+    return words if model_of(rows[0]) == model_of(rows[-1]) or not model else f"{words} · {model}"
+
+
+def model_of(row: Row) -> str:
+    """The model that a row asks; nothing where its stream is still to come and it asks the group's."""
+    return row.model or (row.stream.model if row.stream is not None else "")
+
+
+def progress_line(group: StreamGroup, per_second: float | None) -> str:
+    """How far a group has come: 612/1,000 · 14/s · 28 s left · 2 failed · 388 kept · $0.41.
+
+    Args:
+        group: the group.
+        per_second: rows that have ended a second of late, None where that is not known.
+    """
+    now = group.counts
+    done = now.completed + now.stopped + now.failed
+    total = "…" if now.total is None else f"{now.total:,}"
+    parts = [f"{done:,}/{total}"]
+    if per_second:
+        parts.append(f"{per_second:.0f}/s" if per_second >= 0.95 else f"{60 * per_second:.0f}/min")
+        if now.total is not None and now.total > done:
+            parts.append(f"{duration(round((now.total - done) / per_second))} left")
+    counted = ("failed", "stopped", "kept")
+    parts += [f"{count:,} {name}" for name in counted if (count := getattr(now, name))]
+    parts += [dollars(cost)] if (cost := group.cost) else []
+    waits = ("running", "waiting")
+    return " · ".join([*parts, *(f"{count:,} {name}" for name in waits if (count := getattr(now, name)))])
+
+
+def live_rows(group: StreamGroup) -> list[int]:
+    """The rows to look at while it runs: the newest failures, what is being answered, what ended last."""
+    run = group.run
+    failed = list(run.failed)[: -_LIVE_ROWS // 2 - 1 : -1]
+    ended = itertools.islice(reversed(run.ended), _LIVE_ROWS * 2)
+    return list(dict.fromkeys([*failed, *run.under_way[:_LIVE_ROWS], *ended]))[:_LIVE_ROWS]
+
+
+def table_markdown(group: StreamGroup, head: str) -> str:
+    """The settled table as Markdown, beneath a line on the whole."""
+    rows = [[literal(cell) or " " for cell in row] for row in _cells(group)]
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    lines.insert(1, f"|{' --- |' * len(rows[0])}")
+    return "\n\n".join([head, "\n".join(lines), *_rest(group)])
+
+
+def table_text(group: StreamGroup, head: str) -> str:
+    """The same as plain text."""
+    return "\n".join([head, "", *aligned(_cells(group)), *_rest(group)])
+
+
+def table_html(group: StreamGroup) -> str:
+    """The same as HTML."""
+    head, *rows = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in _cells(group)]
+    body = "".join(f"<tr>{row}</tr>" for row in rows)
+    rest = "".join(f"<p>{escape(line)}</p>" for line in _rest(group))
+    return f"<table><tr>{head.replace('td>', 'th>')}</tr>{body}</table>{rest}"
+
+
+def _rest(group: StreamGroup) -> list[str]:
+    left = len(group) - ROWS
+    return [f"… and {left:,} more; to_frame() has them all."] if left > 0 else []
+
+
+def _cells(group: StreamGroup) -> list[list[str]]:
+    """The table: what each row was asked about, what it answered, and ✓ or what went wrong."""
+    rows = group.run.rows
+    failed = list(itertools.islice(group.run.failed, ROWS))
+    others = (index for index in range(len(rows)) if index not in group.run.failed)
+    shown = [*failed, *itertools.islice(others, ROWS - len(failed))]
+    answers = [_answer(rows[index].stream) for index in shown]
+    fields = list(dict.fromkeys(name for answer in answers for name in answer))[:_FIELDS] or ["answer"]
+    width = _WORDS if len(fields) == 1 else _FIELD_WORDS
+    made = [["item", *map(str, fields), ""]]
+    for index, answer in zip(shown, answers, strict=True):
+        values = [one_line(scrub(_said(answer.get(name))), width) for name in fields]
+        made.append([item_words(group, index), *values, _outcome(group, rows[index])])
+    return made
+
+
+def _said(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def _answer(stream: Stream | None) -> Mapping[Any, Any]:
+    if stream is None or stream.error is not None:
+        return {}
+    result = result_of(stream)
+    return fields_of(result) or {"answer": result}
+
+
+def _outcome(group: StreamGroup, row: Row) -> str:
+    """✓ where there is an answer, else why there is none."""
+    stream = row.stream
+    if stream is None:
+        status, reason = group.run.unmade
+        return one_line(reason or ("not asked" if status != Status.ACTIVE else "waiting"), _REASON_WORDS)
+    if stream.error is not None:
+        return one_line(str(stream.error), _REASON_WORDS)
+    if stream.status is not Status.COMPLETED:
+        return stream.status.value
+    is_whole = stream.finish_reason in {None, "STOP"}
+    return "✓" if is_whole else cut(f"✓ {stream.finish_reason}", _REASON_WORDS)
+
+
+def row_words(stream: Stream) -> str:
+    """What a row of the list says of its answer: its fields, or its first line, or why it failed."""
+    if stream.error is not None:
+        return one_line(str(stream.error), _WORDS)
+    fields = fields_of(stream.parsed) if stream.status is Status.COMPLETED else {}
+    said = " · ".join(f"{name}: {value}" for name, value in fields.items()) or stream.text[: 2 * _WORDS]
+    return one_line(said, _WORDS)
