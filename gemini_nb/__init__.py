@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     from gemini_nb import simulator
     from gemini_nb.notebook.dashboard.dashboard import dashboard
     from gemini_nb.notebook.pane.pane import StreamPane
+    from gemini_nb.tools.mcp import MCPServer, mcp
 
 __all__ = [
     "APIError",
@@ -93,6 +94,7 @@ __all__ = [
     "IdleTimeoutError",
     "Image",
     "InternalError",
+    "MCPServer",
     "Model",
     "OrchestratorInfo",
     "PartReceived",
@@ -140,6 +142,7 @@ __all__ = [
     "journal",
     "load_ipython_extension",
     "map",
+    "mcp",
     "models",
     "progress",
     "simulator",
@@ -148,8 +151,10 @@ __all__ = [
 ]
 
 _LATE = {
+    "MCPServer": ("gemini_nb.tools.mcp", "MCPServer"),
     "StreamPane": ("gemini_nb.notebook.pane.pane", "StreamPane"),
     "dashboard": ("gemini_nb.notebook.dashboard.dashboard", "dashboard"),
+    "mcp": ("gemini_nb.tools.mcp", "mcp"),
     "simulator": ("gemini_nb.simulator", None),
 }
 

@@ -124,6 +124,8 @@ def _failed(error: BaseException) -> ToolFailedError:
 
 def _words(error: BaseException) -> str:
     """An exception's type and message; of a group, also those of its members."""
+    if isinstance(error, ToolFailedError):
+        return str(error)
     if isinstance(error, BaseExceptionGroup):
         return f"{type(error).__name__}: {error.message}: {'; '.join(map(_words, error.exceptions))}"
     try:

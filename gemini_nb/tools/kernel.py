@@ -8,10 +8,14 @@ there is work.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-__all__ = ["KernelLoop"]
+from gemini_nb.errors import InternalError
+
+__all__ = ["Background", "KernelLoop", "background"]
 
 T = TypeVar("T")
 
@@ -47,3 +51,31 @@ class KernelLoop:
             return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, loop))
         finally:
             self._working -= 1
+
+
+class Background:
+    """The loop that streams run on, for what a tool needs of it outside of a stream.
+
+    Attributes:
+        find: returns the loop, running; the runtime sets it.
+        loops: all loops that run streams, those of other managers, too.
+    """
+
+    def __init__(self) -> None:
+        self.find: Callable[[], asyncio.AbstractEventLoop] = _no_loop
+        self.loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
+
+    def here(self) -> asyncio.AbstractEventLoop:
+        """Return the running loop if streams run on it, else the one that `find` returns."""
+        with contextlib.suppress(RuntimeError):
+            running = asyncio.get_running_loop()
+            if running in self.loops:
+                return running
+        return self.find()
+
+
+def _no_loop() -> asyncio.AbstractEventLoop:
+    raise InternalError("There is no background loop.")
+
+
+background = Background()

@@ -41,15 +41,20 @@ class ToolResult:
 
 
 def to_result(value: Any) -> ToolResult:
-    """Convert a tool's return value into what is sent.
+    """Convert a tool's return value into what is sent; a ToolResult is checked and cleaned.
 
     Raises:
         ConfigError: it is too large, holds itself, is nested too deeply, or a file cannot be read; the
             message is for the model.
     """
     parts: list[Part] = []
-    _check(value)
-    replaced = _take_media(value, parts, _DEPTH)
+    if isinstance(value, ToolResult):  # its media are known already, and nothing else in it is one
+        parts, replaced = list(value.parts), value.value
+        _check([replaced, *parts])
+        value = replaced
+    else:
+        _check(value)
+        replaced = _take_media(value, parts, _DEPTH)
     try:
         made = _escape(_to_json(replaced), frozenset(map(_name, parts)))
     except RecursionError:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import abc
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Executor
 from typing import Any, TypeAlias, overload
 
@@ -14,7 +15,7 @@ from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.tools.declaration import Signature, check_callable, declare
 from gemini_nb.tools.wire_schema import tidy_declaration
 
-__all__ = ["BUILT_IN", "DEFAULT_TIMEOUT", "RunOn", "Tool", "ToolSet", "as_tools", "tool"]
+__all__ = ["BUILT_IN", "DEFAULT_TIMEOUT", "RunOn", "Tool", "ToolSet", "ToolSource", "as_tools", "tool"]
 
 BUILT_IN = {"search": "googleSearch", "url": "urlContext", "maps": "googleMaps", "code": "codeExecution"}
 """Tools that run at Google's, by the names that stand for them in `tools` and `--use`."""
@@ -67,11 +68,14 @@ class Tool:
             raise ConfigError(f"confirm is True, False or a function of the call, not {confirm!r}.")
         self.run_on = run_on
         self.timeout = timeout
-        self.signature = Signature(inner, self.name)
+        self.signature = self._describe(inner)
         self.confirm = (
             _confirm_of(function) if confirm is None else confirm
         )  # its wrappers end, as is known now
         functools.update_wrapper(self, inner, updated=())
+
+    def _describe(self, function: Callable[..., Any]) -> Signature:
+        return Signature(function, self.name)
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Call the function itself."""
@@ -146,6 +150,22 @@ def _check_timeout(timeout: object) -> None:
         )
 
 
+class ToolSource(abc.ABC):
+    """What offers tools that are known only once it was asked, such as an MCP server.
+
+    Every stream that was given one asks for them before its first model call.
+
+    Attributes:
+        name: what a user knows it as.
+    """
+
+    name: str
+
+    @abc.abstractmethod
+    async def list_tools(self, taken: Collection[str] = ()) -> list[Tool]:
+        """Return its tools as they are now, under names that are not taken."""
+
+
 class ToolSet:
     """The tools of one stream: functions that run here, and declarations that pass through.
 
@@ -165,10 +185,25 @@ class ToolSet:
         self._tools: dict[str, Tool] = {}
         self._declared: dict[str, dict[str, Any]] = {}
         self._passed: list[dict[str, Any]] = []
+        self.sources: list[ToolSource] = []
         for item in as_tools(tools):
             self._add(item)
 
+    async def ask_sources(self) -> list[dict[str, Any]]:
+        """Add the tools that the sources offer now, and return their declarations."""
+        added: list[Tool] = []
+        for source in self.sources:
+            taken = {*self._tools, *self._declared, *self._sent}
+            found = await source.list_tools(taken)
+            self._tools |= {tool.name: tool for tool in found}
+            added += found
+        return [tool.declaration for tool in added]
+
     def _add(self, item: object) -> None:
+        if isinstance(item, ToolSource):
+            if item not in self.sources:
+                self.sources.append(item)
+            return
         mapping = None if callable(item) else as_mapping(item)
         if mapping is not None:
             given = spell_tool(plain(mapping))
@@ -248,7 +283,7 @@ def as_tools(tools: Any) -> list[Any]:
     """
     if tools is None:
         return []
-    if isinstance(tools, (str, bytes)) or callable(tools) or as_mapping(tools) is not None:
+    if isinstance(tools, (str, bytes, ToolSource)) or callable(tools) or as_mapping(tools) is not None:
         return [_built_in(tools)]
     if not isinstance(tools, Iterable):
         raise ArgumentError(f"tools are a list of functions, not a {type(tools).__name__}.")

@@ -36,6 +36,7 @@ from gemini_nb.streams.group.group import Later, StreamGroup, map_prompts
 from gemini_nb.streams.group.prompt import interpolate, python_name
 from gemini_nb.streams.manager import StreamManager
 from gemini_nb.streams.stream import Stream
+from gemini_nb.tools.tool import ToolSource
 
 __all__ = ["CellContext", "ask"]
 
@@ -300,7 +301,7 @@ def _tools(names: str, namespace: Mapping[str, Any]) -> list[Any]:
     for name in filter(None, map(str.strip, names.split(","))):
         value = _value(name, namespace, "--tools")
         for one in value if isinstance(value, (list, tuple)) else [value]:
-            if not callable(one) and as_mapping(one) is None:
+            if not (callable(one) or isinstance(one, ToolSource)) and as_mapping(one) is None:
                 where = "" if one is value else " that holds something else"
                 raise UsageError(
                     f"--tools: {name!r} is of type {type(value).__name__}{where}, not a function."

@@ -24,7 +24,7 @@ from gemini_nb.streams.chat.chat import Chat
 from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.manager import StreamManager
 from gemini_nb.streams.stream import Stream
-from gemini_nb.tools.tool import Tool
+from gemini_nb.tools.tool import Tool, ToolSource
 
 __all__ = ["matcher"]
 
@@ -196,7 +196,9 @@ def _is_tool(value: object) -> bool:
     if isinstance(value, (list, tuple)):
         return bool(value) and all(map(_is_tool, value))
     made_for_cells = str(getattr(value, "__module__", "")).startswith((_OWN, "IPython."))
-    return isinstance(value, Tool) or (callable(value) and not inspect.isclass(value) and not made_for_cells)
+    return isinstance(value, (Tool, ToolSource)) or (
+        callable(value) and not inspect.isclass(value) and not made_for_cells
+    )
 
 
 def _is_schema(value: Any) -> bool:

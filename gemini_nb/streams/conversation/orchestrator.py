@@ -27,7 +27,12 @@ from gemini_nb.streams.events.record import StreamRecord
 from gemini_nb.streams.events.states import Phase
 from gemini_nb.streams.journaling import StreamSource
 from gemini_nb.streams.request.options import RequestOptions
-from gemini_nb.streams.request.request import StreamRequest, build_request, complete_request
+from gemini_nb.streams.request.request import (
+    StreamRequest,
+    build_request,
+    complete_request,
+    with_tools_of_sources,
+)
 from gemini_nb.streams.runtime.runtime import Runtime, default_runtime
 from gemini_nb.streams.stream import Stream
 
@@ -281,6 +286,10 @@ class ToolOrchestrator:
         """Wait for the streams that this one builds on, and put in what they said."""
         is_waiting = self._dependencies.pending
         await self._dependencies.wait()
+        if self._request.tools.sources:
+            self._record.wait_for(", ".join(source.name for source in self._request.tools.sources))
+            self._take((await with_tools_of_sources(self._request), self._begun_with))
+            self._record.go_on()
         if not is_waiting and not self._later:
             return
         made = {

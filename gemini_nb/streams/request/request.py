@@ -30,7 +30,14 @@ if TYPE_CHECKING:
     from gemini_nb.journal.kept import KeptAnswers
     from gemini_nb.streams.runtime.runtime import Runtime
 
-__all__ = ["TIERS", "StreamRequest", "build_request", "complete_request", "find_endpoint"]
+__all__ = [
+    "TIERS",
+    "StreamRequest",
+    "build_request",
+    "complete_request",
+    "find_endpoint",
+    "with_tools_of_sources",
+]
 
 _FIELDS = {
     "system_instruction": "systemInstruction",
@@ -189,6 +196,26 @@ def complete_request(
     encode_body({"contents": [*begin, *message], **body})
     whole, body = copy.deepcopy(([*begin, *message], body))
     return replace(request, contents=whole, body=body), len(begin)
+
+
+async def with_tools_of_sources(request: StreamRequest) -> StreamRequest:
+    """Return the request with the tools that its sources offer now.
+
+    Raises:
+        ConfigError: a source cannot be started, or the tools do not go with the rest of the request.
+        ConnectError: a source cannot be reached.
+    """
+    if not (added := await request.tools.ask_sources()):
+        return request
+    tools = [*(request.body.get("tools") or ())]
+    with_functions = [one for one in tools if one.get("functionDeclarations")]
+    known = with_functions[0]["functionDeclarations"] if with_functions else []
+    if with_functions:
+        tools.remove(with_functions[0])
+    own = {**(with_functions[0] if with_functions else {}), "functionDeclarations": [*known, *added]}
+    body = {**request.body, "tools": tidy_tools([*tools, own], demanded=_is_call_demanded(request.body))}
+    encode_body(body)
+    return replace(request, body=fit(body, request.endpoint.model, request.endpoint.auth))
 
 
 def _question(

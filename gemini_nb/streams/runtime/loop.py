@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from gemini_nb.errors import ConfigError
 from gemini_nb.redaction import scrub
+from gemini_nb.tools.kernel import background
 from gemini_nb.tools.output import leave_target, targeting
 
 __all__ = ["BackgroundLoop", "Flag"]
@@ -123,6 +124,7 @@ class BackgroundLoop:
             raise
         self._thread = thread
         started.wait()
+        background.loops.add(loop)
         self._loop = loop
 
     def _run(self, loop: asyncio.AbstractEventLoop, started: threading.Event) -> None:

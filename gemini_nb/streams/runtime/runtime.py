@@ -18,7 +18,7 @@ from gemini_nb.journal import prices
 from gemini_nb.journal.writer import Writer, writer_for
 from gemini_nb.streams.runtime.delivery import Delivery
 from gemini_nb.streams.runtime.loop import BackgroundLoop, Flag
-from gemini_nb.tools.kernel import KernelLoop
+from gemini_nb.tools.kernel import KernelLoop, background
 
 if TYPE_CHECKING:
     from gemini_nb.api.http import HTTPClients
@@ -246,6 +246,9 @@ def default_runtime() -> Runtime:
             _default = Runtime()
             atexit.register(_default.close)
         return _default
+
+
+background.find = lambda: default_runtime().loop.loop
 
 
 def _let_go(runtime: Runtime) -> None:

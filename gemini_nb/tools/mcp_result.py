@@ -1,0 +1,73 @@
+"""What an MCP server answered, as the result of a tool.
+
+Nothing in it is taken for more than it says: a dictionary of the server's that looks like a part of a request
+stays a dictionary, so that no server can attach a file of the user's cloud.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+from gemini_nb.api.wire import Part
+from gemini_nb.tools.execution import ToolFailedError
+from gemini_nb.tools.result import ToolResult
+
+__all__ = ["result_of"]
+
+_MEDIA = ("image/", "audio/", "video/", "application/pdf")
+
+
+def result_of(answer: Any) -> ToolResult:
+    """Return the result of a call.
+
+    Structured content goes as it is, and its text, which repeats it, is left out.
+
+    Raises:
+        ToolFailedError: the server says that the call failed.
+    """
+    parts: list[Part] = []
+    items = list(answer.content or ())
+    if answer.is_error:
+        texts = [str(item.text) for item in items if item.type == "text"]
+        raise ToolFailedError("\n".join(texts) or "the server says that the call failed, not why")
+    structured = answer.structured_content
+    if structured is not None:
+        items = [item for item in items if item.type != "text"]
+    values = [_value(item, parts) for item in items]
+    if structured is not None:
+        is_wrapped = isinstance(structured, dict) and structured.keys() == {"result"}
+        values.insert(0, structured["result"] if is_wrapped else structured)
+    return ToolResult(values[0] if len(values) == 1 else values or None, tuple(parts))
+
+
+def _value(item: Any, parts: list[Part]) -> Any:
+    match item.type:
+        case "text":
+            return str(item.text)
+        case "image" | "audio":
+            return _media(item.data, item.mime_type, parts)
+        case "resource":
+            held = item.resource
+            about = {"uri": str(held.uri)}
+            if (text := getattr(held, "text", None)) is not None:
+                return {**about, "text": text}
+            return {**about, "content": _media(held.blob, held.mime_type, parts)}
+        case "resource_link":
+            fields = ("uri", "name", "description", "mime_type")
+            linked = {name: getattr(item, name, None) for name in fields}
+            return {name: str(value) for name, value in linked.items() if value is not None}
+    return f"(content of the kind {item.type}, which cannot be shown)"
+
+
+def _media(data: str, kind: str | None, parts: list[Part]) -> Any:
+    """Put a file beside the JSON; return the reference to it, or words where it cannot be sent."""
+    try:
+        size = len(base64.b64decode(data, validate=True))
+    except ValueError:
+        return f"({kind or 'a file'} whose data is not valid base64)"
+    if not (kind or "").startswith(_MEDIA):
+        return f"({size:,} bytes of {kind or 'an unknown kind'})"
+    name = f"{str(kind).partition('/')[0]}-{len(parts) + 1}"
+    parts.append({"inlineData": {"mimeType": kind, "data": data, "displayName": name}})
+    return {"$ref": name}

@@ -1,0 +1,273 @@
+"""One session with an MCP server: a task of the background loop that opens it, keeps it and closes it.
+
+The package's client has to be closed by the task that opened it, so no stream can own it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import contextvars
+import importlib
+import math
+import os
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from gemini_nb.daemon import run_in_daemon_thread
+from gemini_nb.errors import ConfigError, ConnectError, GeminiError
+from gemini_nb.redaction import Secret, excerpt, scrub
+from gemini_nb.tools.execution import ToolFailedError
+from gemini_nb.tools.mcp_process import ErrorLog, stdio
+from gemini_nb.tools.report import Report
+
+__all__ = ["Session", "Target"]
+
+T = TypeVar("T")
+
+_PAGES = 100  # of a list of tools: one that never ends would hold the stream
+_LAST_WORDS = 2_000  # characters of stderr in an error
+_CONNECT = 30.0  # seconds for a connection; an answer may take as long as its call
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a server is.
+
+    Attributes:
+        name: what it is called in cards and messages.
+        words: its command, empty for a URL.
+        url: its URL, empty for a command.
+        env: variables for the command.
+        cwd: the folder to run it in.
+        headers: HTTP headers for the URL.
+        secrets: what the scrubber looks for as long as this lives.
+    """
+
+    name: str
+    words: tuple[str, ...] = field(default=(), repr=False)
+    url: str = field(default="", repr=False)
+    env: Mapping[str, str] | None = field(default=None, repr=False)
+    cwd: str | None = None
+    headers: Mapping[str, str] | None = field(default=None, repr=False)
+    secrets: tuple[Secret, ...] = ()
+
+
+class Session:
+    """A running server.
+
+    Args:
+        target: where it is.
+        loop: the loop to live on.
+        timeout: seconds that the start may take, None for no limit.
+    """
+
+    def __init__(self, target: Target, loop: asyncio.AbstractEventLoop, timeout: float | None) -> None:
+        self.loop = loop
+        self.log = ErrorLog()
+        self._target = target
+        self._timeout = timeout
+        self._pid = os.getpid()
+        self._is_open = True
+        self._stop = asyncio.Event()
+        self._reports: list[Report] = []
+        self._client: Any = None
+        self._task: asyncio.Task[None] | None = None
+        self._ready: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self._ended: concurrent.futures.Future[None] = concurrent.futures.Future()
+        for future in (self._ready, self._ended):
+            future.set_running_or_notify_cancel()  # for all who wait; a stopped stream must not cancel it
+        # Not in the caller's context: what it says later belongs to no tool.
+        loop.call_soon_threadsafe(self._start, context=contextvars.Context())
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it can be used: it starts, or runs."""
+        return self._is_open and not self.loop.is_closed() and self._pid == os.getpid()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it has started."""
+        return self._ready.done()
+
+    def end(self) -> concurrent.futures.Future[None]:
+        """Close it soon; from any thread. Returns what is done when it is closed."""
+        self._is_open = False
+        if self._pid == os.getpid():
+            with contextlib.suppress(RuntimeError):  # the loop was closed, and this with it
+                self.loop.call_soon_threadsafe(self._stop.set)
+        return self._ended
+
+    async def use(self, ask: Callable[[Session], Coroutine[Any, Any, T]]) -> T:
+        """Ask it something once it has started. On its loop.
+
+        Raises:
+            ConfigError: it did not start.
+            ConnectError: it could not be reached.
+            ToolFailedError: it refused, or ended meanwhile.
+        """
+        from mcp import MCPError
+
+        await asyncio.wrap_future(self._ready)
+        try:
+            return await ask(self)
+        except MCPError as error:
+            if not self._is_lost(error):
+                raise ToolFailedError(f"{self._target.name}: {excerpt(error.message, 1_000)}") from None
+        except (OSError, ExceptionGroup) as error:
+            self._is_open = False
+            raise ToolFailedError(f"{self._target.name}: {_words(error)}") from None
+        self.end()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(2):
+                await asyncio.shield(asyncio.wrap_future(self._ended))
+        raise ToolFailedError(
+            f"{self._target.name} ended before it answered{self._fate()}. The next call starts it again."
+        )
+
+    def _is_lost(self, error: Any) -> bool:
+        """Whether the error says that there is no connection, or no session at the server, any more."""
+        from mcp_types import CONNECTION_CLOSED
+
+        return error.code == CONNECTION_CLOSED or "session" in str(error.message).lower()
+
+    async def list_tools(self) -> list[Any]:
+        """Return what it offers now."""
+        found: list[Any] = []
+        cursor: str | None = None
+        for _ in range(_PAGES):
+            page = await self._client.list_tools(cursor=cursor)
+            found += page.tools
+            cursor = page.next_cursor
+            if not cursor:
+                break
+        return found
+
+    async def call(self, name: str, arguments: dict[str, Any], report: Report | None) -> Any:
+        """Call a tool and return the server's answer; what it says meanwhile goes to the report."""
+
+        async def progress(done: float, total: float | None, text: str | None) -> None:
+            if report is None or report.closed:
+                return
+            share = done / total if total and math.isfinite(done) and math.isfinite(total) else None
+            words = text or ("" if share is not None else f"{done:g}")
+            report.advance(None if share is None else min(1.0, max(0.0, share)), scrub(words)[:500])
+
+        if report is not None:
+            self._reports.append(report)
+        try:
+            return await self._client.call_tool(name, arguments, progress_callback=progress)
+        finally:
+            if report is not None:
+                self._reports.remove(report)
+
+    async def _hear(self, params: Any) -> None:
+        """Put a log message where the calls are shown: it does not say which of them it belongs to."""
+        text = params.data if isinstance(params.data, str) else repr(params.data)
+        for report in self._reports:
+            if not report.closed:
+                report.put("stdout", f"{params.level}: {text}\n")
+
+    def _start(self) -> None:
+        self._task = self.loop.create_task(self._own())  # kept: the loop refers to tasks weakly
+
+    async def _own(self) -> None:
+        try:
+            async with contextlib.AsyncExitStack() as stack:
+                try:
+                    async with asyncio.timeout(self._timeout):
+                        self._client = await self._open(stack)
+                except TimeoutError:
+                    raise ConfigError(self._failure(f"did not start within {self._timeout:g} s")) from None
+                self._ready.set_result(None)
+                await self._stop.wait()
+        except asyncio.CancelledError:
+            self._fail(ConfigError("This manager was shut down."))
+            raise
+        except BaseException as error:  # noqa: BLE001 - it must not end the loop, and callers hear of it
+            self._fail(self._told(error))
+        finally:
+            self._is_open = False
+            self._ended.set_result(None)
+
+    def _fail(self, error: GeminiError) -> None:
+        if not self._ready.done():
+            self._ready.set_exception(error)
+
+    async def _open(self, stack: contextlib.AsyncExitStack) -> Any:
+        await run_in_daemon_thread(_import, name="gemini_nb-mcp-import")
+        from mcp import Client
+        from mcp_types import Implementation
+
+        target = self._target
+        if target.words:
+            env = None if target.env is None else dict(target.env)
+            transport: Any = stdio(target.words, env, target.cwd, self.log, self.end)
+        else:
+            import httpx2
+            from mcp.client.streamable_http import streamable_http_client
+
+            timeout = httpx2.Timeout(_CONNECT, read=None)
+            http = httpx2.AsyncClient(headers=dict(target.headers or {}), timeout=timeout)
+            await stack.enter_async_context(http)
+            transport = streamable_http_client(target.url, http_client=http)
+        client = Client(
+            transport,
+            client_info=Implementation(name="gemini_nb", version="0"),
+            logging_callback=self._hear,
+            log_level="info",
+            cache=None,  # what the server offers is asked for each time: it may have changed
+        )
+        return await stack.enter_async_context(client)
+
+    def _told(self, error: BaseException) -> GeminiError:
+        if isinstance(error, GeminiError):
+            return error
+        first = _first(error)
+        name = self._target.name
+        if isinstance(first, ImportError):
+            return ConfigError(
+                f"The package `mcp` cannot be used: {first}.",
+                hint='Install it with pip install -U "gemini-nb[mcp]".',
+            )
+        if self._target.url:
+            return ConnectError(
+                f"The MCP server {name} cannot be reached: {_words(first)}.",
+                hint="Check its URL and headers.",
+            )
+        if isinstance(first, OSError) and self.log.exit_code is None:
+            reason, program = first.strerror or str(first), first.filename or self._target.words[0]
+            return ConfigError(
+                f"The MCP server {name} cannot be started: {reason}: {program}.",
+                hint="Check the command, or give its whole path.",
+            )
+        return ConfigError(self._failure("did not start"))
+
+    def _failure(self, what: str) -> str:
+        said = self.log.text[-_LAST_WORDS:].strip()
+        end = f" The end of its log:\n{said}" if said else " It wrote nothing to its log."
+        return f"The MCP server {self._target.name} {what}{self._fate()}.{end}"
+
+    def _fate(self) -> str:
+        code = self.log.exit_code
+        if code is None:
+            return ""
+        return f" (exit code {code})" if code >= 0 else f" (killed by signal {-code})"
+
+
+def _import() -> None:
+    importlib.import_module("mcp")
+
+
+def _first(error: BaseException) -> BaseException:
+    """The first error of a group: the package's tasks wrap one into several."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _words(error: BaseException) -> str:
+    first = _first(error)
+    return excerpt(str(first), 500) or type(first).__name__
