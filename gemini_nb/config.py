@@ -6,6 +6,7 @@ at every call, so a key set in a cell counts at once.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import math
 import os
@@ -54,6 +55,8 @@ DEFAULT_KEEP = "answers.jsonl"
 """The file of kept answers where no other is named: beside the notebook, in which kernels run."""
 
 _MODEL = re.compile(r"(?!/)[^\s\x00-\x1f\x7f?&#%\\]+(?<!/)")
+_ODD = re.compile(r'[\x00-\x20\x7f\\"<>]')
+_FOLDER_VARIABLES = ("XDG_DATA_HOME", "HOME", "LOCALAPPDATA", "USERPROFILE")
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
 
@@ -181,7 +184,7 @@ def check_url(url: str, *, allow_http: bool) -> str:
     except (ValueError, AttributeError, TypeError):
         host, parts = None, urlsplit("")
     # urlsplit drops line ends and passes over blanks and backslashes, which others read in other ways.
-    odd = not isinstance(url, str) or any(mark <= " " or mark in '\\\x7f"<>' for mark in url)
+    odd = not isinstance(url, str) or _ODD.search(url) is not None
     if odd or not host or parts.scheme not in {"http", "https"}:
         raise ConfigError(
             f"{_shown(url)} is not a base URL.",
@@ -247,9 +250,15 @@ def journal_path(settings: Settings) -> tuple[Path, bool] | None:
         return None
     if chosen:
         return Path(chosen).expanduser(), False
+    return _data_folder(*map(os.environ.get, _FOLDER_VARIABLES)) / "journal.db", True
+
+
+@functools.lru_cache(maxsize=4)
+def _data_folder(*_: str | None) -> Path:
+    """Return the platform's folder for data, looked up anew when a variable that it depends on changes."""
     import platformdirs
 
-    return platformdirs.user_data_path("gemini_nb", appauthor=False) / "journal.db", True
+    return platformdirs.user_data_path("gemini_nb", appauthor=False)
 
 
 def simulator_pace() -> float:
@@ -268,6 +277,7 @@ def simulator_pace() -> float:
     return pace
 
 
+@functools.lru_cache(maxsize=64)
 def is_loopback(host: str) -> bool:
     """Whether a host name or address can only be this machine."""
     if host == "localhost" or host.endswith(".localhost"):

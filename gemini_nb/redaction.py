@@ -145,7 +145,7 @@ def watch(holder: Holder) -> None:
 
 def scrub(text: str) -> str:
     """Take every secret out of a text that came from a server, a tool or an exception."""
-    return _replaced(text, _forms(_known()))
+    return text if len(text) < _SHORTEST else _replaced(text, _forms(_known()))
 
 
 def excerpt(text: str, limit: int = 200) -> str:
@@ -192,7 +192,7 @@ class _Walk:
             return _replaced(value, self._forms)
         if isinstance(value, bytes):
             return scrub_bytes(value)
-        if not isinstance(value, (Mapping, list, tuple)):
+        if not isinstance(value, (dict, list, tuple, Mapping)):
             return value
         if id(value) not in self._made:
             self._made[id(value)] = value, _MASK  # until it is made: for what holds itself
@@ -269,8 +269,8 @@ def _beginnings(forms: tuple[str, ...]) -> re.Pattern[str]:
 
 def _known() -> frozenset[str]:
     """Every secret there is now."""
-    found = {os.environ.get(name, "").strip() for name in _KEYS}
-    found.update(_password(os.environ.get(name, "")) for name in _PROXIES)
+    found = {value.strip() for name in _KEYS if (value := os.environ.get(name))}
+    found.update(_password(value) for name in _PROXIES if (value := os.environ.get(name)))
     with _lock:
         found.update(_living.keys())
         holders = list(_holders)
@@ -315,6 +315,8 @@ def _forms_of(secret: str) -> Iterator[str]:
 
 
 def _replaced(text: str, forms: tuple[str, ...]) -> str:
+    if len(text) < _SHORTEST:  # no form is shorter than its secret
+        return text
     for form in forms:
         if form in text:
             text = text.replace(form, _MASK)

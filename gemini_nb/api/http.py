@@ -18,7 +18,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
-import http.cookiejar
 import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -150,7 +149,7 @@ def _request(
     try:
         return client.build_request(
             "POST",
-            url,
+            _parsed(url),
             content=_pieces(content) if len(content) > _LARGE else content,
             headers={
                 **headers,
@@ -209,11 +208,8 @@ def _not_made(error: Exception) -> ConfigError:
 def _make_client(*, trust_env: bool) -> httpx.AsyncClient:
     if trust_env:
         _check_proxies()
-    # A cookie of one key's answers would go along with another key's requests.
-    no_cookies = http.cookiejar.CookieJar(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
     try:
         return _Client(
-            cookies=no_cookies,
             limits=httpx.Limits(keepalive_expiry=30.0),
             follow_redirects=False,
             trust_env=trust_env,
@@ -259,8 +255,28 @@ def _bad_certificates(error: OSError) -> ConfigError:
     )
 
 
+class _NoCookies(httpx.Cookies):
+    """Keeps none: a cookie of one key's answers would go along with another key's requests."""
+
+    def extract_cookies(self, response: httpx.Response) -> None:
+        """Keep none."""
+
+
+_NO_COOKIES = _NoCookies()
+_parsed = functools.lru_cache(maxsize=64)(httpx.URL)  # to parse one costs as much as to decode an answer
+
+
 class _Client(HttpxAiohttpClient):
     """httpx's client over this transport; it takes what httpx's own takes, proxies of the environment too."""
+
+    @property
+    def cookies(self) -> httpx.Cookies:
+        """None, ever."""
+        return _NO_COOKIES
+
+    @cookies.setter
+    def cookies(self, _: object) -> None:
+        raise AttributeError("This client keeps no cookies.")
 
     def _init_transport(self, *args: Any, **options: Any) -> httpx.AsyncBaseTransport:
         return options.pop("transport", None) or _Transport(*args, **options)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Admission", "Gate", "Place"]
 
+_ITS_TURN = "its turn"
+
 
 Gate = Callable[[], AbstractAsyncContextManager[object]]
 
@@ -115,22 +117,24 @@ class Admission:
             gate: a limit of the caller's.
         """
         async with contextlib.AsyncExitStack() as stack:
-            stream.record.wait_for("its turn")
             if gate is not None:  # the caller's first: what waits for that must not take up a place here
+                stream.record.wait_for(_ITS_TURN)
                 await stack.enter_async_context(gate())
-            await stack.enter_async_context(self._place(stream.model))
+            await stack.enter_async_context(self._place(stream))
             stream.record.go_on()
             yield
 
     @contextlib.asynccontextmanager
-    async def _place(self, model: str) -> AsyncIterator[None]:
-        loop = asyncio.get_running_loop()
+    async def _place(self, stream: Stream) -> AsyncIterator[None]:
+        loop, model = asyncio.get_running_loop(), stream.model
         queue = self._queues.setdefault((loop, model), _Queue())
         granted = loop.create_future()
         queue.waiting.append(granted)
         self._admit(queue)
         try:
-            await granted
+            if not granted.done():
+                stream.record.wait_for(_ITS_TURN)
+                await granted
             yield
         finally:
             if granted.done() and not granted.cancelled():

@@ -321,8 +321,9 @@ class Conversation:
         record.parts.extend(duplicate(turn.parts))  # those of the history are not for others to change
         record.finish_reason = turn.finish_reason
         record.finish_message = turn.finish_message
-        record.model_version = scrub_json(turn.model_version) or record.model_version
-        record.response_id = scrub_json(turn.response_id) or record.response_id
+        model_version, response_id = scrub_json((turn.model_version, turn.response_id))
+        record.model_version = model_version or record.model_version
+        record.response_id = response_id or record.response_id
         self._warn_once(turn.model_status)
 
     def _warn_once(self, status: JSON) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,7 +15,7 @@ from gemini_nb.api.functions import check_order, with_results_together
 from gemini_nb.api.generation import SCHEMAS, merge_once, split_config
 from gemini_nb.api.objects import as_mapping, plain, spell_body, spell_config, spell_content
 from gemini_nb.api.retry import RetryPolicy
-from gemini_nb.api.wire import JSON, Content
+from gemini_nb.api.wire import JSON, Content, copied
 from gemini_nb.config import DEFAULT_KEEP, Auth, Settings, choose_auth, choose_keep
 from gemini_nb.errors import ArgumentError, ConfigError, MissingKeyError
 from gemini_nb.redaction import Secret, seal
@@ -147,7 +146,7 @@ def build_request(
         )
     check_order(with_results_together(turns))
     encode_body({"contents": turns, **body})
-    turns, body = copy.deepcopy((turns, body))  # what the caller changes from now on changes nothing here
+    turns, body = copied(turns), copied(body)  # what the caller changes from now on changes nothing here
     keep = choose_keep(options.get("keep"), runtime.settings)
     endpoint = find_endpoint(runtime, options, may_lack_key=keep is not None)
     kept = _kept(runtime, keep, options, endpoint.auth)
@@ -194,8 +193,7 @@ def complete_request(
     message = request.contents[known:] if contents is None else to_contents(contents)
     body = request.body if system is None else {**request.body, "systemInstruction": _instruction(system)}
     encode_body({"contents": [*begin, *message], **body})
-    whole, body = copy.deepcopy(([*begin, *message], body))
-    return replace(request, contents=whole, body=body), len(begin)
+    return replace(request, contents=copied([*begin, *message]), body=copied(body)), len(begin)
 
 
 async def with_tools_of_sources(request: StreamRequest) -> StreamRequest:
@@ -381,7 +379,7 @@ def _headers(headers: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def _tier(value: object) -> str:
-    tier = str(value).lower()
+    tier = str(plain(value)).lower()
     if tier not in TIERS:
         raise ConfigError(f'service_tier is "flex", "priority" or "standard", not {value!r}.')
     return tier

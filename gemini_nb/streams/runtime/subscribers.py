@@ -56,7 +56,8 @@ class Subscribers:
         """
         if not callable(subscriber):
             raise ArgumentError(f"A subscriber is a callable, not a {type(subscriber).__name__}.")
-        if any(is_async(part) for part in (subscriber, type(subscriber).__call__) for is_async in _ASYNC):
+        parts = [subscriber] if inspect.isfunction(subscriber) else [subscriber, type(subscriber).__call__]
+        if any(is_async(part) for part in parts for is_async in _ASYNC):
             raise ArgumentError(
                 "A subscriber is an ordinary function.",
                 hint="Asynchronous code uses `async for event in stream`.",
