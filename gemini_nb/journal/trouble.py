@@ -17,14 +17,24 @@ class Trouble(Exception):  # noqa: N818 - a state of the file, which no caller g
         hint: what the user can do.
         is_final: whether trying again cannot help.
         is_broken: whether the file is damaged.
+        is_passing: whether it passes as a rule in a moment, as when other kernels write.
     """
 
-    def __init__(self, message: str, hint: str, *, is_final: bool = False, is_broken: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        hint: str,
+        *,
+        is_final: bool = False,
+        is_broken: bool = False,
+        is_passing: bool = False,
+    ) -> None:
         super().__init__(f"{message} {hint}")
         self.message = message
         self.hint = hint
         self.is_final = is_final
         self.is_broken = is_broken
+        self.is_passing = is_passing
 
 
 _ELSEWHERE = f"Name a file in another folder with GEMINI_NB_JOURNAL=PATH. {_OFF}"
@@ -40,6 +50,7 @@ _KNOWN = {
     sqlite3.SQLITE_PERM: ("it may not be opened", _ELSEWHERE),
     sqlite3.SQLITE_IOERR: ("the disk reports an error", _ELSEWHERE),
 }
+_PASSING = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
@@ -51,4 +62,4 @@ def trouble_of(path: object, error: sqlite3.Error | OSError) -> Trouble:
     if code in _BROKEN:
         return Trouble(f"The journal {path} is damaged.", "", is_broken=True)
     reason, hint = _KNOWN.get(code, (str(error), _ELSEWHERE))
-    return Trouble(f"The journal {path} cannot be used: {reason}.", hint)
+    return Trouble(f"The journal {path} cannot be used: {reason}.", hint, is_passing=code in _PASSING)

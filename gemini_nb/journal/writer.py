@@ -31,6 +31,7 @@ _BATCH = 0.25  # seconds for which a batch is collected
 _LOOK = 0.5  # seconds between two looks at streams that run
 _AT_EXIT = 2.0  # seconds that the end of the process waits
 _SLOW_OPEN = 5.0  # seconds after which a file that does not open is worth a warning
+_PATIENCE = 5.0  # seconds for which a lock of another process is no reason to worry
 _RETRY = 5.0  # seconds at most between two tries of a file that cannot be written now
 _KEPT = 1_000  # streams that wait for a file that cannot be written now
 _LARGE = 1_000_000  # characters from which an answer is written by itself
@@ -58,6 +59,7 @@ class Writer:
         self._warned: set[str] = set()
         self._retry_at = 0.0
         self._delay = 0.0
+        self._since: float | None = None
 
     def tell(self, source: Source) -> None:
         """A stream begins, or has ended. Returns at once, from any thread."""
@@ -163,7 +165,7 @@ class Writer:
             return False
         finally:
             slow.cancel()
-        self.trouble, self._delay, self._retry_at = None, 0.0, 0.0
+        self.trouble, self._since, self._delay, self._retry_at = None, None, 0.0, 0.0
         self._warned.clear()
         return True
 
@@ -174,14 +176,17 @@ class Writer:
         }
 
     def _stumble(self, trouble: Trouble) -> None:
-        self.trouble = trouble
+        now = time.monotonic()
+        self.trouble, self._since = trouble, self._since or now
+        if trouble.is_passing and now - self._since < _PATIENCE:
+            return
         self._warn(trouble)
         if trouble.is_final:
             self._due.clear()
             self._running.clear()
         elif not trouble.is_broken:  # a new file stands in a broken one's place
             self._delay = min(_RETRY, self._delay + 0.5)
-            self._retry_at = time.monotonic() + self._delay
+            self._retry_at = now + self._delay
 
     def _warn(self, trouble: Trouble) -> None:
         """Warn once of each trouble, until the file was written again."""
