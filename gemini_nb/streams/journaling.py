@@ -33,6 +33,12 @@ class StreamSource:
         self._stream = stream
         self._begun_with = begun_with
         self._origin = origin
+        self._request = stream.request
+        self._parts = stream.record.parts
+
+    def hold(self) -> None:
+        """Keep what was asked and what came until it is written: the stream itself may let go of both."""
+        self._request, self._parts = self._stream.request, self._stream.record.parts
 
     @property
     def is_done(self) -> bool:
@@ -75,12 +81,14 @@ class StreamSource:
 
     def texts(self) -> Texts:
         """The large facts so far."""
-        stream, record = self._stream, self._stream.record
-        message = stream.request.contents[self._begun_with() :]
+        record = self._stream.record
+        if not record.is_done:
+            self.hold()
+        message = self._request.contents[self._begun_with() :]
         details = {
             "message": message,
-            "settings": stream.request.body,
-            "parts": list(record.parts),
+            "settings": self._request.body,
+            "parts": list(self._parts),
             "tool_calls": [_call(call) for call in record.tool_calls],
             "finish_message": record.finish_message,
             "response_id": record.response_id,

@@ -7,6 +7,7 @@ import contextlib
 import json
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -54,6 +55,7 @@ _INTERNAL = {
     "request_stop",
     "requested_tier",
     "runtime",
+    "shrink",
     "subscriber_count",
     "targets",
     "wait_delivered",
@@ -344,6 +346,23 @@ class Stream:
         """Take the request as it is sent, now that what it waited for is there. Loop thread only."""
         self._request = request
 
+    def shrink(self, like: StreamRequest | None) -> StreamRequest | None:
+        """Keep the answer and its figures, but not what made them: chunks, what was asked, its machinery.
+
+        A stream that somebody listens to, or whose tools may still run, stays as it is.
+
+        Args:
+            like: a request of another stream that asked with the same settings, to share them.
+        """
+        record = self._record
+        if not record.is_done or record.tool_calls or record.log.reader_count or len(self._subscribers):
+            return like
+        record.shrink()
+        self._request_stop = _nothing
+        bare = replace(self._request, contents=[])
+        self._request = like if like is not None and _is_alike(bare, like) else bare
+        return self._request
+
     def to_code(self) -> str:
         """Return the call of google-genai that asks the same; it reads the key from the environment."""
         return scrub(to_code(self._request))
@@ -537,3 +556,18 @@ def stop_interrupted(streams: Sequence[Stream]) -> StreamInterrupted:
 def _objects(data: str) -> list[JSON]:
     value = json.loads(shallow(data))
     return [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, dict)]
+
+
+def _nothing() -> None:
+    pass
+
+
+def _is_alike(one: StreamRequest, other: StreamRequest) -> bool:
+    """Whether two requests differ in nothing that an ended stream tells of them."""
+    return (
+        (one.endpoint.url, one.endpoint.auth, one.retry)
+        == (other.endpoint.url, other.endpoint.auth, other.retry)
+        and one.body == other.body
+        and one.metadata == other.metadata
+        and (one.schema and one.schema.name) == (other.schema and other.schema.name)
+    )

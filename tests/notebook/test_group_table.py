@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -81,8 +82,10 @@ def test_the_line_says_what_is_done_left_failed_and_waiting() -> None:
         ended = iter(group)
         for _ in range(12):
             next(ended)
-        while group.counts.running < 4:
-            pass
+        end = time.monotonic() + PATIENCE
+        while group.counts.running != 4 or group.counts.completed != 11:
+            assert time.monotonic() < end
+            time.sleep(0.01)
         line = progress_line(group, 4.0)
         assert line == "12/1,000 · 4/s · 4 min 07 s left · 1 failed · 4 running · 984 waiting"
         assert progress_line(group, 0.5).startswith("12/1,000 · 30/min · 32 min 56 s left")

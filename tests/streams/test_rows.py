@@ -250,3 +250,57 @@ def test_rows_of_a_file_are_read_as_they_are_needed(tmp_path: Path) -> None:
     from gemini_nb.notebook.magics.asking import _items
 
     assert [row["city"] for row in _items(path, "rows")] == list("abc")
+
+
+def test_what_ended_long_ago_keeps_its_answer_and_not_its_machinery(tmp_path: Path) -> None:
+    with rig(priced) as made:
+        rows = [f"row {number}" for number in range(260)]
+        options = {**made.options, "model": FLASH, "generation_config": {"temperature": 0.5}}
+        group = gemini_nb.map(rows, manager=made.manager, concurrency=8, **options).wait(PATIENCE * 2)
+        old, new = group.streams[group.run.ended[0]], group.streams[group.run.ended[-1]]
+        assert old.text == rows[group.run.ended[0]]
+        assert (old.status, old.finish_reason, old.usage) == ("completed", "STOP", new.usage)
+        assert old.cost == new.cost
+        assert [event.kind for event in old.events] == [
+            "stream_started",
+            "text_delta",
+            "usage_updated",
+            "stream_completed",
+        ]
+        assert [event.seq for event in old.events] == [0, 1, 2, 3]
+        assert (old.chunks, old.contents) == ([], [])
+        assert (len(new.chunks), len(new.contents)) == (1, 1)
+        other = group.streams[group.run.ended[1]]
+        assert old.request is other.request
+        assert old.request.body == new.request.body
+        old.stop()
+        assert old.status == "completed"
+        assert [index for index, _ in group] == group.run.ended
+        assert group.to_frame()["answer"].to_list() == rows
+
+
+def test_a_row_that_is_listened_to_stays_as_it_is() -> None:
+    seen: list[str] = []
+    with rig(echo) as made:
+        rows = [str(number) for number in range(220)]
+        group = gemini_nb.map(
+            rows,
+            manager=made.manager,
+            subscriber=lambda event: seen.append(event.kind),
+            **made.options,
+        ).wait(PATIENCE * 2)
+        old = group.streams[group.run.ended[0]]
+        assert len(old.chunks) == 1
+        until(lambda: seen.count("stream_completed") == 220)
+
+
+def test_the_journal_keeps_what_rows_were_asked() -> None:
+    with rig(echo) as made:
+        rows = [f"row {number}" for number in range(260)]
+        gemini_nb.map(rows, manager=made.manager, **made.options).wait(PATIENCE * 2)
+        writer = made.manager.runtime.journal()
+        assert writer is not None
+        assert writer.flush(PATIENCE)
+        from gemini_nb.journal.entries import Journal
+
+        assert {entry.prompt for entry in Journal(writer).streams(limit=500)} >= set(rows)

@@ -245,6 +245,7 @@ class ToolOrchestrator:
                 callback(self)
             except Exception as caught:  # noqa: BLE001 - the stream must end all the same
                 logger.warning("at a stream's end: %s", scrub(f"{type(caught).__name__}: {caught}"))
+        self._source.hold()
         if error is not None:
             self._record.fail(error)
         elif stop:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 from gemini_nb.errors import InternalError
@@ -78,6 +79,21 @@ class EventLog:
     def since(self, position: int) -> list[StreamEvent]:
         """The events from a position on."""
         return self._events[position:]
+
+    def shrink(self) -> None:
+        """Keep of a log that is closed and that nobody reads its start, its texts as one event each, its end.
+
+        Cursors made before this are no longer right.
+        """
+        kept: list[StreamEvent] = []
+        for event in self._events:
+            if kept and event.kind == kept[-1].kind and event.kind in _CONTINUING:
+                said = getattr(kept[-1], "text", None)
+                more = {} if said is None else {"text": said + getattr(event, "text", "")}
+                kept[-1] = replace(event, **more)
+            elif event.kind != "phase_changed":
+                kept.append(event)
+        self._events = [replace(event, seq=seq) for seq, event in enumerate(kept)]
 
     def attach(self, reader: Reader) -> None:
         """Notify this reader from now on."""

@@ -85,6 +85,49 @@ class StreamRecord:
         stream_id: the stream's name.
     """
 
+    __slots__ = (
+        "__weakref__",
+        "_answer_from",
+        "_calls",
+        "_follows_text",
+        "_held",
+        "_length",
+        "_shown_parts",
+        "_text",
+        "_text_veil",
+        "_thought_veil",
+        "_thoughts",
+        "_waiting",
+        "asked_at",
+        "chunks",
+        "ended_at",
+        "error",
+        "finish_message",
+        "finish_reason",
+        "first_output_at",
+        "is_replaced",
+        "late_looks",
+        "log",
+        "model_version",
+        "parts",
+        "phase",
+        "refused_at",
+        "remarks",
+        "requests",
+        "response_id",
+        "retries",
+        "saved",
+        "searches",
+        "started_at",
+        "status",
+        "stop_asked",
+        "stream_id",
+        "tool_calls",
+        "turn",
+        "usage",
+        "waits_on",
+    )  # more attributes than a dictionary shares between objects: 1.6 KB each
+
     def __init__(self, stream_id: str) -> None:
         self.stream_id = stream_id
         self.log = EventLog()
@@ -356,6 +399,16 @@ class StreamRecord:
         self._check_active()
         self.retries += 1
         self._append(events.RetryScheduled, attempt=attempt, delay=delay, reason=scrub(reason), keeps=keeps)
+
+    def shrink(self) -> None:
+        """Let go of what only an unfinished stream or a close look needs; texts and figures stay."""
+        before, answer = "".join(self._text[: self._answer_from]), self.answer
+        self._text, self._answer_from = ([before, answer], 1) if before else ([answer], 0)
+        self._thoughts = [self.thoughts] if self._thoughts else []
+        self.parts = [part for part in self.parts if "text" not in part]
+        self.chunks = []
+        self.late_looks = []
+        self.log.shrink()
 
     def complete(self) -> None:
         """The model ended its answer."""

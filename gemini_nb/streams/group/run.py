@@ -19,12 +19,14 @@ from gemini_nb.api.turn import Usage
 from gemini_nb.errors import ConnectError, GeminiError, NotAskedError
 from gemini_nb.redaction import scrub
 from gemini_nb.streams.events.states import Status
+from gemini_nb.streams.request.request import StreamRequest
 from gemini_nb.streams.stream import Stream
 
 __all__ = ["WINDOW", "Counts", "Row", "Run"]
 
 WINDOW = 200
 """Rows that are streams at a time, at least; a larger concurrency takes twice its own."""
+_WHOLE = 200  # rows that ended last and are kept with all that they were
 _ALIKE = 5  # refusals of a key, a model or an account with which a run ends
 _ALIKE_ROWS = 50  # refusals that may be the rows' own
 _REFUSALS = frozenset({400, 401, 403, 404, 412})
@@ -120,6 +122,9 @@ class Run:
         self._ended_by: GeminiError | None = None  # why no row is asked any more
         self._over: dict[str | None, GeminiError] = {}  # by model: why no more of its rows are asked
         self._is_stopped = False
+        self._are_own = start is not _never
+        self._shrunk = 0  # of the ended rows
+        self._alike: StreamRequest | None = None  # what they share of their requests
         self._wakers: list[Callable[[], object]] = []
         self._go_on = threading.Event()
         self._thread: threading.Thread | None = None
@@ -287,6 +292,15 @@ class Run:
                 self._costs = [_sum([*self._costs, stream.cost])] if None not in self._costs else [None]
                 self._kept += stream.status is Status.COMPLETED and getattr(stream, "kept", None) is not None
                 self._judge(self.rows[index], stream)
+                self._shrink()
+
+    def _shrink(self) -> None:
+        """Let go of the machinery of a row that has ended some time ago; its answer stays."""
+        while self._are_own and self._shrunk < len(self.ended) - _WHOLE:
+            stream = self.rows[self.ended[self._shrunk]].stream
+            self._shrunk += 1
+            if stream is not None:
+                self._alike = stream.shrink(self._alike)
 
     def _judge(self, row: Row, stream: Stream) -> None:
         """End a run whose rows are all refused for the same reason, which is not theirs."""

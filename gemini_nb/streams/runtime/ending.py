@@ -7,7 +7,6 @@ whose own stream must end first, and in a forked child, which has the stream but
 from __future__ import annotations
 
 import asyncio
-import collections
 import contextlib
 import contextvars
 import os
@@ -152,7 +151,7 @@ class Ending:
         self._runtime = runtime
         self._pid = os.getpid()
         self._reached = Flag()
-        self._wakers: collections.deque[Callable[[], object]] = collections.deque()
+        self._wakers: list[Callable[[], object]] = []
         record.log.attach(self)
 
     def notify(self) -> None:
@@ -161,7 +160,7 @@ class Ending:
             self._record.log.detach(self)
             self._reached.set()
             while self._wakers:
-                self._wakers.popleft()()
+                self._wakers.pop(0)()
 
     def check_may_wait(self) -> None:
         """Refuse a wait that could never end.
