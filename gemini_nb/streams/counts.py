@@ -55,7 +55,7 @@ class Statistics:
         return f"Statistics({', '.join([*shown, *cost]) or 'total=0'})"
 
     def plus(self, other: Statistics) -> Statistics:
-        """The counts over the streams of both."""
+        """Return the counts over the streams of both."""
         known = [one.cost for one in (self, other) if one.cost is not None]
         return Statistics(
             **{name: getattr(self, name) + getattr(other, name) for name in _NUMBERS},
@@ -72,15 +72,15 @@ class Tally:
 
     def __init__(self) -> None:
         self._gone = Statistics()
-        self._leaving: list[Stream] = []  # with no history a stream leaves a moment before its end is told
+        self._leaving: list[Stream] = []  # with no history a stream leaves a moment before its last event
 
     def leave(self, stream: Stream) -> None:
-        """It is listed no more."""
+        """Keep the counts of a stream that is no longer listed."""
         self._leaving.append(stream)
         self._let_go()
 
     def count(self, listed: Iterable[Stream]) -> Statistics:
-        """The counts over these streams, and those that left."""
+        """Return the counts over these streams and those that left."""
         self._let_go()
         return self._gone.plus(_count([*listed, *self._leaving]))
 

@@ -287,7 +287,7 @@ class StreamManager:
     subscribe_stream = subscribe
 
     def unsubscribe(self, stream: Stream | str, subscriber: Subscriber) -> None:
-        """Call it no more; the stream goes on.
+        """Stop calling a subscriber; the stream goes on.
 
         Raises:
             StreamNotFoundError: there is no such stream.

@@ -65,7 +65,7 @@ _INTERNAL = {
 }  # Tab does not offer these
 
 _GRACE = 1.0  # seconds that `wait` gives callbacks to see the terminal event
-_LOOK = 0.005  # seconds between looks whether they have, where a wait is awaited
+_LOOK = 0.005  # seconds between two checks of that where a coroutine waits
 
 
 class Stream:
@@ -307,7 +307,7 @@ class Stream:
         return str(self._request.body.get("serviceTier") or "unspecified").lower()
 
     def on_late_output(self, callback: Callable[[], object]) -> None:
-        """Call this when a tool says something after its call ended, of which no event tells.
+        """Call this when a tool reports progress after its call ended, for which there is no event.
 
         Loop thread only.
         """
@@ -395,7 +395,7 @@ class Stream:
         """Call `subscriber` with every event, in order, on a thread for callbacks, never in a cell's way.
 
         Args:
-            subscriber: any callable; told apart by `==`, and subscribing twice is once.
+            subscriber: any callable; an equal one (`==`) is subscribed already.
             replay: begin with the first event of the stream, however late it is.
 
         Raises:
@@ -404,7 +404,7 @@ class Stream:
         self._subscribers.add(subscriber, replay=replay)
 
     def unsubscribe(self, subscriber: Subscriber) -> None:
-        """Call it no more; the stream goes on. Unknown subscribers are no error."""
+        """Stop calling a subscriber; the stream goes on. Unknown subscribers are no error."""
         self._subscribers.remove(subscriber)
 
     @property
@@ -500,7 +500,7 @@ class Stream:
         try:
             await self._ending.wait_async()
             deadline = time.monotonic() + _GRACE
-            while not self._subscribers.have_heard and time.monotonic() < deadline:  # noqa: ASYNC110 - threads tell
+            while not self._subscribers.have_heard and time.monotonic() < deadline:  # noqa: ASYNC110 - threads set it
                 await asyncio.sleep(_LOOK)
         except asyncio.CancelledError as error:
             mark_cancelled(error, interrupting([self.stream_id], had_ended=int(self._record.is_done)))
@@ -524,7 +524,9 @@ def stop_together(streams: Iterable[Stream]) -> None:
     stopping = list(streams)
     for stream in reversed(stopping):  # those that wait for others first, so that they count as stopped, too
         stream.request_stop()
-    Ending.wait_together([stream._ending for stream in stopping], _GRACE)  # noqa: SLF001 - its module
+    deadline = time.monotonic() + _GRACE
+    for stream in stopping:
+        stream.ending.wait_until(deadline)
 
 
 @contextlib.contextmanager

@@ -129,7 +129,7 @@ class Chat:
         Messages that are still under way are waited for; Ctrl-C ends the wait only.
 
         Args:
-            messages: how many of the person's; the tool results in between are not messages.
+            messages: how many of the user's messages; tool results in between do not count.
 
         Raises:
             ConfigError: there are not so many.
@@ -206,7 +206,7 @@ class Chat:
             path: the file; an older one is replaced only when the new one is whole.
 
         Raises:
-            ArgumentError: something in the history is not JSON.
+            ArgumentError: a value in the history is not JSON.
         """
         self._wait_until_idle()
         write_chat(path, _turns(self.history), self._options)
@@ -269,7 +269,7 @@ class Chat:
         orchestrator.queue(needs, lambda: self.history[: message.start(self.history)])
 
     def _begin(self, begun: ToolOrchestrator) -> None:
-        """Take back what the message replaces, now that there is something in its place."""
+        """Take back what the message replaces, now that its answer has begun."""
         for chat in self._under_way[begun.stream.stream_id]:
             chat._take_back(begun)  # noqa: SLF001 - its own
 
@@ -331,5 +331,5 @@ def _turns(history: Iterable[object]) -> list[Content]:
 
 
 def _sealed(options: dict[str, Any]) -> dict[str, Any]:
-    """The options, with credentials that a traceback may show."""
+    """Return the options with credentials that a traceback may show."""
     return {name: seal(value) if name == "credentials" else value for name, value in options.items()}

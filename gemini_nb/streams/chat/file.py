@@ -32,7 +32,7 @@ def write_chat(path: str | os.PathLike[str], history: list[Content], options: Ma
     """Write a chat as JSON, without keys; an older file is replaced only when the new one is whole.
 
     Raises:
-        ArgumentError: something in it is not JSON.
+        ArgumentError: a value in it is not JSON.
     """
     given = {name: options[name] for name in _CHECKS if options.get(name) is not None}
     config, beside = split_config(given.get("generation_config", {}))
@@ -68,7 +68,7 @@ def read_chat(
     if not isinstance(history, list) or not isinstance(settings, dict):
         raise _no_chat(path)
     if not all(map(_is_turn, history)):
-        raise ConfigError(f"{path}: its history holds something that is no turn.", hint=_TURN)
+        raise ConfigError(f"{path}: its history holds an entry that is not a turn.", hint=_TURN)
     kept = {name: found for name, found in settings.items() if name in _CHECKS and options.get(name) is None}
     for name, found in kept.items():
         if not _CHECKS[name](found):
@@ -100,7 +100,7 @@ def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _check_tools(path: str | os.PathLike[str], names: object, given: Any) -> None:
-    """A name in the file chooses nothing; it says which function the caller forgot."""
+    """Report the functions that the file names and the caller did not pass; a name alone calls nothing."""
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ConfigError(f"{path}: its tools are not a list of names.")
     if given is not None and (missing := sorted(set(names) - set(ToolSet(given).names))):

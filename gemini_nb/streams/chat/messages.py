@@ -130,16 +130,16 @@ class Messages:
         return None
 
     def is_first(self, origin: Origin, history: Sequence[Content]) -> bool:
-        """Whether a message from there is asked in the place of all that there is."""
+        """Return whether a message from there replaces all the others."""
         old = [turn for message in self.all for turn in message.turns]
         return self._place_of(origin) == 0 and len(old) == len(history)
 
     def find(self, stream_id: str) -> Message | None:
-        """The message of this stream."""
+        """Return the message of this stream."""
         return next((message for message in self.all_known() if message.stream_id == stream_id), None)
 
     def all_known(self) -> Iterator[Message]:
-        """All of them, and those that others replace once they have begun."""
+        """Return all messages, and those that others replace once they have begun."""
         left = list(self.all)
         while left:
             message = left.pop()
@@ -181,7 +181,7 @@ class Messages:
 
 
 def is_message(turn: Content) -> bool:
-    """Whether the user said it: a turn of functionResponse parts alone is a tool round's."""
+    """Return whether the user wrote it: a turn of functionResponse parts alone is a tool round's."""
     return turn.get("role") != "model" and any("functionResponse" not in part for part in turn["parts"])
 
 

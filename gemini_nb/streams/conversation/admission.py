@@ -113,7 +113,7 @@ class Admission:
         """Wait for a place and keep it for the whole run.
 
         Args:
-            stream: who wants it; says meanwhile what it waits for.
+            stream: the stream; it shows meanwhile what it waits for.
             gate: a limit of the caller's.
         """
         async with contextlib.AsyncExitStack() as stack:

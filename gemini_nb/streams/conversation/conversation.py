@@ -21,7 +21,7 @@ from gemini_nb.api.functions import FunctionCall
 from gemini_nb.api.generation import is_retiring
 from gemini_nb.api.retry import CoolingDown
 from gemini_nb.api.turn import ModelTurn, Usage
-from gemini_nb.api.wire import JSON, Content, duplicate
+from gemini_nb.api.wire import JSON, Content, Part, duplicate
 from gemini_nb.config import Auth, replay_pace
 from gemini_nb.errors import EmptyAnswerError, SchemaMismatchError, TurnLimitError
 from gemini_nb.journal.call_record import CallRecord
@@ -76,7 +76,7 @@ class Conversation:
         self.ask(request)
 
     def ask(self, request: StreamRequest) -> None:
-        """Ask this in place of what was to be asked. Before it runs only."""
+        """Replace the request. Before it runs only."""
         self._request = request
         self._contents = request.contents.copy()
 
@@ -236,7 +236,7 @@ class Conversation:
     async def _events(
         self, kept: CallRecord | None, body: JSON, turn: ModelTurn
     ) -> AsyncGenerator[CallEvent, None]:
-        """The events of a model call: of a kept one, or of one that is made now."""
+        """Return the events of a model call: of a kept one, or of one that is made now."""
         request, record, settings = self._request, self._record, self._runtime.settings
         self._kept = kept
         record.note_call(None if kept is None else kept.when)
@@ -277,22 +277,25 @@ class Conversation:
         if not record.chunks or record.chunks[-1] is not chunk.data:
             record.chunks.append(chunk.data)
         for part in chunk.parts:
-            if self.on_answer and is_answer(part):
-                self._tell_answer()
-            text = part.get("text")
-            if isinstance(text, str):
-                if text:
-                    (record.add_thought if part.get("thought") else record.add_text)(text)
-            elif "functionCall" not in part:
-                record.add_part(part)
-        # Every chunk brings counts; to add them up and tell of them costs as much as all of its text.
+            self._show_part(part)
+        # Every chunk brings counts; to add them up and report them costs as much as all of its text.
         if turn.usage is not self._counted and time.monotonic() >= self._next_count:
             self._count(turn)
         # Before any output the new place is the old one; what stands behind it is still to be replaced.
         if chunk.is_checkpoint and not turn.is_stale:
             self._checkpoint = record.mark()
 
-    def _tell_answer(self) -> None:
+    def _show_part(self, part: Part) -> None:
+        if self.on_answer and is_answer(part):
+            self._announce_answer()
+        text = part.get("text")
+        if isinstance(text, str):
+            if text:
+                (self._record.add_thought if part.get("thought") else self._record.add_text)(text)
+        elif "functionCall" not in part:
+            self._record.add_part(part)
+
+    def _announce_answer(self) -> None:
         callbacks, self.on_answer = self.on_answer, []
         for callback in callbacks:
             callback()

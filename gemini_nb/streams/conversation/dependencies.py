@@ -233,7 +233,7 @@ def _words_of(item: object) -> str:
 
 
 def streams_in(value: object) -> tuple[Stream, ...] | None:
-    """The streams of a stream, a group, a list or dictionary of these; None for anything else."""
+    """Return the streams of a stream, a group, a list or dictionary of these; None for anything else."""
     if isinstance(value, Stream):
         return (value,)
     is_group = hasattr(value, "to_frame") and hasattr(value, "streams")
@@ -273,19 +273,19 @@ def _groups_among(value: Any) -> list[Any]:
 
 
 def streams_among(value: object) -> tuple[Stream, ...]:
-    """The streams anywhere in a list, tuple or dictionary, beside other values, too."""
+    """Return the streams anywhere in a list, tuple or dictionary, beside other values, too."""
     if (streams := streams_in(value)) is not None:
         return streams
     return tuple(stream for one in _inside(value) for stream in streams_among(one))
 
 
 def taken_with_streams(value: object) -> object:
-    """Such a value as it is now: what is in it may change before its streams have ended."""
+    """Return a copy of such a value: what is in it may change before its streams have ended."""
     return _rebuilt(value, lambda streams: streams, _copied)
 
 
 def told_with_texts(value: object) -> object:
-    """Such a value with the texts of its streams in their place."""
+    """Return such a value with the texts of its streams in their place."""
     return _rebuilt(value, whole_text, lambda other: other)
 
 
@@ -310,5 +310,5 @@ def _copied(value: object) -> object:
 
 
 def whole_text(value: object) -> str:
-    """The text of a value that consists of streams."""
+    """Return the text of a value that consists of streams."""
     return "\n\n".join(stream.text for stream in streams_in(value) or ())

@@ -183,7 +183,7 @@ class ToolOrchestrator:
         with self._lock:
             if self._started or self._record.is_done:
                 return self.stream
-            self._runtime.enlist(self._record, self._end_early)
+            self._runtime.register(self._record, self._end_early)
             self._started = True
             self._journal = self._runtime.journal()
         if self._journal is not None:
@@ -196,7 +196,7 @@ class ToolOrchestrator:
         self.stream.stop()
 
     def fail(self, error: GeminiError) -> None:
-        """End it with this error."""
+        """End the stream with this error."""
         self._runtime.loop.call(self._end_early, error)
 
     def subscribe(self, subscriber: Subscriber) -> None:
@@ -230,7 +230,7 @@ class ToolOrchestrator:
             self._task.cancel()
 
     def _end(self, error: GeminiError | None = None, *, stop: bool = False) -> None:
-        """End the stream, once: whoever comes first decides how."""
+        """End the stream, once: the first call decides how."""
         if self._record.is_done or self._ending:
             return
         self._ending = True
@@ -239,7 +239,7 @@ class ToolOrchestrator:
         except Exception as caught:  # noqa: BLE001 - the stream must end all the same
             error = error or InternalError.of(caught)
         self._failure = error
-        self._runtime.discharge(self._record)
+        self._runtime.unregister(self._record)
         for callback in self.on_end:
             try:
                 callback(self)
@@ -275,7 +275,7 @@ class ToolOrchestrator:
             self._end()
 
     def _known(self, name: str, value: object) -> object:
-        """What is known of contents that may hold streams; the rest is filled in when they have ended."""
+        """Return what is known of contents that may hold streams; the rest is filled in at their end."""
         value = defer(value)
         if not isinstance(value, Deferred):
             return value

@@ -72,7 +72,7 @@ class ToolRound:
             first = several.exceptions[0]
         else:
             return [task.result() for task in tasks]
-        raise first  # told by its own words, not as a group
+        raise first  # raised by itself, not as a group
 
     def refuse(self, reason: str) -> list[Part]:
         """Run none of them, and return the parts that say why."""
@@ -81,7 +81,7 @@ class ToolRound:
         return self.answers()
 
     def answers(self) -> list[Part]:
-        """What can be answered now, where a stop or an error ended the round."""
+        """Return the answers that exist where a stop or an error ended the round."""
         return [_response(asked.part, call) for asked, call in self.calls if asked.part is not None]
 
     async def _run_tool(self, asked: FunctionCall, call: ToolCall) -> Part:
@@ -157,7 +157,7 @@ class _Relay:
         self._record.report_call(self._call, **self._facts())
 
     def note(self) -> None:
-        """Put what was said so far beside the call; the next event tells of it."""
+        """Attach the output so far to the call; the next event reports it."""
         self._call.note(**self._facts())
 
     def _facts(self) -> dict[str, Any]:
@@ -171,7 +171,7 @@ class _Relay:
         }
 
     def close(self) -> None:
-        """Put what was said last beside the result; the call's end tells of it."""
+        """Attach the last output to the call; its end reports it."""
         self.report.closed = True
         if self._timer is not None:
             self._timer.cancel()
@@ -180,18 +180,18 @@ class _Relay:
 
 
 def _open_calls(calls: Sequence[tuple[FunctionCall, ToolCall]], tools: ToolSet) -> set[int]:
-    """The numbers of the calls that the caller answers: all of them where no function runs here."""
+    """Return the numbers of the calls that the caller answers: all of them where no function runs here."""
     declared = {call.index for _, call in calls if tools.is_declared_only(call.name)}
     return {call.index for _, call in calls} if declared and not tools.names else declared
 
 
 def unanswered(parts: Iterable[Part]) -> list[Part]:
-    """Answers to calls that never ran: Gemini refuses a conversation whose calls have none."""
+    """Return answers to calls that never ran: Gemini refuses a conversation whose calls have none."""
     return [_response(part, None) for part in parts]
 
 
 def _response(part: Part, call: ToolCall | None) -> Part:
-    """The answer to a functionCall part, with the model's id where it gave one, never an invented one."""
+    """Return the answer to a functionCall part, with the model's id where it gave one, else without."""
     media: dict[str, Any] = {}
     if call is not None and call.status == ToolStatus.DONE:
         response: dict[str, Any] = {"result": call.result}

@@ -24,7 +24,7 @@ class Approval:
 
     def __init__(self) -> None:
         self._denial: concurrent.futures.Future[str | None] = concurrent.futures.Future()
-        # Running, so that the end of the stream cannot cancel it under somebody who answers just then.
+        # Running, so that the end of the stream cannot cancel it under a user who answers just then.
         self._denial.set_running_or_notify_cancel()
 
     def approve(self) -> None:
@@ -113,7 +113,7 @@ class ToolCall:
         self._asked().approve()
 
     def deny(self, reason: str = "") -> None:
-        """Do not let a call that awaits approval run; the stream goes on and the model is told why.
+        """Do not let a call that awaits approval run; the stream goes on and the model gets the reason.
 
         Raises:
             ConfigError: it does not wait for approval.
@@ -150,7 +150,7 @@ class ToolCall:
         return True
 
     def snapshot(self) -> ToolCall:
-        """A copy that stays as the call is now."""
+        """Return a copy that does not change any more."""
         made = copy.copy(self)
         made.args = duplicate(self.args)
         return made

@@ -73,7 +73,7 @@ class PhaseChanged(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextDelta(_Event):
-    """The answer grew.
+    """Text was appended to the answer.
 
     Attributes:
         text: what was added.
@@ -85,7 +85,7 @@ class TextDelta(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThoughtDelta(_Event):
-    """The summary of the model's thoughts grew.
+    """Text was appended to the summary of the model's thoughts.
 
     Attributes:
         text: what was added.
@@ -125,7 +125,7 @@ class ToolCallRequested(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCallStarted(_Event):
-    """A tool began to run, or to wait for a person's approval.
+    """A tool began to run, or to wait for the user's approval.
 
     Attributes:
         call: the call as it stood then.
@@ -137,7 +137,7 @@ class ToolCallStarted(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCallUpdated(_Event):
-    """A running tool printed something, said how far it is, or got the place it waited for.
+    """A running tool printed text, reported progress, or got the place it waited for.
 
     Attributes:
         call: the call as it stood then.
@@ -161,7 +161,7 @@ class ToolCallFinished(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartReceived(_Event):
-    """Something other than text or a function call arrived: code, its output, an image, sources.
+    """A part other than text or a function call arrived: code, its output, an image, sources.
 
     Attributes:
         part: the part as it came.
@@ -173,7 +173,7 @@ class PartReceived(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageUpdated(_Event):
-    """The token counts changed: told four times a second at most, and at the end of every model call.
+    """The token counts changed: reported four times a second at most, and at the end of every model call.
 
     Attributes:
         usage: the counts of all model calls of the stream so far.
@@ -228,7 +228,7 @@ class StreamFailed(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamStopped(_Event):
-    """Somebody stopped the stream; the text that arrived stays."""
+    """The stream was stopped; the text that arrived stays."""
 
     kind: Literal["stream_stopped"] = field(default="stream_stopped", init=False)
 

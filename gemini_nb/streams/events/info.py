@@ -1,4 +1,4 @@
-"""One moment of a stream as a value, for whoever looks from outside."""
+"""One moment of a stream as a value, for callers of the public API."""
 
 from __future__ import annotations
 

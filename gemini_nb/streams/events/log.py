@@ -2,7 +2,7 @@
 
 A queue for each subscriber would hold what a slow one has not taken, lose what came before it, and let the
 slowest decide for all. Here events are kept once, in order, and a reader is a position: it replays from the
-first event, lags at nobody's cost, and leaves without a trace.
+first event, lags without slowing the others, and leaves without a trace.
 
 Only the loop thread appends. Readers on other threads look at a list that only grows, which needs no lock.
 """
@@ -29,10 +29,10 @@ logger = logging.getLogger("gemini_nb")
 
 
 class Reader(Protocol):
-    """Somebody who wants to know that the log grew."""
+    """A reader to notify of new events."""
 
     def notify(self) -> None:
-        """There is something to read. Called on the loop thread; must neither block nor raise."""
+        """Handle a new event. Called on the loop thread; must neither block nor raise."""
 
 
 class EventLog:
@@ -54,7 +54,7 @@ class EventLog:
         return self._events[index]
 
     def append(self, event: StreamEvent, *, before_readers: Callable[[], object] | None = None) -> None:
-        """Add an event and tell the readers. Loop thread only.
+        """Append an event and notify the readers. Loop thread only.
 
         Args:
             event: the event.
@@ -77,7 +77,7 @@ class EventLog:
                 logger.warning("a reader failed: %s", scrub(f"{type(error).__name__}: {error}"))
 
     def since(self, position: int) -> list[StreamEvent]:
-        """The events from a position on."""
+        """Return the events from a position on."""
         return self._events[position:]
 
     def shrink(self) -> None:
@@ -144,7 +144,7 @@ class Cursor:
         log.attach(self)
 
     def notify(self) -> None:
-        """There is something to read."""
+        """Call `wake`."""
         self._wake()
 
     def take(self) -> list[StreamEvent]:

@@ -1,6 +1,6 @@
 """What is known of one stream, written on the loop thread, readable from everywhere.
 
-Every change is made by a method here, which changes the state, then appends the event that tells of it. So
+Every change is made by a method here, which changes the state, then appends the event that reports it. So
 what a subscriber rebuilds from the events and what the stream shows are one and the same. No key or token
 gets past these methods, whoever said it.
 """
@@ -54,7 +54,7 @@ class Waiting:
 
     Attributes:
         reason: what it is, in a few words.
-        until: when it goes on, in seconds since the epoch; None where nobody can tell.
+        until: when it goes on, in seconds since the epoch; None where that is unknown.
         target: the stream, group or list it waits for, None for anything else.
     """
 
@@ -146,7 +146,7 @@ class StreamRecord:
         self.retries = 0
         self.refused_at = 0.0  # on the monotonic clock: when a quota was met that names no pace
         self.tool_calls: tuple[ToolCall, ...] = ()
-        self.late_looks: list[Callable[[], object]] = []  # called when a tool says something after its call
+        self.late_looks: list[Callable[[], object]] = []  # called when a tool reports progress after its call
         self.parts: list[Part] = []
         self.chunks: list[str] = []
         self.started_at = time.time()
@@ -169,14 +169,14 @@ class StreamRecord:
         self._waiting: Waiting | None = None
         self._calls: list[datetime | None] = []
         self._answer_from = 0
-        self._follows_text = False  # whether a model call before this one said something
-        self._held = ""  # white space with which this call began, until it says something, too
+        self._follows_text = False  # whether a model call before this one had text
+        self._held = ""  # white space with which this call began, until other text follows
         self._length = 0
         self._shown_parts = 0
 
     @property
     def text(self) -> str:
-        """The text of all model calls, a blank line between two that said something."""
+        """The text of all model calls, a blank line between two that have any."""
         return "".join(self._text)
 
     @property
@@ -202,19 +202,19 @@ class StreamRecord:
         return None if is_over else waiting
 
     def wait_for(self, reason: str, until: float | None = None, target: object = None) -> None:
-        """It waits for something."""
+        """Show what the stream waits for."""
         self._waiting = Waiting(scrub(reason), until, target)
 
     def go_on(self) -> None:
-        """What it waited for has come."""
+        """Show that the stream waits no longer."""
         self._waiting = None
 
     def remark(self, text: str) -> None:
-        """Say something to the user beside the answer, in place of what was said before."""
+        """Show the user a remark beside the answer, in place of earlier ones."""
         self.remarks = scrub(text)
 
     def remark_also(self, text: str) -> None:
-        """Say one more thing to the user beside the answer."""
+        """Show the user one more remark beside the answer."""
         self.remark(f"{self.remarks} {text}".strip())
 
     def note_call(self, kept: datetime | None) -> None:
@@ -236,12 +236,12 @@ class StreamRecord:
         log.append(event(stream_id=self.stream_id, seq=len(log), time=time.time(), **fields))
 
     def _check_active(self) -> None:
-        """Nothing follows the end, so that what a person has seen last stays true."""
+        """Refuse a change after the end, so that what the user has seen last stays true."""
         if self.is_done:
             raise InternalError(f"{self.stream_id} has ended and cannot go on.")
 
     def start(self) -> None:
-        """The stream's task begins."""
+        """Append the first events."""
         self._append(events.StreamStarted)
         self._append(events.PhaseChanged, phase=self.phase, turn=self.turn)
 
@@ -292,26 +292,26 @@ class StreamRecord:
         self._append(events.ThoughtDelta, text=text)
 
     def _unveil(self) -> None:
-        """Show what was held back as the possible beginning of a secret: something else follows."""
+        """Show what was held back as the possible beginning of a secret: other output follows."""
         if text := self._thought_veil.flush():
             self._show_thought(text)
         if text := self._text_veil.flush():
             self._show_text(text)
 
     def add_part(self, part: Part) -> None:
-        """Something arrived that is neither text nor a function call."""
+        """Add a part that is neither text nor a function call."""
         self._unveil()
         self._shown_parts += 1
         self._append(events.PartReceived, part=scrub_json(duplicate(part)))
 
     def mark(self) -> Mark:
-        """The place where it is now, to come back to."""
+        """Return the current place, to come back to."""
         if not self.is_done:
             self._unveil()
         return Mark(self._length, len(self._text), len(self._thoughts), self._shown_parts, self._held)
 
     def rewind(self, mark: Mark) -> None:
-        """What was shown since that place no longer holds."""
+        """Discard what was shown since that place."""
         self._check_active()
         self._text_veil.flush()
         self._thought_veil.flush()
@@ -325,7 +325,7 @@ class StreamRecord:
         self._append(events.TextRewound, length=mark.length, thoughts_length=thoughts, parts=mark.parts)
 
     def add_call(self, call: ToolCall) -> None:
-        """The model asked for a tool."""
+        """Add a tool call that the model asked for."""
         self._check_active()
         self._unveil()
         call.id, call.name, call.args = call.id and scrub(call.id), scrub(call.name), scrub_json(call.args)
@@ -334,20 +334,20 @@ class StreamRecord:
         self._append(events.ToolCallRequested, call=call.snapshot())
 
     def ask_for_call(self, call: ToolCall) -> None:
-        """A tool waits for a person's approval."""
+        """Note that a tool call waits for the user's approval."""
         self._check_active()
         call.advance(ToolStatus.AWAITING_APPROVAL)
         self._append(events.ToolCallStarted, call=call.snapshot())
 
     def start_call(self, call: ToolCall) -> None:
-        """A tool begins to run."""
+        """Note that a tool begins to run."""
         self._check_active()
         call.advance(ToolStatus.RUNNING)
         call.started_at = time.time()
         self._append(events.ToolCallStarted, call=call.snapshot())
 
     def report_call(self, call: ToolCall, **facts: Any) -> None:
-        """A tool printed something, or came further; what it says after its end only its call tells."""
+        """Report a tool's output or progress; after its end only its call shows them."""
         changed = call.note(**facts)
         if call.ended_at is not None:
             for look in self.late_looks:
@@ -364,7 +364,7 @@ class StreamRecord:
         parts: tuple[Part, ...] = (),
         error: str | None = None,
     ) -> None:
-        """A tool ended."""
+        """Note how a tool ended."""
         self._check_active()
         call.advance(status)
         call.ended_at = time.time()
@@ -372,12 +372,12 @@ class StreamRecord:
         self._append(events.ToolCallFinished, call=call.snapshot())
 
     def add_searches(self, queries: int) -> None:
-        """The model searched the web with so many queries in one of its calls."""
+        """Count the web searches of each model call."""
         if queries:
             self.searches = (*self.searches, queries)
 
     def save(self, requests: tuple[Usage, ...], queries: int, *, is_billed: bool) -> None:
-        """A kept answer stood for these requests and queries."""
+        """Count the requests and queries that a kept answer saved."""
         before = self.saved
         tokens = before.tokens + sum(usage.total_token_count for usage in requests)
         if is_billed:
@@ -387,7 +387,7 @@ class StreamRecord:
             self.saved = replace(before, tokens=tokens)
 
     def set_usage(self, usage: Usage, requests: tuple[Usage, ...] = ()) -> None:
-        """The token counts of all calls so far, and of each request."""
+        """Set the token counts of all calls so far, and of each request."""
         self._check_active()
         self.requests = requests
         if usage != self.usage:
@@ -395,7 +395,7 @@ class StreamRecord:
             self._append(events.UsageUpdated, usage=usage)
 
     def retry(self, attempt: int, delay: float, reason: str, keeps: int | None = None) -> None:
-        """A model call is made again."""
+        """Note that a model call is made again."""
         self._check_active()
         self.retries += 1
         self._append(events.RetryScheduled, attempt=attempt, delay=delay, reason=scrub(reason), keeps=keeps)
@@ -411,19 +411,19 @@ class StreamRecord:
         self.log.shrink()
 
     def complete(self) -> None:
-        """The model ended its answer."""
+        """End the stream: its answer is complete."""
         self._end(Status.COMPLETED, events.StreamCompleted, finish_reason=self.finish_reason)
 
     def fail(self, error: GeminiError) -> None:
-        """The stream ends with an error."""
+        """End the stream with an error."""
         self._end(Status.ERROR, events.StreamFailed, error=error)
 
     def stop(self) -> None:
-        """Somebody stopped the stream."""
+        """End the stream: it was stopped."""
         self._end(Status.STOPPED, events.StreamStopped)
 
     def _end(self, status: Status, last: type[events.StreamEvent], **fields: Any) -> None:
-        """End: whoever sees the new status finds its event in the log."""
+        """End the stream so that a thread that sees the new status finds its event in the log."""
         target = advance(STATUSES, self.status, status)
         self._waiting = None
         try:
@@ -438,7 +438,7 @@ class StreamRecord:
         )
 
     def _tell_rest(self, status: Status) -> None:
-        """What must be told before the end."""
+        """Show what was held back, before the end."""
         if not len(self.log):  # stopped before its task began
             self.start()
         self._unveil()

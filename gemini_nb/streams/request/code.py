@@ -102,7 +102,7 @@ def to_code(request: StreamRequest) -> str:
 
 
 def _split(value: Mapping[str, Any], known: _Known) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The fields that are known, and the rest; a list, whose items have no names, is not taken apart."""
+    """Split the fields into known ones and the rest; a list goes to one side as a whole."""
     config: dict[str, Any] = {}
     extra: dict[str, Any] = {}
     for name, item in value.items():
@@ -129,7 +129,7 @@ def _is_known(value: object, known: _Known | None) -> bool:
 
 
 def _client(endpoint: Endpoint) -> str:
-    """The client that asks the same service; what stands in for one in this process is no place to ask."""
+    """Return the code of a client for the same service; a simulator in this process is not addressed."""
     options: dict[str, object] = {}
     found = _URL.fullmatch(endpoint.url)
     is_real = endpoint.auth in {Auth.GEMINI, Auth.VERTEX_AI}
@@ -149,18 +149,18 @@ def _client(endpoint: Endpoint) -> str:
 
 
 def _can_be_named(tool: Tool) -> bool:
-    """Whether google-genai can call the function: it takes no asynchronous ones, and no other names."""
+    """Return whether google-genai can call the function, which is not async and has the tool's name."""
     return not tool.is_async and getattr(tool.function, "__name__", None) == tool.name
 
 
 def _name_of(tool: Tool) -> str:
-    """The function's name; a decorated one stands behind its tool."""
+    """Return the expression for the function; a decorated one is an attribute of its tool."""
     found = getattr(sys.modules.get(tool.function.__module__), tool.name, None)
     return f"{tool.name}.function" if isinstance(found, Tool) else tool.name
 
 
 def _without(tools: Iterable[Any], functions: Mapping[str, Tool]) -> list[Any]:
-    """The tool objects, but for what is declared of these functions; declarations alone call nothing."""
+    """Return the tool objects without the declarations of these functions."""
     kept = []
     for tool in tools:
         declarations = tool.get("functionDeclarations") if isinstance(tool, dict) else None

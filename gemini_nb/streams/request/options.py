@@ -81,7 +81,7 @@ class StreamOptions(RequestOptions, total=False):
 
 
 def check_names(options: Mapping[str, Any]) -> None:
-    """Refuse an option that there is not, as Python refuses an unexpected argument.
+    """Refuse an unknown option, as Python refuses an unexpected argument.
 
     Raises:
         TypeError: one is unknown.
@@ -122,12 +122,12 @@ def takes_options(function: F) -> F:
 
 
 def _documented(option: tuple[str, object]) -> int:
-    """Where an option stands in the documentation, which begins with what is asked for most."""
+    """Return an option's place in the documentation, which begins with what is asked for most."""
     return (StreamOptions.__doc__ or "").index(f" {option[0]}: ")
 
 
 @functools.cache
 def _described(indent: str) -> str:
-    """The attributes of `StreamOptions`, as the arguments of a docstring."""
+    """Return the attributes of `StreamOptions` as the arguments of a docstring."""
     text = inspect.cleandoc(StreamOptions.__doc__ or "")
     return textwrap.indent(textwrap.dedent(text.partition("Attributes:\n")[2]), indent)

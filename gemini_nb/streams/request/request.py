@@ -65,7 +65,7 @@ class StreamRequest:
 
     Attributes:
         endpoint: where it goes, and as whom.
-        contents: the conversation so far, the person's turn last.
+        contents: the conversation so far, the user's turn last.
         body: the request body without its contents.
         tools: what the model may call.
         turn_limit: tool rounds at most.
@@ -107,7 +107,7 @@ class StreamRequest:
         return None
 
     def body_for(self, contents: list[Content], *, is_first: bool = True) -> JSON:
-        """The body of a model call with this history.
+        """Return the body of a model call with this history.
 
         Args:
             contents: the history.
@@ -219,7 +219,7 @@ async def with_tools_of_sources(request: StreamRequest) -> StreamRequest:
 def _question(
     contents: object, history: Iterable[Content], request_body: Mapping[str, Any] | None
 ) -> tuple[list[Content], JSON]:
-    """The turns to send, and the rest of the body where a whole one was given."""
+    """Return the turns to send, and the rest of the body where a whole one was given."""
     if (contents is None) == (request_body is None):
         raise ArgumentError(
             "A stream needs contents or a request_body, and not both.",
@@ -233,7 +233,7 @@ def _question(
 
 
 def _kept(runtime: Runtime, keep: str | None, options: StreamOptions, auth: Auth) -> KeptAnswers | None:
-    """The file of kept answers; for what is only played back it must be there."""
+    """Return the kept answers to use; a file that is only played back must exist."""
     is_replay = auth is Auth.RECORDING
     if is_replay and options.get("keep") is False:
         raise ConfigError("The recording is a file of kept answers, so keep cannot be False.")
@@ -243,7 +243,7 @@ def _kept(runtime: Runtime, keep: str | None, options: StreamOptions, auth: Auth
 
 
 def find_endpoint(runtime: Runtime, options: StreamOptions, *, may_lack_key: bool = False) -> Endpoint:
-    """Where the request goes, and as whom; to a server in this process for simulated answers."""
+    """Return where the request goes and with which key; simulated answers come from this process."""
     credentials = seal(options.get("credentials"))
     settings = runtime.settings
     target: dict[str, str | None] = {
@@ -273,7 +273,7 @@ def find_endpoint(runtime: Runtime, options: StreamOptions, *, may_lack_key: boo
 
 
 def _nowhere(auth: Auth, model: str | None, settings: Settings, error: MissingKeyError) -> Endpoint:
-    """An endpoint for kept answers alone; to ask for another raises this error."""
+    """Return an endpoint for kept answers alone; a request to it raises this error."""
     unused = {"api_key": Secret("none")}
     endpoint = resolve_endpoint(settings=settings, auth=Auth.GEMINI, model=model, credentials=unused)
     return replace(endpoint, auth=auth, authenticator=NoCredentials(error))
@@ -299,7 +299,7 @@ def _split_body(request_body: Mapping[str, Any]) -> tuple[list[Content], JSON]:
 
 
 def _output(schema: object, config: JSON) -> OutputSchema | None:
-    """The form of the answer, passed by itself or in the config, which it then leaves."""
+    """Return the schema of the answer; one in the config is removed from it."""
     given = [name for name in SCHEMAS if config.get(name) is not None]
     if schema is not None and given:
         raise ArgumentError(f"schema is given twice, by itself and as {given[0]}.", hint="Leave one out.")
@@ -319,7 +319,7 @@ def _output(schema: object, config: JSON) -> OutputSchema | None:
 
 
 def _fields(beside: JSON, config: JSON) -> JSON:
-    """The body's fields that the caller set; newer models refuse some that were not asked for."""
+    """Return the body's fields that the caller set, no others: newer models refuse some defaults."""
     body: JSON = {}
     for name, value in beside.items():
         if name == "systemInstruction":
@@ -338,18 +338,18 @@ def _fields(beside: JSON, config: JSON) -> JSON:
 
 
 def _is_call_demanded(body: JSON) -> bool:
-    """Whether the mode is ANY."""
+    """Return whether the mode is ANY."""
     return str(_calling(body).get("mode")).upper() in {"ANY", "2"}  # the enum's number
 
 
 def _calling(body: JSON) -> Mapping[str, Any]:
-    """What the body says of function calls."""
+    """Return the body's functionCallingConfig, or an empty one."""
     calling = (body.get("toolConfig") or {}).get("functionCallingConfig")
     return calling if isinstance(calling, Mapping) else {}
 
 
 def _with_free_choice(body: JSON) -> JSON:
-    """The body with mode AUTO for ANY: a model that must call a function in every round never answers."""
+    """Return the body with mode AUTO for ANY: a model that must call a function each round never answers."""
     if not _is_call_demanded(body):
         return body
     tool_config = body["toolConfig"]
@@ -419,7 +419,7 @@ def _instruction(value: object) -> Content:
 
 
 def _stand_in(runtime: Runtime, credentials: object, base_url: str | None) -> tuple[object, str | None]:
-    """Where the simulator is: embedded, or somebody else's server, which takes any key."""
+    """Return key and URL of the simulator: the embedded one, or one at `base_url`, which takes any key."""
     if base_url is None:
         server = runtime.stand_in()
         return {"api_key": Secret(server.api_key or "simulator")}, server.base_url

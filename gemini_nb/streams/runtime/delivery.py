@@ -1,8 +1,8 @@
-"""Calls subscribers, in order, on threads that nobody else depends on.
+"""Calls subscribers, in order, on threads that nothing else depends on.
 
 A callback on the loop thread would hold up every stream, one on the main thread would wait for the cell that
 is running, and a thread for each subscriber would be a thousand threads. Here a few daemon threads share the
-subscriptions that have something to deliver. One subscription is on one thread at a time, which keeps its
+subscriptions that have events to deliver. One subscription is on one thread at a time, which keeps its
 order. To wake a thread costs more than a delivery, so text that goes on is handed over a hundred times a
 second at most, that of all streams together. Whatever else happens, a first text too, is handed over at once.
 When all threads are held up in slow callbacks while others wait, more are started: one, two, four ...
@@ -69,7 +69,7 @@ class Subscription:
         self._enqueue()
 
     def close(self) -> None:
-        """Call it no more. A call under way ends by itself."""
+        """Stop calling the callback. A call under way ends by itself."""
         self._left = True
         self._cursor.close()
         self.delivered.set()
@@ -119,19 +119,23 @@ class Subscription:
             result = self.callback(event)
             if inspect.iscoroutine(result):
                 result.close()
-                raise TypeError("it is asynchronous; use `async for event in stream`")  # noqa: TRY301 - told alike
+                self._report(event, TypeError("it is asynchronous; use `async for event in stream`"))
         except BaseException as error:  # noqa: BLE001 - a failing subscriber harms only itself, sys.exit() too
-            level = logging.DEBUG if self._failed else logging.WARNING
-            self._failed = True
-            name = getattr(self.callback, "__name__", type(self.callback).__name__)
-            logger.log(
-                level,
-                "subscriber %s failed on %s of %s: %s",
-                name,
-                event.kind,
-                event.stream_id,
-                _described(error),
-            )
+            self._report(event, error)
+
+    def _report(self, event: StreamEvent, error: BaseException) -> None:
+        """Log that the subscriber failed; a warning the first time only."""
+        level = logging.DEBUG if self._failed else logging.WARNING
+        self._failed = True
+        name = getattr(self.callback, "__name__", type(self.callback).__name__)
+        logger.log(
+            level,
+            "subscriber %s failed on %s of %s: %s",
+            name,
+            event.kind,
+            event.stream_id,
+            _described(error),
+        )
 
 
 def _described(error: BaseException) -> str:
@@ -185,7 +189,7 @@ class Delivery:
             self._flush_at(self._flushed_at + _TICK)
 
     def hurry(self) -> None:
-        """Deliver in this turn of the loop what waits for others. Loop thread only."""
+        """Deliver the waiting batch in this turn of the loop. Loop thread only."""
         if self._flush_timer is not None and self._flush_timer.when() != _NOW:
             self._flush_timer.cancel()
             self._flush_at(_NOW)
@@ -193,7 +197,7 @@ class Delivery:
     def _flush_at(self, when: float) -> None:
         try:
             loop = asyncio.get_running_loop()
-        except RuntimeError:  # it died, and its streams are told of that
+        except RuntimeError:  # it died, and its streams end with that error
             self._flush()
         else:
             self._flush_timer = loop.call_at(when, self._flush)
@@ -222,7 +226,7 @@ class Delivery:
             loop.call_soon_threadsafe(loop.call_later, _PATIENCE, self._check, loop, returned, 1)
 
     def _check(self, loop: asyncio.AbstractEventLoop, returned: int, more: int) -> None:
-        """Start threads, twice as many each time, while nobody comes back from a callback."""
+        """Start threads, twice as many each time, while no callback returns."""
         with self._lock:
             lacking = self._queued - self._idle
             if self._closed or lacking <= 0:

@@ -11,7 +11,7 @@ import contextlib
 import contextvars
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -82,7 +82,7 @@ _tool: contextvars.ContextVar[_Tool | None] = contextvars.ContextVar("gemini_nb_
 
 @contextlib.contextmanager
 def in_tool_of(record: StreamRecord, lend: Callable[[], object]) -> Iterator[None]:
-    """What runs within this context, in threads and tasks too, is a tool of this stream.
+    """Treat what runs within this context, in threads and tasks too, as a tool of this stream.
 
     Args:
         record: the stream.
@@ -99,7 +99,7 @@ def in_tool_of(record: StreamRecord, lend: Callable[[], object]) -> Iterator[Non
 
 @contextlib.contextmanager
 def waiting_for(record: StreamRecord) -> Iterator[None]:
-    """Wait for a stream, here; in a tool its own stream waits, too, and lends its place meanwhile.
+    """Wait for a stream within this context; a tool that waits lends its own stream's place meanwhile.
 
     Raises:
         BlockingCallError: the stream waits, over others too, for the tool's own.
@@ -155,7 +155,7 @@ class Ending:
         record.log.attach(self)
 
     def notify(self) -> None:
-        """The log grew. Loop thread only."""
+        """Note that the log has a new event. Loop thread only."""
         if self._record.log.closed and not self._reached.is_set():
             self._record.log.detach(self)
             self._reached.set()
@@ -176,7 +176,7 @@ class Ending:
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
-        """Wait here for something of the stream, as `waiting_for` has it.
+        """Wait within this context for more of the stream, as `waiting_for` does.
 
         Raises:
             BlockingCallError: the wait could never end.
@@ -196,7 +196,7 @@ class Ending:
         return interrupting([self._record.stream_id], int(self._record.is_done), stopped=False)
 
     def wait(self, timeout: float | None) -> None:
-        """Wait on a thread of the person's.
+        """Wait on one of the user's threads.
 
         Raises:
             TimeoutError: it has not ended in time.
@@ -232,10 +232,7 @@ class Ending:
         if self._reached.is_set():
             function()
 
-    @staticmethod
-    def wait_together(endings: Iterable[Ending], timeout: float) -> None:
-        """Wait for all of them, no longer than this, and not for those that the calling thread must end."""
-        deadline = time.monotonic() + timeout
-        for ending in endings:
-            if not ending._runtime.loop.is_current:  # noqa: SLF001 - its own
-                ending._reached.wait(deadline - time.monotonic())  # noqa: SLF001 - see above
+    def wait_until(self, deadline: float) -> None:
+        """Wait until this time of `time.monotonic` at most, but never on the thread that ends it."""
+        if not self._runtime.loop.is_current:
+            self._reached.wait(deadline - time.monotonic())

@@ -38,7 +38,7 @@ class Flag:
         return self._is_set
 
     def set(self) -> None:
-        """Set it and wake who waits. Never blocks."""
+        """Set it and wake the threads that wait. Never blocks."""
         self._is_set = True
         self._tokens.put(None)
 
@@ -63,7 +63,7 @@ class BackgroundLoop:
     Args:
         name: the thread's name.
         on_death: called on the dying thread if the loop ends without `close`.
-        cleanup: awaited on the loop when it ends, either way, after its tasks were cancelled.
+        cleanup: runs on the loop when it ends, either way, after its tasks were cancelled.
     """
 
     def __init__(
@@ -107,11 +107,10 @@ class BackgroundLoop:
                     "This manager was shut down.", hint="gemini_nb.get_manager() makes a new one."
                 )
             if self._loop is None or not self.is_alive:
-                self._start()
-            assert self._loop is not None  # noqa: S101 - _start made it
+                self._loop = self._start()
             return self._loop
 
-    def _start(self) -> None:
+    def _start(self) -> asyncio.AbstractEventLoop:
         loop = asyncio.new_event_loop()
         loop.set_exception_handler(_log_exception)
         started = threading.Event()
@@ -125,7 +124,7 @@ class BackgroundLoop:
         self._thread = thread
         started.wait()
         background.loops.add(loop)
-        self._loop = loop
+        return loop
 
     def _run(self, loop: asyncio.AbstractEventLoop, started: threading.Event) -> None:
         loop.call_soon(started.set)

@@ -48,17 +48,20 @@ class EventReader:
         self._waiting = waiting
         self._buffer: collections.deque[StreamEvent] = collections.deque()
         self._wake: Callable[[], object] | None = None
-        reference = weakref.ref(self)  # the log must not keep an abandoned reader alive
+        reference = weakref.WeakMethod(self._notify)  # the log must not keep an abandoned reader alive
 
         def notify() -> None:
-            reader = reference()
-            if reader is not None and reader._wake is not None:  # noqa: SLF001 - its own
-                reader._wake()  # noqa: SLF001 - see above
+            if (method := reference()) is not None:
+                method()
 
         self._cursor = Cursor(log, notify, replay=replay)
 
+    def _notify(self) -> None:
+        if (wake := self._wake) is not None:
+            wake()
+
     def close(self) -> None:
-        """Leave the stream."""
+        """Stop reading the stream."""
         self._cursor.close()
 
     def __del__(self) -> None:
@@ -109,14 +112,14 @@ def _waker(ready: asyncio.Event) -> Callable[[], object]:
     loop = asyncio.get_running_loop()
 
     def wake() -> None:
-        with contextlib.suppress(RuntimeError):  # that loop was closed; nobody waits there any more
+        with contextlib.suppress(RuntimeError):  # that loop was closed, and nothing waits there any more
             loop.call_soon_threadsafe(ready.set)
 
     return wake
 
 
 async def sleep_until_set(event: asyncio.Event) -> None:
-    """Wait for the event, or a tenth of a second: whoever waits looks again."""
+    """Wait for the event for a tenth of a second; the caller then looks again."""
     handle = asyncio.get_running_loop().call_later(POLL, event.set)
     try:
         await event.wait()

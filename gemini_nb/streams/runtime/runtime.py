@@ -40,10 +40,10 @@ class Runtime:
 
     Attributes:
         settings: defaults for every stream.
-        kernel: the loop that runs the person's cells; a notebook says which.
-        can_ask: whether somebody is there to approve a tool; a notebook knows.
-        block_on: waits for a flag in a thread of the person's; a notebook puts one in its place that keeps
-            the kernel's loop going.
+        kernel: the loop that runs the user's cells; a notebook sets it.
+        can_ask: returns whether a user is there to approve a tool; a notebook sets it.
+        block_on: waits for a flag on one of the user's threads; a notebook replaces it by one that keeps the
+            kernel's loop going.
         cell_output: returns the output of the cell that runs, for what goes on after its end; a notebook
             knows.
         origin: returns the path of the notebook and the id of the cell that runs; a notebook knows.
@@ -83,7 +83,7 @@ class Runtime:
         return clients
 
     def journal(self) -> Writer | None:
-        """What keeps the streams that start now on disk; None where that is turned off."""
+        """Return the writer that journals the streams that start now, None where the journal is off."""
         prices.load_soon()
         found = journal_path(self.settings)
         if found is None:
@@ -93,7 +93,7 @@ class Runtime:
         return self._writer
 
     def kept_answers(self, path: str, *, read_only: bool = False) -> KeptAnswers:
-        """The kept answers of a file or folder.
+        """Return the kept answers of a file or folder.
 
         Args:
             path: where it is.
@@ -109,8 +109,8 @@ class Runtime:
         with self._lock:
             return self._kept.setdefault(file.path, KeptAnswers(file))
 
-    def enlist(self, record: StreamRecord, end: End) -> None:
-        """Have `end` called if the loop dies (with an error) or is shut down (with None).
+    def register(self, record: StreamRecord, end: End) -> None:
+        """Call `end` if the loop dies (with an error) or is shut down (with None).
 
         Raises:
             ConfigError: it was shut down.
@@ -122,8 +122,8 @@ class Runtime:
                 )
             self._active[record] = end
 
-    def discharge(self, record: StreamRecord) -> None:
-        """This stream ended."""
+    def unregister(self, record: StreamRecord) -> None:
+        """Forget a stream that has ended."""
         with self._lock:
             self._active.pop(record, None)
 
@@ -140,7 +140,7 @@ class Runtime:
             )
 
     def stand_in(self) -> Simulator:
-        """The embedded server that makes answers up in Gemini's place, started by its first use.
+        """Return the embedded server that makes up answers in Gemini's place; the first call starts it.
 
         Its key is a random one, made for this process.
         """
@@ -230,7 +230,7 @@ def wait_for(flag: Flag, timeout: float | None) -> None:
 def _import_client(future: concurrent.futures.Future[object]) -> None:
     try:
         import gemini_nb.api.http  # noqa: F401 - imported for its effect, httpx and aiohttp with it
-    finally:  # what failed here fails again, and is told, where the client is made
+    finally:  # what failed here fails again, and is reported, where the client is made
         future.set_result(None)
 
 
@@ -239,7 +239,7 @@ _default_lock = threading.Lock()
 
 
 def default_runtime() -> Runtime:
-    """The process's shared runtime, made on first use."""
+    """Return the process's shared runtime, made on first use."""
     global _default  # noqa: PLW0603 - one for each process is what it is for
     with _default_lock:
         if _default is None or _default.closed:

@@ -1,4 +1,4 @@
-"""Whoever gets a stream's events by callback: told apart by `==`, each once."""
+"""The callables that get a stream's events: equal ones (`==`) count once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ASYNC = (inspect.iscoroutinefunction, inspect.isasyncgenfunction)
 
 
 class Subscribers:
-    """The subscribers of one stream, who come and go on any thread.
+    """The subscribers of one stream; any thread may add and remove them.
 
     Args:
         log: the stream's log.
@@ -49,7 +49,7 @@ class Subscribers:
         return tuple(subscription.target for subscription in self._subscriptions)
 
     def add(self, subscriber: Subscriber, *, replay: bool) -> None:
-        """Call this one too; adding twice is once.
+        """Add a subscriber; adding it twice has no further effect.
 
         Raises:
             ArgumentError: it cannot be called, or is asynchronous.
@@ -75,7 +75,7 @@ class Subscribers:
             self._subscriptions = (*self._subscriptions, made)
 
     def remove(self, subscriber: Subscriber) -> None:
-        """Call it no more; unknown ones are no error."""
+        """Remove a subscriber; an unknown one is no error."""
         with self._lock:
             gone = [other for other in self._subscriptions if other.callback == subscriber]
             self._subscriptions = tuple(other for other in self._subscriptions if other not in gone)
