@@ -10,12 +10,21 @@ import subprocess
 import sys
 from pathlib import Path
 
-FAST = (["imports.py"], ["lengths.py"], ["rendering.py"], ["journal.py"], ["start.py"], ["paced.py"])
+FAST = (
+    ["imports.py"],
+    ["lengths.py"],
+    ["rendering.py"],
+    ["journal.py"],
+    ["rows.py"],
+    ["start.py"],
+    ["paced.py"],
+)
 FULL = (
     ["imports.py"],
     ["lengths.py"],
     ["rendering.py"],
     ["journal.py"],
+    ["rows.py", "--full"],
     ["start.py"],
     ["paced.py", "--full", "--chunks", "100"],
     ["transports.py"],

@@ -26,6 +26,7 @@ __all__ = ["WINDOW", "Counts", "Row", "Run"]
 
 WINDOW = 200
 """Rows that are streams at a time, at least; a larger concurrency takes twice its own."""
+_IN_CALL = 50  # rows that are started, and checked, in the call itself
 _WHOLE = 200  # rows that ended last and are kept with all that they were
 _ALIKE = 5  # refusals of a key, a model or an account with which a run ends
 _ALIKE_ROWS = 50  # refusals that may be the rows' own
@@ -142,7 +143,7 @@ class Run:
         return run
 
     def begin(self) -> None:
-        """Start as many rows as the window holds, and go on with the others on a thread.
+        """Start the first rows, and go on with the others on a thread, so that the cell returns soon.
 
         Raises:
             GeminiError: one of these rows cannot be asked.
@@ -368,7 +369,7 @@ class Run:
                 self.absorb()
                 if self._is_stopped or (self._is_read and self._next >= len(self.rows)):
                     return False
-                if len(self._active) >= self._window:
+                if len(self._active) >= self._window or (is_call and self._next >= _IN_CALL):
                     return True
             if self._next >= len(self.rows) and not self._read():
                 return False
