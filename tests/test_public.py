@@ -244,6 +244,10 @@ def test_the_rest_of_the_fixed_names() -> None:
     assert gemini_nb.Chat(model="m", tools=[], system_instruction="Be brief.").history == []
     assert {"name", "run_on", "timeout", "confirm"} <= set(parameters(gemini_nb.Tool)[1])
     assert parameters(gemini_nb.map)[0] == ["prompts"]
+    mcp_options = ["env", "cwd", "headers", "include", "confirm", "timeout"]
+    assert parameters(gemini_nb.mcp) == (["command_or_url"], mcp_options)
+    assert default(gemini_nb.mcp, "timeout") == 60
+    assert {"tools", "close", "__enter__", "__exit__"} <= set(dir(gemini_nb.MCPServer))
     assert issubclass(gemini_nb.StreamNotFoundError, (gemini_nb.GeminiError, LookupError))
     error = gemini_nb.GeminiError("no")
     assert (error.status_code, error.api_status, error.hint) == (None, None, "")

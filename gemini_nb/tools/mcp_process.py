@@ -22,7 +22,8 @@ _LOG_SIZE = 64 * 1024  # bytes of stderr kept: the last ones
 _LONGEST = 64 * 2**20  # bytes of one message
 _LARGE = 200_000  # bytes of a message that is not parsed on the loop of all the streams
 _GRACE = 0.4  # seconds from the end of its input until it is told to end
-_PATIENCE = 0.2  # seconds from then until it is killed
+_PATIENCE = 0.2  # seconds for each step after that: a manager that shuts down gives its tasks one
+_KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has only the latter
 
 
 class ErrorLog:
@@ -90,7 +91,7 @@ async def stdio(
         try:
             await _end(process, tasks[-1])
         finally:
-            _kill(process)
+            _signal(process, _KILL)  # and children that it did not take with it
             log.exit_code = process.returncode
             for task in tasks:
                 task.cancel()
@@ -145,10 +146,10 @@ async def _keep(process: asyncio.subprocess.Process, log: ErrorLog) -> None:
 
 
 async def _end(process: asyncio.subprocess.Process, keeping: asyncio.Task[None]) -> None:
-    """Close its input, which asks a server to end; then signal it, and take in its last words."""
+    """Close its input, which asks a server to end; else signal it, kill it. Then take in its last words."""
     if process.stdin is not None:
         process.stdin.close()
-    for patience, number in ((_GRACE, signal.SIGTERM), (_PATIENCE, None)):
+    for patience, number in ((_GRACE, signal.SIGTERM), (_PATIENCE, _KILL), (_PATIENCE, None)):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience):
                 await process.wait()
@@ -156,11 +157,6 @@ async def _end(process: asyncio.subprocess.Process, keeping: asyncio.Task[None])
         if number is not None:
             _signal(process, number)
     await asyncio.wait([keeping], timeout=_PATIENCE)
-
-
-def _kill(process: asyncio.subprocess.Process) -> None:
-    """Kill what is left of its group: also children that it did not take with it."""
-    _signal(process, getattr(signal, "SIGKILL", signal.SIGTERM))
 
 
 def _signal(process: asyncio.subprocess.Process, number: int) -> None:
