@@ -108,16 +108,16 @@ class Session:
             ConnectError: it could not be reached.
             ToolFailedError: it refused, or ended meanwhile.
         """
-        from mcp import MCPError
-
         await asyncio.wrap_future(self._ready)
+        from mcp import MCPError  # imported by now, in a thread
+
         try:
             return await ask(self)
         except MCPError as error:
             if not self._is_lost(error):
                 raise ToolFailedError(f"{self._target.name}: {excerpt(error.message, 1_000)}") from None
         except (OSError, ExceptionGroup) as error:
-            self._is_open = False
+            self.end()
             raise ToolFailedError(f"{self._target.name}: {_words(error)}") from None
         self.end()
         with contextlib.suppress(TimeoutError):
@@ -131,10 +131,25 @@ class Session:
         """Whether the error says that there is no connection, or no session at the server, any more."""
         from mcp_types import CONNECTION_CLOSED
 
-        return error.code == CONNECTION_CLOSED or "session" in str(error.message).lower()
+        is_forgotten = bool(self._target.url) and "session" in str(error.message).lower()
+        return error.code == CONNECTION_CLOSED or is_forgotten
 
     async def list_tools(self) -> list[Any]:
-        """Return what it offers now."""
+        """Return what it offers now; a server that does not say so in time is ended.
+
+        Raises:
+            ToolFailedError: it did not.
+        """
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._listed()
+        except TimeoutError:
+            self.end()
+            raise ToolFailedError(
+                f"{self._target.name} did not list its tools within {self._timeout:g} s"
+            ) from None
+
+    async def _listed(self) -> list[Any]:
         found: list[Any] = []
         cursor: str | None = None
         for _ in range(_PAGES):

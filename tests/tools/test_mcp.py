@@ -165,6 +165,17 @@ def test_a_server_that_died_between_two_streams_is_restarted(notes: Path) -> Non
         assert int(outcome(made.start(tools=[server]))) != first
 
 
+def test_a_server_that_no_longer_answers_is_restarted(notes: Path) -> None:
+    with rig([*asking(("pid", {})), *asking(("pid", {}))]) as made:
+        server = local(notes)
+        first = int(outcome(made.start(tools=[server])))
+        assert server._session is not None
+        server._session._timeout = 0.5
+        os.kill(first, signal.SIGSTOP)
+        assert int(outcome(made.start(tools=[server]))) != first
+        wait_until(lambda: not is_running(first), "the end of the process")
+
+
 def test_a_server_that_does_not_want_to_end_is_killed(notes: Path) -> None:
     with rig(asking(("add", {"a": 1, "b": 1}))) as made:
         assert outcome(made.start(tools=[local(notes, "stubborn")])) == 2
