@@ -124,7 +124,7 @@ def test_a_person_answers_by_click(desk: Desk, name: str, status: str) -> None:
     expect(settled).to_contain_text("So be it.")
     expect(settled.locator("summary")).to_contain_text("pay(amount=20)")
     assert page.prompt(2).inner_text() == "[*]:", "the click is answered while the kernel computes"
-    expect(settled.locator("summary")).to_contain_text("done" if status == "done" else "no")
+    expect(settled.locator("summary")).to_contain_text("done" if status == "done" else "denied by the user")
     desk.open_gate("computed")
     page.wait_done(2)
 
