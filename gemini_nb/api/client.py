@@ -121,9 +121,8 @@ async def call_model(
             outages.note_failure(quota, pause_seconds, _wait_reason(failure, call.endpoint.model))
         plan = recovery.plan(failure)
         if failure.status_code in _COOLDOWN_STATUS:
-            clients.cooldowns.impose(
-                quota, failure.retry_after or plan.delay, plan.waits_for, failure.per_minute
-            )
+            pace = failure.per_minute if call.retry.patient else None  # for many rows; one stream needs none
+            clients.cooldowns.impose(quota, failure.retry_after or plan.delay, plan.waits_for, pace)
         yield plan
         await asyncio.sleep(plan.delay)
 

@@ -187,7 +187,7 @@ def test_a_fix_leaves_the_kernels_loop_free_and_can_be_interrupted(kernel: Kerne
     kernel.run(
         "import asyncio\nticks = []\n"
         "async def tick():\n"
-        "    while len(ticks) < 5:\n"
+        "    while len(ticks) < 500:\n"
         "        ticks.append(1)\n"
         "        await asyncio.sleep(0.01)\n"
         "    print('ticked')\n"
@@ -201,7 +201,7 @@ def test_a_fix_leaves_the_kernels_loop_free_and_can_be_interrupted(kernel: Kerne
     assert done.status == "error"
     assert "was stopped" in done.error_text
     assert inputs(done) == []
-    assert kernel.run("print(len(ticks))").stdout == "5\n"
+    assert kernel.run("print(len(ticks) > 1)").stdout == "True\n"
 
 
 def test_a_prompt_sees_the_last_error(kernel: Kernel, service: Service) -> None:

@@ -414,7 +414,9 @@ def test_a_group_settles_again_when_the_last_tool_has_ended(shell: Kernel, optio
         "    return 'cloudless'"
     )
     view = shell.run(f"%%gemini_stream -t weather -o trips {options}\n{PROMPT}")
-    shell.run("for _ in trips: await asyncio.to_thread(begun_here.acquire, True, 20)\n%gemini_stop trips")
+    shell.run(
+        "for _ in trips.streams: await asyncio.to_thread(begun_here.acquire, True, 20)\n%gemini_stop trips"
+    )
 
     def settled() -> str:
         return "".join(bundle.get("text/markdown", "") for bundle in view.outputs)
