@@ -600,6 +600,22 @@ def test_what_is_rendered_in_pieces_is_what_the_whole_would_be(name: str) -> Non
     assert to_html(draft.markdown) == to_html(whole.text)
 
 
+def test_what_cannot_be_rendered_holds_up_nothing_behind_it() -> None:
+    source = "Before.\n\n" + "> " * 1200 + "deep\n\n" + "Behind, **well**.\n\n" * 300
+    draft, shown = Draft(), list[str]()
+    for end in (*range(0, len(source), 700), len(source)):
+        more = True
+        while more:
+            drawn = draft.draw(source[:end], lambda _: 1600)
+            shown += [drawn.finished] if drawn.finished is not None else []
+            more = drawn.more
+    live = "".join([*shown, drawn.tail])
+    for page in (live, to_html(source), to_html(settle(source))):
+        assert page.count("<strong>well</strong>") > 200
+        assert page.count("Behind") == 300
+        assert "deep" in page
+
+
 @pytest.mark.parametrize("name", LONG)
 def test_the_time_of_a_long_text_grows_with_its_length(name: str) -> None:
     def seconds(source: str) -> float:

@@ -97,7 +97,10 @@ class Draft:
         """Finish one piece if there is a place to cut; returns what stands behind, and whether more comes."""
         source, part = self._read(text)
         if part is None:
-            return raw_html(source), False
+            if self._done + len(source) == len(text):
+                return raw_html(source), False
+            self._give_up(source, whole=False)
+            return "", True
         tail = html_of(part.tokens)
         cut = part.cut() if len(source) > least(tail) else None
         if cut is not None:
@@ -122,11 +125,13 @@ class Draft:
         """Render one more piece if there is a place to cut, and keep nothing of its tree."""
         source, part = self._read(text)
         whole = self._done + len(source) == len(text)
-        cut = part.cut() if part is not None and not (whole and len(source) <= _PIECE) else None
+        if part is None:
+            return self._give_up(source, whole=whole)
+        cut = None if whole and len(source) <= _PIECE else part.cut()
         if cut is None and not whole:
             self._window *= 2
             return False
-        self._finish(part, cut) if part is not None else self._give_up(source)
+        self._finish(part, cut)
         return True
 
     def _read(self, text: str) -> tuple[str, Part | None]:
@@ -152,10 +157,19 @@ class Draft:
         written = write(tokens, seam, source)
         return _Piece(source, seam, html_of(tokens), written, len(self._references))
 
-    def _give_up(self, source: str) -> None:
-        known = len(self._references)
-        self._pieces.append(_Piece(source, self._seam, raw_html(source), raw_markdown(source), known))
+    def _give_up(self, source: str, *, whole: bool) -> bool:
+        """Finish paragraphs that cannot be rendered, as they are; returns whether one has ended."""
+        if not whole:
+            source = source[: source.rfind("\n\n") + 2] if "\n\n" in source else ""
+        if not source:
+            self._window *= 2
+            return False
+        written = raw_markdown(source)
+        self._pieces.append(_Piece(source, Seam(), raw_html(source), written, len(self._references)))
+        self._seam = Seam(last=written.last, alternate=written.alternate)
         self._done += len(source)
+        self._window = _PIECE
+        return True
 
     def _lacks(self, piece: _Piece) -> bool:
         """Whether a piece names the target of a link that was defined after it."""
