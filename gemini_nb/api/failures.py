@@ -177,7 +177,7 @@ def reported(error: Mapping[str, Any], endpoint: Endpoint) -> GeminiError:
     status, name = _status_and_name(error.get("code"), error.get("status"))
     details = list(objects(error.get("details")))
     message = excerpt(str(error.get("message") or "no message"), 1000)
-    is_permanent = status == 429 and "limit: 0" not in message and is_daily(details)
+    is_permanent = status == 429 and "limit: 0" not in message and is_daily(details, message)
     asked = seconds_until_renewal(time.time()) if is_permanent else retry_delay_of(details, message)
     if is_permanent:
         hint = _daily_hint(asked, endpoint)

@@ -16,7 +16,7 @@ import math
 import re
 import time
 import zoneinfo
-from collections.abc import AsyncGenerator, Hashable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -41,7 +41,8 @@ the server does not know. Gateways have statuses of their own, such as 529 for o
 _DURATION = re.compile(r"^(\d+(?:\.\d+)?)s$")
 _MESSAGE_DELAY = re.compile(r"[Rr]etry in (\d+(?:\.\d+)?)\s*s")
 _ZONE = "America/Los_Angeles"
-_PER_DAY = re.compile(r"per_?day", re.IGNORECASE)
+_PER_DAY = re.compile(r"PerDay|(?i:per[_ -]?day)(?![A-Za-z])")
+_PER_MINUTE = re.compile(r"per[_ -]?minute", re.IGNORECASE)
 _OF_REQUESTS = re.compile(r"requests.*per_?minute", re.IGNORECASE)
 _WHOLE = re.compile(r"[0-9]{1,9}")
 _SHARE = 0.97  # of a named quota that is used, since clocks differ
@@ -193,20 +194,30 @@ def _finite(seconds: float) -> float | None:
     return seconds if math.isfinite(seconds) else None
 
 
-def is_daily(details: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether a daily quota is used up, by the ids in an error's details.
+def is_daily(details: Sequence[Mapping[str, Any]], message: str = "") -> bool:
+    """Whether a daily quota is used up.
 
-    Their RetryInfo does not tell: it asks to wait some seconds for a quota that is gone until tomorrow.
+    The RetryInfo beside it does not tell: it asks to wait some seconds for what is gone until tomorrow.
+
+    Args:
+        details: the error's details, whose ids of quotas decide.
+        message: the error's message, which decides where no id is named, as behind a proxy.
     """
-    return any(_names_a_day(detail) for detail in details)
+    named = [text for detail in details for text in _quota_texts(detail)]
+    if named:
+        return any(_PER_DAY.search(text) for text in named)
+    return _PER_DAY.search(message) is not None and _PER_MINUTE.search(message) is None
 
 
-def _names_a_day(value: object, name: str = "") -> bool:
+def _quota_texts(value: object, name: str = "") -> Iterator[str]:
     if isinstance(value, Mapping):
-        return any(_names_a_day(item, str(key).lower()) for key, item in value.items())
-    if isinstance(value, list):
-        return any(_names_a_day(item, name) for item in value)
-    return name.startswith("quota") and isinstance(value, str) and _PER_DAY.search(value) is not None
+        for key, item in value.items():
+            yield from _quota_texts(item, str(key).lower())
+    elif isinstance(value, list):
+        for item in value:
+            yield from _quota_texts(item, name)
+    elif name.startswith("quota") and isinstance(value, str):
+        yield value
 
 
 def seconds_until_renewal(now: float) -> float | None:

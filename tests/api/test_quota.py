@@ -46,3 +46,20 @@ def test_a_machine_without_time_zones(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_which_quotas_are_of_a_day(details: list[dict[str, object]], daily: bool) -> None:
     assert is_daily(details) is daily
+
+
+@pytest.mark.parametrize(
+    ("message", "daily"),
+    [
+        ("Quota exceeded for quota metric 'Requests' and limit 'GenerateContent requests per day'.", True),
+        ("Quota exceeded for metric: generate_requests_per_model_per_day, limit: 50", True),
+        ("You exceeded GenerateRequestsPerDayPerProjectPerModel-FreeTier.", True),
+        ("Quota exceeded: 10 requests per minute. A plan has more requests per day.", False),
+        ("The limit is 5 per daylight saving.", False),
+        ("Resource has been exhausted.", False),
+    ],
+)
+def test_a_message_decides_where_no_quota_is_named(message: str, daily: bool) -> None:
+    assert is_daily([], message) is daily
+    minute = {"violations": [{"quotaId": "GenerateRequestsPerMinutePerProject"}]}
+    assert not is_daily([minute], message)
