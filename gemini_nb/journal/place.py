@@ -3,6 +3,11 @@
 SQLite never waits while a file becomes one with a write-ahead log, so of many kernels that open a missing
 journal at once some would fail. It is therefore made under another name and linked to its place when it is
 complete. Side files take the mode that the main file has when they are made, so that mode is right first.
+
+SQLite finds the side files by the journal's name: at the first statement, not when the file is opened, and
+again when it is closed. A kernel that opened a damaged journal which another one sets aside at that moment
+would take, or delete, the side files of the new one. So they are opened, closed, made and moved by one
+process at a time: see `alone_in`.
 """
 
 from __future__ import annotations
@@ -22,11 +27,13 @@ from gemini_nb.journal.schema import APPLICATION_ID, VERSION, prepare
 from gemini_nb.journal.trouble import Trouble
 
 __all__ = [
+    "alone_in",
     "foreign",
     "identity_of",
     "is_shared",
     "locate",
     "make",
+    "make_folder",
     "newer",
     "prepared",
     "set_aside",
@@ -37,6 +44,8 @@ _MAGIC = b"SQLite format 3\x00"
 _NETWORK = re.compile(r"(nfs|fuse\.|fuse$|ceph|cifs|smb|9p$|lustre$|gpfs$|afs|beegfs|glusterfs)")
 _MOUNTS = Path("/proc/self/mountinfo")
 _NAME = "journal.db"
+_PATIENCE = 5.0  # seconds for which a process waits for its turn in a folder
+_STEP = 0.005  # seconds between two looks whether it is its turn
 _FOREIGN = "Name another file with GEMINI_NB_JOURNAL=PATH, or turn the journal off: GEMINI_NB_JOURNAL=off."
 
 
@@ -77,23 +86,31 @@ def is_shared(folder: Path) -> bool:
     return bool(_NETWORK.match(kind))
 
 
-def prepared(path: Path, *, default: bool) -> bool:
-    """Make the folder, and say whether the file is there; whatever is no journal of ours is left alone.
+def make_folder(folder: Path, *, default: bool) -> None:
+    """Make the journal's folder.
+
+    Args:
+        folder: the folder.
+        default: whether it is ours alone, so that nobody else may look into it.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if default and stat.S_IMODE(folder.stat().st_mode) & 0o077:
+        folder.chmod(0o700)
+
+
+def prepared(path: Path) -> bool:
+    """Say whether the file is there; whatever is no journal of ours is left alone.
 
     Never call this while the process has the file open in SQLite: closing any descriptor of a file drops all
     locks that the process holds on it.
 
-    Args:
-        path: the file.
-        default: whether its folder is ours alone.
-
     Raises:
         Trouble: another program's file, one of a newer version, or no file at all.
-        OSError: the folder cannot be made.
+        OSError: it cannot be read.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if default and stat.S_IMODE(path.parent.stat().st_mode) & 0o077:
-        path.parent.chmod(0o700)
     try:
         found = path.stat()
     except FileNotFoundError:
@@ -136,6 +153,8 @@ def newer(path: Path) -> Trouble:
 def make(path: Path, *, shared: bool) -> None:
     """Make the file, complete from its first moment; where another process was faster, its file stays.
 
+    Call it in `alone_in`.
+
     Raises:
         OSError: the folder takes no file.
         sqlite3.Error: the disk is full, for example.
@@ -148,10 +167,9 @@ def make(path: Path, *, shared: bool) -> None:
             prepare(connection, shared=shared)
         finally:
             connection.close()
-        with _alone_in(path.parent):
-            if not path.exists():
-                _move_sides(path, _stamp())  # of a file that is gone; a new one would be mixed with them
-                _link(unfinished, path)
+        if not path.exists():
+            _move_sides(path, _stamp())  # of a file that is gone; a new one would be mixed with them
+            _link(unfinished, path)
     finally:
         for name in (unfinished, *_sides(unfinished)):
             name.unlink(missing_ok=True)
@@ -178,7 +196,7 @@ def set_aside(path: Path, identity: tuple[int, int]) -> Path | None:
     Raises:
         OSError: they cannot be moved.
     """
-    with _alone_in(path.parent):
+    with alone_in(path.parent):
         if identity_of(path) != identity or not _begins_as_sqlite(path):
             return None
         stamp = _stamp()
@@ -217,17 +235,33 @@ def _move_sides(path: Path, stamp: str) -> None:
 
 
 @contextlib.contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """No other process makes or moves a journal in this folder meanwhile, where the system can see to it."""
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep other processes from making, opening, closing or moving a journal in this folder meanwhile.
+
+    Where the system cannot see to it, or a process holds the folder for seconds, it goes on all the same.
+    """
     try:
         import fcntl  # not on Windows
     except ImportError:
         yield
         return
-    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:  # it may be entered, but not listed
+        yield
+        return
+    try:
+        deadline = time.monotonic() + _PATIENCE
+        while time.monotonic() < deadline:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(_STEP)
+            except OSError:  # a file system without locks
+                break
         yield
     finally:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # closing is not enough where a fork took the descriptor
         os.close(descriptor)

@@ -13,7 +13,7 @@ import ctypes
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -60,17 +60,20 @@ class Store:
         """Whether it was opened."""
         return self._connection is not None
 
-    def write(self, statements: Iterable[Statement]) -> None:
+    def write(self, statements: Sequence[Statement]) -> None:
         """Run these in one transaction, or none of them.
 
         Raises:
             Trouble: they were not written.
         """
-        with self._connected() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            for sql, values in statements:
-                connection.execute(sql, values)
-            connection.execute("COMMIT")
+        for _ in range(_TRIES):
+            with self._connected() as connection:
+                connection.execute("BEGIN IMMEDIATE")
+                for sql, values in statements:
+                    connection.execute(sql, values)
+                connection.execute("COMMIT")
+                if place.identity_of(self.path) == self._identity:
+                    return  # else it was set aside or deleted meanwhile
 
     def read(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return the rows of a SELECT.
@@ -125,11 +128,13 @@ class Store:
     def _connect(self) -> sqlite3.Connection:
         if self._located is None:
             self._located = self.path = place.locate(self.path)
-        shared = place.is_shared(self.path.parent)
+        place.make_folder(self.path.parent, default=self._default)
+        with place.alone_in(self.path.parent):
+            return self._connect_alone(shared=place.is_shared(self.path.parent))
+
+    def _connect_alone(self, *, shared: bool) -> sqlite3.Connection:
         open_here = [store._identity for store in _open]  # noqa: SLF001 - its own class
-        if place.identity_of(self.path) not in open_here and not place.prepared(
-            self.path, default=self._default
-        ):
+        if place.identity_of(self.path) not in open_here and not place.prepared(self.path):
             place.make(self.path, shared=shared)
         self._identity = place.identity_of(self.path)
         # Never made by `connect`: a file that another process has just set aside must not come back empty.
@@ -180,11 +185,12 @@ class Store:
     def _let_go(self) -> None:
         if self._connection is None:
             return
-        if place.identity_of(self.path) != self._identity:
-            self._abandon()
-            return
-        with contextlib.suppress(sqlite3.Error):
-            self._connection.close()
+        with place.alone_in(self.path.parent):
+            if place.identity_of(self.path) != self._identity:
+                self._abandon()
+                return
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.close()
         self._connection = None
         _open.remove(self)
 

@@ -10,11 +10,14 @@ import sqlite3
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from gemini_nb.journal import place
 from gemini_nb.journal import writer as writer_module
+from gemini_nb.journal.store import Statement
 from journal_rig import Told, another, opened, program, until
 
 BEGIN_AND_HOLD = """
@@ -334,9 +337,62 @@ with opened(Path(sys.argv[1])) as (writer, journal):
     for kernel in kernels:
         _, errors = kernel.communicate(timeout=60)
         assert all("damaged" in line for line in errors.splitlines())
-    assert len(list(tmp_path.glob("answers.db.broken-*"))) == 1
+    moved = sorted(found.name for found in tmp_path.glob("answers.db.broken-*"))
+    assert set(moved) <= {moved[0] + side for side in ("", "-shm", "-wal")}
     with opened(path) as (_, journal):
         assert [entry.text for entry in journal.streams()] == ["New."] * 4
+
+
+OPEN_SLOWLY = """
+from gemini_nb.journal import store
+path = Path(sys.argv[1])
+set_up = store.Store._set_up
+def slow(*given, **options):  # the file is open, its side files are not
+    print("open", flush=True)
+    sys.stdin.readline()
+    set_up(*given, **options)
+store.Store._set_up = slow
+with opened(path) as (writer, journal):
+    another(writer, "From another kernel.")
+    writer.flush(30)
+"""
+
+
+def test_a_journal_is_not_set_aside_while_another_kernel_opens_it(tmp_path: Path) -> None:
+    """Else that kernel would take the new journal's side files for those of the old one."""
+    path = tmp_path / "answers.db"
+    with opened(path) as (writer, _):
+        another(writer, "One.")
+    slow = program(OPEN_SLOWLY, path)
+    assert slow.stdout is not None
+    assert slow.stdout.readline() == "open\n"
+    identity = place.identity_of(path)
+    assert identity is not None
+    moved = threading.Thread(target=place.set_aside, args=(path, identity))
+    moved.start()
+    moved.join(0.3)
+    assert moved.is_alive()
+    assert slow.communicate("go\n", timeout=60)[1] == ""
+    moved.join(20)
+    assert not path.exists()
+
+
+def test_what_is_written_while_the_journal_is_set_aside_is_in_the_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "answers.db"
+    with opened(path) as (writer, journal):
+        another(writer, "One.")
+        assert journal.streams()
+        identity = place.identity_of(path)
+        assert identity is not None
+
+        class Moving(list[Statement]):
+            def __iter__(self) -> Iterator[Statement]:
+                place.set_aside(path, identity or (0, 0))
+                return super().__iter__()
+
+        row = "INSERT INTO blobs (hash, data) VALUES ('1', 'One')"
+        writer.store.write(Moving([(row, ())]))
+        assert writer.store.read("SELECT hash FROM blobs") == [("1",)]
 
 
 def test_a_journal_that_is_deleted_under_way_is_begun_anew(tmp_path: Path) -> None:
