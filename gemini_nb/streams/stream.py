@@ -46,6 +46,7 @@ _INTERNAL = {
     "first_output_at",
     "is_done",
     "is_structured",
+    "label",
     "log",
     "on_late_output",
     "outcome",
@@ -87,7 +88,7 @@ class Stream:
     def __repr__(self) -> str:
         record = self._record
         shown = f"{len(record.text)} characters"
-        return f"<Stream {self.stream_id} {self.model} {self.status}: {shown}>"
+        return f"<Stream {self.label} {self.model} {self.status}: {shown}>"
 
     def __dir__(self) -> list[str]:
         return [name for name in super().__dir__() if name not in _INTERNAL]
@@ -96,6 +97,11 @@ class Stream:
     def stream_id(self) -> str:
         """The stream's name."""
         return self._record.stream_id
+
+    @property
+    def label(self) -> str:
+        """What every view calls it: `trip · s1`, or its id where the notebook has no name for it."""
+        return self._record.label
 
     @property
     def model(self) -> str:
@@ -503,7 +509,7 @@ class Stream:
             while not self._subscribers.have_heard and time.monotonic() < deadline:  # noqa: ASYNC110 - threads set it
                 await asyncio.sleep(_LOOK)
         except asyncio.CancelledError as error:
-            mark_cancelled(error, interrupting([self.stream_id], had_ended=int(self._record.is_done)))
+            mark_cancelled(error, interrupting([self.label], had_ended=int(self._record.is_done)))
             self.request_stop()
             raise
         return self.outcome()
@@ -552,7 +558,7 @@ def stop_interrupted(streams: Sequence[Stream]) -> StreamInterrupted:
     """Stop what an interrupted wait waited for, and return the error that says how many those were."""
     stop_together(streams)
     had_ended = sum(stream.status in {Status.COMPLETED, Status.ERROR} for stream in streams)
-    return interrupting([stream.stream_id for stream in streams], had_ended)
+    return interrupting([stream.label for stream in streams], had_ended)
 
 
 def _objects(data: str) -> list[JSON]:

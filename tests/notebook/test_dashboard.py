@@ -440,7 +440,7 @@ def test_the_table_lists_and_counts(manager: gemini_nb.StreamManager, simulator:
     add_finished(manager, like, 30)
     lines = table(manager).splitlines()
     assert len(lines) == 1 + 31 + 1
-    assert lines[0].split() == ["id", "status", "phase", "model", "tokens", "tools", "time", "prompt"]
+    assert lines[0].split() == ["stream", "status", "phase", "model", "tokens", "tools", "time", "prompt"]
     assert lines[-1].startswith("0 active, 31 completed, 0 stopped, 0 failed")
     assert "(simulated)" in lines[1]
     short = repr(Dashboard(manager)).splitlines()

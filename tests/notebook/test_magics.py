@@ -239,7 +239,7 @@ def test_stop_show_streams_and_wait(shell: Kernel) -> None:
     assert "Describe a lighthouse" in listed
     shell.run("%gemini_wait two")
     assert (
-        shell.run("%gemini_stop one").stdout == shell.run("print(f'Stopped {one.stream_id} (one).')").stdout
+        shell.run("%gemini_stop one").stdout == shell.run("print(f'Stopped one · {one.stream_id}.')").stdout
     )
     assert shell.run("print(one.status, two.status)").stdout.split() == ["stopped", "completed"]
     shown = shell.run("%gemini_show two")
@@ -256,20 +256,44 @@ def test_stop_says_what_it_stopped_by_the_names_the_user_knows(shell: Kernel) ->
         "brief = start('Name a river.').wait()"
     )
     said = shell.run("%gemini_stop brief").stdout
-    expected = "{brief.stream_id} (brief) had ended before (completed); nothing was stopped."
+    expected = "brief · {brief.stream_id} had ended before (completed); nothing was stopped."
     assert said == shell.run(f"print(f'{expected}')").stdout
     shell.run("poem = start(long); other = start(long); ids = poem.stream_id, other.stream_id")
     shell.run("two = [brief, poem, poem, other]")
     said = shell.run("%gemini_stop two poem").stdout
-    expected = "print(f'Stopped 2 streams: {ids[0]} (poem) and {ids[1]} (other); 1 had ended before.')"
+    expected = "print(f'Stopped 2 streams: poem · {ids[0]} and other · {ids[1]}; 1 had ended before.')"
     assert said == shell.run(expected).stdout
     shell.run("rows = gemini_nb.map([long] * 20)")
     said = shell.run("%gemini_stop").stdout
     assert said.startswith("Stopped 20 streams: ")
-    assert said.count("(rows)") == 8
+    assert said.count("rows[") == 8
     assert said.endswith(" and 12 more.\n")
     shell.run("del rows; poem = other = None; start(long); start(long); start(long)")
     assert shell.run("%gemini_stop all").stdout.startswith("Stopped 3 streams: s")
+
+
+def test_a_stream_is_called_the_same_everywhere(shell: Kernel) -> None:
+    shell.run("import gemini_nb\nfrom gemini_nb.notebook.pane.stepper import head_html")
+    shell.run("from gemini_nb.notebook.dashboard.dashboard import dashboard\nboard = dashboard()")
+    shell.run("from gemini_nb.notebook.dashboard.rows import Row, RowStyle")
+    shell.run("%%gemini_stream -o trip\nWrite 3000 words.")
+    shell.run("%%gemini_stream -o later\nTranslate {trip}.")
+    shell.run("mine = gemini_nb.get_manager().start_stream('Write 3000 words.')")
+    label = shell.run("print(trip.label)").stdout.strip()
+    assert label == f"trip · {shell.run('print(trip.stream_id)').stdout.strip()}"
+    assert shell.run("print(mine.label == f'mine · {mine.stream_id}')").stdout == "True\n"
+    assert label in shell.run("print(head_html(trip))").stdout
+    row = "row = Row(trip, RowStyle(), print); print(row.box.children[1].value, row.box.children[2].tooltip)"
+    assert shell.run(row).stdout.count(label) == 2
+    assert label in shell.run("%gemini_streams").stdout
+    assert f"waiting for {label}" in shell.run("print(head_html(later))").stdout
+    assert label in shell.run("print(repr(trip))").stdout
+    shell.run("trip_too = trip\n%gemini_stop later")
+    assert shell.run("%gemini_stop trip_too").stdout == f"Stopped {label}.\n"
+    for form in ("text/markdown", "text/plain"):
+        assert label in shell.run("%gemini_show trip").outputs[0][form]
+    shell.run("rows = gemini_nb.map(['Name a river.'] * 2).wait()")
+    assert shell.run("print(rows[1].label)").stdout.startswith("rows[1] · s")
 
 
 def test_stop_names_a_function_that_goes_on(shell: Kernel) -> None:
@@ -423,7 +447,7 @@ def test_what_was_recorded_is_played_back_into_a_pane(shell: Kernel) -> None:
     played = shell.run(cell.format(" --keep kept.jsonl --auth recording"))
     again = settled(played, shell)
     assert again.partition("<sub>")[0] == first.partition("<sub>")[0]
-    assert re.search(r"\(recorded\) · completed · kept, \d+ \w{3} \d\d:\d\d", again)
+    assert re.search(r"\(recorded\) · said · s\d+ · completed · kept, \d+ \w{3} \d\d:\d\d", again)
     assert played.stderr == ""
     assert "(recorded)" in shell.run("%gemini_streams").stdout
     shell.run("%gemini_dashboard")

@@ -79,7 +79,7 @@ def line_html(stream: Stream, trace: Trace, words: str, now: float) -> str:
         f'<div class="gemini-nb-line" data-stream-id="{escape(stream.stream_id)}" '
         f'data-status="{stream.status.value}" data-phase="{stream.phase.value}"{mark}>'
         f'<div class="gemini-nb-what"><div class="gemini-nb-asked">'
-        f"<b>{escape(cut(stream.stream_id, 24))}</b> "
+        f"<b>{escape(cut(stream.label, 40))}</b> "
         f'<bdi title="{escape(words)}">{escape(words)}</bdi></div><div class="gemini-nb-facts">'
         f"{_model(stream)}{_chips(stream.tool_calls)}{_troubles(stream, trace, waiting, again)}</div></div>"
         f'<span class="gemini-nb-badge" data-status="{stream.status.value}">{escape(phase)}</span>'

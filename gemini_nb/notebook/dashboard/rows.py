@@ -90,20 +90,19 @@ class Row:
         self._state: object = self._state_now()
         self._due = 0.0
         self._timeline: widgets.HTML | None = None
-        self._name = name = plain(stream.stream_id)
         shared = {"layout": style.box}
         self._line = widgets.HTML(
             self._line_html(), style=style.html, _dom_classes=("gemini-nb-cell",), **shared
         )
         self._fold = widgets.ToggleButton(
-            tooltip=f"Timeline of {name}",
+            tooltip=f"Timeline of {self._name}",
             style=style.fold,
             _dom_classes=("gemini-nb-fold",),
             **shared,
         )
         self._stop = widgets.Button(
             description="Stop",
-            tooltip=f"Stop {name}",
+            tooltip=f"Stop {self._name}",
             disabled=stream.status is not Status.ACTIVE,
             style=style.stop,
             _dom_classes=("gemini-nb-stop",),
@@ -133,6 +132,11 @@ class Row:
         return any(call.still_running for call in self.stream.tool_calls)
 
     @property
+    def _name(self) -> str:
+        """What the stream is called; the notebook may give it a name later."""
+        return plain(self.stream.label)
+
+    @property
     def _must_fold(self) -> bool:
         return bool(self._fold.value) != (self._timeline is not None)
 
@@ -158,13 +162,14 @@ class Row:
         self._state, self._due = state, now + pause
         sent = _set(self._line, "value", self._line_html())
         sent += _set(self._stop, "disabled", self.stream.status is not Status.ACTIVE)
+        sent += _set(self._stop, "tooltip", f"Stop {self._name}")
         return sent + self.paint_timeline()
 
     def paint_timeline(self) -> int:
         """Draw the timeline where it is unfolded, and take it away where it is folded."""
         if not self._fold.value:
             if self._timeline is None:
-                return 0
+                return _set(self._fold, "tooltip", f"Timeline of {self._name}")
             self.box.children = self.box.children[:3]
             self._timeline.close()
             self._timeline = None

@@ -27,6 +27,7 @@ from gemini_nb.api.objects import as_mapping
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.values import File
 from gemini_nb.errors import ArgumentError, GeminiError, did_you_mean
+from gemini_nb.notebook.kernel.names import name_made
 from gemini_nb.notebook.render.words import cut
 from gemini_nb.streams.chat.chat import Chat
 from gemini_nb.streams.chat.messages import Origin
@@ -123,6 +124,7 @@ def ask(
     except GeminiError as error:
         raise error.with_traceback(None) from None
     if args.out is not None:
+        name_made(made, args.out)
         user_ns[args.out] = made
     return made
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from gemini_nb.notebook.kernel.names import name_streams
 from gemini_nb.notebook.magics.failure import Failure, cut, fenced, source_of
 from gemini_nb.redaction import scrub
 from gemini_nb.streams.stream import Stream
@@ -55,6 +56,7 @@ class CellLog:
         self._asked += streams
 
     def _look(self, result: Any) -> None:
+        name_streams(self._shell.user_ns)
         asked, self._asked = tuple(self._asked), []
         source = getattr(result.info, "raw_cell", None) or ""
         if result.info.silent or not source.strip():

@@ -64,7 +64,7 @@ class CodeMagics(Magics):
             stream.wait_only()
         except KeyboardInterrupt:
             ended = int(stream.is_done)
-            raise interrupting([stream.stream_id], ended, stopped=False) from None
+            raise interrupting([stream.label], ended, stopped=False) from None
         blocks = stream.code_blocks
         if number is None:
             code = python_in(find_code_blocks(stream.answer)) or python_in(blocks)

@@ -21,6 +21,7 @@ from IPython.display import display
 from gemini_nb.errors import StreamNotFoundError, did_you_mean
 from gemini_nb.notebook.kernel import cells
 from gemini_nb.notebook.kernel.frontend import Frontend, cell_id, frontend_of, request_id
+from gemini_nb.notebook.kernel.names import name_streams
 from gemini_nb.notebook.magics.arguments import parse, split_line, stream_arguments
 from gemini_nb.notebook.magics.asking import CellContext, ask
 from gemini_nb.notebook.magics.cell_log import CellLog
@@ -215,7 +216,7 @@ class GeminiMagics(Magics):
         stop_together(active)
         from gemini_nb.notebook.render.figures import stopped_words  # few cells need it
 
-        print(stopped_words(streams, active, self.shell.user_ns))  # noqa: T201 - see _print_table
+        print(stopped_words(streams, active))  # noqa: T201 - see _print_table
 
     @line_magic
     def gemini_wait(self, line: str) -> None:
@@ -226,7 +227,7 @@ class GeminiMagics(Magics):
                 stream.wait_only()
         except KeyboardInterrupt:
             ended = sum(stream.is_done for stream in streams)
-            names = [stream.stream_id for stream in streams]
+            names = [stream.label for stream in streams]
             raise interrupting(names, ended, stopped=False) from None
 
     @line_magic
@@ -249,10 +250,12 @@ class GeminiMagics(Magics):
     def _print_table(self) -> None:
         from gemini_nb.notebook.render.table import table  # few cells need it
 
+        name_streams(self.shell.user_ns)
         print(table(self.manager))  # noqa: T201 - it is what the magic is for
 
     def _streams(self, line: str) -> list[Stream]:
         """The streams of these names; those that run where there is no name, or "all"."""
+        name_streams(self.shell.user_ns)  # those of this cell, too
         names = _names_in(line)
         if names in ([], ["all"]):
             return self.manager.list_streams()

@@ -32,6 +32,7 @@ def head_html(stream: Stream, notice: str = "") -> str:
         f'<div class="gemini-nb-head" data-stream-id="{escape(stream.stream_id)}" '
         f'data-status="{stream.status.value}" data-phase="{stream.phase.value}">'
         f'<div class="gemini-nb-title"><b>{escape(stream.model)}</b>'
+        f'<span class="gemini-nb-name">{escape(stream.label)}</span>'
         f'<span class="gemini-nb-auth" data-auth="{stream.auth.value}">{_SERVICES[stream.auth]}</span>'
         f"{_kept(stream)}"
         f"{_steps(stream) if active else _badge(stream)}</div>"

@@ -12,6 +12,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from gemini_nb.notebook.render.markdown import plain
 from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.stream import Stream
 
@@ -146,7 +147,7 @@ def set_value(widget: Any, value: str) -> None:
 def stop_button(stream: Stream) -> widgets.Button:
     """A button that stops a stream."""
     display = "" if stream.status is Status.ACTIVE else "none"
-    tooltip = f"Stop {stream.stream_id}"
+    tooltip = f"Stop {plain(stream.label)}"
     return button("Stop", stream.request_stop, tooltip=tooltip, flex="0 0 auto", display=display)
 
 

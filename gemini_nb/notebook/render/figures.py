@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from gemini_nb.api.wire import Part
 from gemini_nb.config import Auth
@@ -12,7 +12,6 @@ from gemini_nb.journal import prices
 from gemini_nb.notebook.render.words import date, dollars, duration, one_line, quantity
 from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.events.states import Phase, Status
-from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.stream import Stream
 
 __all__ = [
@@ -219,13 +218,12 @@ def first_words(stream: Stream, limit: int = 120) -> str:
     return ""
 
 
-def stopped_words(streams: Sequence[Stream], asked: Sequence[Stream], names: Mapping[str, object]) -> str:
-    """What a stop stopped, by the names that the user knows, and what goes on all the same.
+def stopped_words(streams: Sequence[Stream], asked: Sequence[Stream]) -> str:
+    """What a stop stopped, and what goes on all the same.
 
     Args:
         streams: what was to be stopped.
         asked: those of them that ran.
-        names: the names of the notebook.
     """
     stopped = [stream for stream in asked if stream.status in {Status.STOPPED, Status.ACTIVE}]
     ended = len(streams) - len(stopped)
@@ -233,28 +231,17 @@ def stopped_words(streams: Sequence[Stream], asked: Sequence[Stream], names: Map
         if not streams:
             return "No stream runs; nothing was stopped."
         was = "had ended before" if ended > 1 else f"had ended before ({streams[0].status.value})"
-        return f"{_named(streams, names)} {was}; nothing was stopped."
+        return f"{_named(streams)} {was}; nothing was stopped."
     counted = f"{quantity(len(stopped), 'stream')}: " if len(stopped) > 1 else ""
     besides = f"; {ended:,} had ended before" if ended else ""
     tools = sorted({call.name for stream in asked for call in stream.tool_calls if call.still_running})
     left = f" Still running, since nothing can end a function in a thread: {', '.join(tools)}."
-    return f"Stopped {counted}{_named(stopped, names)}{besides}.{left if tools else ''}"
+    return f"Stopped {counted}{_named(stopped)}{besides}.{left if tools else ''}"
 
 
-def _named(streams: Sequence[Stream], names: Mapping[str, object]) -> str:
-    """Streams by id, with the names of the notebook that stand for them, of many the first."""
-    known: dict[str, list[str]] = {}
-    for name, value in names.items():
-        bound = value.streams if isinstance(value, StreamGroup) else [value]
-        for stream in bound if not name.startswith("_") else ():
-            if isinstance(stream, Stream):
-                known.setdefault(stream.stream_id, []).append(name)
-    shown = [
-        f"{stream.stream_id} ({', '.join(known[stream.stream_id])})"
-        if stream.stream_id in known
-        else stream.stream_id
-        for stream in streams[:_NAMED]
-    ]
+def _named(streams: Sequence[Stream]) -> str:
+    """What streams are called, of many the first."""
+    shown = [stream.label for stream in streams[:_NAMED]]
     rest = len(streams) - len(shown)
     if rest:
         return f"{', '.join(shown)} and {rest:,} more"

@@ -14,7 +14,7 @@ from gemini_nb.streams.stream import Stream
 
 __all__ = ["aligned", "table"]
 
-_HEAD = ("id", "status", "phase", "model", "tokens", "tools", "time", "prompt")
+_HEAD = ("stream", "status", "phase", "model", "tokens", "tools", "time", "prompt")
 
 
 def table(manager: StreamManager, *, limit: int | None = None) -> str:
@@ -50,7 +50,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 def _row(stream: Stream) -> tuple[str, ...]:
     done = sum(call.ended_at is not None for call in stream.tool_calls)
     return (
-        stream.stream_id,
+        stream.label,
         stream.status.value,
         figures.phase_word(stream) if stream.status is Status.ACTIVE else "",
         figures.title(stream),

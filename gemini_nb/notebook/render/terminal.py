@@ -103,7 +103,9 @@ class _Printer:
         """Print the sources, and how it ended."""
         for part in self._sources.values():
             self._note(f"\n{part_text(part)}")
-        facts = " · ".join([figures.title(stream), stream.status.value, *figures.summary(stream)])
+        facts = " · ".join(
+            [figures.title(stream), stream.label, stream.status.value, *figures.summary(stream)]
+        )
         end = figures.ending(stream)
         shown = f"\n{end}" if end and stream.error is None else ""
         self._out.write(self._styler.finish() + plain(f"{shown}\n({facts})\n"))

@@ -86,7 +86,9 @@ class Need:
 
 
 def _named(stream: Stream, name: str) -> str:
-    return f"{stream.stream_id} ({name})" if name and name != stream.stream_id else stream.stream_id
+    """What the user calls a stream: the name that its own views show goes before the one in the prompt."""
+    is_known = not name or name == stream.stream_id or (stream.record.name and " " not in name)
+    return stream.label if is_known else f"{stream.label} ({name})"
 
 
 def _fate(record: StreamRecord) -> str:
@@ -229,7 +231,7 @@ def _taken(item: object) -> object:
 
 def _words_of(item: object) -> str:
     streams = streams_in(item)
-    return ", ".join(stream.stream_id for stream in streams) if streams is not None else ""
+    return ", ".join(stream.label for stream in streams) if streams is not None else ""
 
 
 def streams_in(value: object) -> tuple[Stream, ...] | None:

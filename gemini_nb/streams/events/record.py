@@ -109,6 +109,7 @@ class StreamRecord:
         "late_looks",
         "log",
         "model_version",
+        "name",
         "parts",
         "phase",
         "refused_at",
@@ -130,6 +131,8 @@ class StreamRecord:
 
     def __init__(self, stream_id: str) -> None:
         self.stream_id = stream_id
+        self.name = ""
+        """What the notebook calls it, such as `trip` or `trip[2]`; empty where it has no name."""
         self.log = EventLog()
         self.status = Status.ACTIVE
         self.phase = Phase.AWAITING_MODEL_CALL
@@ -173,6 +176,11 @@ class StreamRecord:
         self._held = ""  # white space with which this call began, until other text follows
         self._length = 0
         self._shown_parts = 0
+
+    @property
+    def label(self) -> str:
+        """What every view calls it: `trip · s1`, or its id alone."""
+        return f"{self.name} · {self.stream_id}" if self.name else self.stream_id
 
     @property
     def text(self) -> str:

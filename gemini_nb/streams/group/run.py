@@ -108,6 +108,7 @@ class Run:
         self._source: Iterator[Row] = iter(()) if is_list else iter(rows)
         self._is_read = is_list
         self._start, self._refuse, self._window = start, refuse, window
+        self._own_name = ""
         self._lock = threading.RLock()  # of the counts; the loop takes it, so it is held for moments only
         self._starting = threading.RLock()
         self._next = 0
@@ -341,10 +342,27 @@ class Run:
                     raise
                 stream = self._refuse(row, error)
             row.stream = stream
+            self._name(index, stream)
             self._watch(index, stream)
         if self._is_stopped and self.error is None:
             stream.request_stop()
         return stream
+
+    @property
+    def name(self) -> str:
+        """What the notebook calls the group; empty where it has no name."""
+        return self._own_name
+
+    @name.setter
+    def name(self, name: str) -> None:
+        self._own_name = name  # before the look at the rows: one that is made meanwhile takes it by itself
+        for index, row in enumerate(self.rows):
+            if row.stream is not None:
+                self._name(index, row.stream)
+
+    def _name(self, index: int, stream: Stream) -> None:
+        if self._own_name and not stream.record.name:
+            stream.record.name = f"{self._own_name}[{index}]"
 
     def _watch(self, index: int, stream: Stream) -> None:
         with self._lock:

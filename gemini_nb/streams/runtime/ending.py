@@ -40,7 +40,7 @@ def interrupting(names: Sequence[str], had_ended: int, *, stopped: bool = True) 
     """Make the error of an interrupted wait.
 
     Args:
-        names: the ids of the streams that were waited for.
+        names: what the streams that were waited for are called, `trip · s1` or an id alone.
         had_ended: how many of them had ended before.
         stopped: whether the others were stopped; else they go on.
     """
@@ -54,7 +54,7 @@ def interrupting(names: Sequence[str], had_ended: int, *, stopped: bool = True) 
         what = f"{rest} {word}" + (f", {had_ended} had ended" if had_ended else "")
     if not stopped and rest:
         return StreamInterrupted(f"{what}; %gemini_stop stops what runs.")
-    return StreamInterrupted(f"{what}; %gemini_show {first} shows what came.")
+    return StreamInterrupted(f"{what}; %gemini_show {first.split()[-1]} shows what came.")
 
 
 def mark_cancelled(error: BaseException, shown: StreamInterrupted) -> None:
@@ -115,7 +115,7 @@ def waiting_for(record: StreamRecord) -> Iterator[None]:
             raise BlockingCallError(
                 "A tool that waits for the end of its own stream would never end."
                 if record is tool.record
-                else f"{record.stream_id} waits for {tool.record.stream_id}, whose tool would wait for it: "
+                else f"{record.label} waits for {tool.record.label}, whose tool would wait for it: "
                 "neither would ever end.",
                 hint="Return from the tool, and wait outside of it.",
             )
@@ -170,7 +170,7 @@ class Ending:
         """
         if os.getpid() != self._pid and not self._reached.is_set():
             raise BlockingCallError(
-                f"{self._record.stream_id} runs in the process that this one was forked from.",
+                f"{self._record.label} runs in the process that this one was forked from.",
                 hint="Wait for it there, or start a stream here.",
             )
 
@@ -193,7 +193,7 @@ class Ending:
             raise
 
     def _goes_on(self) -> StreamInterrupted:
-        return interrupting([self._record.stream_id], int(self._record.is_done), stopped=False)
+        return interrupting([self._record.label], int(self._record.is_done), stopped=False)
 
     def wait(self, timeout: float | None) -> None:
         """Wait on one of the user's threads.
@@ -209,7 +209,7 @@ class Ending:
                 with waiting_for(self._record):
                     self._runtime.block_on(self._reached, timeout)
             except TimeoutError:
-                raise TimeoutError(f"{self._record.stream_id} has not ended after {timeout:g} s.") from None
+                raise TimeoutError(f"{self._record.label} has not ended after {timeout:g} s.") from None
 
     async def wait_async(self) -> None:
         """Wait on the running loop, whichever it is."""
