@@ -14,8 +14,9 @@ from gemini_nb.simulator.faults.answers import shape_answer
 from gemini_nb.simulator.faults.fault import Fault, Spec, parse_fault, split_model
 from gemini_nb.simulator.faults.plan import FaultPlan, ModelFaults
 from gemini_nb.simulator.faults.wire import break_reply, refusal
-from gemini_nb.simulator.protocol.contents import check_contents
+from gemini_nb.simulator.protocol.contents import check_contents, files_in
 from gemini_nb.simulator.protocol.fields import TOO_DEEP, body_tokens, camel, parse_json, read_body
+from gemini_nb.simulator.protocol.files import FileStore, is_file_path, owner_of
 from gemini_nb.simulator.protocol.refusals import RefusalError, invalid, not_found, unknown_field
 from gemini_nb.simulator.protocol.routes import (
     Route,
@@ -52,6 +53,8 @@ class Service:
         scenario: answers in place of the built-in scenarios.
         verify: whether thought signatures are checked.
         plan: what goes wrong with which request.
+        files: what was uploaded.
+        file_plan: what goes wrong with which request to the Files API.
         record: what was asked so far.
         recordings: answers in place of scenarios.
     """
@@ -62,6 +65,8 @@ class Service:
     scenario: Scenario | None = None
     verify: bool = True
     plan: FaultPlan = field(default_factory=FaultPlan, repr=False)
+    files: FileStore = field(default_factory=FileStore, repr=False)
+    file_plan: FaultPlan = field(default_factory=FaultPlan, repr=False)
     record: Record = field(default_factory=Record, repr=False)
     recordings: Recordings | None = None
     _of_models: ModelFaults = field(default_factory=ModelFaults, init=False, repr=False)
@@ -69,6 +74,8 @@ class Service:
 
     def reply(self, verb: str, path: str, query: Fields, headers: Fields, raw: bytes) -> Reply:
         """Answer one request; whatever is wrong with it becomes an error body."""
+        if is_file_path(path):
+            return self._answer_about_files(verb, path, query, headers, raw)
         body: Any = None
         problem: RefusalError | None = None
         try:
@@ -91,19 +98,42 @@ class Service:
         except RecursionError:
             return _refuse(invalid(TOO_DEEP), wrapped=wrapped)
 
+    def _answer_about_files(self, verb: str, path: str, query: Fields, headers: Fields, raw: bytes) -> Reply:
+        """Answer a request to the Files API; one that is to break off takes half of what it brings."""
+        is_piece = "upload_id" in query  # its body is the file's
+        problem: RefusalError | None = None
+        body: Any = None
+        try:
+            body = parse_json(raw) if raw and not is_piece else None
+        except RefusalError as error:
+            problem = error
+        request = Request(method=verb, path=path, query=query, headers=headers, body=body, time=time.time())
+        self.record.add(request, 0 if is_piece else len(raw))
+        fault = self.file_plan.next(request) or Fault()
+        if fault.status is not None:
+            return break_reply(refusal(fault, "", wrapped=False), fault, "")
+        try:
+            if problem is not None:
+                raise problem
+            origin = f"http://{headers.get('host', '')}"
+            made, answer = self.files.answer(request, raw, origin, self.api_key, half=fault.reset)
+        except RefusalError as error:
+            return _refuse(error, wrapped=False)
+        return break_reply(Reply(headers=made, steps=[answer]), fault, "")
+
     def _routed(self, route: Route, request: Request, *, wrapped: bool) -> Reply:
         # A recording's model is named as it was, with the fault in it that it was asked for.
         name, spec = _read_spec(route) if self.recordings is None else (route.name, None)
-        route, query, body = replace(route, name=name), request.query, request.body
+        route = replace(route, name=name)
         if route.method not in {"streamGenerateContent", "generateContent"}:
-            return _answer_lookup(route, query, body)
+            return self._answer_lookup(route, request)
         fault = self._fault(request, spec)
         if fault is None:
-            return self._answer(route, query, body, Fault())
+            return self._answer(route, request, Fault())
         if fault.status is not None:
             reply = refusal(fault, route.model, wrapped=wrapped)
         else:
-            reply = Reply(steps=()) if fault.refuses else self._answer(route, query, body, fault)
+            reply = Reply(steps=()) if fault.refuses else self._answer(route, request, fault)
         return break_reply(reply, fault, route.model)
 
     def _fault(self, request: Request, spec: Spec | None) -> Fault | None:
@@ -115,12 +145,14 @@ class Service:
         )
         return self._of_models.next(spec, request.path.rpartition("/")[2].partition(":")[0], caller)
 
-    def _answer(self, route: Route, query: Fields, body: Any, fault: Fault) -> Reply:
+    def _answer(self, route: Route, request: Request, fault: Fault) -> Reply:
+        query, body = request.query, request.body
         if self.recordings is not None:
             if route.method != "streamGenerateContent" or not isinstance(body, dict):
                 raise not_found(f"Nothing is recorded for {route.method}, only streams are.")
             return self.recordings.reply(route.model, body)
         prompt = read_prompt(route, body, seed=self.seed, verify=self.verify, known=self._sent)
+        self._check_files(prompt.body, request)
         start = 0
         if is_token(prompt.body.get(FIELD)):
             start = read_token(prompt.body[FIELD], prompt.model, prompt.body)
@@ -142,6 +174,21 @@ class Service:
         encoder = SSEEncoder() if query.get("alt") == "sse" else ArrayEncoder()
         return Reply(headers=headers, encoder=encoder, steps=steps)
 
+    def _answer_lookup(self, route: Route, request: Request) -> Reply:
+        """Answer a request about models or about the length of a prompt."""
+        if route.method == "list":
+            return Reply(steps=[list_models(route, _camel_query(request.query))])
+        if route.method == "get":
+            return Reply(steps=[get_model(route)])
+        body = _body_to_count(route, request.body)
+        self._check_files(body, request)
+        return Reply(steps=[_count_tokens(route, body)])
+
+    def _check_files(self, body: Mapping[str, Any], request: Request) -> None:
+        """Refuse a file that is not there for this caller, or not ready."""
+        for name in files_in(body):
+            self.files.check_uri(name, owner_of(request))
+
     def _note_sent(self, steps: Iterable[Step]) -> Iterable[Step]:
         """Note which fields a script's parts have, since the service takes back what it has sent."""
         for step in steps:
@@ -158,15 +205,6 @@ def _read_spec(route: Route) -> tuple[str, Spec | None]:
         return name, None if text is None else parse_fault(text)
     except ConfigError as error:
         raise invalid(str(error), "model") from None
-
-
-def _answer_lookup(route: Route, query: Fields, body: Any) -> Reply:
-    """Answer a request about models or about the length of a prompt."""
-    if route.method == "list":
-        return Reply(steps=[list_models(route, _camel_query(query))])
-    if route.method == "get":
-        return Reply(steps=[get_model(route)])
-    return Reply(steps=[_count_tokens(route, body)])
 
 
 def _after(events: int, steps: Iterable[Step]) -> Iterable[Step]:
@@ -200,7 +238,7 @@ def _merged(steps: Iterable[Step]) -> Iterable[Step]:
         yield merge_chunks(chunks)
 
 
-def _count_tokens(route: Route, value: Any) -> dict[str, Any]:
+def _body_to_count(route: Route, value: Any) -> dict[str, Any]:
     check_model(route)
     if not isinstance(value, dict):
         raise invalid("Invalid JSON payload received. The body must be an object.")
@@ -215,6 +253,10 @@ def _count_tokens(route: Route, value: Any) -> dict[str, Any]:
         raise unknown_field(unknown[0], "")
     body = read_body(asked, vertex=route.vertex)
     check_contents(body, vertex=route.vertex)
+    return body
+
+
+def _count_tokens(route: Route, body: Mapping[str, Any]) -> dict[str, Any]:
     count = body_tokens(body)
     answer = {"totalTokens": count, "promptTokensDetails": [{"modality": "TEXT", "tokenCount": count}]}
     if route.vertex:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 from gemini_nb.errors import CallerError, ConfigError
 from gemini_nb.simulator.faults.plan import FaultPlan, FaultSource
+from gemini_nb.simulator.protocol.files import FileStore
 from gemini_nb.simulator.record import Request
 from gemini_nb.simulator.recordings import Recordings
 from gemini_nb.simulator.service import Scenario, Service
@@ -46,6 +47,8 @@ class Simulator:
             server's loop and must not block. Requests that are refused for their key or their JSON do not
             count, nor do those with a fault in the model's id. Which faults there are, and how a model's id
             has one, is written in `gemini_nb.simulator.faults`.
+        file_faults: the same for the requests to the Files API. A piece of an upload whose connection is
+            reset is taken by half; one whose connection is closed is taken, and its answer lost.
         recordings: a file or folder of kept answers. It answers in place of scenarios, with its own timing
             times `pace`: a request gets the answer that was kept for it.
     """
@@ -60,6 +63,7 @@ class Simulator:
         scenario: Scenario | None = None,
         verify: bool | None = None,
         faults: FaultSource = None,
+        file_faults: FaultSource = None,
         recordings: str | os.PathLike[str] | None = None,
     ) -> None:
         if scenario is not None and recordings is not None:
@@ -80,6 +84,8 @@ class Simulator:
             scenario=scenario,
             verify=scenario is None if verify is None else verify,
             plan=FaultPlan(faults),
+            files=FileStore(pace=pace),
+            file_plan=FaultPlan(file_faults),
             recordings=None if recordings is None else Recordings(Path(recordings)),
         )
 
@@ -123,6 +129,20 @@ class Simulator:
     @faults.setter
     def faults(self, source: FaultSource) -> None:
         self._service.plan = FaultPlan(source)
+
+    @property
+    def files(self) -> FileStore:
+        """What was uploaded to it, and what becomes of the next files."""
+        return self._service.files
+
+    @property
+    def file_faults(self) -> FaultSource:
+        """What goes wrong with the requests to the Files API; to be set as `faults` is."""
+        return self._service.file_plan.source
+
+    @file_faults.setter
+    def file_faults(self, source: FaultSource) -> None:
+        self._service.file_plan = FaultPlan(source)
 
     @property
     def running(self) -> bool:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gemini_nb.simulator.protocol.refusals import RefusalError, invalid
 
-__all__ = ["check_contents", "check_name"]
+__all__ = ["check_contents", "check_name", "files_in"]
 
 _PDF_LIMIT = 50 * 1024 * 1024
 _SIBLINGS = {
@@ -36,7 +36,7 @@ def check_contents(body: Mapping[str, Any], *, vertex: bool) -> None:
     """Check that there is something to answer, and each content's role and parts.
 
     Raises:
-        RefusalError: 400; 403 for a file that is not there.
+        RefusalError: 400.
     """
     contents = body.get("contents")
     if not contents:
@@ -136,13 +136,24 @@ def _check_file(file: Mapping[str, Any], where: str, *, vertex: bool) -> None:
     found = _FILE.fullmatch(uri)
     if found and vertex:
         raise invalid(f"Unsupported file uri: {uri}. The File API is not part of Vertex AI.", where)
-    if found:
-        name = found[1].removeprefix("files/")
-        raise RefusalError(
-            403,
-            "PERMISSION_DENIED",
-            f"You do not have permission to access the File {name} or it may not exist.",
-        )
+    if not found and "://" not in uri:
+        raise invalid(f"Unsupported file uri: {uri}.", where)
+    if uri.startswith("file:"):
+        raise invalid(f"Unsupported file uri: {uri}. Upload it with the File API.", where)
+
+
+def files_in(body: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the names of the uploaded files that a body uses.
+
+    Args:
+        body: a checked one.
+    """
+    contents = [*body["contents"], body.get("systemInstruction") or {}]
+    parts = [part for content in contents for part in content.get("parts") or ()]
+    parts += [inner for part in parts for inner in (part.get("functionResponse") or {}).get("parts") or ()]
+    for part in parts:
+        if found := _FILE.fullmatch((part.get("fileData") or {}).get("fileUri") or ""):
+            yield found[1]
 
 
 def _check_mime_type(kind: Any, where: str) -> str:

@@ -1,0 +1,344 @@
+"""The Files API: resumable uploads, and the files that came of them.
+
+Of a file's content only its hash and its size are kept, since no uploaded file can be downloaded again. A
+file belongs to the key that uploaded it, and whatever is wrong with a name (unknown, expired, of another key)
+is answered with the same 403, as Google does.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import secrets
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from gemini_nb.simulator.protocol.fields import camel
+from gemini_nb.simulator.protocol.refusals import RefusalError, invalid, not_found, unknown_field
+from gemini_nb.simulator.protocol.routes import Route, check_access
+from gemini_nb.simulator.record import Fields, Request
+
+__all__ = ["GRANULARITY", "FileReply", "FileStore", "is_file_path", "owner_of"]
+
+GRANULARITY = 256 * 1024
+"""Bytes of which each piece but the last has a multiple."""
+
+_LIMIT = 2 * 2**30
+_LIFETIME = 48 * 3600.0
+_PATH = re.compile(
+    r"/(?P<upload>upload/)?(?P<version>v1|v1beta|v1alpha)/files(?:/(?P<id>[^/:]+))?(?P<rest>:\w+)?"
+)
+_NAME = re.compile(r"(?:files/)?([a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?)")
+_MIME_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(;.*)?")
+_FIELDS = frozenset({"name", "displayName", "mimeType", "sizeBytes"})
+_MADE = ("video/", "audio/")  # files of these kinds are processed before they can be used
+_URI = "https://generativelanguage.googleapis.com/v1beta/"
+
+FileReply = tuple[dict[str, str], dict[str, Any]]
+"""Headers and body of an answer."""
+
+
+def is_file_path(path: str) -> bool:
+    """Whether a request to this path is one to the Files API."""
+    return _PATH.fullmatch(path) is not None
+
+
+@dataclass(slots=True, kw_only=True)
+class _File:
+    """An upload, and the file that it becomes."""
+
+    id: str
+    owner: str
+    display_name: str
+    mime_type: str
+    size: int
+    failure: str | None
+    received: int = 0
+    digest: Any = field(default_factory=hashlib.sha256)
+    created: float = 0.0  # when it was whole
+    ready_at: float = 0.0
+    expires: float = 0.0
+    is_cancelled: bool = False
+
+    @property
+    def state(self) -> str:
+        if time.time() < self.ready_at:
+            return "PROCESSING"
+        return "ACTIVE" if self.failure is None else "FAILED"
+
+    def to_json(self) -> dict[str, Any]:
+        name = f"files/{self.id}"
+        made: dict[str, Any] = {
+            "name": name,
+            "mimeType": self.mime_type,
+            "sizeBytes": str(self.size),
+            "createTime": _timestamp(self.created),
+            "updateTime": _timestamp(max(self.created, min(time.time(), self.ready_at))),
+            "expirationTime": _timestamp(self.expires),
+            # The service encodes the hash's digits, not its bytes.
+            "sha256Hash": base64.b64encode(self.digest.hexdigest().encode()).decode(),
+            "uri": _URI + name,
+            "state": self.state,
+            "source": "UPLOADED",
+        }
+        if self.display_name:
+            made["displayName"] = self.display_name
+        if self.state == "FAILED":
+            made["error"] = {"code": 3, "message": self.failure}
+        elif self.state == "ACTIVE" and self.mime_type.startswith("video/"):
+            made["videoMetadata"] = {"videoDuration": "12s"}
+        return made
+
+
+class FileStore:
+    """The files of one simulated service. What happens to a file is decided when its upload is complete.
+
+    Attributes:
+        processing: seconds for which a file is PROCESSING; None for a second times the simulator's pace, and
+            for films and sound only.
+        failure: why the next files become FAILED, None where they do not.
+        lifetime: seconds after which a file is gone.
+    """
+
+    def __init__(self, *, pace: float = 1.0) -> None:
+        self.processing: float | None = None
+        self.failure: str | None = None
+        self.lifetime = _LIFETIME
+        self._pace = pace
+        self._uploads: dict[str, _File] = {}
+        self._files: dict[str, _File] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def uploaded(self) -> list[str]:
+        """The names of all files that were uploaded and are still there, the oldest first."""
+        with self._lock:
+            return [f"files/{id_}" for id_, file in self._files.items() if time.time() < file.expires]
+
+    def delete(self, name: str) -> None:
+        """Delete a file, as its owner could."""
+        with self._lock:
+            self._files.pop(name.removeprefix("files/"), None)
+
+    def check_uri(self, uri: str, owner: str) -> None:
+        """Check that a prompt may use this file.
+
+        Raises:
+            RefusalError: 400 where it is not ACTIVE, 403 where there is none for this caller.
+        """
+        name = uri.rpartition("/")[2]
+        with self._lock:
+            state = self._find(name, owner).state
+        if state != "ACTIVE":
+            raise RefusalError(
+                400,
+                "FAILED_PRECONDITION",
+                f"The File {name} is not in an ACTIVE state and usage is not allowed.",
+            )
+
+    def answer(
+        self, request: Request, raw: bytes, origin: str, accepted: str | None, *, half: bool = False
+    ) -> FileReply:
+        """Answer one request.
+
+        Args:
+            request: the request.
+            raw: its body.
+            origin: scheme and host that it was sent to.
+            accepted: the key that is right; None takes any.
+            half: take half of what a piece brings, as if the connection had broken there.
+
+        Raises:
+            RefusalError: what is wrong with it.
+        """
+        match = _PATH.fullmatch(request.path)
+        if match is None:
+            raise not_found(f"The simulator serves nothing for {request.path}.")
+        with self._lock:
+            if match["upload"] and request.method == "POST" and not match["id"] and not match["rest"]:
+                if upload_id := request.query.get("upload_id"):
+                    return self._piece(upload_id, request.headers, raw, half=half)
+                _check_key(request, accepted)
+                return self._start(request, f"{origin}{request.path}")
+            _check_key(request, accepted)
+            if match["upload"] or match["rest"] not in {None, ":download"}:
+                raise not_found(f"The simulator serves nothing for {request.method} {request.path}.")
+            return {}, self._resource(request, match["id"], match["rest"], owner_of(request))
+
+    def _start(self, request: Request, address: str) -> FileReply:
+        headers = request.headers
+        if headers.get("x-goog-upload-protocol") != "resumable":
+            raise invalid("The simulator takes uploads by X-Goog-Upload-Protocol: resumable only.")
+        if headers.get("x-goog-upload-command") != "start":
+            raise invalid("An upload begins with X-Goog-Upload-Command: start.")
+        given = _given(request.body)
+        length = headers.get("x-goog-upload-header-content-length", given.get("sizeBytes"))
+        if length is None or not str(length).isdecimal():
+            raise invalid("X-Goog-Upload-Header-Content-Length: the size of the file in bytes.")
+        size = int(length)
+        if not 0 < size <= _LIMIT:
+            raise invalid(f"The file has {size} bytes; a file has between 1 and {_LIMIT}.", "file.size_bytes")
+        kind = given.get("mimeType") or headers.get("x-goog-upload-header-content-type", "")
+        if not _MIME_TYPE.fullmatch(kind):
+            raise invalid(f"Unsupported MIME type: {kind}", "file.mime_type")
+        name = given.get("name") or secrets.token_hex(6)
+        found = _NAME.fullmatch(name)
+        if found is None:
+            raise invalid(f"Invalid file name: {name}", "file.name")
+        if found[1] in self._files:
+            raise RefusalError(409, "ALREADY_EXISTS", f"The File {found[1]} already exists.")
+        display_name = given.get("displayName") or ""
+        if len(display_name) > 512:
+            raise invalid("The display name has more than 512 characters.", "file.display_name")
+        upload_id = secrets.token_urlsafe(24)
+        self._uploads[upload_id] = _File(
+            id=found[1],
+            owner=owner_of(request),
+            display_name=display_name,
+            mime_type=kind,
+            size=size,
+            failure=None,
+        )
+        return {
+            "X-Goog-Upload-Status": "active",
+            "X-Goog-Upload-URL": f"{address}?upload_id={upload_id}&upload_protocol=resumable",
+            "X-Goog-Upload-Chunk-Granularity": str(GRANULARITY),
+        }, {}
+
+    def _piece(self, upload_id: str, headers: Fields, raw: bytes, *, half: bool) -> FileReply:
+        file = self._uploads.get(upload_id)
+        if file is None:
+            raise not_found("There is no such upload.")
+        commands = {word.strip() for word in headers.get("x-goog-upload-command", "").split(",")}
+        if not commands or not commands <= {"upload", "finalize", "query", "cancel"}:
+            raise invalid(f"Unknown X-Goog-Upload-Command: {headers.get('x-goog-upload-command')}")
+        if "cancel" in commands:
+            file.is_cancelled = True
+        if file.is_cancelled:
+            if commands & {"upload", "finalize"}:
+                raise invalid("The upload was cancelled.")
+            return {"X-Goog-Upload-Status": "cancelled"}, {}
+        if file.created:
+            if commands & {"upload", "finalize"}:
+                raise invalid("The upload is final.")
+            return _final(file)
+        if "query" in commands:
+            return {
+                "X-Goog-Upload-Status": "active",
+                "X-Goog-Upload-Size-Received": str(file.received),
+                "X-Goog-Upload-Chunk-Granularity": str(GRANULARITY),
+            }, {}
+        _take(file, headers, raw, is_last="finalize" in commands, half=half)
+        if "finalize" not in commands or half:
+            return {"X-Goog-Upload-Status": "active"}, {}
+        self._finish(file)
+        return _final(file)
+
+    def _finish(self, file: _File) -> None:
+        """Make a file of a complete upload."""
+        wait = self.processing
+        if wait is None:
+            wait = self._pace if file.mime_type.startswith(_MADE) else 0.0
+        file.created = time.time()
+        file.ready_at, file.expires = file.created + wait, file.created + self.lifetime
+        file.failure = self.failure
+        self._files[file.id] = file
+
+    def _resource(self, request: Request, id_: str | None, rest: str | None, owner: str) -> dict[str, Any]:
+        if id_ is None:
+            if request.method != "GET" or rest:
+                raise not_found(f"The simulator serves nothing for {request.method} {request.path}.")
+            return self._list(request.query, owner)
+        file = self._find(id_, owner)
+        if request.method == "DELETE" and not rest:
+            del self._files[id_]
+            return {}
+        if request.method != "GET":
+            raise not_found(f"The simulator serves nothing for {request.method} {request.path}.")
+        if rest:
+            raise invalid("Only generated files can be downloaded.")
+        return file.to_json()
+
+    def _find(self, id_: str, owner: str) -> _File:
+        file = self._files.get(id_)
+        if file is None or file.owner != owner or time.time() >= file.expires:
+            raise RefusalError(
+                403,
+                "PERMISSION_DENIED",
+                f"You do not have permission to access the File {id_} or it may not exist.",
+            )
+        return file
+
+    def _list(self, query: Mapping[str, str], owner: str) -> dict[str, Any]:
+        names = {name.replace("_", ""): value for name, value in query.items()}
+        try:
+            size, start = int(names.get("pagesize") or 10), int(names.get("pagetoken") or 0)
+        except ValueError:
+            raise invalid("The page token or page size is not valid.") from None
+        if not 1 <= size <= 100:
+            raise invalid("The page size is between 1 and 100.", "page_size")
+        own = [file for file in self._files.values() if file.owner == owner and time.time() < file.expires]
+        page = own[::-1][start : start + size]
+        answer: dict[str, Any] = {"files": [file.to_json() for file in page]} if page else {}
+        if start + size < len(own):
+            answer["nextPageToken"] = str(start + size)
+        return answer
+
+
+def _check_key(request: Request, accepted: str | None) -> None:
+    check_access(Route(version="v1", vertex=False), request.headers, request.query, accepted)
+
+
+def owner_of(request: Request) -> str:
+    """Return who asks, as the owner of files."""
+    return request.headers.get("x-goog-api-key", "").strip() or request.query.get("key", "").strip()
+
+
+def _given(body: Any) -> dict[str, Any]:
+    """What the caller says of the file, in camelCase."""
+    if body is None:
+        return {}
+    if not isinstance(body, dict):
+        raise invalid("Invalid JSON payload received. The body must be an object.")
+    for name in body:
+        if name != "file":
+            raise unknown_field(str(name), "")
+    file = body.get("file") or {}
+    if not isinstance(file, dict):
+        raise invalid("Invalid value at 'file'.", "file")
+    given = {camel(name): value for name, value in file.items()}
+    for name in given:
+        if name not in _FIELDS:
+            raise unknown_field(name, "file")
+    for name, value in given.items():
+        if not isinstance(value, (str, int) if name == "sizeBytes" else str):
+            raise invalid(f"Invalid value at 'file.{name}'.", f"file.{name}")
+    return given
+
+
+def _take(file: _File, headers: Fields, raw: bytes, *, is_last: bool, half: bool) -> None:
+    """Take a piece, or half of it."""
+    if headers.get("x-goog-upload-offset") != str(file.received):
+        raise invalid(f"X-Goog-Upload-Offset: {file.received} bytes were received so far.")
+    if not is_last and (not raw or len(raw) % GRANULARITY):
+        raise invalid(f"A piece has a multiple of {GRANULARITY} bytes, but for the last.")
+    total = file.received + len(raw)
+    if total > file.size or (is_last and total != file.size):
+        raise invalid(f"The upload was to have {file.size} bytes, and has {total}.")
+    if half:
+        raw = raw[: len(raw) // 2 // GRANULARITY * GRANULARITY]
+    file.digest.update(raw)
+    file.received += len(raw)
+
+
+def _final(file: _File) -> FileReply:
+    return {"X-Goog-Upload-Status": "final"}, {"file": file.to_json()}
+
+
+def _timestamp(when: float) -> str:
+    return datetime.fromtimestamp(when, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
