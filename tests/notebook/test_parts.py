@@ -144,7 +144,7 @@ def test_odd_metadata_says_nothing(value: dict[str, Any]) -> None:
     assert part_markdown({"groundingMetadata": value}) == ""
 
 
-def test_the_newest_list_of_sources_counts() -> None:
+def test_sources_that_come_piece_by_piece_are_listed_once() -> None:
     transcript = Transcript()
     for number in range(3):
         transcript.apply(
@@ -153,4 +153,5 @@ def test_the_newest_list_of_sources_counts() -> None:
     transcript.apply(make(events.PartReceived, part={"executableCode": {"code": "1"}}))
     transcript.apply_all([])
     kept = [block.part for block in transcript.blocks if isinstance(block, PartBlock) and not block.gone]
-    assert kept == [{"groundingMetadata": {"webSearchQueries": ["2"]}}, {"executableCode": {"code": "1"}}]
+    listed = {"groundingMetadata": {"webSearchQueries": ["0", "1", "2"], "groundingChunks": []}}
+    assert kept == [listed, {"executableCode": {"code": "1"}}]

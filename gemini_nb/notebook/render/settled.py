@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import assert_never
 
 from gemini_nb.api.wire import Part
 from gemini_nb.notebook.render import figures
 from gemini_nb.notebook.render.displays import shown_markdown
-from gemini_nb.notebook.render.markdown import escape, finished, plain, settle
-from gemini_nb.notebook.render.parts import part_markdown, part_text
+from gemini_nb.notebook.render.markdown import escape, finished, marked, plain, settle
+from gemini_nb.notebook.render.parts import METADATA, part_markdown, part_text
 from gemini_nb.notebook.render.transcript import (
     Block,
     CallBlock,
@@ -40,6 +40,7 @@ __all__ = [
     "mimebundle",
     "part_of_answer",
     "render",
+    "source_lists",
     "source_of",
     "title_html",
     "to_markdown",
@@ -77,8 +78,9 @@ def render(transcript: Transcript) -> Iterator[None]:
 
 def source_of(block: TextBlock) -> str:
     """A block's text as Markdown; a structured answer is code, whole or not, and may bring its own fence."""
-    is_code = block.is_json and block.text.strip() and not is_fence(block.text)
-    return code_block(block.text.strip("\n"), "json", limit=None) if is_code else block.text
+    if block.is_json and block.text.strip() and not is_fence(block.text):
+        return code_block(block.text.strip("\n"), "json", limit=None)
+    return marked(block.text, block.marks) if block.marks else block.text
 
 
 def to_markdown(stream: Stream, transcript: Transcript | None = None) -> str:
@@ -131,6 +133,23 @@ def _block_text(block: Block) -> str:
             assert_never(block)
 
 
+def source_lists(transcript: Transcript) -> Iterator[str]:
+    """The sources by their numbers as plain text, with the words that each stands behind.
+
+    A terminal cannot put a number into text that it has printed.
+    """
+    for block in transcript.blocks:
+        if isinstance(block, PartBlock) and not block.gone and any(map(block.part.get, METADATA)):
+            quotes = transcript.sources.quotes if "groundingMetadata" in block.part else {}
+            yield "\n".join(_quoted(line, quotes) for line in part_text(block.part).split("\n"))
+
+
+def _quoted(line: str, quotes: Mapping[int, str]) -> str:
+    number = line.partition(".")[0]
+    quote = quotes.get(int(number)) if number.isdecimal() else None
+    return f"{line}: \u201c{cut(' '.join(quote.split()), 80)}\u201d" if quote else line
+
+
 def call_line(call: ToolCall) -> str:
     """One tool call in one line."""
     args = ", ".join(
@@ -147,8 +166,8 @@ def _block(block: Block) -> str:
     match block:
         case TextBlock():
             if block.is_json and block.text.strip() and not is_fence(block.text):
-                return code_block(block.text.strip("\n"), "json", limit=None)
-            return finished(block.draft, block.text).markdown
+                return source_of(block)
+            return finished(block.draft, source_of(block)).markdown
         case CallBlock():
             return call_markdown(block.call)
         case PartBlock():

@@ -10,7 +10,8 @@ from gemini_nb.notebook.render import figures
 from gemini_nb.notebook.render.ansi import Styler, can_style
 from gemini_nb.notebook.render.markdown import plain
 from gemini_nb.notebook.render.parts import METADATA, part_text
-from gemini_nb.notebook.render.settled import call_line
+from gemini_nb.notebook.render.server_tools import answered, asked
+from gemini_nb.notebook.render.settled import call_line, source_lists, transcript_of
 from gemini_nb.notebook.render.transcript import retry_message
 from gemini_nb.notebook.render.words import quantity
 from gemini_nb.streams.events.calls import ToolCall
@@ -63,7 +64,7 @@ class _Printer:
         self._thinks = False
         self._tail = ""  # of the text, since the last line that is not of it
         self._follows_line = False
-        self._sources: dict[str, Part] = {}  # of each kind the newest: each replaces the one before
+        self._asked: list[ToolCall] = []  # of Google's own tools
 
     def print(self, event: StreamEvent) -> None:
         """Print what an event says."""
@@ -77,13 +78,12 @@ class _Printer:
                 self._out.write(self._styler.note(plain(event.text)))
                 self._thinks = True
             case TextRewound():
-                self._sources.clear()
                 if self._length > event.length:
                     taken_back = quantity(self._length - event.length, "character")
                     self._note(f"[what follows replaces the last {taken_back}]")
                 self._length = event.length
             case PartReceived():
-                self._part(event.part)
+                self._part(event.part, event.time)
             case ToolCallRequested():
                 self._note(f"[{event.call.name} …]")
             case ToolCallStarted() if event.call.status == ToolStatus.AWAITING_APPROVAL:
@@ -101,8 +101,8 @@ class _Printer:
 
     def finish(self, stream: Stream) -> None:
         """Print the sources, and how it ended."""
-        for part in self._sources.values():
-            self._note(f"\n{part_text(part)}")
+        for listed in source_lists(transcript_of(stream)):
+            self._note(f"\n{listed}")
         facts = " · ".join(
             [figures.title(stream), stream.label, stream.status.value, *figures.summary(stream)]
         )
@@ -132,12 +132,19 @@ class _Printer:
     def _end_line(self) -> None:
         self._tail, self._follows_line = "", True
 
-    def _part(self, part: Part) -> None:
-        kind = next((name for name in METADATA if name in part), None)
-        if kind is not None:
-            self._sources[kind] = part
-        elif "executableCode" in part:
+    def _part(self, part: Part, time: float) -> None:
+        if any(name in part for name in METADATA):
+            return  # listed at the end
+        if "executableCode" in part:
             self._out.write(self._styler.feed(f"\n{part_text(part)}\n"))
+        elif isinstance(part.get("toolCall"), dict):
+            self._asked.append(asked(part["toolCall"], time))
+            self._note(f"[{self._asked[-1].name} …]")
+        elif isinstance(response := part.get("toolResponse"), dict):
+            calls = [call for call in self._asked if response.get("id") in {None, call.id}]
+            call = calls[0] if calls else asked(response, time)
+            self._asked = [one for one in self._asked if one is not call]
+            self._note(f"[{call_line(answered(call, response, time))}]")
         else:
             self._note(part_text(part))
 

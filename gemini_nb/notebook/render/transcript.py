@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from typing import TypeAlias, assert_never
 
 from gemini_nb.api.wire import Part
-from gemini_nb.notebook.render.markdown import Draft
+from gemini_nb.notebook.render.markdown import Draft, Mark
 from gemini_nb.notebook.render.parts import METADATA
+from gemini_nb.notebook.render.server_tools import answered, asked, ended
+from gemini_nb.notebook.render.sources import Grounding, Sources, read_sources, without_listed
 from gemini_nb.notebook.render.words import quantity
 from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.events.events import (
@@ -54,17 +56,19 @@ class TextBlock:
         text: the text.
         draft: what of it is rendered; another one once its end was taken back.
         is_json: whether it is the value of a structured answer, not Markdown.
+        marks: the places in it that sources support.
     """
 
     start: int
     text: str = ""
     draft: Draft = field(default_factory=Draft, compare=False, repr=False)
     is_json: bool = False
+    marks: tuple[Mark, ...] = ()
 
 
 @dataclass(slots=True)
 class CallBlock:
-    """A tool call.
+    """A tool call, of a function or of one of Google's own tools.
 
     Attributes:
         call: the newest snapshot of it.
@@ -123,6 +127,7 @@ class Transcript:
         thinking: whether thoughts are the last that came.
         changed: indexes of blocks that are new or different; the view that draws them clears it.
         is_json: whether the answer is structured.
+        sources: what the answer stands on, as far as the server said.
     """
 
     blocks: list[Block] = field(default_factory=list)
@@ -130,6 +135,7 @@ class Transcript:
     thinking: bool = False
     changed: set[int] = field(default_factory=set)
     is_json: bool = False
+    sources: Sources = field(default_factory=Sources)
     _length: int = 0
     _calls: dict[int, int] = field(default_factory=dict)
     _pieces: list[str] = field(default_factory=list)
@@ -137,6 +143,11 @@ class Transcript:
     _struck: StruckBlock | None = None
     _unsure: bool = False  # whether the struck text may still hold, since no new output has come
     _parts: list[int] = field(default_factory=list)
+    _call_parts: int = 0  # of them those of earlier model calls
+    _call_start: int = 0  # of the text that the model call brings
+    _groundings: dict[int, Grounding] = field(default_factory=dict)  # by the number of the part
+    _is_cited: bool = True
+    _asked: dict[int, ToolCall] = field(default_factory=dict)  # Google's tools, by block
 
     @property
     def thoughts(self) -> str:
@@ -154,6 +165,8 @@ class Transcript:
         for event in events:
             self.apply(event)
         self._flush()
+        if not self._is_cited:
+            self._cite()
 
     def apply(self, event: StreamEvent) -> None:
         """Apply one event."""
@@ -176,14 +189,15 @@ class Transcript:
             case ToolCallRequested() | ToolCallStarted() | ToolCallUpdated() | ToolCallFinished():
                 self._set_call(event.call)
             case PartReceived():
-                self._add_part(event.part)
+                self._add_part(event.part, event.time)
             case RetryScheduled():
                 self._plan_retry(event)
             case PhaseChanged() | StreamCompleted():
-                self._begin_call()
+                self._begin_call(event.time)
             case StreamFailed() | StreamStopped():
                 self._flush()
                 self._restore()
+                self._end_server_tools(event.time)
             case _:
                 assert_never(event)
 
@@ -203,10 +217,21 @@ class Transcript:
         if struck is not None and self._length - struck.start >= len(struck.text):
             self._drop_struck()
 
-    def _begin_call(self) -> None:
+    def _begin_call(self, time: float) -> None:
         """Close the model call that ran: text it struck was replaced by something shorter."""
         self._flush()
         self._drop_struck()
+        self._end_server_tools(time)
+        self._call_parts, self._call_start = len(self._parts), self._length
+
+    def _end_server_tools(self, time: float) -> None:
+        for index, call in self._asked.items():
+            self._set(index, CallBlock(ended(call, time)))
+        self._asked.clear()
+
+    def _set(self, index: int, block: Block) -> None:
+        self.blocks[index] = block
+        self.changed.add(index)
 
     def _drop_struck(self) -> None:
         if self._struck is not None:
@@ -231,8 +256,7 @@ class Transcript:
             self._add(CallBlock(call))
             self._calls[call.index] = len(self.blocks) - 1
         else:
-            self.blocks[index] = CallBlock(call)
-            self.changed.add(index)
+            self._set(index, CallBlock(call))
 
     def _rewind(self, length: int) -> None:
         self._flush()
@@ -243,22 +267,75 @@ class Transcript:
                 taken.append(block.text[keep:])
                 block.text = block.text[:keep]
                 block.start = min(block.start, length)
-                block.draft = Draft()
+                block.draft, block.marks = Draft(), ()
+                self._is_cited = not self._groundings
                 self.changed.add(index)
         self._length = min(self._length, length)
         if text := "".join(taken):
             self._strike(StruckBlock(self._length, text))
 
-    def _add_part(self, part: Part) -> None:
-        """Add a part; the newest list of sources replaces the one before."""
+    def _add_part(self, part: Part, time: float) -> None:
+        """Add a part; the newest list of a model call's sources replaces the one before."""
         kind = next((name for name in METADATA if name in part), None)
-        for index in self._parts if kind is not None else ():
+        for index in self._parts[self._call_parts :] if kind is not None else ():
             block = self.blocks[index]
             if isinstance(block, PartBlock) and kind in block.part:
                 block.gone = True
                 self.changed.add(index)
-        self._add(PartBlock(part))
+        if isinstance(part.get("toolCall"), dict):
+            self._add(CallBlock(asked(part["toolCall"], time)))
+            self._asked[len(self.blocks) - 1] = self.blocks[-1].call  # type: ignore[union-attr]  # see above
+        elif isinstance(part.get("toolResponse"), dict):
+            self._answer(part["toolResponse"], time)
+        else:
+            self._add(PartBlock(part))
         self._parts.append(len(self.blocks) - 1)
+        if kind == "groundingMetadata":
+            starts = [block.start for block in self.blocks if isinstance(block, TextBlock)]
+            within = tuple(start for start in starts if start >= self._call_start)
+            grounding = Grounding(part["groundingMetadata"], self._call_start, within)
+            self._groundings[len(self._parts) - 1] = grounding
+        if kind in {"groundingMetadata", "urlContextMetadata"}:
+            self._is_cited = False
+
+    def _answer(self, response: Part, time: float) -> None:
+        """Give a card of one of Google's tools its answer, whose own block is an empty one."""
+        for index, call in self._asked.items():
+            if response.get("id") in {None, call.id}:
+                self._set(index, CallBlock(answered(call, response, time)))
+                del self._asked[index]
+                self._add(PartBlock({"toolResponse": response}, gone=True))
+                return
+        self._add(CallBlock(answered(asked(response, time), response, time)))
+
+    def _cite(self) -> None:
+        """Number the sources, list them once, behind the newest of them, and mark what they support."""
+        self._is_cited = True
+        texts = [block for block in self.blocks if isinstance(block, TextBlock)]
+        groundings = list(self._groundings.values())
+        sources = self.sources = read_sources(groundings, "".join(block.text for block in texts))
+        last = max(self._groundings, default=-1)
+        for number in self._groundings:
+            block = PartBlock(sources.part, gone=number != last)
+            if self.blocks[self._parts[number]] != block:
+                self._set(self._parts[number], block)
+        self._mark(texts, sources)
+        for index in self._parts:
+            pages = self.blocks[index]
+            if isinstance(pages, PartBlock) and "urlContextMetadata" in pages.part:
+                self._set(index, PartBlock(without_listed(pages.part, sources), gone=pages.gone))
+
+    def _mark(self, texts: list[TextBlock], sources: Sources) -> None:
+        for block in texts:
+            end = block.start + len(block.text)
+            marks = tuple(
+                Mark(mark.position - block.start, mark.numbers)
+                for mark in sources.marks
+                if block.start < mark.position <= end
+            )
+            if marks != block.marks:
+                block.marks, block.draft = marks, Draft(sources.links)
+                self.changed.add(next(index for index, one in enumerate(self.blocks) if one is block))
 
     def _plan_retry(self, event: RetryScheduled) -> None:
         self._flush()
@@ -270,11 +347,16 @@ class Transcript:
             self._unsure = True
 
     def _drop_parts(self, kept: int) -> None:
-        for index in self._parts[kept:]:
+        for number, index in enumerate(self._parts[kept:], kept):
             block = self.blocks[index]
             if isinstance(block, PartBlock):
                 block.gone = True
                 self.changed.add(index)
+            else:
+                self._asked.pop(index, None)
+                self._set(index, PartBlock({}, gone=True))
+            if self._groundings.pop(number, None) is not None:
+                self._is_cited = False
         del self._parts[kept:]
 
     def _restore(self) -> None:

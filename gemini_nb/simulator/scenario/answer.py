@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +42,15 @@ _SOURCES = (
 )
 
 
+_PLACE = {
+    "uri": "https://maps.google.com/?cid=1",
+    "title": "An Example Place",
+    "placeId": "places/ChIJexample",
+    "text": "Open every day.",
+}
+_ADDRESS = re.compile(r"https?://[^\s<>\"')]+")
+
+
 def answer_prompt(prompt: Prompt) -> Answer:
     """Answer a prompt."""
     thoughts = think(prompt) if _thinks(prompt) else []
@@ -48,7 +58,7 @@ def answer_prompt(prompt: Prompt) -> Answer:
     if prompt.declarations and wanted and (calls := next_calls(prompt)):
         introduction = introduce(calls)
         made = [{"functionCall": {"name": call.name, "args": call.args}} for call in calls]
-        return Answer(thoughts=thoughts, parts=[{"text": introduction}, *made])
+        return Answer(thoughts=thoughts, parts=[*_server_calls(prompt), {"text": introduction}, *made])
     mime_type = prompt.config.get("responseMimeType", "text/plain")
     if mime_type != "text/plain":
         return Answer(thoughts=thoughts, parts=[{"text": _structured(prompt, mime_type)}])
@@ -57,10 +67,38 @@ def answer_prompt(prompt: Prompt) -> Answer:
     if "codeExecution" in prompt.builtins:
         return _run_code(prompt, thoughts)
     text = write_prose(prompt)
-    answer = Answer(thoughts=thoughts, parts=[{"text": text}])
-    if prompt.builtins & {"googleSearch", "googleSearchRetrieval"}:
+    answer = Answer(thoughts=thoughts, parts=[*_server_calls(prompt), {"text": text}])
+    if prompt.builtins & {"googleSearch", "googleSearchRetrieval", "googleMaps"}:
         answer.metadata["groundingMetadata"] = _ground(prompt, text)
+    if "urlContext" in prompt.builtins and (urls := _ADDRESS.findall(prompt.clues.text)):
+        pages = [{"retrievedUrl": url, "urlRetrievalStatus": "URL_RETRIEVAL_STATUS_SUCCESS"} for url in urls]
+        answer.metadata["urlContextMetadata"] = {"urlMetadata": pages}
     return answer
+
+
+def _server_calls(prompt: Prompt) -> list[dict[str, Any]]:
+    """Show what the service's own tools did, where the request asks for it, before the first round."""
+    if not prompt.shows_server_calls or prompt.rounds:
+        return []
+    query = prompt.clues.topic
+    found: list[tuple[str, dict[str, Any], dict[str, Any]]] = []
+    if "googleSearch" in prompt.builtins:
+        suggestions = f"<div>Simulated search for {_escape(query)}</div>"
+        found.append(("GOOGLE_SEARCH_WEB", {"queries": [query]}, {"search_suggestions": suggestions}))
+    if "googleMaps" in prompt.builtins:
+        found.append(("GOOGLE_MAPS", {"queries": [query]}, {"places": [_PLACE["title"]]}))
+    if "urlContext" in prompt.builtins and (urls := _ADDRESS.findall(prompt.clues.text)):
+        status = "URL_RETRIEVAL_STATUS_SUCCESS"
+        read = [{"retrieved_url": url, "url_retrieval_status": status} for url in urls]
+        found.append(("URL_CONTEXT", {"urls": urls}, {"urls_metadata": read}))
+    return [
+        part
+        for kind, args, response in found
+        for part in (
+            {"toolCall": {"toolType": kind, "args": args}},
+            {"toolResponse": {"toolType": kind, "response": response}},
+        )
+    ]
 
 
 def _thinks(prompt: Prompt) -> bool:
@@ -115,17 +153,21 @@ def _ground(prompt: Prompt, text: str) -> dict[str, Any]:
     segment = paragraphs[0]
     start = len(text[: text.index(segment)].encode())
     query = prompt.clues.topic
-    return {
-        "webSearchQueries": [query],
-        "searchEntryPoint": {"renderedContent": f"<div>Simulated search for {_escape(query)}</div>"},
-        "groundingChunks": [{"web": {"uri": uri, "title": title}} for title, uri in _SOURCES],
-        "groundingSupports": [
-            {
-                "segment": {"startIndex": start, "endIndex": start + len(segment.encode()), "text": segment},
-                "groundingChunkIndices": list(range(len(_SOURCES))),
-            }
-        ],
+    metadata: dict[str, Any] = {}
+    chunks: list[dict[str, Any]] = []
+    if prompt.builtins & {"googleSearch", "googleSearchRetrieval"}:
+        metadata["webSearchQueries"] = [query]
+        rendered = f"<div>Simulated search for {_escape(query)}</div>"
+        metadata["searchEntryPoint"] = {"renderedContent": rendered}
+        chunks += [{"web": {"uri": uri, "title": title}} for title, uri in _SOURCES]
+    if "googleMaps" in prompt.builtins:
+        chunks.append({"maps": _PLACE})
+    begin = {"startIndex": start} if start else {}
+    support = {
+        "segment": {**begin, "endIndex": start + len(segment.encode()), "text": segment},
+        "groundingChunkIndices": list(range(len(chunks))),
     }
+    return {**metadata, "groundingChunks": chunks, "groundingSupports": [support]}
 
 
 def _escape(text: str) -> str:

@@ -200,7 +200,13 @@ def _limit(answer: Answer, config: Mapping[str, Any]) -> tuple[list[dict[str, An
 def _sign(parts: Iterable[dict[str, Any]], prompt: Prompt) -> Iterator[dict[str, Any]]:
     """Give calls their ids, and the first of them its signature."""
     rng: random.Random | None = None
-    for part in parts:
+    for number, part in enumerate(parts):
+        if "toolCall" in part or "toolResponse" in part:
+            name = next(iter(part))
+            identity = f"{prompt.rng('server', number // 2).getrandbits(32):08x}"
+            call = {**part[name], "id": identity}
+            yield {name: call, "thoughtSignature": sign_text(json.dumps(call))}
+            continue
         if "functionCall" not in part or not prompt.signs:
             yield part
             continue

@@ -74,6 +74,11 @@ class Prompt:
         return signs_calls(self.model)
 
     @property
+    def shows_server_calls(self) -> bool:
+        """Whether the answer holds the calls of server-side tools."""
+        return self.body.get("toolConfig", {}).get("includeServerSideToolInvocations") is True
+
+    @property
     def tier(self) -> str:
         """The tier that serves it, which is the one that it asks for."""
         asked = str(self.body.get("serviceTier", "")).lower()

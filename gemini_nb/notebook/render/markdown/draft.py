@@ -8,10 +8,11 @@ grows but the result, and a piece that is finished is rendered once, for the pag
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from gemini_nb.notebook.render.markdown.citations import without_marks
 from gemini_nb.notebook.render.markdown.html_writer import html_of, raw_html
 from gemini_nb.notebook.render.markdown.markdown_writer import Written, raw_markdown, write
 from gemini_nb.notebook.render.markdown.split import Cut, Part, Seam, read
@@ -52,9 +53,15 @@ class Drawn:
 
 
 class Draft:
-    """A text that grows, and as much of it as is finished, rendered."""
+    """A text that grows, and as much of it as is finished, rendered.
 
-    def __init__(self) -> None:
+    Args:
+        citations: the addresses of the sources whose marks stand in the text, by their numbers; None where
+            it has none.
+    """
+
+    def __init__(self, citations: Mapping[int, str] | None = None) -> None:
+        self._citations = citations
         self._done = 0  # characters that are finished
         self._pieces: list[_Piece] = []
         self._seam = Seam()
@@ -98,7 +105,7 @@ class Draft:
         source, part = self._read(text)
         if part is None:
             if self._done + len(source) == len(text):
-                return raw_html(source), False
+                return raw_html(self._bare(source)), False
             self._give_up(source, whole=False)
             return "", True
         tail = html_of(part.tokens)
@@ -136,7 +143,10 @@ class Draft:
 
     def _read(self, text: str) -> tuple[str, Part | None]:
         source = text[self._done : self._done + self._window]
-        return source, read(source, self._seam, self._references)
+        return source, read(source, self._seam, self._references, self._citations)
+
+    def _bare(self, source: str) -> str:
+        return source if self._citations is None else without_marks(source)
 
     def _tail(self, shown: str) -> str:
         held = [(piece.html, piece.seam) for piece in self._pieces[self._shown :]]
@@ -154,7 +164,7 @@ class Draft:
         self._window = _PIECE
 
     def _piece(self, source: str, tokens: list[Token], seam: Seam) -> _Piece:
-        written = write(tokens, seam, source)
+        written = write(tokens, seam, self._bare(source))
         return _Piece(source, seam, html_of(tokens), written, len(self._references))
 
     def _give_up(self, source: str, *, whole: bool) -> bool:
@@ -164,8 +174,9 @@ class Draft:
         if not source:
             self._window *= 2
             return False
-        written = raw_markdown(source)
-        self._pieces.append(_Piece(source, Seam(), raw_html(source), written, len(self._references)))
+        bare = self._bare(source)
+        written = raw_markdown(bare)
+        self._pieces.append(_Piece(source, Seam(), raw_html(bare), written, len(self._references)))
         self._seam = Seam(last=written.last, alternate=written.alternate)
         self._done += len(source)
         self._window = _PIECE
@@ -177,7 +188,7 @@ class Draft:
         return any(f"[{label}]" in words for label in list(self._references)[piece.known :])
 
     def _made_again(self, piece: _Piece) -> _Piece:
-        part = read(piece.source, piece.seam, self._references)
+        part = read(piece.source, piece.seam, self._references, self._citations)
         return piece if part is None else self._piece(piece.source, part.tokens, piece.seam)
 
 

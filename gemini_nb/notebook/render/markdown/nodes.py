@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from markdown_it.token import Token
 
-__all__ = ["Node", "tree"]
+__all__ = ["Node", "new_token", "tree"]
 
 
 @dataclass(slots=True)
@@ -64,3 +64,10 @@ def tree(tokens: Sequence[Token]) -> list[Node]:
         if token.nesting > 0:
             open_nodes.append(node.children)
     return top
+
+
+def new_token(kind: str, tag: str = "", nesting: int = 0, content: str = "") -> Token:
+    """A token of ours."""
+    from markdown_it.token import Token  # importing the package stays cheap
+
+    return Token(kind, tag, nesting, content=content)  # type: ignore[arg-type]  # nesting is -1, 0 or 1

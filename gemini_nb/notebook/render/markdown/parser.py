@@ -13,12 +13,14 @@ import re
 import urllib.parse
 from typing import TYPE_CHECKING, Any
 
+from gemini_nb.notebook.render.markdown.citations import place, take_out
 from gemini_nb.notebook.render.markdown.formulas import add_math_rules
 from gemini_nb.notebook.render.markdown.neutral import visible
+from gemini_nb.notebook.render.markdown.nodes import new_token
 from gemini_nb.notebook.render.words import cut
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, MutableMapping, Sequence
 
     from markdown_it import MarkdownIt
     from markdown_it.rules_core import StateCore
@@ -51,14 +53,19 @@ def parse(text: str, env: dict[str, Any] | None = None) -> list[Token] | None:
     Args:
         text: the Markdown.
         env: what is known beside it. `references` are the targets of links, to which its own are added; in
-            `open_math` are afterwards the lines (from 0) where a formula opens and does not close.
+            `open_math` are afterwards the lines (from 0) where a formula opens and does not close;
+            `citations` are the addresses of the sources whose marks stand in the text.
     """
-    text = visible(text)
+    links: dict[int, str] | None = (env or {}).get("citations")
+    text, marks = (visible(text), []) if links is None else take_out(visible(text))
     if _is_pathological(text):
         return None
     tokens = _parser().parse(text, env)
     if any(token.level >= _NESTING - 2 for token in tokens):
         return None
+    if links is not None and marks:
+        known = dict(env or {})
+        tokens = place(tokens, text, marks, links, lambda content: _parse_again(content, known))
     _mark_tasks(tokens)
     for token in tokens:
         if token.children is not None:
@@ -114,6 +121,19 @@ def _small(state: StateInline, found: re.Match[str]) -> None:
     state.push(f"{tag}_close", tag, -1)
 
 
+def _parse_again(content: str, env: MutableMapping[str, Any]) -> list[Token]:
+    """Parse inline text that stands outside the parser's own chain of rules, which joins texts last."""
+    joined: list[Token] = []
+    for token in _parse_inline(content, env):
+        if token.type not in {"text", "text_special"}:
+            joined.append(token)
+        elif joined and joined[-1].type == "text":
+            joined[-1].content += token.content
+        else:
+            joined.append(new_token("text", content=token.content))
+    return joined
+
+
 def _mark_tasks(tokens: Sequence[Token]) -> None:
     """Give each item of a task list a token that says whether it is done."""
     for index, token in enumerate(tokens):
@@ -128,7 +148,7 @@ def _mark_tasks(tokens: Sequence[Token]) -> None:
             and (task := _TASK.match(f"{children[0].content}x"))
         ):
             children[0].content = children[0].content[task.end() :]
-            children.insert(0, _token("task", content=found[1].strip().lower()))
+            children.insert(0, new_token("task", content=found[1].strip().lower()))
 
 
 def _is_pathological(text: str) -> bool:
@@ -137,25 +157,21 @@ def _is_pathological(text: str) -> bool:
 
 
 def _inline(state: StateCore) -> None:
+    for token in state.tokens:
+        if token.type == "inline":
+            token.children = _parse_inline(token.content, state.env)
+
+
+def _parse_inline(content: str, env: MutableMapping[str, Any]) -> list[Token]:
     """Parse the inline text, but leave alone what holds more marks than any real paragraph."""
     from gemini_nb.notebook.render.markdown.emphasis import parse_inline
 
-    for token in state.tokens:
-        if token.type != "inline":
-            continue
-        token.children = []
-        content = token.content
-        marks = sum(map(content.count, "*_`~<"))
-        if content.count("[") > _MOST_BRACKETS or marks > _MOST_MARKS or len(content) > _LONGEST_LINE:
-            token.children.append(_token("text", content=content))
-        else:
-            parse_inline(content, state.md, state.env, token.children)
-
-
-def _token(kind: str, tag: str = "", nesting: int = 0, content: str = "") -> Token:
-    from markdown_it.token import Token  # importing the package stays cheap
-
-    return Token(kind, tag, nesting, content=content)  # type: ignore[arg-type]  # nesting is -1, 0 or 1
+    marks = sum(map(content.count, "*_`~<"))
+    if content.count("[") > _MOST_BRACKETS or marks > _MOST_MARKS or len(content) > _LONGEST_LINE:
+        return [new_token("text", content=content)]
+    children: list[Token] = []
+    parse_inline(content, _parser(), env, children)
+    return children
 
 
 def _tame(children: Sequence[Token]) -> Iterator[Token]:
@@ -168,7 +184,7 @@ def _tame(children: Sequence[Token]) -> Iterator[Token]:
             and previous is not None
             and previous.nesting == 1
         ):
-            yield _token("text", content=str(previous.attrs.get("href", "")) or "link")
+            yield new_token("text", content=str(previous.attrs.get("href", "")) or "link")
         previous = token
         if token.type == "image":
             yield from _image(token, in_link=bool(opened))
@@ -186,7 +202,7 @@ def _tame(children: Sequence[Token]) -> Iterator[Token]:
                 yield from _address(str(dropped.attrs.get("href", "")))
         elif token.type == "text":
             if opened:
-                yield _token("text", content=_one_line(token.content))
+                yield new_token("text", content=_one_line(token.content))
             else:
                 yield from _linkified(_one_line(token.content))
         else:
@@ -200,11 +216,11 @@ def _one_line(content: str) -> str:
 
 def _image(token: Token, *, in_link: bool) -> Iterator[Token]:
     url, alt = str(token.attrs.get("src", "")), _one_line(_alt(token.children or ())) or "image"
-    yield _token("text", content="🖼 ")
+    yield new_token("text", content="🖼 ")
     if allowed_url(url) and not in_link:
         yield from _link(url, alt)
     else:
-        yield _token("text", content=alt)
+        yield new_token("text", content=alt)
         yield from _address(url)
 
 
@@ -222,17 +238,17 @@ def _alt(children: Sequence[Token]) -> str:
 def _address(url: str) -> Iterator[Token]:
     shown = visible(url).replace("\n", " ").strip()
     if shown:
-        yield _token("text", content=" (")
-        yield _token("code_inline", "code", content=cut(shown, 200))
-        yield _token("text", content=")")
+        yield new_token("text", content=" (")
+        yield new_token("code_inline", "code", content=cut(shown, 200))
+        yield new_token("text", content=")")
 
 
 def _link(url: str, text: str, info: str = "") -> Iterator[Token]:
-    opening = _token("link_open", "a", 1)
+    opening = new_token("link_open", "a", 1)
     opening.attrs["href"], opening.info = canonical(url), info
     yield opening
-    yield _token("text", content=text)
-    yield _token("link_close", "a", -1)
+    yield new_token("text", content=text)
+    yield new_token("link_close", "a", -1)
 
 
 def canonical(url: str) -> str:
@@ -250,8 +266,8 @@ def _linkified(content: str) -> Iterator[Token]:
         if not allowed_url(href):
             continue
         if found.start() > position:
-            yield _token("text", content=content[position : found.start()])
+            yield new_token("text", content=content[position : found.start()])
         yield from _link(href, url, "bare")
         position = found.start() + len(url)
     if position < len(content):
-        yield _token("text", content=content[position:])
+        yield new_token("text", content=content[position:])

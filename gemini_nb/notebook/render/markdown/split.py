@@ -156,20 +156,26 @@ class Part:
         return Seam(block, number, all(token.hidden for token in _own_paragraphs(self.tokens[begin:])))
 
 
-def read(text: str, seam: Seam | None = None, references: Mapping[str, Any] | None = None) -> Part | None:
+def read(
+    text: str,
+    seam: Seam | None = None,
+    references: Mapping[str, Any] | None = None,
+    citations: Mapping[int, str] | None = None,
+) -> Part | None:
     """Parse a part of a text.
 
     Args:
         text: the part.
         seam: what it has to know of the one before it.
         references: the targets of links that those before it define.
+        citations: the addresses of the sources whose marks stand in the text.
 
     Returns:
         None where it must be shown without rendering.
     """
     seam = seam or Seam()
     known = {label: _known(found) for label, found in (references or {}).items()}
-    env: dict[str, Any] = {"references": known}
+    env: dict[str, Any] = {"references": known, "citations": citations}
     tokens = parse(seam.head + text, env)
     if tokens is None:
         return None
