@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from gemini_nb.api.turn import Usage
 
-__all__ = ["Figures", "Source", "Texts"]
+__all__ = ["Asked", "Figures", "Source", "Texts"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,19 +56,28 @@ class Figures:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Texts:
-    """The large facts of a stream, free of keys and tokens.
+class Asked:
+    """What was asked, free of keys and tokens. It may hold megabytes of files.
 
     Attributes:
-        prompt: what was asked, as text.
-        text: the answer.
-        error: why it failed.
-        thoughts: the summary of the model's thoughts.
-        details: the message, settings, parts and tool calls, as JSON values.
+        prompt: the question, as text.
+        details: the message and the settings, as JSON values.
     """
 
     prompt: str
-    text: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Texts:
+    """What came of it beside the answer's text, free of keys and tokens.
+
+    Attributes:
+        error: why it failed.
+        thoughts: the summary of the model's thoughts.
+        details: parts and tool calls, as JSON values.
+    """
+
     error: str | None = None
     thoughts: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
@@ -94,6 +103,9 @@ class Source(Protocol):
 
     def figures(self) -> Figures:
         """The small facts so far."""
+
+    def asked(self) -> Asked:
+        """What was asked; it stays as it is from then on."""
 
     def texts(self) -> Texts:
         """The large facts so far."""

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from gemini_nb.api.turn import Usage
-from gemini_nb.journal.row import Figures, Source, Texts
+from gemini_nb.journal.row import Figures, Source
 from gemini_nb.journal.store import Statement, multi_row
 
-__all__ = ["DOLLAR", "Progress", "born_at", "kernel", "pack", "process", "statements", "unpack"]
+__all__ = ["DOLLAR", "Progress", "born_at", "kernel", "process", "statements", "unpack"]
 
 DOLLAR = 10**12
 """Prices are whole trillionths of a dollar: a cached token of a small model costs 10,000 of them."""
@@ -95,7 +95,12 @@ class Progress:
         self._version: int | None = None
         self._figures: Figures | None = None
         self._text = ""
+        self._now: str | None = None
         self._next: tuple[Figures | None, str] = None, ""
+        self._asked: tuple[str, Any] | None = None
+        self._sent: dict[str, str] = {}
+        self.data: dict[str, str] = {}
+        """The large data of the row of texts that the last look gave, by its hashes."""
 
     def has_news(self) -> bool:
         """Whether something is new since the last time that this was asked."""
@@ -104,23 +109,38 @@ class Progress:
 
     def is_large(self, limit: int) -> bool:
         """Whether its answer is longer than this many characters."""
-        return len(self.source.text()) > limit
+        self._now = self.source.text()
+        return len(self._now) > limit
 
-    def look(self) -> tuple[Figures | None, tuple[int, str] | None, Texts | None]:
-        """Return what is new: its figures, where text follows which place, and the whole texts."""
-        figures, text = self.source.figures(), self.source.text()
+    def look(self) -> tuple[list[Any] | None, list[Any] | None, list[Any] | None]:
+        """Return the rows of what is new: of its figures, of a piece of its text, of all its texts."""
+        uid, figures = self.source.uid, self.source.figures()
+        text = self.source.text() if self._now is None else self._now
         self._next = figures, text
         is_new = self._figures is None
-        texts = self.source.texts() if self.has_ended or is_new else None
         piece = None
         if not self.has_ended and text != self._text:
             start = len(self._text) if text.startswith(self._text) else 0
-            piece = (start, text[start:])
-        return (figures if figures != self._figures else None), piece, texts
+            piece = [uid, start, _bindable(text[start:])]
+        entry = _entry(uid, figures) if figures != self._figures else None
+        return entry, piece, self._texts(text) if self.has_ended or is_new else None
 
     def written(self) -> None:
         """What the last look gave is in the file."""
         self._figures, self._text = self._next
+        self._now = None
+
+    def _texts(self, text: str) -> list[Any]:
+        """The row of its texts. What was asked is read once: it may hold large files."""
+        if self._asked is None:
+            asked = self.source.asked()
+            self._asked = asked.prompt, _without_data(asked.details, self._sent)
+        prompt, details = self._asked
+        texts, self.data = self.source.texts(), self._sent.copy()
+        packed = _packed({**details, **_without_data(texts.details, self.data)})
+        parts = [prompt, text, texts.error, texts.thoughts]
+        size = sum(len(part or "") for part in parts) + len(packed)
+        return [self.source.uid, size, *map(_bindable, parts), packed]
 
 
 def statements(some: Iterable[Progress], has: Has) -> list[Statement]:
@@ -136,15 +156,12 @@ def statements(some: Iterable[Progress], has: Has) -> list[Statement]:
     for progress in some:
         uid = progress.source.uid
         figures, piece, whole = progress.look()
-        if figures is not None:
-            entries.append(_entry(uid, figures))
-        if piece is not None:
-            pieces.append([uid, piece[0], _bindable(piece[1])])
+        entries += [] if figures is None else [figures]
+        pieces += [] if piece is None else [piece]
         if whole is not None:
-            own: dict[str, str] = {}
-            texts.append(_texts(uid, whole, own))
-            data |= own
-            uses |= {(uid, name) for name in own}
+            texts.append(whole)
+            data |= progress.data
+            uses |= {(uid, name) for name in progress.data}
         if progress.has_ended:
             ended.append(uid)
     known = has(list(data)) if data else set()
@@ -189,20 +206,17 @@ def _entry(uid: str, figures: Figures) -> list[Any]:
     return [_bindable(made[name] if name in made else getattr(figures, name)) for name in _ENTRY]
 
 
-def _texts(uid: str, texts: Texts, data: dict[str, str]) -> list[Any]:
-    details = pack(texts.details, data)
-    parts = [texts.prompt, texts.text, texts.error, texts.thoughts]
-    size = sum(len(part or "") for part in parts) + len(details)
-    return [uid, size, *map(_bindable, parts), details]
-
-
-def pack(details: Any, data: dict[str, str]) -> bytes:
-    """Return JSON values as bytes; large data goes to `data`, by its hash, in exchange for that hash."""
-    return zlib.compress(json.dumps(_without_data(details, data), default=str).encode(), 1)
+def _packed(details: Any) -> bytes:
+    return zlib.compress(json.dumps(details, default=str).encode(), 1)
 
 
 def unpack(details: bytes, find: Callable[[str], str | None]) -> Any:
-    """Return what `pack` took; data that was not kept is None."""
+    """Return the JSON values of a row; data that was not kept is None.
+
+    Args:
+        details: the row's column.
+        find: gives large data by its hash.
+    """
     return _with_data(json.loads(zlib.decompress(details)), find)
 
 

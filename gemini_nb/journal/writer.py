@@ -52,6 +52,7 @@ class Writer:
         self.trouble: Trouble | None = None
         """What keeps the file from being written, None while it is."""
         self._queue: queue.SimpleQueue[Source | threading.Event] = queue.SimpleQueue()
+        self._flushing = threading.Event()
         self._running: dict[str, rows.Progress] = {}
         self._due: dict[str, rows.Progress] = {}
         self._thread: threading.Thread | None = None
@@ -74,6 +75,7 @@ class Writer:
                 return True
             written = threading.Event()
             self._queue.put(written)
+            self._flushing.set()
         return written.wait(timeout)
 
     def close(self, timeout: float = _AT_EXIT) -> None:
@@ -103,22 +105,23 @@ class Writer:
                     return
 
     def _collect(self) -> list[threading.Event]:
-        """Take what is told within a quarter of a second; returns who waits for it to be written."""
-        with contextlib.suppress(queue.Empty):
-            self._take(first := self._queue.get(timeout=_LOOK))
-            if isinstance(first, threading.Event):
-                return [first]
-            until = time.monotonic() + _BATCH
-            while (left := until - time.monotonic()) > 0:
-                told = self._queue.get(timeout=left)
-                self._take(told)
-                if isinstance(told, threading.Event):
-                    return [told]
-        return []
+        """Take what is told within a quarter of a second; returns who waits for it to be written.
 
-    def _take(self, told: Source | threading.Event) -> None:
-        if not isinstance(told, threading.Event):
-            self._running.setdefault(told.uid, rows.Progress(told))
+        It sleeps meanwhile: to wake up for each stream would cost as much as to write it.
+        """
+        waiting: list[threading.Event] = []
+        with contextlib.suppress(queue.Empty):
+            told = self._queue.get(timeout=_LOOK)
+            if not isinstance(told, threading.Event):
+                self._flushing.wait(_BATCH)
+            self._flushing.clear()
+            while True:
+                if isinstance(told, threading.Event):
+                    waiting.append(told)
+                else:
+                    self._running.setdefault(told.uid, rows.Progress(told))
+                told = self._queue.get_nowait()
+        return waiting
 
     def _write(self) -> None:
         """Write what is due, and keep it where the file cannot be written now."""

@@ -9,8 +9,8 @@ from typing import Any
 from gemini_nb.api.turn import Usage
 from gemini_nb.api.wire import Content, objects
 from gemini_nb.journal import prices
-from gemini_nb.journal.row import Figures, Texts
-from gemini_nb.redaction import scrub, scrub_json
+from gemini_nb.journal.row import Asked, Figures, Texts
+from gemini_nb.redaction import scrub_json
 from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.stream import Stream
 
@@ -79,23 +79,31 @@ class StreamSource:
             kept=None if record.kept is None else record.kept.timestamp(),
         )
 
+    def asked(self) -> Asked:
+        """What was asked; it stays as it is once it was sent."""
+        if not self._stream.record.is_done:
+            self.hold()
+        message = self._request.contents[self._begun_with() :]
+        asked: dict[str, Any] = {
+            "prompt": prompt_of(message),
+            "message": message,
+            "settings": self._request.body,
+        }
+        details = dict(scrub_json(asked))
+        return Asked(prompt=details.pop("prompt"), details=details)
+
     def texts(self) -> Texts:
         """The large facts so far."""
         record = self._stream.record
         if not record.is_done:
             self.hold()
-        message = self._request.contents[self._begun_with() :]
         details = {
-            "message": message,
-            "settings": self._request.body,
             "parts": list(self._parts),
             "tool_calls": [_call(call) for call in record.tool_calls],
             "finish_message": record.finish_message,
             "response_id": record.response_id,
         }
         return Texts(
-            prompt=scrub(prompt_of(message)),
-            text=record.text,
             error=None if record.error is None else str(record.error),
             thoughts=record.thoughts,
             details=scrub_json(details),

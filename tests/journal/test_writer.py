@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,6 +65,21 @@ def test_text_that_was_taken_back_is_taken_back(tmp_path: Path) -> None:
         writer.tell(told.ended("Eins."))
         assert journal.streams()[0].text == "Eins."
         assert writer.store.read("SELECT count(*) FROM pieces") == [(0,)]
+
+
+def test_what_was_asked_is_looked_through_once_and_is_in_the_file_that_has_the_answer(tmp_path: Path) -> None:
+    path = tmp_path / "answers.db"
+    picture = "iVBOR" * 2000
+    with opened(path) as (writer, journal):
+        told = Told(sent={"message": [{"parts": [{"inlineData": {"data": picture}}]}]})
+        writer.tell(told)
+        assert journal.streams()[0].status == "active"
+        path.rename(tmp_path / "moved.db")
+        writer.tell(told.ended("A cat."))
+        assert [(entry.text, entry.status) for entry in journal.streams()] == [("A cat.", "completed")]
+        assert told.looked_at == 1
+        (found,) = writer.store.read("SELECT data FROM blobs")[0]
+        assert zlib.decompress(found).decode() == picture
 
 
 WRITE_FOR_EVER = """

@@ -15,7 +15,7 @@ from typing import Any
 
 from gemini_nb.api.turn import Usage
 from gemini_nb.journal.entries import Journal
-from gemini_nb.journal.row import Figures, Texts
+from gemini_nb.journal.row import Asked, Figures, Texts
 from gemini_nb.journal.store import Store
 from gemini_nb.journal.writer import Writer
 
@@ -32,7 +32,9 @@ class Told:
     prompt: str = "Why is the sky blue?"
     answer: str = ""
     status: str = "active"
+    sent: dict[str, Any] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
+    looked_at: int = 0
     error: str | None = None
     uid: str = ""
     known: Figures = field(
@@ -64,8 +66,12 @@ class Told:
     def figures(self) -> Figures:
         return replace(self.known, status=self.status)
 
+    def asked(self) -> Asked:
+        self.looked_at += 1
+        return Asked(prompt=self.prompt, details=self.sent)
+
     def texts(self) -> Texts:
-        return Texts(prompt=self.prompt, text=self.answer, error=self.error, details=self.details)
+        return Texts(error=self.error, details=self.details)
 
     def ended(self, answer: str = "Because of Rayleigh.", status: str = "completed") -> Told:
         self.answer, self.status = answer, status
