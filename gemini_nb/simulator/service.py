@@ -14,6 +14,7 @@ from gemini_nb.simulator.faults.answers import shape_answer
 from gemini_nb.simulator.faults.fault import Fault, Spec, parse_fault, split_model
 from gemini_nb.simulator.faults.plan import FaultPlan, ModelFaults
 from gemini_nb.simulator.faults.wire import break_reply, refusal
+from gemini_nb.simulator.protocol.caches import Cache, CacheStore, is_cache_path
 from gemini_nb.simulator.protocol.contents import check_contents, files_in
 from gemini_nb.simulator.protocol.fields import TOO_DEEP, body_tokens, camel, parse_json, read_body
 from gemini_nb.simulator.protocol.files import FileStore, is_file_path, owner_of
@@ -55,6 +56,7 @@ class Service:
         plan: what goes wrong with which request.
         files: what was uploaded.
         file_plan: what goes wrong with which request to the Files API.
+        caches: what was cached.
         record: what was asked so far.
         recordings: answers in place of scenarios.
     """
@@ -67,6 +69,7 @@ class Service:
     plan: FaultPlan = field(default_factory=FaultPlan, repr=False)
     files: FileStore = field(default_factory=FileStore, repr=False)
     file_plan: FaultPlan = field(default_factory=FaultPlan, repr=False)
+    caches: CacheStore = field(default_factory=CacheStore, repr=False)
     record: Record = field(default_factory=Record, repr=False)
     recordings: Recordings | None = None
     _of_models: ModelFaults = field(default_factory=ModelFaults, init=False, repr=False)
@@ -87,6 +90,8 @@ class Service:
         self.record.add(request, len(raw))
         wrapped = False
         try:
+            if is_cache_path(path) and problem is None:
+                return Reply(steps=[self.caches.answer(request, self.api_key)])
             route = find_route(verb, path if self.recordings is None else bare_path(path))
             wrapped = route.method == "streamGenerateContent" and query.get("alt") != "sse"
             check_access(route, headers, query, self.api_key)
@@ -151,7 +156,14 @@ class Service:
             if route.method != "streamGenerateContent" or not isinstance(body, dict):
                 raise not_found(f"Nothing is recorded for {route.method}, only streams are.")
             return self.recordings.reply(route.model, body)
-        prompt = read_prompt(route, body, seed=self.seed, verify=self.verify, known=self._sent)
+        prompt = read_prompt(
+            route,
+            body,
+            seed=self.seed,
+            verify=self.verify,
+            known=self._sent,
+            find_cache=lambda name, model: self._find_cache(name, model, request),
+        )
         self._check_files(prompt.body, request)
         start = 0
         if is_token(prompt.body.get(FIELD)):
@@ -162,7 +174,7 @@ class Service:
                 asked = {name: value for name, value in asked.items() if camel(name) != FIELD}
             steps = self._note_sent(_after(start, self.scenario(asked, prompt.model)))
         else:
-            _check_references(prompt.body)
+            _check_token(prompt.body)
             steps = stream_chunks(answer_prompt(prompt), prompt, after=start)
         steps = shape_answer(
             steps, fault, lambda events: make_token(start + events, prompt.model, prompt.body)
@@ -182,12 +194,24 @@ class Service:
             return Reply(steps=[get_model(route)])
         body = _body_to_count(route, request.body)
         self._check_files(body, request)
-        return Reply(steps=[_count_tokens(route, body)])
+        answer = _count_tokens(route, body)
+        if "cachedContent" in body and (
+            cache := self._find_cache(body["cachedContent"], route.model, request)
+        ):
+            answer["totalTokens"] += cache.tokens
+            answer["cachedContentTokenCount"] = cache.tokens
+        return Reply(steps=[answer])
 
     def _check_files(self, body: Mapping[str, Any], request: Request) -> None:
         """Refuse a file that is not there for this caller, or not ready."""
         for name in files_in(body):
             self.files.check_uri(name, owner_of(request))
+
+    def _find_cache(self, name: str, model: str, request: Request) -> Cache | None:
+        """Return the cache of this name; a script may know of one that was never made here."""
+        if self.scenario is not None and name not in self.caches.names:
+            return None
+        return self.caches.find(name, model, request)
 
     def _note_sent(self, steps: Iterable[Step]) -> Iterable[Step]:
         """Note which fields a script's parts have, since the service takes back what it has sent."""
@@ -218,12 +242,10 @@ def _after(events: int, steps: Iterable[Step]) -> Iterable[Step]:
     yield from rest
 
 
-def _check_references(body: Mapping[str, Any]) -> None:
-    """Refuse a token or a cache that was never given out; only a script may know of such."""
+def _check_token(body: Mapping[str, Any]) -> None:
+    """Refuse a continuation token that was never given out; only a script may know of such."""
     if FIELD in body and not is_token(body[FIELD]):
         raise invalid("The continuation token is not valid: it was not given out by this simulator.", FIELD)
-    if "cachedContent" in body:
-        raise RefusalError(403, "PERMISSION_DENIED", "CachedContent not found (or permission denied).")
 
 
 def _merged(steps: Iterable[Step]) -> Iterable[Step]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 from gemini_nb.errors import CallerError, ConfigError
 from gemini_nb.simulator.faults.plan import FaultPlan, FaultSource
+from gemini_nb.simulator.protocol.caches import CacheStore
 from gemini_nb.simulator.protocol.files import FileStore
 from gemini_nb.simulator.record import Request
 from gemini_nb.simulator.recordings import Recordings
@@ -134,6 +135,11 @@ class Simulator:
     def files(self) -> FileStore:
         """What was uploaded to it, and what becomes of the next files."""
         return self._service.files
+
+    @property
+    def caches(self) -> CacheStore:
+        """What was cached at it."""
+        return self._service.caches
 
     @property
     def file_faults(self) -> FaultSource:

@@ -158,6 +158,9 @@ class _Envelope:
             usage["candidatesTokenCount"] = answer
         usage["totalTokenCount"] = prompt + answer + self.thoughts + tools
         usage["promptTokensDetails"] = [{"modality": "TEXT", "tokenCount": prompt}]
+        if cached := self._prompt.cached_tokens:
+            usage["cachedContentTokenCount"] = cached
+            usage["cacheTokensDetails"] = [{"modality": "TEXT", "tokenCount": cached}]
         if tools:
             usage["toolUsePromptTokenCount"] = tools
         if self.thoughts:

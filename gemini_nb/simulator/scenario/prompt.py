@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gemini_nb.simulator.protocol.caches import Cache
 from gemini_nb.simulator.protocol.contents import check_contents
 from gemini_nb.simulator.protocol.fields import read_body
 from gemini_nb.simulator.protocol.history import (
@@ -52,7 +53,8 @@ class Prompt:
         builtins: the names of the server-side tools that are on, such as "googleSearch".
         must_call: whether the request demands a call.
         config: the generation config.
-        tokens: the length of the prompt.
+        tokens: the length of the prompt, the cached part of it included.
+        cached_tokens: of them those of the cache.
     """
 
     body: Mapping[str, Any]
@@ -67,6 +69,7 @@ class Prompt:
     must_call: bool
     config: Mapping[str, Any]
     tokens: int
+    cached_tokens: int = 0
 
     @property
     def signs(self) -> bool:
@@ -90,7 +93,13 @@ class Prompt:
 
 
 def read_prompt(
-    route: Route, value: Any, *, seed: int = 0, verify: bool = True, known: Collection[str] = ()
+    route: Route,
+    value: Any,
+    *,
+    seed: int = 0,
+    verify: bool = True,
+    known: Collection[str] = (),
+    find_cache: Callable[[str, str], Cache | None] = lambda *_: None,
 ) -> Prompt:
     """Check a request body by all rules of the service, and read it.
 
@@ -100,6 +109,7 @@ def read_prompt(
         seed: decides, with the text, what is made up.
         verify: whether signatures of function calls are checked.
         known: fields of parts that the table of fields does not have and that may come back.
+        find_cache: finds the cache of a name, for a model.
 
     Raises:
         RefusalError: 400 or 404, what the service would say.
@@ -113,7 +123,14 @@ def read_prompt(
         body=body, model=model, vertex=route.vertex, streaming=route.method == "streamGenerateContent"
     )
     check_settings(asked)
-    turns = read_turns(body["contents"])
+    cache = find_cache(body["cachedContent"], model) if "cachedContent" in body else None
+    contents = body["contents"]
+    if cache is not None:
+        contents = [*cache.held.get("contents", ()), *contents]
+        whole = {**cache.held, **body, "contents": contents}
+        asked = Asked(body=whole, model=model, vertex=route.vertex, streaming=asked.streaming)
+    cached_tokens = cache.tokens if cache is not None else 0
+    turns = read_turns(contents)
     check_order(turns)
     if verify and signs_calls(model):
         check_signatures(turns, vertex=route.vertex)
@@ -130,7 +147,8 @@ def read_prompt(
         builtins=frozenset(asked.builtins),
         must_call=asked.mode == "ANY",
         config=asked.config,
-        tokens=tokens,
+        tokens=tokens + cached_tokens,
+        cached_tokens=cached_tokens,
     )
 
 
