@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import random
 import re
-import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
@@ -41,7 +40,6 @@ _MAX_STALLS = 2  # requests that fall silent before their first output
 _MAX_EMPTY_CONTINUATIONS = 64  # in a row; one may be all thinking, but no whole answer has so many
 _COOLDOWN_STATUS = {429, 503, 529}
 _SENTENCE = re.compile(r".{3,200}?\.(?= [A-Z*]|$)", re.DOTALL)
-_YEAR = 365 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +186,7 @@ class _Recovery:
         turn.rewind(to_start=rejected)
         model = self._call.endpoint.model
         waits_for = _wait_reason(failure, model)
-        message = _retry_message(failure, model, delay)
+        message = f"{_summary(failure, model)}; retrying."
         return RetryPlanned(
             self.attempt + 1, delay, failure, waits_for, message, had_output, from_start=rejected
         )
@@ -251,14 +249,6 @@ def _summary(error: GeminiError, model: str) -> str:
     if error.retry_after:
         words += f"; the server asks to wait {_seconds(error.retry_after)}"
     return words
-
-
-def _retry_message(error: GeminiError, model: str, delay: float) -> str:
-    """Say what went wrong, and when the call is made again."""
-    if delay < 1:
-        return f"{_summary(error, model)}; retrying."
-    when = time.localtime(time.time() + min(delay, _YEAR))  # a policy may say infinity, a calendar may not
-    return f"{_summary(error, model)}; retrying at {time.strftime('%H:%M:%S', when)}."
 
 
 def _seconds(seconds: float) -> str:

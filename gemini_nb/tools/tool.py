@@ -262,6 +262,11 @@ class ToolSet:
         return name not in self._tools and (name in self._declared or name in self._sent)
 
     @property
+    def has_functions(self) -> bool:
+        """Whether the model was given any function; Google's own tools run inside a model call."""
+        return bool(self._tools or self._declared or self._sent or self.sources)
+
+    @property
     def names(self) -> list[str]:
         """The names of the functions that run here."""
         return list(self._tools)

@@ -72,25 +72,29 @@ def test_a_tool_round_makes_lanes_in_the_order_they_began() -> None:
         ("model call 2", False),
     ]
     first, weather, book, second = map(bars, trace.lanes)
-    assert first == [("asking", 0, 1), ("thinking", 1, 2), ("answering", 2, 3)]
+    assert first == [("waiting_for_Gemini", 0, 1), ("thinking", 1, 2), ("writing", 2, 3)]
     assert weather == [("pending", 3, 4), ("done", 4, 5)]
     assert book == [("pending", 3, 4), ("awaiting_approval", 4, 7), ("failed", 7, 7)]
     assert trace.lanes[2].bars[-1].note == "denied"
-    assert second == [("asking", 7, 8), ("answering", 8, 9)]
+    assert second == [("waiting_for_Gemini", 7, 8), ("writing", 8, 9)]
 
 
 def test_a_retry_is_a_bar_of_its_length_and_a_stop_cuts_it_short() -> None:
     begin = phase(0, Phase.AWAITING_MODEL_CALL)
     retry = make(events.RetryScheduled, 1, attempt=2, delay=4.0, reason="503 <b>")
     waits = trace_of(begin, retry)
-    assert bars(waits.lanes[0]) == [("asking", 0, 1), ("retry", 1, 5), ("asking", 5, None)]
+    assert bars(waits.lanes[0]) == [
+        ("waiting_for_Gemini", 0, 1),
+        ("retry", 1, 5),
+        ("waiting_for_Gemini", 5, None),
+    ]
     assert waits.last_retry == "503 <b>"
     assert (waits.again_at(T + 2), waits.again_at(T + 5.1)) == (T + 5, None)
     goes_on = trace_of(begin, retry, make(events.TextDelta, 6, text="x"))
     assert goes_on.again_at(T + 6) is None
-    assert bars(goes_on.lanes[0])[2:] == [("asking", 5, 6), ("answering", 6, None)]
+    assert bars(goes_on.lanes[0])[2:] == [("waiting_for_Gemini", 5, 6), ("writing", 6, None)]
     stopped = trace_of(begin, retry, make(events.StreamStopped, 3))
-    assert bars(stopped.lanes[0]) == [("asking", 0, 1), ("retry", 1, 3)]
+    assert bars(stopped.lanes[0]) == [("waiting_for_Gemini", 0, 1), ("retry", 1, 3)]
 
 
 def test_a_trace_reads_each_event_once() -> None:

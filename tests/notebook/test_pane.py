@@ -187,12 +187,13 @@ def test_the_head_shows_the_steps_and_the_figures(manager: gemini_nb.StreamManag
         yield said(".", "STOP")
 
     with asked(manager, scenario) as (_, pane):
-        until(lambda: '<li data-step="now" aria-current="step">asking' in shown(pane))
+        until(lambda: '<li data-step="now" aria-current="step">waiting for Gemini' in shown(pane))
         assert '<span class="gemini-nb-auth" data-auth="simulator">simulated</span>' in shown(pane)
         assert {found.description for found in every(pane, widgets.Button)} == {"Stop"}
         asking.set()
-        until(lambda: '<li data-step="now" aria-current="step">answering' in shown(pane))
-        assert '<li data-step="skipped">tools' in shown(pane)
+        until(lambda: '<li data-step="now" aria-current="step">writing' in shown(pane))
+        assert "tools</li>" not in shown(pane), "it was given none"
+        assert '<li data-step="done">waiting for Gemini' in shown(pane)
         until(lambda: "tokens: 12 in, 34 out, 5 thought" in shown(pane))
         assert "first text after" in shown(pane)
         answering.set()
@@ -209,10 +210,49 @@ def test_what_a_stream_waits_for_is_said(manager: gemini_nb.StreamManager) -> No
         yield said(".", "STOP")
 
     with asked(manager, scenario) as (stream, pane):
-        until(lambda: "asking" in shown(pane))
-        until_then = time.mktime((2030, 1, 2, 14, 3, 22, 0, 0, -1))
-        stream.record.wait_for("quota <b>", until_then)
-        until(lambda: "waiting for quota &lt;b&gt; until 14:03:22" in shown(pane))
+        until(lambda: "waiting for Gemini" in shown(pane))
+        stream.record.wait_for("quota <b>", time.time() + 50)
+        until(lambda: "waiting for quota &lt;b&gt;, retrying in 50 s" in shown(pane))
+        until(lambda: "waiting for quota &lt;b&gt;, retrying in 48 s" in shown(pane))
+        assert '<li data-step="now" aria-current="step">retrying' in shown(pane)
+        stream.record.wait_for("trip · s1")
+        until(lambda: '<li data-step="now" aria-current="step">waiting</li>' in shown(pane))
+        assert "waiting for trip · s1" in shown(pane)
+        hold.set()
+        pane.settled.result(10)
+
+
+def test_a_stream_that_says_nothing_for_long_says_so(manager: gemini_nb.StreamManager) -> None:
+    hold = threading.Event()
+
+    def weather(city: str) -> str:
+        """Look up the weather."""
+        hold.wait(10)
+        return city
+
+    def scenario(body: dict[str, Any], model: str) -> Iterator[Any]:
+        if len(body["contents"]) == 1:
+            yield {"candidates": [{"content": {"parts": [{"text": "Hm.", "thought": True}]}}]}
+            yield hold
+            hold.clear()
+            call = {"functionCall": {"name": "weather", "args": {"city": "Rome"}}}
+            yield {"candidates": [{"content": {"parts": [call]}, "finishReason": "STOP"}]}
+        else:
+            yield said(".", "STOP")
+
+    with asked(manager, scenario, tools=[weather]) as (stream, pane):
+        until(lambda: '<li data-step="now" aria-current="step">thinking' in shown(pane))
+        assert '<li data-step="next">running tools' in shown(pane)
+        assert "no text for" not in shown(pane)
+        stream.record.heard_at -= 9
+        stream.record.asked_at = stream.started_at - 20
+        until(lambda: "no text for 10 s" in shown(pane))
+        until(lambda: "no text for 11 s" in shown(pane))
+        hold.set()
+        until(lambda: '<li data-step="now" aria-current="step">running tools' in shown(pane))
+        stream.record.heard_at -= 100
+        time.sleep(1.1)  # a paint of the head
+        assert "no text for" not in shown(pane), "nothing is asked of the model now"
         hold.set()
         pane.settled.result(10)
 

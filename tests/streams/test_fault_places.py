@@ -6,7 +6,6 @@ import contextlib
 import datetime as dt
 import ipaddress
 import math
-import re
 import socket
 import ssl
 import threading
@@ -300,19 +299,19 @@ def test_a_proxy_that_is_not_there(asker: Asker, monkeypatch: pytest.MonkeyPatch
     [
         (
             "429~retry-info=58.93~quota",
-            "429: quota for gemini-3.8-flash; the server asks to wait 58.9 s; retrying at TIME.",
+            "429: quota for gemini-3.8-flash; the server asks to wait 58.9 s; retrying.",
         ),
         (
             "429~retry-after=20",
-            "429: quota for gemini-3.8-flash; the server asks to wait 20 s; retrying at TIME.",
+            "429: quota for gemini-3.8-flash; the server asks to wait 20 s; retrying.",
         ),
-        ("503", "503 UNAVAILABLE: The model is overloaded; retrying at TIME."),
-        ("502~body=html", "502: Error 502 (Simulated)!!1; retrying at TIME."),
+        ("503", "503 UNAVAILABLE: The model is overloaded; retrying."),
+        ("502~body=html", "502: Error 502 (Simulated)!!1; retrying."),
         (
             "reset",
-            "127.0.0.1 closed the connection before it answered: Connection reset by peer; retrying at TIME.",
+            "127.0.0.1 closed the connection before it answered: Connection reset by peer; retrying.",
         ),
-        ("cut=3", "The connection to 127.0.0.1 was closed in the middle of the answer; retrying at TIME."),
+        ("cut=3", "The connection to 127.0.0.1 was closed in the middle of the answer; retrying."),
         ("empty=role", "The model ended without a word; retrying."),
     ],
 )
@@ -321,7 +320,7 @@ def test_why_and_when_it_is_asked_again(asker: Asker, fault: str, reason: str) -
     patient = RetryPolicy(initial_delay=math.inf, max_delay=math.inf)
     stream = asker.start(retry=patient)
     [told] = [event for event in _until(stream, "retry_scheduled") if event.kind == "retry_scheduled"]
-    assert re.sub(r"\d\d:\d\d:\d\d", "TIME", told.reason) == reason
+    assert told.reason == reason
     stream.stop()
 
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from gemini_nb.notebook.dashboard.sparkline import sparkline
 from gemini_nb.notebook.dashboard.trace import Trace
 from gemini_nb.notebook.render import figures
 from gemini_nb.notebook.render.markdown import escape
-from gemini_nb.notebook.render.words import clock, cut, dollars, duration, quantity
+from gemini_nb.notebook.render.words import cut, dollars, duration, quantity
 from gemini_nb.streams.counts import Statistics
 from gemini_nb.streams.events.calls import ToolCall
-from gemini_nb.streams.events.record import Waiting
 from gemini_nb.streams.events.states import Status, ToolStatus
 from gemini_nb.streams.stream import Stream
 
@@ -71,7 +71,7 @@ def line_html(stream: Stream, trace: Trace, words: str, now: float) -> str:
     """One stream in one line."""
     waiting = stream.waiting if stream.status is Status.ACTIVE else None
     again = trace.again_at(now) if waiting is None else None
-    phase = "waiting" if waiting is not None else "retrying" if again else figures.phase_word(stream)
+    phase = "retrying" if again else figures.phase_word(stream)
     mark = ' data-waiting=""' if waiting is not None or again is not None else ""
     ago = (stream.ended_at or now) - stream.started_at
     elapsed = duration(ago if stream.ended_at is not None else math.floor(ago))
@@ -81,7 +81,7 @@ def line_html(stream: Stream, trace: Trace, words: str, now: float) -> str:
         f'<div class="gemini-nb-what"><div class="gemini-nb-asked">'
         f"<b>{escape(cut(stream.label, 40))}</b> "
         f'<bdi title="{escape(words)}">{escape(words)}</bdi></div><div class="gemini-nb-facts">'
-        f"{_model(stream)}{_chips(stream.tool_calls)}{_troubles(stream, trace, waiting, again)}</div></div>"
+        f"{_model(stream)}{_chips(stream.tool_calls)}{_troubles(stream, trace, again, now)}</div></div>"
         f'<span class="gemini-nb-badge" data-status="{stream.status.value}">{escape(phase)}</span>'
         f"{_pace(stream, trace, now)}{_tokens(stream, trace)}"
         f'<span class="gemini-nb-elapsed">{elapsed}</span></div>'
@@ -116,18 +116,17 @@ def _chips(calls: Sequence[ToolCall]) -> str:
     return "".join(chips)
 
 
-def _troubles(stream: Stream, trace: Trace, waiting: Waiting | None, again: float | None) -> str:
+def _troubles(stream: Stream, trace: Trace, again: float | None, now: float) -> str:
     said = []
     if stream.retries:
         times = quantity(stream.retries, "retry", "retries")
         reason = escape(cut(trace.last_retry, 300))
-        then = f", again at {clock(again)}" if again is not None else ""
+        then = f", {figures.retrying_words(again, now)}" if again is not None else ""
         said.append(f'<span class="gemini-nb-trouble" title="{reason}">↻ {times}{then}</span>')
-    if waiting is not None:
-        until = waiting.until
-        then = f" until {clock(until)}" if until is not None else ""
-        reason = escape(cut(waiting.reason, 80))
-        said.append(f'<span class="gemini-nb-trouble">waiting for {reason}{then}</span>')
+    waiting = stream.waiting if stream.status is Status.ACTIVE else None
+    wait = figures.waiting_words(replace(waiting, reason=cut(waiting.reason, 80)), now) if waiting else ""
+    if wait or (wait := figures.silence_words(stream, now)):
+        said.append(f'<span class="gemini-nb-trouble">{escape(wait)}</span>')
     end = figures.ending(stream)
     if end and end != "stopped":
         kind = "gemini-nb-error" if stream.error is not None else "gemini-nb-trouble"

@@ -35,7 +35,8 @@ class Bar:
     """A stretch of time.
 
     Attributes:
-        kind: "asking", "thinking", "answering" and "retry" in a model call, a tool's status in a tool call.
+        kind: "waiting_for_Gemini", "thinking", "writing" and "retry" in a model call, a tool's
+            status in a tool call.
         start: in seconds since the epoch.
         end: likewise, None while it goes on. That of a retry is known before it is reached.
         note: why, where there is a reason.
@@ -120,7 +121,7 @@ class Trace:
         for event in events:
             match event:
                 case TextDelta():
-                    self._output("answering", event.time, len(event.text))
+                    self._output("writing", event.time, len(event.text))
                 case ThoughtDelta():
                     self._output("thinking", event.time, len(event.text))
                 case PhaseChanged():
@@ -147,13 +148,13 @@ class Trace:
             self._call = None
         if event.phase is not Phase.EXECUTING_TOOLS:
             self._call = Lane(f"model call {event.turn}", is_tool=False)
-            self._call.go_on("asking", event.time)
+            self._call.go_on("waiting_for_Gemini", event.time)
             self.lanes.append(self._call)
 
     def _output(self, kind: str, when: float, characters: int) -> None:
-        self.pace.add(when, characters, is_answer=kind == "answering")
+        self.pace.add(when, characters, is_answer=kind == "writing")
         call = self._call
-        if call is not None and call.kind not in {kind, "answering"}:
+        if call is not None and call.kind not in {kind, "writing"}:
             call.go_on(kind, when)
 
     def _retry(self, event: RetryScheduled) -> None:
@@ -163,7 +164,7 @@ class Trace:
         self._call.go_on("retry", event.time)
         retry = self._call.bars[-1]
         retry.end, retry.note = event.time + event.delay, event.reason
-        self._call.bars.append(Bar("asking", retry.end))
+        self._call.bars.append(Bar("waiting_for_Gemini", retry.end))
 
     def _tool(self, call: ToolCall, when: float) -> None:
         lane = self._tools.get(call.index)

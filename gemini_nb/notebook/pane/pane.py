@@ -37,7 +37,7 @@ from gemini_nb.notebook.pane.widgetry import (
 )
 from gemini_nb.notebook.render.markdown import has_formulas, typeset
 from gemini_nb.notebook.render.settled import mimebundle, render, to_text
-from gemini_nb.notebook.render.transcript import CallBlock, NoticeBlock, TextBlock, Transcript
+from gemini_nb.notebook.render.transcript import CallBlock, TextBlock, Transcript
 from gemini_nb.streams.events.log import Cursor
 from gemini_nb.streams.events.states import ToolStatus
 from gemini_nb.streams.stream import Stream
@@ -290,22 +290,18 @@ class _Live:
     def _paint_head(self) -> None:
         """Draw a new state at once; for figures once a second is enough."""
         now, stream = time.monotonic(), self._stream
-        waiting = stream.waiting
-        first = stream.first_output_at is not None
         state = (
             stream.status,
             stream.phase,
             stream.turn,
             stream.retries,
-            waiting,
-            first,
+            stream.waiting,
+            stream.record.activity,
             stream.remarks,
         )
         if now >= self._head_due or state != self._head_state:
             self._head_due, self._head_state = now + _HEAD_PAUSE, state
-            last = self.transcript.blocks[-1] if self.transcript.blocks else None
-            notice = last.text if isinstance(last, NoticeBlock) else ""
-            set_value(self._head, head_html(stream, notice))
+            set_value(self._head, head_html(stream))
 
     def _paint_thoughts(self) -> bool:
         thoughts = self.transcript.thoughts

@@ -6,27 +6,21 @@ phases stand side by side, and the one that runs is marked.
 
 from __future__ import annotations
 
+import time
+
 from gemini_nb.config import Auth
 from gemini_nb.notebook.render import figures
 from gemini_nb.notebook.render.markdown import escape
-from gemini_nb.notebook.render.words import clock
-from gemini_nb.streams.events.record import Waiting
-from gemini_nb.streams.events.states import Phase, Status
+from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["head_html", "waiting_words"]
+__all__ = ["head_html"]
 
-_STEPS = ("asking", "tools", "answering")
 _SERVICES = {Auth.GEMINI: "Gemini API", Auth.VERTEX_AI: "Vertex AI", **figures.STAND_INS}
 
 
-def head_html(stream: Stream, notice: str = "") -> str:
-    """The head, live or final.
-
-    Args:
-        stream: whose.
-        notice: the last one shown; a wait that it names is not shown again.
-    """
+def head_html(stream: Stream) -> str:
+    """The head, live or final."""
     active = stream.status is Status.ACTIVE
     return (
         f'<div class="gemini-nb-head" data-stream-id="{escape(stream.stream_id)}" '
@@ -37,7 +31,7 @@ def head_html(stream: Stream, notice: str = "") -> str:
         f"{_kept(stream)}"
         f"{_steps(stream) if active else _badge(stream)}</div>"
         f'<div class="gemini-nb-figures">{_figures(stream)}</div>'
-        f"{_remarks(stream)}{_troubles(stream, notice)}</div>"
+        f"{_remarks(stream)}{_troubles(stream)}</div>"
     )
 
 
@@ -47,28 +41,33 @@ def _kept(stream: Stream) -> str:
 
 
 def _steps(stream: Stream) -> str:
-    """The phases as steps: done, running and still to come."""
-    now = _step_now(stream)
-    used_tools = bool(stream.tool_calls) or stream.phase is not Phase.AWAITING_MODEL_CALL
+    """The steps of this stream: done, running and still to come."""
+    now, steps = figures.activity(stream), _steps_of(stream)
+    place = list(steps).index(now)
     items = []
-    for index, name in enumerate(_STEPS):
-        if name == "tools" and index < now and not used_tools:
-            state = "skipped"
-        else:
-            state = "done" if index < now else "now" if index == now else "next"
-        current = ' aria-current="step"' if index == now else ""
-        items.append(f'<li data-step="{state}"{current}>{name}</li>')
+    for index, (name, has_been) in enumerate(steps.items()):
+        state = "now" if index == place else "next" if index > place else "done" if has_been else "skipped"
+        current = ' aria-current="step"' if index == place else ""
+        items.append(
+            f'<li data-step="{state}"{current}>{figures.phase_word(stream) if index == place else name}</li>'
+        )
     turn = f'<span class="gemini-nb-turn">turn {stream.turn}</span>' if stream.turn > 1 else ""
-    return f'<ol class="gemini-nb-steps" aria-label="phase">{"".join(items)}</ol>{turn}'
+    silence = figures.silence_words(stream, time.time())
+    silent = f'<span class="gemini-nb-silent">{silence}</span>' if silence else ""
+    return f'<ol class="gemini-nb-steps" aria-label="phase">{"".join(items)}</ol>{turn}{silent}'
 
 
-def _step_now(stream: Stream) -> int:
-    match stream.phase:
-        case Phase.EXECUTING_TOOLS:
-            return 1
-        case Phase.AWAITING_FINAL_RESPONSE:
-            return 2
-    return 2 if stream.first_output_at is not None else 0
+def _steps_of(stream: Stream) -> dict[str, bool]:
+    """Its steps in their order, each with whether it has been there; those that cannot come are left out."""
+    thinking = stream.request.body.get("generationConfig", {}).get("thinkingConfig", {})
+    may_think = isinstance(thinking, dict) and bool(thinking.get("includeThoughts"))
+    thought, called = bool(stream.thoughts), bool(stream.tool_calls)
+    steps = {figures.WAITING: True}
+    if thought or may_think:
+        steps[figures.THINKING] = thought
+    if called or stream.request.tools.has_functions:
+        steps[figures.TOOLS] = called
+    return {**steps, figures.WRITING: True}
 
 
 def _badge(stream: Stream) -> str:
@@ -85,22 +84,16 @@ def _remarks(stream: Stream) -> str:
     return f'<div class="gemini-nb-notice">{escape(remarks)}</div>' if remarks else ""
 
 
-def _troubles(stream: Stream, notice: str) -> str:
+def _troubles(stream: Stream) -> str:
     """What it waits for, or why it ended early."""
-    waiting = stream.waiting
     if stream.status is Status.ACTIVE:
-        if waiting is None or (waiting.until is not None and clock(waiting.until) in notice):
+        waiting = stream.waiting
+        if waiting is None:
             return ""
-        return f'<div class="gemini-nb-notice">{escape(waiting_words(waiting))}</div>'
+        said = figures.waiting_words(waiting, time.time())
+        return f'<div class="gemini-nb-notice" data-kind="wait">{escape(said)}</div>'
     end = figures.ending(stream)
     if end in {"", "stopped"}:
         return ""
     kind = "error" if stream.error is not None else "end"
     return f'<div class="gemini-nb-notice" data-kind="{kind}" role="alert">{escape(end)}</div>'
-
-
-def waiting_words(waiting: Waiting) -> str:
-    """What a stream waits for, and until when where that is known."""
-    if waiting.until is None:
-        return f"waiting for {waiting.reason}"
-    return f"waiting for {waiting.reason} until {clock(waiting.until)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import time
 from collections.abc import Sequence
 
@@ -11,12 +12,18 @@ from gemini_nb.config import Auth
 from gemini_nb.journal import prices
 from gemini_nb.notebook.render.words import date, dollars, duration, one_line, quantity
 from gemini_nb.streams.events.calls import ToolCall
+from gemini_nb.streams.events.record import Waiting
 from gemini_nb.streams.events.states import Phase, Status
 from gemini_nb.streams.stream import Stream
 
 __all__ = [
     "PICTURES",
     "STAND_INS",
+    "THINKING",
+    "TOOLS",
+    "WAITING",
+    "WRITING",
+    "activity",
     "elapsed",
     "ending",
     "facts",
@@ -26,10 +33,13 @@ __all__ = [
     "picture_of",
     "pictures",
     "price_words",
+    "retrying_words",
+    "silence_words",
     "stopped_words",
     "summary",
     "title",
     "tokens_per_second",
+    "waiting_words",
 ]
 
 _NAMED = 8  # streams that a line names
@@ -72,11 +82,10 @@ _ENDINGS = {
 }
 """What the service's reasons say to a user who sees the text that came before."""
 
-_PHASES = {
-    Phase.AWAITING_MODEL_CALL: "asking",
-    Phase.EXECUTING_TOOLS: "running tools",
-    Phase.AWAITING_FINAL_RESPONSE: "answering",
-}
+WAITING, THINKING, TOOLS, WRITING = "waiting for Gemini", "thinking", "running tools", "writing"
+"""What a stream can be doing."""
+
+_SILENT = 10  # seconds without a word, after which that is said
 
 
 def title(stream: Stream) -> str:
@@ -88,9 +97,35 @@ def phase_word(stream: Stream) -> str:
     """What the stream does, or how it ended, in a word or two."""
     if stream.status is not Status.ACTIVE:
         return stream.status.value
-    if stream.phase is Phase.AWAITING_MODEL_CALL and stream.first_output_at is not None:
-        return "answering"
-    return _PHASES[stream.phase]
+    waiting = stream.waiting
+    if waiting is not None:
+        return "waiting" if waiting.until is None else "retrying"
+    return activity(stream)
+
+
+def activity(stream: Stream) -> str:
+    """What an active stream does."""
+    if stream.phase is Phase.EXECUTING_TOOLS:
+        return TOOLS
+    return stream.record.activity or WAITING
+
+
+def waiting_words(waiting: Waiting, now: float) -> str:
+    """What a stream waits for, and for how long where that is known."""
+    if waiting.until is None:
+        return f"waiting for {waiting.reason}"
+    return f"waiting for {waiting.reason}, {retrying_words(waiting.until, now)}"
+
+
+def retrying_words(until: float, now: float) -> str:
+    """When a request is made again: retrying in 50 s."""
+    return f"retrying in {duration(max(1, math.ceil(until - now)))}"
+
+
+def silence_words(stream: Stream, now: float) -> str:
+    """That nothing has come for long, empty otherwise: no text for 12 s."""
+    silent = stream.record.silent_for(now)
+    return f"no text for {duration(int(silent))}" if silent >= _SILENT else ""
 
 
 def ending(stream: Stream) -> str:

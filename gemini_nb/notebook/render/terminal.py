@@ -94,7 +94,7 @@ class _Printer:
                 )
                 self._end_line()
             case RetryScheduled():
-                self._note(f"[{retry_message(event, self._length)}]")
+                self._note(f"[{retry_message(event, self._length, when=True)}]")
             case _:
                 return
         self._out.flush()

@@ -14,7 +14,7 @@ from gemini_nb.notebook.render.markdown import Draft, Mark
 from gemini_nb.notebook.render.parts import METADATA
 from gemini_nb.notebook.render.server_tools import answered, asked, ended
 from gemini_nb.notebook.render.sources import Grounding, Sources, read_sources, without_listed
-from gemini_nb.notebook.render.words import quantity
+from gemini_nb.notebook.render.words import duration, quantity
 from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.events.events import (
     PartReceived,
@@ -45,6 +45,9 @@ __all__ = [
     "Transcript",
     "retry_message",
 ]
+
+
+_YEAR = 365 * 86_400.0  # a policy may say infinity
 
 
 @dataclass(slots=True)
@@ -381,14 +384,17 @@ class Transcript:
         self._add(notice)
 
 
-def retry_message(event: RetryScheduled, length: int) -> str:
+def retry_message(event: RetryScheduled, length: int, *, when: bool = False) -> str:
     """Why a model call is made again, and what becomes of what it had shown.
 
     Args:
         event: what was planned.
         length: characters of the text that were there.
+        when: whether to say in how many seconds, too, where nothing counts them down.
     """
     reason = event.reason.strip()
+    if when and event.delay >= 1:
+        reason = f"{reason.removesuffix('.')} in {duration(round(min(event.delay, _YEAR)))}."
     if event.keeps is None:
         return reason
     whole = quantity(length, "character")

@@ -1,13 +1,11 @@
-"""Numbers, durations, clocks and cut texts, as every view writes them."""
+"""Numbers, durations, dates and cut texts, as every view writes them."""
 
 from __future__ import annotations
 
-import time
 from datetime import datetime
 from decimal import Decimal
 
 __all__ = [
-    "clock",
     "cut",
     "cut_counted",
     "cut_middle",
@@ -33,11 +31,6 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole // 60 % 60:02d} min"
-
-
-def clock(when: float) -> str:
-    """The time of day, for seconds since the epoch."""
-    return time.strftime("%H:%M:%S", time.localtime(when))
 
 
 def date(when: datetime) -> str:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from gemini_nb.api.turn import Usage
 from gemini_nb.api.wire import Part, duplicate
@@ -98,6 +98,7 @@ class StreamRecord:
         "_thought_veil",
         "_thoughts",
         "_waiting",
+        "activity",
         "asked_at",
         "chunks",
         "ended_at",
@@ -105,6 +106,7 @@ class StreamRecord:
         "finish_message",
         "finish_reason",
         "first_output_at",
+        "heard_at",
         "is_replaced",
         "late_looks",
         "log",
@@ -156,6 +158,10 @@ class StreamRecord:
         self.asked_at: float | None = None
         """When its first request was sent, after all that it had to wait for."""
         self.first_output_at: float | None = None
+        self.activity: Literal["", "thinking", "writing"] = ""
+        """What the model call has brought last; empty until it brings something."""
+        self.heard_at = 0.0
+        """When that came, or when the phase began, in seconds since the epoch."""
         self.ended_at: float | None = None
         self.remarks = ""
         """What the user should know beside the answer; empty where there is nothing."""
@@ -262,7 +268,22 @@ class StreamRecord:
             self.turn += 1
             self._answer_from, self._held = len(self._text), ""
             self._follows_text = bool(self.text.strip())
+        self._hear("")
         self._append(events.PhaseChanged, phase=phase, turn=self.turn)
+
+    def _hear(self, activity: Literal["", "thinking", "writing"]) -> None:
+        self.activity, self.heard_at = activity, time.time()
+
+    def silent_for(self, now: float) -> float:
+        """Seconds since the model sent anything; 0 while nothing is asked of it.
+
+        Args:
+            now: in seconds since the epoch.
+        """
+        if self.is_done or self.phase is Phase.EXECUTING_TOOLS or self.waiting is not None:
+            return 0.0
+        waited = self._waiting.until if self._waiting is not None else None
+        return now - max(self.heard_at, self.asked_at or self.started_at, waited or 0.0)
 
     def add_text(self, text: str) -> None:
         """Add text to the answer."""
@@ -290,12 +311,14 @@ class StreamRecord:
     def _tell_text(self, text: str) -> None:
         if self.first_output_at is None:
             self.first_output_at = time.time()
+        self._hear("writing")
         self._text.append(text)
         self._length += len(text)
         log = self.log
-        log.append(events.TextDelta(stream_id=self.stream_id, seq=len(log), time=time.time(), text=text))
+        log.append(events.TextDelta(stream_id=self.stream_id, seq=len(log), time=self.heard_at, text=text))
 
     def _show_thought(self, text: str) -> None:
+        self._hear("thinking")
         self._thoughts.append(text)
         self._append(events.ThoughtDelta, text=text)
 
@@ -309,6 +332,7 @@ class StreamRecord:
     def add_part(self, part: Part) -> None:
         """Add a part that is neither text nor a function call."""
         self._unveil()
+        self._hear("writing")
         self._shown_parts += 1
         self._append(events.PartReceived, part=scrub_json(duplicate(part)))
 
@@ -405,6 +429,7 @@ class StreamRecord:
     def retry(self, attempt: int, delay: float, reason: str, keeps: int | None = None) -> None:
         """Note that a model call is made again."""
         self._check_active()
+        self._hear("")
         self.retries += 1
         self._append(events.RetryScheduled, attempt=attempt, delay=delay, reason=scrub(reason), keeps=keeps)
 
