@@ -135,6 +135,7 @@ async def request_once(
         finally:
             with contextlib.suppress(Exception):  # closing reports again what went wrong before
                 await response.aclose()
+                del response.stream  # it leads back to the response
     finally:
         idle.close()
 

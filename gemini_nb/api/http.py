@@ -360,10 +360,10 @@ class IdleTimeout:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._loop = asyncio.get_running_loop()
-        self._task = asyncio.current_task()
+        self._task: asyncio.Task[object] | None = asyncio.current_task()
         self._since: float | None = None
         self._expired = False
-        self._timer = self._loop.call_later(seconds, self._check)
+        self._timer: asyncio.TimerHandle | None = self._loop.call_later(seconds, self._check)
 
     @property
     def seconds(self) -> float:
@@ -374,7 +374,7 @@ class IdleTimeout:
     def seconds(self, seconds: float) -> None:
         shorter = seconds < self._seconds
         self._seconds = seconds
-        if shorter:
+        if shorter and self._timer is not None:
             # The armed timer would look at the note too late.
             self._timer.cancel()
             self._timer = self._loop.call_later(seconds, self._check)
@@ -404,8 +404,10 @@ class IdleTimeout:
         self.seconds = seconds
 
     def close(self) -> None:
-        """Disarm the timer."""
-        self._timer.cancel()
+        """Disarm the timer. Task, context and timer lead to each other; what is left holds none of them."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._task = None
 
     def _check(self) -> None:
         now = self._loop.time()

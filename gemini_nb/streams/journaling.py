@@ -37,7 +37,12 @@ class StreamSource:
         self._parts = stream.record.parts
 
     def hold(self) -> None:
-        """Keep what was asked and what came until it is written: the stream itself may let go of both."""
+        """Keep what was asked and what came until it is written: the stream itself lets go of all that."""
+        self._look()
+        begun_with = self._begun_with()
+        self._begun_with = lambda: begun_with
+
+    def _look(self) -> None:
         self._request, self._parts = self._stream.request, self._stream.record.parts
 
     @property
@@ -82,7 +87,7 @@ class StreamSource:
     def asked(self) -> Asked:
         """What was asked; it stays as it is once it was sent."""
         if not self._stream.record.is_done:
-            self.hold()
+            self._look()
         message = self._request.contents[self._begun_with() :]
         asked: dict[str, Any] = {
             "prompt": prompt_of(message),
@@ -96,7 +101,7 @@ class StreamSource:
         """The large facts so far."""
         record = self._stream.record
         if not record.is_done:
-            self.hold()
+            self._look()
         details = {
             "parts": list(self._parts),
             "tool_calls": [_call(call) for call in record.tool_calls],

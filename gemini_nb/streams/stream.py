@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -47,6 +48,7 @@ _INTERNAL = {
     "is_done",
     "is_structured",
     "label",
+    "let_go",
     "log",
     "on_late_output",
     "outcome",
@@ -65,6 +67,8 @@ _INTERNAL = {
     "waiting",
 }  # Tab does not offer these
 
+_subscribing = threading.Lock()
+
 _GRACE = 1.0  # seconds that `wait` gives callbacks to see the terminal event
 _LOOK = 0.005  # seconds between two checks of that where a coroutine waits
 
@@ -82,13 +86,24 @@ class Stream:
         self._request = request
         self._runtime = runtime
         self._request_stop = stop
-        self._subscribers = Subscribers(record.log, runtime)
-        self._ending = Ending(record, runtime)
+        self._made_subscribers: Subscribers | None = None
+        self._made_ending: Ending | None = Ending(record, runtime)
 
     def __repr__(self) -> str:
         record = self._record
         shown = f"{len(record.text)} characters"
         return f"<Stream {self.label} {self.model} {self.status}: {shown}>"
+
+    @property
+    def _subscribers(self) -> Subscribers:
+        with _subscribing:
+            if self._made_subscribers is None:
+                self._made_subscribers = Subscribers(self._record.log, self._runtime)
+            return self._made_subscribers
+
+    @property
+    def _ending(self) -> Ending:
+        return self._made_ending or Ending(self._record, self._runtime)
 
     def __dir__(self) -> list[str]:
         return [name for name in super().__dir__() if name not in _INTERNAL]
@@ -352,6 +367,10 @@ class Stream:
         """Take the request as it is sent, now that what it waited for is there. Loop thread only."""
         self._request = request
 
+    def let_go(self) -> None:
+        """Keep nothing of what runs it: it has ended."""
+        self._request_stop = _nothing
+
     def shrink(self, like: StreamRequest | None) -> StreamRequest | None:
         """Keep the answer and its figures, but not what made them: chunks, what was asked, its machinery.
 
@@ -361,10 +380,10 @@ class Stream:
             like: a request of another stream that asked with the same settings, to share them.
         """
         record = self._record
-        if not record.is_done or record.tool_calls or record.log.reader_count or len(self._subscribers):
+        if not record.is_done or record.tool_calls or record.log.reader_count or self._made_subscribers:
             return like
         record.shrink()
-        self._request_stop = _nothing
+        self._made_ending = self._made_subscribers = None
         bare = replace(self._request, contents=[])
         self._request = like if like is not None and _is_alike(bare, like) else bare
         return self._request
@@ -416,12 +435,12 @@ class Stream:
     @property
     def subscriber_count(self) -> int:
         """How many callables get its events."""
-        return len(self._subscribers)
+        return 0 if self._made_subscribers is None else len(self._made_subscribers)
 
     @property
     def targets(self) -> tuple[Target | None, ...]:
         """Where its subscribers' output goes."""
-        return self._subscribers.targets
+        return () if self._made_subscribers is None else self._made_subscribers.targets
 
     def stop(self) -> None:
         """Stop the stream, its requests and its tools. What has arrived stays; stopping twice is once."""
@@ -471,9 +490,14 @@ class Stream:
         """
         self._ending.wait(timeout)
 
+    @property
+    def _have_heard(self) -> bool:
+        return self._made_subscribers is None or self._made_subscribers.have_heard
+
     def wait_delivered(self, deadline: float) -> None:
         """Wait until subscribers have heard of the end, or until this time of `time.monotonic`."""
-        self._subscribers.wait_heard(deadline)
+        if self._made_subscribers is not None:
+            self._made_subscribers.wait_heard(deadline)
 
     def result(self, timeout: float | None = None) -> str:
         """Wait for the end and return the text; of a stopped stream, what had arrived.
@@ -506,7 +530,7 @@ class Stream:
         try:
             await self._ending.wait_async()
             deadline = time.monotonic() + _GRACE
-            while not self._subscribers.have_heard and time.monotonic() < deadline:  # noqa: ASYNC110 - threads set it
+            while not self._have_heard and time.monotonic() < deadline:  # noqa: ASYNC110 - threads set it
                 await asyncio.sleep(_LOOK)
         except asyncio.CancelledError as error:
             mark_cancelled(error, interrupting([self.label], had_ended=int(self._record.is_done)))

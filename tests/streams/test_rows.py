@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import collections
+import gc
 import itertools
 import json
 import threading
@@ -305,3 +307,69 @@ def test_the_journal_keeps_what_rows_were_asked() -> None:
         from gemini_nb.journal.entries import Journal
 
         assert {entry.prompt for entry in Journal(writer).streams(limit=500)} >= set(rows)
+
+
+def test_what_rows_leave_behind_is_freed_without_the_collector() -> None:
+    kinds = {
+        "Conversation",
+        "EventLog",
+        "IdleTimeout",
+        "Response",
+        "Stream",
+        "StreamSource",
+        "ToolOrchestrator",
+    }
+    with rig(priced) as made:
+        gemini_nb.map(["a", "b"], manager=made.manager, **made.options).wait(PATIENCE)
+        gc.collect()
+        gc.disable()
+        try:
+            rows = [f"row {number}" for number in range(260)]
+            group = gemini_nb.map(rows, manager=made.manager, **made.options).wait(PATIENCE * 2)
+            del group, rows
+            gc.set_debug(gc.DEBUG_SAVEALL)
+            gc.collect()
+            left = collections.Counter(type(one).__name__ for one in gc.garbage)
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+            gc.enable()
+    # The group itself is let go whole; each of its last rows was whole.
+    assert {kind: count for kind, count in left.items() if kind in kinds and count > 220} == {}
+
+
+def test_full_collections_are_rarer_while_many_rows_run() -> None:
+    before = gc.get_threshold()
+    gate = threading.Event()
+    with rig(lambda request: (gate.wait(PATIENCE), echo(request))[1]) as made:
+        few = gemini_nb.map(["a"], manager=made.manager, **made.options)
+        assert gc.get_threshold() == before
+        groups = [gemini_nb.map(map(str, range(300)), manager=made.manager, **made.options) for _ in "ab"]
+        until(lambda: gc.get_threshold() == (*before[:2], 10 * before[2]))
+        gate.set()
+        for group in [*groups, few]:
+            group.wait(PATIENCE * 2)
+        until(lambda: gc.get_threshold() == before)
+
+
+def test_an_ended_row_answers_for_all_that_a_stream_does() -> None:
+    with rig(priced) as made:
+        rows = [f"row {number}" for number in range(230)]
+        group = gemini_nb.map(rows, manager=made.manager, concurrency=8, **made.options).wait(PATIENCE * 2)
+        index = group.run.ended[0]
+        old = group.streams[index]
+        assert old.chunks == []
+        assert old.wait(1) is old
+        assert (old.result(1), asyncio.run(_awaited(old))) == (rows[index], rows[index])
+        assert [event.kind for event in old] == [event.kind for event in old.events]
+        seen: list[str] = []
+        old.subscribe(lambda event: seen.append(event.kind))
+        until(lambda: len(seen) == len(old.events))
+        assert old.subscriber_count == 1
+        assert old.info().usage == old.usage
+        assert old.to_code()
+        assert repr(old)
+
+
+async def _awaited(stream: Any) -> Any:
+    return await stream

@@ -150,7 +150,7 @@ class Conversation:
                 )
             rounds += 1
             self._record.enter(Phase.EXECUTING_TOOLS)
-            responses = await ran.run()
+            responses = await ran.run(self._lend_place)
             self._contents.append({"role": "user", "parts": responses})
             if ran.is_open:
                 return turn
@@ -167,7 +167,7 @@ class Conversation:
                 self._record.finish_call(call, ToolStatus.FAILED, error=f"It did not run: {asked.problem}.")
         calls = [(asked, call) for asked, call in calls if asked.part is not None]
         self._partial = None
-        return ToolRound(calls, self._request.tools, self._record, self._runtime, self._lend_place)
+        return ToolRound(calls, self._request.tools, self._record, self._runtime)
 
     def _checked(self, asked: FunctionCall, call: ToolCall) -> tuple[FunctionCall, ToolCall]:
         """Give a call that the request does not allow the reason why it cannot run."""

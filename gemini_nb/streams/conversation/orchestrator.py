@@ -254,6 +254,7 @@ class ToolOrchestrator:
             self._record.complete()
         if self._journal is not None:
             self._journal.tell(self._source)
+        self.stream.let_go()
 
     async def _run(self) -> None:
         self._task = asyncio.current_task()

@@ -35,7 +35,6 @@ class ToolRound:
         tools: what the stream offers.
         record: the stream's state.
         runtime: the machinery it runs on.
-        lend: gives the stream's place to others while a tool waits for them; from any thread.
     """
 
     def __init__(
@@ -44,10 +43,8 @@ class ToolRound:
         tools: ToolSet,
         record: StreamRecord,
         runtime: Runtime,
-        lend: Callable[[], object] = lambda: None,
     ) -> None:
         self.calls = calls
-        self._lend = lend
         self._open = _open_calls(calls, tools)
         self._tools = tools
         self._record = record
@@ -63,11 +60,15 @@ class ToolRound:
         """The calls that are answered here."""
         return [pair for pair in self.calls if pair[1].index not in self._open and pair[0].part is not None]
 
-    async def run(self) -> list[Part]:
-        """Run all of them at once and return their functionResponse parts, in the order of the calls."""
+    async def run(self, lend: Callable[[], object]) -> list[Part]:
+        """Run all of them at once and return their functionResponse parts, in the order of the calls.
+
+        Args:
+            lend: gives the stream's place to others while a tool waits for them; from any thread.
+        """
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._run_tool(asked, call)) for asked, call in self.to_run]
+                tasks = [group.create_task(self._run_tool(asked, call, lend)) for asked, call in self.to_run]
         except BaseExceptionGroup as several:
             first = several.exceptions[0]
         else:
@@ -84,7 +85,7 @@ class ToolRound:
         """Return the answers that exist where a stop or an error ended the round."""
         return [_response(asked.part, call) for asked, call in self.calls if asked.part is not None]
 
-    async def _run_tool(self, asked: FunctionCall, call: ToolCall) -> Part:
+    async def _run_tool(self, asked: FunctionCall, call: ToolCall, lend: Callable[[], object]) -> Part:
         record, tool = self._record, self._tools.get(call.name)
         if asked.problem is not None:
             error = f"{call.name} did not run: {asked.problem}"
@@ -92,7 +93,7 @@ class ToolRound:
             return _response(asked.part or {}, call)
         relay = _Relay(record, call)
         try:
-            with contextlib.closing(relay), in_tool_of(record, self._lend):
+            with contextlib.closing(relay), in_tool_of(record, lend):
                 if tool is not None and tool.confirm:
                     await self._ask(tool, call, relay)
                 record.start_call(call)

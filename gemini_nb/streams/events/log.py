@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Protocol
 
@@ -80,11 +80,16 @@ class EventLog:
         """Return the events from a position on."""
         return self._events[position:]
 
-    def shrink(self) -> None:
-        """Keep of a log that is closed and that nobody reads its start, its texts as one event each, its end.
+    @classmethod
+    def of(cls, events: Iterable[StreamEvent]) -> EventLog:
+        """Return the closed log of a stream that has ended, with these events in this order."""
+        log = cls()
+        log._events = [replace(event, seq=seq) for seq, event in enumerate(events)]
+        log.closed = True
+        return log
 
-        Cursors made before this are no longer right.
-        """
+    def shrunk(self) -> EventLog:
+        """Return a closed log with its start, its texts as one event each, what went wrong, and its end."""
         kept: list[StreamEvent] = []
         for event in self._events:
             if kept and event.kind == kept[-1].kind and event.kind in _CONTINUING:
@@ -93,7 +98,7 @@ class EventLog:
                 kept[-1] = replace(event, **more)
             elif event.kind != "phase_changed":
                 kept.append(event)
-        self._events = [replace(event, seq=seq) for seq, event in enumerate(kept)]
+        return self.of(kept)
 
     def attach(self, reader: Reader) -> None:
         """Notify this reader from now on."""

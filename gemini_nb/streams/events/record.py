@@ -7,8 +7,9 @@ gets past these methods, whoever said it.
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal, TypeVar
@@ -25,6 +26,11 @@ from gemini_nb.streams.events.states import PHASES, STATUSES, Phase, Status, Too
 __all__ = ["Mark", "StreamRecord", "Waiting"]
 
 _BLANK_LINE = "\n\n"
+_RETOLD = {"stream_started", "phase_changed", "text_delta", "thought_delta", "usage_updated"}
+_RETOLD |= {"stream_completed", "stream_failed", "stream_stopped"}
+_NONE: list[Any] = []  # of all streams that have shrunk: nothing comes after their end
+_ASKED: list[datetime | None] = [None]
+_SPENT = Veil()
 
 E = TypeVar("E", bound=events.StreamEvent)
 
@@ -92,6 +98,7 @@ class StreamRecord:
         "_follows_text",
         "_held",
         "_length",
+        "_log",
         "_shown_parts",
         "_text",
         "_text_veil",
@@ -109,7 +116,6 @@ class StreamRecord:
         "heard_at",
         "is_replaced",
         "late_looks",
-        "log",
         "model_version",
         "name",
         "parts",
@@ -135,7 +141,7 @@ class StreamRecord:
         self.stream_id = stream_id
         self.name = ""
         """What the notebook calls it, such as `trip` or `trip[2]`; empty where it has no name."""
-        self.log = EventLog()
+        self._log: EventLog | None = EventLog()
         self.status = Status.ACTIVE
         self.phase = Phase.AWAITING_MODEL_CALL
         self.turn = 1
@@ -187,6 +193,11 @@ class StreamRecord:
     def label(self) -> str:
         """What every view calls it: `trip · s1`, or its id alone."""
         return f"{self.name} · {self.stream_id}" if self.name else self.stream_id
+
+    @property
+    def log(self) -> EventLog:
+        """Its events. Once it has shrunk they are made from what it keeps, each time."""
+        return self._log if self._log is not None else EventLog.of(self._retold())
 
     @property
     def text(self) -> str:
@@ -436,12 +447,37 @@ class StreamRecord:
     def shrink(self) -> None:
         """Let go of what only an unfinished stream or a close look needs; texts and figures stay."""
         before, answer = "".join(self._text[: self._answer_from]), self.answer
-        self._text, self._answer_from = ([before, answer], 1) if before else ([answer], 0)
-        self._thoughts = [self.thoughts] if self._thoughts else []
-        self.parts = [part for part in self.parts if "text" not in part]
-        self.chunks = []
-        self.late_looks = []
-        self.log.shrink()
+        self._text, self._answer_from = [text for text in (before, answer) if text], bool(before)
+        self._thoughts = [self.thoughts] if self._thoughts else _NONE
+        self._text_veil = self._thought_veil = _SPENT
+        self.parts = [part for part in self.parts if "text" not in part] or _NONE
+        self.chunks = self.late_looks = self.waits_on = _NONE
+        self._calls = _ASKED if None in self._calls else self._calls
+        for name in ("model_version", "finish_reason"):  # the same in all rows
+            if value := getattr(self, name):
+                setattr(self, name, sys.intern(value))
+        log = self.log
+        is_plain = all(event.kind in _RETOLD for event in log.since(0))
+        self._log = None if is_plain else log.shrunk()
+
+    def _retold(self) -> Iterator[events.StreamEvent]:
+        """The events of a stream that told nothing but texts and figures, which say the same."""
+        began, ended = self.first_output_at or self.started_at, self.ended_at or self.started_at
+        name = self.stream_id
+        yield events.StreamStarted(stream_id=name, seq=0, time=self.started_at)
+        if self._thoughts:
+            yield events.ThoughtDelta(stream_id=name, seq=0, time=began, text=self.thoughts)
+        if self._text:
+            yield events.TextDelta(stream_id=name, seq=0, time=began, text=self.text)
+        if self.usage != Usage():
+            yield events.UsageUpdated(stream_id=name, seq=0, time=ended, usage=self.usage)
+        if self.error is not None:
+            yield events.StreamFailed(stream_id=name, seq=0, time=ended, error=self.error)
+        elif self.status is Status.STOPPED:
+            yield events.StreamStopped(stream_id=name, seq=0, time=ended)
+        else:
+            reason = self.finish_reason
+            yield events.StreamCompleted(stream_id=name, seq=0, time=ended, finish_reason=reason)
 
     def complete(self) -> None:
         """End the stream: its answer is complete."""

@@ -20,6 +20,7 @@ from gemini_nb.errors import ConnectError, GeminiError, NotAskedError
 from gemini_nb.redaction import scrub
 from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.request.request import StreamRequest
+from gemini_nb.streams.runtime.collector import fewer_full_collections
 from gemini_nb.streams.stream import Stream
 
 __all__ = ["WINDOW", "Counts", "Row", "Run"]
@@ -426,11 +427,12 @@ class Run:
 
     def _feed(self) -> None:
         more = True
-        while more:
-            self._go_on.clear()
-            more = self._fill()
-            if more:
-                self._go_on.wait()
+        with fewer_full_collections():
+            while more:
+                self._go_on.clear()
+                more = self._fill()
+                if more:
+                    self._go_on.wait()
 
 
 def _may_retry(row: Row) -> bool:

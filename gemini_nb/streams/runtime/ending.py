@@ -152,7 +152,10 @@ class Ending:
         self._pid = os.getpid()
         self._reached = Flag()
         self._wakers: list[Callable[[], object]] = []
-        record.log.attach(self)
+        if record.is_done and record.log.closed:
+            self._reached.set()
+        else:
+            record.log.attach(self)
 
     def notify(self) -> None:
         """Note that the log has a new event. Loop thread only."""
@@ -228,7 +231,8 @@ class Ending:
 
     def call_when_reached(self, function: Callable[[], object]) -> None:
         """Call this, on some thread, when the stream has ended; it may be called twice."""
-        self._wakers.append(function)
+        if not self._reached.is_set():
+            self._wakers.append(function)
         if self._reached.is_set():
             function()
 
