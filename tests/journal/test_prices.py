@@ -185,15 +185,14 @@ def test_the_price_is_shown_wherever_figures_are() -> None:
     with rig([answer] * 3) as made:
         stream, unknown = made.start().wait(), made.start(model="gemini-4-neon").wait()
         group = map_prompts(["a"], manager=made.manager, **made.options).wait()
-        assert "$0.75" in figures.facts(stream)
-        assert "$0.75" in figures.summary(stream)
-        assert "price unknown" in figures.summary(unknown)
+        assert "$0.75" in figures.short(stream)
+        assert "price unknown" in figures.short(unknown)
         assert "· $0.75" in to_text(stream)
         assert "$0.75" in markdown_of(group)
         assert "$0.75" in text_of(group)
         assert "<b>$1.50</b>" in totals_html(made.manager.statistics())
         row = line_html(stream, Trace(stream.log), "Hi", time.time())
-        assert re.search(r'title="[^"]*\$0\.75"[^<]*<br>\$0\.75<', row) is not None
+        assert re.search(r'"gemini-nb-tokens">[^<]* · \$0\.75<', row) is not None
 
 
 def test_simulated_answers_are_not_called_free_money() -> None:
@@ -201,7 +200,7 @@ def test_simulated_answers_are_not_called_free_money() -> None:
     try:
         stream = manager.start_stream("Hi", auth="simulator")
         stream.wait()
-        shown = [*figures.facts(stream), *figures.summary(stream), to_text(stream)]
+        shown = [*figures.short(stream), figures.details(stream), to_text(stream)]
         shown += [totals_html(manager.statistics()), line_html(stream, Trace(stream.log), "Hi", time.time())]
         assert not any("$" in one or "price" in one for one in shown)
     finally:

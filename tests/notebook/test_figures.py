@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import io
 import re
 import threading
+import time
 
 import gemini_nb
 from answers import Recorder, rig
+from gemini_nb.notebook.dashboard.look import line_html
+from gemini_nb.notebook.dashboard.trace import Trace
+from gemini_nb.notebook.pane.stepper import head_html
 from gemini_nb.notebook.render import figures
+from gemini_nb.notebook.render.settled import to_markdown, to_text
+from gemini_nb.notebook.render.terminal import print_stream
 from scripted import Wait, json_error, sse_answer, text
 
 LONG = 1.0
 
 
 def first_text(stream: gemini_nb.Stream) -> float:
-    """Seconds to the first text, as a pane and a settled answer say it."""
-    said = [fact for facts in (figures.summary, figures.facts) for fact in facts(stream) if "first" in fact]
-    assert len(said) == 2
-    assert len(set(said)) == 1
-    found = re.fullmatch(r"first text after (\d+\.\d) s", said[0])
+    """Seconds to the first text, as the tooltips of a pane and of a settled answer say it."""
+    details = figures.details(stream)
+    assert f'title="{details}"' in head_html(stream)
+    assert f'title="{details}"' in to_markdown(stream)
+    found = re.match(r"first text after (\d+\.\d) s", details)
     assert found is not None
     return float(found[1])
 
@@ -71,3 +78,30 @@ def test_what_the_server_takes_counts() -> None:
         threading.Timer(LONG, gate.set).start()
         stream.wait()
         assert first_text(stream) >= LONG / 2
+
+
+def test_pane_settled_answer_dashboard_and_terminal_say_the_same() -> None:
+    counts = {"promptTokenCount": 1272, "candidatesTokenCount": 213, "thoughtsTokenCount": 62}
+    end = {**text("Yes.", finish="STOP"), "usageMetadata": {**counts, "totalTokenCount": 1547}}
+    with rig([sse_answer(end)]) as made:
+        stream = made.start().wait()
+        out = io.StringIO()
+        print_stream(stream, out)
+    took, tokens, price = figures.short(stream)
+    assert re.fullmatch(r"0\.\d s", took)
+    assert tokens == "1,272 in, 213 out, 62 thinking"
+    assert re.fullmatch(r"\$0\.\d+", price)
+    row = line_html(stream, Trace(stream.log), "Hi", time.time())
+    words = f"{took} · {tokens} · {price}"
+    for shown in (head_html(stream), to_markdown(stream), to_text(stream), row, out.getvalue()):
+        assert words in re.sub(r"<[^>]+>", "", shown).replace("&#36;", "$")
+
+
+def test_the_tokens_of_an_answer_are_estimated_until_they_are_counted() -> None:
+    gate = threading.Event()
+    with rig([sse_answer(text("x" * 400), Wait(gate), text("y", finish="STOP"))]) as made:
+        stream = made.start()
+        next(event for event in stream if event.kind == "text_delta")
+        assert figures.short(stream)[1:] == ["≈100 out"]
+        gate.set()
+        assert figures.short(stream.wait())[1:] == []

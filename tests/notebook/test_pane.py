@@ -194,7 +194,7 @@ def test_the_head_shows_the_steps_and_the_figures(manager: gemini_nb.StreamManag
         until(lambda: '<li data-step="now" aria-current="step">writing' in shown(pane))
         assert "tools</li>" not in shown(pane), "it was given none"
         assert '<li data-step="done">waiting for Gemini' in shown(pane)
-        until(lambda: "tokens: 12 in, 34 out, 5 thought" in shown(pane))
+        until(lambda: "12 in, 34 out, 5 thinking" in shown(pane))
         assert "first text after" in shown(pane)
         answering.set()
         pane.settled.result(10)

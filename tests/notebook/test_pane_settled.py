@@ -52,7 +52,7 @@ def broken(
 
 def test_text_that_was_replaced_is_gone(manager: gemini_nb.StreamManager) -> None:
     settled = to_markdown(broken(manager, "New."))
-    assert settled.startswith("Kept.\n\nNew.\n\n<sub>")
+    assert settled.startswith("Kept.\n\nNew.\n\n<sub ")
     assert "Lost" not in settled
 
 

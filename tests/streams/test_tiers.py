@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 import gemini_nb
-from gemini_nb.notebook.render.figures import facts, summary
+from gemini_nb.notebook.render.figures import short
 from gemini_nb.notebook.render.settled import to_markdown
 from gemini_nb.simulator import Simulator
 from scripted import ScriptedServer, sse_answer, text
@@ -41,8 +41,7 @@ def test_the_tier_that_served_is_shown(
         ).wait(10)
         manager.shutdown()
     assert stream.usage.service_tier == tier
-    for shown in (summary(stream), facts(stream)):
-        assert [fact for fact in shown if "tier" in fact] == ([words] if words else [])
+    assert [fact for fact in short(stream) if "tier" in fact] == ([words] if words else [])
     assert words in to_markdown(stream)
 
 

@@ -6,7 +6,6 @@ Everything that a model, a tool, a server or the user wrote goes through `escape
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -73,8 +72,6 @@ def line_html(stream: Stream, trace: Trace, words: str, now: float) -> str:
     again = trace.again_at(now) if waiting is None else None
     phase = "retrying" if again else figures.phase_word(stream)
     mark = ' data-waiting=""' if waiting is not None or again is not None else ""
-    ago = (stream.ended_at or now) - stream.started_at
-    elapsed = duration(ago if stream.ended_at is not None else math.floor(ago))
     return (
         f'<div class="gemini-nb-line" data-stream-id="{escape(stream.stream_id)}" '
         f'data-status="{stream.status.value}" data-phase="{stream.phase.value}"{mark}>'
@@ -83,8 +80,7 @@ def line_html(stream: Stream, trace: Trace, words: str, now: float) -> str:
         f'<bdi title="{escape(words)}">{escape(words)}</bdi></div><div class="gemini-nb-facts">'
         f"{_model(stream)}{_chips(stream.tool_calls)}{_troubles(stream, trace, again, now)}</div></div>"
         f'<span class="gemini-nb-badge" data-status="{stream.status.value}">{escape(phase)}</span>'
-        f"{_pace(stream, trace, now)}{_tokens(stream, trace)}"
-        f'<span class="gemini-nb-elapsed">{elapsed}</span></div>'
+        f"{_pace(stream, trace, now)}{_figures(stream)}</div>"
     )
 
 
@@ -148,15 +144,11 @@ def _pace(stream: Stream, trace: Trace, now: float) -> str:
     )
 
 
-def _tokens(stream: Stream, trace: Trace) -> str:
-    usage = stream.usage
-    if not usage.total_token_count:
-        guess = round(trace.pace.characters / 4)
-        return f'<span class="gemini-nb-tokens" title="estimated">{f"≈{guess:,} tok" if guess else ""}</span>'
-    split = (
-        f"{usage.prompt_token_count:,} in, {usage.candidates_token_count:,} out, "
-        f"{usage.thoughts_token_count:,} thought"
+def _figures(stream: Stream) -> str:
+    """The time, and beside it what a narrow page leaves out."""
+    took, *rest = map(escape, figures.short(stream))
+    more = f'<span class="gemini-nb-tokens"> · {" · ".join(rest)}</span>' if rest else ""
+    return (
+        f'<span class="gemini-nb-figures" title="{figures.details(stream)}">'
+        f'<span class="gemini-nb-elapsed">{took}</span>{more}</span>'
     )
-    price = figures.price_words(stream)
-    split, shown = (f"{split}; {price}", f"<br>{price}") if price else (split, "")
-    return f'<span class="gemini-nb-tokens" title="{split}">{usage.total_token_count:,} tok{shown}</span>'

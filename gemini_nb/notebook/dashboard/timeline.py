@@ -39,7 +39,7 @@ def timeline_html(stream: Stream, trace: Trace, now: float) -> str:
         f'<span><i class="gemini-nb-bar" data-kind="{kind}"></i>{kind.replace("_", " ")}</span>'
         for kind in kinds
     )
-    facts = " · ".join(escape(fact) for fact in figures.summary(stream))
+    facts = " · ".join(map(escape, filter(None, [*figures.short(stream), figures.details(stream)])))
     end = figures.ending(stream)
     ending = f'<div class="gemini-nb-end">{escape(cut(end, 600))}</div>' if end else ""
     return (

@@ -30,7 +30,7 @@ def head_html(stream: Stream) -> str:
         f'<span class="gemini-nb-auth" data-auth="{stream.auth.value}">{_SERVICES[stream.auth]}</span>'
         f"{_kept(stream)}"
         f"{_steps(stream) if active else _badge(stream)}</div>"
-        f'<div class="gemini-nb-figures">{_figures(stream)}</div>'
+        f'<div class="gemini-nb-figures" title="{figures.details(stream)}">{_figures(stream)}</div>'
         f"{_remarks(stream)}{_troubles(stream)}</div>"
     )
 
@@ -76,7 +76,7 @@ def _badge(stream: Stream) -> str:
 
 
 def _figures(stream: Stream) -> str:
-    return "".join(f"<span>{escape(fact)}</span>" for fact in figures.facts(stream))
+    return " · ".join(f"<span>{escape(fact)}</span>" for fact in figures.short(stream))
 
 
 def _remarks(stream: Stream) -> str:

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Sequence
 
+from gemini_nb.api.turn import Usage
 from gemini_nb.api.wire import Part
 from gemini_nb.config import Auth
 from gemini_nb.journal import prices
@@ -24,21 +25,23 @@ __all__ = [
     "WAITING",
     "WRITING",
     "activity",
+    "details",
     "elapsed",
     "ending",
-    "facts",
     "first_words",
     "kept",
+    "named",
     "phase_word",
     "picture_of",
     "pictures",
     "price_words",
     "retrying_words",
+    "short",
     "silence_words",
     "stopped_words",
-    "summary",
     "title",
     "tokens_per_second",
+    "tokens_words",
     "waiting_words",
 ]
 
@@ -146,45 +149,51 @@ def elapsed(stream: Stream) -> float:
     return (stream.ended_at or time.time()) - stream.started_at
 
 
-def summary(stream: Stream) -> list[str]:
-    """Times and tokens, each a few words; what is not known yet is left out."""
-    usage = stream.usage
-    thought = f" + {usage.thoughts_token_count:,} thought" if usage.thoughts_token_count else ""
-    used = f"{usage.prompt_token_count:,} → {usage.candidates_token_count:,}{thought} tokens"
-    found = _facts(stream, elapsed(stream), used if usage.total_token_count else "")
-    return [said, *found] if (said := kept(stream)) else found
-
-
 def kept(stream: Stream) -> str:
     """That the answer was not asked for now, and when it was; empty for any other."""
     return f"kept, {date(stream.kept)}" if stream.kept is not None else ""
 
 
-def facts(stream: Stream) -> list[str]:
-    """The same for the head of a pane: seconds count up, and each kind of token has its own word."""
-    usage, ran = stream.usage, elapsed(stream)
+def named(stream: Stream) -> list[str]:
+    """Who answers, under which name, and whether that was now: gemini-3.8-flash, trip · s1, kept, 24 Nov."""
+    return [fact for fact in (title(stream), stream.label, kept(stream)) if fact]
+
+
+def short(stream: Stream) -> list[str]:
+    """The figures that every view shows: 4.2 s, 272 in, 213 out, 62 thinking, $0.0012.
+
+    What is not known yet is left out. While the stream runs seconds are whole ones that count up, and the
+    tokens of the answer are estimated until the service counts them.
+    """
+    ran = elapsed(stream)
+    live = stream.status is Status.ACTIVE
+    tokens = tokens_words(stream.usage)
+    if not tokens and live and (guess := round(stream.record.length / 4)):
+        tokens = f"≈{guess:,} out"
+    found = [duration(int(ran) if live else ran), tokens, price_words(stream), _tier(stream)]
+    return [fact for fact in found if fact]
+
+
+def tokens_words(usage: Usage) -> str:
+    """Tokens of each kind that there are: 272 in, 213 out, 62 thinking."""
     kinds = {
         "in": usage.prompt_token_count,
         "out": usage.candidates_token_count,
-        "thought": usage.thoughts_token_count,
+        "thinking": usage.thoughts_token_count,
     }
-    known = ", ".join(f"{number:,} {word}" for word, number in kinds.items() if number)
-    live = stream.status is Status.ACTIVE
-    return _facts(stream, int(ran) if live else ran, f"tokens: {known}" if known else "")
+    return ", ".join(f"{number:,} {word}" for word, number in kinds.items() if number)
 
 
-def _facts(stream: Stream, seconds: float, tokens: str) -> list[str]:
+def details(stream: Stream) -> str:
+    """The figures of which a tooltip is enough; empty where there are none."""
     pace, first = tokens_per_second(stream), stream.first_output_at
     asked = stream.asked_at or stream.started_at
     found = [
-        duration(seconds),
         "" if first is None else f"first text after {duration(first - asked)}",
-        tokens,
-        price_words(stream),
         f"{pace:.0f} tokens/s" if pace else "",
         quantity(stream.retries, "retry", "retries") if stream.retries else "",
     ]
-    return [fact for fact in found if fact] + _tier(stream)
+    return " · ".join(fact for fact in found if fact)
 
 
 def price_words(stream: Stream) -> str:
@@ -196,7 +205,7 @@ def price_words(stream: Stream) -> str:
     return "price unknown" if (cost := stream.cost) is None else dollars(cost)
 
 
-def _tier(stream: Stream) -> list[str]:
+def _tier(stream: Stream) -> str:
     """The tier that served the answer, where it is not the usual one, or not the one that was asked for."""
     usage = stream.usage
     served = usage.service_tier or _TIERS.get(usage.traffic_type or "")
@@ -206,8 +215,8 @@ def _tier(stream: Stream) -> list[str]:
         or served == "unspecified"
         or (served == "standard" and asked in {served, "unspecified"})
     ):
-        return []
-    return [f"{served} tier" + (f", not {asked}" if asked not in {served, "unspecified"} else "")]
+        return ""
+    return f"{served} tier" + (f", not {asked}" if asked not in {served, "unspecified"} else "")
 
 
 def tokens_per_second(stream: Stream) -> float | None:

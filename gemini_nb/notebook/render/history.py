@@ -11,7 +11,7 @@ from typing import Any
 from gemini_nb.api.turn import Usage
 from gemini_nb.journal.call_record import CallRecord
 from gemini_nb.journal.entries import Entry, PastCall, UsageRow
-from gemini_nb.notebook.render.figures import STAND_INS
+from gemini_nb.notebook.render.figures import STAND_INS, tokens_words
 from gemini_nb.notebook.render.markdown import plain, settle
 from gemini_nb.notebook.render.settled import (
     call_line,
@@ -126,8 +126,8 @@ def _facts(entry: Entry) -> Iterator[str]:
     yield date(datetime.fromtimestamp(entry.started_at, UTC))
     if entry.ended_at is not None:
         yield duration(entry.ended_at - entry.started_at)
-    if entry.usage.total_token_count:
-        yield f"{entry.usage.prompt_token_count:,} → {entry.usage.candidates_token_count:,} tokens"
+    if tokens := tokens_words(entry.usage):
+        yield tokens
     if price := _price(entry):
         yield "price unknown" if price == "unknown" else price
     if entry.notebook:

@@ -102,8 +102,8 @@ def to_markdown(stream: Stream, transcript: Transcript | None = None) -> str:
         pieces.append(f"> **{_inline(how)}** {_inline(message)}".rstrip())
     if stream.status is Status.ACTIVE:
         pieces.append(f"> Still running; %gemini\\_show {literal(stream.stream_id)} shows more.")
-    facts = " · ".join([figures.title(stream), stream.label, stream.status.value, *figures.summary(stream)])
-    pieces.append(f"<sub>{literal(facts)}</sub>")
+    facts = " · ".join([*figures.named(stream), stream.status.value, *figures.short(stream)])
+    pieces.append(f'<sub title="{figures.details(stream)}">{literal(facts)}</sub>')
     return "\n\n".join(piece for piece in pieces if piece.strip())
 
 
@@ -111,7 +111,7 @@ def to_text(stream: Stream, transcript: Transcript | None = None) -> str:
     """The same as plain text."""
     if transcript is None:
         transcript = transcript_of(stream)
-    facts = " · ".join([figures.title(stream), stream.label, stream.status.value, *figures.summary(stream)])
+    facts = " · ".join([*figures.named(stream), stream.status.value, *figures.short(stream)])
     ending = figures.ending(stream)
     pieces = [stream.remarks, *map(_block_text, transcript.blocks), ending, f"({facts})"]
     if stream.status is Status.ACTIVE:

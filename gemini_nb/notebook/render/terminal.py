@@ -103,9 +103,7 @@ class _Printer:
         """Print the sources, and how it ended."""
         for listed in source_lists(transcript_of(stream)):
             self._note(f"\n{listed}")
-        facts = " · ".join(
-            [figures.title(stream), stream.label, stream.status.value, *figures.summary(stream)]
-        )
+        facts = " · ".join([*figures.named(stream), stream.status.value, *figures.short(stream)])
         end = figures.ending(stream)
         shown = f"\n{end}" if end and stream.error is None else ""
         self._out.write(self._styler.finish() + plain(f"{shown}\n({facts})\n"))

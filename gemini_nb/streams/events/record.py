@@ -205,6 +205,11 @@ class StreamRecord:
         return "".join(self._text)
 
     @property
+    def length(self) -> int:
+        """How many characters the text has."""
+        return self._length
+
+    @property
     def answer(self) -> str:
         """The text of the last model call."""
         return "".join(self._text[self._answer_from :])
