@@ -5,6 +5,9 @@ answers. The whole request in every record would hold a history of fifty turns f
 the chunks with the seconds between them, and of the question what tells two of them apart: its last words,
 and a short form of each of its places.
 
+The journal does not hold these records: an entry is a stream, with its tool calls, its trouble and what came
+of a broken answer, and the chunks of an answer are several times as long as its text.
+
 Keep files are shared, so a line may come from a stranger: reading checks all of it, and raises nothing but
 `RecordError`.
 """

@@ -133,7 +133,7 @@ class Entry:
 
 
 class UsageRow(NamedTuple):
-    """What one model, day or notebook used.
+    """What one model, day or notebook used. What was simulated stands in a row of its own.
 
     Attributes:
         key: the model, the day as "2026-11-27", or the notebook's path; None where it is not known.
@@ -143,6 +143,7 @@ class UsageRow(NamedTuple):
         cost: in US dollars, as far as prices are known; None where none is.
         saved: what kept answers would have cost.
         unpriced: streams without a known price.
+        simulated: whether the simulator answered them, so that nothing was paid.
     """
 
     key: str | None
@@ -152,6 +153,7 @@ class UsageRow(NamedTuple):
     cost: Decimal | None
     saved: Decimal
     unpriced: int
+    simulated: bool = False
 
 
 class Journal:
@@ -204,6 +206,14 @@ class Journal:
             f"The journal has no entry {id!r}.", hint="%gemini_history lists what it has."
         )
 
+    def ids(self, beginning: str = "", limit: int = 50) -> list[str]:
+        """Return the newest ids that begin so, as far as they are written; none where it cannot be read."""
+        sql = "SELECT uid FROM entries WHERE uid LIKE ? ESCAPE '!' ORDER BY id DESC LIMIT ?"
+        try:
+            return [uid for (uid,) in self._writer.store.read(sql, [f"{_escaped(beginning)}%", limit])]
+        except Trouble:
+            return []
+
     def usage(
         self,
         by: Literal["model", "day", "notebook"] | None = "model",
@@ -214,7 +224,7 @@ class Journal:
         """Return sums by model, day or notebook, the largest cost first, days in their order.
 
         Args:
-            by: what to sum by; None for one sum of all.
+            by: what to sum by; None for one sum of all, and one of what was simulated, if anything was.
             since: from this day on, such as "2026-11-01".
             kernel: of this kernel alone.
 
@@ -228,18 +238,26 @@ class Journal:
             where, values = f"{where} AND day >= ?", [*values, since]
         if kernel:
             where, values = f"{where} AND kernel = ?", [*values, rows.kernel()]
-        order = "1" if by == "day" else "5 DESC, 3 + 4 DESC"
-        grouped = "" if by is None else f"GROUP BY 1 ORDER BY {order}"
+        order = "1, 2" if by == "day" else "2, 6 DESC, 4 + 5 DESC"
         sql = (
-            f"SELECT {_GROUPS[by]}, count(*), total(input), total(output), sum(cost), sum(saved), count(cost)"
-            f" FROM entries INDEXED BY entries_figures WHERE {where} {grouped}"
+            f"SELECT {_GROUPS[by]}, auth = 'simulator', count(*), total(input), total(output), sum(cost), "
+            f"sum(saved), count(cost) FROM entries INDEXED BY entries_figures WHERE {where} "
+            f"GROUP BY 1, 2 ORDER BY {order}"
         )
-        return [
+        found = [
             UsageRow(
-                key, count, int(sent), int(got), _dollars(cost), _dollars(saved) or Decimal(), count - priced
+                key,
+                count,
+                int(sent),
+                int(got),
+                _dollars(cost),
+                _dollars(saved) or Decimal(),
+                count - priced,
+                bool(simulated),
             )
-            for key, count, sent, got, cost, saved, priced in self._read(sql, values)
+            for key, simulated, count, sent, got, cost, saved, priced in self._read(sql, values)
         ]
+        return found or ([UsageRow(None, 0, 0, 0, None, Decimal(), 0)] if by is None else [])
 
     def to_frame(self, limit: int | None = None, notebook: str | None = None) -> Any:
         """Return entries as a pandas DataFrame, newest first.

@@ -33,7 +33,12 @@ CREATE TABLE uses (uid TEXT, hash TEXT, PRIMARY KEY (uid, hash)) WITHOUT ROWID;
 CREATE INDEX uses_by_hash ON uses (hash);
 """
 
-_STEPS = (_FIRST,)
+_SIMULATED_APART = """
+DROP INDEX entries_figures;
+CREATE INDEX entries_figures ON entries (model, day, notebook, kernel, auth, input, output, cost, saved);
+"""
+
+_STEPS = (_FIRST, _SIMULATED_APART)
 """The statements of each version, which a file of the version before runs to become one."""
 
 VERSION = len(_STEPS)

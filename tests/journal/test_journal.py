@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -27,10 +28,11 @@ from gemini_nb.journal.store import multi_row
 from gemini_nb.simulator import Simulator
 from gemini_nb.streams.chat.chat import Chat
 from gemini_nb.streams.manager import StreamManager
-from journal_rig import opened, until
+from journal_rig import another, opened, until
 from kernels import Kernel
 from scripted import Wait, json_error, sse_answer, text
 
+FREE = Decimal()
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
 
@@ -353,6 +355,9 @@ def test_history_usage_and_old_streams_in_a_kernel_that_was_restarted(kernel: Ke
     assert "Plan a day in Lisbon." in table
     assert "simulated" in table
     assert entry_id in table
+    for begun in ("%gemini_show ", f"%gemini_show {entry_id[:6]}"):
+        offered = kernel.request("complete_request", {"code": begun, "cursor_pos": len(begun)})
+        assert entry_id in offered["matches"]
     shown = kernel.run(f"%gemini_show {entry_id}")
     assert "A day in Lisbon" in shown.outputs[0]["text/markdown"]
     assert "simulated" in shown.outputs[0]["text/plain"]
@@ -361,10 +366,11 @@ def test_history_usage_and_old_streams_in_a_kernel_that_was_restarted(kernel: Ke
         == "the-cell None\n"
     )
     lines = usage_of(kernel, "%gemini_usage --by model").splitlines()
-    sums = {line[:16].strip(): line[16:].split() for line in lines}
+    sums = {line.partition("  ")[0]: line.partition("  ")[2].split() for line in lines[1:]}
     assert sums["this kernel"][0] == "0"
-    assert sums["today"][0] == sums["all"][0] == sums["gemini-3.8-flash"][0] == "1"
+    assert [sums[f"{name} (simulated)"][0] for name in ("today", "all", "gemini-3.8-flash")] == ["1"] * 3
     assert "$" not in "".join(lines)
+    assert "unknown notebook (simulated)" in usage_of(kernel, "%gemini_usage --by notebook")
     assert "There is no stream" in kernel.run("%gemini_show nothing").stderr
 
 
@@ -423,6 +429,40 @@ def test_a_kept_answer_is_saved_and_not_spent(tmp_path: Path) -> None:
         (row,) = journal_of(made).usage("model")
         assert (row.streams, row.input_tokens, row.cost, row.saved) == (2, 1_000_000, kept.saved, kept.saved)
         assert row.unpriced == 0
+
+
+def test_what_was_simulated_is_summed_apart(simulated: tuple[StreamManager, dict[str, Any]]) -> None:
+    manager, options = simulated
+    manager.start_stream("Which colour?", **options).wait()
+    manager.start_stream("Which colour?", **options | {"auth": "simulator"}).wait()
+    for by in ("model", "day", "notebook", None):
+        real, made_up = journal_of(manager).usage(by)
+        assert (real.key, real.streams, real.simulated) == (made_up.key, 1, False)
+        assert (made_up.streams, made_up.simulated, made_up.saved, made_up.cost) == (1, True, FREE, FREE)
+        assert real.cost
+        assert real.output_tokens
+        assert made_up.output_tokens
+
+
+def test_a_journal_of_the_version_before_is_brought_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "answers.db"
+    with opened(path) as (writer, _):
+        another(writer, "One.")
+    with contextlib.closing(sqlite3.connect(path)) as old:
+        old.execute("DROP INDEX entries_figures")
+        old.execute(
+            "CREATE INDEX entries_figures ON entries "
+            "(model, day, notebook, kernel, input, output, cost, saved)"
+        )
+        old.execute("PRAGMA user_version=1")
+        old.commit()
+    with opened(path) as (writer, journal):
+        assert [entry.text for entry in journal.streams()] == ["One."]
+        assert [row.streams for row in journal.usage("model")] == [1]
+        plan = writer.store.read(
+            "EXPLAIN QUERY PLAN SELECT total(cost) FROM entries WHERE auth = 'simulator' GROUP BY model"
+        )
+        assert "COVERING INDEX entries_figures" in str(plan)
 
 
 def test_clearing_leaves_no_text_behind(tmp_path: Path) -> None:

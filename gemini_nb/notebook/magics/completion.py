@@ -19,6 +19,7 @@ from typing import Any, is_typeddict
 from IPython.core.completer import SimpleCompletion, context_matcher
 
 from gemini_nb.config import WELL_KNOWN_MODELS, Auth
+from gemini_nb.journal.entries import Journal
 from gemini_nb.notebook.magics.arguments import LEVELS, OPTIONS, prompt_of
 from gemini_nb.streams.chat.chat import Chat
 from gemini_nb.streams.group.group import StreamGroup
@@ -63,11 +64,19 @@ def matcher(shell: Any, manager: StreamManager) -> Callable[[Any], Any]:
         if magic == "gemini_stream":
             before, offered = _behind_stream(shell, manager, behind, fragment)
         elif magic in _OF_NAMES:
-            ids = (stream.stream_id for stream in manager.list_streams(all=True))
+            ids = [stream.stream_id for stream in manager.list_streams(all=True)]
+            if magic == "gemini_show":
+                ids += _old_ids(manager, fragment)
             offered = [*_names(shell, (Stream, StreamGroup)), *_all("stream", ids)]
         return _answer(offered, fragment[len(before) :])
 
     return match  # type: ignore[no-any-return]  # see above
+
+
+def _old_ids(manager: StreamManager, fragment: str) -> list[str]:
+    """Those of the journal, the newest first; they are longer than the names in this kernel."""
+    writer = manager.runtime.journal()
+    return [] if writer is None or writer.trouble else Journal(writer).ids(fragment)
 
 
 def _answer(offered: Iterable[SimpleCompletion], fragment: str) -> Any:

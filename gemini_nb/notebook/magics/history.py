@@ -78,7 +78,7 @@ class HistoryMagics(Magics):
                 ("today", kept.usage(None, since=time.strftime("%Y-%m-%d", now))),
                 ("this month", kept.usage(None, since=time.strftime("%Y-%m-01", now))),
                 ("all", kept.usage(None)),
-                *([(args.by, kept.usage(args.by))] if args.by else []),
+                *([(f"unknown {args.by}", kept.usage(args.by))] if args.by else []),
             ]
         from gemini_nb.notebook.render.history import usage_table  # few cells need it
 

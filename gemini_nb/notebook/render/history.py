@@ -9,6 +9,7 @@ from pathlib import PurePath
 from typing import Any
 
 from gemini_nb.api.turn import Usage
+from gemini_nb.config import Auth
 from gemini_nb.journal.call_record import CallRecord
 from gemini_nb.journal.entries import Entry, PastCall, UsageRow
 from gemini_nb.notebook.render.figures import STAND_INS, tokens_words
@@ -79,14 +80,11 @@ def usage_table(groups: Sequence[tuple[str, Sequence[UsageRow]]]) -> str:
     """Sums of what was used, in several groups.
 
     Args:
-        groups: a title, and the sums beneath it; a group of one sum is one line.
+        groups: sums, and before them what those without a key are called.
     """
     head = ("", "streams", "tokens in", "tokens out", "price", "saved")
     rows: list[tuple[str, ...]] = [head]
-    for title, found in groups:
-        rows += [
-            _sums(title if row.key is None and len(found) == 1 else str(row.key or "?"), row) for row in found
-        ]
+    rows += [_sums(row.key or title, row) for title, found in groups for row in found]
     return "\n".join(aligned(rows))
 
 
@@ -95,6 +93,7 @@ def _sums(name: str, row: UsageRow) -> tuple[str, ...]:
     if row.unpriced:
         price = f"{price} and {quantity(row.unpriced, 'stream')} of unknown price".removeprefix(" and ")
     saved = dollars(row.saved) if row.saved else ""
+    name = f"{name} ({STAND_INS[Auth.SIMULATOR]})" if row.simulated else name
     return name, f"{row.streams:,}", f"{row.input_tokens:,}", f"{row.output_tokens:,}", price, saved
 
 
