@@ -135,6 +135,7 @@ def stop_in(row: Locator) -> Locator:
     return row.get_by_role("button", name="Stop", exact=True)
 
 
+@pytest.mark.slow
 def test_ten_streams_in_two_views_with_stops_while_the_kernel_is_busy(opened: LabPage) -> None:
     page = opened
     expect(rows(page, 3)).to_have_count(10)
@@ -254,6 +255,7 @@ def test_hostile_names_stay_text(desk: Desk) -> None:
     page.screenshot("dashboard-hostile")
 
 
+@pytest.mark.slow
 def test_a_thousand_streams_are_twenty_rows_and_quiet(desk: Desk) -> None:
     page = desk.set([f"{FRESH}{THOUSAND}", "%gemini_dashboard"])
     desk.run(1, 2)

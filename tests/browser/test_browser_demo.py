@@ -28,6 +28,7 @@ NOTED = """async () => {
 }"""
 
 
+@pytest.mark.slow
 def test_no_notebook_is_marked_as_unsaved_for_having_been_opened(tmp_path: Path, browser: Browser) -> None:
     with browser.active(), Demo(tmp_path, "--LabApp.expose_app_in_browser=True") as demo:
         page = browser.chromium.new_context().new_page()

@@ -34,6 +34,7 @@ def test_a_widget_is_seen_and_survives_a_reload(desk: Desk) -> None:
     assert page.errors == []
 
 
+@pytest.mark.slow
 def test_a_running_cell_is_interrupted_and_a_new_kernel_knows_nothing(desk: Desk) -> None:
     page = desk.set(["import time\nx = 1\nprint('asleep')\ntime.sleep(60)", "print('x' in globals())"])
     page.run(1)

@@ -172,6 +172,7 @@ def test_a_reloaded_page_goes_on_and_gets_the_end(desk: Desk) -> None:
     expect(desk.pane(1)).to_contain_text(re.compile(r"may not hold this; %gemini_show s\d+ puts it there"))
 
 
+@pytest.mark.slow
 def test_a_reloaded_page_keeps_the_answers_of_groups(desk: Desk) -> None:
     each = "letters = ['a', 'b']\n%gemini_stream --each letters -o both grow {item}"
     page = desk.set([each, "%%gemini_stream -m gemini-2.5-flash -m gemini-2.5-pro\ngrow"])
@@ -199,6 +200,7 @@ def test_a_second_view_shows_the_same(desk: Desk) -> None:
     expect(page.page.locator(".jp-LinkedOutputView")).to_have_count(0)
 
 
+@pytest.mark.slow
 def test_fifty_panes(desk: Desk) -> None:
     many = """from IPython.display import display
 streams = [gemini_nb.get_manager().start_stream('slow') for _ in range(50)]
@@ -297,6 +299,7 @@ def test_a_pane_says_once_that_the_kernel_died(desk: Desk) -> None:
 
 
 @pytest.mark.skipif(find_spec("notebook") is None, reason="Notebook 7 is not installed")
+@pytest.mark.slow
 def test_notebook_7_shows_and_stops_it_too(desk: Desk) -> None:
     page = desk.set(["%%gemini_stream\ngrow"])
     page.save()

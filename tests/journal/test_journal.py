@@ -303,6 +303,7 @@ def test_a_kernel_killed_amid_200_streams_loses_no_answer_of_a_second_before(
         assert writer.store.read("PRAGMA integrity_check") == [("ok",)]
 
 
+@pytest.mark.slow
 def test_history_of_100_000_entries_is_there_at_once(tmp_path: Path) -> None:
     with opened(tmp_path / "answers.db") as (writer, journal):
         usage = json.dumps({"prompt_token_count": 10, "total_token_count": 30})
@@ -388,6 +389,7 @@ def test_the_notebook_is_known_where_the_server_tells(tmp_path: Path) -> None:
         kernel.close()
 
 
+@pytest.mark.slow
 def test_config_says_where_and_off(kernel: Kernel, tmp_path: Path) -> None:
     kernel.run("%load_ext gemini_nb\nimport gemini_nb")
     kernel.run(f"%config GeminiNB.journal = {str(tmp_path / 'mine.db')!r}")

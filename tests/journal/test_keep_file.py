@@ -303,6 +303,7 @@ def _write_many(path: str, name: str, started: object) -> None:
             started.set()  # type: ignore[attr-defined]  # an event of multiprocessing
 
 
+@pytest.mark.slow
 def test_no_line_is_lost_or_broken_when_several_write_and_one_is_killed(path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     started = [context.Event() for _ in range(2)]

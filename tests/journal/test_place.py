@@ -70,6 +70,7 @@ def test_a_relative_path_stays_where_it_was_first_used(
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
+@pytest.mark.slow
 def test_72_processes_open_a_missing_journal_at_once(tmp_path: Path) -> None:
     path, go = tmp_path / "answers.db", tmp_path / "go"
     code = """

@@ -119,6 +119,7 @@ def test_nothing_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cost(FLASH, usage(3, 4)) is not None
 
 
+@pytest.mark.slow
 def test_without_the_price_list_no_price_is_known_and_all_else_goes_on() -> None:
     done = run_python(
         "import sys; sys.modules['genai_prices'] = None\n"

@@ -273,6 +273,7 @@ CELLS = [
 ]
 
 
+@pytest.mark.slow
 def test_a_notebook_with_its_answers_runs_for_a_class_without_a_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,6 +38,7 @@ def kill(process: subprocess.Popen[str]) -> None:
     process.communicate(timeout=30)
 
 
+@pytest.mark.slow
 def test_a_killed_kernel_leaves_what_had_come_and_says_that_it_is_gone(tmp_path: Path) -> None:
     path = tmp_path / "answers.db"
     process = program(BEGIN_AND_HOLD, path, "One, |two,")
@@ -269,6 +270,7 @@ def as_nobody(code: str, *arguments: object) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("what", ["file", "folder"])
+@pytest.mark.slow
 def test_a_read_only_journal_costs_one_warning(what: str, tmp_path: Path) -> None:
     folder = tmp_path / "read-only"
     folder.mkdir()

@@ -328,6 +328,7 @@ def test_a_wait_says_for_what_and_until_when(manager: gemini_nb.StreamManager, s
     until(lambda: "waiting for" not in shown(board) and 'data-total="waiting" data-count="0"' in shown(board))
 
 
+@pytest.mark.slow
 def test_a_thousand_finished_streams_cost_twenty_rows(
     manager: gemini_nb.StreamManager, simulator: Simulator, wire: Wire
 ) -> None:
@@ -388,6 +389,7 @@ def test_ten_streams_that_write_all_the_time_send_figures_twice_a_second(
         manager.stop_all()
 
 
+@pytest.mark.slow
 def test_streams_that_end_by_the_hundred_do_not_flood_the_page(
     manager: gemini_nb.StreamManager, simulator: Simulator, wire: Wire
 ) -> None:

@@ -94,6 +94,7 @@ def test_a_failed_stream_fails_the_run_and_keeps_its_output() -> None:
     assert "404" in notebook.cells[1].outputs[0].data["text/markdown"]
 
 
+@pytest.mark.slow
 def test_papermill_runs_the_quickstart(tmp_path: Path) -> None:
     done = tmp_path / "done.ipynb"
     papermill.execute_notebook(str(QUICKSTART), str(done), progress_bar=False)
@@ -132,6 +133,7 @@ def executed(name: str) -> nbformat.NotebookNode:
     return notebook
 
 
+@pytest.mark.slow
 def test_the_dashboard_notebook_runs_ten_streams_through_trouble() -> None:
     outputs = shown(executed("dashboard.ipynb"))
     assert "characters came before the stop" in outputs[-2]
@@ -140,6 +142,7 @@ def test_the_dashboard_notebook_runs_ten_streams_through_trouble() -> None:
     assert "retries=0" not in outputs[-1]
 
 
+@pytest.mark.slow
 def test_the_data_notebook_asks_about_frames_and_figures_and_gets_values() -> None:
     reading, seeing, verdicts, frame = shown(executed("data.ipynb"))
     assert "completed" in reading
@@ -148,6 +151,7 @@ def test_the_data_notebook_asks_about_frames_and_figures_and_gets_values() -> No
     assert all(column in frame for column in ("would_return", "hotel", "completed"))
 
 
+@pytest.mark.slow
 def test_the_notebook_of_breakages_gets_over_them() -> None:
     sky, story, failed, kept, events = shown(executed("when_things_break.ipynb"))
     assert "1 retry" in sky
@@ -168,6 +172,7 @@ def test_notebooks_are_clean_and_short_and_run_in_any_jupyter(path: Path) -> Non
         assert cell.execution_count is None
 
 
+@pytest.mark.slow
 def test_the_quickstart_with_a_key_against_another_server(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is wired to the embedded simulator: the same cells, a key, and a server of another process."""
     key = "a-key-for-this-test"

@@ -126,6 +126,7 @@ def test_one_item_is_one_answer_and_its_address_is_nobodys_concern(shell: Kernel
     assert " at 0x" not in text
 
 
+@pytest.mark.slow
 def test_a_thousand_items_draw_one_list(shell: Kernel) -> None:
     ran(shell, "many = list(range(1000))")
     before = set(shell.widgets)

@@ -455,6 +455,7 @@ def test_what_was_recorded_is_played_back_into_a_pane(shell: Kernel) -> None:
     assert ">kept, " in json.dumps(shell.widgets, default=str)
 
 
+@pytest.mark.slow
 def test_a_waiting_cell_does_not_end_before_its_output_was_sent(make_kernel: Callable[..., Kernel]) -> None:
     kernel = make_kernel(GEMINI_NB_AUTH="simulator", GEMINI_NB_SIMULATOR_PACE="0")
     slow = "import time\nfrom gemini_nb.notebook.pane import pane\nquick = pane.mimebundle\n"

@@ -617,6 +617,7 @@ def test_what_cannot_be_rendered_holds_up_nothing_behind_it() -> None:
 
 
 @pytest.mark.parametrize("name", LONG)
+@pytest.mark.slow
 def test_the_time_of_a_long_text_grows_with_its_length(name: str) -> None:
     def seconds(source: str) -> float:
         started = time.thread_time()
@@ -726,6 +727,7 @@ PATHOLOGICAL = {
 
 
 @pytest.mark.parametrize("name", PATHOLOGICAL)
+@pytest.mark.slow
 def test_hostile_input_takes_bounded_time(name: str) -> None:
     source = PATHOLOGICAL[name]
     for render in (to_html, settle, split_point, escape, plain):

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from answers import KEY, PATIENCE
 from kernels import Kernel
 from scripted import ScriptedServer, sse_answer, text
@@ -43,6 +45,7 @@ def test_a_cell_uses_a_server_that_ends_with_the_kernel(make_kernel: Callable[..
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_a_restart_of_the_kernel_leaves_no_process(kernel: Kernel) -> None:
     code = f"import gemini_nb\nserver = gemini_nb.mcp([{sys.executable!r}, {SERVER!r}])\n"
     code += "import asyncio\ntool = next(one for one in server.tools if one.name == 'pid')\n"

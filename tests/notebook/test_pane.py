@@ -339,6 +339,7 @@ def test_the_stop_button_stops(manager: gemini_nb.StreamManager) -> None:
     assert not every(pane, widgets.Button)
 
 
+@pytest.mark.slow
 def test_a_long_table_is_drawn_less_often_but_to_its_end(manager: gemini_nb.StreamManager) -> None:
     hold = threading.Event()
     rows = "".join(f"| {number} | {'word ' * 30} |\n" for number in range(300))

@@ -108,6 +108,7 @@ def test_a_finished_pane_leaves_one_widget_and_a_cell_that_runs_again_none(count
     assert counting.times == [], "the stream goes on, but nobody looks"
 
 
+@pytest.mark.slow
 def test_many_panes_stay_within_the_budget(counting: Counting) -> None:
     kernel = counting.kernel
     kernel.run("for number in range(16): display(pane_of(f'long {number}'))", cell_id="many")
@@ -120,6 +121,7 @@ def test_many_panes_stay_within_the_budget(counting: Counting) -> None:
     kernel.wait_until(lambda: "The end." not in counting.html())
 
 
+@pytest.mark.slow
 def test_panes_that_are_displayed_at_once_do_not_flood_the_page(counting: Counting) -> None:
     kernel = counting.kernel
     kernel.run(

@@ -165,6 +165,7 @@ print([thread.name for thread in threading.enumerate() if thread.name == "gemini
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+@pytest.mark.slow
 def test_a_forked_child_paints_on_a_thread_of_its_own() -> None:
     done = run_python(FORKED, "-Wignore:This process:DeprecationWarning")
     assert (done.stdout.split("\n")[:2], done.stderr) == (["7 True", "[]"], "")
@@ -216,6 +217,7 @@ painter.retire(10)
 """
 
 
+@pytest.mark.slow
 def test_settling_a_long_answer_never_has_the_whole_heap_collected() -> None:
     """Each time would hold back every stream, by the size of the notebook's heap."""
     assert run_python(COLLECTIONS).stdout.splitlines() == ["long 0 True", "list 0 True"]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -230,6 +231,7 @@ def test_forty_thousand_thoughts_cost_as_much_each_as_five_thousand() -> None:
     assert seconds(40_000) < 8 * 4 * seconds(5_000)
 
 
+@pytest.mark.slow
 def test_forty_thousand_thoughts_of_a_stream_cost_linear_time() -> None:
     def seconds(count: int) -> float:
         chunks = [text(f"thought {number} ", thought=True) for number in range(count)]

@@ -69,6 +69,7 @@ def test_the_settled_answer_is_sent_before_the_cell_ends(shell: Kernel, cell: st
     assert max(i for i, kind in enumerate(kinds) if kind == "update_display_data") < idle
 
 
+@pytest.mark.slow
 def test_nbclient_keeps_all_of_them(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

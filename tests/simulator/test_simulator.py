@@ -240,6 +240,7 @@ async def test_an_answer_without_delays_gives_way_to_others() -> None:
         await writing
 
 
+@pytest.mark.slow
 async def test_two_hundred_streams_run_at_once() -> None:
     gate = threading.Event()
 

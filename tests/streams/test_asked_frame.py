@@ -98,6 +98,7 @@ def test_what_cannot_be_asked_is_refused_at_the_call(frame: Any, prompt: Any, wo
         assert not made.server.requests
 
 
+@pytest.mark.slow
 def test_a_dask_frame_is_asked_when_it_is_computed(tmp_path: Path) -> None:
     dd = pytest.importorskip("dask.dataframe", exc_type=ImportError)
     frame = pd.DataFrame({"city": [f"town {number}" for number in range(12)]}, index=range(100, 112))

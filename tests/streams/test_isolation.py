@@ -181,6 +181,7 @@ def test_the_manager_can_be_asked_at_any_time() -> None:
         assert all(done.result(PATIENCE) > 1 for done in asking)
 
 
+@pytest.mark.slow
 def test_shutdown_with_five_hundred_open_streams() -> None:
     blocked = threading.Event()
 

@@ -66,6 +66,7 @@ def test_a_quota_that_the_server_names_is_the_pace_of_all_groups() -> None:
 
 
 @pytest.mark.parametrize("trouble", [lambda: json_error(503, "overloaded"), lambda: [Reset()]])
+@pytest.mark.slow
 def test_an_outage_fails_no_row_and_is_probed(trouble: Any) -> None:
     over = threading.Event()
     seen: list[bool] = []
@@ -158,6 +159,7 @@ def test_a_server_that_was_never_there_ends_the_run(monkeypatch: pytest.MonkeyPa
         assert "5 rows failed alike" in str(group.error)
 
 
+@pytest.mark.slow
 def test_a_thousand_kept_rows_take_no_place_no_pace_and_no_budget(tmp_path: Path) -> None:
     path = tmp_path / "kept.jsonl"
     rows = [str(number) for number in range(1000)]

@@ -130,6 +130,7 @@ def test_all_streams_share_one_process_and_the_shutdown_ends_it(notes: Path) -> 
     assert "not running" in repr(server)
 
 
+@pytest.mark.slow
 def test_a_server_that_was_closed_starts_again(notes: Path) -> None:
     with rig([*asking(("pid", {})), *asking(("pid", {}))]) as made, local(notes) as server:
         first = outcome(made.start(tools=[server]))
@@ -157,6 +158,7 @@ def test_a_server_that_dies_is_restarted(notes: Path) -> None:
         os.kill(int(outcome(made.start(tools=[server]))), signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_server_that_died_between_two_streams_is_restarted(notes: Path) -> None:
     with rig([*asking(("pid", {})), *asking(("pid", {}))]) as made:
         server = local(notes)
@@ -165,6 +167,7 @@ def test_a_server_that_died_between_two_streams_is_restarted(notes: Path) -> Non
         assert int(outcome(made.start(tools=[server]))) != first
 
 
+@pytest.mark.slow
 def test_a_server_that_no_longer_answers_is_restarted(notes: Path) -> None:
     with rig([*asking(("pid", {})), *asking(("pid", {}))]) as made:
         server = local(notes)
@@ -183,6 +186,7 @@ def test_a_server_that_does_not_want_to_end_is_killed(notes: Path) -> None:
     wait_until(lambda: not is_running(pid), "the end of the process")
 
 
+@pytest.mark.slow
 def test_a_server_that_nothing_refers_to_is_ended(notes: Path) -> None:
     server = local(notes)
     assert "add" in {tool.name for tool in server.tools}
@@ -196,6 +200,7 @@ def test_a_server_that_nothing_refers_to_is_ended(notes: Path) -> None:
 @pytest.mark.parametrize(
     "end", ["pass", pytest.param("import os; os.kill(os.getpid(), 9)", marks=pytest.mark.slow)]
 )
+@pytest.mark.slow
 def test_the_interpreters_exit_leaves_no_process(notes: Path, end: str) -> None:
     server = f"gemini_nb.mcp({COMMAND!r}, env={{'NOTES': {str(notes)!r}}})"
     done = run_python(f"import gemini_nb\nserver = {server}\nserver.tools\n{end}")
@@ -204,6 +209,7 @@ def test_the_interpreters_exit_leaves_no_process(notes: Path, end: str) -> None:
     wait_until(lambda: not is_running(pid), "the end of the process")
 
 
+@pytest.mark.slow
 def test_a_session_lives_as_long_as_its_own_manager(notes: Path) -> None:
     server = local(notes)
     with rig(asking(("pid", {}))) as other:
@@ -281,6 +287,7 @@ def test_it_stands_beside_functions_and_googles_tools(
         assert body["toolConfig"]["includeServerSideToolInvocations"] is True
 
 
+@pytest.mark.slow
 def test_a_list_of_tools_that_changes_is_asked_for_anew(notes: Path) -> None:
     with rig([*asking(("grow", {})), *asking(("grown", {}))]) as made:
         server = local(notes)
@@ -389,6 +396,7 @@ def test_a_command_that_is_not_there(notes: Path) -> None:
         _ = server.tools
 
 
+@pytest.mark.slow
 def test_a_server_that_stays_silent(notes: Path) -> None:
     with pytest.raises(gemini_nb.ConfigError, match="did not start within 3 s"):
         _ = local(notes, "silent", timeout=3).tools
@@ -476,6 +484,7 @@ def free_port() -> int:
         return int(one.getsockname()[1])
 
 
+@pytest.mark.slow
 def test_a_server_over_http_which_is_restarted(notes: Path) -> None:
     port = free_port()
     server = gemini_nb.mcp(f"http://127.0.0.1:{port}/mcp", headers={"Authorization": "Bearer of-http-4711"})
