@@ -15,7 +15,7 @@ from gemini_nb import Chat
 from gemini_nb.errors import ConfigError, NotAskedError
 from gemini_nb.notebook.pane.stepper import head_html
 from gemini_nb.notebook.render.settled import to_markdown, to_text
-from gemini_nb.streams.chat.messages import Origin
+from gemini_nb.streams.chat.messages import Message, Messages, Origin
 from gemini_nb.streams.manager import StreamManager
 from gemini_nb.streams.stream import Stream
 from kernels import Kernel
@@ -295,3 +295,23 @@ def test_cells_of_a_notebook(shell: tuple[Kernel, ScriptedServer]) -> None:
     result = kernel.run("print([turn['parts'][0]['text'] for turn in talk.restore()])")
     assert result.stdout == "['two', 'TWO']\n", result.error_text
     assert kernel.run("%gemini_stream --append x").status == "error"
+
+
+def test_a_cell_whose_message_was_stopped_keeps_its_place_while_others_wait_behind_it() -> None:
+    def message(cell: str, run: str) -> Message:
+        return Message(f"{cell}{run}", Origin(cell, run, "talk"))
+
+    messages = Messages()
+    first = [message(cell, "1") for cell in "abc"]
+    for one in first:
+        messages.add(one, [], append=False)
+    messages.end(first[0], [], ())
+    again = message("a", "2")
+    messages.add(again, [], append=False)
+    assert again.replaces == first
+    assert messages.all == [again]
+    for one in (*first[1:], again):
+        messages.end(one, [], ())
+    later = message("a", "3")
+    messages.add(later, [], append=False)
+    assert (later.replaces, messages.all) == ([], [later])

@@ -59,6 +59,7 @@ class Message:
         stream_id: its stream.
         origin: where it comes from; None for one that no cell is asked for again.
         turns: what it added to the history, once it has ended.
+        is_over: whether it has ended.
         acted: the tools that ran for it.
         replaces: the messages in whose place it is asked.
         options: the chat's settings before it.
@@ -68,6 +69,7 @@ class Message:
     stream_id: str
     origin: Origin | None = None
     turns: list[Content] = field(default_factory=list)
+    is_over: bool = False
     acted: tuple[str, ...] = ()
     replaces: list[Message] = field(default_factory=list)
     options: dict[str, Any] = field(default_factory=dict)
@@ -124,6 +126,7 @@ class Messages:
         return append or not had_place or index is not None
 
     def _place_of(self, origin: Origin | None) -> int | None:
+        self._forget_failed()
         for index, message in enumerate(self.all):
             if origin is not None and message.origin is not None and message.origin.cell == origin.cell:
                 return None if message.origin.request == origin.request else index
@@ -160,7 +163,7 @@ class Messages:
 
     def end(self, message: Message, turns: list[Content], calls: Iterable[ToolCall]) -> Before | None:
         """Note what a message brought; returns the chat as it was before it where that must be restored."""
-        message.turns = turns
+        message.turns, message.is_over = turns, True
         message.acted = tuple(call.name for call in calls if call.started_at is not None)
         if turns:
             message.replaces = []
@@ -168,11 +171,23 @@ class Messages:
         for messages in (self.all, *(other.replaces for other in self.all_known())):
             if message in messages:
                 index = messages.index(message)
-                messages[index : index + 1] = message.replaces
+                messages[index : index + 1] = message.replaces or [message]
                 break
         if message.before is not None:
             self.taken.remove(message.before)
         return message.before
+
+    def _forget_failed(self) -> None:
+        """Forget what brought nothing, unless messages behind it have yet to hear of it.
+
+        Until then a cell that asks again has its place there, and replaces those too.
+        """
+        pending = False
+        for index in reversed(range(len(self.all))):
+            message = self.all[index]
+            pending = pending or not message.is_over
+            if message.is_over and not message.turns and not pending:
+                del self.all[index]
 
     def keep(self, history: Sequence[Content]) -> None:
         """Forget the messages whose turns are not in this history any more."""
