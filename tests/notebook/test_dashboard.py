@@ -322,7 +322,7 @@ def test_a_wait_says_for_what_and_until_when(manager: gemini_nb.StreamManager, s
     reason = "quota of gemini-3.8-flash"
     stream.record.wait_for(reason, time.time() + 50)
     board = on_page(Dashboard(manager))
-    until(lambda: f"waiting for {reason}, retrying in 49 s" in shown(board))
+    until(lambda: f"waiting for {reason}, retrying in 4" in shown(board))
     assert 'data-total="waiting" data-count="1"' in shown(board)
     stream.record.go_on()
     until(lambda: "waiting for" not in shown(board) and 'data-total="waiting" data-count="0"' in shown(board))

@@ -20,12 +20,12 @@ from gemini_nb.streams.stream import Stream
 __all__ = ["manager"]  # a fixture
 
 ENDINGS = [
-    ("MAX_TOKENS", "cut off: token limit"),
-    ("SAFETY", "cut off: safety filter"),
-    ("RECITATION", "cut off: too close to a published text"),
-    ("IMAGE_SAFETY", "no image: safety filter"),
-    ("OTHER", "ended early: the service gives no reason"),
-    ("LUNAR ECLIPSE", "ended early: LUNAR ECLIPSE"),
+    ("MAX_TOKENS", "Cut off: token limit (--max-tokens)"),
+    ("SAFETY", "Cut off: safety filter"),
+    ("RECITATION", "Cut off: too close to a published text"),
+    ("IMAGE_SAFETY", "No image: safety filter"),
+    ("OTHER", "Ended early: the service gives no reason"),
+    ("LUNAR ECLIPSE", "Ended early: LUNAR ECLIPSE"),
 ]
 
 
@@ -67,8 +67,8 @@ def test_what_the_server_says_of_the_ending_follows(manager: gemini_nb.StreamMan
 
     with asked(manager, scenario) as (stream, pane):
         pane.settled.result(10)
-        assert "> **cut off: safety filter** Too much heat." in to_markdown(stream)
-        assert "cut off: safety filter. Too much heat." in shown(pane)
+        assert "> **Cut off: safety filter** Too much heat." in to_markdown(stream)
+        assert "Cut off: safety filter. Too much heat." in shown(pane)
 
 
 def test_a_reason_that_attacks_stays_text(manager: gemini_nb.StreamManager) -> None:
@@ -78,7 +78,7 @@ def test_a_reason_that_attacks_stays_text(manager: gemini_nb.StreamManager) -> N
     with asked(manager, scenario) as (stream, pane):
         pane.settled.result(10)
         board = board_of(manager)
-        until(lambda: "ended early" in shown(board))
+        until(lambda: "Ended early" in shown(board))
         for form in (shown(pane), to_markdown(stream), shown(board)):
             assert "<img" not in form
             assert "Z" * 100 not in form

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -21,7 +22,8 @@ PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADh
 
 
 def call(status: ToolStatus = ToolStatus.RUNNING, **facts: Any) -> ToolCall:
-    return ToolCall(id=None, name="book", args={"city": "Lisbon"}, status=status, started_at=1.0, **facts)
+    facts = {"args": {"city": "Lisbon"}, **facts}
+    return ToolCall(id=None, name="book", status=status, started_at=1.0, **facts)
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +47,7 @@ def test_a_card_goes_through_its_states(manager: gemini_nb.StreamManager) -> Non
     with asked(manager, None, "Look up Paris.", tools=[look_up]) as (_, pane):
         until(lambda: 'value="25"' in shown(pane))
         assert 'class="gemini-nb-card" data-status="running"' in shown(pane)
-        assert '<li data-step="now" aria-current="step">tools' in shown(pane)
+        assert '<li data-step="now" aria-current="step">running tools' in shown(pane)
         assert "asking &lt;i&gt;them&lt;/i&gt;" in shown(pane)
         steps[0].set()
         until(lambda: 'value="75"' in shown(pane))
@@ -78,7 +80,13 @@ def test_a_person_may_say_no(manager: gemini_nb.StreamManager, name: str, status
         until(lambda: 'data-status="awaiting_approval"' in shown(pane))
         assert {found.description for found in every(pane, widgets.Button)} == {"Stop", "Approve", "Deny"}
         assert ran == []
+        assert '<div class="gemini-nb-question">Run pay(amount=20)?</div>' in shown(pane)
         press(pane, name)
+        until(
+            lambda: (
+                "gemini-nb-question" not in re.sub(r"<style>.*?</style>", "", shown(pane), flags=re.DOTALL)
+            )
+        )
         until(lambda: f'data-status="{status}"' in shown(pane))
         assert {found.description for found in every(pane, widgets.Button)} <= {"Stop"}
         hold.set()
@@ -86,6 +94,11 @@ def test_a_person_may_say_no(manager: gemini_nb.StreamManager, name: str, status
     assert stream.status == "completed"
     assert next(made for made in stream.tool_calls if made.name == "pay").status == status
     assert ran == ([20] if name == "Approve" else [])
+
+
+def test_an_approval_shows_every_word_of_the_arguments() -> None:
+    asks = call_html(call(status=ToolStatus.AWAITING_APPROVAL, args={"to": "x" * 900 + "<b>me"}))
+    assert "x" * 900 + "&lt;b&gt;me" in asks
 
 
 def test_a_card_says_what_keeps_it_from_running() -> None:

@@ -60,7 +60,7 @@ def test_text_that_nothing_replaced_is_folded_and_harmless(manager: gemini_nb.St
     settled = to_markdown(broken(manager, None))
     assert settled.startswith("Kept.\n\n<details><summary>Text of an attempt that broke</summary>")
     assert "&lt;b>words&lt;/b>" in settled
-    assert "> **stopped**" in settled
+    assert "> **Stopped by you**" in settled
 
 
 def test_a_picture_of_the_models_is_kept_and_other_data_only_named(manager: gemini_nb.StreamManager) -> None:

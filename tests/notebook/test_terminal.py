@@ -65,12 +65,12 @@ def test_a_call_is_asked_about_once_however_often_it_is_shown(
         stream = made.start(tools=[pay])
         os.write(keyboard, b"y\n")
         print_stream(stream)
-        assert capsys.readouterr().out.count("run it?") == 1
+        assert capsys.readouterr().out.count("Run pay()? [y/N]") == 1
         assert (ran, stream.status) == (["pay"], "completed")
         os.write(keyboard, b"n\n")
         print_stream(stream)
         shown = capsys.readouterr().out
-        assert "run it?" not in shown
+        assert "[y/N]" not in shown
         assert "[pay(): done" in shown
     os.close(keyboard)
 

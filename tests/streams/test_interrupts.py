@@ -32,14 +32,14 @@ def shell(make_shared_kernel: Callable[..., Kernel]) -> Kernel:
 @pytest.mark.parametrize(
     ("cell", "line"),
     [
-        ("poem.result()", "{poem} was stopped; %gemini_show {poem} shows what came."),
-        ("poem.wait()", "{poem} was stopped; %gemini_show {poem} shows what came."),
-        ("await poem", "{poem} was stopped; %gemini_show {poem} shows what came."),
-        ("%%time\npoem.wait()", "{poem} was stopped; %gemini_show {poem} shows what came."),
+        ("poem.result()", "poem · {poem} was stopped; %gemini_show {poem} shows what came."),
+        ("poem.wait()", "poem · {poem} was stopped; %gemini_show {poem} shows what came."),
+        ("await poem", "poem · {poem} was stopped; %gemini_show {poem} shows what came."),
+        ("%%time\npoem.wait()", "poem · {poem} was stopped; %gemini_show {poem} shows what came."),
         ("group.result()", "3 stopped, 1 had ended; %gemini_show {first} shows what came."),
-        ("for event in poem: pass", "{poem} goes on; %gemini_stop stops what runs."),
-        ("async for event in poem: pass", "{poem} goes on; %gemini_stop stops what runs."),
-        ("%gemini_wait poem", "{poem} goes on; %gemini_stop stops what runs."),
+        ("for event in poem: pass", "poem · {poem} goes on; %gemini_stop stops what runs."),
+        ("async for event in poem: pass", "poem · {poem} goes on; %gemini_stop stops what runs."),
+        ("%gemini_wait poem", "poem · {poem} goes on; %gemini_stop stops what runs."),
         ("%gemini_wait group", "3 go on, 1 had ended; %gemini_stop stops what runs."),
     ],
 )

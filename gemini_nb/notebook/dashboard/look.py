@@ -124,7 +124,7 @@ def _troubles(stream: Stream, trace: Trace, again: float | None, now: float) -> 
     if wait or (wait := figures.silence_words(stream, now)):
         said.append(f'<span class="gemini-nb-trouble">{escape(wait)}</span>')
     end = figures.ending(stream)
-    if end and end != "stopped":
+    if end and end != "Stopped by you":  # its badge says the rest
         kind = "gemini-nb-error" if stream.error is not None else "gemini-nb-trouble"
         said.append(f'<span class="{kind}" title="{escape(cut(end, 600))}">{escape(cut(end, 160))}</span>')
     return "".join(said)

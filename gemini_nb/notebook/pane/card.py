@@ -15,6 +15,7 @@ from gemini_nb.notebook.pane.widgetry import box, button, close_tree, piece, set
 from gemini_nb.notebook.render import figures
 from gemini_nb.notebook.render.displays import shown_html
 from gemini_nb.notebook.render.markdown import escape, plain, scrollable
+from gemini_nb.notebook.render.settled import called
 from gemini_nb.notebook.render.words import cut, cut_middle, duration
 from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.events.states import ToolStatus
@@ -105,12 +106,19 @@ def _brief(call: ToolCall) -> str:
     else:
         below = _pictures(call)
     arguments = f"<code>{escape(cut(_arguments(call), 160))}</code>" if call.args else ""
+    if call.status is ToolStatus.AWAITING_APPROVAL:
+        below, arguments = f"{below}{_question(call)}", ""
     return (
         f'<div class="gemini-nb-card" data-status="{call.status.value}" data-tool="{escape(call.name)}">'
         f'<div class="gemini-nb-called"><span class="gemini-nb-mark" aria-hidden="true"></span>'
         f"<b>{escape(call.name)}</b>{arguments}"
         f'<span class="gemini-nb-state">{_state(call)}</span></div>{below}</div>'
     )
+
+
+def _question(call: ToolCall) -> str:
+    """What the user is asked, with all arguments: what is cut off cannot be approved."""
+    return f'<div class="gemini-nb-question">Run {escape(cut(called(call), _LONGEST))}?</div>'
 
 
 def _arguments(call: ToolCall) -> str:
@@ -122,7 +130,7 @@ def _state(call: ToolCall) -> str:
     if call.ended_at is None and call.waits_for is not None:
         return f"waiting for {escape(call.waits_for)}"
     if call.status is ToolStatus.AWAITING_APPROVAL:
-        return "waiting for approval"
+        return "waiting for you"
     if call.still_running:
         return f"{call.status.value}, still running"
     if call.duration is not None:

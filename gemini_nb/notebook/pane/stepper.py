@@ -24,7 +24,7 @@ def head_html(stream: Stream) -> str:
     active = stream.status is Status.ACTIVE
     return (
         f'<div class="gemini-nb-head" data-stream-id="{escape(stream.stream_id)}" '
-        f'data-status="{stream.status.value}" data-phase="{stream.phase.value}">'
+        f'data-status="{stream.status.value}" data-phase="{stream.phase.value}"{_end(stream)}>'
         f'<div class="gemini-nb-title"><b>{escape(stream.model)}</b>'
         f'<span class="gemini-nb-name">{escape(stream.label)}</span>'
         f'<span class="gemini-nb-auth" data-auth="{stream.auth.value}">{_SERVICES[stream.auth]}</span>'
@@ -33,6 +33,10 @@ def head_html(stream: Stream) -> str:
         f'<div class="gemini-nb-figures" title="{figures.details(stream)}">{_figures(stream)}</div>'
         f"{_remarks(stream)}{_troubles(stream)}</div>"
     )
+
+
+def _end(stream: Stream) -> str:
+    return "" if stream.status is Status.ACTIVE else f' data-end="{figures.ending_kind(stream)}"'
 
 
 def _kept(stream: Stream) -> str:
@@ -92,8 +96,7 @@ def _troubles(stream: Stream) -> str:
             return ""
         said = figures.waiting_words(waiting, time.time())
         return f'<div class="gemini-nb-notice" data-kind="wait">{escape(said)}</div>'
-    end = figures.ending(stream)
-    if end in {"", "stopped"}:
+    end, kind = figures.ending(stream), figures.ending_kind(stream)
+    if not end:
         return ""
-    kind = "error" if stream.error is not None else "end"
     return f'<div class="gemini-nb-notice" data-kind="{kind}" role="alert">{escape(end)}</div>'

@@ -28,6 +28,7 @@ __all__ = [
     "details",
     "elapsed",
     "ending",
+    "ending_kind",
     "first_words",
     "kept",
     "named",
@@ -62,26 +63,26 @@ _TIERS = {
 """Vertex AI's words for the tiers."""
 
 _ENDINGS = {
-    "MAX_TOKENS": "cut off: token limit",
-    "SAFETY": "cut off: safety filter",
-    "RECITATION": "cut off: too close to a published text",
-    "LANGUAGE": "cut off: a language that the model does not support",
-    "BLOCKLIST": "cut off: a blocked word",
-    "PROHIBITED_CONTENT": "cut off: prohibited content",
-    "SPII": "cut off: personal data",
-    "MODEL_ARMOR": "cut off: Model Armor",
-    "MALFORMED_FUNCTION_CALL": "ended early: a tool call that cannot be parsed",
-    "UNEXPECTED_TOOL_CALL": "ended early: a call of a tool that the model was not given",
-    "TOO_MANY_TOOL_CALLS": "ended early: too many tool calls",
-    "MISSING_THOUGHT_SIGNATURE": "ended early: the history lacks a thought signature",
-    "MALFORMED_RESPONSE": "ended early: an answer that cannot be parsed",
-    "IMAGE_SAFETY": "no image: safety filter",
-    "IMAGE_PROHIBITED_CONTENT": "no image: prohibited content",
-    "IMAGE_RECITATION": "no image: too close to a published one",
-    "IMAGE_OTHER": "no image: the service gives no reason",
-    "NO_IMAGE": "no image: the model made none",
-    "OTHER": "ended early: the service gives no reason",
-    "FINISH_REASON_UNSPECIFIED": "ended early: the service gives no reason",
+    "MAX_TOKENS": "Cut off: token limit (--max-tokens)",
+    "SAFETY": "Cut off: safety filter",
+    "RECITATION": "Cut off: too close to a published text",
+    "LANGUAGE": "Cut off: a language that the model does not support",
+    "BLOCKLIST": "Cut off: a blocked word",
+    "PROHIBITED_CONTENT": "Cut off: prohibited content",
+    "SPII": "Cut off: personal data",
+    "MODEL_ARMOR": "Cut off: Model Armor",
+    "MALFORMED_FUNCTION_CALL": "Ended early: a tool call that cannot be parsed",
+    "UNEXPECTED_TOOL_CALL": "Ended early: a call of a tool that the model was not given",
+    "TOO_MANY_TOOL_CALLS": "Ended early: too many tool calls",
+    "MISSING_THOUGHT_SIGNATURE": "Ended early: the history lacks a thought signature",
+    "MALFORMED_RESPONSE": "Ended early: an answer that cannot be parsed",
+    "IMAGE_SAFETY": "No image: safety filter",
+    "IMAGE_PROHIBITED_CONTENT": "No image: prohibited content",
+    "IMAGE_RECITATION": "No image: too close to a published one",
+    "IMAGE_OTHER": "No image: the service gives no reason",
+    "NO_IMAGE": "No image: the model made none",
+    "OTHER": "Ended early: the service gives no reason",
+    "FINISH_REASON_UNSPECIFIED": "Ended early: the service gives no reason",
 }
 """What the service's reasons say to a user who sees the text that came before."""
 
@@ -136,12 +137,28 @@ def ending(stream: Stream) -> str:
     if stream.error is not None:
         return str(stream.error)
     if stream.status is Status.STOPPED:
-        return "stopped"
+        return _stopped_by(stream)
     if stream.status is Status.COMPLETED and stream.finish_reason not in {"STOP", None}:
-        said = _ENDINGS.get(stream.finish_reason, f"ended early: {one_line(stream.finish_reason, 60)}")
+        said = _ENDINGS.get(stream.finish_reason, f"Ended early: {one_line(stream.finish_reason, 60)}")
         message = stream.finish_message
         return f"{said}. {message}" if message else said
     return ""
+
+
+def _stopped_by(stream: Stream) -> str:
+    """Who or what stopped a stream: the kernel stops those that run when it ends."""
+    if stream.record.is_replaced:
+        return "Stopped: its question was asked again"
+    return "Stopped by you" if stream.record.stop_asked else "Stopped"
+
+
+def ending_kind(stream: Stream) -> str:
+    """How its end looks: "error", "stopped", "cut" or, where there is nothing to say, "whole"."""
+    if stream.error is not None:
+        return "error"
+    if stream.status is Status.STOPPED:
+        return "stopped"
+    return "cut" if ending(stream) else "whole"
 
 
 def elapsed(stream: Stream) -> float:

@@ -34,6 +34,7 @@ from gemini_nb.tools.printed import end_of
 
 __all__ = [
     "call_markdown",
+    "called",
     "code_block",
     "fold",
     "literal",
@@ -98,7 +99,7 @@ def to_markdown(stream: Stream, transcript: Transcript | None = None) -> str:
     if stream.remarks:
         pieces.insert(0, f"> {_inline(stream.remarks)}")
     if end := figures.ending(stream):
-        how, _, message = ("error", "", end) if stream.error is not None else end.partition(". ")
+        how, _, message = ("Error:", "", end) if stream.error is not None else end.partition(". ")
         pieces.append(f"> **{_inline(how)}** {_inline(message)}".rstrip())
     if stream.status is Status.ACTIVE:
         pieces.append(f"> Still running; %gemini\\_show {literal(stream.stream_id)} shows more.")
@@ -150,16 +151,26 @@ def _quoted(line: str, quotes: Mapping[int, str]) -> str:
     return f"{line}: \u201c{cut(' '.join(quote.split()), 80)}\u201d" if quote else line
 
 
+def called(call: ToolCall, longest: int = 20_000) -> str:
+    """What is called with what: pay(amount=20).
+
+    Args:
+        call: the call.
+        longest: characters of an argument that are shown.
+    """
+    args = (
+        f"{name}={cut(json.dumps(value, ensure_ascii=False), longest)}" for name, value in call.args.items()
+    )
+    return f"{call.name}({', '.join(args)})"
+
+
 def call_line(call: ToolCall) -> str:
     """One tool call in one line."""
-    args = ", ".join(
-        f"{name}={cut(json.dumps(value, ensure_ascii=False), 60)}" for name, value in call.args.items()
-    )
     outcome = call.error if call.error is not None else call.status.value
     if call.still_running:
         outcome = f"still running, {outcome}"
     took = f", {duration(call.duration)}" if call.duration is not None else ""
-    return f"{call.name}({args}): {cut(outcome, 200)}{took}"
+    return f"{called(call, 60)}: {cut(outcome, 200)}{took}"
 
 
 def _block(block: Block) -> str:

@@ -11,7 +11,7 @@ from gemini_nb.notebook.render.ansi import Styler, can_style
 from gemini_nb.notebook.render.markdown import plain
 from gemini_nb.notebook.render.parts import METADATA, part_text
 from gemini_nb.notebook.render.server_tools import answered, asked
-from gemini_nb.notebook.render.settled import call_line, source_lists, transcript_of
+from gemini_nb.notebook.render.settled import call_line, called, source_lists, transcript_of
 from gemini_nb.notebook.render.transcript import retry_message
 from gemini_nb.notebook.render.words import quantity
 from gemini_nb.streams.events.calls import ToolCall
@@ -155,7 +155,7 @@ def _said(call: ToolCall) -> str:
 def _ask(call: ToolCall) -> None:
     if call.approval is None or not sys.stdin.isatty():
         call.deny("there is no user to approve it")
-    elif input(plain(f"[{call.name} {call.args}: run it? y/N] ")).strip().lower() in {"y", "yes"}:
+    elif input(plain(f"Run {called(call)}? [y/N] ")).strip().lower() in {"y", "yes"}:
         call.approve()
     else:
         call.deny()
