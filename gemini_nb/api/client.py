@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import random
 import re
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -68,12 +68,17 @@ class RetryPlanned:
 CallEvent: TypeAlias = ChunkReceived | RetryPlanned | CoolingDown
 
 
+async def _at_once() -> None:
+    pass
+
+
 async def call_model(
     clients: HTTPClients,
     call: ModelCall,
     turn: ModelTurn,
     *,
     jitter: Callable[[], float] = random.random,
+    take_place: Callable[[], Awaitable[object]] = _at_once,
 ) -> AsyncGenerator[CallEvent, None]:
     """Make one model call and add its answer to `turn`, with further requests where they help.
 
@@ -82,6 +87,7 @@ async def call_model(
         call: what to ask.
         turn: an empty turn, which is filled while events are yielded.
         jitter: random numbers from 0 to 1.
+        take_place: awaited before each request, to wait for a place among those that run.
 
     Raises:
         GeminiError: the call failed for good. What had arrived is in `turn`.
@@ -90,6 +96,7 @@ async def call_model(
     outages = clients.outages
     recovery = _Recovery(call, turn, jitter, outages.endurance(quota))
     while True:
+        await take_place()
         waits = [outages.admit(quota, pause_seconds)] if call.retry.patient else []
         for wait in [*waits, clients.cooldowns.admit(quota)]:
             async with contextlib.aclosing(wait) as pauses:

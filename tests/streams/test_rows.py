@@ -17,7 +17,7 @@ import pytest
 
 import gemini_nb
 from answers import PATIENCE, hold, rig
-from gemini_nb.errors import ConfigError, NotAskedError
+from gemini_nb.errors import ArgumentError, ConfigError, NotAskedError
 from scripted import Wait, json_error, sse_answer, text
 
 FLASH = "gemini-2.5-flash"
@@ -200,6 +200,78 @@ def test_retry_asks_what_was_never_asked() -> None:
         assert group.texts == rows
 
 
+def test_retry_right_after_stop_loses_no_row() -> None:
+    with rig(echo) as made:
+        rows = [str(number) for number in range(120)]
+        group = gemini_nb.map(rows, concurrency=16, manager=made.manager, **made.options)
+        for _ in range(12):
+            group.request_stop()
+            group.retry()
+            time.sleep(0.01)
+        group.wait(PATIENCE * 2)
+        assert group.counts == (120, 0, 0, 120, 0, 0, 0)
+        assert group.texts == rows
+
+
+def test_retry_reads_on_where_a_stop_ended_the_reading() -> None:
+    let_go = threading.Event()
+
+    def rows() -> Iterator[str]:
+        yield "a"
+        let_go.wait(PATIENCE)
+        yield from "bc"
+
+    with rig(echo) as made:
+        group = gemini_nb.map(rows(), manager=made.manager, **made.options)
+        assert next(iter(group))[0] == 0
+        group.stop()
+        assert group.counts.total == 1
+        let_go.set()
+        group.retry()
+        until(lambda: group.counts.total == 3)
+        assert group.wait(PATIENCE).texts == list("ABC")
+        assert group.error is None
+
+
+def test_retry_asks_known_rows_while_the_iterator_blocks() -> None:
+    let_go = threading.Event()
+    broken = {"a"}
+
+    def rows() -> Iterator[str]:
+        yield from "ab"
+        let_go.wait(PATIENCE)
+        yield "c"
+
+    with rig(lambda request: json_error(400) if prompt_of(request) in broken else echo(request)) as made:
+        group = gemini_nb.map(rows(), manager=made.manager, **made.options)
+        until(lambda: group.counts.failed == 1)
+        broken.clear()
+        group.retry()
+        until(lambda: group.counts.completed == 2)
+        let_go.set()
+        assert group.wait(PATIENCE).texts == list("ABC")
+
+
+def test_retry_does_not_hide_that_the_reading_broke_off() -> None:
+    def rows() -> Iterator[str]:
+        yield "a"
+        raise RuntimeError("the cursor was closed")
+
+    with rig(echo) as made:
+        group = gemini_nb.map(rows(), manager=made.manager, **made.options).wait(PATIENCE)
+        group.retry().wait(PATIENCE)
+        assert "the cursor was closed" in str(group.error)
+        with pytest.raises(NotAskedError):
+            group.result()
+
+
+def test_streams_that_were_started_one_by_one_are_not_retried() -> None:
+    with rig(echo) as made:
+        group = gemini_nb.StreamGroup([made.start("a").wait(PATIENCE)])
+        with pytest.raises(ArgumentError, match="one by one"):
+            group.retry()
+
+
 def test_counts_and_the_frame_say_the_same() -> None:
     with rig(lambda request: json_error(400) if prompt_of(request) == "b" else echo(request)) as made:
         group = gemini_nb.map(list("abc"), manager=made.manager, **made.options).wait(PATIENCE)
@@ -232,6 +304,41 @@ def test_a_budget_ends_a_run_before_it_is_passed() -> None:
         assert 5 < group.cost <= 20
         assert "the budget of $20" in str(group.error)
         assert 2 <= group.counts.completed < 10
+
+
+def test_a_larger_budget_asks_what_was_left() -> None:
+    pytest.importorskip("genai_prices")
+    with rig(priced) as made:
+        rows = [str(number) for number in range(6)]
+        options = {**made.options, "model": FLASH}
+        group = gemini_nb.map(rows, budget=6, manager=made.manager, **options).wait(PATIENCE)
+        assert (group.counts.completed, group.counts.failed) == (2, 4)
+        group.retry().wait(PATIENCE)
+        assert group.counts.completed == 2
+        with pytest.raises(ConfigError):
+            group.retry(budget="much")
+        assert group.retry(budget=100).wait(PATIENCE).texts == rows
+        assert group.error is None
+
+
+def test_a_used_up_budget_leaves_out_no_kept_row(tmp_path: Path) -> None:
+    pytest.importorskip("genai_prices")
+    with rig(priced) as made:
+        rows = [str(number) for number in range(300)]
+        options = {**made.options, "model": FLASH, "keep": tmp_path / "kept.jsonl"}
+        gemini_nb.map(rows[250:], manager=made.manager, **options).wait(PATIENCE)
+        asked = len(made.server.requests)
+        group = gemini_nb.map(rows, budget=6, manager=made.manager, **options).wait(PATIENCE * 2)
+        counts = group.counts
+        assert (counts.total, counts.kept, counts.failed) == (300, 50, 300 - counts.completed)
+        assert counts.completed - counts.kept == len(made.server.requests) - asked <= 3
+        assert group.texts[250:] == rows[250:]
+        assert "the budget of $6" in str(group.error)
+        frame = group.to_frame()
+        assert frame["status"].value_counts().to_dict() == {
+            "completed": counts.completed,
+            "error": counts.failed,
+        }
 
 
 @pytest.mark.parametrize("options", [{"rpm": 0}, {"rpm": "x"}, {"budget": -1}, {"budget": "much"}])

@@ -13,7 +13,7 @@ import gemini_nb
 from answers import PATIENCE, always, rig
 from gemini_nb import RetryPolicy
 from gemini_nb.api.retry import requests_per_minute
-from scripted import Reset, json_error, sse_answer, text
+from scripted import Reset, Wait, json_error, sse_answer, text
 
 SOON = RetryPolicy(patient=True, initial_delay=0.01, max_delay=0.3)
 
@@ -63,6 +63,33 @@ def test_a_quota_that_the_server_names_is_the_pace_of_all_groups() -> None:
             assert group.wait(PATIENCE).counts.failed == 0
         assert times[-1] - began >= 11 * 60 / 600
         assert made.start("one").wait(PATIENCE).text == "ok"
+
+
+def test_after_a_quota_without_a_figure_half_as_many_ask_again() -> None:
+    go_on = threading.Event()
+    lock, seen, under_way = threading.Lock(), [0], [0, 0]
+
+    def script(request: Any) -> Any:
+        with lock:
+            seen[0] += 1
+            if seen[0] <= 8:
+                return json_error(429, "Quota exceeded.")
+            under_way[0] += 1
+            under_way[1] = max(under_way)
+        return sse_answer(Wait(go_on), text("ok", finish="STOP"))
+
+    with rig(script) as made:
+        rows = [str(number) for number in range(30)]
+        group = gemini_nb.map(rows, manager=made.manager, concurrency=8, retry=SOON, **made.options)
+        end = time.monotonic() + PATIENCE
+        while under_way[0] < 4:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        time.sleep(0.3)  # the others would have asked by now
+        assert under_way == [4, 4]
+        assert group.counts.running == 4
+        go_on.set()
+        assert group.wait(PATIENCE).counts.completed == 30
 
 
 @pytest.mark.parametrize("trouble", [lambda: json_error(503, "overloaded"), lambda: [Reset()]])

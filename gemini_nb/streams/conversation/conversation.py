@@ -254,7 +254,7 @@ class Conversation:
             headers=request.headers,
             max_event_bytes=settings.max_event_bytes,
         )
-        return call_model(await self._runtime.ready(), call, turn)
+        return call_model(await self._runtime.ready(), call, turn, take_place=self._place.take)
 
     def _retry(self, plan: RetryPlanned) -> None:
         if self._keeper is not None:
@@ -265,6 +265,8 @@ class Conversation:
         keeps = self._checkpoint.length if had_output else None
         if plan.error.status_code == 429 and plan.error.per_minute is None:
             self._record.refused_at = time.monotonic()
+            if self._request.retry.patient:  # a row of many: fewer of them ask again
+                self._place.lend()
         self._record.retry(plan.attempt, plan.delay, plan.message, keeps)
         self._record.wait_for(plan.waits_for, time.time() + plan.delay)
 

@@ -205,6 +205,9 @@ class StreamGroup:
             grace = time.monotonic() + 1.0  # for the subscribers of all of them together
             for stream in self.started:
                 stream.wait_delivered(grace)
+        except TimeoutError:
+            left = len(self) - len(run.ended)
+            raise TimeoutError(f"{left:,} of {len(self):,} rows have not ended after {timeout:g} s.") from None
         except KeyboardInterrupt:
             raise self.interrupt() from None
         return self
@@ -238,8 +241,24 @@ class StreamGroup:
         for stream in reversed(self._run.active):
             stream.request_stop()
 
-    def retry(self) -> StreamGroup:
-        """Ask again what failed, was stopped or was never asked, in the same places; returns this group."""
+    def retry(self, *, budget: float | str | Decimal | None = None) -> StreamGroup:
+        """Ask again what failed, was stopped or was never asked, in the same places; returns this group.
+
+        Args:
+            budget: US dollars that the group may cost in all; None for the limit that it has, if any.
+
+        Raises:
+            ArgumentError: its streams were started one by one, so that nothing is known to ask again.
+            ConfigError: it is no sum of dollars, or no price is known.
+        """
+        if not self._run.may_retry:
+            raise ArgumentError(
+                "These streams were started one by one, so the group cannot ask again.",
+                hint="Start them anew.",
+            )
+        dollars = _budget(budget)
+        if dollars is not None:
+            self._run.budget = dollars
         self._run.retry()
         return self
 
@@ -330,7 +349,7 @@ def map_prompts(
     chosen = manager or get_manager()
     if budget is not None:
         _check_prices(chosen, options, each)
-    pace, repeats = Pace(concurrency, rpm, _budget(budget)), Repeats()
+    pace, repeats, dollars = Pace(concurrency, rpm), Repeats(), _budget(budget)
 
     def start(row: Row) -> Stream:
         prompt = row.prompt() if isinstance(row.prompt, Later) else row.prompt
@@ -344,6 +363,7 @@ def map_prompts(
         return chosen.refuse_stream(error, subscriber, **{**options, **row.options})
 
     run = pace.run = Run(_rows_of(prompts, items, each), start, refuse, max(WINDOW, 2 * concurrency))
+    run.budget = dollars
     group = StreamGroup(run, runtime=chosen.runtime)
     try:
         run.begin()

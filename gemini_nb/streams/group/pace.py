@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
@@ -28,18 +29,16 @@ class Pace:
     Args:
         concurrency: rows that run at a time.
         rpm: requests a minute, None for no pace.
-        budget: US dollars after which no new row is asked, None for no limit.
     """
 
-    def __init__(self, concurrency: int, rpm: float | None, budget: Decimal | None) -> None:
+    def __init__(self, concurrency: int, rpm: float | None) -> None:
         self._most = concurrency
         self._free = concurrency if rpm is not None else min(concurrency, _FIRST)
         self._grown = 0.0  # of the next place
         self._cut_at = 0.0
         self._growing: asyncio.TimerHandle | None = None
         self._step = None if rpm is None else 60.0 / rpm
-        self._budget = budget
-        self._waiting: list[asyncio.Future[None]] = []
+        self._waiting: collections.deque[asyncio.Future[None]] = collections.deque()
         self._running = 0
         self._next_start = 0.0
         self.run: Run | None = None
@@ -51,25 +50,31 @@ class Pace:
 
     @contextlib.asynccontextmanager
     async def _enter(self, row: Row) -> AsyncIterator[None]:
-        await self._take_place()
+        await self._take_place(is_again=row.is_paced)
         try:
             if not row.is_paced:
-                row.is_paced = True
+                self._check(row)
                 await self._keep_step()
                 self._check(row)
+                row.is_paced = True
+            since = time.monotonic()
             yield
+            self._adapt(row, since)
         finally:
             self._running -= 1
-            self._adapt(row)
             self._admit()
 
-    def _adapt(self, row: Row) -> None:
-        """Give half as many places after a quota was met, once an episode; else one more a round."""
-        refused_at = 0.0 if row.stream is None else row.stream.record.refused_at
-        if refused_at > self._cut_at:
+    def _adapt(self, row: Row, since: float) -> None:
+        """Give half as many places after a quota was met, once an episode; else one more a round.
+
+        Those that were refused have given their places back, and take new ones to ask again: so half as many
+        ask again, too.
+        """
+        was_refused = row.stream is not None and row.stream.record.refused_at > since
+        if was_refused and since > self._cut_at:
             self._cut_at = time.monotonic()
             self._free = max(1, self._free // 2)
-        elif not refused_at:
+        elif not was_refused:
             self._grown += 1 / self._free
             if self._grown >= 1:
                 self._grow()
@@ -93,9 +98,9 @@ class Pace:
         if self.run is not None:
             self.run.check(row)
 
-    async def _take_place(self) -> None:
+    async def _take_place(self, *, is_again: bool) -> None:
         turn = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+        (self._waiting.appendleft if is_again else self._waiting.append)(turn)
         self._admit()
         try:
             await turn
@@ -106,17 +111,18 @@ class Pace:
             raise
 
     def _admit(self) -> None:
-        self._waiting = [turn for turn in self._waiting if not turn.done()]
         while self._waiting and self._running < self._places():
-            self._check_budget()
-            self._running += 1
-            self._waiting.pop(0).set_result(None)
+            turn = self._waiting.popleft()
+            if not turn.done():  # else its row was stopped
+                self._check_budget()
+                self._running += 1
+                turn.set_result(None)
         if self._waiting:
             self._grow_soon()
 
     def _places(self) -> int:
         """How many may run: few, with a budget, until some have ended and their cost is known."""
-        if self._budget is None or self.run is None:
+        if self.run is None or self.run.budget is None or self.run.error is not None:
             return self._free
         return min(self._free, self.run.paid + 2)
 
@@ -131,7 +137,7 @@ class Pace:
     def _check_budget(self) -> None:
         """End the run where another row could pass the budget."""
         run = self.run
-        if self._budget is None or run is None or run.error is not None:
+        if run is None or run.budget is None or run.error is not None:
             return
         spent = run.ended_costs[0]
         used = [stream.cost or Decimal() for stream in run.active if stream.record.waiting is None]
@@ -139,12 +145,12 @@ class Pace:
             return
         mean = spent / run.paid if run.paid else Decimal()
         may_cost = sum((max(_MEAN_TIMES * mean, _USED_TIMES * cost) for cost in used), Decimal())
-        if spent + may_cost + _MEAN_TIMES * mean > self._budget:
+        if spent + may_cost + _MEAN_TIMES * mean > run.budget:
             left = len(run.rows) - len(run.ended) - self._running
             run.end(
                 NotAskedError(
-                    f"the budget of ${self._budget} does not allow another row. "
+                    f"the budget of ${run.budget} does not allow another row. "
                     f"${spent:.4f} were spent, {left:,} rows are left.",
-                    hint="group.retry() with a larger budget, or the cell again with --keep, asks them.",
+                    hint="group.retry(budget=…) with a larger one asks them.",
                 )
             )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import functools
+import itertools
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -106,14 +107,19 @@ class Run:
         """The rows whose streams have failed, in that order."""
         self.error: GeminiError | None = None
         """Why no further rows were read, or asked."""
+        self.budget: Decimal | None = None
+        """US dollars that all rows together may cost, None for no limit."""
         self._source: Iterator[Row] = iter(()) if is_list else iter(rows)
-        self._is_read = is_list
+        self._is_read = is_list  # nothing more is read, unless it is retried
+        self._is_empty = is_list  # there is nothing more to read
+        self._is_reading = False
+        self._broken: GeminiError | None = None  # why it cannot be read any further
         self._start, self._refuse, self._window = start, refuse, window
         self._own_name = ""
         self._lock = threading.RLock()  # of the counts; the loop takes it, so it is held for moments only
         self._starting = threading.RLock()
         self._next = 0
-        self._making = False
+        self._making = 0  # rows that are about to be streams
         self._active: dict[int, Stream] = {}
         self._just_ended: collections.deque[tuple[int, Stream]] = collections.deque()
         self._by_status: collections.Counter[Status] = collections.Counter()
@@ -126,6 +132,7 @@ class Run:
         self._over: dict[str | None, GeminiError] = {}  # by model: why no more of its rows are asked
         self._is_stopped = False
         self._are_own = start is not _never
+        self._keeps = False  # whether answers are looked up among kept ones
         self._shrunk = 0  # of the ended rows
         self._alike: StreamRequest | None = None  # what they share of their requests
         self._wakers: list[Callable[[], object]] = []
@@ -154,6 +161,11 @@ class Run:
             self._fill(is_call=True)
         if not self._is_read or self._next < len(self.rows):
             self._feed_on()
+
+    @property
+    def may_retry(self) -> bool:
+        """Whether it can start its rows itself."""
+        return self._are_own
 
     @property
     def total(self) -> int | None:
@@ -236,11 +248,12 @@ class Run:
         self._wake()
 
     def end(self, error: GeminiError, model: str | None = None, *, all_models: bool = True) -> None:
-        """Ask no further row, for this reason; what runs goes on."""
+        """Ask no further row, for this reason; what runs goes on, and kept answers are still looked up."""
         with self._lock:
             if all_models:
                 self.error = self._ended_by = self.error or error
-                self._is_stopped = self._is_read = True
+                self._is_read = True
+                self._is_stopped = self._is_stopped or not self._keeps
             self._over.setdefault(model, error)
         self._go_on.set()
 
@@ -256,20 +269,23 @@ class Run:
             raise NotAskedError(f"Not asked: {error.message}", hint=error.hint)
 
     def retry(self) -> None:
-        """Ask again what failed, was stopped or was never asked, in the same places."""
+        """Ask again what failed, was stopped or was never asked, in the same places, and read on."""
         with self._starting, self._lock:
             self.absorb()
             again = [index for index, row in enumerate(self.rows) if _may_retry(row)]
-            self._is_stopped, self.error, self._ended_by = False, None, None
+            self._is_stopped, self.error, self._ended_by = False, self._broken, None
+            self._is_read = self._is_empty
             self._over.clear()
             self._refusals.clear()
             for index in again:
                 row = self.rows[index]
-                if row.stream is not None:
+                # One whose end is not counted yet, or is a matter of moments, will not be.
+                if row.stream is not None and self._active.pop(index, None) is None:
                     self._by_status[row.stream.status] -= 1
                 row.stream, row.is_paced = None, False
                 self.failed.pop(index, None)
             self._next = 0
+        self._go_on.set()
         self._feed_on()
 
     def when_changed(self, seen: int, wake: Callable[[], object]) -> bool:
@@ -343,6 +359,7 @@ class Run:
                     raise
                 stream = self._refuse(row, error)
             row.stream = stream
+            self._keeps = self._keeps or stream.request.kept is not None
             self._name(index, stream)
             self._watch(index, stream)
         if self._is_stopped and self.error is None:
@@ -386,58 +403,82 @@ class Run:
         while True:
             with self._lock:
                 self.absorb()
-                if self._is_stopped or (self._is_read and self._next >= len(self.rows)):
+                if not self._has_more:
                     return False
                 if len(self._active) >= self._window or (is_call and self._next >= _IN_CALL):
                     return True
-            if self._next >= len(self.rows) and not self._read():
-                return False
+                is_new = self._next >= len(self.rows)
+                if is_new and self._is_reading:
+                    return False  # the thread that waits for the next row will go on
+                self._is_reading = self._is_reading or is_new
+            if is_new:
+                self._read()
+                continue
             with self._lock:
-                index, self._making = self._next, True
+                index = self._next
+                if index >= len(self.rows):
+                    continue
                 self._next += 1
+                self._making += 1
             try:
-                if index < len(self.rows):  # else a retry began anew meanwhile
-                    self._make(index, is_call=is_call)
+                self._make(index, is_call=is_call)
             finally:
-                self._making = False
+                with self._lock:
+                    self._making -= 1
 
-    def _read(self) -> bool:
-        """Read another row; return whether there is one. On the feeding thread: it may take for ever."""
+    @property
+    def _has_more(self) -> bool:
+        return not self._is_stopped and not (self._is_read and self._next >= len(self.rows))
+
+    def _read(self) -> None:
+        """Read another row, if there is one. On the feeding thread: it may take for ever."""
+        row, made = None, None
         try:
             row = next(self._source, None)
         except Exception as error:  # noqa: BLE001 - whatever the user's iterator raises
             reason = scrub(f"{type(error).__name__}: {error}")
             made = NotAskedError(f"No row was read after number {len(self.rows)}: {reason}", hint=_LISTING)
-            with self._lock:
-                self.error, self._is_read = self.error or made, True
-            self._wake()
-            return False
         with self._lock:
-            if row is None or self._is_stopped:
-                self._is_read = True
-                self._wake()
-                return False
-            self.rows.append(row)
-        return True
+            self._is_reading = False
+            if row is None:
+                self._is_read = self._is_empty = True
+                self._broken = made
+                self.error = self.error or made
+            elif self._is_read:  # it was stopped meanwhile; a retry asks this one, too
+                self._source = itertools.chain([row], self._source)
+            else:
+                self.rows.append(row)
+            is_over = self._is_read
+        if is_over:
+            self._wake()
 
     def _feed_on(self) -> None:
-        if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._feed, name="gemini_nb-rows", daemon=True)
-            self._thread.start()
+        with self._lock:
+            thread = self._thread
+            if thread is None or not thread.is_alive() or self._is_reading:
+                self._thread = threading.Thread(target=self._feed, name="gemini_nb-rows", daemon=True)
+                self._thread.start()
 
     def _feed(self) -> None:
-        more = True
         with fewer_full_collections():
-            while more:
+            while True:
                 self._go_on.clear()
-                more = self._fill()
-                if more:
+                if self._fill():
                     self._go_on.wait()
+                    continue
+                with self._lock:
+                    if not self._has_more or self._is_reading:  # else it was retried in this moment
+                        if self._thread is threading.current_thread():
+                            self._thread = None
+                        break
+        self._wake()
 
 
 def _may_retry(row: Row) -> bool:
     stream = row.stream
-    return stream is None or stream.status in {Status.ERROR, Status.STOPPED}
+    if stream is None or stream.status is Status.ACTIVE:
+        return stream is None or stream.record.stop_asked
+    return stream.status is not Status.COMPLETED
 
 
 def _is_of_the_account(error: GeminiError) -> bool:
