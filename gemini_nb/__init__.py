@@ -38,6 +38,7 @@ from gemini_nb.errors import (
     TransportError,
     TurnLimitError,
 )
+from gemini_nb.streams.caching import cache
 from gemini_nb.streams.chat.chat import Chat
 from gemini_nb.streams.code_blocks import CodeBlock
 from gemini_nb.streams.conversation.orchestrator import OrchestratorInfo, ToolOrchestrator
@@ -68,6 +69,7 @@ from gemini_nb.streams.group.estimate import Estimate, estimate
 from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.group.group import map_prompts as map  # noqa: A004 - the public name says what it does
 from gemini_nb.streams.manager import StreamManager, get_manager, journal, models
+from gemini_nb.streams.request.cached import CachedContent
 from gemini_nb.streams.stream import Stream
 from gemini_nb.tools.report import progress
 from gemini_nb.tools.tool import Tool, tool
@@ -82,6 +84,7 @@ __all__ = [
     "APIError",
     "ArgumentError",
     "BlockingCallError",
+    "CachedContent",
     "CallerError",
     "Chat",
     "CodeBlock",
@@ -136,6 +139,7 @@ __all__ = [
     "UsageUpdated",
     "__version__",
     "ask_frame",
+    "cache",
     "dashboard",
     "estimate",
     "get_manager",

@@ -322,6 +322,11 @@ def _hint(status: int, message: str, details: list[dict[str, Any]], endpoint: En
         return "A turn of the history lacks its thoughtSignature: send the model's parts back as they came."
     if status == 400 and ("FAILED_PRECONDITION" in message or "location is not supported" in message):
         return "The free tier is not offered everywhere: check region and billing of the key's project."
+    if status == 403 and "cachedcontent" in message.lower():
+        return (
+            "The cache has expired, was deleted, or is another key's. Make it again: gemini_nb.cache(...), "
+            "with a longer ttl."
+        )
     if status in {401, 403}:
         return _access_hint(vertex=vertex)
     if status == 404:

@@ -109,7 +109,13 @@ class HTTPClients:
         return response
 
     async def get(
-        self, url: str, headers: Mapping[str, str], *, seconds: float, content: bytes | None = None
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        *,
+        seconds: float,
+        content: bytes | None = None,
+        method: str | None = None,
     ) -> tuple[int, Mapping[str, str], bytes]:
         """Get a URL, and return the answer's status, headers and body.
 
@@ -118,13 +124,14 @@ class HTTPClients:
             headers: the headers that prove who asks.
             seconds: how long it may take.
             content: a body to send, which makes it a POST.
+            method: another method.
 
         Raises:
             ConfigError: it cannot be put together.
             GeminiError: it got no answer.
         """
         client = self._client_for(url)
-        method = "GET" if content is None else "POST"
+        method = method or ("GET" if content is None else "POST")
         try:
             response = await client.request(
                 method, url, headers=dict(headers), content=content, timeout=seconds

@@ -507,3 +507,17 @@ def test_unloading_takes_everything_away(shell: Kernel) -> None:
     reply = shell.request("complete_request", {"code": "%%gemini_stream --sch", "cursor_pos": 21})
     assert "--schema" not in reply["matches"]
     assert "not found" in shell.run("%gemini_stream Hello").stderr.lower()
+
+
+def test_a_cache_is_named(shell: Kernel) -> None:
+    ran(shell, "book = gemini_nb.cache('A lighthouse shows ships the way. ' * 200)")
+    body = body_of(shell, "%%gemini_stream -o trip --cached book\nHello.")
+    assert str(body["cachedContent"]).startswith("cachedContents/")
+    for line, says in (
+        ("book -s 'Be brief.'", "cannot be set beside a cache"),
+        ("gemini_nb", "not what gemini_nb"),
+    ):
+        done = shell.run(f"%%gemini_stream --cached {line}\nHello.")
+        assert done.status == "error"
+        assert says in done.error_text + done.stderr
+    ran(shell, "book.delete()")

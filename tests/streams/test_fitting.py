@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 
 import gemini_nb
@@ -107,6 +108,12 @@ def test_either_kind_alone_carries_nothing(manager: gemini_nb.StreamManager) -> 
             "only set one of",
         ),
         ({"generation_config": {"responseLogprobs": True}}, "responseLogprobs has no effect"),
+        ({"generation_config": {"seed": 1.5}}, "seed is a whole number"),
+        ({"generation_config": {"seed": True}}, "seed is a whole number"),
+        ({"generation_config": {"seed": 2**31}}, "seed is a whole number"),
+        ({"generation_config": {"seed": [1]}}, "seed is a whole number"),
+        ({"generation_config": {"labels": {"team": 3}}}, "labels are a dictionary of texts"),
+        ({"generation_config": {"labels": ["team"]}}, "labels are a dictionary of texts"),
     ],
 )
 def test_what_the_service_would_refuse_is_refused_at_the_call(
@@ -121,3 +128,30 @@ def test_a_field_that_a_stream_ignores_is_refused(manager: gemini_nb.StreamManag
     body = {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}], "modelArmorConfig": {}}
     with pytest.raises(gemini_nb.GeminiError, match="modelArmorConfig has no effect"):
         manager.start_stream(request_body=body, auth="gemini", credentials={"api_key": "k"})
+
+
+def test_seed_and_labels_are_sent(manager: gemini_nb.StreamManager) -> None:
+    with Simulator(pace=0) as simulator:
+        for auth, credentials in (
+            ("gemini", {"api_key": "k"}),
+            ("vertex_ai", {"project_id": "p", "location": "l", "access_token": "t"}),
+        ):
+            stream = manager.start_stream(
+                "Hi",
+                auth=auth,
+                base_url=simulator.base_url,
+                credentials=credentials,
+                generation_config={"seed": -7, "labels": {"team": "lights"}},
+            ).wait(10)
+            assert stream.error is None
+            body = simulator.requests[-1].body
+            assert (body["generationConfig"], body["labels"]) == ({"seed": -7}, {"team": "lights"})
+
+
+@pytest.mark.parametrize("body", [{"generationConfig": {"seed": 2**31}}, {"labels": {"team": 3}}])
+def test_the_simulator_refuses_what_no_seed_and_no_label_is(body: dict[str, Any]) -> None:
+    with Simulator(pace=0) as simulator:
+        url = f"{simulator.base_url}/v1beta/models/gemini-3.8-flash:generateContent"
+        asked = {"contents": [{"parts": [{"text": "Hi"}]}], **body}
+        answer = httpx.post(url, json=asked, headers={"x-goog-api-key": "k"})
+    assert answer.status_code == 400

@@ -105,6 +105,10 @@ _ARGUMENTS: list[tuple[tuple[str, ...], dict[str, Any]]] = [
         ("--config",),
         {"metavar": "NAME", "help": "a dictionary of Gemini's generationConfig; other options go before it"},
     ),
+    (
+        ("--cached",),
+        {"metavar": "NAME", "help": "what gemini_nb.cache made, which is read before the prompt"},
+    ),
     (("--tier",), {"choices": list(TIERS[:3]), "help": "flex (cheaper, slower), priority or standard"}),
     (("--search",), {"action": "store_true", "help": "let the model search with Google"}),
     (("--code",), {"action": "store_true", "help": "let the model run Python on Google's side"}),

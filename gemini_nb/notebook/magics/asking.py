@@ -36,6 +36,7 @@ from gemini_nb.streams.group.frame import records_of
 from gemini_nb.streams.group.group import Later, StreamGroup, map_prompts
 from gemini_nb.streams.group.prompt import interpolate, python_name
 from gemini_nb.streams.manager import StreamManager
+from gemini_nb.streams.request.cached import CachedContent
 from gemini_nb.streams.stream import Stream
 from gemini_nb.tools.tool import ToolSource
 
@@ -238,6 +239,7 @@ def _options(
         "system_instruction": _system(args, namespace, notes),
         "generation_config": {**_config(args.config, namespace), **config},
         "service_tier": args.tier,
+        "cached": _cached(args.cached, namespace),
         "schema": _schema(args.schema, namespace) if args.schema else None,
         "keep": True if args.keep == "" else args.keep,
         "fresh": args.fresh or None,
@@ -254,6 +256,17 @@ def _config(name: str | None, namespace: Mapping[str, Any]) -> dict[str, Any]:
         raise UsageError(f"--config: {name!r} is of type {type(value).__name__}, not a dictionary.")
     config, beside = split_config(value)
     return {**config, **beside}
+
+
+def _cached(name: str | None, namespace: Mapping[str, Any]) -> object:
+    if name is None or name.startswith(("cachedContents/", "projects/")):
+        return name
+    value = _value(name, namespace, "--cached")
+    if not isinstance(value, CachedContent | str):
+        raise UsageError(
+            f"--cached: {name!r} is of type {type(value).__name__}, not what gemini_nb.cache made."
+        )
+    return value
 
 
 def _system(args: argparse.Namespace, namespace: Mapping[str, Any], notes: list[str] | None) -> Any:

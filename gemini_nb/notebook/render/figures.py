@@ -192,9 +192,10 @@ def short(stream: Stream) -> list[str]:
 
 
 def tokens_words(usage: Usage) -> str:
-    """Tokens of each kind that there are: 272 in, 213 out, 62 thinking."""
+    """Tokens of each kind that there are: 272 in (200 cached), 213 out, 62 thinking."""
+    cached = usage.cached_content_token_count
     kinds = {
-        "in": usage.prompt_token_count,
+        f"in ({cached:,} cached)" if cached else "in": usage.prompt_token_count,
         "out": usage.candidates_token_count,
         "thinking": usage.thoughts_token_count,
     }

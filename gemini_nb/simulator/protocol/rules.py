@@ -45,6 +45,7 @@ _RANGES = {
     "presencePenalty": (-2, 2),
     "frequencyPenalty": (-2, 2),
     "logprobs": (0, 20),
+    "seed": (-(2**31), 2**31 - 1),
 }
 
 
@@ -246,6 +247,8 @@ def check_settings(asked: Asked) -> None:
         RefusalError: 400.
     """
     _check_enums(asked.body)
+    if not all(isinstance(value, str) for value in asked.body.get("labels", {}).values()):
+        raise invalid("Invalid value at 'labels': texts are expected.", "labels")
     _check_config(asked)
     _check_declarations(asked.declarations)
     names = {one["name"] for one in asked.declarations}

@@ -120,7 +120,7 @@ class Keeper:
         endpoint = self._request.endpoint
         model = bare_model(endpoint.model, "" if endpoint.auth is Auth.RECORDING else endpoint.url)
         service = Auth.GEMINI if endpoint.auth is Auth.RECORDING else endpoint.auth
-        question = question_of(service.value, model, body)
+        question = question_of(service.value, model, body, contents_of=self._request.held.get)
         if self._number is None:
             self._number = 1 if self._number_of is None else self._number_of(question.key)
         question = question.numbered(self._number)

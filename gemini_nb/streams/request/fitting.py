@@ -9,6 +9,8 @@ from gemini_nb.api.generation import is_older, thinking_problem
 from gemini_nb.api.wire import JSON
 from gemini_nb.config import Auth
 from gemini_nb.errors import ConfigError
+from gemini_nb.redaction import excerpt
+from gemini_nb.streams.request.cached import check_beside_cache
 
 __all__ = ["fit"]
 
@@ -29,6 +31,7 @@ def fit(body: JSON, model: str, auth: Auth) -> JSON:
     Raises:
         ConfigError: the service would refuse it, or leave a part of it out without a word.
     """
+    check_beside_cache(body)
     config = body.get("generationConfig") or {}
     for name, is_set in (
         ("modelArmorConfig", body.get("modelArmorConfig") is not None),
@@ -36,10 +39,29 @@ def fit(body: JSON, model: str, auth: Auth) -> JSON:
     ):
         if is_set:
             raise ConfigError(f"{name} has no effect on an answer that is streamed.", hint="Leave it out.")
+    _check_values(body, config)
     thinking = config.get("thinkingConfig")
     if isinstance(thinking, Mapping) and (problem := thinking_problem(model, thinking)):
         raise ConfigError(problem)
     return _with_flag(body, model, auth) if _is_mixed(body) else body
+
+
+def _check_values(body: JSON, config: Mapping[str, Any]) -> None:
+    labels, seed = body.get("labels"), config.get("seed")
+    if labels is not None and not (
+        isinstance(labels, Mapping) and all(isinstance(one, str) for pair in labels.items() for one in pair)
+    ):
+        raise ConfigError(f"labels are a dictionary of texts, not {excerpt(repr(labels))}.")
+    if seed is not None and not _is_int32(seed):
+        raise ConfigError(f"seed is a whole number of 32 bits, not {excerpt(repr(seed))}.")
+
+
+def _is_int32(value: object) -> bool:
+    """Whether the service takes it for a whole number; it reads texts and points, too."""
+    try:
+        return not isinstance(value, bool) and -(2**31) <= float(value) == int(float(value)) < 2**31  # type: ignore[arg-type]  # a TypeError says no
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def _is_mixed(body: JSON) -> bool:

@@ -43,6 +43,7 @@ class RequestOptions(TypedDict, total=False):
     headers: Mapping[str, str] | None
     keep: str | os.PathLike[str] | bool | None
     fresh: bool
+    cached: object
 
 
 class StreamOptions(RequestOptions, total=False):
@@ -75,6 +76,8 @@ class StreamOptions(RequestOptions, total=False):
         keep: the file of kept answers, which are not asked for again: a path, True for `answers.jsonl`, or a
             folder for several processes; False for none. By default as configuration or GEMINI_NB_KEEP say.
         fresh: ask for what is kept, too; the new answer replaces the kept one.
+        cached: what `gemini_nb.cache` made, or its name: the contents that go before the question. Model,
+            service and key are those of the cache; system instruction and tools stand in it.
     """
 
     auth: str | None

@@ -19,6 +19,7 @@ from gemini_nb.api.wire import JSON, Content, copied
 from gemini_nb.config import DEFAULT_KEEP, Auth, Settings, choose_auth, choose_keep
 from gemini_nb.errors import ArgumentError, ConfigError, MissingKeyError
 from gemini_nb.redaction import Secret, seal
+from gemini_nb.streams.request.cached import CachedContent, check_beside_cache, with_cache
 from gemini_nb.streams.request.fitting import fit
 from gemini_nb.streams.request.options import StreamOptions, check_names
 from gemini_nb.tools.schema import OutputSchema
@@ -76,6 +77,7 @@ class StreamRequest:
         schema: the form of a structured answer, None for free text.
         kept: the answers that are not asked for again, None where none are kept.
         fresh: whether they are asked for all the same.
+        held: of what it names at the service, by which a kept answer is found: digests by name.
     """
 
     endpoint: Endpoint
@@ -90,6 +92,7 @@ class StreamRequest:
     schema: OutputSchema | None = None
     kept: KeptAnswers | None = None
     fresh: bool = False
+    held: Mapping[str, str] = field(default_factory=dict)
 
     def bar_to(self, name: str, *, is_first: bool) -> str | None:
         """Say why a model that calls this function was not allowed to, None where it was.
@@ -128,6 +131,9 @@ def build_request(
         TypeError: there is no such option.
     """
     check_names(options)
+    cache = options.get("cached")
+    if isinstance(cache, CachedContent):
+        options = cache.options_for(options)
     turns, body = _question(contents, history, options.get("request_body"))
     given = options.get("generation_config")
     config, beside = split_config(given) if given is not None else ({}, {})
@@ -137,10 +143,13 @@ def build_request(
     tools = [*as_tools(beside.pop("tools", ())), *as_tools(options.get("tools", ()))]
     toolset = ToolSet(tools, declared=body.get("tools"))
     by_wire = {wire: options.get(name) for name, wire in _FIELDS.items()}
-    body |= _fields(merge_once(by_wire, beside), config)
+    body = with_cache(body | _fields(merge_once(by_wire, beside), config), cache)
+    check_beside_cache(body, has_tools=bool(toolset or toolset.sources))
+    if isinstance(cache, CachedContent):
+        toolset = cache.tools
     if output is not None:
         body["generationConfig"] = {**body.get("generationConfig", {}), **output.generation_config}
-    if toolset or body.get("tools"):
+    if (toolset or body.get("tools")) and not body.get("cachedContent"):
         body["tools"] = tidy_tools(
             [*(body.get("tools") or ()), *toolset.wire()], demanded=_is_call_demanded(body)
         )
@@ -163,6 +172,7 @@ def build_request(
         schema=output if is_checked else None,
         kept=kept,
         fresh=_checked_fresh(options.get("fresh", False)),
+        held={cache.name: cache.digest} if isinstance(cache, CachedContent) else {},
     )
 
 
@@ -192,6 +202,7 @@ def complete_request(
     )
     message = request.contents[known:] if contents is None else to_contents(contents)
     body = request.body if system is None else {**request.body, "systemInstruction": _instruction(system)}
+    check_beside_cache(body)
     encode_body({"contents": [*begin, *message], **body})
     return replace(request, contents=copied([*begin, *message]), body=copied(body)), len(begin)
 
@@ -203,7 +214,7 @@ async def with_tools_of_sources(request: StreamRequest) -> StreamRequest:
         ConfigError: a source cannot be started, or the tools do not go with the rest of the request.
         ConnectError: a source cannot be reached.
     """
-    if not (added := await request.tools.ask_sources()):
+    if request.body.get("cachedContent") or not (added := await request.tools.ask_sources()):
         return request
     tools = [*(request.body.get("tools") or ())]
     with_functions = [one for one in tools if one.get("functionDeclarations")]
