@@ -22,7 +22,7 @@ import time
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NoReturn, Protocol, TypeVar
-from urllib.parse import quote, quote_plus, urlsplit
+from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 from gemini_nb import errors
 
@@ -34,6 +34,7 @@ __all__ = [
     "scrub",
     "scrub_bytes",
     "scrub_json",
+    "scrub_parts",
     "seal",
     "watch",
 ]
@@ -210,6 +211,25 @@ class _Walk:
         return value if is_same else dict(zip(names, items, strict=True))
 
 
+def scrub_parts(parts: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Take every secret out of the parts of an answer, also those that lie across the texts of several."""
+    cleaned = [dict(part) for part in scrub_json(list(parts))]
+    for is_thought in (False, True):
+        said = [
+            part
+            for part in cleaned
+            if isinstance(part.get("text"), str) and (part.get("thought") is True) is is_thought
+        ]
+        whole = "".join(part["text"] for part in said)
+        if len(said) < 2 or scrub(whole) == whole:
+            continue
+        veil = Veil()
+        for part in said:
+            part["text"] = veil.feed(part["text"])
+        said[-1]["text"] += veil.flush()
+    return cleaned
+
+
 class Veil:
     """Takes secrets out of a text that comes in pieces, also those that lie across several of them.
 
@@ -270,7 +290,7 @@ def _beginnings(forms: tuple[str, ...]) -> re.Pattern[str]:
 def _known() -> frozenset[str]:
     """Every secret there is now."""
     found = {value.strip() for name in _KEYS if (value := os.environ.get(name))}
-    found.update(_password(value) for name in _PROXIES if (value := os.environ.get(name)))
+    found.update(*(_passwords(value) for name in _PROXIES if (value := os.environ.get(name))))
     with _lock:
         found.update(_living.keys())
         holders = list(_holders)
@@ -280,13 +300,14 @@ def _known() -> frozenset[str]:
 
 
 @functools.lru_cache(maxsize=16)
-def _password(proxy: str) -> str:
-    """User and password in a proxy's URL; the password alone may be a word."""
+def _passwords(proxy: str) -> frozenset[str]:
+    """User and password in a proxy's URL, and the password by itself, as it is written and as it is meant."""
     try:
         parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
     except ValueError:
-        return ""
-    return parts.netloc.rpartition("@")[0] if parts.password else ""
+        return frozenset()
+    password = parts.password
+    return frozenset([parts.netloc.rpartition("@")[0], password, unquote(password)] if password else ())
 
 
 @functools.lru_cache(maxsize=4)

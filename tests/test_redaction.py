@@ -13,7 +13,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from gemini_nb.errors import ConfigError
-from gemini_nb.redaction import Secret, Veil, scrub, scrub_bytes, scrub_json, seal, watch
+from gemini_nb.redaction import Secret, Veil, scrub, scrub_bytes, scrub_json, scrub_parts, seal, watch
 
 KEY = "AIzaSy-made-up-for-tests-0123456789abcd"
 
@@ -123,6 +123,30 @@ def test_every_key_of_the_environment_is_scrubbed_at_that_moment(
 def test_a_proxys_password_is_scrubbed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://ann:open-sesame@proxy:3128")
     assert scrub(str({"HTTPS_PROXY": "http://ann:open-sesame@proxy:3128"})).count("sesame") == 0
+    assert scrub("The word is open-sesame.") == "The word is [secret]."
+    monkeypatch.setenv("HTTPS_PROXY", "http://ann:open%40sesame@proxy:3128")
+    assert scrub("It is open@sesame, or open%40sesame.") == "It is [secret], or [secret]."
+    monkeypatch.setenv("HTTPS_PROXY", "http://ann:sesame@proxy:3128")  # a word: it would mangle other texts
+    assert scrub("http://ann:sesame@proxy gives sesame") == "http://[secret]@proxy gives sesame"
+
+
+def test_a_secret_that_lies_across_the_parts_of_an_answer_is_scrubbed() -> None:
+    secret = Secret("key-that-must-not-be-seen")
+    whole = f"It is {secret.reveal()}."
+    parts: list[dict[str, Any]] = [
+        {"text": whole[:12], "thoughtSignature": "c2ln"},
+        {"inlineData": {"data": "AAAA"}},
+        {"text": whole[12:20]},
+        {"text": "A thought.", "thought": True},
+        {"text": whole[20:], "thoughtSignature": "c2ln"},
+    ]
+    cleaned = scrub_parts(parts)
+    assert "".join(part.get("text", "") for part in cleaned if "thought" not in part).endswith("[secret].")
+    assert "key-that" not in str(cleaned)
+    assert "must" not in str(cleaned)
+    assert "must" in str(parts)
+    assert [part.keys() for part in cleaned] == [part.keys() for part in parts]
+    assert scrub_parts(parts[3:4]) == parts[3:4]
 
 
 @pytest.mark.parametrize("ahead", ["", "a", "ab", "abc"])

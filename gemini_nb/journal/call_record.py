@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple, NoReturn
 
 from gemini_nb.api.wire import JSON, objects, whole_characters
-from gemini_nb.redaction import Veil, scrub, scrub_json
+from gemini_nb.redaction import scrub_json, scrub_parts
 
 __all__ = ["CallRecord", "RecordError", "TimedChunk"]
 
@@ -131,17 +131,9 @@ def _clean(chunks: list[Any]) -> list[Any]:
         for response in objects(value)
         for candidate in objects(response.get("candidates"))[:1]
         for part in objects((candidate.get("content") or {}).get("parts"))
-        if isinstance(part.get("text"), str)
     ]
-    for is_thought in (False, True):
-        said = [part for part in parts if (part.get("thought") is True) is is_thought]
-        whole = "".join(part["text"] for part in said)
-        if scrub(whole) == whole:
-            continue
-        veil = Veil()
-        for part in said:
-            part["text"] = veil.feed(part["text"])
-        said[-1]["text"] += veil.flush()
+    for part, cleaned in zip(parts, scrub_parts(parts), strict=True):
+        part.update(cleaned)
     return chunks
 
 

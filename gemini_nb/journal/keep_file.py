@@ -8,6 +8,7 @@ program's file is not written to.
 
 from __future__ import annotations
 
+import codecs
 import errno
 import itertools
 import os
@@ -27,8 +28,9 @@ from gemini_nb.journal.key import key_of, like_keys
 
 __all__ = ["KeepFile"]
 
-_HEAD = re.compile(rb'\{"key": "([0-9a-f]{64})", ')
-_BEGIN = b'{"key": "'
+_BEGIN = re.compile(rb'\s*\{\s*"key"\s*:')  # other programs set spaces as they like
+_HEAD = re.compile(_BEGIN.pattern + rb'\s*"([0-9a-f]{64})"\s*,')
+_MARK = codecs.BOM_UTF8  # which some editors set before the first line
 _LONGEST = 64 * 2**20
 _COMPARED = 2000
 _TAIL = 80  # bytes of the last line that was read, by which it is known again
@@ -290,12 +292,13 @@ class KeepFile:
             length, is_whole = len(line), line.endswith(b"\n")
             while not is_whole and (more := file.readline(_LONGEST)):  # a line that is longer than any record
                 length, is_whole = length + len(more), more.endswith(b"\n")
-            head = _HEAD.match(line) if length == len(line) else None
+            mark = len(_MARK) if start == 0 and line.startswith(_MARK) else 0
+            head = _HEAD.match(line, mark) if length == len(line) else None
             if head is not None:
-                self._add(bytes.fromhex(head[1].decode()), (source, start, length))
-            elif line.strip():
+                self._add(bytes.fromhex(head[1].decode()), (source, start + mark, length - mark))
+            elif line[mark:].strip():
                 source.bad += 1
-            source.good += line.startswith(_BEGIN)
+            source.good += head is not None or _BEGIN.match(line, mark) is not None
             start += length
             if is_whole:  # else its rest may follow
                 source.read_to, source.tail = start, line[-_TAIL:]

@@ -10,7 +10,7 @@ from gemini_nb.api.turn import Usage
 from gemini_nb.api.wire import Content, objects
 from gemini_nb.journal import prices
 from gemini_nb.journal.row import Asked, Figures, Texts
-from gemini_nb.redaction import scrub_json
+from gemini_nb.redaction import scrub_json, scrub_parts
 from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.stream import Stream
 
@@ -103,7 +103,7 @@ class StreamSource:
         if not record.is_done:
             self._look()
         details = {
-            "parts": list(self._parts),
+            "parts": scrub_parts(self._parts),
             "tool_calls": [_call(call) for call in record.tool_calls],
             "finish_message": record.finish_message,
             "response_id": record.response_id,

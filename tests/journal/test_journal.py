@@ -150,11 +150,15 @@ def test_no_key_or_token_is_in_the_file(monkeypatch: pytest.MonkeyPatch) -> None
         """Give the key away."""
         return said
 
-    with rig([sse_answer(text(said, finish="STOP")), json_error(400, message=said)]) as made:
+    halves = {"parts": [{"text": half, "thoughtSignature": "c2ln"} for half in (KEY[:15], KEY[15:])]}
+    apart = {"candidates": [{"content": halves, "finishReason": "STOP"}]}
+    answers = [sse_answer(text(said, finish="STOP")), json_error(400, message=said), sse_answer(apart)]
+    with rig(answers) as made:
         made.start(f"Is {KEY} my key?", tools=[leak], system_instruction=said).wait()
         made.start({"parts": [{"inlineData": {"mimeType": "text/plain", "data": "x" * 5000 + KEY}}]}).wait()
+        made.start("And in two parts?").wait()
         journal = journal_of(made)
-        assert len(journal.streams()) == 2
+        assert len(journal.streams()) == 3
         path = journal.path
     stored = b"".join(side.read_bytes() for side in path.parent.iterdir())
     connection = sqlite3.connect(path)
@@ -165,7 +169,7 @@ def test_no_key_or_token_is_in_the_file(monkeypatch: pytest.MonkeyPatch) -> None
             stored += zlib.decompress(packed)
     connection.close()
     assert b"The key is" in stored
-    assert KEY.encode() not in stored
+    assert KEY[:15].encode() not in stored
     assert b"EnvironmentKeyThatIsSecret" not in stored
 
 

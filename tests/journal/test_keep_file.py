@@ -8,7 +8,7 @@ import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -91,6 +91,30 @@ def test_half_a_line_costs_no_other(path: Path, rest: str) -> None:
         assert [one.find(made.key) for made in (TWO, THREE)] == [TWO, THREE]
     file.append(ONE)
     assert file.find(ONE.key) == KeepFile(path).find(ONE.key) == ONE
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda line: "\ufeff" + line,
+        lambda line: line.replace("\n", "\r\n"),
+        lambda line: json.dumps(json.loads(line), separators=(",", ":")) + "\n",
+        lambda line: f"  {line.strip()}\t\n",
+        lambda line: f"\ufeff\n\n{line}",
+    ],
+    ids=["byte order mark", "Windows line ends", "no spaces", "more spaces", "blank lines"],
+)
+def test_a_line_that_an_editor_or_a_formatter_saved_is_still_an_answer(
+    path: Path, edit: Callable[[str], str]
+) -> None:
+    saved = edit(ONE.to_json()).encode()
+    path.write_bytes(saved)
+    file = KeepFile(path)
+    assert file.find(ONE.key) == ONE
+    file.append(TWO)
+    assert [KeepFile(path).find(made.key) for made in (ONE, TWO)] == [ONE, TWO]
+    assert path.read_bytes() == saved + TWO.to_json().encode()
+    assert file.take_warnings() == []
 
 
 def test_a_broken_newer_line_gives_way_to_the_older_one(path: Path) -> None:
