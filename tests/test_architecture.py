@@ -185,3 +185,22 @@ def test_every_module_says_what_it_is_for_and_what_it_offers() -> None:
     for name, path in MODULES.items():
         tree = ast.parse(path.read_text(encoding="utf-8"))
         assert ast.get_docstring(tree), f"{name} has no docstring"
+
+
+def test_no_telemetry_is_loaded_where_nobody_collects_it() -> None:
+    code = """if True:
+        import sys, gemini_nb
+        from gemini_nb.simulator import Simulator
+
+        def weather(city: str) -> str:
+            "Look up the weather."
+            return "sunny"
+
+        with Simulator(pace=0) as simulator:
+            manager = gemini_nb.get_manager()
+            stream = manager.start_stream("Weather in Rome?", auth="simulator", tools=[weather]).wait(20)
+        assert stream.tool_calls
+        print([name for name in sys.modules if name.startswith("opentelemetry")])
+        manager.shutdown()
+    """
+    assert run_python(code).stdout == "[]\n"

@@ -35,6 +35,7 @@ from gemini_nb.streams.events.record import StreamRecord
 from gemini_nb.streams.events.states import Phase, ToolStatus
 from gemini_nb.streams.request.request import StreamRequest
 from gemini_nb.streams.runtime.runtime import Runtime
+from gemini_nb.streams.telemetry import ModelCallWatch, watch_model_call
 
 __all__ = ["Conversation"]
 
@@ -207,31 +208,45 @@ class Conversation:
             ) from None
 
     async def _call_model(self) -> ModelTurn:
-        request, record = self._request, self._record
-        body = request.body_for(self._contents, is_first=self._is_first)
+        record = self._record
+        body = self._request.body_for(self._contents, is_first=self._is_first)
         kept = None if self._keeper is None else await self._keeper.find(body)
         turn = self._partial = self._unread = ModelTurn()
         self._call_start = self._checkpoint = record.mark()
         try:
-            async with contextlib.aclosing(await self._events(kept, body, turn)) as events:
-                async for event in events:
-                    match event:
-                        case ChunkReceived():
-                            self._show(event, turn)
-                        case RetryPlanned():
-                            self._retry(event)
-                        case CoolingDown():
-                            record.wait_for(event.reason, event.until)
-                            if record.turn == 1 and not record.retries:  # nothing was sent yet
-                                record.asked_at = event.until
-                        case _:
-                            assert_never(event)
+            events = await self._events(kept, body, turn)
+            watching = contextlib.nullcontext() if kept else self._watching(body, turn)
+            async with contextlib.aclosing(events):
+                with watching as watch:
+                    async for event in events:
+                        if watch is not None and isinstance(event, ChunkReceived):
+                            watch.note_chunk()
+                        self._take(event, turn)
         except EmptyAnswerError:
             if turn.finish_reason is None or not record.text.strip():
                 raise
         finally:
             self.take_facts()
         return turn
+
+    def _watching(
+        self, body: JSON, turn: ModelTurn
+    ) -> contextlib.AbstractContextManager[ModelCallWatch | None]:
+        return watch_model_call(self._request.endpoint, body, turn, self._record.stream_id)
+
+    def _take(self, event: CallEvent, turn: ModelTurn) -> None:
+        record = self._record
+        match event:
+            case ChunkReceived():
+                self._show(event, turn)
+            case RetryPlanned():
+                self._retry(event)
+            case CoolingDown():
+                record.wait_for(event.reason, event.until)
+                if record.turn == 1 and not record.retries:  # nothing was sent yet
+                    record.asked_at = event.until
+            case _:
+                assert_never(event)
 
     async def _events(
         self, kept: CallRecord | None, body: JSON, turn: ModelTurn

@@ -16,9 +16,11 @@ from gemini_nb.streams.events.record import StreamRecord
 from gemini_nb.streams.events.states import ToolStatus
 from gemini_nb.streams.runtime.ending import in_tool_of
 from gemini_nb.streams.runtime.runtime import Runtime
+from gemini_nb.streams.telemetry import watch_tool_call
 from gemini_nb.tools.execution import ToolFailedError, check_with, run_tool
 from gemini_nb.tools.output import diverting, targeting
 from gemini_nb.tools.report import Report
+from gemini_nb.tools.result import ToolResult
 from gemini_nb.tools.tool import Tool, ToolSet
 
 __all__ = ["ToolRound", "unanswered"]
@@ -97,12 +99,20 @@ class ToolRound:
                 if tool is not None and tool.confirm:
                     await self._ask(tool, call, relay)
                 record.start_call(call)
-                result = await run_tool(self._tool(call.name), call.args, self._runtime.kernel, relay.report)
+                result = await self._watched(call, relay.report)
         except ToolFailedError as failure:
             record.finish_call(call, ToolStatus.FAILED, error=str(failure))
         else:
             record.finish_call(call, ToolStatus.DONE, result=result.value, parts=result.parts)
         return _response(asked.part or {}, call)
+
+    async def _watched(self, call: ToolCall, report: Report) -> ToolResult:
+        tool = self._tools.get(call.name)
+        with watch_tool_call(call, "" if tool is None else tool.description) as watch:
+            result = await run_tool(self._tool(call.name), call.args, self._runtime.kernel, report)
+            if watch is not None:
+                watch.note_result(result.value)
+        return result
 
     async def _ask(self, tool: Tool, call: ToolCall, relay: _Relay) -> None:
         """Wait until the call may run: the tool's own function decides, or leaves it to the user."""

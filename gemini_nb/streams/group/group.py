@@ -207,7 +207,9 @@ class StreamGroup:
                 stream.wait_delivered(grace)
         except TimeoutError:
             left = len(self) - len(run.ended)
-            raise TimeoutError(f"{left:,} of {len(self):,} rows have not ended after {timeout:g} s.") from None
+            raise TimeoutError(
+                f"{left:,} of {len(self):,} rows have not ended after {timeout:g} s."
+            ) from None
         except KeyboardInterrupt:
             raise self.interrupt() from None
         return self
