@@ -8,8 +8,9 @@ import logging
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable
-from typing import Any, Unpack
+from typing import Any, Protocol, Unpack
 
 from gemini_nb.api.catalogue import Model, list_models
 from gemini_nb.api.content import to_turns
@@ -31,11 +32,18 @@ from gemini_nb.streams.stream import Stream, stop_together
 
 __all__ = ["StreamManager", "adopt_manager", "get_manager", "journal", "models"]
 
-_INTERNAL = {"on_start", "runtime"}  # Tab does not offer these
+_INTERNAL = {"add_group", "groups", "on_start", "request_stop_all", "runtime"}  # Tab does not offer these
 
 logger = logging.getLogger("gemini_nb")
 
 _HOUR = 3600.0  # seconds that a list of models is kept
+
+
+class Stoppable(Protocol):
+    """Streams that belong together, of which some are still to start."""
+
+    def stop(self) -> None:
+        """Start no further one."""
 
 
 class StreamManager:
@@ -66,6 +74,7 @@ class StreamManager:
         self._ended: collections.deque[str] = collections.deque()
         self._pid = os.getpid()
         self._tally = Tally()
+        self._groups: list[weakref.ref[Stoppable]] = []
         self.on_start: list[Callable[[Stream], object]] = []
         """Called on the loop thread with every stream that starts, for dashboards."""
         atexit.register(self.shutdown)
@@ -260,10 +269,28 @@ class StreamManager:
         """
         self.get_stream(stream).stop()
 
+    def add_group(self, group: Stoppable) -> None:
+        """Know of streams that belong together, for dashboards; it is kept alive by what runs alone."""
+        with self._lock:
+            self._groups = [*(known for known in self._groups if known() is not None), weakref.ref(group)]
+
+    @property
+    def groups(self) -> list[Stoppable]:
+        """The groups whose rows run, and those that somebody still has; oldest first."""
+        return [group for known in self._groups if (group := known()) is not None]
+
+    def request_stop_all(self) -> None:
+        """Ask every active stream to stop, start no further rows of groups, and return at once."""
+        for group in self.groups:
+            group.stop()
+        for stream in reversed(self.list_streams()):
+            stream.request_stop()
+
     def stop_all(self) -> None:
-        """Stop every active stream."""
-        streams = self.list_streams()
-        stop_together(streams)
+        """Stop every active stream, and start no further rows of groups."""
+        for group in self.groups:
+            group.stop()
+        stop_together(self.list_streams())
 
     def subscribe(
         self, stream: Stream | str, subscriber: Subscriber | None = None, *, replay: bool = True
@@ -306,6 +333,8 @@ class StreamManager:
             BlockingCallError: called on the background loop's own thread.
         """
         if os.getpid() == self._pid:  # a forked child has the object, but not its threads
+            for group in self.groups:
+                group.stop()
             self.runtime.close()
         atexit.unregister(self.shutdown)
         _let_go(self)

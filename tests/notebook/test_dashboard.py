@@ -198,6 +198,62 @@ def test_active_streams_come_first_and_stop_all_stops_them(
     assert f'data-stream-id="{latest.stream_id}"' in shown(rows_of(board)[0]), "the last that ended is first"
 
 
+def test_a_group_is_one_row_that_unfolds(manager: gemini_nb.StreamManager, simulator: Simulator) -> None:
+    options: dict[str, Any] = {"auth": "simulator", "base_url": simulator.base_url, "manager": manager}
+    alone = manager.start_stream("short", auth="simulator", base_url=simulator.base_url).wait()
+    rows = ["short", "a <b>long</b> one", *(f"row {number}" for number in range(300))]
+    group = gemini_nb.map(rows, concurrency=3, **options)
+    group.run.name = "verdicts"
+    board = on_page(Dashboard(manager))
+    until(lambda: len(rows_of(board)) == 2 and "1/302" in shown(board) and "3 running" in shown(board))
+    row = rows_of(board)[0]
+    assert alone.stream_id in shown(rows_of(board)[1])
+    line = shown(row)
+    assert f'data-stream-id="{group[0].stream_id}"' in line
+    assert 'data-status="active"' in line
+    assert "<b>verdicts</b>" in line
+    assert "row 7" not in shown(board)
+    assert "more:" not in shown(board), "its streams are counted with it"
+    fold = part_of(row, widgets.ToggleButton)
+    assert fold.tooltip == "Rows of verdicts"
+    fold.value = True
+    until(lambda: "a &lt;b&gt;long" in shown(row))
+    assert shown(row).count("<tr data-stream-id") == 20
+    assert fold.tooltip == "Rows of verdicts, shown below"
+    fold.value = False
+    until(lambda: "<tr" not in shown(row))
+    stop = part_of(row, widgets.Button)
+    assert stop.tooltip == "Stop verdicts"
+    stop.click()
+    until(lambda: group.is_over and 'data-status="stopped"' in shown(rows_of(board)[0]) and stop.disabled)
+    assert group.counts.stopped == 301
+    assert len(rows_of(board)) == 2
+
+
+def test_stop_all_starts_no_further_row_of_a_group(
+    manager: gemini_nb.StreamManager, simulator: Simulator
+) -> None:
+    options: dict[str, Any] = {"auth": "simulator", "base_url": simulator.base_url, "manager": manager}
+    groups = [gemini_nb.map([f"row {number}" for number in range(500)], **options) for _ in "ab"]
+    board = on_page(Dashboard(manager))
+    until(lambda: len(rows_of(board)) == 2)
+    board.children[1].children[1].click()
+    until(lambda: all(group.is_over for group in groups))
+    assert [group.counts.stopped for group in groups] == [500, 500]
+    again = gemini_nb.map([f"row {number}" for number in range(500)], **options)
+    manager.stop_all()
+    assert again.wait(10).counts.stopped == 500
+
+
+def test_models_side_by_side_are_a_row_each(manager: gemini_nb.StreamManager, simulator: Simulator) -> None:
+    options: dict[str, Any] = {"auth": "simulator", "base_url": simulator.base_url, "manager": manager}
+    group = gemini_nb.map(["one", "one"], each=[{"model": "gemini-a"}, {"model": "gemini-b"}], **options)
+    group.items = None
+    board = on_page(Dashboard(manager))
+    until(lambda: len(rows_of(board)) == 2)
+    assert "gemini-b" in shown(rows_of(board)[1])
+
+
 def test_a_row_stops_its_own_stream(manager: gemini_nb.StreamManager, simulator: Simulator) -> None:
     options: dict[str, Any] = {"auth": "simulator", "base_url": simulator.base_url}
     first, second = (manager.start_stream(word, **options) for word in ("one", "two"))

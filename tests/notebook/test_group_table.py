@@ -10,8 +10,9 @@ import pytest
 
 import gemini_nb
 from answers import PATIENCE, rig
+from gemini_nb.notebook.pane.group_view import view_of
 from gemini_nb.notebook.render.group_settled import bundle_of
-from gemini_nb.notebook.render.group_table import live_rows, progress_line, table_html
+from gemini_nb.notebook.render.group_table import live_html, live_rows, progress_line, table_html
 from gemini_nb.streams.group.group import StreamGroup
 from scripted import Wait, json_error, sse_answer, text
 
@@ -107,3 +108,35 @@ def test_a_table_of_what_was_never_asked(count: int) -> None:
         said = bundle_of(group)["text/markdown"]
     assert said.count("404") >= 5
     assert "✓" not in said
+
+
+def test_failures_alone_are_shown_on_demand() -> None:
+    with rig(echo) as made:
+        rows = [str(number) for number in range(40)]
+        group = gemini_nb.map(rows, manager=made.manager, **made.options)
+        view = view_of(group)
+        group.wait(PATIENCE)
+        view.draw()
+        top = view.children[1]
+        button = top.children[1]
+        assert (button.description, button.tooltip) == ("Failures", "Show failed rows only")
+        assert live_html(group, failures=True).count("<tr") == 2
+        for description, shown in [("All rows", 2), ("Failures", 20)]:
+            button.click()
+            end = time.monotonic() + PATIENCE
+            while button.description != description:
+                assert time.monotonic() < end
+                time.sleep(0.01)
+            view.draw()
+            assert view.children[2].value.count("<tr") == shown
+        view.close()
+
+
+def test_without_a_failure_there_is_no_filter() -> None:
+    with rig(echo) as made:
+        group = gemini_nb.map(["a"] * 30, manager=made.manager, **made.options)
+        view = view_of(group)
+        group.wait(PATIENCE)
+        view.draw()
+        assert [child.description for child in view.children[1].children[1:]] == ["Stop"]
+        view.close()

@@ -68,6 +68,18 @@ def test_wait_keeps_the_kernels_loop_free(shell: Kernel) -> None:
     assert shell.run("print(done.status)").stdout.strip() == "completed"
 
 
+def test_a_group_is_stopped_whole_and_waited_for_whole(shell: Kernel) -> None:
+    shell.run("import gemini_nb; rows = [f'Write 900 words about {number}.' for number in range(400)]")
+    shell.run("many = gemini_nb.map(rows)")
+    shell.run("%gemini_stop many")
+    assert shell.run("print(*many.wait(20).counts)").stdout.split() == ["400", *"000", "400", *"00"]
+    shell.run("many = gemini_nb.map(rows)\n%gemini_stop")
+    assert shell.run("print(*many.wait(20).counts)").stdout.split()[4] == "400"
+    shell.run("many = gemini_nb.map(['Say hello.'] * 230, concurrency=100)")
+    waited = shell.run("%gemini_wait\nprint(many.is_over)")
+    assert waited.stdout.split()[-1:] == ["True"], waited.error_text
+
+
 def test_an_interrupt_stops_the_stream_of_a_waiting_cell(shell: Kernel) -> None:
     run = shell.start("%%gemini_stream --wait -o long\nWrite a long text of 2000 words.")
     shell.wait_until(lambda: bool(run.outputs))

@@ -15,6 +15,8 @@ from typing import Any
 import ipywidgets as widgets
 from IPython import get_ipython
 
+from gemini_nb.notebook.dashboard.entries import Entry, entries_of, is_active, name_of, streams_in
+from gemini_nb.notebook.dashboard.group_row import GroupRow
 from gemini_nb.notebook.dashboard.look import more_html, totals_html
 from gemini_nb.notebook.dashboard.rows import ROW_COST, Allowance, Row, RowStyle
 from gemini_nb.notebook.kernel.frontend import Frontend, frontend_of
@@ -22,7 +24,6 @@ from gemini_nb.notebook.pane.painter import painter_of
 from gemini_nb.notebook.pane.widgetry import answer_where_asked
 from gemini_nb.notebook.render.table import table
 from gemini_nb.notebook.static import style
-from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.manager import StreamManager, get_manager
 from gemini_nb.streams.stream import Stream
 
@@ -36,6 +37,8 @@ _PAUSE_FOR_EACH = 0.05
 class Dashboard(widgets.VBox):
     """All streams of a manager: the active ones first, oldest first, then the last that finished.
 
+    The rows of a group are one row here, which unfolds to those to look at.
+
     Args:
         manager: whose streams.
     """
@@ -47,7 +50,7 @@ class Dashboard(widgets.VBox):
         self._manager = manager
         self._painter = painter_of(manager.runtime)
         self._style = RowStyle()
-        self._rows: dict[str, Row] = {}
+        self._rows: dict[str, Row | GroupRow] = {}
         self._allowance = Allowance()
         self._shown = self._closed = False
         plain = {"layout": self._style.box}
@@ -102,8 +105,7 @@ class Dashboard(widgets.VBox):
             self._wake()
 
     def _request_stop_all(self) -> None:
-        for stream in self._manager.list_streams():
-            stream.request_stop()
+        self._manager.request_stop_all()
 
     def close(self) -> None:
         """Close it, its rows and what they share."""
@@ -139,14 +141,16 @@ class Dashboard(widgets.VBox):
         """Draw what changed since the last time. Rendering thread only."""
         if not self.is_shown:
             return False
-        streams, totals = self._manager.list_streams(all=True), self._manager.statistics()
-        active = [stream for stream in streams if stream.status is Status.ACTIVE]
+        entries, totals = entries_of(self._manager), self._manager.statistics()
+        active = [entry for entry in entries if is_active(entry)]
         _set(self._totals, "value", totals_html(totals))
         _set(self._stop_all, "disabled", not active)
-        arranged = self._arrange(_chosen(streams, active))
-        shown = sum(row.stream.status is Status.ACTIVE for row in self._rows.values())
-        finished = totals.total - totals.active - (len(self._rows) - shown)
-        more = more_html(max(0, totals.active - shown), max(0, finished), shown=len(self._rows))
+        arranged = self._arrange(_chosen(entries, active))
+        shown = sum(is_active(row.entry) for row in self._rows.values())
+        counted = [streams_in(row.entry) for row in self._rows.values()]
+        running = totals.active - sum(running for running, _ in counted)
+        finished = totals.total - totals.active - sum(ended for _, ended in counted)
+        more = more_html(max(0, running), max(0, finished), shown=len(self._rows))
         _set(self._more, "value", more)
         drawn = self._draw_rows(max(_PAUSE, shown * _PAUSE_FOR_EACH))
         going_on = active or any(row.has_running_tools for row in self._rows.values())
@@ -156,26 +160,28 @@ class Dashboard(widgets.VBox):
             return True
         return False
 
-    def _arrange(self, wanted: list[Stream]) -> bool:
-        """Show these streams as far as the allowance permits; returns whether all are shown."""
+    def _arrange(self, wanted: list[Entry]) -> bool:
+        """Show these as far as the allowance permits; returns whether all are shown."""
         complete = True
-        rows = {}
-        for stream in wanted:
-            row = self._rows.get(stream.stream_id)
-            if row is None or row.stream is not stream:
+        rows: dict[str, Row | GroupRow] = {}
+        for entry in wanted:
+            name = name_of(entry)
+            row = self._rows.get(name)
+            if row is None or row.entry is not entry:
                 if not self._allowance.has(ROW_COST):
                     complete = False
                     continue
                 self._allowance.spend(ROW_COST)
-                row = Row(stream, self._style, self._on_fold)
-            rows[stream.stream_id] = row
+                given = (self._style, self._on_fold)
+                row = Row(entry, *given) if isinstance(entry, Stream) else GroupRow(entry, *given)
+            rows[name] = row
         old = [row for row in self._rows.values() if row not in rows.values()]
         kept = 0 if complete else len(wanted) - len(rows)  # what had a place keeps it until its heir comes
-        rows |= {row.stream.stream_id: row for row in old[:kept] if row.stream.stream_id not in rows}
+        rows |= {name_of(row.entry): row for row in old[:kept] if name_of(row.entry) not in rows}
         gone = [row for row in old if row not in rows.values()]
         self._rows = rows
-        for box, is_active in ((self._active, True), (self._finished, False)):
-            boxes = [row.box for row in rows.values() if (row.stream.status is Status.ACTIVE) is is_active]
+        for box, of_active in ((self._active, True), (self._finished, False)):
+            boxes = [row.box for row in rows.values() if is_active(row.entry) is of_active]
             _set(box, "children", tuple(boxes))
         for row in gone:
             row.close()
@@ -192,21 +198,21 @@ class Dashboard(widgets.VBox):
             self._allowance.spend(row.paint(pause))
         return complete
 
-    def _on_fold(self, row: Row) -> None:
+    def _on_fold(self, row: Row | GroupRow) -> None:
         """Called on the thread that handled the front end's message."""
         self._painter.call(self._fold, row)
 
-    def _fold(self, row: Row) -> None:
-        if self._rows.get(row.stream.stream_id) is row:
+    def _fold(self, row: Row | GroupRow) -> None:
+        if self._rows.get(name_of(row.entry)) is row:
             self._allowance.spend(row.paint_timeline())
 
 
-def _chosen(streams: Iterable[Stream], active: list[Stream]) -> list[Stream]:
-    """The streams that get a row."""
+def _chosen(entries: Iterable[Entry], active: list[Entry]) -> list[Entry]:
+    """The streams and groups that get a row."""
     finished = heapq.nlargest(
         max(0, _ROWS - len(active)),
-        (stream for stream in streams if stream.status is not Status.ACTIVE),
-        key=lambda stream: stream.ended_at or 0.0,
+        (entry for entry in entries if not is_active(entry)),
+        key=lambda entry: entry.ended_at or 0.0,
     )
     return [*active[:_ROWS], *finished]
 

@@ -82,7 +82,7 @@ class Row:
     """
 
     def __init__(self, stream: Stream, style: RowStyle, on_fold: Callable[[Row], object]) -> None:
-        self.stream = stream
+        self.stream = self.entry = stream
         self.trace = Trace(stream.log)
         self.trace.read()
         self._style = style

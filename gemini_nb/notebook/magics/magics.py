@@ -31,6 +31,7 @@ from gemini_nb.notebook.magics.waiting import await_made, interrupted, stopping
 from gemini_nb.notebook.pane.showing import show, show_view, streams_of
 from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.group.prompt import python_name
+from gemini_nb.streams.group.run import Run
 from gemini_nb.streams.manager import StreamManager
 from gemini_nb.streams.runtime.ending import interrupting
 from gemini_nb.streams.stream import Stream, replacing, stop_together
@@ -211,6 +212,8 @@ class GeminiMagics(Magics):
     @line_magic
     def gemini_stop(self, line: str) -> None:
         """Stop streams: `%gemini_stop`, all of them, or `%gemini_stop trip s3`; says what it stopped."""
+        for run in self._runs(line):
+            run.stop()
         streams = list(dict.fromkeys(self._streams(line)))
         active = [stream for stream in streams if not stream.is_done]
         stop_together(active)
@@ -221,10 +224,12 @@ class GeminiMagics(Magics):
     @line_magic
     def gemini_wait(self, line: str) -> None:
         """Wait for streams: `%gemini_wait`, all, or `%gemini_wait trip`. Ctrl-C ends the wait only."""
-        streams = self._streams(line)
+        runs, streams = self._runs(line), self._streams(line)
         try:
             for stream in streams:
                 stream.wait_only()
+            for run in runs:  # of many rows some are still to start
+                StreamGroup(run, runtime=self.manager.runtime).wait_only()
         except KeyboardInterrupt:
             ended = sum(stream.is_done for stream in streams)
             names = [stream.label for stream in streams]
@@ -260,6 +265,14 @@ class GeminiMagics(Magics):
         if names in ([], ["all"]):
             return self.manager.list_streams()
         return [stream for name in names for made in self.find(name) for stream in streams_of(made)]
+
+    def _runs(self, line: str) -> list[Run]:
+        """The rows of groups of these names; of those that run where there is no name, or "all"."""
+        names = _names_in(line)
+        if names in ([], ["all"]):
+            return [run for run in self.manager.groups if isinstance(run, Run)]
+        made = [made for name in names for made in self.find(name)]
+        return [one.run for one in made if isinstance(one, StreamGroup)]
 
     def find(self, name: str) -> list[Stream | StreamGroup]:
         """What a name of the notebook stands for, a stream, a group or a list of these, or the id of one."""

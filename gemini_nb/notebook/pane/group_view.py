@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import concurrent.futures
 import time
 from collections.abc import Iterator, Mapping
@@ -18,11 +17,11 @@ from gemini_nb.notebook.pane.pane import StreamPane, whole, whole_html
 from gemini_nb.notebook.pane.widgetry import button, close_tree, piece, set_value
 from gemini_nb.notebook.render.group_settled import SHOWN, bundle_of, counts, text_of
 from gemini_nb.notebook.render.group_table import (
+    Rate,
     is_table,
     item_words,
-    live_rows,
+    live_html,
     progress_line,
-    row_words,
     table_html,
 )
 from gemini_nb.notebook.render.markdown import escape
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
 __all__ = ["GroupView", "view_of"]
 
 _INTERVAL = 0.25
-_RATE_SECONDS = 30.0
 _NAMED = 5
 
 
@@ -188,11 +186,20 @@ class _List(GroupView):
 
     def __init__(self, group: StreamGroup) -> None:
         super().__init__(group)
-        self._ended: collections.deque[tuple[float, int]] = collections.deque()
+        self._rate = Rate()
         self._head, self._table = piece("", "gemini-nb-group-head"), piece()
-        top = widgets.HBox([self._head, button("Stop", self.request_stop, tooltip="Stop all of them")])
-        self.children = (piece(style("group")), top, self._table)
+        self._is_of_failures = False
+        self._filter = button("Failures", self._turn_filter, tooltip="Show failed rows only")
+        stop = button("Stop", self.request_stop, tooltip="Stop all of them")
+        self._top = widgets.HBox([self._head, stop])
+        self.children = (piece(style("group")), self._top, self._table)
         self.add_class("gemini-nb-group")
+
+    def _turn_filter(self) -> None:
+        self._is_of_failures = not self._is_of_failures
+        shown = "All rows" if self._is_of_failures else "Failures"
+        self._painter.call(setattr, self._filter, "description", shown)
+        self._painter.request(self)
 
     def draw(self) -> None:
         """Draw the progress and the lines."""
@@ -204,21 +211,11 @@ class _List(GroupView):
         set_value(
             self._head,
             f'<progress {most}value="{done}" aria-label="answers"></progress> '
-            f"{escape(progress_line(group, self._rate(done)))} · {seconds}",
+            f"{escape(progress_line(group, self._rate.of(done)))} · {seconds}",
         )
-        shown = live_rows(group) if is_table(group) else range(len(group))
-        rows = "".join(self._row(index, group[index]) for index in shown)
-        more = f"<p>… and {len(group) - len(shown):,} more</p>" if len(group) > len(shown) else ""
-        set_value(self._table, f"<table>{rows}</table>{more}")
-
-    def _rate(self, done: int) -> float | None:
-        """Rows that have ended a second, in the last half minute."""
-        now = time.monotonic()
-        self._ended.append((now, done))
-        while now - self._ended[0][0] > _RATE_SECONDS and len(self._ended) > 2:
-            self._ended.popleft()
-        since, before = self._ended[0]
-        return (done - before) / (now - since) if now - since > 1 else None
+        set_value(self._table, live_html(group, failures=self._is_of_failures))
+        if how_many.failed and self._filter not in self._top.children:
+            self._top.children = (*self._top.children[:1], self._filter, *self._top.children[1:])
 
     def keep(self, transcripts: Mapping[int, Transcript]) -> None:
         """Show all answers, each in a fold; many in a table."""
@@ -235,15 +232,6 @@ class _List(GroupView):
             f"<details><summary>{escape(item_words(self.group, index))}</summary>"
             f"{whole_html(self.group[index], transcript)}</details>"
             for index, transcript in sorted(transcripts.items())
-        )
-
-    def _row(self, index: int, stream: Stream) -> str:
-        words = row_words(stream)
-        waits = stream.waiting is not None and stream.status is Status.ACTIVE
-        state = "waiting" if waits else stream.status.value
-        return (
-            f'<tr data-stream-id="{escape(stream.stream_id)}" data-status="{stream.status.value}">'
-            f"<td>{escape(item_words(self.group, index))}</td><td>{state}</td><td>{escape(words)}</td></tr>"
         )
 
 

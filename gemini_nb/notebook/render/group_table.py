@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import itertools
 import re
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,8 +22,10 @@ from gemini_nb.streams.stream import Stream
 
 __all__ = [
     "ROWS",
+    "Rate",
     "is_table",
     "item_words",
+    "live_html",
     "live_rows",
     "progress_line",
     "row_words",
@@ -33,6 +37,7 @@ __all__ = [
 ROWS = 100
 """Rows of a settled table."""
 _LIVE_ROWS = 20
+_RATE_SECONDS = 30.0
 _FOLDS = 20  # answers that are shown whole, each in a fold; more are a table
 _FIELDS = 8  # columns of an answer
 _WORDS = 160  # of an answer
@@ -65,6 +70,22 @@ def model_of(row: Row) -> str:
     return row.model or (row.stream.model if row.stream is not None else "")
 
 
+class Rate:
+    """How many rows end in a second, in the last half minute."""
+
+    def __init__(self) -> None:
+        self._ended: collections.deque[tuple[float, int]] = collections.deque()
+
+    def of(self, done: int) -> float | None:
+        """Take how many have ended by now, and return the rate; None as long as it is too early to tell."""
+        now = time.monotonic()
+        self._ended.append((now, done))
+        while now - self._ended[0][0] > _RATE_SECONDS and len(self._ended) > 2:
+            self._ended.popleft()
+        since, before = self._ended[0]
+        return (done - before) / (now - since) if now - since > 1 else None
+
+
 def progress_line(group: StreamGroup, per_second: float | None) -> str:
     """How far a group has come: 612/1,000 · 14/s · 28 s left · 2 failed · 388 kept · $0.41.
 
@@ -87,8 +108,36 @@ def progress_line(group: StreamGroup, per_second: float | None) -> str:
     return " · ".join([*parts, *(f"{count:,} {name}" for name in waits if (count := getattr(now, name)))])
 
 
+def live_html(group: StreamGroup, *, failures: bool = False) -> str:
+    """A line for each row to look at while it runs.
+
+    Args:
+        group: the group.
+        failures: show those only that failed, the newest first.
+    """
+    if failures:
+        failed = list(group.run.failed)
+        shown, total = failed[::-1][:ROWS], len(failed)
+    else:
+        shown, total = live_rows(group), len(group)
+    rows = "".join(_line_html(group, index, group[index]) for index in shown)
+    more = f"<p>… and {total - len(shown):,} more</p>" if total > len(shown) else ""
+    return f"<table>{rows}</table>{more}"
+
+
+def _line_html(group: StreamGroup, index: int, stream: Stream) -> str:
+    waits = stream.waiting is not None and stream.status is Status.ACTIVE
+    state, words = "waiting" if waits else stream.status.value, row_words(stream)
+    return (
+        f'<tr data-stream-id="{escape(stream.stream_id)}" data-status="{stream.status.value}">'
+        f"<td>{escape(item_words(group, index))}</td><td>{state}</td><td>{escape(words)}</td></tr>"
+    )
+
+
 def live_rows(group: StreamGroup) -> list[int]:
     """The rows to look at while it runs: the newest failures, what is being answered, what ended last."""
+    if not is_table(group):
+        return list(range(len(group)))
     run = group.run
     failed = list(run.failed)[: -_LIVE_ROWS // 2 - 1 : -1]
     ended = itertools.islice(reversed(run.ended), _LIVE_ROWS * 2)
@@ -124,8 +173,9 @@ def _rest(group: StreamGroup) -> list[str]:
 def _cells(group: StreamGroup) -> list[list[str]]:
     """The table: what each row was asked about, what it answered, and ✓ or what went wrong."""
     rows = group.run.rows
-    failed = list(itertools.islice(group.run.failed, ROWS))
-    others = (index for index in range(len(rows)) if index not in group.run.failed)
+    all_failed = dict.fromkeys(list(group.run.failed))  # a retry changes it
+    failed = list(all_failed)[:ROWS]
+    others = (index for index in range(len(rows)) if index not in all_failed)
     shown = [*failed, *itertools.islice(others, ROWS - len(failed))]
     answers = [_answer(rows[index].stream) for index in shown]
     fields = list(dict.fromkeys(name for answer in answers for name in answer))[:_FIELDS] or ["answer"]

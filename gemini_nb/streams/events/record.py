@@ -113,6 +113,7 @@ class StreamRecord:
         "finish_message",
         "finish_reason",
         "first_output_at",
+        "group",
         "heard_at",
         "is_replaced",
         "late_looks",
@@ -141,6 +142,8 @@ class StreamRecord:
         self.stream_id = stream_id
         self.name = ""
         """What the notebook calls it, such as `trip` or `trip[2]`; empty where it has no name."""
+        self.group: Callable[[], object] | None = None
+        """Gives the rows that it is one of, as long as somebody has them."""
         self._log: EventLog | None = EventLog()
         self.status = Status.ACTIVE
         self.phase = Phase.AWAITING_MODEL_CALL
@@ -186,8 +189,7 @@ class StreamRecord:
         self._answer_from = 0
         self._follows_text = False  # whether a model call before this one had text
         self._held = ""  # white space with which this call began, until other text follows
-        self._length = 0
-        self._shown_parts = 0
+        self._length = self._shown_parts = 0
 
     @property
     def label(self) -> str:

@@ -50,7 +50,6 @@ class StreamGroup:
         runtime: Runtime | None = None,
     ) -> None:
         self._run = streams if isinstance(streams, Run) else Run.of(streams, items)
-        self._has_items = isinstance(streams, Run) or items is not None
         self._runtime = runtime
 
     def __len__(self) -> int:
@@ -116,16 +115,16 @@ class StreamGroup:
     @property
     def has_items(self) -> bool:
         """Whether each was asked about something of its own."""
-        return self._has_items
+        return self._run.has_items
 
     @property
     def items(self) -> Sequence[object] | None:
         """What each was asked about, None where there is no such thing."""
-        return [row.item for row in self._run.rows] if self._has_items else None
+        return [row.item for row in self._run.rows] if self.has_items else None
 
     @items.setter
     def items(self, items: None) -> None:
-        self._has_items = items is not None
+        self._run.has_items = items is not None
 
     @property
     def counts(self) -> Counts:
@@ -182,7 +181,7 @@ class StreamGroup:
         Raises:
             ConfigError: pandas is not installed.
         """
-        return to_frame(self._run, has_items=self._has_items, wide=wide)
+        return to_frame(self._run, has_items=self.has_items, wide=wide)
 
     def wait(self, timeout: float | None = None) -> StreamGroup:
         """Wait until all have ended.
@@ -239,9 +238,7 @@ class StreamGroup:
 
     def request_stop(self) -> None:
         """Ask all of them to stop, and return at once."""
-        self._run.stop()
-        for stream in reversed(self._run.active):
-            stream.request_stop()
+        self._run.request_stop()
 
     def retry(self, *, budget: float | str | Decimal | None = None) -> StreamGroup:
         """Ask again what failed, was stopped or was never asked, in the same places; returns this group.
@@ -366,6 +363,7 @@ def map_prompts(
 
     run = pace.run = Run(_rows_of(prompts, items, each), start, refuse, max(WINDOW, 2 * concurrency))
     run.budget = dollars
+    chosen.add_group(run)
     group = StreamGroup(run, runtime=chosen.runtime)
     try:
         run.begin()

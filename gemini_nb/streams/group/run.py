@@ -11,6 +11,7 @@ import collections
 import functools
 import itertools
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -116,6 +117,9 @@ class Run:
         self._broken: GeminiError | None = None  # why it cannot be read any further
         self._start, self._refuse, self._window = start, refuse, window
         self._own_name = ""
+        self._is_of = weakref.ref(self)
+        self.has_items = True
+        """Whether each row was asked about something of its own."""
         self._lock = threading.RLock()  # of the counts; the loop takes it, so it is held for moments only
         self._starting = threading.RLock()
         self._next = 0
@@ -146,6 +150,7 @@ class Run:
         about = [None] * len(known) if items is None else list(items)
         rows = [Row(None, item, stream=stream) for stream, item in zip(known, about, strict=True)]
         run = cls(rows, _never, _never)
+        run.has_items = items is not None
         for index, stream in enumerate(known):
             run._watch(index, stream)
         run._next = len(rows)
@@ -239,6 +244,20 @@ class Run:
     def stream(self, index: int) -> Stream:
         """Return a row's stream, which is made if it is not there yet."""
         return self._make(range(len(self.rows))[index])
+
+    @property
+    def ended_at(self) -> float | None:
+        """When its last row ended, None while it goes on."""
+        if not self.is_over:
+            return None
+        last = self.rows[self.ended[-1]].stream if self.ended else None
+        return 0.0 if last is None or last.ended_at is None else last.ended_at
+
+    def request_stop(self) -> None:
+        """Ask all of them to stop, and return at once."""
+        self.stop()
+        for stream in reversed(self.active):
+            stream.request_stop()
 
     def stop(self) -> None:
         """Ask no further row, and read no further one."""
@@ -383,6 +402,8 @@ class Run:
             stream.record.name = f"{self._own_name}[{index}]"
 
     def _watch(self, index: int, stream: Stream) -> None:
+        if self._are_own:
+            stream.record.group = self._is_of
         with self._lock:
             self._active[index] = stream
         stream.ending.call_when_reached(functools.partial(self._note_end, index, stream))

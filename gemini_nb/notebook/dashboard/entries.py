@@ -1,0 +1,47 @@
+"""What a dashboard lists: streams, and groups in the place of their streams."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from gemini_nb.streams.events.states import Status
+from gemini_nb.streams.group.run import Run
+from gemini_nb.streams.manager import StreamManager
+from gemini_nb.streams.stream import Stream
+
+__all__ = ["Entry", "entries_of", "is_active", "name_of", "streams_in"]
+
+Entry: TypeAlias = Stream | Run
+
+
+def entries_of(manager: StreamManager) -> list[Entry]:
+    """Return the streams of a manager, oldest first, and each group in the place of its oldest stream."""
+    runs = [run for run in manager.groups if isinstance(run, Run) and _is_one_row(run)]
+    entries: dict[Entry, None] = {run: None for run in runs if run.is_over}
+    for stream in manager.list_streams(all=True):
+        run = stream.record.group and stream.record.group()
+        entries[run if isinstance(run, Run) and _is_one_row(run) else stream] = None
+    return list(entries)
+
+
+def _is_one_row(run: Run) -> bool:
+    """Whether it stands for its streams: of models that answer the same side by side each has a row."""
+    return run.has_items and len(run.rows) > 1
+
+
+def is_active(entry: Entry) -> bool:
+    """Whether it still goes on."""
+    return entry.status is Status.ACTIVE if isinstance(entry, Stream) else not entry.is_over
+
+
+def name_of(entry: Entry) -> str:
+    """Return what no other entry is called."""
+    return entry.stream_id if isinstance(entry, Stream) else f"group {id(entry)}"
+
+
+def streams_in(entry: Entry) -> tuple[int, int]:
+    """Return how many active and how many ended streams it stands for."""
+    if isinstance(entry, Stream):
+        is_running = entry.status is Status.ACTIVE
+        return int(is_running), int(not is_running)
+    return len(entry.active), len(entry.ended)
