@@ -14,7 +14,7 @@ from gemini_nb.redaction import scrub_json, scrub_parts
 from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["StreamSource"]
+__all__ = ["StreamSource", "prompt_of"]
 
 
 class StreamSource:

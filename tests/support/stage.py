@@ -146,8 +146,25 @@ def attack(calls: int) -> Iterator[Any]:
         yield said("Unharmed.", reason="STOP", usageMetadata={"totalTokenCount": 1})
 
 
+def answer_message(contents: list[dict[str, Any]]) -> Iterator[Any]:
+    """Answer a message of a chat: "hold" waits for the test, "pay" calls a tool, all others are echoed."""
+    words = contents[-1]["parts"][-1].get("text", "")
+    if words.startswith("hold"):
+        yield said("It begins. ")
+        yield from gate("held", WORDS)
+    if words.startswith("pay"):
+        yield said({"functionCall": {"name": "pay", "args": {"amount": 20}}}, reason="STOP")
+    else:
+        yield said(
+            f"**You said** {words.upper() or 'so'}", reason="STOP", usageMetadata={"totalTokenCount": 9}
+        )
+
+
 def scenario(body: dict[str, Any], _: str) -> Iterator[Any]:
     prompt = body["contents"][0]["parts"][0]["text"].split()[0]
+    if prompt == "chat":
+        yield from answer_message(body["contents"])
+        return
     yield from PLAYS[prompt](sum(content["role"] == "model" for content in body["contents"]))
 
 

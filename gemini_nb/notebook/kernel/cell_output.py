@@ -86,10 +86,10 @@ class CellOutput(Target):
         self._send("update_display_data" if update else "display_data", content)
         return True
 
-    def settle(self, data: Mapping[str, Any], display_id: str) -> None:
-        """Replace a display, also on a page that forgot it because the cell was moved.
+    def settle(self, data: Mapping[str, Any], display_id: str, *beside: str) -> None:
+        """Replace a display, and those beside it, also on a page that forgot it because the cell was moved.
 
-        Where the display stands alone, the cell is cleared and filled anew, which such a page takes. The
+        Where they stand alone, the cell is cleared and filled anew, which such a page takes. The
         update is for pages that take nothing else of a cell that has ended. The others must not render the
         answer twice, so that the new display has an id of its own.
         """
@@ -102,7 +102,7 @@ class CellOutput(Target):
 
         def send() -> None:
             """Send on the one thread that all output passes through, so that none comes in between."""
-            if self._sent.holds_only(self._header["msg_id"], {display_id, anew}):
+            if self._sent.holds_only(self._header["msg_id"], {display_id, anew, *beside}):
                 self._post("clear_output", {"wait": True})
                 self._post("display_data", {**content, "transient": {"display_id": anew}})
             self._post("update_display_data", content)
@@ -144,10 +144,12 @@ class CellDisplay:
     Args:
         handle: of the display.
         target: the cell's output, None where there is no kernel.
+        *beside: the ids of displays in the same cell that go when this one is replaced.
     """
 
-    def __init__(self, handle: DisplayHandle, target: Target | None) -> None:
+    def __init__(self, handle: DisplayHandle, target: Target | None, *beside: str) -> None:
         self._handle = handle
+        self._beside = beside
         self._target = target
         self._context = contextvars.copy_context()
         self._context.run(enter_target, target)
@@ -155,7 +157,14 @@ class CellDisplay:
     def replace(self, bundle: dict[str, str]) -> None:
         """Show this in its place. From any thread."""
         if isinstance(self._target, CellOutput):
-            self._target.settle(bundle, self._handle.display_id)
+            self._target.settle(bundle, self._handle.display_id, *self._beside)
+        else:
+            self._context.run(self._handle.update, bundle, raw=True)
+
+    def update(self, bundle: dict[str, str]) -> None:
+        """Show this in the same display, which may change again. From any thread."""
+        if isinstance(self._target, CellOutput):
+            self._target.show(bundle, {}, {"display_id": self._handle.display_id}, update=True)
         else:
             self._context.run(self._handle.update, bundle, raw=True)
 

@@ -26,8 +26,8 @@ class _View(Protocol):
     """What stands in a cell."""
 
     @property
-    def stream(self) -> Stream:
-        """The stream it shows, of several the first."""
+    def stream(self) -> Stream | None:
+        """The stream it shows, of several the first; None for a view that no stream's age ends."""
 
     def detach(self) -> None:
         """Close it."""
@@ -128,6 +128,8 @@ def _cells_of(shell: Any) -> _Cells | None:
     return cells
 
 
-def _left_history(stream: Stream, manager: StreamManager, listed: list[Stream]) -> bool:
+def _left_history(stream: Stream | None, manager: StreamManager, listed: list[Stream]) -> bool:
     """Whether it is listed no longer, as far as the kernel's own manager decides that."""
+    if stream is None:
+        return False
     return stream.runtime is manager.runtime and all(stream is not other for other in listed)

@@ -87,7 +87,7 @@ class SentOutputs:
         self._append(header.get("msg_id"), kind)
 
     def holds_only(self, request: str, display_ids: set[str]) -> bool:
-        """Whether a display of one of these ids is all that stands beneath the cell of this run."""
+        """Whether displays of these ids are all that stands beneath the cell of this run."""
         sent = self._runs.get(request, ())
         standing: list[str] = []
         clears = False
@@ -100,7 +100,7 @@ class SentOutputs:
             if kind != "clear_output":
                 standing.append(kind)
         known = len(sent) < _ENOUGH and self._watches
-        return known and len(standing) == 1 and standing[0] in {f"#{one}" for one in display_ids}
+        return known and bool(standing) and {*standing} <= {f"#{one}" for one in display_ids}
 
     def _append(self, request: object, kind: str) -> None:
         if not isinstance(request, str) or not request:

@@ -16,10 +16,22 @@ from gemini_nb.errors import did_you_mean
 from gemini_nb.streams.request.request import TIERS
 from gemini_nb.tools.tool import BUILT_IN
 
-__all__ = ["LEVELS", "OPTIONS", "parse", "prompt_of", "split_line", "stream_arguments", "with_arguments"]
+__all__ = [
+    "CHAT_OPTIONS",
+    "LEVELS",
+    "OPTIONS",
+    "chat_arguments",
+    "parse",
+    "prompt_of",
+    "split_line",
+    "stream_arguments",
+    "with_arguments",
+]
 
 LEVELS = ("minimal", "low", "medium", "high")
 _HELP = "%%gemini_stream? lists the options."
+_NEXT_LINE = f"The prompt begins on the next line; values with spaces need quotes. {_HELP}"
+_OF_BOXES = ("-m", "-t", "-s", "--auth", "--thinking", "--use")
 _ARGUMENTS: list[tuple[tuple[str, ...], dict[str, Any]]] = [
     (("-m", "--model"), {"action": "append", "help": "the model's id; several answer side by side"}),
     (
@@ -135,6 +147,8 @@ _ARGUMENTS: list[tuple[tuple[str, ...], dict[str, Any]]] = [
 ]
 OPTIONS = tuple(name for names, _ in _ARGUMENTS for name in names)
 _ACTIONS = {name: settings for names, settings in _ARGUMENTS for name in names}
+_CHAT_ARGUMENTS = [(names, settings) for names, settings in _ARGUMENTS if names[0] in _OF_BOXES]
+CHAT_OPTIONS = tuple(name for names, _ in _CHAT_ARGUMENTS for name in names)
 _OPTION = re.compile(r"--?[A-Za-z][\w-]*")
 
 
@@ -154,8 +168,21 @@ def stream_arguments(function: Any) -> Any:
     return with_arguments(*(argument(*names, **settings) for names, settings in _ARGUMENTS))(function)
 
 
-def parse(magic: Any, line: str) -> argparse.Namespace:
-    """Read the options of a line.
+def chat_arguments(function: Any) -> Any:
+    """Give `%gemini_chat` its options, and the help that lists them."""
+    name = argument("name", nargs="?", metavar="NAME", help="the chat; a new one is made where there is none")
+    return with_arguments(name, *(argument(*names, **settings) for names, settings in _CHAT_ARGUMENTS))(
+        function
+    )
+
+
+def parse(magic: Any, line: str, rest: str = _NEXT_LINE) -> argparse.Namespace:
+    """Read the options of a line; those of `%%gemini_stream` that the magic lacks are as if not given.
+
+    Args:
+        magic: whose options.
+        line: what stands behind its name.
+        rest: what to say of words that are no options.
 
     Raises:
         UsageError: an option or its value is wrong.
@@ -170,12 +197,16 @@ def parse(magic: Any, line: str) -> argparse.Namespace:
         for word in words:
             if not _is_option(word) and (meant := _meant(word)):
                 raise UsageError(f"There is no option {word}. {meant} {_HELP}") from None
-        raise UsageError(
-            f"{error}. The prompt begins on the next line; values with spaces need quotes. {_HELP}"
-        ) from None
+        raise UsageError(f"{error}. {rest}") from None
     for name, value in vars(args).items():
         unquoted = [_unquoted(one) for one in value] if isinstance(value, list) else _unquoted(value)
         setattr(args, name, unquoted)
+    for names, settings in _ARGUMENTS:
+        name = settings.get("dest", names[-1].lstrip("-").replace("-", "_"))
+        if name not in args:
+            setattr(
+                args, name, settings.get("default", False if settings.get("action") == "store_true" else None)
+            )
     _check(args)
     return args
 

@@ -40,9 +40,10 @@ from gemini_nb.streams.request.cached import CachedContent
 from gemini_nb.streams.stream import Stream
 from gemini_nb.tools.tool import ToolSource
 
-__all__ = ["CellContext", "ask"]
+__all__ = ["CellContext", "ask", "open_chat", "read_typed"]
 
 _CONCURRENCY = 8
+_CHAT = "chat"
 _OF_CHATS = ("auth", "model", "tools", "system_instruction")
 _LIST = re.compile(r"list\[(.+)\]")
 
@@ -90,10 +91,7 @@ def ask(
         UsageError: an option names something that is not there.
         GeminiError: the question cannot be asked.
     """
-    for name in (args.out, args.chat):
-        if name is not None and (not name.isidentifier() or keyword.iskeyword(name)):
-            raise UsageError(f"{name!r} is not a name a stream or chat can have.")
-    args.out, args.chat = map(_as_python, (args.out, args.chat))
+    args.out, args.chat = map(_as_name, (args.out, args.chat))
     namespace = ChainMap(dict(local_ns), user_ns, dict(context.names))
     options = _options(args, namespace, notes)
     models = args.model or [None]
@@ -273,11 +271,12 @@ def _system(args: argparse.Namespace, namespace: Mapping[str, Any], notes: list[
     """The system instruction, which sees the notebook as a prompt does."""
     if args.raw or not args.system:
         return args.system
-    pieces = interpolate(args.system, namespace, notes=notes)
-    return pieces if isinstance(pieces, Deferred) else _alone_or_listed(pieces)
+    return read_typed(args.system, namespace, notes)
 
 
-def _as_python(name: str | None) -> str | None:
+def _as_name(name: str | None) -> str | None:
+    if name is not None and (not name.isidentifier() or keyword.iskeyword(name)):
+        raise UsageError(f"{name!r} is not a name a stream or chat can have.")
     return None if name is None else python_name(name)
 
 
@@ -380,18 +379,59 @@ def _sender(
     run: tuple[str | None, str | None],
 ) -> Callable[..., Stream]:
     """Return the function that sends the message; a new chat keeps its settings for later cells."""
-    name = args.chat
-    if name is None:
+    if args.chat is None:
         return manager.start_stream
     kept = {one: value for one, value in settings.items() if one in _OF_CHATS}
+    chat = _chat_named(args.chat, user_ns, manager, kept)
+    cell_id, request_id = run
+    if cell_id is None:
+        return chat.send
+    origin = Origin(cell_id, request_id, args.chat)
+    return functools.partial(chat.send_from, origin, kept=kept, append=args.append)
+
+
+def _chat_named(name: str, user_ns: dict[str, Any], manager: StreamManager, kept: Mapping[str, Any]) -> Chat:
+    """The chat of this name; a new one keeps these settings."""
     if name not in user_ns:
         user_ns[name] = Chat(manager=manager)
         user_ns[name].adopt(kept)
     chat = user_ns[name]
     if not isinstance(chat, Chat):
         raise UsageError(f"--chat: {name!r} is of type {type(chat).__name__}, not a Chat.")
-    cell_id, request_id = run
-    if cell_id is None:
-        return chat.send
-    origin = Origin(cell_id, request_id, name)
-    return functools.partial(chat.send_from, origin, kept=kept, append=args.append)
+    return chat
+
+
+def open_chat(
+    manager: StreamManager, user_ns: dict[str, Any], args: argparse.Namespace, notes: list[str]
+) -> tuple[str, Chat, dict[str, Any]]:
+    """Return the name of the chat that a box is for, the chat, and the settings of the box's messages.
+
+    Args:
+        manager: runs the streams of a new chat.
+        user_ns: the notebook's names; a new chat is bound there.
+        args: the options.
+        notes: takes what the user should know of the system instruction, a line each.
+
+    Raises:
+        UsageError: an option names something that is not there.
+    """
+    name = _as_name(args.name or _CHAT)
+    assert name is not None  # noqa: S101 - it was none before
+    if len(models := args.model or []) > 1:
+        raise UsageError("A chat has one answer to each message; leave out all but one -m.")
+    if name in user_ns and not isinstance(user_ns[name], Chat):
+        kind = type(user_ns[name]).__name__
+        raise UsageError(
+            f"{name!r} is of type {kind}, not a Chat; %gemini_chat NAME opens one of another name."
+        )
+    settings = {**_options(args, user_ns, notes), **({"model": models[0]} if models else {})}
+    is_new = name not in user_ns
+    kept = {one: value for one, value in settings.items() if one in _OF_CHATS} if is_new else {}
+    chat = _chat_named(name, user_ns, manager, kept)
+    return name, chat, {one: value for one, value in settings.items() if one not in kept}
+
+
+def read_typed(text: str, namespace: Mapping[str, Any], notes: list[str] | None) -> Any:
+    """The contents of a message that was typed, which sees the notebook as a prompt does."""
+    pieces = interpolate(text, namespace, notes=notes)
+    return pieces if isinstance(pieces, Deferred) else _alone_or_listed(pieces)

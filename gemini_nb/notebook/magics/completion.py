@@ -20,14 +20,14 @@ from IPython.core.completer import SimpleCompletion, context_matcher
 
 from gemini_nb.config import WELL_KNOWN_MODELS, Auth
 from gemini_nb.journal.entries import Journal
-from gemini_nb.notebook.magics.arguments import LEVELS, OPTIONS, prompt_of
+from gemini_nb.notebook.magics.arguments import CHAT_OPTIONS, LEVELS, OPTIONS, prompt_of
 from gemini_nb.streams.chat.chat import Chat
 from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.manager import StreamManager
 from gemini_nb.streams.stream import Stream
 from gemini_nb.tools.tool import Tool, ToolSource
 
-__all__ = ["matcher"]
+__all__ = ["attachable", "matcher"]
 
 _MAGIC = re.compile(r"\s*(%%?)(gemini_\w+)\s(.*)")
 _CELL = re.compile(r"\s*%%gemini_stream\b(?![^\n]*\s--raw\b)[^\n]*\n(.*)", re.DOTALL)
@@ -62,7 +62,10 @@ def matcher(shell: Any, manager: StreamManager) -> Callable[[Any], Any]:
         before = ""
         offered: list[SimpleCompletion] = []
         if magic == "gemini_stream":
-            before, offered = _behind_stream(shell, manager, behind, fragment)
+            before, offered = _behind_stream(shell, manager, behind, fragment, _all("option", OPTIONS))
+        elif magic == "gemini_chat":
+            beginnings = [*_names(shell, Chat), *_all("option", CHAT_OPTIONS)]
+            before, offered = _behind_stream(shell, manager, behind, fragment, beginnings)
         elif magic in _OF_NAMES:
             ids = [stream.stream_id for stream in manager.list_streams(all=True)]
             if magic == "gemini_show":
@@ -96,13 +99,23 @@ def _in_prompt(shell: Any, prompt: str) -> Any:
         return _answer([], "")
     path, fragment = field.groups()
     if not path:
-        named = _names(shell, object, but=(types.ModuleType, type))
-        return _answer([one for one in named if one.type != "function"], fragment)
+        return _answer(_values_in(shell), fragment)
     try:
         value = _reached(shell.user_ns, path.rstrip(".").split("."))
     except (AttributeError, KeyError):
         return _answer([], fragment)
     return _answer(_attributes(value), fragment)
+
+
+def _values_in(shell: Any) -> list[SimpleCompletion]:
+    """The names of what a prompt can show."""
+    named = _names(shell, object, but=(types.ModuleType, type))
+    return [one for one in named if one.type != "function"]
+
+
+def attachable(shell: Any) -> list[str]:
+    """The names of what a message of a chat can show, the newest first."""
+    return [one.text for one in reversed(_values_in(shell)) if one.type != "chat"]
 
 
 def _reached(namespace: Mapping[str, Any], path: list[str]) -> Any:
@@ -129,9 +142,9 @@ def _attributes(value: Any) -> list[SimpleCompletion]:
 
 
 def _behind_stream(
-    shell: Any, manager: StreamManager, behind: str, fragment: str
+    shell: Any, manager: StreamManager, behind: str, fragment: str, beginnings: list[SimpleCompletion]
 ) -> tuple[str, list[SimpleCompletion]]:
-    """The part of the last word that is typed, and its completions."""
+    """The part of the last word that is typed, and its completions; beginnings where no option wants one."""
     words = behind.split()
     option, equals, value = fragment.partition("=")
     if equals and option.startswith("-"):
@@ -143,7 +156,7 @@ def _behind_stream(
         start += "".join(value.rpartition(",")[:2])
     offered = _values(shell, manager, option, value)
     if offered is None:
-        return start, [] if start else _all("option", OPTIONS)
+        return start, [] if start else beginnings
     return start, offered
 
 

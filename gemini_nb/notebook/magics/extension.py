@@ -12,6 +12,7 @@ from gemini_nb.notebook.kernel.frontend import Frontend, cell_id, frontend_of, n
 from gemini_nb.notebook.kernel.parents import answer_in_threads
 from gemini_nb.notebook.kernel.routing import route
 from gemini_nb.notebook.kernel.sent import SentOutputs
+from gemini_nb.notebook.magics.chat_magic import ChatMagic
 from gemini_nb.notebook.magics.code_magics import CodeMagics
 from gemini_nb.notebook.magics.completion import matcher
 from gemini_nb.notebook.magics.history import HistoryMagics
@@ -32,6 +33,7 @@ __all__ = ["load", "unload"]
 _CELL_MAGICS = ("gemini_stream",)
 _LINE_MAGICS = (
     "gemini_stream",
+    "gemini_chat",
     "gemini_code",
     "gemini_dashboard",
     "gemini_explain",
@@ -60,6 +62,7 @@ class _Extension:
         self._displayer = displayer(shell)
         self._log = self._magics.log
         self._code_magics = CodeMagics(shell, self._magics, self._log)
+        self._chat_magic = ChatMagic(shell, self._magics)
         self.stream_cell, self.fix_cell = self._magics.stream_cell, self._code_magics.fix_cell
 
     def register(self) -> None:
@@ -69,8 +72,13 @@ class _Extension:
         sent = SentOutputs()
         self._unwatch = sent.watch(shell)
         shell.register_magics(
-            self._magics, self._code_magics, HistoryMagics(shell), ModelsMagic(shell, self.manager)
+            self._magics,
+            self._code_magics,
+            self._chat_magic,
+            HistoryMagics(shell),
+            ModelsMagic(shell, self.manager),
         )
+        self._chat_magic.register()
         self._log.register()
         shell.configurables.append(self._settings)  # where %config looks
         shell.Completer.custom_matchers.append(self._matcher)
@@ -122,6 +130,7 @@ class _Extension:
         shell.input_transformers_cleanup.remove(keep_questions)
         self._awaiting.unregister()
         self._log.unregister()
+        self._chat_magic.unregister()
         for shown, mime, _ in _renderers():
             if mime in shell.display_formatter.formatters:
                 shell.display_formatter.formatters[mime].type_printers.pop(shown, None)

@@ -132,10 +132,14 @@ class GeminiMagics(Magics):
             print(note)  # noqa: T201 - the user reads it above the answer
         return args, made, self._show(made, tuple(dict.fromkeys(notes)))
 
+    def names_for(self, prompt: str) -> dict[str, Any]:
+        """What a prompt may name beside the notebook's names: `error`, the cell that failed last."""
+        failure = self.log.failure if "{error" in prompt else None
+        return {} if failure is None else {"error": failure.describe(self.shell.user_ns)}
+
     def _context(self, args: argparse.Namespace, cell: str, notes: list[str]) -> CellContext:
         """What earlier cells contribute to this cell's prompt."""
-        failure = self.log.failure if "{error" in cell + (args.system or "") else None
-        names = {} if failure is None else {"error": failure.describe(self.shell.user_ns)}
+        names = self.names_for(cell + (args.system or ""))
         if args.above is None:
             return CellContext(names)
         count, above = self.log.above(args.above)

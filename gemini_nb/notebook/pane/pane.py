@@ -45,7 +45,7 @@ from gemini_nb.streams.stream import Stream
 if TYPE_CHECKING:
     from IPython.display import DisplayHandle
 
-__all__ = ["StreamPane", "whole", "whole_html"]
+__all__ = ["StreamPane", "body_html", "whole", "whole_html"]
 
 _ENOUGH = 40  # messages after which the rest of a paint is left to the next one
 _HEAD_PAUSE = 1.0
@@ -68,6 +68,8 @@ class StreamPane(Counted, widgets.VBox):
     """Paints a second at most."""
     notes: tuple[str, ...] = ()
     """What the user should know of the prompt, a line each, above the answer. Set before it is shown."""
+    stands_alone = True
+    """Whether it is shown by a cell; one that is a part of something else goes with that."""
     sent = 0  # apart from what `widgetry` counts
 
     def __init__(self, stream: Stream) -> None:
@@ -128,7 +130,8 @@ class StreamPane(Counted, widgets.VBox):
             return
         self._shown = True
         self.open()
-        cells.register_view(self)
+        if self.stands_alone:
+            cells.register_view(self)
         self._painter.call(self._begin)
 
     def settle_into(self, handle: DisplayHandle) -> None:
@@ -219,7 +222,8 @@ class StreamPane(Counted, widgets.VBox):
             yield
             if self._live is live:
                 old, shown = self.children, whole_html(self._stream, live.transcript)
-                self.children = (look.sheet(), whole(shown, self._stream.stream_id))
+                names = self._stream.stream_id if self.stands_alone else ""
+                self.children = (look.sheet(), whole(shown, names))
                 live.painter.close_soon(_closers(old))
         finally:
             if self._live is live or self._live is None:
@@ -341,6 +345,11 @@ class _Live:
 
 def whole_html(stream: Stream, transcript: Transcript) -> str:
     """All of an ended stream in one piece."""
+    return head_html(stream) + body_html(transcript)
+
+
+def body_html(transcript: Transcript) -> str:
+    """What came, in one piece that changes no more."""
     thoughts = thoughts_html(transcript.thoughts, transcript.thoughts_draft) if transcript.thoughts else ""
     body = "".join(
         f'<div class="gemini-nb-text">{block_html(block)}</div>'
@@ -348,12 +357,12 @@ def whole_html(stream: Stream, transcript: Transcript) -> str:
         else block_html(block)
         for block in transcript.blocks
     )
-    return f'{head_html(stream)}{thoughts}<div class="gemini-nb-body">{body}</div>'
+    return f'{thoughts}<div class="gemini-nb-body">{body}</div>'
 
 
 def whole(shown: str, names: str) -> widgets.Widget:
-    """The one widget that stays, for this HTML and what `%gemini_show` finds it by."""
-    shown += look.kept_html(names)
+    """The one widget that stays, for this HTML and what `%gemini_show` finds it by, if anything."""
+    shown += look.kept_html(names) if names else ""
     return cast("widgets.Widget", formulas(typeset(shown)) if has_formulas(shown) else piece(shown))
 
 

@@ -33,6 +33,8 @@ from gemini_nb.tools.fences import is_fence
 from gemini_nb.tools.printed import end_of
 
 __all__ = [
+    "blocks_markdown",
+    "blocks_text",
     "call_markdown",
     "called",
     "code_block",
@@ -118,6 +120,16 @@ def to_text(stream: Stream, transcript: Transcript | None = None) -> str:
     if stream.status is Status.ACTIVE:
         pieces.append(f"Still running; %gemini_show {stream.stream_id} shows more.")
     return plain("\n".join(piece for piece in pieces if piece))
+
+
+def blocks_markdown(transcript: Transcript) -> str:
+    """The blocks alone as Markdown, without a stream's figures."""
+    return "\n\n".join(piece for piece in map(_block, transcript.blocks) if piece.strip())
+
+
+def blocks_text(transcript: Transcript) -> str:
+    """The same as plain text."""
+    return plain("\n".join(piece for piece in map(_block_text, transcript.blocks) if piece))
 
 
 def _block_text(block: Block) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self, Unpack
 
 from gemini_nb.api.content import to_turns
@@ -13,13 +13,13 @@ from gemini_nb.api.wire import Content
 from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.redaction import seal
 from gemini_nb.streams.chat.file import read_chat, write_chat
-from gemini_nb.streams.chat.messages import Message, Messages, Origin, is_message
+from gemini_nb.streams.chat.messages import Exchange, Message, Messages, Origin, is_message
 from gemini_nb.streams.conversation.dependencies import Need
 from gemini_nb.streams.conversation.orchestrator import ToolOrchestrator
 from gemini_nb.streams.events.info import Subscriber
 from gemini_nb.streams.manager import StreamManager, get_manager
 from gemini_nb.streams.request.options import StreamOptions, takes_options
-from gemini_nb.streams.stream import Stream
+from gemini_nb.streams.stream import Stream, replacing
 
 __all__ = ["Chat"]
 
@@ -29,7 +29,16 @@ _NO_PLACE = (
     "The chat's history was changed since this cell asked last, so this message was asked at its end, "
     "and nothing was taken back."
 )
-_INTERNAL = {"adopt", "attach", "queue", "send_from"}  # Tab does not offer these
+_INTERNAL = {
+    "adopt",
+    "attach",
+    "dismiss",
+    "exchanges",
+    "on_change",
+    "queue",
+    "send_from",
+    "send_typed",
+}  # Tab does not offer these
 _AS_BEFORE = "Nothing came of it, so the chat is as it was before."
 
 
@@ -59,6 +68,8 @@ class Chat:
     ) -> None:
         self.history: list[Content] = _turns(history)
         """The turns so far, as they go over the wire; change it as you like."""
+        self.on_change: list[Callable[[], object]] = []
+        """Called on any thread when the chat has changed, not when `history` is set; must not block."""
         self._manager = manager
         self._options = _sealed(options)
         self._of_cell = False
@@ -109,15 +120,64 @@ class Chat:
             append: ask at the end all the same.
             **options: as in `send`.
         """
-        before, manager = self._options, self._manager or get_manager()
+        before = self._options
         if self._of_cell and not append and self._messages.is_first(origin, self.history):
             self.adopt(kept)
-        options = {**self._options, **_sealed(options)}
+        place = _Sent(self, Message("", origin, options=before), append=append)
         try:
-            return manager.start_stream(contents, chat=_Sent(self, origin, append, before), **options)
+            return self._start(contents, place, options)
         except BaseException:
             self._options = before
             raise
+
+    def send_typed(self, contents: object, typed: str, *, instead: bool = False, **options: Any) -> Stream:
+        """Send what a user typed into a box.
+
+        Args:
+            contents: the message, made from that.
+            typed: what was typed, to be shown and to be edited.
+            instead: of the last message, which is taken back when the new answer begins. One that is under
+                way is stopped.
+            **options: as in `send`.
+        """
+        message = Message("", options=self._options, typed=typed)
+        if not instead:
+            return self._start(contents, _Sent(self, message, append=True), options)
+        with replacing([one for one in self._queue[-1:] if not one.is_done]):
+            return self._start(contents, _Sent(self, message, append=False), options)
+
+    def _start(self, contents: object, place: _Sent, options: Mapping[str, Any]) -> Stream:
+        manager = self._manager or get_manager()
+        return manager.start_stream(contents, chat=place, **{**self._options, **_sealed(dict(options))})
+
+    def exchanges(self) -> list[tuple[Exchange, Stream | None]]:
+        """The messages in the order of reading, with their streams as far as those are listed.
+
+        Raises:
+            ArgumentError: the history was set to something that is none.
+        """
+        with self._lock:
+            if (history := self._history()) != self.history:
+                self.history = history  # its turns must be the same ones the next time
+            found = self._messages.exchanges(history)
+        manager = self._manager or get_manager()
+        listed = {stream.stream_id: stream for stream in manager.list_streams(all=True)}
+        return [(exchange, listed.get(exchange.stream_id)) for exchange in found]
+
+    def dismiss(self, stream_id: str) -> None:
+        """Forget a message that nothing came of."""
+        with self._lock:
+            self._messages.dismiss(stream_id)
+        self._changed()
+
+    def _history(self) -> list[Content]:
+        """The history, checked; the turns themselves if they need no change: messages are known by them."""
+        history = _turns(self.history)
+        return list(self.history) if history == self.history else history
+
+    def _changed(self) -> None:
+        for callback in tuple(self.on_change):
+            callback()
 
     def adopt(self, options: Mapping[str, Any]) -> None:
         """Take a cell's settings as the defaults, as long as the chat has no others."""
@@ -139,15 +199,14 @@ class Chat:
             raise ConfigError(f"rewind takes a number of messages, 0 or more, not {messages!r}.")
         self._wait_until_idle()
         with self._lock:
-            history = _turns(self.history)
-            if history == self.history:
-                history = list(self.history)  # the turns themselves, by which messages are known
+            history = self._history()
             starts = [index for index, turn in enumerate(history) if is_message(turn)]
             if messages > len(starts):
                 raise ConfigError(f"This chat has {len(starts)} messages; {messages} cannot be taken back.")
             start = starts[-messages] if messages else len(history)
             self.history, taken = history[:start], history[start:]
             self._messages.keep(self.history)
+        self._changed()
         return taken
 
     def restore(self) -> list[Content]:
@@ -172,6 +231,7 @@ class Chat:
             instead = [turn for turn in self.history if id(turn) not in there]
             self.history, self._options = list(before.history), before.options
             self._messages.all = list(before.messages)
+        self._changed()
         return instead
 
     def fork(self, **options: Any) -> Chat:
@@ -244,13 +304,16 @@ class Chat:
         Args:
             orchestrator: the run.
             message: its place among the others.
-            append: whether it comes last, wherever it comes from.
+            append: whether it comes last; else in the place of its cell's last one or, from no cell, of the
+                last one there is.
         """
         with self._lock:
             before = [stream for stream in self._queue if not stream.record.is_done]
             self._queue = [*before, orchestrator.stream]
             self._under_way[orchestrator.stream.stream_id] = [self]
-            if not self._messages.add(message, self.history, append=append):
+            if not append and message.origin is None:
+                self._messages.add_instead(message, self.history)
+            elif not self._messages.add(message, self.history, append=append):
                 orchestrator.stream.record.remark(_NO_PLACE)
             # What is replaced has nothing built on it; a stopped one's end is known.
             counting = {one.stream_id for one in self._messages.all}
@@ -267,6 +330,7 @@ class Chat:
         orchestrator.on_answer.append(lambda: self._begin(orchestrator))
         orchestrator.on_end.append(self._end)
         orchestrator.queue(needs, lambda: self.history[: message.start(self.history)])
+        self._changed()
 
     def _begin(self, begun: ToolOrchestrator) -> None:
         """Take back what the message replaces, now that its answer has begun."""
@@ -284,6 +348,7 @@ class Chat:
             self.history = self._messages.take_back(message, whole)
             if len(self.history) < len(whole):
                 record.remark(message.remark(whole[len(self.history) :]))
+        self._changed()
 
     def _end(self, ended: ToolOrchestrator) -> None:
         turns = ended.turns
@@ -303,22 +368,25 @@ class Chat:
                 if before is not None:
                     self.history = before.history
                     stream.record.remark(_AS_BEFORE)
+                if not turns and not stream.record.is_replaced:
+                    self._messages.leave_unanswered(message, self.history)
             self.history.extend(turns)
+        self._changed()
 
 
 class _Sent:
-    """A chat as the message of one cell sees it."""
+    """A chat as one message with a place of its own sees it."""
 
-    def __init__(self, chat: Chat, origin: Origin, append: bool, options: dict[str, Any]) -> None:
-        self._chat, self._origin, self._append, self._options = chat, origin, append, options
+    def __init__(self, chat: Chat, message: Message, *, append: bool) -> None:
+        self._chat, self._message, self._append = chat, message, append
 
     @property
     def history(self) -> list[Content]:
         return self._chat.history
 
     def attach(self, orchestrator: ToolOrchestrator) -> None:
-        message = Message(orchestrator.stream.stream_id, self._origin, options=self._options)
-        self._chat.queue(orchestrator, message, append=self._append)
+        self._message.stream_id = orchestrator.stream.stream_id
+        self._chat.queue(orchestrator, self._message, append=self._append)
 
 
 def _turns(history: Iterable[object]) -> list[Content]:

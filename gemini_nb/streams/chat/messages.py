@@ -18,7 +18,9 @@ from typing import Any
 from gemini_nb.api.wire import Content
 from gemini_nb.streams.events.calls import ToolCall
 
-__all__ = ["Before", "Message", "Messages", "Origin", "is_message"]
+__all__ = ["Before", "Exchange", "Message", "Messages", "Origin", "is_message"]
+
+_UNANSWERED = 20  # messages without an answer that are remembered, the newest
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,28 @@ class Before:
     options: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A message with what came of it, for those who show the chat.
+
+    Attributes:
+        stream_id: its stream; empty where the turns came from elsewhere, such as a file.
+        turns: what the history holds of it: nothing while it is under way, or where nothing came of it.
+        typed: what the user typed, where the message was made from that; else empty.
+        is_unanswered: whether it has ended, and is no part of the history.
+    """
+
+    stream_id: str
+    turns: tuple[Content, ...] = ()
+    typed: str = ""
+    is_unanswered: bool = False
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether its answer is still to come, or coming."""
+        return not self.turns and not self.is_unanswered
+
+
 @dataclass(slots=True, eq=False)
 class Message:
     """One message of a chat.
@@ -64,6 +88,7 @@ class Message:
         replaces: the messages in whose place it is asked.
         options: the chat's settings before it.
         before: the chat as it was before, once those messages were taken back.
+        typed: what the user typed, where the message was made from that.
     """
 
     stream_id: str
@@ -74,6 +99,7 @@ class Message:
     replaces: list[Message] = field(default_factory=list)
     options: dict[str, Any] = field(default_factory=dict)
     before: Before | None = None
+    typed: str = ""
 
     def start(self, history: Sequence[Content]) -> int | None:
         """Where in the history it is asked; None where what it replaces is not there as it was."""
@@ -83,11 +109,13 @@ class Message:
 
     def remark(self, taken: Sequence[Content]) -> str:
         """What the user should know when these turns are taken back."""
-        name = self.origin.chat if self.origin is not None else "chat"
         count = sum(map(is_message, taken))
         went = "1 message was" if count == 1 else f"{count} messages were"
         acted = list(dict.fromkeys(tool for message in self.replaces for tool in message.acted))
         tools = f" Tools that had acted already: {', '.join(acted)}." if acted else ""
+        if self.origin is None:
+            return f"Asked in place of the last message.{tools} The chat's restore() brings that one back."
+        name = self.origin.chat
         return (
             f"Asked again from this cell's place in {name}: {went} taken back.{tools} {name}.restore() "
             "brings back what was there; --append goes on instead."
@@ -109,6 +137,47 @@ class Messages:
     def __init__(self, messages: Iterable[Message] = ()) -> None:
         self.all: list[Message] = list(messages)
         self.taken: list[Before] = []
+        self.unanswered: list[tuple[Message, Content | None]] = []
+        """Messages that brought nothing, each with the turn after which it was asked."""
+
+    def exchanges(self, history: Sequence[Content]) -> list[Exchange]:
+        """The chat in the order of reading: its history, what was left unanswered, and what is under way."""
+        sender = {id(turn): message for message in self.all_known() for turn in message.turns}
+        groups: list[tuple[Message | None, list[Content]]] = []
+        for turn in history:
+            message = sender.get(id(turn))
+            if not groups or groups[-1][0] is not message or (message is None and is_message(turn)):
+                groups.append((message, []))
+            groups[-1][1].append(turn)
+        found = self._unanswered_after(None)
+        for message, turns in groups:
+            stream_id, typed = ("", "") if message is None else (message.stream_id, message.typed)
+            found.append(Exchange(stream_id, tuple(turns), typed))
+            found += [one for turn in turns for one in self._unanswered_after(turn)]
+        under_way = [message for message in self.all if not message.is_over]
+        return [*found, *(Exchange(message.stream_id, typed=message.typed) for message in under_way)]
+
+    def _unanswered_after(self, turn: Content | None) -> list[Exchange]:
+        return [
+            Exchange(message.stream_id, typed=message.typed, is_unanswered=True)
+            for message, place in self.unanswered
+            if place is turn
+        ]
+
+    def dismiss(self, stream_id: str) -> None:
+        """Forget a message that brought nothing."""
+        self.unanswered = [pair for pair in self.unanswered if pair[0].stream_id != stream_id]
+
+    def add_instead(self, message: Message, history: Sequence[Content]) -> None:
+        """Put a message in the place of the last one, wherever that came from."""
+        self.keep(history)
+        counting = [message for message in self.all if message.turns or not message.is_over]
+        last = counting[-1] if counting else None
+        if last is None or (last.turns and last.turns[-1] is not history[-1]):
+            starts = [index for index, turn in enumerate(history) if is_message(turn)]
+            last = Message("", turns=list(history[starts[-1] :]), is_over=True) if starts else None
+        message.replaces = [last] if last is not None else []
+        self.all = [*(one for one in self.all if one is not last), message]
 
     def add(self, message: Message, history: Sequence[Content], *, append: bool) -> bool:
         """Put a message in the place of those that an earlier run of its cell began, else at the end.
@@ -188,6 +257,11 @@ class Messages:
             pending = pending or not message.is_over
             if message.is_over and not message.turns and not pending:
                 del self.all[index]
+
+    def leave_unanswered(self, message: Message, history: Sequence[Content]) -> None:
+        """Remember a message that brought nothing, and where it was asked."""
+        pair = (message, history[-1] if history else None)
+        self.unanswered = [*self.unanswered, pair][-_UNANSWERED:]
 
     def keep(self, history: Sequence[Content]) -> None:
         """Forget the messages whose turns are not in this history any more."""

@@ -1,0 +1,1 @@
+"""A chat as a box in the notebook: its messages, and a place to type the next one."""

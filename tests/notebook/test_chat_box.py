@@ -1,0 +1,397 @@
+"""`%gemini_chat` in a real kernel, driven by the messages that a page sends."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from kernels import Kernel, Result
+from scripted import Request, ScriptedServer, Step, Wait, call, json_error, sse_answer, text
+
+KEY = "key-of-the-chat-box-0123456789"
+HOSTILE = "<img src=x onerror=alert(1)> [x](javascript:alert(2)) ![y](https://evil.example/y.png)"
+
+
+class Service:
+    """Answers in capitals: "hold" when the gate opens; "bad" is refused, "pay" calls a tool."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.asked: list[dict[str, Any]] = []
+
+    def __call__(self, request: Request) -> list[Step]:
+        self.asked.append(request.json)
+        words = request.json["contents"][-1]["parts"][-1].get("text", "paid")
+        if words.startswith("bad"):
+            return json_error(400)
+        if words.startswith("pay"):
+            return sse_answer(call("pay", args={"amount": 20}, finish="STOP"))
+        shown = HOSTILE if words.startswith("hostile") else words.upper()
+        steps = sse_answer(text(shown, finish="STOP"))
+        return [Wait(self.gate), *steps] if words.startswith("hold") else list(steps)
+
+    @property
+    def said(self) -> list[str]:
+        return [part.get("text", "") for turn in self.asked[-1]["contents"] for part in turn["parts"]]
+
+
+@pytest.fixture(scope="module")
+def made(make_shared_kernel: Callable[..., Kernel]) -> Iterator[tuple[Kernel, Service]]:
+    service = Service()
+    with ScriptedServer(service) as server:
+        kernel = make_shared_kernel(
+            GEMINI_NB_AUTH="gemini", GEMINI_API_KEY=KEY, GOOGLE_GEMINI_BASE_URL=server.url
+        )
+        kernel.run("import gemini_nb\n%load_ext gemini_nb")
+        yield kernel, service
+
+
+class Box:
+    """A box that a cell has opened, and the page in front of it."""
+
+    def __init__(self, kernel: Kernel, line: str = "talk", cell_id: str = "box") -> None:
+        before = set(kernel.widgets)
+        self.kernel = kernel
+        self.shown: Result = kernel.run(f"%gemini_chat {line}", cell_id=cell_id)
+        assert self.shown.status == "ok", self.shown.error_text
+        self._new = [name for name in kernel.widgets if name not in before]
+        self.root = next(name for name in self._new if self._has_class(name, "gemini-nb-chat"))
+        self.line, self.area = self.of("TextModel"), self.of("TextareaModel")
+
+    def _has_class(self, name: str, wanted: str) -> bool:
+        return wanted in self.kernel.widgets[name].get("_dom_classes", ())
+
+    def of(self, model: str) -> str:
+        return next(name for name in self._new if self.kernel.widgets[name].get("_model_name") == model)
+
+    def button(self, *names: str) -> str:
+        """The button of one of these names, as soon as it is there."""
+        found: list[str] = []
+
+        def look() -> bool:
+            inside = self._inside(self.root)
+            found[:] = [one for one in inside if self.kernel.widgets[one].get("description") in names]
+            return bool(found)
+
+        self.until(look)
+        return found[0]
+
+    def click(self, name: str) -> None:
+        self.kernel.click(self.button(name))
+
+    def type(self, words: str, field: str = "") -> None:
+        """What the page tells when the user leaves the field."""
+        field = field or self.line
+        self.kernel.widgets[field]["value"] = words
+        self.kernel.send_to_widget(field, {"method": "update", "state": {"value": words}})
+
+    def enter(self, words: str | None = None) -> None:
+        """What the page tells of Enter: first the key, then the text if it is another."""
+        content = {"method": "custom", "content": {"event": "submit"}}
+        self.kernel.send_to_widget(self.line, content)
+        if words is not None:
+            self.type(words)
+
+    def wait(self, *words: str) -> None:
+        """Wait until the box shows all of this, and the transcript holds it."""
+        self.until(lambda: all(word in self.html and word in self.transcript for word in words))
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        try:
+            self.kernel.wait_until(condition, 15)
+        except TimeoutError:
+            raise AssertionError(f"{self.html}\n\n{self.transcript}") from None
+
+    @property
+    def html(self) -> str:
+        """What the page shows of the box."""
+        return "\n".join(
+            str(self.kernel.widgets[name].get("value") or "")
+            for name in self._inside(self.root)
+            if not self._has_class(name, "gemini-nb-style")
+        )
+
+    def _inside(self, name: str) -> list[str]:
+        children = self.kernel.widgets.get(name, {}).get("children", ())
+        names = [child.removeprefix("IPY_MODEL_") for child in children]
+        return [name, *(inner for child in names for inner in self._inside(child))]
+
+    @property
+    def transcript(self) -> str:
+        return str(self.shown.outputs[0].get("text/plain"))
+
+    def value(self, field: str = "") -> str:
+        return str(self.kernel.widgets[field or self.line].get("value") or "")
+
+
+@pytest.fixture
+def service(made: tuple[Kernel, Service]) -> Service:
+    made[1].gate = threading.Event()
+    return made[1]
+
+
+@pytest.fixture
+def kernel(made: tuple[Kernel, Service], service: Service) -> Iterator[Kernel]:
+    yield made[0]
+    service.gate.set()
+    made[0].run("gemini_nb.get_manager().stop_all()\nfor name in ('talk', 'chat'): globals().pop(name, None)")
+
+
+def test_enter_sends_and_the_transcript_is_kept(kernel: Kernel, service: Service) -> None:
+    kernel.run("city = 'Lisbon'")
+    box = Box(kernel, '-s "Be brief"')  # without a name
+    assert box.transcript == "Chat chat: 0 messages"
+    box.enter("tell me of {city}")
+    box.wait("tell me of {city}", "TELL ME OF LISBON")
+    assert service.asked[-1]["systemInstruction"]["parts"][0]["text"] == "Be brief"
+    assert box.value() == ""
+    box.type("again")
+    box.enter()  # the text is known already
+    box.wait("AGAIN")
+    assert service.said == ["tell me of Lisbon", "TELL ME OF LISBON", "again"]
+    shown = box.shown.outputs
+    assert "> **You:** tell me of {city}\n\nTELL ME OF LISBON" in shown[0]["text/markdown"]
+    assert "application/vnd.jupyter.widget-view+json" in shown[1]
+
+
+def test_leaving_the_field_never_sends(kernel: Kernel, service: Service) -> None:
+    box = Box(kernel)
+    before = len(service.asked)
+    box.type("half a thought")
+    box.enter("")  # on an empty field
+    box.kernel.run("import time; time.sleep(0.6)")
+    box.type("typed later")  # by the page's clock
+    box.click("Take back")
+    kernel.run("time.sleep(0.6)")
+    assert len(service.asked) == before
+    assert box.value() == "typed later"
+
+
+def test_a_cell_and_the_box_are_one_chat(kernel: Kernel, service: Service) -> None:
+    box = Box(kernel, "talk")
+    box.enter("one")
+    box.wait("ONE")
+    cell = kernel.run("%%gemini_stream -c talk\ntwo", cell_id="cell")
+    box.wait("two", "TWO")
+    assert service.said == ["one", "ONE", "two"]
+    kernel.wait_until(lambda: "TWO" in cell.texts()[0])
+    other = Box(kernel, "talk", cell_id="other")
+    other.wait("ONE", "TWO")
+    other.enter("three")
+    for one in (box, other):
+        one.wait("THREE")
+    kernel.run("talk.rewind(2)")
+    box.until(lambda: "TWO" not in box.html and "TWO" not in other.transcript)
+    kernel.run("%%gemini_stream -c talk\nfour", cell_id="cell")
+    box.wait("FOUR")
+    kernel.run("%%gemini_stream -c talk\nfive", cell_id="cell")
+    box.until(lambda: "FOUR" not in box.html and "FIVE" in box.html)
+    kernel.run("talk.restore()")
+    box.until(lambda: "FOUR" in box.html and "FIVE" not in box.html)
+
+
+def test_several_lines_and_the_send_button(kernel: Kernel, service: Service) -> None:
+    box = Box(kernel)
+    box.type("def f():")
+    box.click("⤢")
+    entry = next(name for name in box._inside(box.root) if box._has_class(name, "gemini-nb-entry"))
+    box.until(lambda: box._has_class(entry, "gemini-nb-unfolded"))
+    box.until(lambda: box.value(box.area) == "def f():")
+    box.type("def f():\n    return 1", box.area)
+    box.click("Send")
+    box.wait("DEF F():", "RETURN 1")
+    assert "> **You:** def f():<br>&nbsp;&nbsp;&nbsp;&nbsp;return 1" in box.shown.outputs[0]["text/markdown"]
+    box.until(lambda: box.value(box.area) == "")
+
+
+def test_editing_and_taking_back_the_last_message(kernel: Kernel, service: Service) -> None:
+    box = Box(kernel)
+    kernel.run("x = 1")
+    for words in ("one", "tow {x}"):
+        box.enter(words)
+        box.wait(words.upper().replace("{X}", "1"))
+    box.click("Edit last")
+    box.until(lambda: box.value() == "tow {x}")
+    box.button("Cancel edit")
+    box.enter("two {x}")
+    box.wait("TWO 1")
+    box.until(lambda: "TOW" not in box.html and "TOW" not in box.transcript)
+    assert service.said == ["one", "ONE", "two 1"]
+    box.click("Take back")
+    box.until(lambda: box.value() == "two {x}" and "TWO 1" not in box.transcript)
+    assert "was taken back" in box.html
+    box.click("Edit last")
+    box.until(lambda: box.value() == "one")
+    box.click("Cancel edit")
+    box.button("Edit last")
+    box.enter("three")
+    box.wait("ONE", "THREE")
+
+
+def test_a_message_that_fails_waits_or_is_stopped(kernel: Kernel, service: Service) -> None:
+    box = Box(kernel)
+    box.enter("bad question")
+    box.wait("bad question", "no part of the chat")
+    box.click("Edit last")
+    box.until(lambda: box.value() == "bad question")
+    box.enter("good question")
+    box.wait("GOOD QUESTION")
+    box.until(lambda: "bad question" not in box.html)
+    box.enter("hold it")
+    box.until(lambda: "hold it" in box.html)
+    box.enter("next")
+    box.until(lambda: "(the message before it)" in box.html)
+    assert kernel.widgets[box.button("Take back")]["disabled"]
+    box.click("Stop")
+    box.wait("stopped", "Not asked")
+    assert "hold it" in box.transcript
+
+
+def test_it_says_what_cannot_be_sent_and_keeps_the_text(kernel: Kernel, service: Service) -> None:
+    box = Box(kernel)
+    before = len(service.asked)
+    kernel.run("class Bad:\n    def __str__(self): raise ValueError('no text')\nbad = Bad()\ndel talk")
+    box.until(lambda: "talk is not this chat any more" in box.html)
+    box.enter("lost")
+    kernel.run("time.sleep(0.6)")
+    assert (box.value(), len(service.asked)) == ("lost", before)
+    again = Box(kernel)
+    again.enter("see {nowhere}")
+    again.wait("SEE {NOWHERE}")
+    assert "nowhere is not defined: {nowhere} was sent as it is." in again.html
+
+
+def test_tools_ask_in_the_box(kernel: Kernel, service: Service) -> None:
+    kernel.run(
+        "def _pay(amount: int) -> str:\n"
+        "    'Pay.'\n"
+        "    return f'paid {amount}'\n"
+        "pay = gemini_nb.tool(_pay, name='pay', confirm=True)"
+    )
+    box = Box(kernel, "talk -t pay")
+    box.enter("pay it")
+    box.click("Approve")
+    box.wait("PAID")
+    assert "pay(amount=20): done" in box.transcript
+
+
+def test_a_variable_is_attached_by_its_name(kernel: Kernel) -> None:
+    box = Box(kernel)
+    kernel.run("table = [1, 2]")
+    names = box.of("DropdownModel")
+    box.until(lambda: "table" in kernel.widgets[names]["_options_labels"])
+    labels = kernel.widgets[names]["_options_labels"]
+    assert not {"talk", "gemini_nb", "_pay"} & set(labels)
+    kernel.send_to_widget(names, {"method": "update", "state": {"index": labels.index("table")}})
+    box.type("sum")
+    box.click("Attach")
+    box.until(lambda: box.value() == "sum {table}")
+    box.enter()
+    box.wait("sum {table}", "SUM [1, 2]")
+
+
+def test_what_a_model_and_a_file_say_is_harmless(kernel: Kernel) -> None:
+    parts = repr([{"text": HOSTILE}, {"functionCall": {"name": "x", "args": {"a": HOSTILE}}}])
+    kernel.run(
+        f"talk = gemini_nb.Chat([{{'role': 'user', 'parts': [{{'text': {HOSTILE!r}}}]}},"
+        f"{{'role': 'model', 'parts': {parts}}},"
+        "{'role': 'user', 'parts': [{'functionResponse': {'name': 'x', 'response': {}}}]}])"
+    )
+    box = Box(kernel)
+    box.enter(f"hostile {HOSTILE}")
+    box.until(lambda: "2 messages" in box.transcript and box.html.count("evil.example") > 2)
+    settled = box.shown.outputs[0]["text/markdown"]
+    for bad in ("<img", 'href="javascript', 'src="http'):
+        assert bad not in box.html + settled, bad
+    for bad in ("](javascript:", "![y]("):
+        assert bad not in settled, bad
+
+
+def test_closing_leaves_the_transcript_alone(kernel: Kernel, service: Service) -> None:
+    box = Box(kernel)
+    box.enter("hold the door")
+    box.until(lambda: "hold the door" in box.transcript)
+    box.click("Close")
+    box.until(lambda: len(box.shown.outputs) == 1 and "Still running" in box.transcript)
+    service.gate.set()
+    box.until(lambda: "HOLD THE DOOR" in box.transcript)
+    assert list(box.shown.outputs[0]) == ["text/markdown", "text/plain"]
+    kernel.run("talk.send('later').wait()")
+    assert "later" not in box.transcript
+
+
+def test_a_cell_that_runs_again_closes_its_box(kernel: Kernel) -> None:
+    box = Box(kernel)
+    box.enter("one")
+    box.wait("ONE")
+    old = box.shown.outputs[0]
+    again = Box(kernel)
+    again.wait("ONE")
+    box.until(lambda: box.root not in kernel.widgets)
+    assert "ONE" in old["text/plain"]
+    again.enter("two")
+    again.wait("TWO")
+
+
+def test_a_page_that_was_loaded_again_is_told(kernel: Kernel) -> None:
+    box = Box(kernel)
+    box.enter("one")
+    box.wait("ONE")
+    kernel.send_to_widget(box.root, {"method": "request_state"})
+    box.until(lambda: "This page was loaded again" in box.html)
+
+
+def test_without_a_page_it_says_what_to_use(kernel: Kernel) -> None:
+    kernel.run("talk = gemini_nb.Chat()\ntalk.send('one').wait()")
+    result = kernel.run("%gemini_chat talk", allow_stdin=False)
+    assert "%gemini_stream -c talk YOUR MESSAGE" in result.stdout
+    assert "ONE" in result.texts()[0]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("5talk", "not a name"),
+        ("gemini_nb", "is of type module, not a Chat; %gemini_chat NAME opens one of another name"),
+        ("talk -t nowhere", "there is no 'nowhere'"),
+        ("talk more", "takes one name"),
+        ("-m a -m b", "one answer to each message"),
+        ("talk --each rows", "unrecognized arguments"),
+    ],
+)
+def test_what_cannot_be_is_said_at_once(kernel: Kernel, line: str, said: str) -> None:
+    result = kernel.run(f"%gemini_chat {line}")
+    assert result.status == "error"
+    assert said in result.error_text + result.stderr
+
+
+def test_it_is_explained_and_completed(kernel: Kernel) -> None:
+    shown = kernel.run("%gemini_chat?")
+    help_text = str(shown.payload)
+    for word in ("Open a box to chat in", "--tools", "--system", "NAME"):
+        assert word in help_text
+    kernel.run("talk = gemini_nb.Chat()")
+
+    def completions(code: str) -> list[str]:
+        reply = kernel.request("complete_request", {"code": code, "cursor_pos": len(code)})
+        found: list[str] = reply["matches"]
+        return found
+
+    assert "%gemini_chat" in completions("%gemini_c")
+    assert completions("%gemini_chat ta") == ["talk"]
+    assert completions("%gemini_chat talk --sy") == ["--system"]
+    assert completions("%gemini_chat talk --wait") == []
+
+
+def test_unloading_closes_the_boxes(kernel: Kernel) -> None:
+    box = Box(kernel)
+    box.enter("one")
+    box.wait("ONE")
+    kernel.run("%unload_ext gemini_nb")
+    box.until(lambda: box.root not in kernel.widgets)
+    assert kernel.run("%gemini_chat").status == "error"
+    kernel.run("%load_ext gemini_nb")
+    assert kernel.run("%gemini_chat").status == "ok"
