@@ -312,9 +312,10 @@ def test_a_larger_budget_asks_what_was_left() -> None:
         rows = [str(number) for number in range(6)]
         options = {**made.options, "model": FLASH}
         group = gemini_nb.map(rows, budget=6, manager=made.manager, **options).wait(PATIENCE)
-        assert (group.counts.completed, group.counts.failed) == (2, 4)
+        done = group.counts.completed
+        assert 1 <= done <= 2  # the second is asked before the first has ended, or not at all
         group.retry().wait(PATIENCE)
-        assert group.counts.completed == 2
+        assert (group.counts.completed, group.counts.failed) == (done, 6 - done)
         with pytest.raises(ConfigError):
             group.retry(budget="much")
         assert group.retry(budget=100).wait(PATIENCE).texts == rows
