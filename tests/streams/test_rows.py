@@ -313,7 +313,7 @@ def test_a_larger_budget_asks_what_was_left() -> None:
         options = {**made.options, "model": FLASH}
         group = gemini_nb.map(rows, budget=6, manager=made.manager, **options).wait(PATIENCE)
         done = group.counts.completed
-        assert 1 <= done <= 2  # the second is asked before the first has ended, or not at all
+        assert 1 <= done <= 2  # the second was asked before the first had ended, or was not
         group.retry().wait(PATIENCE)
         assert (group.counts.completed, group.counts.failed) == (done, 6 - done)
         with pytest.raises(ConfigError):

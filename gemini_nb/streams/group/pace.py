@@ -62,7 +62,8 @@ class Pace:
             self._adapt(row, since)
         finally:
             self._running -= 1
-            self._admit()
+            # Soon, not now: a row that ends counts as ended, with what it cost, a moment after this.
+            asyncio.get_running_loop().call_soon(self._admit)
 
     def _adapt(self, row: Row, since: float) -> None:
         """Give half as many places after a quota was met, once an episode; else one more a round.
