@@ -93,8 +93,8 @@ def test_a_list_fills_and_columns_stand_side_by_side_until_they_settle(desk: Des
     expect(page.output(2).locator("summary").nth(2)).to_contain_text("<b>Rome</b>")
     for i in range(2):
         panes.nth(i).get_by_role("button", name="Stop", exact=True).click()
-    expect(page.output(3).locator("h4")).to_have_text(
-        ["gemini-2.5-flash¶", "gemini-2.5-pro¶"], timeout=20_000
+    expect(page.output(3).locator(".jp-RenderedMarkdown > div > p:first-child > strong")).to_have_text(
+        ["gemini-2.5-flash (simulated)", "gemini-2.5-pro (simulated)"], timeout=20_000
     )
     page.screenshot("groups-settled")
     assert not page.errors

@@ -437,7 +437,7 @@ def test_ten_streams_that_write_all_the_time_send_figures_twice_a_second(
         for _ in range(10):
             manager.start_stream("x", auth="simulator", base_url=simulator.base_url)
         board = on_page(Dashboard(manager))
-        until(lambda: shown(board).count(" out<") == 10)
+        until(lambda: shown(board).count(" out</span>") == 10)
         before = len(wire.messages)
         after_paints(manager, 2.0)
         sent = len(wire.messages) - before

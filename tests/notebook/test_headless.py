@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import nbformat
@@ -60,6 +61,9 @@ def test_nbclient_keeps_every_answer_and_exports_read_well() -> None:
     page, _ = HTMLExporter().from_notebook_node(notebook)
     assert "cloudless &lt;b&gt;sky&lt;/b&gt;" in page
     assert "<details>" in page
+    frame = r'<div style="border-left: 3px solid #9e9e9e; padding-left: 12px">\s*<p><strong>gemini-3.8-flash'
+    assert len(re.findall(frame, page)) == 2
+    assert re.findall(r"<h[1-6]", page.partition("<body")[2]) == ["<h4"]
     text, _ = MarkdownExporter().from_notebook_node(notebook)
     assert "lighthouse" in text.lower()
 
@@ -186,4 +190,4 @@ def test_the_quickstart_with_a_key_against_another_server(monkeypatch: pytest.Mo
     assert len(asked) == 3  # one question, and one with a round of tools
     assert "simulated)" not in str(notebook)
     assert key not in str(notebook)
-    assert "gemini-3.8-flash · completed" in str(notebook)
+    assert "**gemini-3.8-flash** · " in str(notebook)

@@ -159,7 +159,7 @@ def test_models_side_by_side(shell: Kernel) -> None:
     assert done.status == "ok", done.error_text
     (output,) = done.outputs
     text = str(output["text/markdown"])
-    assert text.index("#### gemini-2.5-flash") < text.index("#### gemini-2.5-pro")
+    assert text.index("**gemini-2.5-flash") < text.index("**gemini-2.5-pro")
     assert ran(shell, "print([s.model for s in both.streams], both.items)") == (
         "['gemini-2.5-flash', 'gemini-2.5-pro'] None\n"
     )

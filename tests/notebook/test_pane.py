@@ -18,7 +18,7 @@ import gemini_nb
 from gemini_nb.notebook.pane import widgetry
 from gemini_nb.notebook.pane.pane import StreamPane
 from gemini_nb.notebook.pane.widgetry import messages
-from gemini_nb.notebook.render.markdown import has_formulas, to_html, typeset
+from gemini_nb.notebook.render.markdown import answer_draft, finished, has_formulas, to_html, typeset
 from gemini_nb.simulator import Simulator
 from gemini_nb.streams.events import events
 
@@ -143,7 +143,7 @@ def test_a_pane_that_is_not_displayed_costs_nothing(manager: gemini_nb.StreamMan
 
 
 def as_shown(text: str) -> str:
-    made = to_html(text)
+    made = finished(answer_draft(), text).html
     return typeset(made) if has_formulas(made) else made
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +15,8 @@ from test_pane import asked, displayed, happens, manager, said, shown, until
 import gemini_nb
 from gemini_nb.notebook.pane import pane as pane_module
 from gemini_nb.notebook.pane.painter import painter_of
+from gemini_nb.notebook.render.history import entry_bundle
+from gemini_nb.notebook.render.markdown import answer_draft, finished
 from gemini_nb.notebook.render.settled import literal, render, title_html, to_markdown, to_text
 from gemini_nb.notebook.render.transcript import Transcript
 from gemini_nb.simulator import Simulator
@@ -50,15 +53,98 @@ def broken(
         return stream.wait(10)
 
 
+def inside(settled: str) -> str:
+    """What stands in the frame of a settled answer, beneath who answered."""
+    found = re.fullmatch(
+        r'<div style="border-left: 3px solid #\w{6}; padding-left: 12px">\n\n\*\*[^\n]+\n\n(.+)\n\n</div>',
+        settled,
+        re.DOTALL,
+    )
+    assert found is not None
+    return found[1]
+
+
+def test_an_answer_has_a_frame_and_headings_below_the_notebooks_own(
+    manager: gemini_nb.StreamManager,
+) -> None:
+    def scenario(body: dict[str, Any], model: str) -> Iterator[Any]:
+        yield {"candidates": [{"content": {"parts": [{"text": "# Idea\n\nSo.", "thought": True}]}}]}
+        yield said("# One\n\nText\n\nTwo\n---\n\n### Three\n\n###### Six\n\n" + "Words.\n\n" * 600)
+        yield hold
+        yield said("## Late\n\n> # Quoted\n\n- # Listed", "STOP")
+
+    hold = threading.Event()
+    with asked(manager, scenario) as (stream, pane):
+        until(lambda: "<h4>One</h4>" in shown(pane))
+        until(lambda: "<h5>Two</h5>" in shown(pane))
+        hold.set()
+        pane.settled.result(10)
+    for html in (shown(pane), commonmark(to_markdown(stream)), commonmark(entry_of(stream))):
+        found = re.findall(r"<h(\d)>(?:<strong>)?(\w+)", html)
+        levels = {"One": "4", "Two": "5", "Three": "6", "Six": "6", "Late": "5", "Quoted": "4", "Listed": "4"}
+        assert {word: level for level, word in found} == {**levels, "Idea": "4"}
+    settled = to_markdown(stream)
+    assert "\n##### **Two**\n" in settled
+    assert settled.startswith('<div style="border-left: 3px solid #9e9e9e; padding-left: 12px">')
+    assert f"**{stream.model} (simulated)** · {stream.stream_id}\n\n<details>" in settled
+    assert inside(settled).endswith("</sub>")
+
+
+@pytest.mark.parametrize(
+    ("source", "levels"),
+    [
+        ("## A\n\n### B\n\n# C", "454"),
+        ("Text\n\n#### A\n\n## B\n\n##### C", "445"),
+        ("> ### A\n\n### B\n\n#### *C*", "445"),
+    ],
+)
+def test_the_first_heading_is_the_highest_wherever_it_began(source: str, levels: str) -> None:
+    draft, growing = answer_draft(), answer_draft()
+    long = f"{source}\n\n{'Words. ' * 400}\n\n"
+    for end in range(1, len(long)):
+        growing.draw(long[:end], lambda _: 100)
+    for html in (finished(draft, long).html, finished(growing, long).html, commonmark(draft.markdown)):
+        assert "".join(re.findall(r"<h(\d)>", html)) == levels
+
+
+def entry_of(stream: gemini_nb.Stream) -> str:
+    """What `%gemini_show` shows of it in a later kernel."""
+    until(lambda: gemini_nb.journal().get(stream.stream_id) is not None)
+    return entry_bundle(gemini_nb.journal().get(stream.stream_id))["text/markdown"]
+
+
+@pytest.mark.parametrize(
+    ("way", "colour"), [("cut", "#ef8a00"), ("stopped", "#ef8a00"), ("error", "#d32f2f")]
+)
+def test_the_rule_of_the_frame_says_how_it_ended(
+    manager: gemini_nb.StreamManager, way: str, colour: str
+) -> None:
+    def scenario(body: dict[str, Any], model: str) -> Iterator[Any]:
+        yield said("So far")
+        if way == "stopped":
+            yield ended
+        yield said(".", "MAX_TOKENS")
+
+    ended = threading.Event()
+    with asked(manager, scenario, model="nothing" if way == "error" else None) as (stream, pane):
+        if way == "stopped":
+            until(lambda: "So far" in stream.text)
+            stream.stop()
+            ended.set()
+        pane.settled.result(10)
+    assert f"border-left: 3px solid {colour};" in to_markdown(stream)
+    assert f'data-end="{way}"' in shown(pane)
+
+
 def test_text_that_was_replaced_is_gone(manager: gemini_nb.StreamManager) -> None:
     settled = to_markdown(broken(manager, "New."))
-    assert settled.startswith("Kept.\n\nNew.\n\n<sub ")
+    assert inside(settled).startswith("Kept.\n\nNew.\n\n<sub ")
     assert "Lost" not in settled
 
 
 def test_text_that_nothing_replaced_is_folded_and_harmless(manager: gemini_nb.StreamManager) -> None:
     settled = to_markdown(broken(manager, None))
-    assert settled.startswith("Kept.\n\n<details><summary>Text of an attempt that broke</summary>")
+    assert inside(settled).startswith("Kept.\n\n<details><summary>Text of an attempt that broke</summary>")
     assert "&lt;b>words&lt;/b>" in settled
     assert "> **Stopped by you**" in settled
 

@@ -146,9 +146,16 @@ def _pace(stream: Stream, trace: Trace, now: float) -> str:
 
 def _figures(stream: Stream) -> str:
     """The time, and beside it what a narrow page leaves out."""
-    took, *rest = map(escape, figures.short(stream))
+    took, *rest = [
+        ", ".join(f"<span>{escape(one)}</span>" for one in fact.split(", ")) for fact in figures.short(stream)
+    ]
     more = f'<span class="gemini-nb-tokens"> · {" · ".join(rest)}</span>' if rest else ""
     return (
         f'<span class="gemini-nb-figures" title="{figures.details(stream)}">'
         f'<span class="gemini-nb-elapsed">{took}</span>{more}</span>'
     )
+
+
+def _unbroken(fact: str) -> str:
+    """A figure whose number stays on the line of its word."""
+    return ", ".join(f"<span>{escape(one)}</span>" for one in fact.split(", "))

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from gemini_nb.notebook.render.group_table import is_table, item_words, table_markdown, table_text
 from gemini_nb.notebook.render.markdown import escape
-from gemini_nb.notebook.render.settled import literal, mimebundle, title_html, to_markdown, to_text
+from gemini_nb.notebook.render.settled import mimebundle, title_html, to_markdown, to_text
 from gemini_nb.notebook.render.transcript import Transcript
 from gemini_nb.notebook.render.words import dollars, quantity
 from gemini_nb.streams.events.states import Status
@@ -59,8 +59,7 @@ def _to_markdown(group: StreamGroup, transcripts: Transcripts = MappingProxyType
         return table_markdown(group, f"**{_answers(group)}**: {escape(counts(group))}")
     made = [to_markdown(stream, transcripts.get(index)) for index, stream in enumerate(group[:SHOWN])]
     if not group.has_items:
-        models = [f"#### {literal(stream.model)}" for stream in group.streams]
-        return "\n\n".join(f"{model}\n\n{text}" for model, text in zip(models, made, strict=False))
+        return "\n\n".join(made)
     folds = [_fold(group, index, text) for index, text in enumerate(made)]
     if len(group) > SHOWN:
         folds.append(f"… and {len(group) - SHOWN:,} more; `to_frame()` has them all.")

@@ -13,12 +13,13 @@ from gemini_nb.config import Auth
 from gemini_nb.journal.call_record import CallRecord
 from gemini_nb.journal.entries import Entry, PastCall, UsageRow
 from gemini_nb.notebook.render.figures import STAND_INS, tokens_words
-from gemini_nb.notebook.render.markdown import plain, settle
+from gemini_nb.notebook.render.markdown import answer_draft, finished, plain, settle
 from gemini_nb.notebook.render.settled import (
     call_line,
     call_markdown,
     code_block,
     fold,
+    framed,
     literal,
     part_of_answer,
 )
@@ -29,6 +30,7 @@ from gemini_nb.streams.events.states import ToolStatus
 
 __all__ = ["entry_bundle", "history_table", "kept_table", "usage_table"]
 
+_KINDS = {"error": "error", "stopped": "stopped", "completed": "cut"}
 _HEAD = ("when", "notebook", "model", "prompt", "status", "tokens", "price", "id")
 
 
@@ -103,24 +105,24 @@ def entry_bundle(entry: Entry) -> dict[str, str]:
         f"The answer ended with {entry.finish_reason}." if entry.finish_reason not in {"STOP", None} else ""
     )
     pruned = "Its text is no longer kept." if entry.is_pruned else ""
+    names = [_title(entry), entry.stream_id]
     facts = " · ".join(_facts(entry))
     markdown = [
-        fold("Thoughts", settle(entry.thoughts)) if entry.thoughts else "",
+        fold("Thoughts", _answered(entry.thoughts)) if entry.thoughts else "",
         *_answer(entry),
         f"> **{entry.status}**: {settle(' '.join(ending.split())).strip()}" if ending else "",
         pruned,
         f"<sub>{literal(facts)}</sub>",
     ]
     calls = [f"[{call_line(_tool_call(call))}]" for call in entry.tool_calls]
-    text = [entry.text.strip("\n"), *calls, ending, pruned, f"({facts})"]
+    text = [entry.text.strip("\n"), *calls, ending, pruned, f"({' · '.join([*names, facts])})"]
     return {
-        "text/markdown": "\n\n".join(piece for piece in markdown if piece.strip()),
+        "text/markdown": framed(names, markdown, _KINDS.get(entry.status, "whole") if ending else "whole"),
         "text/plain": plain("\n".join(piece for piece in text if piece)),
     }
 
 
 def _facts(entry: Entry) -> Iterator[str]:
-    yield _title(entry)
     yield entry.status
     yield date(datetime.fromtimestamp(entry.started_at, UTC))
     if entry.ended_at is not None:
@@ -168,7 +170,11 @@ def _text(text: str) -> str:
             pass
         else:
             return code_block(text.strip("\n"), "json", limit=None)
-    return settle(text)
+    return _answered(text)
+
+
+def _answered(text: str) -> str:
+    return finished(answer_draft(), text).markdown
 
 
 def _tool_call(call: PastCall) -> ToolCall:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import assert_never
 
 from gemini_nb.api.wire import Part
@@ -39,6 +39,7 @@ __all__ = [
     "called",
     "code_block",
     "fold",
+    "framed",
     "literal",
     "mimebundle",
     "part_of_answer",
@@ -52,6 +53,7 @@ __all__ = [
 ]
 
 _LONG = 4000
+_RULES = {"whole": "#9e9e9e", "cut": "#ef8a00", "stopped": "#ef8a00", "error": "#d32f2f"}
 _MARKS = frozenset("&<>*_~`[]!#$\\|")
 
 
@@ -100,14 +102,32 @@ def to_markdown(stream: Stream, transcript: Transcript | None = None) -> str:
         pieces.insert(0, fold("Thoughts", finished(transcript.thoughts_draft, transcript.thoughts).markdown))
     if stream.remarks:
         pieces.insert(0, f"> {_inline(stream.remarks)}")
+    kind = figures.ending_kind(stream)
     if end := figures.ending(stream):
         how, _, message = ("Error:", "", end) if stream.error is not None else end.partition(". ")
         pieces.append(f"> **{_inline(how)}** {_inline(message)}".rstrip())
     if stream.status is Status.ACTIVE:
         pieces.append(f"> Still running; %gemini\\_show {literal(stream.stream_id)} shows more.")
-    facts = " · ".join([*figures.named(stream), stream.status.value, *figures.short(stream)])
+    facts = " · ".join([stream.status.value, *figures.short(stream)])
     pieces.append(f'<sub title="{figures.details(stream)}">{literal(facts)}</sub>')
-    return "\n\n".join(piece for piece in pieces if piece.strip())
+    return framed(figures.named(stream), pieces, kind)
+
+
+def framed(names: Sequence[str], pieces: Iterable[str], kind: str) -> str:
+    """An answer set off from the notebook's own text by a thin rule, with who answered on top.
+
+    Where styles are taken away, as on GitHub, the first line tells it from the text around it.
+
+    Args:
+        names: who answered, first the model.
+        pieces: its Markdown.
+        kind: how it ended, as in `figures.ending_kind`: the colour of the rule.
+    """
+    model, *rest = map(literal, names)
+    inside = [" · ".join([f"**{model}**", *rest]), *pieces]
+    style = f"border-left: 3px solid {_RULES[kind]}; padding-left: 12px"
+    body = "\n\n".join(piece for piece in inside if piece.strip())
+    return f'<div style="{style}">\n\n{body}\n\n</div>'
 
 
 def to_text(stream: Stream, transcript: Transcript | None = None) -> str:

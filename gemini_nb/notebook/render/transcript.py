@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias, assert_never
 
 from gemini_nb.api.wire import Part
-from gemini_nb.notebook.render.markdown import Draft, Mark
+from gemini_nb.notebook.render.markdown import Draft, Mark, answer_draft
 from gemini_nb.notebook.render.parts import METADATA
 from gemini_nb.notebook.render.server_tools import answered, asked, ended
 from gemini_nb.notebook.render.sources import Grounding, Sources, read_sources, without_listed
@@ -64,7 +64,7 @@ class TextBlock:
 
     start: int
     text: str = ""
-    draft: Draft = field(default_factory=Draft, compare=False, repr=False)
+    draft: Draft = field(default_factory=answer_draft, compare=False, repr=False)
     is_json: bool = False
     marks: tuple[Mark, ...] = ()
 
@@ -134,7 +134,7 @@ class Transcript:
     """
 
     blocks: list[Block] = field(default_factory=list)
-    thoughts_draft: Draft = field(default_factory=Draft, compare=False, repr=False)
+    thoughts_draft: Draft = field(default_factory=answer_draft, compare=False, repr=False)
     thinking: bool = False
     changed: set[int] = field(default_factory=set)
     is_json: bool = False
@@ -187,7 +187,7 @@ class Transcript:
                 self._unsure = False
                 if event.thoughts_length < len(self.thoughts):
                     self._thoughts = [self.thoughts[: event.thoughts_length]]
-                    self.thoughts_draft = Draft()
+                    self.thoughts_draft = answer_draft()
                 self._drop_parts(event.parts)
             case ToolCallRequested() | ToolCallStarted() | ToolCallUpdated() | ToolCallFinished():
                 self._set_call(event.call)
@@ -270,7 +270,7 @@ class Transcript:
                 taken.append(block.text[keep:])
                 block.text = block.text[:keep]
                 block.start = min(block.start, length)
-                block.draft, block.marks = Draft(), ()
+                block.draft, block.marks = answer_draft(), ()
                 self._is_cited = not self._groundings
                 self.changed.add(index)
         self._length = min(self._length, length)
@@ -337,7 +337,7 @@ class Transcript:
                 if block.start < mark.position <= end
             )
             if marks != block.marks:
-                block.marks, block.draft = marks, Draft(sources.links)
+                block.marks, block.draft = marks, answer_draft(sources.links)
                 self.changed.add(next(index for index, one in enumerate(self.blocks) if one is block))
 
     def _plan_retry(self, event: RetryScheduled) -> None:

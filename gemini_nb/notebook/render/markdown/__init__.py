@@ -8,7 +8,7 @@ Markdown of a cell that has just run, so raw HTML runs there, images load, and t
 from __future__ import annotations
 
 from gemini_nb.notebook.render.markdown.citations import Mark, marked
-from gemini_nb.notebook.render.markdown.draft import Draft, finished, settle, to_html
+from gemini_nb.notebook.render.markdown.draft import Draft, answer_draft, finished, settle, to_html
 from gemini_nb.notebook.render.markdown.html_writer import scrollable
 from gemini_nb.notebook.render.markdown.neutral import escape, plain
 from gemini_nb.notebook.render.markdown.typeset import has_formulas, typeset
@@ -16,6 +16,7 @@ from gemini_nb.notebook.render.markdown.typeset import has_formulas, typeset
 __all__ = [
     "Draft",
     "Mark",
+    "answer_draft",
     "escape",
     "finished",
     "has_formulas",

@@ -20,10 +20,11 @@ from gemini_nb.notebook.render.markdown.split import Cut, Part, Seam, read
 if TYPE_CHECKING:
     from markdown_it.token import Token
 
-__all__ = ["Draft", "Drawn", "finished", "settle", "to_html"]
+__all__ = ["Draft", "Drawn", "answer_draft", "finished", "settle", "to_html"]
 
 _PIECE = 2000  # characters, whose tree is gone before the collector's middle generation is due
 _DRAWN_TOGETHER = 4  # pieces
+_ANSWERS = 4  # the level of an answer's highest heading: a notebook's own go from the first to the third
 _END_OF_BLOCK = re.compile(r"</(?:ul|ol)>\n?$|</tbody>\n?</table>\n?$")
 _BEGIN_OF_BLOCK = re.compile(r"(?:<ul>|<ol[^>]*>|<table[^>]*>\n?<tbody>)\n?")
 
@@ -58,10 +59,12 @@ class Draft:
     Args:
         citations: the addresses of the sources whose marks stand in the text, by their numbers; None where
             it has none.
+        top: the level that its first heading gets; the others follow, down to the sixth, and none is higher.
     """
 
-    def __init__(self, citations: Mapping[int, str] | None = None) -> None:
-        self._citations = citations
+    def __init__(self, citations: Mapping[int, str] | None = None, *, top: int = 1) -> None:
+        self._citations, self._top = citations, top
+        self._first: int | None = None  # the level of the first heading as it was written
         self._done = 0  # characters that are finished
         self._pieces: list[_Piece] = []
         self._seam = Seam()
@@ -143,7 +146,21 @@ class Draft:
 
     def _read(self, text: str) -> tuple[str, Part | None]:
         source = text[self._done : self._done + self._window]
-        return source, read(source, self._seam, self._references, self._citations)
+        return source, self._parse(source, self._seam)
+
+    def _parse(self, source: str, seam: Seam) -> Part | None:
+        part = read(source, seam, self._references, self._citations)
+        if part is not None and self._top > 1:
+            self._lower(part.tokens)
+        return part
+
+    def _lower(self, tokens: Iterable[Token]) -> None:
+        first = self._first
+        for token in tokens:
+            if token.type.startswith("heading_"):
+                token.meta["level"] = level = int(token.tag[1])
+                first = first or level
+                token.tag = f"h{max(self._top, min(6, self._top + level - first))}"
 
     def _bare(self, source: str) -> str:
         return source if self._citations is None else without_marks(source)
@@ -155,6 +172,7 @@ class Draft:
     def _finish(self, part: Part, cut: Cut | None) -> None:
         source = part.text if cut is None else part.text[: cut.offset]
         tokens = part.tokens if cut is None else cut.before
+        self._first = self._first or next((one.meta["level"] for one in tokens if "level" in one.meta), None)
         self._references.update(part.references if cut is None else part.defined_before(cut.line))
         piece = self._piece(source, tokens, self._seam)
         self._pieces.append(piece)
@@ -188,8 +206,17 @@ class Draft:
         return any(f"[{label}]" in words for label in list(self._references)[piece.known :])
 
     def _made_again(self, piece: _Piece) -> _Piece:
-        part = read(piece.source, piece.seam, self._references, self._citations)
+        part = self._parse(piece.source, piece.seam)
         return piece if part is None else self._piece(piece.source, part.tokens, piece.seam)
+
+
+def answer_draft(citations: Mapping[int, str] | None = None) -> Draft:
+    """A draft of what a model said in a notebook, whose headings stand below the notebook's own.
+
+    Args:
+        citations: as in `Draft`.
+    """
+    return Draft(citations, top=_ANSWERS)
 
 
 def settle(text: str) -> str:

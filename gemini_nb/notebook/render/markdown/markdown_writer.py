@@ -33,6 +33,7 @@ _OWN_TAGS = {f"<{side}{tag}>" for tag in ("code", "span", "sub", "sup", "kbd") f
 _SEEN_AS_MATH = re.compile(r"\$|\\\\[(\[]|\\begin\{|@@\d")
 # These languages are drawn instead of shown, and a diagram can load an image.
 _DRAWN = re.compile(r"mermaid|math|geojson|topojson|stl|vega|plantuml|dot$|graphviz", re.IGNORECASE)
+_EMPHASIS = {"strong_open", "em_open"}
 _LIKE_TASK = re.compile(r"\[[ xX]\](?:\s|$)")
 _BLOCK_IN_TEX = re.compile(r"^(?:[-+*#>=|~:`]|\d+[.)]|$)", re.MULTILINE)
 
@@ -180,6 +181,9 @@ def _paragraph(node: Node) -> str:
 def _heading(node: Node) -> str:
     text = write_inline(node.inline, one_line=True)
     text = text[:-1] + r"\#" if text.endswith("#") else text
+    is_small = "level" in node.token.meta and int(node.token.tag[1]) > 4
+    if is_small and text and not any(token.type in _EMPHASIS for token in node.inline):
+        text = f"**{text}**"  # front ends show the lowest headings as ordinary text
     return f"{'#' * int(node.token.tag[1])} {text}".rstrip(" ")
 
 
