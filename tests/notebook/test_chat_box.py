@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -153,7 +154,10 @@ def test_enter_sends_and_the_transcript_is_kept(kernel: Kernel, service: Service
     box.wait("AGAIN")
     assert service.said == ["tell me of Lisbon", "TELL ME OF LISBON", "again"]
     shown = box.shown.outputs
-    assert "> **You:** tell me of {city}\n\nTELL ME OF LISBON" in shown[0]["text/markdown"]
+    settled = shown[0]["text/markdown"]
+    assert re.search(
+        r"> \*\*You:\*\* tell me of \{city\}\n\n<div [^\n]+\n\n\*\*gem.+\n\nTELL ME OF LISBON\n", settled
+    )
     assert "application/vnd.jupyter.widget-view+json" in shown[1]
 
 

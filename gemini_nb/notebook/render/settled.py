@@ -224,7 +224,7 @@ def _block(block: Block) -> str:
 
 
 def call_markdown(call: ToolCall) -> str:
-    """A tool call, folded, with what it was given, printed and returned."""
+    """A tool call, folded, with what it was given, printed and returned; beneath the fold what it showed."""
     found = [("arguments", json.dumps(call.args, ensure_ascii=False, indent=2), "json")] if call.args else []
     if call.output:
         found.append(("printed", end_of(plain(call.output), _LONG), ""))
@@ -233,11 +233,8 @@ def call_markdown(call: ToolCall) -> str:
     elif call.result is not None:
         found.append(("result", json.dumps(call.result, ensure_ascii=False, indent=2), "json"))
     body = "\n\n".join(f"*{name}*\n\n{code_block(text, language)}" for name, text, language in found)
-    for name, kind, data in figures.pictures(call):
-        body += f"\n\n![{_inline(name)}](data:{kind};base64,{data})"
-    if call.shown:
-        body += f"\n\n{shown_markdown(call.shown)}"
-    return fold("tool " + call_line(call), body)
+    shown = [f"![{_inline(name)}](data:{kind};base64,{data})" for name, kind, data in figures.pictures(call)]
+    return "\n\n".join([fold(f"tool {call_line(call)}", body), *shown, shown_markdown(call.shown)]).rstrip()
 
 
 def part_of_answer(part: Part) -> str:
