@@ -14,6 +14,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from gemini_nb.api.audio import Audio
 from gemini_nb.api.catalogue import Model
 from gemini_nb.api.image import Image
 from gemini_nb.api.retry import RetryPolicy
@@ -83,6 +84,7 @@ if TYPE_CHECKING:
 __all__ = [
     "APIError",
     "ArgumentError",
+    "Audio",
     "BlockingCallError",
     "CachedContent",
     "CallerError",

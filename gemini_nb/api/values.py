@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gemini_nb.api.audio import Audio
+from gemini_nb.api.image import Image
 from gemini_nb.api.objects import is_from, plain, spell_part
 from gemini_nb.errors import ArgumentError, ConfigError
 
@@ -234,7 +236,7 @@ def is_media(value: object) -> bool:
     if isinstance(value, Mapping):
         return _written(value) is not None
     return (
-        isinstance(value, File)
+        isinstance(value, (File, Image, Audio))
         or is_from(value, "google", *_GOOGLE)
         or is_from(value, "matplotlib", "Figure", "Axes")
         or is_from(value, "PIL", "Image")
@@ -251,6 +253,8 @@ def media_part(value: object) -> dict[str, Any] | None:
     """
     if isinstance(value, File):
         return value.part()
+    if isinstance(value, (Image, Audio)):
+        return inline_data(value.data, value.mime_type, name=f"The {type(value).__name__.lower()}")
     if isinstance(value, (bytes, bytearray, memoryview)):
         data = bytes(value)
         kind = _type_of_bytes(data)

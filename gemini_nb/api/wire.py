@@ -20,6 +20,7 @@ __all__ = [
     "PART_OBJECTS",
     "Content",
     "Part",
+    "brief",
     "copied",
     "duplicate",
     "fault_in",
@@ -54,6 +55,7 @@ MAX_SIZE = 20 * 2**20
 MAX_VALUES = 1_000_000
 """How many values they may hold; more than any model reads."""
 
+_LONG_TEXT = 2000  # characters that a repr shows
 _WIRE_LEVELS = MAX_LEVELS + 36  # what stands around arguments, and enough to see that they go on
 _MARKS = re.compile(r'"(?:[^"\\]+|\\.?)*+"?|[\[\]{}]', re.DOTALL)
 _NOTHING_LEFT = object()
@@ -120,6 +122,17 @@ def shallow(text: str) -> str:
     if depth <= _WIRE_LEVELS:
         kept.append(text[begin:])
     return "".join(kept)
+
+
+def brief(value: Any, levels: int = 20) -> Any:
+    """Return a copy for a repr, in which a long text, such as a file's data, is cut and counted."""
+    if not levels:
+        return "\u2026"
+    if isinstance(value, str) and len(value) > _LONG_TEXT:
+        return f"{value[:40]}\u2026 ({len(value):,} characters)"
+    if isinstance(value, dict):
+        return {name: brief(item, levels - 1) for name, item in value.items()}
+    return [brief(item, levels - 1) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def duplicate(value: T) -> T:

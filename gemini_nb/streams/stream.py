@@ -13,6 +13,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from gemini_nb.api.audio import Audio, audio_in
 from gemini_nb.api.image import Image, images_in
 from gemini_nb.api.turn import Usage
 from gemini_nb.api.wire import JSON, Content, Part, shallow
@@ -162,6 +163,11 @@ class Stream:
     def images(self) -> list[Image]:
         """The images of the answer, of the model calls that have ended."""
         return images_in(self._record.parts)
+
+    @property
+    def audio(self) -> list[Audio]:
+        """The sounds of the answer, of the model calls that have ended, as files that can be played."""
+        return audio_in(self._record.parts)
 
     @property
     def thoughts(self) -> str:

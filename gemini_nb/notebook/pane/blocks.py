@@ -11,9 +11,11 @@ from gemini_nb.notebook.pane.running_text import TextView
 from gemini_nb.notebook.pane.widgetry import close_tree, piece, set_value
 from gemini_nb.notebook.render import figures
 from gemini_nb.notebook.render.markdown import Draft, escape, finished, to_html
-from gemini_nb.notebook.render.parts import part_markdown
+from gemini_nb.notebook.render.parts import part_markdown, written_file
 from gemini_nb.notebook.render.settled import code_block, source_of
+from gemini_nb.notebook.render.sound import audio_html
 from gemini_nb.notebook.render.transcript import (
+    AudioBlock,
     Block,
     CallBlock,
     NoticeBlock,
@@ -116,6 +118,8 @@ def block_html(block: Block) -> str:
             return look.notice_html(block.text)
         case PartBlock():
             return "" if block.gone else _part_html(block.part)
+        case AudioBlock():
+            return f'<div class="gemini-nb-audio">{shown}</div>' if (shown := audio_html(block)) else ""
         case StruckBlock():
             return _struck_html(block.text)
         case _:
@@ -136,6 +140,9 @@ def _part_html(part: Part) -> str:
         return to_html(code_block(str(code.get("code") or ""), "python"))
     if isinstance(outcome, dict):
         return look.pre_html(str(outcome.get("output") or outcome.get("outcome") or ""))
+    if (file := written_file(part)) is not None:
+        shown = look.pre_html(file[1])
+        return f"<details><summary>{escape(f'file {file[0]}')}</summary>{shown}</details>"
     if picture is not None:
         source = f"data:{picture[0]};base64,{picture[1]}"
         return f'<img class="gemini-nb-picture" alt="an image from the model" src="{source}">'

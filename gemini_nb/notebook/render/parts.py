@@ -6,6 +6,7 @@ It is as hostile as the rest of an answer and goes the same way, through the pag
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Iterable
@@ -14,16 +15,20 @@ from urllib.parse import quote, quote_plus
 
 from gemini_nb.api.wire import Part, objects
 from gemini_nb.notebook.render.markdown import plain
+from gemini_nb.notebook.render.words import cut_counted
 
-__all__ = ["METADATA", "part_markdown", "part_text"]
+__all__ = ["METADATA", "part_markdown", "part_text", "written_file"]
 
 METADATA = ("citationMetadata", "groundingMetadata", "urlContextMetadata")
 """Parts of this kind are sent again and again while an answer grows; the newest counts."""
 
+_TEXTS = re.compile(r"text/[\w.+-]+|application/(?:json|xml|x-ndjson)")
+_LONGEST_FILE = 400_000  # characters of base64 that are looked into
 _MARKS = re.compile(r"([\\`*_\[\]<>#|~$!&])")
 _ESCAPED = re.compile(r"\\([^\s0-9A-Za-z])")
 _RESULTS = "https://www.google.com/search?q="
 """Google's page of results. The server's own suggestions are HTML of a page's power, and are not shown."""
+_SHOWN = 4000  # characters of a file
 _SAFE = ":/?#@!$&'*+,;=%~-._"
 
 
@@ -37,6 +42,21 @@ def part_markdown(part: Part) -> str:
     return f"*{_words(names)}*" if names else ""
 
 
+def written_file(part: Part) -> tuple[str, str] | None:
+    """A file of text that the model's code wrote: its name or type, and its text; None for any other part."""
+    data = part.get("inlineData")
+    if not isinstance(data, dict) or not isinstance(content := data.get("data"), str):
+        return None
+    kind = str(data.get("mimeType")).partition(";")[0].strip()
+    if not _TEXTS.fullmatch(kind) or len(content) > _LONGEST_FILE:
+        return None
+    try:
+        text = base64.b64decode(content, validate=True).decode()
+    except ValueError:
+        return None
+    return str(data.get("displayName") or kind), text
+
+
 def part_text(part: Part) -> str:
     """The same without Markdown's marks, for a terminal; code and its output, too."""
     code, outcome, data = (part.get(name) for name in ("executableCode", "codeExecutionResult", "inlineData"))
@@ -45,6 +65,8 @@ def part_text(part: Part) -> str:
     if isinstance(outcome, dict):
         output = plain(str(outcome.get("output") or outcome.get("outcome") or ""))
         return "\n".join(f"  | {line}" for line in output.splitlines())
+    if (file := written_file(part)) is not None:
+        return plain(f"[{file[0]}]\n{cut_counted(file[1], _SHOWN)}")
     if isinstance(data, dict):
         size = len(str(data.get("data") or "")) * 3 // 4
         return plain(f"[{data.get('mimeType')}, {size:,} bytes, in the stream's parts]")

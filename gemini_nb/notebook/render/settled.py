@@ -15,8 +15,10 @@ from gemini_nb.api.wire import Part
 from gemini_nb.notebook.render import figures
 from gemini_nb.notebook.render.displays import shown_markdown
 from gemini_nb.notebook.render.markdown import escape, finished, marked, plain, settle
-from gemini_nb.notebook.render.parts import METADATA, part_markdown, part_text
+from gemini_nb.notebook.render.parts import METADATA, part_markdown, part_text, written_file
+from gemini_nb.notebook.render.sound import audio_html, audio_words
 from gemini_nb.notebook.render.transcript import (
+    AudioBlock,
     Block,
     CallBlock,
     NoticeBlock,
@@ -160,6 +162,8 @@ def _block_text(block: Block) -> str:
             return f"[{call_line(block.call)}]"
         case PartBlock():
             return "" if block.gone else part_text(block.part)
+        case AudioBlock():
+            return f"[{audio_words(block)}]" if block.pieces else ""
         case StruckBlock() | NoticeBlock():
             return ""
         case _:
@@ -215,6 +219,8 @@ def _block(block: Block) -> str:
             return call_markdown(block.call)
         case PartBlock():
             return "" if block.gone else part_of_answer(block.part)
+        case AudioBlock():
+            return audio_html(block)
         case StruckBlock():
             return fold("Text of an attempt that broke", settle(block.text)) if block.text else ""
         case NoticeBlock():
@@ -244,6 +250,8 @@ def part_of_answer(part: Part) -> str:
         return code_block(str(code.get("code") or ""), "python")
     if isinstance(outcome, dict):
         return code_block(str(outcome.get("output") or outcome.get("outcome") or ""), "")
+    if (file := written_file(part)) is not None:
+        return fold(f"file {file[0]}", code_block(file[1], ""))
     if (picture := figures.picture_of(part)) is not None:
         return f"![an image from the model](data:{picture[0]};base64,{picture[1]})"
     return settle(part_markdown(part))

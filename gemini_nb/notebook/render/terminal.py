@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TextIO
 
+from gemini_nb.api.audio import audio_type
 from gemini_nb.api.wire import Part
 from gemini_nb.notebook.render import figures
 from gemini_nb.notebook.render.ansi import Styler, can_style
@@ -64,6 +65,7 @@ class _Printer:
         self._thinks = False
         self._tail = ""  # of the text, since the last line that is not of it
         self._follows_line = False
+        self._sound: str | None = None  # the type of the sound that came last, with nothing behind it
         self._asked: list[ToolCall] = []  # of Google's own tools
 
     def print(self, event: StreamEvent) -> None:
@@ -133,6 +135,12 @@ class _Printer:
     def _part(self, part: Part, time: float) -> None:
         if any(name in part for name in METADATA):
             return  # listed at the end
+        if (sound := audio_type(part)) is not None:
+            if sound != self._sound:
+                self._note(f"[{sound}, in stream.audio]")
+            self._sound = sound  # which comes in many pieces
+            return
+        self._sound = None
         if "executableCode" in part:
             self._out.write(self._styler.feed(f"\n{part_text(part)}\n"))
         elif isinstance(part.get("toolCall"), dict):

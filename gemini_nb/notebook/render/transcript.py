@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias, assert_never
 
+from gemini_nb.api.audio import audio_type
 from gemini_nb.api.wire import Part
 from gemini_nb.notebook.render.markdown import Draft, Mark, answer_draft
 from gemini_nb.notebook.render.parts import METADATA
@@ -36,6 +37,7 @@ from gemini_nb.streams.events.events import (
 )
 
 __all__ = [
+    "AudioBlock",
     "Block",
     "CallBlock",
     "NoticeBlock",
@@ -105,6 +107,21 @@ class PartBlock:
 
 
 @dataclass(slots=True)
+class AudioBlock:
+    """Sound, in the pieces in which it comes.
+
+    Attributes:
+        kind: its type.
+        pieces: the parts so far; none where the model call that sent them broke.
+        is_whole: whether no more of it comes.
+    """
+
+    kind: str
+    pieces: list[Part] = field(default_factory=list)
+    is_whole: bool = False
+
+
+@dataclass(slots=True)
 class StruckBlock:
     """Text of a broken model call, shown until as much new text has taken its place.
 
@@ -117,7 +134,7 @@ class StruckBlock:
     text: str
 
 
-Block: TypeAlias = TextBlock | CallBlock | NoticeBlock | PartBlock | StruckBlock
+Block: TypeAlias = TextBlock | CallBlock | NoticeBlock | PartBlock | AudioBlock | StruckBlock
 
 
 @dataclass(slots=True)
@@ -201,6 +218,7 @@ class Transcript:
                 self._flush()
                 self._restore()
                 self._end_server_tools(event.time)
+                self._end_audio()
             case _:
                 assert_never(event)
 
@@ -211,6 +229,7 @@ class Transcript:
         self._pieces.clear()
         last = self.blocks[-1] if self.blocks else None
         if not isinstance(last, TextBlock):
+            self._end_audio()
             last = TextBlock(self._length, is_json=self.is_json)
             self.blocks.append(last)
         last.text += added
@@ -225,6 +244,7 @@ class Transcript:
         self._flush()
         self._drop_struck()
         self._end_server_tools(time)
+        self._end_audio()
         self._call_parts, self._call_start = len(self._parts), self._length
 
     def _end_server_tools(self, time: float) -> None:
@@ -244,6 +264,7 @@ class Transcript:
 
     def _add(self, block: Block) -> None:
         self._flush()
+        self._end_audio()
         self.blocks.append(block)
         self.changed.add(len(self.blocks) - 1)
 
@@ -288,6 +309,8 @@ class Transcript:
         if isinstance(part.get("toolCall"), dict):
             self._add(CallBlock(asked(part["toolCall"], time)))
             self._asked[len(self.blocks) - 1] = self.blocks[-1].call  # type: ignore[union-attr]  # see above
+        elif (sound := audio_type(part)) is not None:
+            self._add_audio(part, sound)
         elif isinstance(part.get("toolResponse"), dict):
             self._answer(part["toolResponse"], time)
         else:
@@ -300,6 +323,22 @@ class Transcript:
             self._groundings[len(self._parts) - 1] = grounding
         if kind in {"groundingMetadata", "urlContextMetadata"}:
             self._is_cited = False
+
+    def _add_audio(self, part: Part, kind: str) -> None:
+        self._flush()
+        last = self.blocks[-1] if self.blocks else None
+        if not isinstance(last, AudioBlock) or last.is_whole or last.kind != kind:
+            last = AudioBlock(kind)
+            self._add(last)
+        last.pieces.append(part)
+        self.changed.add(len(self.blocks) - 1)
+
+    def _end_audio(self) -> None:
+        """Let a player be made of the sound, since other output follows."""
+        last = self.blocks[-1] if self.blocks else None
+        if isinstance(last, AudioBlock) and not last.is_whole:
+            last.is_whole = True
+            self.changed.add(len(self.blocks) - 1)
 
     def _answer(self, response: Part, time: float) -> None:
         """Give a card of one of Google's tools its answer, whose own block is an empty one."""
@@ -354,6 +393,9 @@ class Transcript:
             block = self.blocks[index]
             if isinstance(block, PartBlock):
                 block.gone = True
+                self.changed.add(index)
+            elif isinstance(block, AudioBlock):
+                block.pieces.pop()  # the newest pieces are dropped, one for each part
                 self.changed.add(index)
             else:
                 self._asked.pop(index, None)

@@ -15,7 +15,15 @@ from typing import Any, Literal
 from gemini_nb.simulator.protocol.refusals import RefusalError, invalid
 from gemini_nb.simulator.protocol.signatures import is_genuine
 
-__all__ = ["Exchange", "Turn", "check_order", "check_signatures", "current_rounds", "read_turns"]
+__all__ = [
+    "Exchange",
+    "Turn",
+    "check_image_signatures",
+    "check_order",
+    "check_signatures",
+    "current_rounds",
+    "read_turns",
+]
 
 
 @dataclass(slots=True)
@@ -152,6 +160,21 @@ def check_signatures(turns: Sequence[Turn], *, vertex: bool = False) -> None:
                     f" call; this one is at `{call.get('name')}`, position {turn.position}."
                 )
             first = False
+
+
+def check_image_signatures(turns: Sequence[Turn]) -> None:
+    """Refuse a history in which a picture that the model drew has lost its signature.
+
+    Raises:
+        RefusalError: 400, saying which part.
+    """
+    for turn in turns:
+        for index, part in enumerate(turn.parts):
+            if turn.kind == "model" and "inlineData" in part and not part.get("thoughtSignature"):
+                raise invalid(
+                    f"Image part is missing a thought_signature in content position {turn.position + 1},"
+                    f" part position {index + 1}."
+                )
 
 
 def current_rounds(turns: Sequence[Turn]) -> list[list[Exchange]]:

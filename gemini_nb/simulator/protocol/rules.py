@@ -76,6 +76,11 @@ class Asked:
         return self.body.get("generationConfig") or {}
 
     @property
+    def modalities(self) -> set[str]:
+        """What the answer may be, but for text."""
+        return {str(one).upper() for one in self.config.get("responseModalities", ())}
+
+    @property
     def calling(self) -> Mapping[str, Any]:
         """How functions may be called."""
         return self.body.get("toolConfig", {}).get("functionCallingConfig") or {}
@@ -157,6 +162,14 @@ _REFUSED: tuple[tuple[Callable[[Asked], object], str], ...] = (
     (
         lambda a: a.config.get("candidateCount", 1) != 1,
         "Multiple candidates is not enabled for this model: candidate_count must be 1.",
+    ),
+    (
+        lambda a: "IMAGE" in a.modalities and 0 < a.family < 4 and "image" not in a.model,
+        "Model does not support the requested response modalities: image.",
+    ),
+    (
+        lambda a: "AUDIO" in a.modalities and 0 < a.family < 4 and not re.search("tts|audio", a.model),
+        "Model does not support the requested response modalities: audio.",
     ),
     (
         lambda a: a.family >= 4 and a.has("presencePenalty"),

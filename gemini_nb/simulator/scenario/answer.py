@@ -11,6 +11,7 @@ from gemini_nb.simulator.protocol.fields import text_tokens
 from gemini_nb.simulator.protocol.routes import generation
 from gemini_nb.simulator.scenario.arguments import make_value
 from gemini_nb.simulator.scenario.calls import introduce, next_calls
+from gemini_nb.simulator.scenario.media import made_media
 from gemini_nb.simulator.scenario.prompt import Prompt
 from gemini_nb.simulator.scenario.prose import NOTE, describe_results, looks_back, think, write_prose
 
@@ -54,6 +55,8 @@ _ADDRESS = re.compile(r"https?://[^\s<>\"')]+")
 def answer_prompt(prompt: Prompt) -> Answer:
     """Answer a prompt."""
     thoughts = think(prompt) if _thinks(prompt) else []
+    if (media := made_media(prompt)) is not None:
+        return Answer(thoughts=thoughts, parts=media)
     wanted = prompt.must_call or not looks_back(prompt)
     if prompt.declarations and wanted and (calls := next_calls(prompt)):
         introduction = introduce(calls)

@@ -17,6 +17,7 @@ from gemini_nb.simulator.protocol.contents import check_contents
 from gemini_nb.simulator.protocol.fields import read_body
 from gemini_nb.simulator.protocol.history import (
     Exchange,
+    check_image_signatures,
     check_order,
     check_signatures,
     current_rounds,
@@ -134,6 +135,8 @@ def read_prompt(
     check_order(turns)
     if verify and signs_calls(model):
         check_signatures(turns, vertex=route.vertex)
+        if "image" in model:
+            check_image_signatures(turns)
     messages = [turn.text for turn in turns if turn.kind == "user" and turn.text.strip()]
     return Prompt(
         body=body,

@@ -75,7 +75,7 @@ class ToolCall:
     args: dict[str, Any]
     status: ToolStatus = ToolStatus.PENDING
     result: Any = None
-    parts: tuple[Part, ...] = ()
+    parts: tuple[Part, ...] = field(default=(), repr=False)
     error: str | None = None
     output: str = ""
     shown: tuple[Shown, ...] = ()

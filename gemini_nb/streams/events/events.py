@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from gemini_nb.api.turn import Usage
-from gemini_nb.api.wire import Part
+from gemini_nb.api.wire import Part, brief
 from gemini_nb.errors import GeminiError
 from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.events.states import Phase
@@ -169,6 +169,9 @@ class PartReceived(_Event):
 
     kind: Literal["part_received"] = field(default="part_received", init=False)
     part: Part
+
+    def __repr__(self) -> str:  # which subscribers print
+        return f"PartReceived(stream_id={self.stream_id!r}, seq={self.seq}, part={brief(self.part)!r})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
