@@ -43,6 +43,7 @@ class KeptAnswers:
         self.file = file
         self.added = 0
         """How many answers were kept by these streams."""
+        self._added: dict[bytes, int] = {}  # by question: when, as that number was then
         # A lock lives as long as a stream holds or wants it. It belongs to its loop, which may be replaced.
         self._locks: weakref.WeakValueDictionary[tuple[int, str], asyncio.Lock] = (
             weakref.WeakValueDictionary()
@@ -59,6 +60,10 @@ class KeptAnswers:
         """Call a function that works on the file, off the loop, one at a time."""
         async with self._lock(""):
             return await run_in_daemon_thread(function, *args, name="gemini_nb-kept")
+
+    def was_added(self, question: Question, since: int) -> bool:
+        """Whether a stream kept an answer to this since `added` was that number."""
+        return self._added.get(bytes.fromhex(question.key), 0) > since
 
     def is_asked(self, question: Question) -> bool:
         """Whether a stream asks this now."""
@@ -93,11 +98,12 @@ class KeptAnswers:
                 return found
         return None
 
-    async def add(self, record: CallRecord) -> None:
-        """Keep an answer; a stream does not fail where that is impossible."""
-        self.added += 1
+    async def add(self, record: CallRecord, question: Question) -> None:
+        """Keep an answer to this question; a stream does not fail where that is impossible."""
         try:
             await self.run(self.file.append, record)
+            self.added += 1
+            self._added[bytes.fromhex(question.key)] = self.added
         except ConfigError as error:
             self.file.warn(str(error))
         except OSError as error:

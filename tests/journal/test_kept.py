@@ -182,6 +182,17 @@ def test_configuration_and_environment_say_where(tmp_path: Path, monkeypatch: py
     assert sorted(one.name for one in tmp_path.glob("*.jsonl")) == ["answers.jsonl", "other.jsonl"]
 
 
+@pytest.mark.parametrize("prompts", [["Name a river."] * 10, [f"River {n}" for n in range(10)]])
+def test_fresh_rows_are_all_asked_anew(path: Path, prompts: list[str]) -> None:
+    with rig(counted) as made:
+        for fresh in (False, True, False):
+            group = map_prompts(prompts, manager=made.manager, keep=path, fresh=fresh, **made.options)
+            group.wait(PATIENCE)
+        assert len(made.server.requests) == 20
+        assert group.counts.kept == 10
+        assert len(records(path)) == 20
+
+
 @pytest.mark.parametrize(
     "options",
     [{"keep": 7}, {"keep": ""}, {"keep": b"x"}, {"keep": "missing/answers.jsonl"}, {"fresh": "yes"}],

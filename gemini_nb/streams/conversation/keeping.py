@@ -108,7 +108,7 @@ class Keeper:
         self._stop_asking = await answers.begin(question)
         if waited:
             self._record.go_on()
-        if answers.added == added:
+        if not answers.was_added(question, added):
             return None
         found = await answers.run(self._find, question)
         if found is not None:
@@ -195,6 +195,7 @@ class Keeper:
         try:
             if self._stop_asking is None or question is None or not is_whole(turn):
                 return
+            asked = question
             if turn.is_simulated:
                 question = question.as_asked_of(Auth.SIMULATOR.value, self._server())
             await self._answers.add(
@@ -210,7 +211,8 @@ class Keeper:
                     finish_reason=turn.finish_reason or "",
                     usage=turn.usage,
                     chunks=tuple(self._tape),
-                )
+                ),
+                asked,
             )
             self.say_warnings()
         finally:
