@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from gemini_nb.api.audio import Audio
 from gemini_nb.api.catalogue import Model
+from gemini_nb.api.file import File
 from gemini_nb.api.image import Image
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.turn import Usage
-from gemini_nb.api.values import File
 from gemini_nb.errors import (
     APIError,
     ArgumentError,
@@ -61,10 +61,12 @@ from gemini_nb.streams.events.events import (
     ToolCallRequested,
     ToolCallStarted,
     ToolCallUpdated,
+    UploadUpdated,
     UsageUpdated,
 )
 from gemini_nb.streams.events.info import StreamInfo
-from gemini_nb.streams.events.states import Phase, Status, ToolStatus
+from gemini_nb.streams.events.states import Phase, Status, ToolStatus, UploadStatus
+from gemini_nb.streams.events.uploads import Upload
 from gemini_nb.streams.group.asked_frame import ask_frame
 from gemini_nb.streams.group.estimate import Estimate, estimate
 from gemini_nb.streams.group.group import StreamGroup
@@ -137,6 +139,9 @@ __all__ = [
     "ToolStatus",
     "TransportError",
     "TurnLimitError",
+    "Upload",
+    "UploadStatus",
+    "UploadUpdated",
     "Usage",
     "UsageUpdated",
     "__version__",

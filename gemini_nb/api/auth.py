@@ -74,6 +74,11 @@ class ApiKey:
         """The key's fingerprint in this process."""
         return f"key-{hash(self._key.reveal()):x}"
 
+    @property
+    def fingerprint(self) -> str:
+        """The key's fingerprint in every process, by which files on disk know it again."""
+        return hashlib.sha256(b"gemini_nb " + self._key.reveal().encode()).hexdigest()[:16]
+
     async def headers(self, *, refresh: bool = False) -> dict[str, str]:  # noqa: ARG002 - keys do not age
         """Return the key's header."""
         return {"x-goog-api-key": self._key.reveal()}

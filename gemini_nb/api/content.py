@@ -18,8 +18,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from gemini_nb.api.file import MAX_REQUEST_BYTES, UPLOAD_INSTEAD
 from gemini_nb.api.objects import as_mapping, plain, spell_content, spell_part
-from gemini_nb.api.values import FILES_API, MAX_REQUEST_BYTES, frame_text, media_part
+from gemini_nb.api.values import frame_text, media_part
 from gemini_nb.api.wire import JSON, PART_OBJECTS, Content, Part, objects
 from gemini_nb.errors import ArgumentError, ConfigError
 
@@ -349,7 +350,7 @@ def encode_body(body: Mapping[str, Any]) -> bytes:
         size, limit = len(encoded) / 2**20, MAX_REQUEST_BYTES // 2**20
         raise ConfigError(
             f"The request has {size:.1f} MB with its history; a request has {limit} MB at most.",
-            hint=FILES_API,
+            hint=UPLOAD_INSTEAD,
         )
     return encoded
 

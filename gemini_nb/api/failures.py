@@ -45,7 +45,17 @@ if TYPE_CHECKING:
     from gemini_nb.api.endpoint import Endpoint
     from gemini_nb.api.turn import ModelTurn
 
-__all__ = ["blocked", "broken", "empty", "error_in", "is_refusal", "not_sent", "refused", "reported"]
+__all__ = [
+    "blocked",
+    "broken",
+    "empty",
+    "error_in",
+    "is_about_file",
+    "is_refusal",
+    "not_sent",
+    "refused",
+    "reported",
+]
 
 _NUMBER = re.compile(r"[0-9]{1,3}")
 _TITLE = re.compile(r"<title>\s*(\S.*?)\s*</title>", re.DOTALL | re.IGNORECASE)
@@ -123,6 +133,8 @@ _STATUS_HINTS = {
     499: "The server, or something on the way to it, gave the request up; ask again.",
 }
 
+_NOT_READY = "is not in an ACTIVE state"
+_NO_FILE = "permission to access the File"
 _OTHERWISE = "Ask again, or ask otherwise."
 _REPHRASE = "Rephrase the question; `safety_settings` cannot switch this off."
 _IMAGE = "Describe the image in other words."
@@ -286,6 +298,13 @@ def is_refusal(error: GeminiError | None) -> bool:
     return status is not None and 400 <= status < 500 and status not in _TEMPORARY_REFUSALS
 
 
+def is_about_file(error: GeminiError) -> bool:
+    """Whether the service refused a request for an upload in it that is gone, or not ready."""
+    return (error.status_code == 400 and _NOT_READY in error.message) or (
+        error.status_code == 403 and _NO_FILE in error.message
+    )
+
+
 def empty(turn: ModelTurn) -> EmptyAnswerError:
     """Return the error for a turn that ended without an answer, or with one that the model got wrong."""
     reason, said = turn.finish_reason, turn.finish_message
@@ -320,6 +339,10 @@ def _hint(status: int, message: str, details: list[dict[str, Any]], endpoint: En
         return "Check the API key: GEMINI_API_KEY, GOOGLE_API_KEY or credentials."
     if "thought_signature" in message or "thought signature" in message.lower():
         return "A turn of the history lacks its thoughtSignature: send the model's parts back as they came."
+    if _NOT_READY in message:
+        return "The service still processes the file, or could not; ask again in a moment."
+    if _NO_FILE in message:
+        return "Uploads are kept for 48 hours, for the key that made them: upload the file again."
     if status == 400 and ("FAILED_PRECONDITION" in message or "location is not supported" in message):
         return "The free tier is not offered everywhere: check region and billing of the key's project."
     if status == 403 and "cachedcontent" in message.lower():

@@ -108,6 +108,42 @@ class HTTPClients:
             response = await _send(client, _request(client, url, headers, content, connect), idle)
         return response
 
+    async def upload(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        pieces: Callable[[], AsyncIterator[bytes]],
+        *,
+        connect: float,
+        idle: IdleTimeout,
+    ) -> httpx.Response:
+        """Post a body that is made while it is sent, and return the response, its body read.
+
+        Args:
+            url: where it goes.
+            headers: all headers, Content-Length among them.
+            pieces: yields the body; called again where the connection turns out to be closed.
+            connect: seconds until a connection stands.
+            idle: limits the wait for the answer; who yields the pieces begins it anew with each.
+
+        Raises:
+            ConfigError: it cannot be put together.
+            GeminiError: it got no whole answer.
+        """
+        client = self._client_for(url)
+        response = None
+        while response is None:
+            response = await _send(client, _built(client, url, headers, pieces(), connect), idle)
+        try:
+            await idle.wait(response.aread())
+        except GeminiError:
+            raise
+        except Exception as error:  # noqa: BLE001 - each transport has its own exceptions
+            raise failures.broken(error, urlsplit(url).hostname or "") from None
+        finally:
+            await response.aclose()
+        return response
+
     async def get(
         self,
         url: str,
@@ -150,6 +186,22 @@ class HTTPClients:
 def _request(
     client: httpx.AsyncClient, url: str, headers: Mapping[str, str], content: bytes, connect: float
 ) -> httpx.Request:
+    body = _pieces(content) if len(content) > _LARGE else content
+    own = {
+        "Content-Type": "application/json",
+        "Content-Length": str(len(content)),
+        "Accept": "text/event-stream",
+    }
+    return _built(client, url, {**headers, **own}, body, connect)
+
+
+def _built(
+    client: httpx.AsyncClient,
+    url: str,
+    headers: Mapping[str, str],
+    content: bytes | AsyncIterator[bytes],
+    connect: float,
+) -> httpx.Request:
     # aiohttp finds this out when it has connected, and forgets to close the connection.
     if not all(value.isascii() and value.isprintable() for value in headers.values()):
         raise _not_made(ValueError("a header holds a character that no header can hold"))
@@ -157,13 +209,8 @@ def _request(
         return client.build_request(
             "POST",
             _parsed(url),
-            content=_pieces(content) if len(content) > _LARGE else content,
-            headers={
-                **headers,
-                "Content-Type": "application/json",
-                "Content-Length": str(len(content)),
-                "Accept": "text/event-stream",
-            },
+            content=content,
+            headers=dict(headers),
             # In this transport `pool` covers all of connecting, the name look-up and a proxy's answer, too.
             timeout=httpx.Timeout(None, connect=connect, pool=connect),
         )

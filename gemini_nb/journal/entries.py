@@ -15,8 +15,9 @@ from typing import Any, Literal, NamedTuple
 
 from gemini_nb.api.turn import Usage
 from gemini_nb.errors import ConfigError, StreamNotFoundError
-from gemini_nb.journal import prune, rows
+from gemini_nb.journal import prune, rows, uploads
 from gemini_nb.journal.trouble import Trouble
+from gemini_nb.journal.uploads import Uploaded
 from gemini_nb.journal.writer import Writer
 
 __all__ = ["Entry", "Journal", "PastCall", "UsageRow"]
@@ -214,6 +215,17 @@ class Journal:
         except Trouble:
             return []
 
+    def uploads(self) -> list[Uploaded]:
+        """Return the files that were uploaded from this machine and have not expired, the oldest first.
+
+        Raises:
+            ConfigError: the journal cannot be read.
+        """
+        try:
+            return uploads.known(self._writer.store)
+        except Trouble as trouble:
+            raise ConfigError(trouble.message, hint=trouble.hint) from None
+
     def usage(
         self,
         by: Literal["model", "day", "notebook"] | None = "model",
@@ -301,6 +313,8 @@ class Journal:
         uids = [uid for (uid,) in self._read(f"SELECT e.uid FROM entries e {where}", values)]
         try:
             prune.clear(self._writer.store, uids)
+            if notebook is None:
+                uploads.clear(self._writer.store)
         except Trouble as trouble:
             raise ConfigError(trouble.message, hint=trouble.hint) from None
         return len(uids)

@@ -38,7 +38,15 @@ DROP INDEX entries_figures;
 CREATE INDEX entries_figures ON entries (model, day, notebook, kernel, auth, input, output, cost, saved);
 """
 
-_STEPS = (_FIRST, _SIMULATED_APART)
+_UPLOADS = """
+CREATE TABLE IF NOT EXISTS uploads (
+    service TEXT, owner TEXT, name TEXT, hash TEXT, mime_type TEXT, uri TEXT, path TEXT, size INTEGER,
+    uploaded_at REAL, expires_at REAL, PRIMARY KEY (service, owner, name)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS uploads_by_hash ON uploads (hash);
+"""
+
+_STEPS = (_FIRST, _SIMULATED_APART, _UPLOADS)
 """The statements of each version, which a file of the version before runs to become one."""
 
 VERSION = len(_STEPS)

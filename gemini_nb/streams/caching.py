@@ -10,12 +10,15 @@ from gemini_nb.api.caching import make_cache
 from gemini_nb.api.content import encode_body
 from gemini_nb.api.wire import JSON
 from gemini_nb.config import Auth
+from gemini_nb.daemon import run_in_daemon_thread
 from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.redaction import seal
+from gemini_nb.streams.events.record import StreamRecord
 from gemini_nb.streams.manager import StreamManager, get_manager
 from gemini_nb.streams.request.cached import HELD, CachedContent, expiry_of, run, seconds_of
 from gemini_nb.streams.request.options import StreamOptions, takes_options
 from gemini_nb.streams.request.request import StreamRequest, build_request, with_tools_of_sources
+from gemini_nb.streams.request.uploads import uploads_of
 
 __all__ = ["cache"]
 
@@ -69,16 +72,24 @@ def cache(
     request = build_request(runtime, "-" if contents is None else contents, **options)
     _check_choice(request)
 
-    async def make() -> tuple[StreamRequest, JSON, JSON]:
+    uploads = uploads_of(runtime)
+
+    async def make() -> tuple[StreamRequest, JSON, str]:
         asked = await with_tools_of_sources(request)
         held = {name: asked.body[name] for name in HELD if asked.body.get(name)}
+        digest = _digest(held)
         if contents is not None:
-            held["contents"] = asked.contents
+            known = await run_in_daemon_thread(uploads.by_content, asked.contents)
+            digest = _digest({**held, "contents": known})
         if asked.endpoint.auth is Auth.RECORDING:
-            return asked, held, _recorded(held, lifetime)
-        return asked, held, await make_cache(await runtime.ready(), asked.endpoint, {**held, "ttl": lifetime})
+            return asked, _recorded(digest, lifetime), digest
+        clients = await runtime.ready()
+        if contents is not None:
+            held["contents"] = await uploads.put_up(clients, asked, StreamRecord("cache"), asked.contents)
+        made = await make_cache(clients, asked.endpoint, {**held, "ttl": lifetime})
+        return asked, made, digest
 
-    asked, held, made = run(runtime, make())
+    asked, made, digest = run(runtime, make())
     usage = made.get("usageMetadata")
     tokens = usage.get("totalTokenCount") if isinstance(usage, dict) else None
     return CachedContent(
@@ -87,7 +98,7 @@ def cache(
         tokens=tokens if isinstance(tokens, int) else 0,
         expires=expiry_of(made),
         tools=asked.tools,
-        digest=_digest(held),
+        digest=digest,
         options=options,
         runtime=runtime,
     )
@@ -108,7 +119,7 @@ def _digest(held: JSON) -> str:
     return hashlib.sha256(encode_body(dict(sorted(held.items())))).hexdigest()
 
 
-def _recorded(held: JSON, lifetime: str) -> JSON:
+def _recorded(digest: str, lifetime: str) -> JSON:
     """What stands for a cache where kept answers are played back, and nothing is sent."""
     expires = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=float(lifetime[:-1]))
-    return {"name": f"cachedContents/{_digest(held)[:24]}", "expireTime": expires.isoformat()}
+    return {"name": f"cachedContents/{digest[:24]}", "expireTime": expires.isoformat()}

@@ -14,6 +14,7 @@ from typing import Any, Protocol, Unpack
 
 from gemini_nb.api.catalogue import Model, list_models
 from gemini_nb.api.content import to_turns
+from gemini_nb.api.file import File, remote
 from gemini_nb.api.wire import Content
 from gemini_nb.config import Settings
 from gemini_nb.errors import ArgumentError, ConfigError, GeminiError, StreamNotFoundError
@@ -26,6 +27,7 @@ from gemini_nb.streams.events.info import StreamInfo, Subscriber
 from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.request.options import StreamOptions, takes_options
 from gemini_nb.streams.request.request import find_endpoint
+from gemini_nb.streams.request.uploads import uploads_of
 from gemini_nb.streams.runtime.readers import EventReader
 from gemini_nb.streams.runtime.runtime import Runtime, default_runtime, forget_default_runtime
 from gemini_nb.streams.stream import Stream, stop_together
@@ -261,6 +263,45 @@ class StreamManager:
             known = self._models[root] = (time.monotonic(), self.runtime.loop.submit(ask()).result())
         return list(known[1])
 
+    def delete_file(
+        self,
+        file: File,
+        *,
+        auth: str | None = None,
+        credentials: object = None,
+        base_url: str | None = None,
+        api_version: str | None = None,
+    ) -> bool:
+        """Delete what was uploaded of a file; `File.delete` calls this for the kernel's manager.
+
+        Args:
+            file: the file, or the name of an upload.
+            auth: the service, as in `start_stream`, and so are the others. Without any of them, what this
+                process uploaded is deleted wherever it is.
+            credentials: the key.
+            base_url: another root.
+            api_version: such as "v1beta".
+
+        Returns:
+            Whether there was something to delete.
+
+        Raises:
+            ConfigError: no key, or a value that does not fit.
+            GeminiError: the service refuses, or cannot be reached.
+            BlockingCallError: called on the background loop's own thread.
+        """
+        self.runtime.check_may_block()
+        uploads = uploads_of(self.runtime)
+        given: StreamOptions = {"auth": auth, "credentials": seal(credentials), "base_url": base_url}
+        given["api_version"] = api_version
+        places = [] if any(given.values()) else uploads.places_of(file, None)
+        places = places or uploads.places_of(file, find_endpoint(self.runtime, given))
+
+        async def delete() -> bool:
+            return await uploads.delete(await self.runtime.ready(), places)
+
+        return self.runtime.loop.submit(delete()).result()
+
     def stop_stream(self, stream: Stream | str) -> None:
         """Stop a stream, its requests and its tools; what arrived stays. Stopping an ended one does nothing.
 
@@ -393,6 +434,9 @@ def _let_go(manager: StreamManager) -> None:
 def models(auth: str | None = None, **options: Any) -> list[Model]:
     """Return the models that a service offers: `StreamManager.models` of the kernel's manager."""
     return get_manager().models(auth, **options)
+
+
+remote.delete = lambda file, options: get_manager().delete_file(file, **options)
 
 
 def adopt_manager(manager: StreamManager | None) -> None:

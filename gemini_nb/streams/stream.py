@@ -27,7 +27,8 @@ from gemini_nb.streams.events.events import StreamEvent
 from gemini_nb.streams.events.info import StreamInfo, Subscriber
 from gemini_nb.streams.events.log import EventLog
 from gemini_nb.streams.events.record import StreamRecord, Waiting
-from gemini_nb.streams.events.states import Phase, Status
+from gemini_nb.streams.events.states import UPLOAD_STATUSES, Phase, Status
+from gemini_nb.streams.events.uploads import Upload
 from gemini_nb.streams.request.code import to_code
 from gemini_nb.streams.request.request import StreamRequest
 from gemini_nb.streams.runtime.ending import Ending, StreamInterrupted, interrupting, mark_cancelled
@@ -48,6 +49,7 @@ _INTERNAL = {
     "first_output_at",
     "is_done",
     "is_structured",
+    "is_uploading",
     "label",
     "let_go",
     "log",
@@ -178,6 +180,16 @@ class Stream:
     def tool_calls(self) -> tuple[ToolCall, ...]:
         """Every tool call so far, in the model's order."""
         return self._record.tool_calls
+
+    @property
+    def uploads(self) -> tuple[Upload, ...]:
+        """The files that the service had to have before the model was asked, and how far they are."""
+        return self._record.uploads
+
+    @property
+    def is_uploading(self) -> bool:
+        """Whether one of them is still on its way."""
+        return any(UPLOAD_STATUSES[upload.status] for upload in self._record.uploads)
 
     @property
     def usage(self) -> Usage:

@@ -15,6 +15,7 @@ from gemini_nb.errors import GeminiError
 from gemini_nb.streams.events import events, log
 from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.events.states import Phase
+from gemini_nb.streams.events.uploads import Upload
 
 KINDS: tuple[type[Any], ...] = typing.get_args(events.StreamEvent)
 VALUES: dict[str, Any] = {
@@ -24,6 +25,7 @@ VALUES: dict[str, Any] = {
     "length": 3,
     "call": ToolCall(id=None, name="f", args={}),
     "part": {"executableCode": {"code": "1"}},
+    "upload": Upload(index=0, name="film.mp4"),
     "usage": Usage(),
     "attempt": 2,
     "delay": 0.5,

@@ -73,7 +73,12 @@ _ARGUMENTS: list[tuple[tuple[str, ...], dict[str, Any]]] = [
     (("--budget",), {"metavar": "USD", "help": "ask no new row of --each once this much could be spent"}),
     (
         ("--file",),
-        {"action": "append", "default": [], "metavar": "PATH", "help": "send a file along; several are fine"},
+        {
+            "action": "append",
+            "default": [],
+            "metavar": "PATH",
+            "help": "send a file along: a path, an address, an upload's name",
+        },
     ),
     (
         ("--above",),

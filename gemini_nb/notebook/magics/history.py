@@ -36,6 +36,9 @@ class HistoryMagics(Magics):
         argument(
             "--keep", nargs="?", const=DEFAULT_KEEP, metavar="FILE", help="a file of kept answers instead"
         ),
+        argument(
+            "--files", action="store_true", help="what is uploaded, its size, and until when it is there"
+        ),
         argument("text", nargs="*", metavar="TEXT", help="only those whose prompt or answer has this in it"),
     )
     @line_magic
@@ -53,6 +56,11 @@ class HistoryMagics(Magics):
             if args.notebook:
                 raise UsageError("A file of kept answers does not know the notebook; leave --notebook out.")
             print(_of_kept(args))  # noqa: T201 - it is what the magic is for
+            return
+        if args.files:
+            if args.clear or args.notebook or args.text:
+                raise UsageError("--files stands alone; gemini_nb.File(path).delete() deletes an upload.")
+            print(_of_uploads())  # noqa: T201 - it is what the magic is for
             return
         with _journal() as kept:
             if args.clear:
@@ -87,6 +95,14 @@ class HistoryMagics(Magics):
 
 def _text(args: argparse.Namespace) -> str | None:
     return " ".join(args.text).strip("'\"") or None
+
+
+def _of_uploads() -> str:
+    with _journal() as kept:
+        uploads, path = kept.uploads(), kept.path
+    from gemini_nb.notebook.render.history import uploads_table  # few cells need it
+
+    return uploads_table(uploads) if uploads else f"{path} knows of no file that is uploaded now."
 
 
 def _of_kept(args: argparse.Namespace) -> str:

@@ -92,7 +92,7 @@ def _troubles(stream: Stream) -> str:
     """What it waits for, or why it ended early."""
     if stream.status is Status.ACTIVE:
         waiting = stream.waiting
-        if waiting is None:
+        if waiting is None or stream.is_uploading:
             return ""
         said = figures.waiting_words(waiting, time.time())
         return f'<div class="gemini-nb-notice" data-kind="wait">{escape(said)}</div>'

@@ -8,10 +8,12 @@ from datetime import UTC, datetime
 from pathlib import PurePath
 from typing import Any
 
+from gemini_nb.api.file import printable
 from gemini_nb.api.turn import Usage
 from gemini_nb.config import Auth
 from gemini_nb.journal.call_record import CallRecord
 from gemini_nb.journal.entries import Entry, PastCall, UsageRow
+from gemini_nb.journal.uploads import Uploaded
 from gemini_nb.notebook.render.figures import STAND_INS, tokens_words
 from gemini_nb.notebook.render.markdown import answer_draft, finished, plain, settle
 from gemini_nb.notebook.render.settled import (
@@ -24,11 +26,11 @@ from gemini_nb.notebook.render.settled import (
     part_of_answer,
 )
 from gemini_nb.notebook.render.table import aligned
-from gemini_nb.notebook.render.words import date, dollars, duration, one_line, quantity
+from gemini_nb.notebook.render.words import data_size, date, dollars, duration, one_line, quantity
 from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.events.states import ToolStatus
 
-__all__ = ["entry_bundle", "history_table", "kept_table", "usage_table"]
+__all__ = ["entry_bundle", "history_table", "kept_table", "uploads_table", "usage_table"]
 
 _KINDS = {"error": "error", "stopped": "stopped", "completed": "cut"}
 _HEAD = ("when", "notebook", "model", "prompt", "status", "tokens", "price", "id")
@@ -43,6 +45,24 @@ def kept_table(records: Sequence[CallRecord]) -> str:
     """One line for each kept answer, in their order."""
     head = ("when", "service", "model", "prompt", "tokens")
     return "\n".join(aligned([head, *map(_kept_row, records)]))
+
+
+def uploads_table(uploads: Sequence[Uploaded]) -> str:
+    """One line for each file that was uploaded, in their order."""
+    head = ("uploaded", "file", "type", "size", "expires", "name", "service")
+    return "\n".join(aligned([head, *map(_upload_row, uploads)]))
+
+
+def _upload_row(upload: Uploaded) -> tuple[str, ...]:
+    return (
+        date(datetime.fromtimestamp(upload.uploaded_at, UTC)),
+        one_line(printable(PurePath(upload.path).name), 40),
+        one_line(upload.mime_type, 40),
+        data_size(upload.size),
+        date(datetime.fromtimestamp(upload.expires_at, UTC)),
+        upload.name,
+        upload.service.partition("://")[2],
+    )
 
 
 def _kept_row(record: CallRecord) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from gemini_nb.notebook.render.markdown import plain
 from gemini_nb.notebook.render.parts import METADATA, part_text
 from gemini_nb.notebook.render.server_tools import answered, asked
 from gemini_nb.notebook.render.settled import call_line, called, source_lists, transcript_of
-from gemini_nb.notebook.render.transcript import retry_message
+from gemini_nb.notebook.render.transcript import retry_message, upload_message
 from gemini_nb.notebook.render.words import quantity
 from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.events.events import (
@@ -26,8 +26,9 @@ from gemini_nb.streams.events.events import (
     ToolCallFinished,
     ToolCallRequested,
     ToolCallStarted,
+    UploadUpdated,
 )
-from gemini_nb.streams.events.states import ToolStatus
+from gemini_nb.streams.events.states import ToolStatus, UploadStatus
 from gemini_nb.streams.stream import Stream
 
 __all__ = ["print_stream"]
@@ -67,6 +68,7 @@ class _Printer:
         self._follows_line = False
         self._sound: str | None = None  # the type of the sound that came last, with nothing behind it
         self._asked: list[ToolCall] = []  # of Google's own tools
+        self._uploads: dict[int, UploadStatus] = {}  # as they were last said
 
     def print(self, event: StreamEvent) -> None:
         """Print what an event says."""
@@ -95,6 +97,9 @@ class _Printer:
                     f"{self._styler.note(plain(f'{_said(event.call)}[{call_line(event.call)}]'))}\n"
                 )
                 self._end_line()
+            case UploadUpdated() if self._uploads.get(event.upload.index) != event.upload.status:
+                self._uploads[event.upload.index] = event.upload.status
+                self._note(f"[{upload_message(event.upload)}]")
             case RetryScheduled():
                 self._note(f"[{retry_message(event, self._length, when=True)}]")
             case _:

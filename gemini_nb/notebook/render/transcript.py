@@ -15,7 +15,7 @@ from gemini_nb.notebook.render.markdown import Draft, Mark, answer_draft
 from gemini_nb.notebook.render.parts import METADATA
 from gemini_nb.notebook.render.server_tools import answered, asked, ended
 from gemini_nb.notebook.render.sources import Grounding, Sources, read_sources, without_listed
-from gemini_nb.notebook.render.words import duration, quantity
+from gemini_nb.notebook.render.words import data_progress, data_size, duration, quantity
 from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.events.events import (
     PartReceived,
@@ -33,8 +33,11 @@ from gemini_nb.streams.events.events import (
     ToolCallRequested,
     ToolCallStarted,
     ToolCallUpdated,
+    UploadUpdated,
     UsageUpdated,
 )
+from gemini_nb.streams.events.states import UploadStatus
+from gemini_nb.streams.events.uploads import Upload
 
 __all__ = [
     "AudioBlock",
@@ -46,6 +49,7 @@ __all__ = [
     "TextBlock",
     "Transcript",
     "retry_message",
+    "upload_message",
 ]
 
 
@@ -158,6 +162,7 @@ class Transcript:
     sources: Sources = field(default_factory=Sources)
     _length: int = 0
     _calls: dict[int, int] = field(default_factory=dict)
+    _uploads: dict[int, int] = field(default_factory=dict)
     _pieces: list[str] = field(default_factory=list)
     _thoughts: list[str] = field(default_factory=list, compare=False)
     _struck: StruckBlock | None = None
@@ -210,8 +215,8 @@ class Transcript:
                 self._set_call(event.call)
             case PartReceived():
                 self._add_part(event.part, event.time)
-            case RetryScheduled():
-                self._plan_retry(event)
+            case RetryScheduled() | UploadUpdated():
+                self._add_notice(event)
             case PhaseChanged() | StreamCompleted():
                 self._begin_call(event.time)
             case StreamFailed() | StreamStopped():
@@ -281,6 +286,22 @@ class Transcript:
             self._calls[call.index] = len(self.blocks) - 1
         else:
             self._set(index, CallBlock(call))
+
+    def _add_notice(self, event: RetryScheduled | UploadUpdated) -> None:
+        if isinstance(event, UploadUpdated):
+            self._set_upload(event.upload)
+        else:
+            self._plan_retry(event)
+
+    def _set_upload(self, upload: Upload) -> None:
+        notice = NoticeBlock(upload_message(upload))
+        index = self._uploads.get(upload.index)
+        if index is None:
+            self._add(notice)
+            self._uploads[upload.index] = len(self.blocks) - 1
+        else:
+            self.blocks[index] = notice
+            self.changed.add(index)
 
     def _rewind(self, length: int) -> None:
         self._flush()
@@ -424,6 +445,27 @@ class Transcript:
         self.blocks[last] = struck
         self.changed.add(last)
         self._add(notice)
+
+
+def upload_message(upload: Upload) -> str:
+    """How far a file is on its way to the service."""
+    size = "" if upload.size is None else f" · {data_size(upload.size)}"
+    match upload.status:
+        case UploadStatus.READING:
+            said = f"reading {upload.name}{size}"
+        case UploadStatus.UPLOADING:
+            said = f"uploading {upload.name} · {data_progress(upload.sent, upload.size or 0)}"
+        case UploadStatus.PROCESSING:
+            said = f"{upload.name}{size} · the service is processing it"
+        case UploadStatus.ACTIVE:
+            said = f"{upload.name}{size} · {'uploaded before' if upload.is_reused else 'uploaded'}"
+        case UploadStatus.FAILED:
+            said = f"{upload.name}{size} · failed"
+        case UploadStatus.CANCELLED:
+            said = f"{upload.name}{size} · not uploaded"
+        case _:
+            assert_never(upload.status)
+    return f"{said} · {upload.note}" if upload.note else said
 
 
 def retry_message(event: RetryScheduled, length: int, *, when: bool = False) -> str:

@@ -10,6 +10,8 @@ __all__ = [
     "cut_counted",
     "cut_middle",
     "cut_start",
+    "data_progress",
+    "data_size",
     "date",
     "dollars",
     "duration",
@@ -45,6 +47,24 @@ def dollars(amount: Decimal) -> str:
     if not amount or amount >= Decimal("0.1"):
         return f"${amount:,.2f}"
     return f"${amount:.{1 - amount.adjusted()}f}"
+
+
+def data_size(size: int) -> str:
+    """A number of bytes: 512 bytes, 1.4 MB, 300 MB."""
+    if size < 1_000:
+        return quantity(size, "byte")
+    number, unit = (
+        (size / 1e3, "KB") if size < 1e6 else (size / 1e6, "MB") if size < 1e9 else (size / 1e9, "GB")
+    )
+    return f"{number:.1f} {unit}" if number < 9.95 else f"{number:,.0f} {unit}"
+
+
+def data_progress(done: int, size: int) -> str:
+    """How much of so many bytes is done: 12 of 300 MB."""
+    whole = data_size(size)
+    unit = {"KB": 1e3, "MB": 1e6, "GB": 1e9}.get(whole.rpartition(" ")[2], 1)
+    part = done / unit
+    return f"{part:.1f} of {whole}" if unit > 1 and size / unit < 99.5 else f"{part:,.0f} of {whole}"
 
 
 def quantity(number: int, noun: str, plural: str = "") -> str:

@@ -23,7 +23,7 @@ from gemini_nb.api.retry import CoolingDown
 from gemini_nb.api.turn import ModelTurn, Usage
 from gemini_nb.api.wire import JSON, Content, Part, duplicate
 from gemini_nb.config import Auth, replay_pace
-from gemini_nb.errors import EmptyAnswerError, SchemaMismatchError, TurnLimitError
+from gemini_nb.errors import APIError, EmptyAnswerError, SchemaMismatchError, TurnLimitError
 from gemini_nb.journal.call_record import CallRecord
 from gemini_nb.journal.kept import replay
 from gemini_nb.redaction import excerpt, scrub_json
@@ -33,7 +33,9 @@ from gemini_nb.streams.conversation.round import ToolRound, unanswered
 from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.events.record import StreamRecord
 from gemini_nb.streams.events.states import Phase, ToolStatus
+from gemini_nb.streams.request.files import files_in
 from gemini_nb.streams.request.request import StreamRequest
+from gemini_nb.streams.request.uploads import uploads_of
 from gemini_nb.streams.runtime.runtime import Runtime
 from gemini_nb.streams.telemetry import ModelCallWatch, watch_model_call
 
@@ -116,7 +118,10 @@ class Conversation:
         """
         request = self._request
         if request.kept is not None:
-            self._keeper = Keeper(request.kept, self._record, request, self._place, self.number_of)
+            contents_of = uploads_of(self._runtime).content_of
+            self._keeper = Keeper(
+                request.kept, self._record, request, self._place, self.number_of, contents_of=contents_of
+            )
         try:
             turn = await self._converse()
             self._check_form()
@@ -133,7 +138,7 @@ class Conversation:
     async def _converse(self) -> ModelTurn:
         rounds = 0
         while True:
-            turn = await self._call_model()
+            turn = await self._call_model_with_files()
             if turn.block_reason is not None:
                 raise failures.blocked(turn)
             ran = self._round = self._begin_round(turn)
@@ -207,14 +212,24 @@ class Conversation:
                 hint="Its text is kept. Ask again, or make the schema simpler.",
             ) from None
 
-    async def _call_model(self) -> ModelTurn:
+    async def _call_model_with_files(self) -> ModelTurn:
+        """Call the model; where a file has gone or is not ready, have it made ready and call once more."""
+        try:
+            return await self._call_model()
+        except APIError as error:
+            if not failures.is_about_file(error):
+                raise
+            self._record.go_on()
+        return await self._call_model(again=True)
+
+    async def _call_model(self, *, again: bool = False) -> ModelTurn:
         record = self._record
         body = self._request.body_for(self._contents, is_first=self._is_first)
         kept = None if self._keeper is None else await self._keeper.find(body)
         turn = self._partial = self._unread = ModelTurn()
         self._call_start = self._checkpoint = record.mark()
         try:
-            events = await self._events(kept, body, turn)
+            events = await self._events(kept, body, turn, again=again)
             watching = contextlib.nullcontext() if kept else self._watching(body, turn)
             async with contextlib.aclosing(events):
                 with watching as watch:
@@ -249,7 +264,7 @@ class Conversation:
                 assert_never(event)
 
     async def _events(
-        self, kept: CallRecord | None, body: JSON, turn: ModelTurn
+        self, kept: CallRecord | None, body: JSON, turn: ModelTurn, *, again: bool
     ) -> AsyncGenerator[CallEvent, None]:
         """Return the events of a model call: of a kept one, or of one that is made now."""
         request, record, settings = self._request, self._record, self._runtime.settings
@@ -257,6 +272,7 @@ class Conversation:
         record.note_call(None if kept is None else kept.when)
         if kept is None:
             await self._place.take()
+            body = await self._with_uploads(body, again=again)
         record.asked_at = record.asked_at or time.time()
         if kept is not None:
             is_replay = request.endpoint.auth is Auth.RECORDING
@@ -270,6 +286,20 @@ class Conversation:
             max_event_bytes=settings.max_event_bytes,
         )
         return call_model(await self._runtime.ready(), call, turn, take_place=self._place.take)
+
+    async def _with_uploads(self, body: JSON, *, again: bool) -> JSON:
+        """Return the body with uploads in the place of files that the service must have first."""
+        request, system = self._request, body.get("systemInstruction")
+        contents = [*self._contents, *([system] if isinstance(system, dict) else [])]
+        if not files_in(contents):
+            return body
+        clients = await self._runtime.ready()
+        ready = await uploads_of(self._runtime).put_up(clients, request, self._record, contents, again=again)
+        if ready is contents:
+            return body
+        self._contents = ready[: len(self._contents)]
+        body = request.body_for(self._contents, is_first=self._is_first)
+        return {**body, "systemInstruction": ready[-1]} if isinstance(system, dict) else body
 
     def _retry(self, plan: RetryPlanned) -> None:
         if self._keeper is not None:

@@ -16,7 +16,7 @@ from gemini_nb.config import Auth
 from gemini_nb.errors import NotKeptError
 from gemini_nb.journal.call_record import CallRecord, TimedChunk
 from gemini_nb.journal.kept import KeptAnswers, has_other_results, is_whole, nearest, quoted
-from gemini_nb.journal.key import Question, bare_model, question_of
+from gemini_nb.journal.key import Contents, Question, bare_model, question_of
 from gemini_nb.streams.conversation.admission import Place
 from gemini_nb.streams.events.record import StreamRecord
 from gemini_nb.streams.request.request import StreamRequest
@@ -57,6 +57,7 @@ class Keeper:
         request: what is asked.
         place: is lent while another stream asks the same.
         number_of: gives the number of the stream's first question among the equal ones of its group.
+        contents_of: what files and uploads hold.
     """
 
     def __init__(
@@ -66,12 +67,15 @@ class Keeper:
         request: StreamRequest,
         place: Place,
         number_of: Callable[[str], int] | None = None,
+        *,
+        contents_of: Contents = lambda _: None,
     ) -> None:
         self._answers = answers
         self._record = record
         self._request = request
         self._place = place
         self._number_of = number_of
+        self._contents_of = contents_of
         self._number: int | None = None
         self._question: Question | None = None
         self._stop_asking: Callable[[], None] | None = None
@@ -120,11 +124,15 @@ class Keeper:
         endpoint = self._request.endpoint
         model = bare_model(endpoint.model, "" if endpoint.auth is Auth.RECORDING else endpoint.url)
         service = Auth.GEMINI if endpoint.auth is Auth.RECORDING else endpoint.auth
-        question = question_of(service.value, model, body, contents_of=self._request.held.get)
+        question = question_of(service.value, model, body, contents_of=self._held)
         if self._number is None:
             self._number = 1 if self._number_of is None else self._number_of(question.key)
         question = question.numbered(self._number)
         return question, None if self._request.fresh else self._find(question)
+
+    def _held(self, name: str) -> str | None:
+        """What a name in the request stands for; not on the loop's thread."""
+        return self._request.held.get(name) or self._contents_of(name)
 
     def _find(self, question: Question) -> CallRecord | None:
         is_loose = self._request.endpoint.auth is Auth.RECORDING

@@ -14,6 +14,7 @@ from gemini_nb.api.wire import Part, brief
 from gemini_nb.errors import GeminiError
 from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.events.states import Phase
+from gemini_nb.streams.events.uploads import Upload
 
 __all__ = [
     "PartReceived",
@@ -31,6 +32,7 @@ __all__ = [
     "ToolCallRequested",
     "ToolCallStarted",
     "ToolCallUpdated",
+    "UploadUpdated",
     "UsageUpdated",
 ]
 
@@ -175,6 +177,18 @@ class PartReceived(_Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UploadUpdated(_Event):
+    """A file on its way to the service got further: reported four times a second at most, and at its end.
+
+    Attributes:
+        upload: how it stood then.
+    """
+
+    kind: Literal["upload_updated"] = field(default="upload_updated", init=False)
+    upload: Upload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UsageUpdated(_Event):
     """The token counts changed: reported four times a second at most, and at the end of every model call.
 
@@ -247,6 +261,7 @@ StreamEvent: TypeAlias = (
     | ToolCallUpdated
     | ToolCallFinished
     | PartReceived
+    | UploadUpdated
     | UsageUpdated
     | RetryScheduled
     | StreamCompleted

@@ -21,7 +21,17 @@ from gemini_nb.redaction import Veil, scrub, scrub_json
 from gemini_nb.streams.events import events
 from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.events.log import EventLog
-from gemini_nb.streams.events.states import PHASES, STATUSES, Phase, Status, ToolStatus, advance
+from gemini_nb.streams.events.states import (
+    PHASES,
+    STATUSES,
+    UPLOAD_STATUSES,
+    Phase,
+    Status,
+    ToolStatus,
+    UploadStatus,
+    advance,
+)
+from gemini_nb.streams.events.uploads import Upload
 
 __all__ = ["Mark", "StreamRecord", "Waiting"]
 
@@ -134,6 +144,7 @@ class StreamRecord:
         "stream_id",
         "tool_calls",
         "turn",
+        "uploads",
         "usage",
         "waits_on",
     )  # more attributes than a dictionary shares between objects: 1.6 KB each
@@ -160,6 +171,7 @@ class StreamRecord:
         self.retries = 0
         self.refused_at = 0.0  # on the monotonic clock: when a quota was met that names no pace
         self.tool_calls: tuple[ToolCall, ...] = ()
+        self.uploads: tuple[Upload, ...] = ()
         self.late_looks: list[Callable[[], object]] = []  # called when a tool reports progress after its call
         self.parts: list[Part] = []
         self.chunks: list[str] = []
@@ -186,10 +198,9 @@ class StreamRecord:
         self._text_veil, self._thought_veil = Veil(), Veil()
         self._waiting: Waiting | None = None
         self._calls: list[datetime | None] = []
-        self._answer_from = 0
         self._follows_text = False  # whether a model call before this one had text
         self._held = ""  # white space with which this call began, until other text follows
-        self._length = self._shown_parts = 0
+        self._answer_from = self._length = self._shown_parts = 0
 
     @property
     def label(self) -> str:
@@ -421,6 +432,25 @@ class StreamRecord:
         call.result, call.parts, call.error = result, parts, error and scrub(error)
         self._append(events.ToolCallFinished, call=call.snapshot())
 
+    def add_upload(self, name: str) -> int:
+        """Add a file that the service must have before the model is asked; returns its number."""
+        self._check_active()
+        upload = Upload(index=len(self.uploads), name=scrub(name))
+        self.uploads = (*self.uploads, upload)
+        self._append(events.UploadUpdated, upload=upload)
+        return upload.index
+
+    def update_upload(self, index: int, status: UploadStatus, **facts: Any) -> None:
+        """Note how far a file is."""
+        self._check_active()
+        before = self.uploads[index]
+        if status is not before.status:
+            advance(UPLOAD_STATUSES, before.status, status)
+        upload = replace(before, status=status, **facts)
+        if upload != before:
+            self.uploads = (*self.uploads[:index], upload, *self.uploads[index + 1 :])
+            self._append(events.UploadUpdated, upload=upload)
+
     def add_searches(self, queries: int) -> None:
         """Count the web searches of each model call."""
         if queries:
@@ -518,6 +548,9 @@ class StreamRecord:
         if not len(self.log):  # stopped before its task began
             self.start()
         self._unveil()
+        for upload in self.uploads:
+            if UPLOAD_STATUSES[upload.status]:
+                self.update_upload(upload.index, UploadStatus.CANCELLED, note="")
         for call in self.tool_calls:
             if status != Status.COMPLETED and call.ended_at is None:
                 self.finish_call(call, ToolStatus.CANCELLED, error="the stream ended")

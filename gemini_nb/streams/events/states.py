@@ -1,4 +1,4 @@
-"""The states of a stream, its orchestration and its tool calls: the only place where one changes.
+"""The states of a stream, its orchestration, tool calls and uploads: the only place where one changes.
 
 A table says which step may follow which. `advance` looks a step up and refuses any other, leaving the state
 as it was, so that a bug shows where it is made and not as a stream that ended twice.
@@ -13,7 +13,17 @@ from typing import TypeVar
 
 from gemini_nb.errors import InternalError
 
-__all__ = ["PHASES", "STATUSES", "TOOL_STATUSES", "Phase", "Status", "ToolStatus", "advance"]
+__all__ = [
+    "PHASES",
+    "STATUSES",
+    "TOOL_STATUSES",
+    "UPLOAD_STATUSES",
+    "Phase",
+    "Status",
+    "ToolStatus",
+    "UploadStatus",
+    "advance",
+]
 
 
 class Status(StrEnum):
@@ -44,7 +54,18 @@ class ToolStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
-State = TypeVar("State", Status, Phase, ToolStatus)
+class UploadStatus(StrEnum):
+    """How a file stands that the service must have before the model is asked."""
+
+    READING = "reading"
+    UPLOADING = "uploading"
+    PROCESSING = "processing"
+    ACTIVE = "active"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+State = TypeVar("State", Status, Phase, ToolStatus, UploadStatus)
 
 STATUSES: Mapping[Status, frozenset[Status]] = MappingProxyType(
     {
@@ -80,6 +101,20 @@ TOOL_STATUSES: Mapping[ToolStatus, frozenset[ToolStatus]] = MappingProxyType(
         ToolStatus.DONE: frozenset(),
         ToolStatus.FAILED: frozenset(),
         ToolStatus.CANCELLED: frozenset(),
+    }
+)
+
+_UPLOAD_ENDS = frozenset({UploadStatus.ACTIVE, UploadStatus.FAILED, UploadStatus.CANCELLED})
+
+UPLOAD_STATUSES: Mapping[UploadStatus, frozenset[UploadStatus]] = MappingProxyType(
+    {
+        UploadStatus.READING: _UPLOAD_ENDS | {UploadStatus.UPLOADING, UploadStatus.PROCESSING},
+        UploadStatus.UPLOADING: _UPLOAD_ENDS | {UploadStatus.PROCESSING},
+        # What was uploaded before may turn out to be gone while it is waited for.
+        UploadStatus.PROCESSING: _UPLOAD_ENDS | {UploadStatus.READING, UploadStatus.UPLOADING},
+        UploadStatus.ACTIVE: frozenset(),
+        UploadStatus.FAILED: frozenset(),
+        UploadStatus.CANCELLED: frozenset(),
     }
 )
 

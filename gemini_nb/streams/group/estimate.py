@@ -12,10 +12,12 @@ from gemini_nb.api.counting import count_tokens
 from gemini_nb.api.turn import Usage
 from gemini_nb.errors import ArgumentError
 from gemini_nb.journal import prices
+from gemini_nb.streams.events.record import StreamRecord
 from gemini_nb.streams.group.asked_frame import contents_of
 from gemini_nb.streams.group.frame import records_of
 from gemini_nb.streams.manager import StreamManager, get_manager
 from gemini_nb.streams.request.request import StreamRequest, build_request
+from gemini_nb.streams.request.uploads import uploads_of
 
 __all__ = ["Estimate", "estimate"]
 
@@ -46,6 +48,8 @@ def estimate(
     rows: Any, prompt: str, *, manager: StreamManager | None = None, schema: object = None, **options: Any
 ) -> Estimate:
     """Say what a run would cost. A few rows are sent to be counted, which is free; nothing is generated.
+
+    Large files among them are uploaded, as the run itself would do it.
 
     Args:
         rows: a list or a frame.
@@ -96,7 +100,11 @@ def _listed(rows: Any) -> Sequence[Any]:
 
 async def _count(manager: StreamManager, requests: list[StreamRequest]) -> list[int]:
     clients = await manager.runtime.ready()
-    return [await count_tokens(clients, one.endpoint, one.body_for(one.contents)) for one in requests]
+    uploads, counts = uploads_of(manager.runtime), []
+    for one in requests:
+        contents = await uploads.put_up(clients, one, StreamRecord("estimate"), one.contents)
+        counts.append(await count_tokens(clients, one.endpoint, one.body_for(contents)))
+    return counts
 
 
 def _price(request: StreamRequest, sent: float, got: int, rows: int) -> Decimal | None:

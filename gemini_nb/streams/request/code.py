@@ -9,7 +9,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 from gemini_nb.api.endpoint import Endpoint
+from gemini_nb.api.wire import JSON, Content, Part
 from gemini_nb.config import Auth
+from gemini_nb.streams.request.files import is_local, path_of, replace_files
 from gemini_nb.streams.request.request import StreamRequest
 from gemini_nb.tools.tool import Tool
 
@@ -75,7 +77,8 @@ def to_code(request: StreamRequest) -> str:
     over the body that it makes.
     """
     body = request.body
-    contents: list[Any] | str = request.contents
+    contents: list[Any] | str
+    contents, uploaded = _with_uploads(request.contents)
     config, extra = _split(body, _CONFIG)
     config |= config.pop("generationConfig", {})
     functions = {tool.name: tool for tool in request.tools if _can_be_named(tool)}
@@ -91,6 +94,7 @@ def to_code(request: StreamRequest) -> str:
         "from google import genai",
         "",
         f"client = {_client(request.endpoint)}",
+        *uploaded,
         "for chunk in client.models.generate_content_stream(",
         f"    model={request.endpoint.model!r},",
         f"    contents={_shown(contents)},",
@@ -99,6 +103,25 @@ def to_code(request: StreamRequest) -> str:
         lines.append(f"    config={_shown(config)},")
     lines += ["):", '    print(chunk.text or "", end="")']
     return "\n".join(lines)
+
+
+def _with_uploads(contents: list[Content]) -> tuple[list[Content], list[str]]:
+    """Return contents with names in the place of files that are to be uploaded, and the lines that do it."""
+    names: dict[tuple[str, str], str] = {}
+
+    def name(data: JSON) -> Part | None:
+        if not is_local(data):
+            return None
+        file = (str(path_of(data["fileUri"])), str(data["mimeType"]))
+        found = names.setdefault(file, f"file_{len(names) + 1}")
+        return {"fileData": {"mimeType": file[1], "fileUri": _Name(f"{found}.uri")}}
+
+    made = replace_files(contents, name)
+    lines = []
+    for (path, kind), file in names.items():
+        lines.append(f"with open({path!r}, 'rb') as opened:")
+        lines.append(f"    {file} = client.files.upload(file=opened, config={{'mime_type': {kind!r}}})")
+    return made, lines
 
 
 def _split(value: Mapping[str, Any], known: _Known) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -20,6 +20,7 @@ from gemini_nb.config import DEFAULT_KEEP, Auth, Settings, choose_auth, choose_k
 from gemini_nb.errors import ArgumentError, ConfigError, MissingKeyError
 from gemini_nb.redaction import Secret, seal
 from gemini_nb.streams.request.cached import CachedContent, check_beside_cache, with_cache
+from gemini_nb.streams.request.files import fit_files
 from gemini_nb.streams.request.fitting import fit
 from gemini_nb.streams.request.options import StreamOptions, check_names
 from gemini_nb.tools.schema import OutputSchema
@@ -158,6 +159,7 @@ def build_request(
     turns, body = copied(turns), copied(body)  # what the caller changes from now on changes nothing here
     keep = choose_keep(options.get("keep"), runtime.settings)
     endpoint = find_endpoint(runtime, options, may_lack_key=keep is not None)
+    turns = fit_files(turns, endpoint)
     kept = _kept(runtime, keep, options, endpoint.auth)
     return StreamRequest(
         endpoint=endpoint,
@@ -203,6 +205,7 @@ def complete_request(
     message = request.contents[known:] if contents is None else to_contents(contents)
     body = request.body if system is None else {**request.body, "systemInstruction": _instruction(system)}
     check_beside_cache(body)
+    message = fit_files(message, request.endpoint)
     encode_body({"contents": [*begin, *message], **body})
     return replace(request, contents=copied([*begin, *message]), body=copied(body)), len(begin)
 

@@ -1,0 +1,493 @@
+"""Files that the service must have before the model is asked: uploaded once, waited for, known again.
+
+A request names a large file by its path until its model call is made. Then the path gives way to the upload's
+address, which is looked up by the content: in this process, in the journal, at the service. Streams that ask
+about the same file at the same moment share one upload, which ends when the last of them was stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import threading
+import time
+import weakref
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gemini_nb.api.auth import ApiKey
+from gemini_nb.api.endpoint import Endpoint
+from gemini_nb.api.file import File, local_part, printable, upload_name
+from gemini_nb.api.uploads import LocalFile, RemoteFile, Sender, delete_file, files_root, get_file
+from gemini_nb.api.wire import JSON, Content, Part
+from gemini_nb.daemon import run_in_daemon_thread
+from gemini_nb.errors import APIError, ConfigError, GeminiError, ProtocolError
+from gemini_nb.journal import uploads as book
+from gemini_nb.journal.trouble import Trouble
+from gemini_nb.journal.uploads import Uploaded
+from gemini_nb.streams.events.states import UploadStatus
+from gemini_nb.streams.request.files import files_in, fit_files, is_local, path_of, replace_files
+from gemini_nb.streams.request.upload_job import Job, ShownUpload, facts_of
+
+if TYPE_CHECKING:
+    from gemini_nb.api.http import HTTPClients
+    from gemini_nb.journal.store import Store
+    from gemini_nb.journal.writer import Writer
+    from gemini_nb.streams.events.record import StreamRecord
+    from gemini_nb.streams.request.request import StreamRequest
+    from gemini_nb.streams.runtime.runtime import Runtime
+
+__all__ = ["Uploads", "uploads_of"]
+
+_LIFETIME = 48 * 3600.0
+_MARGIN = 30.0  # seconds before its end at which an upload is no longer used
+_FIRST_LOOK, _LAST_LOOK, _SLOWER = 0.5, 10.0, 1.5  # seconds between two looks at a file that is processed
+_PATIENCE = 900.0  # seconds for which the service may process a file
+_TRUST = 60.0  # seconds for which many rows take what one of them has found
+_DIGESTS = 256
+_GONE = {403, 404}
+
+_Key = tuple[str, str, str, str]
+"""Service, owner, and a content's hash with its type, or an upload's name with nothing."""
+
+_memory: dict[tuple[str, str, str], tuple[Uploaded, Endpoint]] = globals().get("_memory", {})
+"""What this process uploaded, and where; survives a reload of this module."""
+
+
+@dataclass(slots=True)
+class _Asker:
+    """On whose behalf files are looked up."""
+
+    clients: HTTPClients
+    request: StreamRequest
+    root: str = field(init=False)
+    service: str = field(init=False)
+    owner: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        endpoint = self.request.endpoint
+        self.root = files_root(endpoint)
+        self.service, self.owner = _whose(endpoint)
+
+
+def _whose(endpoint: Endpoint) -> tuple[str, str]:
+    proof = endpoint.authenticator
+    return endpoint.quota[0], proof.fingerprint if isinstance(proof, ApiKey) else proof.identity
+
+
+class Uploads:
+    """The uploads of one manager's streams.
+
+    Args:
+        journal: returns the journal's writer, None where the journal is off.
+    """
+
+    def __init__(self, journal: Callable[[], Writer | None]) -> None:
+        self._journal = journal
+        self._jobs: dict[tuple[object, _Key], Job] = {}
+        self._seen: dict[_Key, tuple[float, RemoteFile]] = {}
+        self._digests: OrderedDict[tuple[Path, tuple[int, int, int, int]], str] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def content_of(self, uri: str) -> str | None:
+        """Return the hash of what an address stands for, None where it is not known. Blocks: not on the loop.
+
+        Raises:
+            ConfigError: it is a file that cannot be read.
+        """
+        if uri.startswith("file:"):
+            return self._digest(path_of(uri))[0]
+        name = upload_name(uri)
+        found = None if name is None else self._by_name(name)
+        return None if found is None else found.hash
+
+    def by_content(self, contents: list[Content]) -> list[Content]:
+        """Return contents with hashes in the place of files whose content is known. Blocks: not on the loop.
+
+        Raises:
+            ConfigError: a file cannot be read.
+        """
+
+        def known(data: JSON) -> Part | None:
+            digest = self.content_of(str(data.get("fileUri")))
+            return None if digest is None else {"fileData": {"sha256": digest}}
+
+        return replace_files(contents, known)
+
+    async def put_up(
+        self,
+        clients: HTTPClients,
+        request: StreamRequest,
+        record: StreamRecord,
+        contents: list[Content],
+        *,
+        again: bool = False,
+    ) -> list[Content]:
+        """Return contents whose files the service has, all of them ready to be used.
+
+        Args:
+            clients: the connection pools of the running loop.
+            request: where they go, and how patiently.
+            record: is told how far each file is.
+            contents: the conversation.
+            again: look at every file, since the model's service has just refused one.
+
+        Raises:
+            ConfigError: a file cannot be read, or changes meanwhile.
+            GeminiError: the service does not take a file, does not have it, or cannot be reached.
+        """
+        local = any(map(is_local, files_in(contents)))
+        if again:
+            self._seen.clear()
+        try:
+            asker = _Asker(clients, request)
+        except ConfigError:
+            if not local:
+                return contents
+            return await run_in_daemon_thread(fit_files, contents, request.endpoint)
+        ready: dict[str, RemoteFile] = {}
+        for data in files_in(contents):
+            uri = str(data.get("fileUri"))
+            if uri in ready:
+                continue
+            if is_local(data):
+                ready[uri] = await self._local(asker, record, uri, str(data.get("mimeType") or ""))
+                continue
+            name = upload_name(uri, asker.root)
+            # A bare name is of the user's own making, and goes as it is as long as the service takes it.
+            if name is None or (name == uri and not again):
+                continue
+            if (file := await self._named(asker, record, name)) is not None:
+                ready[uri] = file
+        if not ready:
+            return contents
+        return replace_files(contents, functools.partial(_with_upload, ready))
+
+    async def _local(self, asker: _Asker, record: StreamRecord, uri: str, mime_type: str) -> RemoteFile:
+        path = path_of(uri)
+        shown = ShownUpload(record, local_part(path, mime_type)["fileData"]["displayName"])
+        shown.begin()
+        with shown.failing():
+            digest, _ = await self._digest_on_thread(path)
+            key = (asker.service, asker.owner, digest, mime_type)
+            work = functools.partial(self._provide, asker, path, digest, mime_type)
+            return await self._job(key, work, asker).wait(shown.hear)
+
+    async def _named(self, asker: _Asker, record: StreamRecord, name: str) -> RemoteFile | None:
+        """Return an upload that a prompt names; None where only the model's service can say what it is."""
+        shown = ShownUpload(record, name)
+        key = (asker.service, asker.owner, name, "")
+        try:
+            with shown.failing():
+                return await self._job(key, functools.partial(self._find, asker, name), asker).wait(
+                    shown.hear
+                )
+        except ProtocolError:  # a gateway that knows models only
+            return None
+
+    def _job(self, key: _Key, work: Callable[[Job], Awaitable[RemoteFile]], asker: _Asker) -> Job:
+        """Return the job that runs for this, or a new one."""
+        place = (asyncio.get_running_loop(), key)
+        if (job := self._jobs.get(place)) is None:
+            if asker.request.retry.patient:
+                work = functools.partial(self._seen_or, key, work)
+            made: list[Job] = []
+
+            def forget() -> None:
+                if made and self._jobs.get(place) is made[0]:
+                    del self._jobs[place]
+
+            job = self._jobs[place] = Job(work, forget)
+            made.append(job)
+        return job
+
+    async def _seen_or(self, key: _Key, work: Callable[[Job], Awaitable[RemoteFile]], job: Job) -> RemoteFile:
+        """Many rows about one file look at it once a minute."""
+        when, file = self._seen.get(key, (0.0, None))
+        if file is None or time.monotonic() - when > _TRUST:
+            file = await work(job)
+            self._seen[key] = (time.monotonic(), file)
+        else:
+            job.tell(status=UploadStatus.ACTIVE, is_reused=True)
+        return file
+
+    async def _provide(self, asker: _Asker, path: Path, digest: str, mime_type: str, job: Job) -> RemoteFile:
+        """Find the upload of a content, or make one."""
+        for known in await run_in_daemon_thread(self._by_hash, asker, digest, mime_type):
+            job.tell(size=known.size)
+            file = await _look(asker, known.name)
+            if file is None or file.state == "FAILED":
+                await run_in_daemon_thread(self._forget, *_place(known))
+                continue
+            _memory[_place(known)] = (known, asker.request.endpoint)
+            job.tell(is_reused=True)
+            return await self._until_active(asker, file, path.name, job)
+        file, size = await self._send(asker, path, digest, mime_type, job)
+        known = Uploaded(
+            service=asker.service,
+            owner=asker.owner,
+            name=file.name,
+            hash=digest,
+            mime_type=mime_type,
+            uri=file.uri,
+            path=str(path),
+            size=size,
+            uploaded_at=time.time(),
+            expires_at=file.expires_at or time.time() + _LIFETIME,
+        )
+        _memory[_place(known)] = (known, asker.request.endpoint)
+        await run_in_daemon_thread(self._remember, known)
+        try:
+            return await self._until_active(asker, file, path.name, job)
+        except APIError:
+            await run_in_daemon_thread(self._forget, *_place(known))
+            raise
+
+    async def _send(
+        self, asker: _Asker, path: Path, digest: str, mime_type: str, job: Job
+    ) -> tuple[RemoteFile, int]:
+        endpoint, request = asker.request.endpoint, asker.request
+        local = await run_in_daemon_thread(LocalFile, path)
+        try:
+            if self._digests.get((path, local.signature)) != digest:
+                raise _changed(path)
+            job.tell(status=UploadStatus.UPLOADING, size=local.size)
+            sender = Sender(
+                asker.clients,
+                endpoint,
+                local,
+                mime_type,
+                retry=request.retry,
+                headers=request.headers,
+                tell=job.tell_sent,
+            )
+            file = await sender.send()
+        finally:
+            local.close()
+        if file.sha256 and file.sha256 != digest:
+            with contextlib.suppress(GeminiError):
+                await delete_file(asker.clients, endpoint, file.name)
+            raise _changed(path)
+        return file, local.size
+
+    async def _find(self, asker: _Asker, name: str, job: Job) -> RemoteFile:
+        """Find an upload by its name; where it is gone, upload the file anew that it was made of."""
+        file = await _look(asker, name)
+        if file is not None:
+            return await self._until_active(asker, file, name, job)
+        known = await run_in_daemon_thread(self._by_name, name)
+        if known is not None:
+            path = Path(known.path)
+            with contextlib.suppress(ConfigError):  # it is not there any more
+                if (await self._digest_on_thread(path))[0] == known.hash:
+                    work = functools.partial(self._provide, asker, path, known.hash, known.mime_type)
+                    key = (asker.service, asker.owner, known.hash, known.mime_type)
+                    return await self._job(key, work, asker).wait(lambda now: job.tell(**facts_of(now)))
+        raise APIError(
+            f"{name} is not there: it has expired or was deleted, or it is another key's.",
+            hint="Uploads are kept for 48 hours. Pass the file itself: gemini_nb.File(path).",
+            status_code=403,
+            api_status="PERMISSION_DENIED",
+        )
+
+    async def _until_active(self, asker: _Asker, file: RemoteFile, name: str, job: Job) -> RemoteFile:
+        wait, deadline = _FIRST_LOOK, time.monotonic() + _PATIENCE
+        while file.state == "PROCESSING":
+            job.tell(status=UploadStatus.PROCESSING, note="")
+            if time.monotonic() > deadline:
+                raise APIError(
+                    f"The service still processes {name} after {_PATIENCE / 60:.0f} minutes.",
+                    hint="Ask again later: it is not uploaded again.",
+                )
+            await asyncio.sleep(wait)
+            wait = min(wait * _SLOWER, _LAST_LOOK)
+            found = await _look(asker, file.name)
+            if found is None:
+                raise APIError(f"{name} was deleted while the service processed it.", hint="Ask again.")
+            file = found
+        if file.state == "FAILED":
+            reason = file.problem.rstrip(".") or "the service does not say why"
+            raise APIError(
+                f"The service could not process {name}: {reason}.",
+                hint="Is it a whole file of its type? Convert it, and ask again.",
+                status_code=400,
+                api_status="FAILED",
+            )
+        job.tell(status=UploadStatus.ACTIVE, note="")
+        return file
+
+    async def _digest_on_thread(self, path: Path) -> tuple[str, int]:
+        opened: list[LocalFile] = []
+        try:
+            return await run_in_daemon_thread(self._digest, path, opened.append, name="gemini_nb-hash")
+        finally:
+            for file in opened:
+                file.close()
+
+    def _digest(self, path: Path, note: Callable[[LocalFile], object] = lambda _: None) -> tuple[str, int]:
+        """Return a file's hash and size; one that has not changed is not read again."""
+        file = LocalFile(path)
+        note(file)
+        try:
+            key = (path, file.signature)
+            if (digest := self._digests.get(key)) is None:
+                digest = file.digest()
+                with self._lock:
+                    self._digests[key] = digest
+                    while len(self._digests) > _DIGESTS:
+                        self._digests.popitem(last=False)
+        finally:
+            file.close()
+        return digest, file.size
+
+    def _by_hash(self, asker: _Asker, digest: str, mime_type: str) -> list[Uploaded]:
+        whose = (asker.service, asker.owner)
+        known = [
+            one
+            for one, _ in _memory.values()
+            if (one.service, one.owner) == whose and (one.hash, one.mime_type) == (digest, mime_type)
+        ]
+        with self._written() as store:
+            if store is not None:
+                known += book.by_hash(store, *whose, digest, mime_type)
+        found = {one.name: one for one in known if one.expires_at > time.time() + _MARGIN}
+        return sorted(found.values(), key=lambda one: -one.uploaded_at)
+
+    def _by_name(self, name: str) -> Uploaded | None:
+        known = [one for one, _ in _memory.values() if one.name == name]
+        with self._written() as store:
+            if store is not None and not known:
+                known = book.by_name(store, name)
+        return known[0] if known else None
+
+    def _remember(self, known: Uploaded) -> None:
+        with self._written() as store:
+            if store is not None:
+                book.remember(store, known)
+
+    def _forget(self, *place: *tuple[str, str, str]) -> None:
+        if (found := _memory.get(place)) is not None:  # its path stays known
+            _memory[place] = (replace(found[0], expires_at=0.0), found[1])
+        with self._written() as store:
+            if store is not None:
+                book.forget(store, *place)
+
+    @contextlib.contextmanager
+    def _written(self) -> Iterator[Store | None]:
+        """The journal's file; where it is off or in trouble, this process alone remembers."""
+        writer = self._journal()
+        usable = writer is not None and (writer.trouble is None or not writer.trouble.is_final)
+        with contextlib.suppress(Trouble):
+            yield writer.store if usable and writer is not None else None
+
+    def places_of(self, file: File, endpoint: Endpoint | None) -> list[tuple[str, Endpoint]]:
+        """Return the uploads of a file, and where each is. Blocks: not on the loop.
+
+        Args:
+            file: the file, or the name of an upload.
+            endpoint: where to look; None for what this process uploaded, wherever that was.
+
+        Raises:
+            ConfigError: the file cannot be read.
+        """
+        name = None if file.uri is None else upload_name(file.uri)
+        digest = None if file.path is None else self._digest(file.path.absolute())[0]
+        whose = None if endpoint is None else _whose(endpoint)
+        found = {
+            (one.service, one.owner, one.name): (one.name, where)
+            for one, where in _memory.values()
+            if name in (None, one.name)
+            and digest in (None, one.hash)
+            and whose in (None, (one.service, one.owner))
+            and one.expires_at > time.time()
+        }
+        if endpoint is not None and whose is not None:
+            with self._written() as store:
+                listed = [] if store is None or digest is None else book.known(store)
+                for one in listed:
+                    if (one.service, one.owner) == whose and one.hash == digest:
+                        found.setdefault((*whose, one.name), (one.name, endpoint))
+            if name is not None:
+                found.setdefault((*whose, name), (name, endpoint))
+        return list(found.values())
+
+    async def delete(self, clients: HTTPClients, places: list[tuple[str, Endpoint]]) -> bool:
+        """Delete uploads, and forget them; returns whether one was there.
+
+        Args:
+            clients: the connection pools of the running loop.
+            places: their names, and where they are.
+
+        Raises:
+            GeminiError: none could be deleted, since a service refuses or cannot be reached.
+        """
+        deleted, failures = False, list[GeminiError]()
+        for name, endpoint in places:
+            try:
+                await delete_file(clients, endpoint, name)
+                deleted = True
+            except GeminiError as error:
+                if error.status_code not in _GONE:
+                    failures.append(error)
+                    continue
+            self._seen = {key: seen for key, seen in self._seen.items() if seen[1].name != name}
+            await run_in_daemon_thread(self._forget, *_whose(endpoint), name)
+        if failures and not deleted:
+            raise failures[0]
+        return deleted
+
+
+async def _look(asker: _Asker, name: str) -> RemoteFile | None:
+    """Return what the service says of an upload; None where it has none. Trouble on the way is waited out."""
+    retry, failed = asker.request.retry, 0
+    while True:
+        try:
+            return await get_file(asker.clients, asker.request.endpoint, name, headers=asker.request.headers)
+        except APIError as error:
+            if error.status_code in _GONE:
+                return None
+            failure: GeminiError = error
+        except GeminiError as error:
+            failure = error
+        failed += 1
+        wait = (
+            retry.delay(failed, hint=failure.retry_after, jitter=0.5) if retry.is_retryable(failure) else None
+        )
+        if wait is None:
+            raise failure
+        await asyncio.sleep(wait)
+
+
+def _place(known: Uploaded) -> tuple[str, str, str]:
+    return known.service, known.owner, known.name
+
+
+def _changed(path: Path) -> ConfigError:
+    return ConfigError(
+        f"{printable(path.name)} changed while it was uploaded, so that it was not sent.",
+        hint="Ask again when nothing writes to it any more.",
+    )
+
+
+def _with_upload(ready: dict[str, RemoteFile], data: JSON) -> Part | None:
+    file = ready.get(str(data.get("fileUri")))
+    if file is None:
+        return None
+    kind = data.get("mimeType") or file.mime_type
+    return {"fileData": {**({"mimeType": kind} if kind else {}), "fileUri": file.uri}}
+
+
+_of_runtimes: weakref.WeakKeyDictionary[Runtime, Uploads] = weakref.WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+def uploads_of(runtime: Runtime) -> Uploads:
+    """Return the uploads of a manager's streams."""
+    with _lock:
+        if runtime not in _of_runtimes:
+            _of_runtimes[runtime] = Uploads(runtime.journal)
+        return _of_runtimes[runtime]
