@@ -47,6 +47,8 @@ _OF_REQUESTS = re.compile(r"requests.*per_?minute", re.IGNORECASE)
 _WHOLE = re.compile(r"[0-9]{1,9}")
 _SHARE = 0.97  # of a named quota that is used, since clocks differ
 _RATE_SECONDS = 3600.0  # for which a rate that nothing uses is remembered
+_EPISODE = 10.0  # seconds in which refusals of a known pace are about the same
+_SLOWER, _SLOWEST = 0.05, 2.0  # seconds to wait after the first of them is twice the one, at most the other
 _SPACING = 0.1  # seconds between two that start again
 _SPREAD = 5.0  # seconds by whose fraction they follow each other where many wait
 
@@ -255,6 +257,8 @@ class _Quota:
         self.reason = ""
         self.waiting = 0
         self.step: float | None = None  # seconds between two, where the server named its quota
+        self._refusals = 0  # in a row
+        self._refused_at = -math.inf
 
     def next_start(self, now: float) -> float:
         """Return when the next in the queue may start: after the one before, sooner the more there are."""
@@ -264,6 +268,16 @@ class _Quota:
             spacing = min(_SPACING, _SPREAD / (self.waiting + 1)) if self.waiting else 0.0
             self.last = max(self.until, self.last + spacing)
         return self.last
+
+    def slow_down(self, now: float) -> float:
+        """Return the seconds to wait after a refusal in spite of the pace, longer after several.
+
+        A quota that counts the last sixty seconds refuses a pace that it allows, as long as fewer were asked
+        a minute ago than now.
+        """
+        self._refusals = self._refusals + 1 if now < self._refused_at + _EPISODE else 1
+        self._refused_at = now
+        return min(_SLOWEST, _SLOWER * 2.0 ** min(self._refusals, 10))
 
     def is_spent(self, now: float) -> bool:
         """Whether nothing waits for it, and it has nothing to say."""
@@ -293,9 +307,12 @@ class Cooldowns:
         state = self._quotas.setdefault(quota, _Quota())
         if per_minute is not None:
             state.step = 60.0 / (per_minute * _SHARE)
+            seconds = max(seconds, state.slow_down(now))
         until = now + seconds
         if until > state.until:
-            state.until, state.reason, state.last = until, reason, 0.0
+            state.until, state.reason = until, reason
+            if state.step is None:  # else they keep the step between them
+                state.last = 0.0
 
     async def admit(self, quota: Hashable) -> AsyncGenerator[CoolingDown, None]:
         """Wait until this quota may be asked for, saying before each wait how long it is.
