@@ -30,6 +30,13 @@ SECTIONS = """shown => {
 }"""
 
 
+SECONDS = """async player => {
+  while (player.readyState < 1)
+    await new Promise(tell => setTimeout(tell, 20));
+  return player.duration;
+}"""
+
+
 def sections(shown: Locator) -> dict[str, str]:
     """What stands under each heading."""
     found: dict[str, str] = shown.evaluate(SECTIONS)
@@ -68,3 +75,36 @@ def test_what_models_write_reads_the_same_live_settled_and_exported(desk: Desk) 
     exported = sections(tab.locator(".jp-RenderedMarkdown"))
     assert "\n\n".join(faults(exported, typeset=False)) == ""
     tab.close()
+
+
+def plays(shown: Locator) -> None:
+    """What is shown holds a player that has read a second of sound."""
+    player = shown.locator("audio")
+    expect(player).to_be_visible()
+    assert player.evaluate(SECONDS) == 1
+
+
+def test_sources_cards_and_sound_are_shown_live_settled_and_reopened(desk: Desk) -> None:
+    page = desk.set(["%%gemini_stream\nsources"])
+    desk.run(1)
+    card = desk.pane(1).locator(".gemini-nb-card")
+    expect(card).to_have_attribute("data-status", "running")
+    desk.open_gate("searched")
+    expect(card).to_have_attribute("data-status", "done")
+    link = {"name": "[1]", "exact": True}
+    address = "https://sources.example/tall"
+    expect(desk.pane(1).get_by_role("link", **link)).to_have_attribute("href", address)
+    plays(desk.pane(1))
+
+    desk.open_gate("heard")
+    settled = page.output(1).locator(".jp-RenderedMarkdown")
+    expect(settled).to_contain_text("They are tall.[1]")
+    expect(settled.get_by_role("link", **link)).to_have_attribute("href", address)
+    expect(settled.get_by_role("link", name="Tall towers")).to_have_attribute("href", address)
+    plays(settled)
+
+    desk.new_kernel()
+    reopened = page.output(1).locator(".jp-RenderedMarkdown")
+    expect(reopened).to_contain_text("They are tall.[1]")
+    expect(reopened.get_by_role("link", **link)).to_have_attribute("href", address)
+    plays(reopened)

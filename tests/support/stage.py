@@ -6,6 +6,7 @@ computes and needs no cell.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import time
@@ -53,6 +54,25 @@ def grow(_: int) -> Iterator[Any]:
     yield said("# A growing answer\n\n")
     yield from gate("grown", WORDS)
     yield said("\n\nThe end.", reason="STOP")
+
+
+@play("sources")
+def sources(_: int) -> Iterator[Any]:
+    search = {"toolType": "GOOGLE_SEARCH_WEB", "id": "1"}
+    yield said({"toolCall": {**search, "args": {"queries": ["lighthouses"]}}})
+    yield from gate("searched")
+    yield said({"toolResponse": {**search, "response": {}}}, "They are tall.")
+    segment = {"startIndex": 0, "endIndex": 14, "text": "They are tall."}
+    source = {"web": {"uri": "https://sources.example/tall", "title": "Tall towers"}}
+    supports = [{"segment": segment, "groundingChunkIndices": [0]}]
+    chunk = said("\n\nHear one:")
+    chunk["candidates"][0]["groundingMetadata"] = {"groundingChunks": [source], "groundingSupports": supports}
+    yield chunk
+    samples = {"mimeType": "audio/L16;codec=pcm;rate=24000", "data": base64.b64encode(bytes(48_000)).decode()}
+    yield said({"inlineData": samples})
+    yield said("\n\nThere.")
+    yield from gate("heard")
+    yield said(" The end.", reason="STOP")
 
 
 @play("slow")
