@@ -79,6 +79,7 @@ class Settings:
         model: the model's id.
         keep: the file or folder of kept answers, True for "answers.jsonl", False for none; by default
             GEMINI_NB_KEEP says.
+        folder: where "answers.jsonl" is; by default the folder in which the process is at that moment.
         replay_pace: what the pauses of an answer are multiplied by that "recording" plays back; 0 for at
             once.
         allow_http: send keys over plain http to other machines, too. Loopback is always allowed.
@@ -91,6 +92,7 @@ class Settings:
     auth: str | None = None
     model: str | None = None
     keep: str | os.PathLike[str] | bool | None = None
+    folder: str | None = None
     replay_pace: float = 1.0
     allow_http: bool = False
     max_event_bytes: int = 256 * 2**20
@@ -215,6 +217,7 @@ def choose_keep(keep: object, settings: Settings) -> str | None:
     Raises:
         ConfigError: it is no path.
     """
+    default = os.path.join(settings.folder or "", DEFAULT_KEEP)  # noqa: PTH118 - it is a text from here on
     for value in (keep, settings.keep, os.environ.get("GEMINI_NB_KEEP", "").strip() or None):
         if value is None:
             continue
@@ -222,9 +225,9 @@ def choose_keep(keep: object, settings: Settings) -> str | None:
             path = os.fspath(value)
             if isinstance(path, str) and path.strip():
                 word = path.lower()
-                return DEFAULT_KEEP if word in _TRUE else None if word in _FALSE else path
+                return default if word in _TRUE else None if word in _FALSE else path
         elif isinstance(value, bool):
-            return DEFAULT_KEEP if value else None
+            return default if value else None
         raise ConfigError(
             f"{value!r} is not a file of kept answers.", hint=f'It is a path, such as "{DEFAULT_KEEP}".'
         )

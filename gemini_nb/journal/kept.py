@@ -163,11 +163,12 @@ def nearest(file: KeepFile, question: Question) -> str:
     if not known:
         return f"{file.path.name} holds no answers."
 
-    def likeness(record: CallRecord) -> tuple[bool, bool, int, int]:
+    def likeness(record: CallRecord) -> tuple[bool, bool, int, int, bool]:
         begun = zip(record.prompt, question.prompt, strict=False)
         alike = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], begun))
         same = sum(question.places.get(name) == form for name, form in record.question.items())
-        return record.prompt == question.prompt, record.model == question.model, alike, same
+        is_number = record.number == question.number
+        return record.prompt == question.prompt, record.model == question.model, alike, same, is_number
 
     record = max(known, key=likeness)
     differing = _differing(record, question)

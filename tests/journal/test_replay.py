@@ -330,6 +330,12 @@ def test_the_settings_of_a_notebook_say_what_is_kept(make_kernel: Callable[..., 
     assert kernel.run(shown).stdout.split() == ["True", "None"]
     failed = kernel.run("%%gemini_stream --wait --auth recording\nDescribe another lighthouse.")
     assert "The nearest kept question is" in failed.error_text
+    kernel.run("import os, pathlib\npathlib.Path('elsewhere').mkdir()\n%cd -q elsewhere")
+    kernel.run(run.format("--auth recording --keep"))
+    assert kernel.run(shown).stdout.split() == ["True", "None"]
+    assert "lighthouse" in kernel.run("%gemini_history --keep").stdout
+    kernel.run(run.format("--fresh --keep"))
+    assert kernel.run("print(os.listdir())").stdout == "[]\n"
     missing = kernel.run("%%gemini_stream --keep missing/answers.jsonl\nHi")
     assert "no folder" in missing.error_text
 

@@ -13,14 +13,14 @@ from IPython.core.magic import Magics, line_magic, magics_class
 from IPython.core.magic_arguments import argument, parse_argstring
 from IPython.display import display
 
-from gemini_nb.config import DEFAULT_KEEP
+from gemini_nb.config import choose_keep
 from gemini_nb.errors import ConfigError, GeminiError, StreamNotFoundError
 from gemini_nb.journal.entries import Entry, Journal
 from gemini_nb.journal.keep_file import KeepFile
 from gemini_nb.notebook.kernel.frontend import Frontend, frontend_of
 from gemini_nb.notebook.magics.arguments import with_arguments
 from gemini_nb.notebook.render.words import quantity
-from gemini_nb.streams.manager import journal
+from gemini_nb.streams.manager import get_manager, journal
 
 __all__ = ["HistoryMagics", "entry_of", "show_entry"]
 
@@ -33,9 +33,7 @@ class HistoryMagics(Magics):
         argument("-n", type=int, default=20, metavar="N", help="how many at most (20)"),
         argument("--notebook", metavar="NAME", help="only those of this notebook"),
         argument("--clear", action="store_true", help="delete all, or those of --notebook, from the journal"),
-        argument(
-            "--keep", nargs="?", const=DEFAULT_KEEP, metavar="FILE", help="a file of kept answers instead"
-        ),
+        argument("--keep", nargs="?", const="on", metavar="FILE", help="a file of kept answers instead"),
         argument(
             "--files", action="store_true", help="what is uploaded, its size, and until when it is there"
         ),
@@ -108,7 +106,8 @@ def _of_uploads() -> str:
 def _of_kept(args: argparse.Namespace) -> str:
     """The answers of a file as a table, or that they were deleted."""
     try:
-        file = KeepFile(args.keep.strip("'\""), read_only=True)
+        path = choose_keep(args.keep.strip("'\""), get_manager().runtime.settings)
+        file = KeepFile(path or args.keep, read_only=True)
         if args.clear:
             return f"Deleted {quantity(file.clear(), 'kept answer')} from {file.path}."
         text = (_text(args) or "").lower()

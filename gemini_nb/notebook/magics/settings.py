@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from typing import Any
 
 from traitlets import Bool, CaselessStrEnum, Float, Int, Unicode, Union, observe
@@ -63,6 +64,8 @@ class GeminiNB(Configurable):
 
     def __init__(self, manager: StreamManager, **options: Any) -> None:
         self._manager = manager
+        self._folder = _here()
+        self._set_folder()
         super().__init__(**options)  # applies what the configuration sets
 
     @classmethod
@@ -82,9 +85,15 @@ class GeminiNB(Configurable):
         if manager is self._manager:
             return
         self._manager = manager
+        self._set_folder()
         for name in _OF_THE_MANAGER:
             if getattr(self, name) != self.traits()[name].default():
                 self._apply(name)
+
+    def _set_folder(self) -> None:
+        """Let `keep` mean the file beside the notebook, wherever `%cd` leads."""
+        runtime = self._manager.runtime
+        runtime.settings = dataclasses.replace(runtime.settings, folder=self._folder)
 
     def update_config(self, config: Any) -> None:
         """Apply `%config`, also where only the manager's value has changed since."""
@@ -104,3 +113,10 @@ class GeminiNB(Configurable):
             runtime.settings = dataclasses.replace(runtime.settings, **{name: value})
         else:
             setattr(self._manager, name, value)
+
+
+def _here() -> str | None:
+    try:
+        return os.getcwd()  # noqa: PTH109 - a text, as it is needed
+    except OSError:  # the folder was deleted
+        return None

@@ -16,7 +16,7 @@ from gemini_nb.api.generation import SCHEMAS, merge_once, split_config
 from gemini_nb.api.objects import as_mapping, plain, spell_body, spell_config, spell_content
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.wire import JSON, Content, copied
-from gemini_nb.config import DEFAULT_KEEP, Auth, Settings, choose_auth, choose_keep
+from gemini_nb.config import Auth, Settings, choose_auth, choose_keep
 from gemini_nb.errors import ArgumentError, ConfigError, MissingKeyError
 from gemini_nb.redaction import Secret, seal
 from gemini_nb.streams.request.cached import CachedContent, check_beside_cache, with_cache
@@ -252,7 +252,7 @@ def _kept(runtime: Runtime, keep: str | None, options: StreamOptions, auth: Auth
     if is_replay and options.get("keep") is False:
         raise ConfigError("The recording is a file of kept answers, so keep cannot be False.")
     if keep is None and is_replay:
-        keep = DEFAULT_KEEP
+        keep = choose_keep(True, runtime.settings)
     return None if keep is None else runtime.kept_answers(keep, read_only=is_replay)
 
 
