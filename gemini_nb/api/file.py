@@ -2,15 +2,13 @@
 
 A small file goes inside the request; a large one stands there as its path, which only the program that made
 the `File` can turn into an upload: a `file:` address that a model, a server or a chat's file brings along
-names no file of this machine. The MIME type of a file is what its first bytes say, under the name that
-Gemini's documents use.
+names no file of this machine.
 """
 
 from __future__ import annotations
 
 import base64
-import codecs
-import mimetypes
+import hashlib
 import os
 import re
 import threading
@@ -20,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from gemini_nb.api.mime import BEGINNING, type_of, type_of_name
 from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.redaction import Secret, scrub
 
@@ -31,6 +30,7 @@ __all__ = [
     "UPLOAD_FROM",
     "UPLOAD_INSTEAD",
     "File",
+    "LocalFile",
     "check_size",
     "given_path",
     "inline_data",
@@ -38,7 +38,6 @@ __all__ = [
     "local_part",
     "printable",
     "remote",
-    "type_of_bytes",
     "upload_name",
 ]
 
@@ -60,42 +59,6 @@ MAX_FILE_BYTES = 2048 * _MB
 
 UPLOAD_INSTEAD = "gemini_nb.File(path) uploads a large file by the Files API; a larger PDF has to be split."
 
-_MEDIA = ("audio/", "image/", "video/")
-_BEGINNING = 4096
-"""How many bytes of a file are enough to tell."""
-
-_TYPE_NAMES = {
-    "audio/mpeg": "audio/mp3",
-    "audio/mp4a-latm": "audio/mp4",
-    "audio/x-aac": "audio/aac",
-    "audio/x-aiff": "audio/aiff",
-    "audio/x-flac": "audio/flac",
-    "audio/x-m4a": "audio/mp4",
-    "audio/x-wav": "audio/wav",
-    "video/x-ms-wmv": "video/wmv",
-    "video/x-msvideo": "video/avi",
-}
-
-_BRANDS = {
-    b"heic": "image/heic",
-    b"heix": "image/heic",
-    b"heim": "image/heic",
-    b"heis": "image/heic",
-    b"hevc": "image/heic",
-    b"hevx": "image/heic",
-    b"avif": "image/avif",
-    b"avis": "image/avif",
-    b"mif1": "image/heif",
-    b"msf1": "image/heif",
-    b"M4A ": "audio/mp4",
-    b"M4B ": "audio/mp4",
-    b"M4P ": "audio/mp4",
-    b"qt  ": "video/quicktime",
-}
-
-_GENERAL_BRANDS = frozenset({b"mif1", b"msf1"})  # of any still image; the other brands say which
-
-
 _NAME = re.compile(r"files/[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 _GOOGLE = "https://generativelanguage.googleapis.com/v1beta/"
 _UPLOADED = re.compile(rf"https://generativelanguage\.googleapis\.com/v\w+/({_NAME.pattern})")
@@ -105,6 +68,7 @@ _SECRET = re.compile(
     re.IGNORECASE,
 )
 _MIME_TYPE = re.compile(r"[\w.+-]+/[\w.+*-]+(;.*)?")
+_READ = 2**20
 _SEALED = 64  # addresses whose signatures are kept out of what is shown, the newest
 
 _given: dict[str, Path] = globals().get("_given", {})  # survives a reload of this module
@@ -200,6 +164,83 @@ class File:
         return remote.delete(self, options)
 
 
+class LocalFile:
+    """An open file of this machine, which must not change while it is read. Its methods block.
+
+    Args:
+        path: the file.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.shown = printable(path.name)
+        self._lock = threading.Lock()
+        self._closed = False
+        try:
+            self._file = path.open("rb", buffering=0)
+            self.signature = self._sign()
+        except (OSError, ValueError) as error:
+            raise self._unreadable(error) from None
+        self.size: int = self.signature[2]
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the content in hexadecimal digits.
+
+        Raises:
+            ConfigError: it cannot be read, or it changes meanwhile.
+        """
+        digest, offset = hashlib.sha256(), 0
+        while offset < self.size:
+            data = self.read(offset, min(_READ, self.size - offset))
+            digest.update(data)
+            offset += len(data)
+        return digest.hexdigest()
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return that many bytes.
+
+        Raises:
+            ConfigError: it cannot be read, or it has changed since it was opened.
+        """
+        parts = []
+        with self._lock:
+            try:
+                self._file.seek(offset)
+                while size and not self._closed and (part := self._file.read(size)):
+                    parts.append(part)
+                    size -= len(part)
+                now = self._sign()
+            except (OSError, ValueError) as error:
+                raise self._unreadable(error) from None
+            finally:
+                if self._closed:
+                    self._file.close()
+        if size or now != self.signature:
+            raise ConfigError(
+                f"{self.shown} changed while it was read, so that it was not sent.",
+                hint="Ask again when nothing writes to it any more.",
+            )
+        return b"".join(parts)
+
+    def close(self) -> None:
+        """Close it; a thread that still reads it ends, and is not waited for."""
+        self._closed = True
+        if self._lock.acquire(blocking=False):
+            self._file.close()
+            self._lock.release()
+
+    def _sign(self) -> tuple[int, int, int, int]:
+        found = os.fstat(self._file.fileno())
+        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+    def _unreadable(self, error: Exception) -> ConfigError:
+        reason = error.strerror if isinstance(error, OSError) else error
+        return ConfigError(f"{printable(str(self.path))} cannot be read: {reason}.")
+
+
 def content_part(path: Path, mime_type: str) -> dict[str, Any]:
     """Read a file and return it as a part: text as text, everything else as data.
 
@@ -293,25 +334,34 @@ def _checked_uri(uri: str) -> str:
         )
     if "@" in parts.netloc:
         raise ConfigError("The address of a file must not hold a user or a password.")
-    if scrub(uri) != uri:
-        raise ConfigError(
-            f"{shown} holds one of your keys, which would be shown to Google and to the model.",
-            hint="Download the file, and pass its path.",
-        )
-    secrets = [Secret(value) for name, value in parse_qsl(parts.query) if _SECRET.fullmatch(name)]
-    if secrets:
-        with _lock:
+    _seal(uri, shown)
+    return uri
+
+
+def _seal(uri: str, shown: str) -> None:
+    """Keep the signature of an address out of what is shown; refuse one with a key of the user's in it."""
+    parts = urlsplit(uri)
+    values = parse_qsl(parts.query)
+    with _lock:
+        signatures = {secret.reveal() for secrets in _sealed.values() for secret in secrets}
+        texts = [uri.partition("?")[0], *(value for _, value in values if value not in signatures)]
+        if any(scrub(text) != text for text in texts):
+            raise ConfigError(
+                f"{shown} holds one of your keys, which would be shown to Google and to the model.",
+                hint="Download the file, and pass its path.",
+            )
+        if secrets := [Secret(value) for name, value in values if value and _SECRET.fullmatch(name)]:
             _sealed[uri] = secrets
+            _sealed.move_to_end(uri)
             while len(_sealed) > _SEALED:
                 _sealed.popitem(last=False)
-    return uri
 
 
 def _type_of_uri(uri: str) -> str | None:
     parts = urlsplit(uri)
     if _FILMS.fullmatch(parts.hostname or ""):
         return "video/*"
-    return _type_of_name(unquote(parts.path).rpartition("/")[2])
+    return type_of_name(unquote(parts.path).rpartition("/")[2])
 
 
 def _check_file(path: Path, mime_type: str) -> int:
@@ -345,12 +395,7 @@ def _unreadable(path: Path, error: Exception) -> ConfigError:
 
 
 def _type_of_file(path: Path) -> str:
-    """Return the type by first bytes and name; what reads as text is text, whatever its name."""
-    beginning = _beginning(path)
-    named, marked = _type_of_name(path.name), type_of_bytes(beginning)
-    if marked is None and _is_text(beginning):  # program.ts is no video, and picture.svg no image to Gemini
-        return named if named is not None and named.startswith("text/") else "text/plain"
-    kind = marked if named is None or _is_sure(marked, named) else named
+    kind = type_of(path.name, _beginning(path))
     if kind is None:
         raise ConfigError(
             f"The type of {printable(str(path))} is not known.",
@@ -362,68 +407,9 @@ def _type_of_file(path: Path) -> str:
 def _beginning(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            return file.read(_BEGINNING)
+            return file.read(BEGINNING)
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from None
-
-
-def _is_sure(marked: str | None, named: str) -> bool:
-    """Whether the bytes decide: a film and its sound alone can begin alike, and the name tells them apart."""
-    if marked is None or not marked.startswith((*_MEDIA, "application/pdf")):
-        return False  # a document that is an archive inside
-    return marked.startswith("image/") or not named.startswith(("audio/", "video/"))
-
-
-def type_of_bytes(data: bytes) -> str | None:
-    """Return the type that the first bytes show, None where they show none, or where it is text."""
-    import filetype  # only files need it
-
-    data = bytes(data[:_BEGINNING])
-    if data.startswith(b"%PDF-"):
-        return "application/pdf"
-    if _is_text(data):  # "BMW" is no bitmap
-        return None
-    kind = _container(data) or filetype.guess_mime(data) or _sound(data)
-    return None if kind is None else _TYPE_NAMES.get(kind, kind)
-
-
-def _type_of_name(name: str) -> str | None:
-    """Return the type that a file's name stands for."""
-    kind, encoding = mimetypes.guess_type(name)
-    return None if kind is None or encoding is not None else _TYPE_NAMES.get(kind, kind)
-
-
-def _is_text(beginning: bytes) -> bool:
-    """Whether the beginning of a file reads as text."""
-    try:
-        codecs.getincrementaldecoder("utf-8")().decode(beginning, final=len(beginning) < _BEGINNING)
-    except UnicodeDecodeError:
-        return False
-    return b"\0" not in beginning
-
-
-def _container(data: bytes) -> str | None:
-    """Return the type of an ISO media file, which is a film where its brands say nothing else."""
-    if data[4:8] in {b"moov", b"mdat", b"wide"}:
-        return "video/quicktime"  # of the time before brands
-    if data[4:8] != b"ftyp":
-        return None
-    end = min(int.from_bytes(data[:4], "big"), len(data))
-    brands = [data[8:12], *(data[at : at + 4] for at in range(16, end - 3, 4))]
-    if brands[0] in _GENERAL_BRANDS:
-        special = (brand for brand in brands if brand in _BRANDS and brand not in _GENERAL_BRANDS)
-        return _BRANDS[next(special, brands[0])]
-    if brands[0].startswith((b"3gp", b"3g2")):
-        return "video/3gpp"
-    return _BRANDS.get(brands[0], "video/mp4")
-
-
-def _sound(data: bytes) -> str | None:
-    """Whether the bytes decide; between a film and its sound alone, which begin alike, the name does."""
-    if len(data) > 2 and data[0] == 0xFF and data[1] & 0xE6 == 0xE2 and data[1] & 0x18 != 0x08:
-        rate, bits = data[2] >> 2 & 3, data[2] >> 4
-        return "audio/mp3" if rate != 3 and bits not in {0, 15} else None
-    return "audio/wav" if data.startswith(b"RF64") and data[8:12] == b"WAVE" else None
 
 
 def inline_data(data: bytes, mime_type: str, *, name: str = "The data") -> dict[str, Any]:

@@ -13,22 +13,18 @@ import asyncio
 import base64
 import binascii
 import contextlib
-import hashlib
 import json
-import os
 import random
 import secrets
-import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 from gemini_nb.api import failures
 from gemini_nb.api.endpoint import Endpoint
-from gemini_nb.api.file import is_upload_name, printable
+from gemini_nb.api.file import LocalFile, is_upload_name
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.config import Auth
 from gemini_nb.daemon import run_in_daemon_thread
@@ -38,11 +34,10 @@ from gemini_nb.redaction import excerpt
 if TYPE_CHECKING:
     from gemini_nb.api.http import HTTPClients
 
-__all__ = ["LocalFile", "RemoteFile", "Sender", "delete_file", "files_root", "get_file"]
+__all__ = ["RemoteFile", "Sender", "delete_file", "files_root", "get_file"]
 
 _PIECE = 8 * 2**20  # bytes of one request, as google-genai's
 _SLICE = 256 * 1024  # bytes that are handed to the connection at once
-_READ = 2**20
 _SECONDS = 30.0
 _SILENCE = 60.0  # seconds without progress after which a connection counts as dead
 _NAME_BYTES = 12
@@ -75,83 +70,6 @@ class RemoteFile:
     problem: str = ""
     expires_at: float | None = None
     sha256: str = ""
-
-
-class LocalFile:
-    """An open file of this machine, which must not change while it is read. Its methods block.
-
-    Args:
-        path: the file.
-
-    Raises:
-        ConfigError: it cannot be read.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.shown = printable(path.name)
-        self._lock = threading.Lock()
-        self._closed = False
-        try:
-            self._file = path.open("rb", buffering=0)
-            self.signature = self._sign()
-        except (OSError, ValueError) as error:
-            raise self._unreadable(error) from None
-        self.size: int = self.signature[2]
-
-    def digest(self) -> str:
-        """Return the SHA-256 of the content in hexadecimal digits.
-
-        Raises:
-            ConfigError: it cannot be read, or it changes meanwhile.
-        """
-        digest, offset = hashlib.sha256(), 0
-        while offset < self.size:
-            data = self.read(offset, min(_READ, self.size - offset))
-            digest.update(data)
-            offset += len(data)
-        return digest.hexdigest()
-
-    def read(self, offset: int, size: int) -> bytes:
-        """Return that many bytes.
-
-        Raises:
-            ConfigError: it cannot be read, or it has changed since it was opened.
-        """
-        parts = []
-        with self._lock:
-            try:
-                self._file.seek(offset)
-                while size and not self._closed and (part := self._file.read(size)):
-                    parts.append(part)
-                    size -= len(part)
-                now = self._sign()
-            except (OSError, ValueError) as error:
-                raise self._unreadable(error) from None
-            finally:
-                if self._closed:
-                    self._file.close()
-        if size or now != self.signature:
-            raise ConfigError(
-                f"{self.shown} changed while it was read, so that it was not sent.",
-                hint="Ask again when nothing writes to it any more.",
-            )
-        return b"".join(parts)
-
-    def close(self) -> None:
-        """Close it; a thread that still reads it ends, and is not waited for."""
-        self._closed = True
-        if self._lock.acquire(blocking=False):
-            self._file.close()
-            self._lock.release()
-
-    def _sign(self) -> tuple[int, int, int, int]:
-        found = os.fstat(self._file.fileno())
-        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
-
-    def _unreadable(self, error: Exception) -> ConfigError:
-        reason = error.strerror if isinstance(error, OSError) else error
-        return ConfigError(f"{printable(str(self.path))} cannot be read: {reason}.")
 
 
 def files_root(endpoint: Endpoint) -> str:

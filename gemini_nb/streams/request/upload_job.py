@@ -115,6 +115,8 @@ class ShownUpload:
             if self._name not in error.message:
                 error.message = scrub(f"{self._name} was not uploaded: {error.message}")
                 error.args = (error.message,)
+            if error.status_code == 404:
+                error.hint = "Is there a Files API at this base URL?"
             raise
         finally:
             if not self._record.is_done:
