@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import enum
 import json
+import os
+import signal
+import time
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -122,6 +127,63 @@ def test_a_dask_frame_is_asked_when_it_is_computed(tmp_path: Path) -> None:
         assert again["kept"].all()
         with pytest.raises(ArgumentError):
             gemini_nb.ask_frame(dd.from_pandas(frame, npartitions=3), "{item.town}", **options)
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_loses_and_pays_for_nothing_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dd = pytest.importorskip("dask.dataframe", exc_type=ImportError)
+    distributed = pytest.importorskip("distributed")
+    rows, concurrency = 400, 4
+    frame = pd.DataFrame({"city": [f"town {number}" for number in range(rows)]}, index=range(7, 7 + rows))
+    folder = tmp_path / "answers"
+    folder.mkdir()
+
+    def scenario(body: dict[str, Any], model: str) -> Iterator[Any]:
+        town = body["contents"][0]["parts"][0]["text"]
+        yield 0.02
+        part = {"text": town.upper()}
+        yield {"candidates": [{"content": {"role": "model", "parts": [part]}, "finishReason": "STOP"}]}
+
+    with Simulator(scenario=scenario) as simulator:
+        monkeypatch.setenv("GEMINI_API_KEY", KEY)
+        monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", simulator.base_url)
+
+        def asked() -> collections.Counter[str]:
+            return collections.Counter(
+                request.body["contents"][0]["parts"][0]["text"] for request in list(simulator.requests)
+            )
+
+        cluster = distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
+        )
+        with cluster, distributed.Client(cluster) as client:
+            workers = client.run(os.getpid)
+            assert len(workers) == 2
+
+            def ask(partitions: int) -> Any:
+                cut = dd.from_pandas(frame, npartitions=partitions)
+                return gemini_nb.ask_frame(
+                    cut, "{item.city}", auth="gemini", keep=folder, concurrency=concurrency
+                )
+
+            future = client.compute(ask(8))
+            end = time.monotonic() + 60
+            while len(asked()) < rows // 2:
+                assert time.monotonic() < end
+                time.sleep(0.01)
+            os.kill(next(iter(workers.values())), signal.SIGKILL)
+            answers = future.result(timeout=120)
+            counts = asked()
+            again = ask(5).compute()  # the same graph would still have its answers
+        assert sum(asked().values()) == sum(counts.values())
+    assert list(answers.index) == list(frame.index)
+    assert list(answers["answer"]) == [town.upper() for town in frame["city"]]
+    assert (answers["status"] == "completed").all()
+    assert again["kept"].all()
+    assert set(counts) == set(frame["city"])
+    assert sum(counts.values()) <= rows + concurrency  # one partition at a time was the worker's
 
 
 def test_an_estimate_counts_a_sample_and_generates_nothing() -> None:
