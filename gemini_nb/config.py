@@ -85,7 +85,8 @@ class Settings:
         allow_http: send keys over plain http to other machines, too. Loopback is always allowed.
         max_event_bytes: largest single event accepted from a server.
         on_cut: "restart" or "keep", what becomes of an answer that broke; see `RetryPolicy`.
-        journal: the file of the journal, or "off"; by default GEMINI_NB_JOURNAL, or one in the user's data.
+        journal: the file of the journal, True for one in the user's data, False or "off" for none; by default
+            GEMINI_NB_JOURNAL says, or it is on.
         journal_megabytes: how much text the journal keeps; the oldest goes first.
     """
 
@@ -97,7 +98,7 @@ class Settings:
     allow_http: bool = False
     max_event_bytes: int = 256 * 2**20
     on_cut: Literal["restart", "keep"] = "restart"
-    journal: str | os.PathLike[str] | None = None
+    journal: str | os.PathLike[str] | bool | None = None
     journal_megabytes: int = 256
 
 
@@ -248,10 +249,13 @@ def replay_pace(settings: Settings) -> float:
 
 def journal_path(settings: Settings) -> tuple[Path, bool] | None:
     """The journal's file, and whether its folder is ours alone; None where the journal is off."""
-    chosen = os.fspath(settings.journal or os.environ.get("GEMINI_NB_JOURNAL", "").strip())
-    if chosen.lower() == "off":
+    configured = settings.journal
+    if isinstance(configured, bool):
+        configured = "on" if configured else "off"
+    chosen = os.fspath(configured or os.environ.get("GEMINI_NB_JOURNAL", "")).strip()
+    if chosen.lower() in _FALSE:
         return None
-    if chosen:
+    if chosen and chosen.lower() not in _TRUE:
         return Path(chosen).expanduser(), False
     return _data_folder(*map(os.environ.get, _FOLDER_VARIABLES)) / "journal.db", True
 

@@ -22,6 +22,7 @@ import pytest
 
 import gemini_nb
 from answers import KEY, Rig, rig, run_python
+from gemini_nb.config import Settings, journal_path
 from gemini_nb.errors import ConfigError, StreamNotFoundError
 from gemini_nb.journal.entries import Journal
 from gemini_nb.journal.store import multi_row
@@ -183,15 +184,36 @@ def test_pictures_are_kept_once() -> None:
         assert journal._writer.store.read("SELECT count(*) FROM blobs") == [(1,)]
 
 
-def test_off_means_off(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("GEMINI_NB_JOURNAL", "off")
+@pytest.mark.parametrize("word", ["off", " OFF ", "0", "false", "No"])
+def test_off_means_off(word: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GEMINI_NB_JOURNAL", word)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
     with rig([sse_answer(text("Yes.", finish="STOP"))]) as made:
         assert made.start().result() == "Yes."
         with pytest.raises(ConfigError, match="is off"):
             gemini_nb.journal()
-    assert not (tmp_path / "home").exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("configured", "word", "is_on"),
+    [
+        (False, "", False),
+        ("", "off", False),
+        (None, "", True),
+        (True, "off", True),
+        ("on", "off", True),
+        (None, "yes", True),
+    ],
+)
+def test_on_and_off_in_the_settings(
+    configured: bool | str | None, word: str, is_on: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GEMINI_NB_JOURNAL", word)
+    found = journal_path(Settings(journal=configured))
+    assert (found is not None, found is None or found[1]) == (is_on, True)
 
 
 def test_by_default_it_is_in_the_users_data(tmp_path: Path) -> None:
@@ -222,8 +244,6 @@ def test_an_odd_path_costs_no_stream(
     path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    from gemini_nb.config import Settings
-
     with rig([sse_answer(text("Yes.", finish="STOP"))] * 2, settings=Settings(journal=path)) as made:
         assert made.start().result() == "Yes."
         assert made.start().result() == "Yes."
@@ -399,7 +419,7 @@ def test_config_says_where_and_off(kernel: Kernel, tmp_path: Path) -> None:
     kernel.run(f"%config GeminiNB.journal = {str(tmp_path / 'mine.db')!r}")
     kernel.run("%%gemini_stream --auth simulator --wait\nHi.")
     assert usage_of(kernel, "print(gemini_nb.journal().path)") == f"{tmp_path / 'mine.db'}\n"
-    kernel.run("%config GeminiNB.journal = 'off'")
+    kernel.run("%config GeminiNB.journal = False")
     assert "is off" in kernel.run("%gemini_history").stderr
     kernel.run("%%gemini_stream --auth simulator --wait\nOnce more.")
     kernel.run("%config GeminiNB.journal = None")
@@ -472,8 +492,6 @@ def test_a_journal_of_the_version_before_is_brought_up_to_date(tmp_path: Path) -
 
 
 def test_clearing_leaves_no_text_behind(tmp_path: Path) -> None:
-    from gemini_nb.config import Settings
-
     path = tmp_path / "answers.db"
     with rig(
         [sse_answer(text("A secret answer.", finish="STOP"))] * 2, settings=Settings(journal=path)

@@ -53,8 +53,9 @@ class GeminiNB(Configurable):
         None, allow_none=True, min=1, help="Streams of one model that run at a time; None for no limit."
     ).tag(config=True)
 
-    journal = Unicode(
-        None,
+    journal = Union(
+        [Bool(), Unicode()],
+        default_value=None,
         allow_none=True,
         help="The file that keeps all answers, or off; by default GEMINI_NB_JOURNAL, or in your data",
     ).tag(config=True)
