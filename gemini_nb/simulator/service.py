@@ -91,7 +91,10 @@ class Service:
         wrapped = False
         try:
             if is_cache_path(path) and problem is None:
-                return Reply(steps=[self.caches.answer(request, self.api_key)])
+                about_caches = self.caches.answer(
+                    request, self.api_key, lambda held: self._check_files(held, request)
+                )
+                return Reply(steps=[about_caches])
             route = find_route(verb, path if self.recordings is None else bare_path(path))
             wrapped = route.method == "streamGenerateContent" and query.get("alt") != "sse"
             check_access(route, headers, query, self.api_key)

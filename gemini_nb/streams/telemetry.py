@@ -189,14 +189,20 @@ def watch_model_call(
     endpoint: Endpoint, body: JSON, turn: ModelTurn, stream_id: str
 ) -> contextlib.AbstractContextManager[ModelCallWatch | None]:
     """Return a context in which a model call is watched; None where nobody watches."""
-    return ModelCallWatch(endpoint, body, turn, stream_id) if _is_loaded() else contextlib.nullcontext()
+    if _is_loaded():
+        with contextlib.suppress(Exception):  # a provider that fails must not fail the answer
+            return ModelCallWatch(endpoint, body, turn, stream_id)
+    return contextlib.nullcontext()
 
 
 def watch_tool_call(
     call: ToolCall, description: str
 ) -> contextlib.AbstractContextManager[ToolCallWatch | None]:
     """Return a context in which a tool is watched; None where nobody watches."""
-    return ToolCallWatch(call, description) if _is_loaded() else contextlib.nullcontext()
+    if _is_loaded():
+        with contextlib.suppress(Exception):  # see above
+            return ToolCallWatch(call, description)
+    return contextlib.nullcontext()
 
 
 def _is_loaded() -> bool:
@@ -296,7 +302,9 @@ def _part(part: Part) -> JSON:
     if isinstance(data := part.get("inlineData"), Mapping):
         return {"type": "blob", "mime_type": data.get("mimeType")}
     if isinstance(data := part.get("fileData"), Mapping):
-        return {"type": "uri", "mime_type": data.get("mimeType"), "uri": data.get("fileUri")}
+        uri = str(data.get("fileUri") or "")
+        place = {} if uri.startswith("file:") else {"uri": uri}  # of this machine, before it is uploaded
+        return {"type": "uri", "mime_type": data.get("mimeType"), **place}
     name = next((name for name in part if name != "thoughtSignature"), "")
     return {"type": "server_tool_call" if name.startswith("tool") else name, "content": part.get(name)}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from nbconvert import HTMLExporter
@@ -91,7 +92,7 @@ def test_sources_cards_and_sound_are_shown_live_settled_and_reopened(desk: Desk)
     expect(card).to_have_attribute("data-status", "running")
     desk.open_gate("searched")
     expect(card).to_have_attribute("data-status", "done")
-    link = {"name": "[1]", "exact": True}
+    link: dict[str, Any] = {"name": "[1]", "exact": True}
     address = "https://sources.example/tall"
     expect(desk.pane(1).get_by_role("link", **link)).to_have_attribute("href", address)
     plays(desk.pane(1))

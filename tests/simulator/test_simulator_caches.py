@@ -174,3 +174,16 @@ def test_nothing_but_the_time_of_a_cache_can_be_changed(simulator: Simulator, bo
     assert httpx.get(f"{base}/{made['name']}", headers=headers).json() == made
     assert httpx.get(f"{base}/{made['name']}").status_code == 403
     assert httpx.put(f"{base}/{made['name']}", json={}, headers=headers).status_code == 404
+
+
+def test_a_file_that_is_not_there_cannot_be_cached(simulator: Simulator) -> None:
+    file = {
+        "fileData": {
+            "mimeType": "application/pdf",
+            "fileUri": "https://generativelanguage.googleapis.com/v1beta/files/x",
+        }
+    }
+    body = {"model": f"models/{MODEL}", "contents": [{"role": "user", "parts": [file, {"text": LONG}]}]}
+    headers = {"x-goog-api-key": "any"}
+    refused = httpx.post(f"{simulator.base_url}/v1beta/cachedContents", json=body, headers=headers)
+    assert refused.status_code == 403

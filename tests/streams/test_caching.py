@@ -329,3 +329,13 @@ def test_kept_answers_are_found_by_what_the_cache_holds(desk: Desk, tmp_path: Pa
     book.delete()
     assert replayed.text == first.text
     assert desk.simulator.request_count == before
+
+
+def test_its_functions_stand_in_no_program(desk: Desk) -> None:
+    def weather(city: str) -> str:
+        """Look up the weather."""
+        return "sunny"
+
+    stream = desk.ask(cached=desk.cache(tools=[weather])).wait(20)
+    assert "'cachedContent'" in stream.to_code()
+    assert "weather" not in stream.to_code()

@@ -364,3 +364,20 @@ def test_a_stream_that_is_awaited_stands_beneath_its_task(collected: Collected) 
         asyncio.run(ask(made))
     outer, inner = collected.span("task"), collected.span("generate_content m")
     assert inner.parent.span_id == outer.context.span_id
+
+
+def test_a_provider_that_fails_fails_no_answer(collected: Collected, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("no collector")
+
+    answers = [
+        sse_answer(call("weather", args={"city": "Rome"}, finish="STOP")),
+        sse_answer(text("So.", finish="STOP")),
+    ]
+    with rig(answers * 2) as made:
+        with monkeypatch.context() as patch:
+            patch.setattr(trace, "get_tracer", fail)
+            assert made.start(model="m", tools=[weather]).wait().error is None
+        monkeypatch.setattr(metrics, "get_meter_provider", fail)
+        assert made.start(model="m", tools=[weather]).wait().error is None
+    assert len(collected.spans) == 3

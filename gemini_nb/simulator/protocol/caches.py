@@ -11,7 +11,7 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -118,12 +118,18 @@ class CacheStore:
             )
         return cache
 
-    def answer(self, request: Request, accepted: str | None) -> dict[str, Any]:
+    def answer(
+        self,
+        request: Request,
+        accepted: str | None,
+        check_files: Callable[[Mapping[str, Any]], None] = lambda _: None,
+    ) -> dict[str, Any]:
         """Answer one request about caches.
 
         Args:
             request: the request.
             accepted: the key that is right; None takes any.
+            check_files: refuses contents that name files which are not there, or not ready.
 
         Raises:
             RefusalError: what is wrong with it.
@@ -137,7 +143,7 @@ class CacheStore:
         with self._lock:
             if match["id"] is None:
                 if request.method == "POST":
-                    return self._create(request.body, prefix, owner, match["version"])
+                    return self._create(request.body, prefix, owner, match["version"], check_files)
                 if request.method == "GET":
                     return self._list(request.query, prefix, owner)
             elif request.method in {"GET", "PATCH", "DELETE"}:
@@ -150,7 +156,14 @@ class CacheStore:
                 return cache.to_json()
         raise not_found(f"The simulator serves nothing for {request.method} {request.path}.")
 
-    def _create(self, body: Any, prefix: str, owner: str, version: str) -> dict[str, Any]:
+    def _create(
+        self,
+        body: Any,
+        prefix: str,
+        owner: str,
+        version: str,
+        check_files: Callable[[Mapping[str, Any]], None],
+    ) -> dict[str, Any]:
         given, vertex = _given(body, vertex=bool(prefix)), bool(prefix)
         model = given.get("model")
         if not isinstance(model, str) or not model:
@@ -165,6 +178,7 @@ class CacheStore:
         check_contents({**held, "contents": contents}, vertex=vertex)
         asked = {**held, "contents": contents}
         check_settings(Asked(body=asked, model=model.rpartition("/")[2], vertex=vertex, streaming=False))
+        check_files(asked)
         tokens = body_tokens(held)
         if tokens < self.least_tokens:
             raise invalid(

@@ -82,6 +82,8 @@ def to_code(request: StreamRequest) -> str:
     config, extra = _split(body, _CONFIG)
     config |= config.pop("generationConfig", {})
     functions = {tool.name: tool for tool in request.tools if _can_be_named(tool)}
+    if body.get("cachedContent"):
+        functions = {}  # they stand in the cache, and the service takes none beside it
     if not _is_known(contents, _CONTENT):
         extra["contents"], contents = contents, "(in extra_body)"
         functions = {}  # google-genai could not send their results: these contents take the place of its own
