@@ -296,6 +296,17 @@ def test_cells_of_a_notebook(shell: tuple[Kernel, ScriptedServer]) -> None:
     assert result.stdout == "['two', 'TWO']\n", result.error_text
     assert kernel.run("%gemini_stream --append x").status == "error"
 
+    kernel.run(
+        "def ask(city):\n"
+        "    talk = gemini_nb.Chat(system_instruction='Mine')\n"
+        "    %gemini_stream -c talk in {city}\n"
+        "    return talk\n"
+        "import gemini_nb"
+    )
+    assert run("3", "mine = ask('Oslo')") == ["in Oslo"]
+    assert server.requests[-1].json["systemInstruction"] == {"parts": [{"text": "Mine"}]}
+    assert run("4", "%gemini_stream -c mine more") == ["in Oslo", "IN OSLO", "more"]
+
 
 def test_a_cell_whose_message_was_stopped_keeps_its_place_while_others_wait_behind_it() -> None:
     def message(cell: str, run: str) -> Message:

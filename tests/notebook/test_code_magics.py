@@ -231,6 +231,20 @@ def test_the_cells_above_go_along(kernel: Kernel, service: Service) -> None:
     assert "The name was misspelt." in service.prompt
 
 
+def test_the_cells_above_go_along_with_the_answers_that_are_still_to_come(
+    kernel: Kernel, service: Service
+) -> None:
+    rows = "rows = (f'late {word}' for word in ['one', 'two'])"
+    cells = ["%gemini_stream -o first late first", "first", rows, "%gemini_stream --each rows {item}"]
+    for cell in [*cells, "%gemini_stream -o last --above 4 And {first.text:.6} now?"]:
+        assert kernel.run(cell).status == "ok"
+    assert kernel.run("print(last.is_done, bool(last.waiting_for))").stdout == "False True\n"
+    service.gate.set()
+    kernel.run("%gemini_wait last")
+    assert service.prompt.count(TWO.strip()) == 4
+    assert service.prompt.endswith(f"And {TWO[:6]} now?")
+
+
 def test_a_key_is_never_sent(kernel: Kernel, service: Service) -> None:
     kernel.run(f"x = '{KEY}'\nraise ValueError('with ' + x)")
     kernel.run("%gemini_explain")

@@ -40,6 +40,7 @@ def said(text: str) -> str:
         ("{n}{n} {pi:.2f} {n:03d}", "33 3.14 003"),
         ("{trip.days} days in {trip.where.name}", "2 days in Porto"),
         ("{rows[0]['tea']} {rows[-1][\"tea\"]} {rows[1].tea:.1f}", "1.5 2 2.0"),
+        ("{city!r} {city!s:.3} {rows[0]!a:>15} {pi!r:.4}", "'Lisbon' Lis    {'tea': 1.5} 3.14"),
         ("{_} {größe}", "the last one 7"),
         ("{tricky}", "{city} {n}"),
         ("a set: {{city}}", "a set: {city}"),
@@ -56,7 +57,7 @@ def test_what_resolves_is_replaced(text: str, expected: str) -> None:
         "def f(): return {x for x in range(3)}",
         "{unknown} {city.nothing} {rows[9]} {rows['no']} {city.upper()} {len(city)}",
         "{trip._secret} {city.__class__} {__builtins__}",
-        "{ city } {city!r} {} {0} {city",
+        "{ city } {city!x} {city!} {print!r} {} {0} {city",
         '{a: 1} {n: "x"}',
         "{city:d} {n:%Y}",
         "\\frac{1}{2}",
@@ -116,7 +117,7 @@ def test_a_name_that_is_needed_must_stand_for_something() -> None:
     names = {"item": {"city": "Oslo"}}
     others = "{other} {{item.x}} {item: 1} {items[a]}"
     assert interpolate(f"{{item.city}} {others}", names, needed="item") == [f"Oslo {others}"]
-    for wrong in ("{item.ctiy}", "{item.city:d}", "{item[0]}", "{item[city]}", "{item!r}", "{ item }"):
+    for wrong in ("{item.ctiy}", "{item.city:d}", "{item[0]}", "{item[city]}", "{item!x}", "{ item }"):
         with pytest.raises(LookupError) as raised:
             interpolate(f"About {wrong}:", names, needed="item")
         assert raised.value.args == (wrong,)

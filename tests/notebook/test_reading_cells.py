@@ -138,6 +138,7 @@ def notes_of(text: str, **names: object) -> list[str]:
         "a set {x} and {len} and {print}",
         "\\text{hello}",
         "for row in rows: yield {row}",
+        "a map {key:value}, {key:1}, {total:b}",
     ],
 )
 def test_json_code_and_formulas_say_nothing(text: str) -> None:
@@ -145,10 +146,29 @@ def test_json_code_and_formulas_say_nothing(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["Plan a day in {ctiy}.", "({trip.text})", "Compare {first_one}, {second_one}"]
+    "text",
+    [
+        "Plan a day in {ctiy}.",
+        "({trip.text})",
+        "Compare {first_one}, {second_one}",
+        "It costs {prize:.2f} or {prize!r}",
+    ],
 )
 def test_a_mistyped_name_is_noticed(text: str) -> None:
     assert notes_of(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        ("See {city.nmae}.", "city has no nmae: {city.nmae} was sent as it is."),
+        ("See {rows[7].name}.", "rows has no [7].name: {rows[7].name} was sent as it is."),
+        ("See {prices['tea']}.", "prices has no ['tea']: {prices['tea']} was sent as it is."),
+        ("See {city:.2f}.", "A str has no such format: {city:.2f} was sent as it is."),
+    ],
+)
+def test_a_way_that_leads_nowhere_is_noticed(text: str, note: str) -> None:
+    assert notes_of(text, city="Oslo", rows=[1], prices={}) == [note]
 
 
 def test_names_are_compared_as_python_does() -> None:

@@ -38,7 +38,7 @@ CELLS = [
     "both = [hint, poem]",
     "%gemini_stream -o last All: {group} {both} {again[0].text}",
     "del hint, poem, both",
-    "%gemini_stream -c talk Third, after {last}.",
+    "%gemini_stream -c talk Third, after {last!r:.9}.",
     "fork = talk.fork()",
     "%gemini_stream -c fork Fourth.",
     "%gemini_stream -c talk Fifth.",

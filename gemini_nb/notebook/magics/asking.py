@@ -58,7 +58,7 @@ class CellContext:
     """
 
     names: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    above: str = ""
+    above: str | Deferred = ""
 
 
 _NOTHING = CellContext()
@@ -96,7 +96,7 @@ def ask(
     options = _options(args, namespace, notes)
     models = args.model or [None]
     try:
-        files: list[File | str] = [File(path) for path in args.file]
+        files: list[File | str | Deferred] = [File(path) for path in args.file]
         if context.above:
             files.insert(0, context.above)
         if args.each:
@@ -118,7 +118,7 @@ def ask(
             made = asked
         else:
             settings = options if models[0] is None else {**options, "model": models[0]}
-            start = _sender(args, user_ns, manager, settings, run)
+            start = _sender(args, user_ns, local_ns, manager, settings, run=run)
             made = start(_contents(cell, args, files, namespace, notes=notes), **settings)
     except GeminiError as error:
         raise error.with_traceback(None) from None
@@ -179,19 +179,29 @@ def _named_in(text: str, namespace: Mapping[str, Any]) -> dict[str, Any]:
 def _contents(
     cell: str,
     args: argparse.Namespace,
-    files: Sequence[File | str],
+    files: Sequence[File | str | Deferred],
     *namespaces: Mapping[str, Any],
     needed: str | None = None,
     notes: list[str] | None = None,
 ) -> Any:
     text = cell.strip("\r\n")
     pieces = [text] if args.raw else interpolate(text, *namespaces, needed=needed, notes=notes)
-    if not isinstance(pieces, Deferred):
-        return _alone_or_listed([*files, *pieces])
-    parts = [to_part(file) for file in files]  # what is in them now
-    return dataclasses.replace(
-        pieces, preview=[*parts, *pieces.preview], make=lambda: [*parts, *pieces.make()]
+    pieces = [*files, *([pieces] if isinstance(pieces, Deferred) else pieces)]
+    deferred = [piece for piece in pieces if isinstance(piece, Deferred)]
+    if not deferred:
+        return _alone_or_listed(pieces)
+    # What is in files and images now.
+    parts = [piece if isinstance(piece, (str, Deferred)) else to_part(piece) for piece in pieces]
+    return Deferred(
+        needs=tuple(need for piece in deferred for need in piece.needs),
+        preview=_flat(parts, operator.attrgetter("preview")),
+        make=lambda: _flat(parts, lambda piece: piece.make()),
     )
+
+
+def _flat(pieces: Iterable[Any], contents_of: Callable[[Deferred], list[Any]]) -> list[Any]:
+    made = [contents_of(piece) if isinstance(piece, Deferred) else [piece] for piece in pieces]
+    return list(itertools.chain.from_iterable(made))
 
 
 def _alone_or_listed(pieces: list[Any]) -> Any:
@@ -201,7 +211,7 @@ def _alone_or_listed(pieces: list[Any]) -> Any:
 def _contents_of_item(
     cell: str,
     args: argparse.Namespace,
-    files: Sequence[File | str],
+    files: Sequence[File | str | Deferred],
     namespace: Mapping[str, Any],
     item: object,
     *,
@@ -374,15 +384,18 @@ def _json_lines(path: Path, name: str) -> Iterator[Any]:
 def _sender(
     args: argparse.Namespace,
     user_ns: dict[str, Any],
+    local_ns: Mapping[str, Any],
     manager: StreamManager,
     settings: Mapping[str, Any],
+    *,
     run: tuple[str | None, str | None],
 ) -> Callable[..., Stream]:
     """Return the function that sends the message; a new chat keeps its settings for later cells."""
     if args.chat is None:
         return manager.start_stream
     kept = {one: value for one, value in settings.items() if one in _OF_CHATS}
-    chat = _chat_named(args.chat, user_ns, manager, kept)
+    is_local = isinstance(local_ns.get(args.chat), Chat)
+    chat = local_ns[args.chat] if is_local else _chat_named(args.chat, user_ns, manager, kept)
     cell_id, request_id = run
     if cell_id is None:
         return chat.send

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import itertools
 import re
 import sys
 from collections.abc import Iterable
@@ -12,6 +13,15 @@ from typing import Any
 from gemini_nb.notebook.kernel.names import name_streams
 from gemini_nb.notebook.magics.failure import Failure, cut, fenced, source_of
 from gemini_nb.redaction import scrub
+from gemini_nb.streams.conversation.dependencies import (
+    Deferred,
+    Need,
+    defer,
+    growing,
+    streams_in,
+    whole_text,
+)
+from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.stream import Stream
 
 __all__ = ["CellLog"]
@@ -27,7 +37,7 @@ class _Cell:
     number: int | None
     source: str
     error: BaseException | None
-    asked: tuple[Stream, ...]
+    asked: tuple[Stream | StreamGroup, ...]
 
 
 class CellLog:
@@ -39,7 +49,7 @@ class CellLog:
 
     def __init__(self, shell: Any) -> None:
         self._shell = shell
-        self._asked: list[Stream] = []
+        self._asked: list[Stream | StreamGroup] = []
         self._cells: collections.deque[_Cell] = collections.deque(maxlen=_KEPT)
         self._failure: Failure | None = None
 
@@ -51,9 +61,9 @@ class CellLog:
         """Stop recording."""
         self._shell.events.unregister("post_run_cell", self._look)
 
-    def note(self, streams: Iterable[Stream]) -> None:
-        """Note the stream that the running cell started."""
-        self._asked += streams
+    def note(self, made: Stream | StreamGroup) -> None:
+        """Note what the running cell started."""
+        self._asked.append(made)
 
     def _look(self, result: Any) -> None:
         name_streams(self._shell.user_ns)
@@ -74,29 +84,55 @@ class CellLog:
         error = getattr(sys, "last_value", None)  # where IPython leaves it
         return Failure(source_of(error), error) if isinstance(error, Exception) else None
 
-    def above(self, count: int) -> tuple[int, str]:
-        """Return how many cells there are of the last `count`, and their sources and text outputs."""
-        cells = list(self._cells)[-count:]
-        return len(cells), scrub("\n\n".join(map(self._shown, cells)))
+    def above(self, count: int) -> tuple[int, str | Deferred]:
+        """Return how many cells there are of the last `count`, and their sources and text outputs.
 
-    def _shown(self, cell: _Cell) -> str:
+        Where some of their answers are still to come, the text is `Deferred` until these have ended.
+        """
+        cells = [(self._head(cell), self._output(cell)) for cell in list(self._cells)[-count:]]
+        asked = [one for _, output in cells for one in output if not isinstance(one, str)]
+        if not asked:
+            return len(cells), _told(cells) if cells else ""
+        need = Need(streams_in(asked) or (), asked, "the cells above", must_complete=False)
+        made: Any = defer(Deferred((need,), ["<the cells above>"], lambda: _told_when_ended(cells, asked)))
+        return len(cells), made if isinstance(made, Deferred) else made[0]
+
+    def _head(self, cell: _Cell) -> str:
         number = "" if cell.number is None else f" {cell.number}"
-        shown = f"Cell{number}:\n\n{fenced(cut(cell.source, _MOST_SOURCE))}"
-        output = self._output(cell)
-        return f"{shown}\n\nIts output:\n\n{fenced(cut(output, _MOST_OUTPUT))}" if output else shown
+        return f"Cell{number}:\n\n{fenced(cut(cell.source, _MOST_SOURCE))}"
 
-    def _output(self, cell: _Cell) -> str:
-        """What the cell printed, returned and raised, as text; IPython 8 does not keep what it printed."""
+    def _output(self, cell: _Cell) -> list[str | Stream | StreamGroup]:
+        """What the cell printed, returned, raised and asked; IPython 8 does not keep what it printed."""
         history = self._shell.history_manager
-        printed = [
+        said: list[Any] = [
             "".join(output.bundle["stream"])
             for output in getattr(history, "outputs", {}).get(cell.number, ())
             if output.output_type in {"out_stream", "err_stream"}
         ]
         if cell.number in history.output_hist:
+            value = history.output_hist[cell.number]
             as_text = self._shell.display_formatter.formatters["text/plain"]
-            printed.append(as_text(history.output_hist[cell.number]) or "")
+            said.append(value if isinstance(value, (Stream, StreamGroup)) else as_text(value) or "")
         if cell.error is not None:
-            printed.append(f"{type(cell.error).__name__}: {cell.error}")
-        printed += [stream.text for stream in cell.asked]
-        return "\n".join(filter(None, (text.strip("\n") for text in printed)))
+            said.append(f"{type(cell.error).__name__}: {cell.error}")
+        return [*said, *cell.asked]
+
+
+def _told_when_ended(
+    cells: Iterable[tuple[str, Iterable[Any]]], asked: Iterable[Stream | StreamGroup]
+) -> list[str]:
+    for one in asked:
+        if growing(one):
+            one.wait_only()  # its rows were not all known
+    return [_told(cells)]
+
+
+def _told(cells: Iterable[tuple[str, Iterable[Any]]]) -> str:
+    """The cells as a prompt shows them."""
+    return scrub("The cells above, as they ran:\n\n" + "\n\n".join(itertools.starmap(_shown, cells)))
+
+
+def _shown(head: str, output: Iterable[Any]) -> str:
+    texts = (one if isinstance(one, str) else whole_text(one) for one in output)
+    said = "\n".join(filter(None, (text.strip("\n") for text in texts)))
+    return f"{head}\n\nIts output:\n\n{fenced(cut(said, _MOST_OUTPUT))}" if said else head

@@ -127,7 +127,7 @@ class GeminiMagics(Magics):
                 context=context,
             )
         cells.register_streams(self.shell, streams_of(made))
-        self.log.note(streams_of(made))
+        self.log.note(made)
         for note in dict.fromkeys(notes):
             print(note)  # noqa: T201 - the user reads it above the answer
         return args, made, self._show(made, tuple(dict.fromkeys(notes)))
@@ -144,8 +144,8 @@ class GeminiMagics(Magics):
             return CellContext(names)
         count, above = self.log.above(args.above)
         noun = "cell" if count == 1 else "cells"
-        notes.append(f"Sent along: {count} {noun} above, {len(above):,} characters.")
-        return CellContext(names, f"The cells above, as they ran:\n\n{above}" if count else "")
+        notes.append(f"Sent along: {count} {noun} above.")
+        return CellContext(names, above)
 
     def _show(self, made: Stream | StreamGroup, notes: tuple[str, ...] = ()) -> Any:
         """Show it as the front end allows; returns the live view, None where there is none."""

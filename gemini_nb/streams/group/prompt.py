@@ -15,8 +15,9 @@ import contextlib
 import inspect
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 from gemini_nb.api.content import to_part
@@ -43,8 +44,11 @@ __all__ = ["interpolate", "python_name"]
 
 _STEP = r"""\.[^\W\d]\w*|\[-?\d+\]|\[(?:'[^'\\\n]*'|"[^"\\\n]*")\]"""
 _FIELD = re.compile(
-    rf"(?P<open>\{{\{{?)(?P<name>[^\W\d]\w*)(?P<steps>(?:{_STEP})*)(?::(?P<spec>[^\s{{}}][^{{}}\n]*))?(?P<close>\}}\}}?)"
+    rf"(?P<open>\{{\{{?)(?P<name>[^\W\d]\w*)(?P<steps>(?:{_STEP})*)"
+    rf"(?:!(?P<conversion>[rsa]))?(?::(?P<spec>[^\s{{}}][^{{}}\n]*))?(?P<close>\}}\}}?)"
 )
+_CONVERSIONS: Mapping[str, Callable[[object], str]] = {"r": repr, "s": str, "a": ascii}
+_FORMAT = re.compile(r"all|[<>^]?\d*,?(?:\.\d+)?[a-zA-Z%]?")
 _STEPS = re.compile(_STEP)
 _ROWS = re.compile(r"all|[1-9]\d*")
 _SHOWN_ROWS = 40  # of a frame for which the prompt does not say how many
@@ -87,8 +91,8 @@ def interpolate(
         except Exception:  # noqa: BLE001 - the user's objects; what does not resolve stays as it is
             if match["name"] == needed and not doubled:
                 raise LookupError(match[0]) from None
-            if notes is not None and _looks_forgotten(text, match, namespaces):
-                notes.append(f"{match['name']} is not defined: {match[0]} was sent as it is.")
+            if notes is not None and (why := _why_unfilled(text, match, namespaces)):
+                notes.append(f"{why}: {match[0]} was sent as it is.")
             continue
         if notes is not None and not doubled:
             notes += _left_out(value, match)
@@ -116,6 +120,7 @@ class _Hole:
         need: what must have ended.
         value: the stream, group or list itself.
         steps: what of it is wanted.
+        conversion: "r", "s" or "a", as in an f-string.
         spec: the format it is wanted in.
         source: how it is written.
     """
@@ -123,6 +128,7 @@ class _Hole:
     need: Need
     value: Any
     steps: tuple[str, ...]
+    conversion: str | None
     spec: str | None
     source: str
 
@@ -137,7 +143,7 @@ class _Hole:
         try:
             for step in self.steps:
                 value = _step(value, step)
-            return _shown(value, self.spec)
+            return _shown(value, self.conversion, self.spec)
         except Exception as error:  # noqa: BLE001 - attributes of a user's objects, a format that does not fit
             raise NotAskedError(
                 f"Not asked: {self.source} cannot be filled in: {scrub(f'{type(error).__name__}: {error}')}.",
@@ -155,23 +161,40 @@ class _Reached:
 
 def _filled(value: Any, match: re.Match[str], needed: str | None) -> Any:
     if not isinstance(value, _Reached):
-        return _shown(value, match["spec"])
+        return _shown(value, match["conversion"], match["spec"])
     streams = tuple(dict.fromkeys(streams_among(value.value)))
     name = "" if match["name"] == needed else match["name"]
     is_one = len(streams) == 1 and not growing(value.value)
     need = Need(streams, streams[0] if is_one else value.value, name)
-    hole = _Hole(need, taken_with_streams(value.value), value.steps, match["spec"], match[0])
+    taken = taken_with_streams(value.value)
+    hole = _Hole(need, taken, value.steps, match["conversion"], match["spec"], match[0])
     if all(stream.status is Status.COMPLETED for stream in streams) and not growing(value.value):
         with contextlib.suppress(NotAskedError):  # its stream says so, as it does where it has to wait
             return hole.fill()
     return hole
 
 
-def _looks_forgotten(text: str, match: re.Match[str], namespaces: tuple[Mapping[str, Any], ...]) -> bool:
-    """Whether braces hold what looks like an undefined variable, not JSON, code or LaTeX."""
-    name = python_name(match["name"])
-    is_known = any(name in namespace for namespace in namespaces) or hasattr(builtins, name)
-    if is_known or len(name) < 2 or match["open"] != "{" or match["close"] != "}" or match["spec"]:
+def _why_unfilled(text: str, match: re.Match[str], namespaces: tuple[Mapping[str, Any], ...]) -> str:
+    """Why braces that look like a variable stay as they are; empty for JSON, code and LaTeX."""
+    name, way = python_name(match["name"]), match["steps"]
+    if not _looks_like_variable(text, match):
+        return ""
+    known = next((namespace for namespace in namespaces if name in namespace), None)
+    if known is None:
+        return "" if hasattr(builtins, name) else f"{match['name']} is not defined"
+    if not isinstance(known[name], (type, ModuleType)) and not inspect.isroutine(known[name]):
+        with contextlib.suppress(Exception):
+            value = _resolve(name, way, namespaces)
+            return "" if match["spec"] is None else f"A {type(value).__name__} has no such format"
+        if way:
+            return f"{match['name']} has no {way.removeprefix('.')}"
+    return ""
+
+
+def _looks_like_variable(text: str, match: re.Match[str]) -> bool:
+    spec = match["spec"]
+    has_format = spec is None or (_FORMAT.fullmatch(spec) is not None and not spec.isalnum()) or spec == "all"
+    if len(match["name"]) < 2 or match["open"] != "{" or match["close"] != "}" or not has_format:
         return False
     before = text[: match.start()][-1:]
     if before.isalnum() or before in set("_^\\}])$\"'`#%{"):
@@ -233,12 +256,16 @@ def _step(value: Any, step: str) -> Any:
     return getattr(value, python_name(step[1:]))
 
 
-def _shown(value: Any, spec: str | None) -> Any:
+def _shown(value: Any, conversion: str | None, spec: str | None) -> Any:
     """What stands in a value's place: text, or the value itself where it is an image or a file."""
     if streams_in(value) is not None:
         value = whole_text(value)
     elif streams_among(value):
         value = str(told_with_texts(value))
+    if conversion is not None:
+        if _is_wordless(value):
+            raise LookupError(type(value).__name__)
+        value = _CONVERSIONS[conversion](value)
     if spec is not None and _ROWS.fullmatch(spec) and frame_rows(value) is not None:
         return f"\n{frame_text(value, _rows_wanted(spec))}\n"
     if spec is not None:
