@@ -60,6 +60,7 @@ _INTERNAL = {
     "request",
     "request_stop",
     "requested_tier",
+    "row_of",
     "runtime",
     "shrink",
     "subscriber_count",
@@ -120,6 +121,11 @@ class Stream:
     def label(self) -> str:
         """What every view calls it: `trip · s1`, or its id where the notebook has no name for it."""
         return self._record.label
+
+    @property
+    def row_of(self) -> object:
+        """The run whose row it is, None for a stream that was asked alone."""
+        return self._record.group and self._record.group()
 
     @property
     def model(self) -> str:

@@ -184,7 +184,6 @@ SNAKE = {
         "include_server_side_tool_invocations": True,
     },
     "safety_settings": [{"category": "A", "threshold": "B", "method": None}],
-    "cached_content": "x",
     "labels": {"my_team": "a_b"},
     "new_field": OWN,
 }
@@ -222,7 +221,6 @@ CAMEL = {
         "includeServerSideToolInvocations": True,
     },
     "safetySettings": [{"category": "A", "threshold": "B"}],
-    "cachedContent": "x",
     "labels": {"my_team": "a_b"},
     "newField": OWN,
 }

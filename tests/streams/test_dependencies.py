@@ -193,7 +193,7 @@ def test_a_group_that_still_takes_its_items_is_waited_for_to_its_last_row() -> N
 
     with rig(gated(gate)) as made:
         group = gemini_nb.map(items(), manager=made.manager, concurrency=1, **made.options)
-        group[0].wait(PATIENCE)
+        next(iter(group))
         streams = [
             made.start(interpolate("All: {group}", {"group": group})),
             made.start(interpolate("All: {held}", {"held": {"group": group}})),

@@ -19,7 +19,7 @@ def entries_of(manager: StreamManager) -> list[Entry]:
     runs = [run for run in manager.groups if isinstance(run, Run) and _is_one_row(run)]
     entries: dict[Entry, None] = {run: None for run in runs if run.is_over}
     for stream in manager.list_streams(all=True):
-        run = stream.record.group and stream.record.group()
+        run = stream.row_of
         entries[run if isinstance(run, Run) and _is_one_row(run) else stream] = None
     return list(entries)
 

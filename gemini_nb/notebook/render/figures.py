@@ -86,7 +86,10 @@ _ENDINGS = {
 }
 """What the service's reasons say to a user who sees the text that came before."""
 
-WAITING, THINKING, TOOLS, WRITING = "waiting for Gemini", "thinking", "running tools", "writing"
+WAITING = "waiting for Gemini"
+THINKING = "thinking"
+TOOLS = "running tools"
+WRITING = "writing"
 """What a stream can be doing."""
 
 _SILENT = 10  # seconds without a word, after which that is said

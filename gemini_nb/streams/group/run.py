@@ -243,7 +243,10 @@ class Run:
 
     def stream(self, index: int) -> Stream:
         """Return a row's stream, which is made if it is not there yet."""
-        return self._make(range(len(self.rows))[index])
+        count = len(self.rows)
+        if not -count <= index < count:
+            raise IndexError(f"There is no row {index}; {count:,} have been read so far.")
+        return self._make(index % count)
 
     @property
     def ended_at(self) -> float | None:
