@@ -41,17 +41,21 @@ from gemini_nb.tools.output import Target
 __all__ = ["Stream", "replacing", "stop_interrupted", "stop_together"]
 
 _INTERNAL = {
+    "activity",
     "asked_at",
     "cell_output",
     "complete_request",
     "contents",
     "ending",
     "first_output_at",
+    "has_functions",
     "is_done",
+    "is_replaced",
     "is_structured",
     "is_uploading",
     "label",
     "let_go",
+    "length",
     "log",
     "on_late_output",
     "outcome",
@@ -63,6 +67,9 @@ _INTERNAL = {
     "row_of",
     "runtime",
     "shrink",
+    "shows_thoughts",
+    "silent_for",
+    "stop_asked",
     "subscriber_count",
     "targets",
     "wait_delivered",
@@ -186,6 +193,30 @@ class Stream:
     def tool_calls(self) -> tuple[ToolCall, ...]:
         """Every tool call so far, in the model's order."""
         return self._record.tool_calls
+
+    @property
+    def activity(self) -> str:
+        """What the model does now, "thinking" or "writing"; "" before it has sent any of it."""
+        return self._record.activity
+
+    @property
+    def length(self) -> int:
+        """How many characters the text has so far."""
+        return self._record.length
+
+    @property
+    def stop_asked(self) -> bool:
+        """Whether it was asked to stop."""
+        return self._record.stop_asked
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether it was stopped because its cell asked again."""
+        return self._record.is_replaced
+
+    def silent_for(self, now: float) -> float:
+        """Return the seconds since the model sent something, where `now` is in seconds since the epoch."""
+        return self._record.silent_for(now)
 
     @property
     def uploads(self) -> tuple[Upload, ...]:
@@ -345,6 +376,18 @@ class Stream:
         """Whether the answer is to be JSON."""
         config = self._request.body.get("generationConfig") or {}
         return bool(config.get("responseMimeType", config.get("response_mime_type")) == "application/json")
+
+    @property
+    def shows_thoughts(self) -> bool:
+        """Whether the model was asked to summarise its thoughts."""
+        config = self._request.body.get("generationConfig") or {}
+        thinking = config.get("thinkingConfig") or {}
+        return isinstance(thinking, dict) and bool(thinking.get("includeThoughts"))
+
+    @property
+    def has_functions(self) -> bool:
+        """Whether it was given functions that it may call."""
+        return self._request.tools.has_functions
 
     @property
     def requested_tier(self) -> str:

@@ -300,7 +300,7 @@ class _Live:
             stream.turn,
             stream.retries,
             stream.waiting,
-            stream.record.activity,
+            stream.activity,
             stream.remarks,
         )
         if now >= self._head_due or state != self._head_state:

@@ -63,13 +63,11 @@ def _steps(stream: Stream) -> str:
 
 def _steps_of(stream: Stream) -> dict[str, bool]:
     """Its steps in their order, each with whether it has been there; those that cannot come are left out."""
-    thinking = stream.request.body.get("generationConfig", {}).get("thinkingConfig", {})
-    may_think = isinstance(thinking, dict) and bool(thinking.get("includeThoughts"))
     thought, called = bool(stream.thoughts), bool(stream.tool_calls)
     steps = {figures.WAITING: True}
-    if thought or may_think:
+    if thought or stream.shows_thoughts:
         steps[figures.THINKING] = thought
-    if called or stream.request.tools.has_functions:
+    if called or stream.has_functions:
         steps[figures.TOOLS] = called
     return {**steps, figures.WRITING: True}
 

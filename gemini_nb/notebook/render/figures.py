@@ -114,7 +114,7 @@ def activity(stream: Stream) -> str:
     """What an active stream does."""
     if stream.phase is Phase.EXECUTING_TOOLS:
         return TOOLS
-    return stream.record.activity or WAITING
+    return stream.activity or WAITING
 
 
 def waiting_words(waiting: Waiting, now: float) -> str:
@@ -131,7 +131,7 @@ def retrying_words(until: float, now: float) -> str:
 
 def silence_words(stream: Stream, now: float) -> str:
     """That nothing has come for long, empty otherwise: no text for 12 s."""
-    silent = stream.record.silent_for(now)
+    silent = stream.silent_for(now)
     return f"no text for {duration(int(silent))}" if silent >= _SILENT else ""
 
 
@@ -150,9 +150,9 @@ def ending(stream: Stream) -> str:
 
 def _stopped_by(stream: Stream) -> str:
     """Who or what stopped a stream: the kernel stops those that run when it ends."""
-    if stream.record.is_replaced:
+    if stream.is_replaced:
         return "Stopped: its question was asked again"
-    return "Stopped by you" if stream.record.stop_asked else "Stopped"
+    return "Stopped by you" if stream.stop_asked else "Stopped"
 
 
 def ending_kind(stream: Stream) -> str:
@@ -188,7 +188,7 @@ def short(stream: Stream) -> list[str]:
     ran = elapsed(stream)
     live = stream.status is Status.ACTIVE
     tokens = tokens_words(stream.usage)
-    if not tokens and live and (guess := round(stream.record.length / 4)):
+    if not tokens and live and (guess := round(stream.length / 4)):
         tokens = f"≈{guess:,} out"
     found = [duration(int(ran) if live else ran), tokens, price_words(stream), _tier(stream)]
     return [fact for fact in found if fact]
