@@ -42,7 +42,9 @@ def outputs(desk: Desk, i: int) -> list[Any]:
     return list(desk.page.save().cells[i].outputs)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", ["one", *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS if kind != "one")]
+)
 def test_a_moved_cell_settles_and_is_saved(desk: Desk, kind: str) -> None:
     page = desk.set(["letters = ['a', 'b']\n'before'", KINDS[kind], "'after'"])
     desk.run(1, 2, 3)

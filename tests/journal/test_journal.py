@@ -288,7 +288,7 @@ while True:
 """
 
 
-@pytest.mark.parametrize("doing", ["waiting", "computing"])
+@pytest.mark.parametrize("doing", ["waiting", pytest.param("computing", marks=pytest.mark.slow)])
 def test_a_kernel_killed_amid_200_streams_loses_no_answer_of_a_second_before(
     doing: str, tmp_path: Path
 ) -> None:

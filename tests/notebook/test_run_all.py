@@ -173,7 +173,14 @@ def test_cell_by_cell_each_question_has_what_it_names(expected: list[str]) -> No
 
 @pytest.mark.parametrize(
     "way",
-    [run_all, headless, script_in_a_kernel, notebook_run_in_a_kernel, script_in_a_terminal],
+    [
+        run_all,
+        headless,
+        *(
+            pytest.param(way, marks=pytest.mark.slow)
+            for way in (script_in_a_kernel, notebook_run_in_a_kernel, script_in_a_terminal)
+        ),
+    ],
     ids=lambda way: way.__name__,
 )
 def test_a_notebook_asks_the_same_however_it_is_run(

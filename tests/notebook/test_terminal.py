@@ -180,7 +180,11 @@ def test_ctrl_c_stops_the_stream_and_leaves_its_text(environment: dict[str, str]
 
 
 @pytest.mark.parametrize(
-    "options", ["", "--each rows --concurrency 1", "-m gemini-3.8-flash -m gemini-2.5-pro"]
+    "options",
+    [
+        "--each rows --concurrency 1",
+        *(pytest.param(one, marks=pytest.mark.slow) for one in ("", "-m gemini-3.8-flash -m gemini-2.5-pro")),
+    ],
 )
 def test_ctrl_c_stops_all_that_a_line_asked_and_ends_the_script(
     environment: dict[str, str], tmp_path: Path, options: str

@@ -342,7 +342,12 @@ with rig(hold()) as made:
 
 
 @pytest.mark.parametrize(
-    ("way", "status"), [("result", "stopped"), ("wait", "stopped"), ("wait_only", "active")]
+    ("way", "status"),
+    [
+        ("result", "stopped"),
+        pytest.param("wait", "stopped", marks=pytest.mark.slow),
+        pytest.param("wait_only", "active", marks=pytest.mark.slow),
+    ],
 )
 def test_ctrl_c_cancels_the_work_too(way: str, status: str) -> None:
     done = run_python(INTERRUPTED.format(way=way, stops=status == "stopped"))
