@@ -56,7 +56,8 @@ def broken(
 def inside(settled: str) -> str:
     """What stands in the frame of a settled answer, beneath who answered."""
     found = re.fullmatch(
-        r'<div style="border-left: 3px solid #\w{6}; padding-left: 12px">\n\n\*\*[^\n]+\n\n(.+)\n\n</div>',
+        r'<div style="border-left: 3px solid #\w{6}; padding: [^"]+">\n\n'
+        r"\*\*[^\n]+\n\n(.+)\n\n</div>",
         settled,
         re.DOTALL,
     )
@@ -85,7 +86,7 @@ def test_an_answer_has_a_frame_and_headings_below_the_notebooks_own(
         assert {word: level for level, word in found} == {**levels, "Idea": "4"}
     settled = to_markdown(stream)
     assert "\n##### **Two**\n" in settled
-    assert settled.startswith('<div style="border-left: 3px solid #9e9e9e; padding-left: 12px">')
+    assert settled.startswith('<div style="border-left: 3px solid #9e9e9e; padding: 8px 0 1px 12px">')
     assert f"**{stream.model} (simulated)** · {stream.stream_id}\n\n<details>" in settled
     assert inside(settled).endswith("</sub>")
 

@@ -13,7 +13,7 @@ import contextvars
 import itertools
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from gemini_nb.notebook.kernel.routing import captured
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CellDisplay", "CellOutput", "cell_output"]
 
+_TAKEN = 1.0  # seconds in which a page says that it has taken an update
 _JOINED = 0.05  # seconds of prints that go in one message; `print` makes several writes
 
 
@@ -86,12 +87,25 @@ class CellOutput(Target):
         self._send("update_display_data" if update else "display_data", content)
         return True
 
-    def settle(self, data: Mapping[str, Any], display_id: str, *beside: str) -> None:
+    def settle(
+        self,
+        data: Mapping[str, Any],
+        display_id: str,
+        *beside: str,
+        is_done: Callable[[], bool] | None = None,
+    ) -> None:
         """Replace a display, and those beside it, also on a page that forgot it because the cell was moved.
 
         Where they stand alone, the cell is cleared and filled anew, which such a page takes. The
         update is for pages that take nothing else of a cell that has ended. The others must not render the
-        answer twice, so that the new display has an id of its own.
+        answer twice, so that the new display has an id of its own. Clearing scrolls a page whose cell is
+        among the last, so that it is left out where the update was enough.
+
+        Args:
+            data: the bundle that takes their place.
+            display_id: of the display.
+            beside: ids of displays that go with it.
+            is_done: whether no page shows what stood there any more; None where that is not known.
         """
         transient = {"display_id": display_id}
         if self.captures:
@@ -107,8 +121,16 @@ class CellOutput(Target):
                 self._post("display_data", {**content, "transient": {"display_id": anew}})
             self._post("update_display_data", content)
 
+        def send_if_needed() -> None:
+            if is_done is None or not is_done():
+                self._kernel.iopub_thread.schedule(send)
+
         self.flush()
-        self._kernel.iopub_thread.schedule(send)
+        if is_done is None or self._runtime.closed:
+            self._kernel.iopub_thread.schedule(send)
+            return
+        self._kernel.iopub_thread.schedule(lambda: self._post("update_display_data", content))
+        self._runtime.loop.call(lambda: asyncio.get_running_loop().call_later(_TAKEN, send_if_needed))
 
     def wipe(self, *, wait: bool) -> None:
         """Clear the cell's output."""
@@ -154,10 +176,15 @@ class CellDisplay:
         self._context = contextvars.copy_context()
         self._context.run(enter_target, target)
 
-    def replace(self, bundle: dict[str, str]) -> None:
-        """Show this in its place. From any thread."""
+    def replace(self, bundle: dict[str, str], is_done: Callable[[], bool] | None = None) -> None:
+        """Show this in its place. From any thread.
+
+        Args:
+            bundle: what to show.
+            is_done: as in `CellOutput.settle`.
+        """
         if isinstance(self._target, CellOutput):
-            self._target.settle(bundle, self._handle.display_id, *self._beside)
+            self._target.settle(bundle, self._handle.display_id, *self._beside, is_done=is_done)
         else:
             self._context.run(self._handle.update, bundle, raw=True)
 

@@ -30,7 +30,6 @@ from gemini_nb.notebook.pane.widgetry import (
     formulas,
     messages,
     piece,
-    scroll_key,
     set_value,
     shared_layout,
     stop_button,
@@ -80,8 +79,11 @@ class StreamPane(Counted, widgets.VBox):
         self.settled: concurrent.futures.Future[None] = concurrent.futures.Future()
         """Done once the last state was painted and, where there is a display to settle, sent."""
         self.settled.set_running_or_notify_cancel()  # so that a cancelled waiter does not cancel it
-        super().__init__([], layout=shared_layout(), model_id=uuid.uuid4().hex)
+        self._was_seen = False
+        # A view count of 0, not None, asks pages to keep it up to date.
+        super().__init__([], layout=shared_layout(), model_id=uuid.uuid4().hex, _view_count=0)
         self.add_class("gemini-nb-pane")
+        self.observe(self._on_views, "_view_count")
 
     @property
     def stream(self) -> Stream:
@@ -101,6 +103,9 @@ class StreamPane(Counted, widgets.VBox):
             return 1 / self.pace
         least = max(1 / self.pace, _QUICK if self._live.is_short else _CALM)
         return max(least, min(1.0, self._live.tail / _SLOWER_FROM))
+
+    def _on_views(self, change: Any) -> None:
+        self._was_seen = self._was_seen or bool(change["new"])
 
     def request_stop(self) -> None:
         """Ask the stream to stop."""
@@ -200,6 +205,11 @@ class StreamPane(Counted, widgets.VBox):
             self._painter.work(self._settle(self._live))
         return False
 
+    @property
+    def _taken(self) -> Callable[[], bool] | None:
+        """Whether every page that showed it has put something else in its place, where pages tell."""
+        return (lambda: not self._view_count) if self._was_seen else None
+
     def _settle_again(self) -> None:
         """Show what a tool that nothing could end says, and that it has ended. Loop thread only."""
         if self._live is not None and self._shown:
@@ -218,7 +228,7 @@ class StreamPane(Counted, widgets.VBox):
                 if self._live is not live:  # closed, or begun anew
                     return
             if self._display is not None:
-                self._display.replace(mimebundle(self._stream, live.transcript))
+                self._display.replace(mimebundle(self._stream, live.transcript), self._taken)
             yield
             if self._live is live:
                 old, shown = self.children, whole_html(self._stream, live.transcript)
@@ -250,10 +260,8 @@ class _Live:
         self._head_due = 0.0
         self._head_state: object = None
         self._body = box([], "gemini-nb-body")
-        # A reversed column sticks to its end while it grows, and leaves a reader who scrolled up in peace.
-        self._scroll = box([scroll_key("Answer"), self._body], "gemini-nb-scroll")
         top = box([self._head, stop_button(stream)], "gemini-nb-top")
-        pane.children = (look.sheet(), top, self._scroll)
+        pane.children = (look.sheet(), top, self._body)
         self._cursor = Cursor(stream.log, self.wake)
         self.wake()
 
@@ -313,8 +321,8 @@ class _Live:
             if not thoughts:
                 return False
             self._thoughts = ThoughtsView()
-            style, top, scroll = self._pane.children
-            self._pane.children = (style, top, self._thoughts.widget, scroll)
+            style, top, body = self._pane.children
+            self._pane.children = (style, top, self._thoughts.widget, body)
         return self._thoughts.draw(
             thoughts, self.transcript.thoughts_draft, thinking=self.transcript.thinking
         )

@@ -127,7 +127,7 @@ def framed(names: Sequence[str], pieces: Iterable[str], kind: str) -> str:
     """
     model, *rest = map(literal, names)
     inside = [" · ".join([f"**{model}**", *rest]), *pieces]
-    style = f"border-left: 3px solid {_RULES[kind]}; padding-left: 12px"
+    style = f"border-left: 3px solid {_RULES[kind]}; padding: 8px 0 1px 12px"
     body = "\n\n".join(piece for piece in inside if piece.strip())
     return f'<div style="{style}">\n\n{body}\n\n</div>'
 
