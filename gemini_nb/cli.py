@@ -268,8 +268,8 @@ def _temporary_folder(shipped: Path) -> Iterator[Path]:
 def fit_to_kernel(folder: Path, display_name: str) -> None:
     """Write into notebooks what JupyterLab notes of their kernel, down to the version of its Python.
 
-    JupyterLab does so itself as soon as the kernel has answered, and then marks a notebook that nobody
-    touched as unsaved.
+    JupyterLab does so itself as soon as the kernel has answered, and then marks as unsaved a notebook
+    that the user has not touched.
 
     Args:
         folder: where the notebooks are; what cannot be read there stays as it is.

@@ -1,4 +1,4 @@
-"""Settings: what a call says, then what the person configured, then the environment, then the defaults.
+"""Settings: what a call says, then what the user configured, then the environment, then the defaults.
 
 The environment is read as google-genai reads it, so a notebook that works with one works with the other, and
 at every call, so a key set in a cell counts at once.

@@ -66,7 +66,7 @@ class GeminiError(Exception):
 
     Attributes:
         message: what happened, in one sentence.
-        hint: what a person can do about it; empty where there is nothing to say.
+        hint: what the user can do about it; empty where there is nothing to say.
         status_code: the HTTP status or in-stream error code, None where the server never answered.
         api_status: Google's name for the status, such as "RESOURCE_EXHAUSTED".
         retry_after: seconds the server asked to wait, None where it did not.
@@ -103,7 +103,7 @@ class GeminiError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         # IPython shows these lines in place of forty lines of event loop, whose frames (under
-        # `%xmode Verbose`, with their variables) tell a person nothing about a refused request.
+        # `%xmode Verbose`, with their variables) say nothing about a refused request.
         return [f"{type(self).__name__}: {self}"]
 
 

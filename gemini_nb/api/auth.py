@@ -281,7 +281,7 @@ class NoCredentials:
         error: what is raised where one is needed.
     """
 
-    identity = "nobody"
+    identity = "no key"
     can_refresh = False
 
     def __init__(self, error: MissingKeyError) -> None:

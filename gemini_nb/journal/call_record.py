@@ -59,7 +59,7 @@ class CallRecord:
         service: "gemini", "vertex_ai" or "simulator".
         model: the model as it was asked for.
         when: when the answer had ended.
-        key: what makes it the answer of a question, see `Question.key`; empty where nobody computed it.
+        key: what makes it the answer of a question, see `Question.key`; empty where it was not computed.
         number: which of several equal questions of one group it answers, from 1.
         prompt: the beginning of what the user said last.
         question: a short form of each place of the request; see `Question.places`.
@@ -84,7 +84,7 @@ class CallRecord:
     def to_json(self) -> str:
         """Give its line, which ends with a line feed and holds no secret.
 
-        It takes 5 ms for a megabyte: call it where nobody waits.
+        It takes 5 ms for a megabyte: never call it on the loop thread.
         """
         head = {
             "key": self.key,

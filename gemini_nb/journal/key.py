@@ -138,7 +138,7 @@ def question_of(
 ) -> Question:
     """Bring a request into its one form.
 
-    It takes a few milliseconds for a megabyte: call it where nobody waits.
+    It takes a few milliseconds for a megabyte: never call it on the loop thread.
 
     Args:
         service: who is asked.

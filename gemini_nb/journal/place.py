@@ -91,7 +91,7 @@ def make_folder(folder: Path, *, default: bool) -> None:
 
     Args:
         folder: the folder.
-        default: whether it is ours alone, so that nobody else may look into it.
+        default: whether it is ours alone, so that no other user may read it.
 
     Raises:
         OSError: it cannot be made.

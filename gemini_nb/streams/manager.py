@@ -317,7 +317,7 @@ class StreamManager:
 
     @property
     def groups(self) -> list[Stoppable]:
-        """The groups whose rows run, and those that somebody still has; oldest first."""
+        """The groups whose rows run, and those that the user still holds; oldest first."""
         return [group for known in self._groups if (group := known()) is not None]
 
     def request_stop_all(self) -> None:

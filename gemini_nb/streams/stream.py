@@ -441,7 +441,7 @@ class Stream:
     def shrink(self, like: StreamRequest | None) -> StreamRequest | None:
         """Keep the answer and its figures, but not what made them: chunks, what was asked, its machinery.
 
-        A stream that somebody listens to, or whose tools may still run, stays as it is.
+        A stream that has subscribers, or whose tools may still run, stays as it is.
 
         Args:
             like: a request of another stream that asked with the same settings, to share them.

@@ -1,7 +1,7 @@
 """Model calls and tools as OpenTelemetry's spans, metrics and events, by the conventions for generative AI.
 
 Nothing of it is imported here: a program that collects spans has loaded the API itself, and where it is not
-loaded nobody collects any. What was asked and answered is in them only where the convention's variable says
+loaded none are collected. What was asked and answered is in them only where the convention's variable says
 so.
 """
 
@@ -188,7 +188,7 @@ class ToolCallWatch(_Watch):
 def watch_model_call(
     endpoint: Endpoint, body: JSON, turn: ModelTurn, stream_id: str
 ) -> contextlib.AbstractContextManager[ModelCallWatch | None]:
-    """Return a context in which a model call is watched; None where nobody watches."""
+    """Return a context in which a model call is traced; None without OpenTelemetry."""
     if _is_loaded():
         with contextlib.suppress(Exception):  # a provider that fails must not fail the answer
             return ModelCallWatch(endpoint, body, turn, stream_id)
@@ -198,7 +198,7 @@ def watch_model_call(
 def watch_tool_call(
     call: ToolCall, description: str
 ) -> contextlib.AbstractContextManager[ToolCallWatch | None]:
-    """Return a context in which a tool is watched; None where nobody watches."""
+    """Return a context in which a tool is traced; None without OpenTelemetry."""
     if _is_loaded():
         with contextlib.suppress(Exception):  # see above
             return ToolCallWatch(call, description)

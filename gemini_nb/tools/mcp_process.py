@@ -1,7 +1,7 @@
 """A server in a process of its own, spoken to over its standard input and output.
 
 The package's own transport gives a server four seconds to end. A kernel that restarts has two for all it has
-to clean up, and what outlives it is nobody's. Here the process group is killed after half a second.
+to clean up, and nothing ends what outlives it. Here the process group is killed after half a second.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ async def _write(process: asyncio.subprocess.Process, from_client: Any, to_clien
                 text = message.message.model_dump_json(by_alias=True, exclude_unset=True)
                 process.stdin.write(f"{text}\n".encode())
                 await process.stdin.drain()
-        except OSError:  # it has ended: whoever waits for an answer must hear of it
+        except OSError:  # it has ended: those who wait for an answer must be woken
             await to_client.aclose()
 
 

@@ -17,7 +17,7 @@ from gemini_nb.streams.events.states import Phase, Status
 __all__ = ["StreamInfo", "Subscriber"]
 
 Subscriber: TypeAlias = Callable[[StreamEvent], object]
-"""Whoever gets a stream's events by callback."""
+"""A callback that gets a stream's events."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

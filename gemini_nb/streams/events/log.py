@@ -109,7 +109,7 @@ class EventLog:
         """Notify this reader no longer.
 
         Finalizers call this, and the garbage collector runs those in the middle of anything, even of this
-        very method: so it never waits for the lock. Whoever has it leaves the rest to the next one.
+        very method: so it never waits for the lock. The thread that holds it leaves the rest to the next.
         """
         self._gone.append(reader)
         if self._lock.acquire(blocking=False):

@@ -2,7 +2,7 @@
 
 Every change is made by a method here, which changes the state, then appends the event that reports it. So
 what a subscriber rebuilds from the events and what the stream shows are one and the same. No key or token
-gets past these methods, whoever said it.
+gets past these methods, wherever it came from.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ class StreamRecord:
         self.name = ""
         """What the notebook calls it, such as `trip` or `trip[2]`; empty where it has no name."""
         self.group: Callable[[], object] | None = None
-        """Gives the rows that it is one of, as long as somebody has them."""
+        """Returns the run that it is a row of, None once that is gone."""
         self._log: EventLog | None = EventLog()
         self.status = Status.ACTIVE
         self.phase = Phase.AWAITING_MODEL_CALL

@@ -24,7 +24,7 @@ def to_frame(run: Run, *, has_items: bool, wide: bool) -> Any:
         ConfigError: pandas is not installed.
     """
     try:
-        import pandas as pd  # whoever wants a DataFrame has it; nobody else needs it
+        import pandas as pd  # an optional dependency: those who want a DataFrame have it
     except ImportError:
         raise ConfigError("A DataFrame needs pandas.", hint="%pip install pandas") from None
     asked = [_about(row.item) if has_items else {} for row in run.rows]

@@ -55,7 +55,7 @@ class Job:
         self.tell(status=UploadStatus.UPLOADING, sent=sent, note=note)
 
     async def wait(self, listener: Callable[[Progress], object]) -> RemoteFile:
-        """Wait for its end. When nobody waits any more, it is cancelled."""
+        """Wait for its end. When the last stream that waits has gone, cancel it."""
         self._listeners.append(listener)
         listener(self.now)
         try:
