@@ -91,7 +91,7 @@ class KeepFile:
         self._like: dict[str, str] | None = None
         self._heads: list[CallRecord] | None = None
         self._own: Path | None = None
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
         self._warnings: list[str] = []
 
     def _check(self, *, must_exist: bool) -> None:
@@ -206,8 +206,8 @@ class KeepFile:
     def warn(self, text: str) -> None:
         """Say something, once for this file."""
         with self._lock:
-            if text not in self._told:
-                self._told.add(text)
+            if text not in self._warned:
+                self._warned.add(text)
                 self._warnings.append(text)
 
     # ------------------------------------------------------------------------------------------- the index

@@ -150,7 +150,7 @@ class StreamManager:
         orchestrator.on_end.append(lambda _: self._forget_old(stream.stream_id))
         self._start(orchestrator, chat)
         for callback in self.on_start:
-            self.runtime.loop.call(_tell, callback, stream)
+            self.runtime.loop.call(_call, callback, stream)
         return stream
 
     def refuse_stream(
@@ -381,7 +381,7 @@ class StreamManager:
         _let_go(self)
 
 
-def _tell(callback: Callable[[Stream], object], stream: Stream) -> None:
+def _call(callback: Callable[[Stream], object], stream: Stream) -> None:
     try:
         callback(stream)
     except Exception as error:  # noqa: BLE001 - a dashboard that fails must not keep a stream from starting

@@ -202,7 +202,7 @@ class Session:
             self._fail(ConfigError("This manager was shut down."))
             raise
         except BaseException as error:  # noqa: BLE001 - it must not end the loop, and callers hear of it
-            self._fail(self._told(error))
+            self._fail(self._as_our_error(error))
         finally:
             self._is_open = False
             self._ended.set_result(None)
@@ -237,7 +237,7 @@ class Session:
         )
         return await stack.enter_async_context(client)
 
-    def _told(self, error: BaseException) -> GeminiError:
+    def _as_our_error(self, error: BaseException) -> GeminiError:
         if isinstance(error, GeminiError):
             return error
         first = _first(error)

@@ -92,9 +92,9 @@ class CellLog:
         cells = [(self._head(cell), self._output(cell)) for cell in list(self._cells)[-count:]]
         asked = [one for _, output in cells for one in output if not isinstance(one, str)]
         if not asked:
-            return len(cells), _told(cells) if cells else ""
+            return len(cells), _cells_text(cells) if cells else ""
         need = Need(streams_in(asked) or (), asked, "the cells above", must_complete=False)
-        made: Any = defer(Deferred((need,), ["<the cells above>"], lambda: _told_when_ended(cells, asked)))
+        made: Any = defer(Deferred((need,), ["<the cells above>"], lambda: _cells_when_ended(cells, asked)))
         return len(cells), made if isinstance(made, Deferred) else made[0]
 
     def _head(self, cell: _Cell) -> str:
@@ -118,16 +118,16 @@ class CellLog:
         return [*said, *cell.asked]
 
 
-def _told_when_ended(
+def _cells_when_ended(
     cells: Iterable[tuple[str, Iterable[Any]]], asked: Iterable[Stream | StreamGroup]
 ) -> list[str]:
     for one in asked:
         if growing(one):
             one.wait_only()  # its rows were not all known
-    return [_told(cells)]
+    return [_cells_text(cells)]
 
 
-def _told(cells: Iterable[tuple[str, Iterable[Any]]]) -> str:
+def _cells_text(cells: Iterable[tuple[str, Iterable[Any]]]) -> str:
     """The cells as a prompt shows them."""
     return scrub("The cells above, as they ran:\n\n" + "\n\n".join(itertools.starmap(_shown, cells)))
 

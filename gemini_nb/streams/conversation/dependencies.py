@@ -32,9 +32,9 @@ __all__ = [
     "streams_among",
     "streams_in",
     "taken_with_streams",
-    "told_with_texts",
     "wait_for_rows",
     "whole_text",
+    "with_texts",
 ]
 
 _CONTAINERS = (list, tuple, dict)
@@ -286,7 +286,7 @@ def taken_with_streams(value: object) -> object:
     return _rebuilt(value, lambda streams: streams, _copied)
 
 
-def told_with_texts(value: object) -> object:
+def with_texts(value: object) -> object:
     """Return such a value with the texts of its streams in their place."""
     return _rebuilt(value, whole_text, lambda other: other)
 

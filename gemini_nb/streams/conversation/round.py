@@ -161,9 +161,9 @@ class _Relay:
 
     def _schedule(self) -> None:
         if self._timer is None:
-            self._timer = self._loop.call_later(_LATE if self.report.closed else _INTERVAL, self._tell)
+            self._timer = self._loop.call_later(_LATE if self.report.closed else _INTERVAL, self._report)
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         self._timer, self._due = None, False
         self._record.report_call(self._call, **self._facts())
 

@@ -333,11 +333,11 @@ class StreamRecord:
                 self._held = text
                 return
             self._held = ""
-            self._tell_text(_BLANK_LINE)
+            self._append_text(_BLANK_LINE)
             self._answer_from = len(self._text)
-        self._tell_text(text)
+        self._append_text(text)
 
-    def _tell_text(self, text: str) -> None:
+    def _append_text(self, text: str) -> None:
         if self.first_output_at is None:
             self.first_output_at = time.time()
         self._hear("writing")
@@ -533,7 +533,7 @@ class StreamRecord:
         target = advance(STATUSES, self.status, status)
         self._waiting = None
         try:
-            self._tell_rest(status)
+            self._close_open_parts(status)
         except Exception as error:  # noqa: BLE001 - a bug of ours must not leave it active for ever
             target, last, fields = Status.ERROR, events.StreamFailed, {"error": InternalError.of(error)}
         self.error = fields.get("error")
@@ -543,7 +543,7 @@ class StreamRecord:
             before_readers=lambda: self._set_status(target),
         )
 
-    def _tell_rest(self, status: Status) -> None:
+    def _close_open_parts(self, status: Status) -> None:
         """Show what was held back, before the end."""
         if not len(self.log):  # stopped before its task began
             self.start()

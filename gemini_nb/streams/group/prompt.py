@@ -32,9 +32,9 @@ from gemini_nb.streams.conversation.dependencies import (
     streams_among,
     streams_in,
     taken_with_streams,
-    told_with_texts,
     wait_for_rows,
     whole_text,
+    with_texts,
 )
 from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.group.group import StreamGroup
@@ -261,7 +261,7 @@ def _shown(value: Any, conversion: str | None, spec: str | None) -> Any:
     if streams_in(value) is not None:
         value = whole_text(value)
     elif streams_among(value):
-        value = str(told_with_texts(value))
+        value = str(with_texts(value))
     if conversion is not None:
         if _is_wordless(value):
             raise LookupError(type(value).__name__)
