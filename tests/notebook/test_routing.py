@@ -403,6 +403,30 @@ def test_a_tool_that_goes_on_after_a_stop_is_said_to_run_until_it_ends(shell: Ke
     assert shell.run("print(trip.tool_calls[0].still_running)").stdout == "False\n"
 
 
+@pytest.mark.parametrize("options", ["", "--each cities", "-m gemini-3.8-flash -m gemini-2.5-pro"])
+def test_what_a_tools_thread_prints_after_the_answer_stands_in_it(shell: Kernel, options: str) -> None:
+    shell.run(
+        "cities = ['Lisbon', 'Porto']; ended = threading.Event()\n"
+        "def weather(city: str) -> str:\n"
+        "    'Tell the weather of a city.'\n"
+        "    def later():\n"
+        "        assert ended.wait(20); print('late words'); display('and more')\n"
+        "    threading.Thread(target=later).start()\n"
+        "    return 'cloudless'"
+    )
+    view = shell.run(f"%%gemini_stream -t weather -o trips {options}\n{PROMPT}")
+
+    def settled() -> str:
+        return "".join(bundle.get("text/markdown", "") for bundle in view.outputs)
+
+    shell.wait_until(lambda: "cloudless" in settled())
+    assert "late words" not in settled()
+    assert shell.run("ended.set()").stdout == ""
+    calls = max(1, 2 * bool(options))
+    shell.wait_until(lambda: settled().count("late words") == settled().count("and more") == calls)
+    assert len(view.outputs) == 1
+
+
 @pytest.mark.parametrize("options", ["--each cities", "-m gemini-3.8-flash -m gemini-2.5-pro"])
 def test_a_group_settles_again_when_the_last_tool_has_ended(shell: Kernel, options: str) -> None:
     shell.run(

@@ -89,10 +89,11 @@ class GeminiMagics(Magics):
         """Start and show what a cell asks for, and wait where it must."""
         args, made, view = self._start(line, cell, local_ns)
         if self._must_wait(args):
-            with stopping(made):
+            settled = view.settled if view is not None else None
+            with stopping(made, settled):
                 made.wait_only()
-                if view is not None:
-                    view.settled.result()
+                if settled is not None:
+                    settled.result()
             self._finish(made, view)
         return made
 

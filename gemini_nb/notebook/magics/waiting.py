@@ -24,12 +24,17 @@ _SLICE = 0.05  # seconds between looks for a tool that needs the loop
 
 
 @contextlib.contextmanager
-def stopping(made: Stream | StreamGroup) -> Generator[None, None, None]:
-    """Stop these if what is done here is interrupted."""
+def stopping(
+    made: Stream | StreamGroup, settled: concurrent.futures.Future[None] | None = None
+) -> Generator[None, None, None]:
+    """Stop these if what is done here is interrupted, and wait until their pane has sent its last state."""
     try:
         yield
     except KeyboardInterrupt:
-        raise interrupted(made) from None
+        interruption = interrupted(made)
+        if settled is not None:
+            settled.result()
+        raise interruption from None
 
 
 def interrupted(made: Stream | StreamGroup) -> StreamInterrupted:

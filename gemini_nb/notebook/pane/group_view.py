@@ -13,7 +13,7 @@ import ipywidgets as widgets
 from gemini_nb.notebook.kernel import cells
 from gemini_nb.notebook.kernel.cell_output import CellDisplay
 from gemini_nb.notebook.pane.painter import painter_of
-from gemini_nb.notebook.pane.pane import StreamPane, whole, whole_html
+from gemini_nb.notebook.pane.pane import StreamPane, said_by_tools, whole, whole_html
 from gemini_nb.notebook.pane.widgetry import button, close_tree, piece, set_value
 from gemini_nb.notebook.render.group_settled import SHOWN, bundle_of, counts, text_of
 from gemini_nb.notebook.render.group_table import (
@@ -62,7 +62,7 @@ class GroupView(widgets.VBox):
         self._started = time.time()
         self._transcripts: dict[int, Transcript] = {}  # rendered
         self._is_rendering = False
-        self._late: dict[int, int] = {}  # of streams that ended before their tools: how many of these run
+        self._late: dict[int, object] = {}  # of streams with tools: what these had said by the end
         super().__init__([])
 
     @property
@@ -137,15 +137,15 @@ class GroupView(widgets.VBox):
     def _watch_late_tools(self) -> None:
         for index, row in enumerate(self.group.run.rows[:SHOWN]):
             stream = row.stream
-            if stream is not None and index not in self._late and (running := _running_tools(stream)):
-                self._late[index] = running
+            if stream is not None and index not in self._late and stream.tool_calls:
+                self._late[index] = said_by_tools(stream)
                 stream.on_late_output(partial(self._painter.call, self._look_late, index))
 
     def _look_late(self, index: int) -> None:
-        """Settle again when a tool that nothing could end has ended. Rendering thread only."""
-        running = _running_tools(self.group[index])
-        if running != self._late[index]:
-            self._late[index] = running
+        """Settle again when a tool or a thread of its says something late. Rendering thread only."""
+        said = said_by_tools(self.group[index])
+        if said != self._late[index]:
+            self._late[index] = said
             self._painter.work(self._settle_again())
 
     def _settle_again(self) -> Iterator[None]:
@@ -251,10 +251,6 @@ class _Columns(GroupView):
     def is_over(self) -> bool:
         """Whether every pane has drawn its last."""
         return self.settled.done() or all(pane.settled.done() for pane in self._panes)
-
-
-def _running_tools(stream: Stream) -> int:
-    return sum(call.still_running for call in stream.tool_calls)
 
 
 def view_of(made: Stream | StreamGroup) -> Any:

@@ -76,6 +76,7 @@ class StreamPane(Counted, widgets.VBox):
         self._live: _Live | None = None
         self._shown = False
         self._display: CellDisplay | None = None
+        self._said: object = None  # by its tools, when it settled last
         self.settled: concurrent.futures.Future[None] = concurrent.futures.Future()
         """Done once the last state was painted and, where there is a display to settle, sent."""
         self.settled.set_running_or_notify_cancel()  # so that a cancelled waiter does not cancel it
@@ -200,7 +201,8 @@ class StreamPane(Counted, widgets.VBox):
         self._live.close()
         if self._live.settles_into is not self._display:
             self._live.settles_into = self._display
-            if any(call.still_running for call in self._stream.tool_calls):
+            if self._stream.tool_calls:  # their threads may go on, and print
+                self._said = said_by_tools(self._stream)
                 self._stream.on_late_output(self._settle_again)
             self._painter.work(self._settle(self._live))
         return False
@@ -211,8 +213,9 @@ class StreamPane(Counted, widgets.VBox):
         return (lambda: not self._view_count) if self._was_seen else None
 
     def _settle_again(self) -> None:
-        """Show what a tool that nothing could end says, and that it has ended. Loop thread only."""
-        if self._live is not None and self._shown:
+        """Show what a tool or a thread of its says late, and that it has ended. Loop thread only."""
+        before, self._said = self._said, said_by_tools(self._stream)
+        if self._said != before and self._live is not None and self._shown:
             self._painter.work(self._settle(self._live))
 
     def _settle(self, live: _Live) -> Iterator[None]:
@@ -241,6 +244,11 @@ class StreamPane(Counted, widgets.VBox):
 
     def __repr__(self) -> str:
         return f"<StreamPane of {self._stream.stream_id}>"
+
+
+def said_by_tools(stream: Stream) -> object:
+    """What the tools of a stream have said so far, and which of them go on."""
+    return [(call.still_running, call.output, call.shown) for call in stream.tool_calls]
 
 
 class _Live:
