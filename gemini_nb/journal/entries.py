@@ -95,6 +95,7 @@ class Entry:
         finish_reason: Gemini's word for why the last model call ended.
         tool_calls: every call, in the model's order.
         parts: the model's parts as they came.
+        sources: what the service said of each model call beside them: grounding, citations, pages.
         retries: model calls that were made again.
         kept: when the kept answer that it came from was made, None where it was asked for.
         notebook: the notebook's path, None where it is not known.
@@ -122,6 +123,7 @@ class Entry:
     finish_reason: str | None
     tool_calls: tuple[PastCall, ...] = field(repr=False)
     parts: tuple[Any, ...] = field(repr=False)
+    sources: tuple[Any, ...] = field(repr=False)
     retries: int
     kept: datetime | None
     notebook: str | None
@@ -285,7 +287,9 @@ class Journal:
             import pandas as pd  # only where a DataFrame is wanted
         except ImportError:
             raise ConfigError("A DataFrame needs pandas.", hint="%pip install pandas") from None
-        names = [one.name for one in fields(Entry) if one.name not in {"usage", "parts", "tool_calls"}]
+        names = [
+            one.name for one in fields(Entry) if one.name not in {"usage", "parts", "sources", "tool_calls"}
+        ]
         data = [
             {name: getattr(entry, name) for name in names}
             | {
@@ -347,6 +351,7 @@ class Journal:
             saved=_dollars(one["saved"]),
             tool_calls=tuple(_call(call) for call in details.get("tool_calls") or ()),
             parts=tuple(details.get("parts") or ()),
+            sources=tuple(details.get("sources") or ()),
             kept=None if one["kept"] is None else datetime.fromtimestamp(one["kept"], UTC),
             process=f"{one['host']}:{one['pid']}",
             is_pruned=one["details"] is None,

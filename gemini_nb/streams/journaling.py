@@ -106,6 +106,7 @@ class StreamSource:
             "parts": scrub_parts(self._parts),
             "tool_calls": [_call(call) for call in record.tool_calls],
             "finish_message": record.finish_message,
+            **({"sources": list(record.sources)} if record.sources else {}),
             "response_id": record.response_id,
         }
         return Texts(

@@ -16,6 +16,7 @@ from test_transcript import make
 import gemini_nb
 from answers import rig
 from gemini_nb.notebook.pane.pane import whole_html
+from gemini_nb.notebook.render.history import entry_bundle
 from gemini_nb.notebook.render.markdown import Draft, Mark, finished, marked, to_html
 from gemini_nb.notebook.render.settled import to_markdown, to_text, transcript_of
 from gemini_nb.notebook.render.terminal import print_stream
@@ -403,3 +404,21 @@ def test_a_call_of_a_function_is_untouched(manager: gemini_nb.StreamManager) -> 
     with rig([sse_answer(call("f", args={}, finish="STOP")), sse_answer(text("ok", finish="STOP"))]) as made:
         stream = made.start(tools=[gemini_nb.tool(lambda: 1, name="f")]).wait()
     assert cards(transcript_of(stream)) == [("f", ToolStatus.DONE)]
+
+
+def test_a_later_kernel_shows_the_same() -> None:
+    made_of = [final(grounding(support(6, 0, text="Words.")), "Words.")]
+    pieces = {"inlineData": {"mimeType": "audio/L16;rate=24000", "data": "AAAA"}}
+    parts = {"candidates": [{"content": {"parts": [server_call("1"), server_answer("1"), pieces, pieces]}}]}
+    with rig([sse_answer(parts, *made_of)]) as made:
+        stream = made.start().wait(20)
+        settled = to_markdown(stream)
+        until(lambda: (entry := gemini_nb.journal().get(stream.stream_id)) is not None and entry.ended_at)
+    entry = gemini_nb.journal().get(stream.stream_id)
+    assert entry is not None
+    later = entry_bundle(entry)["text/markdown"]
+    for shown_page in (settled, later):
+        assert "Words.<sup>[&#91;1&#93;](https://one.example/a)</sup>" in shown_page
+        assert "1. [One](https://one.example/a)\n2. [A place]" in shown_page
+        assert "<details><summary>tool Google Search(" in shown_page
+        assert shown_page.count("<audio controls") == 1

@@ -33,7 +33,8 @@ class Collected:
     """What this process tells, for as long as the module's tests run."""
 
     def __init__(self) -> None:
-        self._spans, self._logs = InMemorySpanExporter(), InMemoryLogRecordExporter()
+        logs: Any = InMemoryLogRecordExporter  # which has no annotations
+        self._spans, self._logs = InMemorySpanExporter(), logs()
         self._reader = InMemoryMetricReader()
         tracer, logger = TracerProvider(), LoggerProvider()
         tracer.add_span_processor(SimpleSpanProcessor(self._spans))
@@ -62,7 +63,7 @@ class Collected:
         return [one.log_record for one in self._logs.get_finished_logs()]
 
     def points(self, name: str) -> list[Any]:
-        data = self._reader.get_metrics_data()
+        data: Any = self._reader.get_metrics_data()
         return [
             point
             for resource in data.resource_metrics

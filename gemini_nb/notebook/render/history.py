@@ -10,6 +10,7 @@ from typing import Any
 
 from gemini_nb.api.file import printable
 from gemini_nb.api.turn import Usage
+from gemini_nb.api.wire import Part, objects
 from gemini_nb.config import Auth
 from gemini_nb.journal.call_record import CallRecord
 from gemini_nb.journal.entries import Entry, PastCall, UsageRow
@@ -17,17 +18,19 @@ from gemini_nb.journal.uploads import Uploaded
 from gemini_nb.notebook.render.figures import STAND_INS, tokens_words
 from gemini_nb.notebook.render.markdown import answer_draft, finished, plain, settle
 from gemini_nb.notebook.render.settled import (
+    block_markdown,
     call_line,
     call_markdown,
     code_block,
     fold,
     framed,
     literal,
-    part_of_answer,
 )
 from gemini_nb.notebook.render.table import aligned
+from gemini_nb.notebook.render.transcript import CallBlock, TextBlock, Transcript
 from gemini_nb.notebook.render.words import data_size, date, dollars, duration, one_line, quantity
 from gemini_nb.streams.events.calls import ToolCall
+from gemini_nb.streams.events.events import PartReceived, StreamCompleted, TextDelta, ToolCallRequested
 from gemini_nb.streams.events.states import ToolStatus
 
 __all__ = ["entry_bundle", "history_table", "kept_table", "uploads_table", "usage_table"]
@@ -159,26 +162,53 @@ def _answer(entry: Entry) -> Iterator[str]:
     """The parts in their order, each call with its result; a broken answer as far as it was shown."""
     calls = iter(entry.tool_calls)
     if entry.status == "completed" and entry.parts:
-        text = ""
-        for part in filter(_is_shown, entry.parts):
-            if isinstance(part.get("text"), str):
-                text += part["text"]
-                continue
-            yield _text(text)
-            text = ""
-            if "functionCall" not in part:
-                yield part_of_answer(part)
-            elif (call := next(calls, None)) is not None:
-                yield call_markdown(_tool_call(call))
-        yield _text(text)
+        for block in _transcript(entry).blocks:
+            if isinstance(block, CallBlock) and block.call.index >= 0:
+                if (call := next(calls, None)) is not None:
+                    yield call_markdown(_tool_call(call))
+            elif isinstance(block, TextBlock) and not block.marks:
+                yield _text(block.text)
+            else:
+                yield block_markdown(block)
     else:
         yield _text(entry.text)
     for call in calls:
         yield call_markdown(_tool_call(call))
 
 
-def _is_shown(part: Any) -> bool:
-    return isinstance(part, dict) and part.get("thought") is not True
+def _transcript(entry: Entry) -> Transcript:
+    """The answer's parts and sources as blocks, the function calls among them empty."""
+    transcript, count = Transcript(), 0
+    common: dict[str, Any] = {"stream_id": entry.stream_id, "seq": 0, "time": entry.ended_at or 0.0}
+    for part in entry.parts:
+        if not isinstance(part, dict) or part.get("thought") is True:
+            continue
+        if isinstance(part.get("text"), str):
+            transcript.apply(TextDelta(text=part["text"], **common))
+        elif "functionCall" in part:
+            call = ToolCall(id=None, name="", args={}, index=count)
+            transcript.apply(ToolCallRequested(call=call, **common))
+            count += 1
+        else:
+            transcript.apply(PartReceived(part=part, **common))
+    for source in entry.sources:
+        if isinstance(source, dict):
+            transcript.apply(PartReceived(part=_placed(source) if count else source, **common))
+    transcript.apply_all([StreamCompleted(finish_reason=None, **common)])
+    return transcript
+
+
+def _placed(source: Part) -> Part:
+    """Sources without the places that bytes alone tell, since they count from another call's beginning."""
+    value = source.get("groundingMetadata")
+    if not isinstance(value, dict):
+        return source
+    told = [
+        support
+        for support in objects(value.get("groundingSupports"))
+        if isinstance(segment := support.get("segment"), dict) and segment.get("text")
+    ]
+    return {"groundingMetadata": {**value, "groundingSupports": told}}
 
 
 def _text(text: str) -> str:

@@ -35,6 +35,7 @@ from gemini_nb.tools.fences import is_fence
 from gemini_nb.tools.printed import end_of
 
 __all__ = [
+    "block_markdown",
     "blocks_markdown",
     "blocks_text",
     "call_markdown",
@@ -99,7 +100,7 @@ def to_markdown(stream: Stream, transcript: Transcript | None = None) -> str:
     """
     if transcript is None:
         transcript = transcript_of(stream)
-    pieces = [_block(block) for block in transcript.blocks if not isinstance(block, NoticeBlock)]
+    pieces = [block_markdown(block) for block in transcript.blocks if not isinstance(block, NoticeBlock)]
     if transcript.thoughts:
         pieces.insert(0, fold("Thoughts", finished(transcript.thoughts_draft, transcript.thoughts).markdown))
     if stream.remarks:
@@ -146,7 +147,7 @@ def to_text(stream: Stream, transcript: Transcript | None = None) -> str:
 
 def blocks_markdown(transcript: Transcript) -> str:
     """The blocks alone as Markdown, without a stream's figures."""
-    return "\n\n".join(piece for piece in map(_block, transcript.blocks) if piece.strip())
+    return "\n\n".join(piece for piece in map(block_markdown, transcript.blocks) if piece.strip())
 
 
 def blocks_text(transcript: Transcript) -> str:
@@ -209,7 +210,8 @@ def call_line(call: ToolCall) -> str:
     return f"{called(call, 60)}: {cut(outcome, 200)}{took}"
 
 
-def _block(block: Block) -> str:
+def block_markdown(block: Block) -> str:
+    """A block as Markdown, empty where there is nothing to see."""
     match block:
         case TextBlock():
             if block.is_json and block.text.strip() and not is_fence(block.text):

@@ -368,6 +368,7 @@ class Conversation:
             record.add_searches(turn.searches)
         else:
             record.save(turn.requests, turn.searches, is_billed=self._kept.service != Auth.SIMULATOR)
+        record.sources += tuple({name: turn.metadata[name]} for name in turn.metadata)
         record.parts.extend(duplicate(turn.parts))  # those of the history are not for others to change
         record.finish_reason = turn.finish_reason
         record.finish_message = turn.finish_message

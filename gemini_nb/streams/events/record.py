@@ -138,6 +138,7 @@ class StreamRecord:
         "retries",
         "saved",
         "searches",
+        "sources",
         "started_at",
         "status",
         "stop_asked",
@@ -168,12 +169,15 @@ class StreamRecord:
         self.requests: tuple[Usage, ...] = ()  # the same for each request, by which long prompts are billed
         self.searches: tuple[int, ...] = ()  # of each model call that searched the web, its queries
         self.saved = Saved()
-        self.retries = 0
-        self.refused_at = 0.0  # on the monotonic clock: when a quota was met that names no pace
+        self.retries, self.refused_at = (
+            0,
+            0.0,
+        )  # the latter on the monotonic clock: when a quota was met that names no pace
         self.tool_calls: tuple[ToolCall, ...] = ()
         self.uploads: tuple[Upload, ...] = ()
         self.late_looks: list[Callable[[], object]] = []  # called when a tool reports progress after its call
         self.parts: list[Part] = []
+        self.sources: tuple[Part, ...] = ()  # of each model call: citations, grounding, pages
         self.chunks: list[str] = []
         self.started_at = time.time()
         self.asked_at: float | None = None
