@@ -31,6 +31,7 @@ __all__ = [
     "UPLOAD_INSTEAD",
     "File",
     "LocalFile",
+    "Signature",
     "check_size",
     "given_path",
     "inline_data",
@@ -164,6 +165,10 @@ class File:
         return remote.delete(self, options)
 
 
+Signature = tuple[int, int, int, int]
+"""Device, inode, size, and time of the last change in nanoseconds."""
+
+
 class LocalFile:
     """An open file of this machine, which must not change while it is read. Its methods block.
 
@@ -232,7 +237,7 @@ class LocalFile:
             self._file.close()
             self._lock.release()
 
-    def _sign(self) -> tuple[int, int, int, int]:
+    def _sign(self) -> Signature:
         found = os.fstat(self._file.fileno())
         return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 

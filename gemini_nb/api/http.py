@@ -416,7 +416,7 @@ class IdleTimeout:
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[object] | None = asyncio.current_task()
         self._since: float | None = None
-        self._expired = False
+        self._expired = self._closed = False
         self._timer: asyncio.TimerHandle | None = self._loop.call_later(seconds, self._check)
 
     @property
@@ -454,6 +454,8 @@ class IdleTimeout:
 
     def begin(self, seconds: float) -> None:
         """Restart the timeout in the middle of a wait, whose second part may take so long."""
+        if self._closed:  # a later request of the same task has connected
+            return
         self._since = self._loop.time()
         self.seconds = seconds
 

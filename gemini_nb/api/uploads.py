@@ -199,7 +199,8 @@ class Sender:
     def _wait(self, error: GeminiError, failed: int) -> float | None:
         if not self._retry.is_retryable(error):
             return None
-        if self._retry.patient:
+        is_passing = isinstance(error, TransportError) or error.status_code in {429, 503}
+        if self._retry.patient and is_passing:
             return self._retry.backoff(failed, hint=error.retry_after, jitter=self._jitter())
         return self._retry.delay(failed, hint=error.retry_after, jitter=self._jitter())
 

@@ -79,7 +79,7 @@ def cache(
         held = {name: asked.body[name] for name in HELD if asked.body.get(name)}
         digest = _digest(held)
         if contents is not None:
-            known = await run_in_daemon_thread(uploads.by_content, asked.contents)
+            known = await run_in_daemon_thread(uploads.memory.by_content, asked.contents)
             digest = _digest({**held, "contents": known})
         if asked.endpoint.auth is Auth.RECORDING:
             return asked, _recorded(digest, lifetime), digest

@@ -294,8 +294,8 @@ class StreamManager:
         uploads = uploads_of(self.runtime)
         given: StreamOptions = {"auth": auth, "credentials": seal(credentials), "base_url": base_url}
         given["api_version"] = api_version
-        places = [] if any(given.values()) else uploads.places_of(file, None)
-        places = places or uploads.places_of(file, find_endpoint(self.runtime, given))
+        places = [] if any(given.values()) else uploads.memory.places_of(file, None)
+        places = places or uploads.memory.places_of(file, find_endpoint(self.runtime, given))
 
         async def delete() -> bool:
             return await uploads.delete(await self.runtime.ready(), places)

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gemini_nb.api.file import given_path
 from gemini_nb.api.objects import plain
 from gemini_nb.api.values import frame_text, media_part
 from gemini_nb.api.wire import Part, fault_in
@@ -111,6 +112,8 @@ def _reference(part: Part, parts: list[Part]) -> dict[str, str]:
     """Put a file beside the JSON, and return the reference that replaces it there."""
     kind = "inlineData" if "inlineData" in part else "fileData"
     data = part[kind]
+    if str(data.get("fileUri", "")).startswith("file:") and given_path(data["fileUri"]) is None:
+        raise ConfigError("The result names a file of this machine, which only gemini_nb.File(path) sends.")
     taken = {one[field]["displayName"] for one in parts for field in _FILES if field in one}
     name = data.get("displayName")
     if not isinstance(name, str) or not name or name in taken:

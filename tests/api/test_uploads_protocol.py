@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import gemini_nb
 from films import film
 from gemini_nb import File
+from gemini_nb.api.http import IdleTimeout
 from scripted import Answer, Request, ScriptedServer, json_error, response, sse_answer, text
 
 FILE = {
@@ -197,3 +199,11 @@ def test_a_bare_name_is_not_looked_at_before_it_is_refused() -> None:
     with ScriptedServer(serve(say)) as server:
         assert ask(server, {"fileData": {"fileUri": "files/abc"}}, "?").text == "A film."
         assert [request.method for request in server.requests] == ["POST", "GET", "POST"]
+
+
+async def test_a_timeout_that_is_over_cancels_nothing_later() -> None:
+    """A task's next request tells the timeout of its last one that a connection stands."""
+    idle = IdleTimeout(90)
+    idle.close()
+    idle.begin(0.01)
+    await asyncio.sleep(0.05)

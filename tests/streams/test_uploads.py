@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import os
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -483,3 +485,46 @@ def test_a_large_file_is_cached(rig: Desk, tmp_path: Path) -> None:
     made = next(request for request in rig.simulator.requests if request.path.endswith("/cachedContents"))
     data = made.body["contents"][0]["parts"][0]["fileData"]
     assert data["fileUri"].endswith(rig.simulator.files.uploaded[0])
+
+
+def test_a_stop_while_a_file_is_read(rig: Desk, tmp_path: Path) -> None:
+    path = film(tmp_path / "film.mp4", 1500)
+    stream = rig.ask(File(path), "What happens?")
+    for event in stream:
+        if isinstance(event, gemini_nb.UploadUpdated):
+            break
+    stream.stop()
+    assert stream.wait(5).status is gemini_nb.Status.STOPPED
+    assert statuses(stream) == ["reading", "cancelled"]
+    deadline = time.monotonic() + 5
+    while any(thread.name == "gemini_nb-hash" for thread in threading.enumerate()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert rig.commands == []
+
+
+def test_rounds_of_tools_look_at_a_film_once(rig: Desk, tmp_path: Path) -> None:
+    rig.ask(File(film(tmp_path / "film.mp4")), "What happens?").result(20)
+    before = rig.commands.count("GET")
+
+    def look(city: str) -> str:
+        """Look at a city."""
+        return city
+
+    stream = rig.ask(File(tmp_path / "film.mp4"), "Use look for Lisbon.", tools=[look])
+    stream.result(20)
+    assert stream.tool_calls
+    assert rig.commands.count("GET") == before + 1
+
+
+def test_a_managers_uploads_go_with_it(rig: Desk, tmp_path: Path) -> None:
+    manager = gemini_nb.StreamManager()
+    manager.start_stream([File(film(tmp_path / "film.mp4")), "?"], **rig.options).result(20)
+    manager.shutdown()
+    runtime = weakref.ref(manager.runtime)
+    del manager
+    deadline = time.monotonic() + 5
+    while runtime() is not None and time.monotonic() < deadline:
+        gc.collect()
+        time.sleep(0.02)
+    assert runtime() is None

@@ -21,6 +21,7 @@ from gemini_nb.api.functions import FunctionCall
 from gemini_nb.api.generation import is_retiring
 from gemini_nb.api.retry import CoolingDown
 from gemini_nb.api.turn import ModelTurn, Usage
+from gemini_nb.api.uploads import RemoteFile
 from gemini_nb.api.wire import JSON, Content, Part, duplicate
 from gemini_nb.config import Auth, replay_pace
 from gemini_nb.errors import APIError, EmptyAnswerError, SchemaMismatchError, TurnLimitError
@@ -69,6 +70,7 @@ class Conversation:
         self._kept: CallRecord | None = None
         self._spent = Usage()
         self._requests: tuple[Usage, ...] = ()
+        self._uploads: dict[str, RemoteFile] = {}
         self._counted: JSON | None = None
         self._next_count = 0.0
         self._partial: ModelTurn | None = None
@@ -118,7 +120,7 @@ class Conversation:
         """
         request = self._request
         if request.kept is not None:
-            contents_of = uploads_of(self._runtime).content_of
+            contents_of = uploads_of(self._runtime).memory.content_of
             self._keeper = Keeper(
                 request.kept, self._record, request, self._place, self.number_of, contents_of=contents_of
             )
@@ -294,7 +296,9 @@ class Conversation:
         if not files_in(contents):
             return body
         clients = await self._runtime.ready()
-        ready = await uploads_of(self._runtime).put_up(clients, request, self._record, contents, again=again)
+        ready = await uploads_of(self._runtime).put_up(
+            clients, request, self._record, contents, self._uploads, again=again
+        )
         if ready is contents:
             return body
         self._contents = ready[: len(self._contents)]

@@ -13,30 +13,25 @@ import functools
 import threading
 import time
 import weakref
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gemini_nb.api.auth import ApiKey
 from gemini_nb.api.endpoint import Endpoint
-from gemini_nb.api.file import File, LocalFile, local_part, printable, upload_name
+from gemini_nb.api.file import LocalFile, local_part, printable, upload_name
 from gemini_nb.api.uploads import RemoteFile, Sender, delete_file, files_root, get_file
 from gemini_nb.api.wire import JSON, Content, Part
 from gemini_nb.daemon import run_in_daemon_thread
 from gemini_nb.errors import APIError, ConfigError, GeminiError, ProtocolError
-from gemini_nb.journal import uploads as book
-from gemini_nb.journal.trouble import Trouble
 from gemini_nb.journal.uploads import Uploaded
 from gemini_nb.streams.events.states import UploadStatus
 from gemini_nb.streams.request.files import files_in, fit_files, is_local, path_of, replace_files
 from gemini_nb.streams.request.upload_job import Job, ShownUpload, facts_of
+from gemini_nb.streams.request.upload_memory import Hashed, Memory, owner_of
 
 if TYPE_CHECKING:
     from gemini_nb.api.http import HTTPClients
-    from gemini_nb.journal.store import Store
-    from gemini_nb.journal.writer import Writer
     from gemini_nb.streams.events.record import StreamRecord
     from gemini_nb.streams.request.request import StreamRequest
     from gemini_nb.streams.runtime.runtime import Runtime
@@ -54,9 +49,6 @@ _GONE = {403, 404}
 _Key = tuple[str, str, str, str]
 """Service, owner, and a content's hash with its type, or an upload's name with nothing."""
 
-_memory: dict[tuple[str, str, str], tuple[Uploaded, Endpoint]] = globals().get("_memory", {})
-"""What this process uploaded, and where; survives a reload of this module."""
-
 
 @dataclass(slots=True)
 class _Asker:
@@ -71,52 +63,20 @@ class _Asker:
     def __post_init__(self) -> None:
         endpoint = self.request.endpoint
         self.root = files_root(endpoint)
-        self.service, self.owner = _whose(endpoint)
-
-
-def _whose(endpoint: Endpoint) -> tuple[str, str]:
-    proof = endpoint.authenticator
-    return endpoint.quota[0], proof.fingerprint if isinstance(proof, ApiKey) else proof.identity
+        self.service, self.owner = owner_of(endpoint)
 
 
 class Uploads:
     """The uploads of one manager's streams.
 
     Args:
-        journal: returns the journal's writer, None where the journal is off.
+        memory: what is known of uploads.
     """
 
-    def __init__(self, journal: Callable[[], Writer | None]) -> None:
-        self._journal = journal
+    def __init__(self, memory: Memory) -> None:
+        self.memory = memory
         self._jobs: dict[tuple[object, _Key], Job] = {}
         self._seen: dict[_Key, tuple[float, RemoteFile]] = {}
-        self._digests: OrderedDict[tuple[Path, tuple[int, int, int, int]], str] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def content_of(self, uri: str) -> str | None:
-        """Return the hash of what an address stands for, None where it is not known. Blocks: not on the loop.
-
-        Raises:
-            ConfigError: it is a file that cannot be read.
-        """
-        if uri.startswith("file:"):
-            return self._digest(path_of(uri))[0]
-        name = upload_name(uri)
-        found = None if name is None else self._by_name(name)
-        return None if found is None else found.hash
-
-    def by_content(self, contents: list[Content]) -> list[Content]:
-        """Return contents with hashes in the place of files whose content is known. Blocks: not on the loop.
-
-        Raises:
-            ConfigError: a file cannot be read.
-        """
-
-        def known(data: JSON) -> Part | None:
-            digest = self.content_of(str(data.get("fileUri")))
-            return None if digest is None else {"fileData": {"sha256": digest}}
-
-        return replace_files(contents, known)
 
     async def put_up(
         self,
@@ -124,6 +84,7 @@ class Uploads:
         request: StreamRequest,
         record: StreamRecord,
         contents: list[Content],
+        ready: dict[str, RemoteFile] | None = None,
         *,
         again: bool = False,
     ) -> list[Content]:
@@ -134,6 +95,7 @@ class Uploads:
             request: where they go, and how patiently.
             record: is told how far each file is.
             contents: the conversation.
+            ready: what this stream has found ready before, by its address; takes what is found now.
             again: look at every file, since the model's service has just refused one.
 
         Raises:
@@ -141,7 +103,9 @@ class Uploads:
             GeminiError: the service does not take a file, does not have it, or cannot be reached.
         """
         local = any(map(is_local, files_in(contents)))
+        ready = {} if ready is None else ready
         if again:
+            ready.clear()
             self._seen.clear()
         try:
             asker = _Asker(clients, request)
@@ -149,7 +113,6 @@ class Uploads:
             if not local:
                 return contents
             return await run_in_daemon_thread(fit_files, contents, request.endpoint)
-        ready: dict[str, RemoteFile] = {}
         for data in files_in(contents):
             uri = str(data.get("fileUri"))
             if uri in ready:
@@ -163,8 +126,7 @@ class Uploads:
                 continue
             if (file := await self._named(asker, record, name)) is not None:
                 ready[uri] = file
-        if not ready:
-            return contents
+        ready |= {file.uri: file for file in ready.values()}
         return replace_files(contents, functools.partial(_with_upload, ready))
 
     async def _local(self, asker: _Asker, record: StreamRecord, uri: str, mime_type: str) -> RemoteFile:
@@ -172,9 +134,9 @@ class Uploads:
         shown = ShownUpload(record, local_part(path, mime_type)["fileData"]["displayName"])
         shown.begin()
         with shown.failing():
-            digest, _ = await self._digest_on_thread(path)
-            key = (asker.service, asker.owner, digest, mime_type)
-            work = functools.partial(self._provide, asker, path, digest, mime_type)
+            hashed = await self._hash(path)
+            key = (asker.service, asker.owner, hashed.digest, mime_type)
+            work = functools.partial(self._provide, asker, path, hashed, mime_type)
             return await self._job(key, work, asker).wait(shown.hear)
 
     async def _named(self, asker: _Asker, record: StreamRecord, name: str) -> RemoteFile | None:
@@ -215,23 +177,26 @@ class Uploads:
             job.tell(status=UploadStatus.ACTIVE, is_reused=True)
         return file
 
-    async def _provide(self, asker: _Asker, path: Path, digest: str, mime_type: str, job: Job) -> RemoteFile:
+    async def _provide(
+        self, asker: _Asker, path: Path, hashed: Hashed, mime_type: str, job: Job
+    ) -> RemoteFile:
         """Find the upload of a content, or make one."""
-        for known in await run_in_daemon_thread(self._by_hash, asker, digest, mime_type):
+        endpoint = asker.request.endpoint
+        for known in await run_in_daemon_thread(self.memory.by_hash, endpoint, hashed.digest, mime_type):
             job.tell(size=known.size)
             file = await _look(asker, known.name)
             if file is None or file.state == "FAILED":
-                await run_in_daemon_thread(self._forget, *_place(known))
+                await run_in_daemon_thread(self.memory.forget, endpoint, known.name)
                 continue
-            _memory[_place(known)] = (known, asker.request.endpoint)
+            self.memory.use(known, endpoint)
             job.tell(is_reused=True)
             return await self._until_active(asker, file, path.name, job)
-        file, size = await self._send(asker, path, digest, mime_type, job)
+        file, size = await self._send(asker, path, hashed, mime_type, job)
         known = Uploaded(
             service=asker.service,
             owner=asker.owner,
             name=file.name,
-            hash=digest,
+            hash=hashed.digest,
             mime_type=mime_type,
             uri=file.uri,
             path=str(path),
@@ -239,21 +204,20 @@ class Uploads:
             uploaded_at=time.time(),
             expires_at=file.expires_at or time.time() + _LIFETIME,
         )
-        _memory[_place(known)] = (known, asker.request.endpoint)
-        await run_in_daemon_thread(self._remember, known)
+        await run_in_daemon_thread(self.memory.remember, known, endpoint)
         try:
             return await self._until_active(asker, file, path.name, job)
         except APIError:
-            await run_in_daemon_thread(self._forget, *_place(known))
+            await run_in_daemon_thread(self.memory.forget, endpoint, known.name)
             raise
 
     async def _send(
-        self, asker: _Asker, path: Path, digest: str, mime_type: str, job: Job
+        self, asker: _Asker, path: Path, hashed: Hashed, mime_type: str, job: Job
     ) -> tuple[RemoteFile, int]:
         endpoint, request = asker.request.endpoint, asker.request
         local = await run_in_daemon_thread(LocalFile, path)
         try:
-            if self._digests.get((path, local.signature)) != digest:
+            if local.signature != hashed.signature:
                 raise _changed(path)
             job.tell(status=UploadStatus.UPLOADING, size=local.size)
             sender = Sender(
@@ -268,7 +232,7 @@ class Uploads:
             file = await sender.send()
         finally:
             local.close()
-        if file.sha256 and file.sha256 != digest:
+        if file.sha256 and file.sha256 != hashed.digest:
             with contextlib.suppress(GeminiError):
                 await delete_file(asker.clients, endpoint, file.name)
             raise _changed(path)
@@ -279,12 +243,13 @@ class Uploads:
         file = await _look(asker, name)
         if file is not None:
             return await self._until_active(asker, file, name, job)
-        known = await run_in_daemon_thread(self._by_name, name)
+        known = await run_in_daemon_thread(self.memory.by_name, name)
         if known is not None:
             path = Path(known.path)
             with contextlib.suppress(ConfigError):  # it is not there any more
-                if (await self._digest_on_thread(path))[0] == known.hash:
-                    work = functools.partial(self._provide, asker, path, known.hash, known.mime_type)
+                hashed = await self._hash(path)
+                if hashed.digest == known.hash:
+                    work = functools.partial(self._provide, asker, path, hashed, known.mime_type)
                     key = (asker.service, asker.owner, known.hash, known.mime_type)
                     return await self._job(key, work, asker).wait(lambda now: job.tell(**facts_of(now)))
         raise APIError(
@@ -320,100 +285,13 @@ class Uploads:
         job.tell(status=UploadStatus.ACTIVE, note="")
         return file
 
-    async def _digest_on_thread(self, path: Path) -> tuple[str, int]:
+    async def _hash(self, path: Path) -> Hashed:
         opened: list[LocalFile] = []
         try:
-            return await run_in_daemon_thread(self._digest, path, opened.append, name="gemini_nb-hash")
+            return await run_in_daemon_thread(self.memory.hashed, path, opened.append, name="gemini_nb-hash")
         finally:
             for file in opened:
                 file.close()
-
-    def _digest(self, path: Path, note: Callable[[LocalFile], object] = lambda _: None) -> tuple[str, int]:
-        """Return a file's hash and size; one that has not changed is not read again."""
-        file = LocalFile(path)
-        note(file)
-        try:
-            key = (path, file.signature)
-            if (digest := self._digests.get(key)) is None:
-                digest = file.digest()
-                with self._lock:
-                    self._digests[key] = digest
-                    while len(self._digests) > _DIGESTS:
-                        self._digests.popitem(last=False)
-        finally:
-            file.close()
-        return digest, file.size
-
-    def _by_hash(self, asker: _Asker, digest: str, mime_type: str) -> list[Uploaded]:
-        whose = (asker.service, asker.owner)
-        known = [
-            one
-            for one, _ in _memory.values()
-            if (one.service, one.owner) == whose and (one.hash, one.mime_type) == (digest, mime_type)
-        ]
-        with self._written() as store:
-            if store is not None:
-                known += book.by_hash(store, *whose, digest, mime_type)
-        found = {one.name: one for one in known if one.expires_at > time.time() + _MARGIN}
-        return sorted(found.values(), key=lambda one: -one.uploaded_at)
-
-    def _by_name(self, name: str) -> Uploaded | None:
-        known = [one for one, _ in _memory.values() if one.name == name]
-        with self._written() as store:
-            if store is not None and not known:
-                known = book.by_name(store, name)
-        return known[0] if known else None
-
-    def _remember(self, known: Uploaded) -> None:
-        with self._written() as store:
-            if store is not None:
-                book.remember(store, known)
-
-    def _forget(self, *place: *tuple[str, str, str]) -> None:
-        if (found := _memory.get(place)) is not None:  # its path stays known
-            _memory[place] = (replace(found[0], expires_at=0.0), found[1])
-        with self._written() as store:
-            if store is not None:
-                book.forget(store, *place)
-
-    @contextlib.contextmanager
-    def _written(self) -> Iterator[Store | None]:
-        """The journal's file; where it is off or in trouble, this process alone remembers."""
-        writer = self._journal()
-        usable = writer is not None and (writer.trouble is None or not writer.trouble.is_final)
-        with contextlib.suppress(Trouble):
-            yield writer.store if usable and writer is not None else None
-
-    def places_of(self, file: File, endpoint: Endpoint | None) -> list[tuple[str, Endpoint]]:
-        """Return the uploads of a file, and where each is. Blocks: not on the loop.
-
-        Args:
-            file: the file, or the name of an upload.
-            endpoint: where to look; None for what this process uploaded, wherever that was.
-
-        Raises:
-            ConfigError: the file cannot be read.
-        """
-        name = None if file.uri is None else upload_name(file.uri)
-        digest = None if file.path is None else self._digest(file.path.absolute())[0]
-        whose = None if endpoint is None else _whose(endpoint)
-        found = {
-            (one.service, one.owner, one.name): (one.name, where)
-            for one, where in _memory.values()
-            if name in (None, one.name)
-            and digest in (None, one.hash)
-            and whose in (None, (one.service, one.owner))
-            and one.expires_at > time.time()
-        }
-        if endpoint is not None and whose is not None:
-            with self._written() as store:
-                listed = [] if store is None or digest is None else book.known(store)
-                for one in listed:
-                    if (one.service, one.owner) == whose and one.hash == digest:
-                        found.setdefault((*whose, one.name), (one.name, endpoint))
-            if name is not None:
-                found.setdefault((*whose, name), (name, endpoint))
-        return list(found.values())
 
     async def delete(self, clients: HTTPClients, places: list[tuple[str, Endpoint]]) -> bool:
         """Delete uploads, and forget them; returns whether one was there.
@@ -435,7 +313,7 @@ class Uploads:
                     failures.append(error)
                     continue
             self._seen = {key: seen for key, seen in self._seen.items() if seen[1].name != name}
-            await run_in_daemon_thread(self._forget, *_whose(endpoint), name)
+            await run_in_daemon_thread(self.memory.forget, endpoint, name)
         if failures and not deleted:
             raise failures[0]
         return deleted
@@ -462,10 +340,6 @@ async def _look(asker: _Asker, name: str) -> RemoteFile | None:
         await asyncio.sleep(wait)
 
 
-def _place(known: Uploaded) -> tuple[str, str, str]:
-    return known.service, known.owner, known.name
-
-
 def _changed(path: Path) -> ConfigError:
     return ConfigError(
         f"{printable(path.name)} changed while it was uploaded, so that it was not sent.",
@@ -489,5 +363,5 @@ def uploads_of(runtime: Runtime) -> Uploads:
     """Return the uploads of a manager's streams."""
     with _lock:
         if runtime not in _of_runtimes:
-            _of_runtimes[runtime] = Uploads(runtime.journal)
+            _of_runtimes[runtime] = Uploads(Memory(runtime))
         return _of_runtimes[runtime]
