@@ -61,6 +61,7 @@ for number in range(6):
     manager.start_stream(f"Question {number}", model=f"gemini-3.{number}-flash", **endless)
 """
 BUSY = "import time\nend = time.monotonic() + 8\nwhile time.monotonic() < end: sum(range(1000))"
+SOON = "threading.Timer(3, lambda: [stream.stop() for stream in manager.list_streams()[:3]]).start()"
 ATTACK = r"""
 from gemini_nb.streams.events.record import StreamRecord
 from gemini_nb.streams.events.calls import ToolCall
@@ -145,7 +146,7 @@ def test_ten_streams_in_two_views_with_stops_while_the_kernel_is_busy(opened: La
         expect(rows(page, cell).nth(1)).to_contain_text("1 retry")
         expect(rows(page, cell, "error")).to_contain_text("404")
         expect(stop_in(rows(page, cell))).to_have_count(8)
-    expect(page.output(2).locator("[data-total=active]")).to_have_text("8 active")
+    expect(page.output(2).locator("[data-total=running]")).to_have_text("8 running")
     page.screenshot("dashboard-ten")
     page.add_cell(BUSY)
     page.run(4)
@@ -189,6 +190,22 @@ def test_a_timeline_unfolds_by_mouse_and_keyboard_and_stays_open(opened: LabPage
     page.page.keyboard.press("Space")
     expect(rows(page, 2, "stopped")).to_have_count(1)
     expect(rows(page, 2, "stopped")).to_contain_text("Plan a day.")
+
+
+def test_a_row_that_moves_keeps_the_focus(opened: LabPage) -> None:
+    page = opened
+    last = page.add_cell(SOON)
+    page.run(last)
+    page.wait_done(last)
+    row = rows(page, 2).filter(has_text="Question 0")
+    row.get_by_role("button", name=re.compile("^Timeline")).focus()
+    expect(rows(page, 2, "stopped")).to_have_count(3)
+    expect(row.locator(".gemini-nb-badge")).to_have_text("stopped")
+    expect(row.get_by_role("button", name=re.compile("^Timeline"))).to_be_focused()
+    places = [rows(page, 2).filter(has_text=words).bounding_box() for words in ("Question 5", "Question 0")]
+    assert places[0] is not None
+    assert places[1] is not None
+    assert places[0]["y"] < places[1]["y"], "what has ended stands behind what runs"
 
 
 def test_what_no_page_shows_is_not_sent_and_a_reloaded_page_goes_on(opened: LabPage) -> None:

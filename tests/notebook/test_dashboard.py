@@ -8,6 +8,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from typing import Any
 
 import comm
@@ -19,12 +20,13 @@ from ipywidgets.widgets.widget import _instances
 import gemini_nb
 from gemini_nb.notebook.dashboard import rows as dashboard_rows
 from gemini_nb.notebook.dashboard.dashboard import Dashboard, dashboard
-from gemini_nb.notebook.dashboard.look import line_html
+from gemini_nb.notebook.dashboard.look import line_html, totals_html
 from gemini_nb.notebook.pane import stepper
 from gemini_nb.notebook.render.figures import first_words
 from gemini_nb.notebook.render.table import table
 from gemini_nb.notebook.static import style
 from gemini_nb.simulator import Simulator
+from gemini_nb.streams.counts import Statistics
 from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.events.record import StreamRecord
 from gemini_nb.streams.events.states import ToolStatus
@@ -94,7 +96,11 @@ def shown(widget: Any) -> str:
 
 
 def rows_of(board: Dashboard) -> list[Any]:
-    return [row for group in board.children[2:4] for row in getattr(group, "children", ())]
+    """The rows in the order in which the page shows them."""
+    if not board.children:
+        return []
+    places = sorted(board.children[2].children, key=lambda place: int(place.layout.order or 0))
+    return [row for place in places for row in place.children]
 
 
 def part_of(row: Any, kind: type) -> Any:
@@ -124,6 +130,35 @@ def after_paints(manager: gemini_nb.StreamManager, seconds: float) -> None:
     assert passed.wait(5)
 
 
+def test_counts_say_what_there_is_and_add_up() -> None:
+    totals = Statistics(total=51, active=41, waiting=29, error=3, completed=7, cost=Decimal("1.2"), tokens=5)
+    said = re.sub(r"<[^>]+>", "", totals_html(totals))
+    assert said == "Gemini streams12 running · 29 waiting · 3 failed · 7 completed · $1.20"
+    assert re.sub(r"<[^>]+>", "", totals_html(Statistics())) == "Gemini streams"
+
+
+def test_a_row_keeps_its_place_on_the_page_when_it_moves(
+    manager: gemini_nb.StreamManager, simulator: Simulator
+) -> None:
+    options: dict[str, Any] = {"auth": "simulator", "base_url": simulator.base_url}
+    first, second, third = (manager.start_stream("long", **options) for _ in range(3))
+    board = on_page(Dashboard(manager))
+    until(lambda: len(rows_of(board)) == 3)
+    places, rows = board.children[2].children, rows_of(board)
+    first.stop()
+    until(lambda: rows_of(board) == [rows[1], rows[2], rows[0]])
+    third.stop()
+    until(lambda: rows_of(board) == [rows[1], rows[2], rows[0]])
+    assert board.children[2].children == places, "the page makes what is behind another child anew"
+    assert [place.children for place in places] == [(row,) for row in rows]
+    with manager._lock:
+        manager._streams.pop(first.stream_id)
+    manager.start_stream("long", **options)
+    until(lambda: len(rows_of(board)) == 3 and rows[0] not in rows_of(board))
+    assert board.children[2].children == places
+    second.stop()
+
+
 def test_the_totals_count_streams_that_are_listed_no_more(simulator: Simulator) -> None:
     manager = gemini_nb.StreamManager(history=30)
     options: dict[str, Any] = {"auth": "simulator", "base_url": simulator.base_url}
@@ -136,12 +171,13 @@ def test_the_totals_count_streams_that_are_listed_no_more(simulator: Simulator) 
         until(lambda: "… and 31 more: 31 finished" in shown(board))
         found = re.findall(r'data-total="(\w+)" data-count="(\d+)"', shown(board))
         counts = {kind: int(number) for kind, number in found}
-        assert (
-            sum(counts[kind] for kind in ("active", "completed", "stopped", "error")) == counts["total"] == 51
-        )
+        assert sum(counts.values()) == 51
+        assert set(counts) <= {"running", "waiting", "completed"}
         printed = table(manager)
         assert "… 20 earlier streams" in printed
-        assert printed.endswith(f"1 active, 50 completed, 0 stopped, 0 failed; {counts['tokens']:,} tokens")
+        tokens = manager.statistics().tokens
+        assert printed.endswith(f"1 running · 50 completed · {tokens:,} tokens")
+        assert f'title="51 streams, {tokens:,} tokens"' in shown(board)
         running.stop()
     finally:
         manager.shutdown()
@@ -186,7 +222,7 @@ def test_active_streams_come_first_and_stop_all_stops_them(
     for row, stream in zip(rows_of(board), [*streams, short], strict=True):
         assert f'data-stream-id="{stream.stream_id}"' in shown(row)
     assert "long &lt;b&gt;0&lt;/b&gt;" in shown(board)
-    assert 'data-total="active" data-count="3"' in shown(board)
+    assert re.search(r'data-total="(running|waiting)" data-count="3"', shown(board))
     stop_all = board.children[1].children[1]
     assert (stop_all.description, stop_all.disabled) == ("Stop all", False)
     stop_all.click()
@@ -381,7 +417,7 @@ def test_a_wait_says_for_what_and_until_when(manager: gemini_nb.StreamManager, s
     until(lambda: f"waiting for {reason}, retrying in 4" in shown(board))
     assert 'data-total="waiting" data-count="1"' in shown(board)
     stream.record.go_on()
-    until(lambda: "waiting for" not in shown(board) and 'data-total="waiting" data-count="0"' in shown(board))
+    until(lambda: "waiting for" not in shown(board) and 'data-total="waiting"' not in shown(board))
 
 
 @pytest.mark.slow
@@ -498,7 +534,7 @@ def test_the_table_lists_and_counts(manager: gemini_nb.StreamManager, simulator:
     lines = table(manager).splitlines()
     assert len(lines) == 1 + 31 + 1
     assert lines[0].split() == ["stream", "status", "phase", "model", "tokens", "tools", "time", "prompt"]
-    assert lines[-1].startswith("0 active, 31 completed, 0 stopped, 0 failed")
+    assert lines[-1].startswith("31 completed · ")
     assert "(simulated)" in lines[1]
     short = repr(Dashboard(manager)).splitlines()
     assert len(short) == 1 + 1 + 20 + 1

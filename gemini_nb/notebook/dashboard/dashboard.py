@@ -18,6 +18,7 @@ from IPython import get_ipython
 from gemini_nb.notebook.dashboard.entries import Entry, entries_of, is_active, name_of, streams_in
 from gemini_nb.notebook.dashboard.group_row import GroupRow
 from gemini_nb.notebook.dashboard.look import more_html, totals_html
+from gemini_nb.notebook.dashboard.places import Places
 from gemini_nb.notebook.dashboard.rows import ROW_COST, Allowance, Row, RowStyle
 from gemini_nb.notebook.kernel.frontend import Frontend, frontend_of
 from gemini_nb.notebook.pane.painter import painter_of
@@ -65,13 +66,12 @@ class Dashboard(widgets.VBox):
         self._stop_all.on_click(lambda _: self._request_stop_all())
         answer_where_asked(self._stop_all)
         head = widgets.Box([self._totals, self._stop_all], _dom_classes=("gemini-nb-board-head",), **plain)
-        self._active = widgets.VBox(**plain)
-        self._finished = widgets.VBox(**plain)
+        self._places = Places(self._style)
         self._more = widgets.HTML(style=self._style.html, **plain)
         sheet = widgets.HTML(style("dashboard"), style=self._style.html, **plain)
         # A view count of 0, not None, asks pages to keep it up to date.
         super().__init__(
-            [sheet, head, self._active, self._finished, self._more],
+            [sheet, head, self._places.box, self._more],
             _dom_classes=("gemini-nb-dashboard",),
             _view_count=0,
         )
@@ -122,6 +122,7 @@ class Dashboard(widgets.VBox):
         for row in self._rows.values():
             row.close()
         self._rows.clear()
+        self._places.close()
         for child in (*self.children[1].children, *self.children):
             child.close()
         self.layout.close()
@@ -180,9 +181,7 @@ class Dashboard(widgets.VBox):
         rows |= {name_of(row.entry): row for row in old[:kept] if name_of(row.entry) not in rows}
         gone = [row for row in old if row not in rows.values()]
         self._rows = rows
-        for box, of_active in ((self._active, True), (self._finished, False)):
-            boxes = [row.box for row in rows.values() if is_active(row.entry) is of_active]
-            _set(box, "children", tuple(boxes))
+        self._allowance.spend(self._places.arrange(rows.values(), gone))
         for row in gone:
             row.close()
         return complete

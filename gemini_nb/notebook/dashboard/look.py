@@ -36,24 +36,18 @@ _CHIPS = 6
 
 def totals_html(totals: Statistics) -> str:
     """The line above the rows."""
-    errors = "error" if totals.error == 1 else "errors"
-    facts = [
-        ("total", totals.total, "in all"),
-        ("active", totals.active, "active"),
-        ("waiting", totals.waiting, "of these waiting"),
-        ("completed", totals.completed, "completed"),
-        ("stopped", totals.stopped, "stopped"),
-        ("error", totals.error, errors),
-        ("tokens", totals.tokens, "tokens"),
-    ]
-    shown = "".join(
+    shown = [
         f'<span class="gemini-nb-total" data-total="{kind}" data-count="{number}">'
         f"<b>{number:,}</b> {word}</span>"
-        for kind, number, word in facts
-    )
+        for kind, number, word in figures.counted(totals)
+    ]
     if totals.cost:
-        shown += f'<span class="gemini-nb-total" data-total="cost"><b>{dollars(totals.cost)}</b></span>'
-    return f'<div class="gemini-nb-totals"><strong>Gemini streams</strong>{shown}</div>'
+        shown.append(f'<span class="gemini-nb-total" data-total="cost"><b>{dollars(totals.cost)}</b></span>')
+    title = f"{quantity(totals.total, 'stream')}, {quantity(totals.tokens, 'token')}"
+    return (
+        f'<div class="gemini-nb-totals" title="{title}"><strong>Gemini streams</strong>'
+        f"<div>{' · '.join(shown)}</div></div>"
+    )
 
 
 def more_html(active: int, finished: int, *, shown: int) -> str:

@@ -27,7 +27,7 @@ from gemini_nb.streams.stream import Stream
 __all__ = ["ROW_COST", "Allowance", "Row", "RowStyle"]
 
 ROW_COST = 9
-"""Messages that a row takes to come and to go: four widgets, and the list's new children."""
+"""Messages that a row takes to come and to go: four widgets, and its place's new child."""
 
 
 class Allowance:

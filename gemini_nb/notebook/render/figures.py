@@ -12,6 +12,7 @@ from gemini_nb.api.wire import Part
 from gemini_nb.config import Auth
 from gemini_nb.journal import prices
 from gemini_nb.notebook.render.words import date, dollars, duration, one_line, quantity
+from gemini_nb.streams.counts import Statistics
 from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.events.record import Waiting
 from gemini_nb.streams.events.states import Phase, Status
@@ -25,6 +26,7 @@ __all__ = [
     "WAITING",
     "WRITING",
     "activity",
+    "counted",
     "details",
     "elapsed",
     "ending",
@@ -146,6 +148,18 @@ def ending(stream: Stream) -> str:
         message = stream.finish_message
         return f"{said}. {message}" if message else said
     return ""
+
+
+def counted(totals: Statistics) -> list[tuple[str, int, str]]:
+    """How many streams there are of each kind that there is, which add up to all: key, number and word."""
+    kinds = [
+        ("running", totals.active - totals.waiting, "running"),
+        ("waiting", totals.waiting, "waiting"),
+        ("error", totals.error, "failed"),
+        ("stopped", totals.stopped, "stopped"),
+        ("completed", totals.completed, "completed"),
+    ]
+    return [one for one in kinds if one[1]]
 
 
 def _stopped_by(stream: Stream) -> str:

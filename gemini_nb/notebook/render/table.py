@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from gemini_nb.notebook.render import figures
 from gemini_nb.notebook.render.markdown import plain
-from gemini_nb.notebook.render.words import duration, quantity
+from gemini_nb.notebook.render.words import dollars, duration, quantity
 from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.manager import StreamManager
 from gemini_nb.streams.stream import Stream
@@ -31,10 +31,9 @@ def table(manager: StreamManager, *, limit: int | None = None) -> str:
     lines = aligned([_HEAD, *(_row(stream) for stream in shown)])
     if (earlier := totals.total - len(shown)) > 0:
         lines.insert(1, f"… {quantity(earlier, 'earlier stream')}")
-    lines.append(
-        f"{totals.active} active, {totals.completed} completed, {totals.stopped} stopped, "
-        f"{totals.error} failed; {totals.tokens:,} tokens"
-    )
+    counts = [f"{number:,} {word}" for _, number, word in figures.counted(totals)]
+    price = [dollars(totals.cost)] if totals.cost else []
+    lines.append(" · ".join([*counts, quantity(totals.tokens, "token"), *price]))
     return "\n".join(lines)
 
 
