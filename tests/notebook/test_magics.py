@@ -83,11 +83,14 @@ def test_a_group_is_stopped_whole_and_waited_for_whole(shell: Kernel) -> None:
 @pytest.mark.parametrize("start", ["%%gemini_stream --wait -o long\n", "%gemini_stream --wait -o long "])
 def test_an_interrupt_stops_the_stream_of_a_waiting_cell(shell: Kernel, start: str) -> None:
     run = shell.start(f"{start}Write a long text of 2000 words.")
-    shell.wait_until(lambda: bool(run.outputs))
+
+    def kinds() -> list[str]:
+        return [message["msg_type"] for message in run.messages]
+
+    shell.wait_until(lambda: "display_data" in kinds() and kinds()[-1] == "comm_msg")  # the cell waits
     shell.interrupt()
     shell.finish(run)
-    kinds = [message["msg_type"] for message in run.messages]
-    assert kinds.index("update_display_data") < kinds.index("error")  # nothing is sent after the cell's end
+    assert kinds().index("update_display_data") < kinds().index("error")  # before the end
     assert run.status == "error"
     assert "KeyboardInterrupt" in run.error_text
     assert len(run.error_text.splitlines()) <= 3
