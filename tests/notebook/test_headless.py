@@ -124,7 +124,7 @@ def code_of(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
 
 
 def test_the_tools_notebook_shows_every_kind_of_call() -> None:
-    cities, booking, report, traffic = shown(executed("tools.ipynb"))
+    cities, booking, report, traffic, tea, ride = shown(executed("tools.ipynb"))
     assert cities.count("<summary>tool weather") == cities.count("<summary>tool population") == 2
     assert "4 stations answered" in cities
     assert all(words in booking for words in ("tool find_hotel", "reserve_room(hotel_id=17)", "R-2041"))
@@ -132,6 +132,10 @@ def test_the_tools_notebook_shows_every_kind_of_call() -> None:
     assert "ConnectionError: the exchange is closed" in report
     assert "completed" in report
     assert traffic.count("<summary>tool simulate_traffic") == 2
+    assert "<summary>tool Google Search" in tea
+    assert ")<sup>[&#91;1&#93;](https://example.com/overview)" in tea.replace(".)<sup>", ")<sup>")
+    assert "<summary>tool next_tram(" in ride
+    assert "<summary>tool weather(" in ride
 
 
 def executed(name: str) -> nbformat.NotebookNode:
@@ -180,7 +184,7 @@ def test_notebooks_are_clean_and_short_and_run_in_any_jupyter(path: Path) -> Non
     notebook: nbformat.NotebookNode = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     assert notebook.metadata["kernelspec"]["name"] == "python3"
-    assert len(notebook.cells) < 12
+    assert len(notebook.cells) < 17
     for cell in code_of(notebook):
         assert not cell.outputs
         assert cell.execution_count is None

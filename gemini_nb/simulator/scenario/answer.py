@@ -65,11 +65,9 @@ def answer_prompt(prompt: Prompt) -> Answer:
     mime_type = prompt.config.get("responseMimeType", "text/plain")
     if mime_type != "text/plain":
         return Answer(thoughts=thoughts, parts=[{"text": _structured(prompt, mime_type)}])
-    if prompt.rounds:
-        return Answer(thoughts=thoughts, parts=[{"text": describe_results(prompt)}])
-    if "codeExecution" in prompt.builtins:
+    if "codeExecution" in prompt.builtins and not prompt.rounds:
         return _run_code(prompt, thoughts)
-    text = write_prose(prompt)
+    text = describe_results(prompt) if prompt.rounds else write_prose(prompt)
     answer = Answer(thoughts=thoughts, parts=[*_server_calls(prompt), {"text": text}])
     if prompt.builtins & {"googleSearch", "googleSearchRetrieval", "googleMaps"}:
         answer.metadata["groundingMetadata"] = _ground(prompt, text)
