@@ -6,7 +6,7 @@ import json
 import os
 import socket
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from gemini_nb.api.turn import Usage
+from gemini_nb.api.wire import objects
 from gemini_nb.errors import ConfigError, StreamNotFoundError
 from gemini_nb.journal import prune, rows, uploads
+from gemini_nb.journal.columns import PastCall, call_from, checked, dollars, usage_from, whole
 from gemini_nb.journal.trouble import Trouble
 from gemini_nb.journal.uploads import Uploaded
 from gemini_nb.journal.writer import Writer
 
-__all__ = ["Entry", "Journal", "PastCall", "UsageRow"]
+__all__ = ["Entry", "Journal", "UsageRow"]
 
 _GROUPS = {"model": "model", "day": "day", "notebook": "notebook", None: "NULL"}
 _COLUMNS = (
@@ -42,34 +44,6 @@ _SAME = (
     "ended_at",
 )
 _FROM = "FROM entries e LEFT JOIN texts t USING (uid) LEFT JOIN processes p USING (kernel)"
-_USAGE = {one.name for one in fields(Usage)}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PastCall:
-    """A tool call that the journal kept.
-
-    Attributes:
-        id: the model's id of the call, None where it gave none.
-        name: the tool's name.
-        args: the arguments as the model wrote them.
-        status: "done", "failed" or "cancelled".
-        result: what the tool returned, as it was sent to the model.
-        error: why there is no result.
-        output: what it printed.
-        turn: the model call that asked for it, from 1.
-        duration: seconds it ran, None where it did not.
-    """
-
-    id: str | None = None
-    name: str = ""
-    args: Mapping[str, Any] = field(default_factory=dict)
-    status: str = ""
-    result: Any = None
-    error: str | None = None
-    output: str = ""
-    turn: int = 1
-    duration: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,12 +234,12 @@ class Journal:
         )
         found = [
             UsageRow(
-                key,
+                key if isinstance(key, str) else None,
                 count,
-                int(sent),
-                int(got),
-                _dollars(cost),
-                _dollars(saved) or Decimal(),
+                whole(sent),
+                whole(got),
+                dollars(cost),
+                dollars(saved) or Decimal(),
                 count - priced,
                 bool(simulated),
             )
@@ -332,7 +306,7 @@ class Journal:
 
     def _entry(self, row: Sequence[Any]) -> Entry:
         names = [name.rpartition(".")[2] for name in _COLUMNS.split(", ")]
-        one = dict(zip(names, row, strict=True))
+        one = checked(names, row)
         details = self._details(one["details"])
         status, error = one["status"], one["error"]
         if status == "active":
@@ -346,12 +320,14 @@ class Journal:
             prompt=one["prompt"] or "",
             text=one["text"] or "",
             thoughts=one["thoughts"] or "",
-            usage=_usage(one["usage"]),
-            cost=_dollars(one["cost"]),
-            saved=_dollars(one["saved"]),
-            tool_calls=tuple(_call(call) for call in details.get("tool_calls") or ()),
-            parts=tuple(details.get("parts") or ()),
-            sources=tuple(details.get("sources") or ()),
+            usage=usage_from(_json(one["usage"])),
+            cost=dollars(one["cost"]),
+            saved=dollars(one["saved"]),
+            tool_calls=tuple(filter(None, map(call_from, objects(details.get("tool_calls"))))),
+            parts=tuple(objects(details.get("parts"))),
+            sources=tuple(
+                source for source in objects(details.get("sources")) if objects(list(source.values()))
+            ),
             kept=None if one["kept"] is None else datetime.fromtimestamp(one["kept"], UTC),
             process=f"{one['host']}:{one['pid']}",
             is_pruned=one["details"] is None,
@@ -363,7 +339,7 @@ class Journal:
             return {}
         try:
             details = rows.unpack(packed, self._data)
-        except (ValueError, zlib.error, RecursionError):
+        except (ValueError, TypeError, AttributeError, zlib.error, RecursionError):
             return {}
         return details if isinstance(details, dict) else {}
 
@@ -374,8 +350,15 @@ class Journal:
     def _text_so_far(self, uid: str) -> str:
         text = ""
         for start, piece in self._read("SELECT start, text FROM pieces WHERE uid = ? ORDER BY id", [uid]):
-            text = text[:start] + piece
+            text = text[: whole(start)] + str(piece)
         return text
+
+
+def _json(text: str | None) -> Any:
+    try:
+        return json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return None
 
 
 def _where(notebook: str | None, text: str | None) -> tuple[str, list[Any]]:
@@ -407,20 +390,3 @@ def _is_alive(kernel: str, host: str | None, pid: int | None, born: str | None) 
     except OSError:
         return True
     return not born or rows.born_at(pid) in {born, ""}
-
-
-def _dollars(trillionths: int | None) -> Decimal | None:
-    return None if trillionths is None else (Decimal(trillionths) / rows.DOLLAR).normalize() + 0
-
-
-def _usage(text: str | None) -> Usage:
-    try:
-        found = json.loads(text or "{}")
-        return Usage(**{name: value for name, value in found.items() if name in _USAGE})
-    except (ValueError, AttributeError, RecursionError):
-        return Usage()
-
-
-def _call(call: Any) -> PastCall:
-    known = {one.name for one in fields(PastCall)}
-    return PastCall(**{name: value for name, value in call.items() if name in known})

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -26,6 +27,7 @@ from gemini_nb.config import Settings, journal_path
 from gemini_nb.errors import ConfigError, StreamNotFoundError
 from gemini_nb.journal.entries import Journal
 from gemini_nb.journal.store import multi_row
+from gemini_nb.notebook.render.history import entry_bundle, history_table, usage_table
 from gemini_nb.simulator import Simulator
 from gemini_nb.streams.chat.chat import Chat
 from gemini_nb.streams.manager import StreamManager
@@ -163,8 +165,6 @@ def test_no_key_or_token_is_in_the_file(monkeypatch: pytest.MonkeyPatch) -> None
         path = journal.path
     stored = b"".join(side.read_bytes() for side in path.parent.iterdir())
     connection = sqlite3.connect(path)
-    import zlib
-
     for table, column in (("texts", "details"), ("blobs", "data")):
         for (packed,) in connection.execute(f"SELECT {column} FROM {table}"):
             stored += zlib.decompress(packed)
@@ -489,6 +489,38 @@ def test_a_journal_of_the_version_before_is_brought_up_to_date(tmp_path: Path) -
             "EXPLAIN QUERY PLAN SELECT total(cost) FROM entries WHERE auth = 'simulator' GROUP BY model"
         )
         assert "COVERING INDEX entries_figures" in str(plan)
+
+
+@pytest.mark.parametrize("table", ["entries", "texts", "processes"])
+def test_a_row_with_odd_values_hides_no_other(table: str, tmp_path: Path) -> None:
+    path = tmp_path / "answers.db"
+    with opened(path) as (writer, _):
+        another(writer, "One.", "Two.")
+    details: list[Any] = [
+        [1],
+        {"tool_calls": 5, "parts": [5, {"text": 6}], "sources": [1, {"groundingMetadata": 5}]},
+        {"a": {"$blob": 1}},
+        {"tool_calls": [5, {"name": 3, "args": 4, "status": [], "duration": "long"}]},
+    ]
+    counts = ["[1]", '{"prompt_token_count": "many"}', '{"prompt_tokens_details": {"TEXT": []}}']
+    odd = [None, b"\xff\0", -5, "text", "active", 1e300, float("inf"), 2**62, *counts]
+    odd += [zlib.compress(json.dumps(one).encode()) for one in details]
+    odd.append(zlib.compress(b"[" * 100_000))
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as strange:
+        columns = [name for _, name, *_ in strange.execute(f"PRAGMA table_info({table})")]
+        changed = [name for name in columns if name not in {"id", "uid", "kernel", "stream_id"}]
+        for value in odd:
+            changes = ", ".join(f"{name} = ?1" for name in changed)
+            where = "" if table == "processes" else "WHERE id = 1"
+            strange.execute(f"UPDATE {table} SET {changes} {where}", [value])
+            with opened(path) as (_, journal):
+                entries = journal.streams()
+                assert entries[0].text == "Two."
+                assert len(entries) == 2
+                assert history_table(entries)
+                assert [entry_bundle(entry) for entry in entries]
+                assert usage_table([("", journal.usage(by)) for by in ("model", "day", "notebook", None)])
+                assert len(journal.to_frame()) == 2
 
 
 def test_clearing_leaves_no_text_behind(tmp_path: Path) -> None:
