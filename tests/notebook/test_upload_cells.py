@@ -63,7 +63,7 @@ def test_the_pane_shows_how_far_an_upload_is(shared: Kernel, simulator: Simulato
     assert cell.status == "ok", cell.error_text
     assert gate.reached.wait(20)
     shared.wait_until(lambda: "uploading a<b>.mp4 · " in html_of(shared))
-    assert " of 25 MB" in html_of(shared)
+    assert " of 24 MB" in html_of(shared)
     assert "waiting for the upload" not in html_of(shared)
     done = shared.run("print(trip.result(20)[:4], trip.uploads[0].status)")
     assert done.stdout.endswith("active\n"), done.error_text
@@ -80,7 +80,7 @@ def test_the_history_lists_what_is_uploaded(shared: Kernel, simulator: Simulator
     assert asked.status == "ok", asked.error_text
     listed = shared.run("%gemini_history --files").stdout
     (line,) = [line for line in listed.splitlines() if "film ü.mp4" in line]
-    assert "23 MB" in line
+    assert "22 MB" in line
     assert "video/mp4" in line
     assert simulator.files.uploaded[-1] in line
     assert KEY not in listed

@@ -11,6 +11,8 @@ from gemini_nb.notebook.render.words import (
     cut_counted,
     cut_middle,
     cut_start,
+    data_progress,
+    data_size,
     duration,
     one_line,
     quantity,
@@ -56,3 +58,19 @@ def test_a_number_has_the_noun_that_fits() -> None:
         "1,200 answers",
     ]
     assert [quantity(number, "retry", "retries") for number in (1, 2)] == ["1 retry", "2 retries"]
+
+
+def test_sizes_of_files_and_how_much_of_them_is_done() -> None:
+    sizes = [1, 999, 1024, 10_500, 2**20 * 3 // 2, 300 * 2**20, 2**31]
+    assert [data_size(size) for size in sizes] == [
+        "1 byte",
+        "999 bytes",
+        "1.0 KB",
+        "10 KB",
+        "1.5 MB",
+        "300 MB",
+        "2.0 GB",
+    ]
+    assert data_progress(12 * 2**20, 300 * 2**20) == "12 of 300 MB"
+    assert data_progress(2**20 // 2, 2**20 * 3 // 2) == "0.5 of 1.5 MB"
+    assert data_progress(0, 0) == "0 of 0 bytes"

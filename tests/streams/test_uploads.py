@@ -528,3 +528,16 @@ def test_a_managers_uploads_go_with_it(rig: Desk, tmp_path: Path) -> None:
         gc.collect()
         time.sleep(0.02)
     assert runtime() is None
+
+
+def test_an_answer_is_kept_whose_file_was_not_ready_at_first(rig: Desk, tmp_path: Path) -> None:
+    rig.ask(File(film(tmp_path / "film.mp4")), "What happens?").result(20)
+    options = types.HttpOptions(base_url=rig.simulator.base_url)
+    rig.simulator.files.processing = 0.7
+    with genai.Client(api_key=KEY, http_options=options) as client:
+        name = client.files.upload(file=io.BytesIO(b"film"), config={"mime_type": "video/mp4"}).name
+    keep = str(tmp_path / "answers.jsonl")
+    contents = [{"fileData": {"fileUri": name, "mimeType": "video/mp4"}}, "What happens?"]
+    said = rig.ask(*contents, keep=keep).result(20)
+    again = rig.ask(*contents, keep=keep)
+    assert (again.result(20), again.kept is not None) == (said, True)

@@ -50,21 +50,23 @@ def dollars(amount: Decimal) -> str:
 
 
 def data_size(size: int) -> str:
-    """A number of bytes: 512 bytes, 1.4 MB, 300 MB."""
-    if size < 1_000:
-        return quantity(size, "byte")
-    number, unit = (
-        (size / 1e3, "KB") if size < 1e6 else (size / 1e6, "MB") if size < 1e9 else (size / 1e9, "GB")
-    )
-    return f"{number:.1f} {unit}" if number < 9.95 else f"{number:,.0f} {unit}"
+    """A number of bytes: 512 bytes, 1.4 MB, 300 MB. A MB has 2**20 bytes, as in the limits of files."""
+    unit, name = _unit(size)
+    return quantity(size, "byte") if unit == 1 else f"{_in_units(size, unit, size)} {name}"
 
 
 def data_progress(done: int, size: int) -> str:
-    """How much of so many bytes is done: 12 of 300 MB."""
-    whole = data_size(size)
-    unit = {"KB": 1e3, "MB": 1e6, "GB": 1e9}.get(whole.rpartition(" ")[2], 1)
-    part = done / unit
-    return f"{part:.1f} of {whole}" if unit > 1 and size / unit < 99.5 else f"{part:,.0f} of {whole}"
+    """How many of so many bytes are done: 12 of 300 MB."""
+    return f"{_in_units(done, _unit(size)[0], size)} of {data_size(size)}"
+
+
+def _unit(size: int) -> tuple[int, str]:
+    units = ((2**30, "GB"), (2**20, "MB"), (2**10, "KB"))
+    return next((unit for unit in units if size >= unit[0]), (1, ""))
+
+
+def _in_units(part: int, unit: int, size: int) -> str:
+    return f"{part / unit:.1f}" if unit > 1 and size / unit < 9.95 else f"{part / unit:,.0f}"
 
 
 def quantity(number: int, noun: str, plural: str = "") -> str:

@@ -221,13 +221,15 @@ class Conversation:
         except APIError as error:
             if not failures.is_about_file(error):
                 raise
-            self._record.go_on()
+        self._record.go_on()
+        if self._keeper is not None:
+            self._keeper.retry(0.0, from_start=True)
         return await self._call_model(again=True)
 
     async def _call_model(self, *, again: bool = False) -> ModelTurn:
         record = self._record
         body = self._request.body_for(self._contents, is_first=self._is_first)
-        kept = None if self._keeper is None else await self._keeper.find(body)
+        kept = None if self._keeper is None or again else await self._keeper.find(body)
         turn = self._partial = self._unread = ModelTurn()
         self._call_start = self._checkpoint = record.mark()
         try:
