@@ -14,6 +14,7 @@ __all__ = ["desk", "kept_desk"]  # fixtures
 pytestmark = pytest.mark.browser
 
 FOCUSED = "element => element === document.activeElement"
+RULE = "frame => getComputedStyle(frame).borderLeftColor"
 WIDE = "element => element.scrollWidth > element.clientWidth + 10"
 
 
@@ -88,6 +89,30 @@ def test_the_pane_that_stays_on_a_page_loaded_anew_has_no_violations(desk: Desk)
     expect(pane).to_contain_text("The end.")
     expect(pane).to_contain_text("puts it there")
     assert violations(page.page, ".gemini-nb-pane") == {}
+
+
+def test_a_question_and_every_kind_of_end_have_no_violations(desk: Desk) -> None:
+    ends = [
+        "%%gemini_stream -t pay -o asks\nconfirm it",
+        "%%gemini_stream -o stopped\ngrow",
+        "%%gemini_stream -o wrong -m no-such-model~404\nunknown",
+        "%gemini_stop stopped",
+    ]
+    page = desk.set(ends)
+    desk.run(1, 2)
+    expect(desk.pane(1)).to_contain_text("Run pay(amount=20)?")
+    expect(desk.pane(2)).to_contain_text("growing")
+    assert violations(page.page, ".gemini-nb-pane") == {}
+    desk.run(3, 4)
+    frame = ".jp-OutputArea-output.jp-RenderedMarkdown > div"
+    expect(page.output(2).locator(frame)).to_contain_text("Stopped by you")
+    expect(page.output(3).locator(frame)).to_contain_text("Error:")
+    assert page.output(3).locator(frame).evaluate(RULE) == "rgb(211, 47, 47)"
+    assert page.output(2).locator(frame).evaluate(RULE) == "rgb(239, 138, 0)"
+    assert violations(page.page, ".jp-OutputArea-output.jp-RenderedMarkdown > *") == {}
+    desk.new_kernel()  # a notebook that is not trusted is sanitised
+    assert page.output(2).locator(frame).evaluate(RULE) == "rgb(239, 138, 0)"
+    desk.open_stage()
 
 
 def test_the_dashboard_has_no_violations(desk: Desk) -> None:
