@@ -32,6 +32,7 @@ from gemini_nb.streams.events.uploads import Upload
 from gemini_nb.streams.request.code import to_code
 from gemini_nb.streams.request.request import StreamRequest
 from gemini_nb.streams.runtime.ending import Ending, StreamInterrupted, interrupting, mark_cancelled
+from gemini_nb.streams.runtime.reached import note_stream
 from gemini_nb.streams.runtime.readers import EventReader
 from gemini_nb.streams.runtime.runtime import Runtime
 from gemini_nb.streams.runtime.subscribers import Subscribers
@@ -102,6 +103,8 @@ class Stream:
 
     def __repr__(self) -> str:
         record = self._record
+        if note_stream(self):  # in a prompt a stream stands for its text
+            return repr(record.text)
         shown = f"{len(record.text)} characters"
         return f"<Stream {self.label} {self.model} {self.status}: {shown}>"
 
@@ -162,11 +165,13 @@ class Stream:
     @property
     def text(self) -> str:
         """The text of all model calls so far, one after the other."""
+        note_stream(self)
         return self._record.text
 
     @property
     def answer(self) -> str:
         """The text of the last model call so far."""
+        note_stream(self)
         return self._record.answer
 
     @property

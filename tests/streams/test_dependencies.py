@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
 import pytest
 
 import gemini_nb
@@ -180,6 +182,61 @@ def test_a_stream_among_other_values_is_waited_for_and_told_by_its_text(running:
         told = made.server.requests[1].json["contents"][0]["parts"][0]["text"]
     text = poem.text
     assert told == f"{ {'poem': text, 'n': [1, (text, None)], 'notes': ['old']} } {[1, (text, None)]}"
+
+
+class Note:
+    """A value of the user's that says something of a stream."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def __str__(self) -> str:
+        return f"Note: {self.stream.text}"
+
+
+@dataclass
+class Pair:
+    one: Any
+    other: int
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_a_stream_that_no_path_leads_to_is_waited_for_and_told_by_its_text(running: bool) -> None:
+    gate = threading.Event()
+    with rig(gated(gate)) as made:
+        poem = made.start("first")
+        if not running:
+            gate.set()
+            poem.wait(PATIENCE)
+        held, frame = {poem}, pd.DataFrame({"poem": [poem], "n": 1})
+        names = {
+            "set": held,
+            "note": Note(poem),
+            "pair": Pair(poem, 1),
+            "map": {"a": poem}.values(),
+            "frame": frame,
+        }
+        prompt = "{set} {note} {pair} {map} {set!r:.7} {frame}"
+        stream = made.start(interpolate(prompt, names))
+        assert (stream.waiting_for is poem) is running
+        held.clear()
+        frame["n"] = 2
+        gate.set()
+        stream.wait(PATIENCE)
+        told = made.server.requests[1].json["contents"][0]["parts"][0]["text"]
+    assert told.startswith(
+        "{'FFIRST'} Note: FFIRST Pair(one='FFIRST', other=1) dict_values(['FFIRST']) {'FFIRS"
+    )
+    assert "FFIRST',1" in told
+    assert repr(poem).startswith("<Stream")
+
+
+def test_an_object_that_speaks_of_a_failed_stream_is_not_asked_about() -> None:
+    with rig(gated(threading.Event())) as made:
+        failed = made.start("bad").wait(PATIENCE)
+        stream = made.start(interpolate("See {note}", {"note": Note(failed)}))
+        assert isinstance(stream.wait(PATIENCE).error, NotAskedError)
+        assert len(made.server.requests) == 1
 
 
 def test_a_group_that_still_takes_its_items_is_waited_for_to_its_last_row() -> None:

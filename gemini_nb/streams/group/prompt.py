@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import builtins
 import contextlib
+import copy
 import inspect
 import re
 import unicodedata
@@ -38,6 +39,7 @@ from gemini_nb.streams.conversation.dependencies import (
 )
 from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.group.group import StreamGroup
+from gemini_nb.streams.runtime.reached import noting_streams
 from gemini_nb.streams.stream import Stream
 
 __all__ = ["interpolate", "python_name"]
@@ -143,7 +145,8 @@ class _Hole:
         try:
             for step in self.steps:
                 value = _step(value, step)
-            return _shown(value, self.conversion, self.spec)
+            with noting_streams():
+                return _shown(value, self.conversion, self.spec)
         except Exception as error:  # noqa: BLE001 - attributes of a user's objects, a format that does not fit
             raise NotAskedError(
                 f"Not asked: {self.source} cannot be filled in: {scrub(f'{type(error).__name__}: {error}')}.",
@@ -160,18 +163,31 @@ class _Reached:
 
 
 def _filled(value: Any, match: re.Match[str], needed: str | None) -> Any:
+    steps: tuple[str, ...] = ()
     if not isinstance(value, _Reached):
-        return _shown(value, match["conversion"], match["spec"])
-    streams = tuple(dict.fromkeys(streams_among(value.value)))
+        with noting_streams() as noted:
+            shown = _shown(value, match["conversion"], match["spec"])
+        if all(stream.status is Status.COMPLETED for stream in noted):
+            return shown
+        streams, whole, taken = tuple(dict.fromkeys(noted)), value, _copied(value)
+    else:
+        whole, steps = value.value, value.steps
+        streams, taken = tuple(dict.fromkeys(streams_among(whole))), taken_with_streams(whole)
     name = "" if match["name"] == needed else match["name"]
-    is_one = len(streams) == 1 and not growing(value.value)
-    need = Need(streams, streams[0] if is_one else value.value, name)
-    taken = taken_with_streams(value.value)
-    hole = _Hole(need, taken, value.steps, match["conversion"], match["spec"], match[0])
-    if all(stream.status is Status.COMPLETED for stream in streams) and not growing(value.value):
+    is_one = len(streams) == 1 and not growing(whole)
+    need = Need(streams, streams[0] if is_one else whole, name)
+    hole = _Hole(need, taken, steps, match["conversion"], match["spec"], match[0])
+    if all(stream.status is Status.COMPLETED for stream in streams) and not growing(whole):
         with contextlib.suppress(NotAskedError):  # its stream says so, as it does where it has to wait
             return hole.fill()
     return hole
+
+
+def _copied(value: Any) -> Any:
+    """A set or a frame may change before its streams have ended; the streams stay the same."""
+    with contextlib.suppress(Exception):  # a user's own ways to be copied
+        return copy.copy(value)
+    return value
 
 
 def _why_unfilled(text: str, match: re.Match[str], namespaces: tuple[Mapping[str, Any], ...]) -> str:
