@@ -8,7 +8,7 @@ and a short form of each of its places.
 The journal does not hold these records: an entry is a stream, with its tool calls, its trouble and what came
 of a broken answer, and the chunks of an answer are several times as long as its text.
 
-Keep files are shared, so a line may come from a stranger: reading checks all of it, and raises nothing but
+Keep files are shared, so a line may be anybody's: reading checks all of it, and raises nothing but
 `RecordError`.
 """
 
@@ -66,7 +66,7 @@ class CallRecord:
         model_version: the model that answered.
         finish_reason: Gemini's word for why it ended, empty where it did not.
         usage: the usageMetadata of all of its requests.
-        chunks: what arrived, without what was told again by a later request.
+        chunks: what arrived, without what a later request repeated.
     """
 
     service: str
@@ -82,7 +82,7 @@ class CallRecord:
     chunks: tuple[TimedChunk, ...] = ()
 
     def to_json(self) -> str:
-        """Give its line, which ends with a line feed and holds no secret.
+        """Return its line, which ends with a line feed and holds no secret.
 
         It takes 5 ms for a megabyte: never call it on the loop thread.
         """

@@ -1,9 +1,9 @@
 """A file of kept answers, one a line, or a folder with such a file for each process.
 
 The file is there to be shared: it is committed beside a notebook, merged as text, and sent to others. So it
-is never written anew by itself: answers are appended, and the last line of a key wins. And it may come from a
-stranger: a line that is no record is passed over, a symbolic link is not followed, and what is another
-program's file is not written to.
+is never rewritten unasked: answers are appended, and the last line of a key wins. And its lines are not
+trusted: one that is no record is passed over, a symbolic link is not followed, and a file that holds
+something else is not written to.
 """
 
 from __future__ import annotations

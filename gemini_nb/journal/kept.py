@@ -121,7 +121,7 @@ def _folded(record: CallRecord) -> ModelTurn:
     try:
         for chunk in record.chunks:
             _fold(chunk.data, turn)
-    except GeminiError:  # it was kept by a stranger
+    except GeminiError:  # a line that was made by hand
         return ModelTurn()
     return turn
 
@@ -176,7 +176,7 @@ def nearest(file: KeepFile, question: Question) -> str:
     said = f"The nearest kept question is {quoted(record.prompt)} of {record.model}. It differs in {shown}."
     return "".join(
         mark if mark.isprintable() else "\ufffd" for mark in said
-    )  # a stranger's may move the cursor
+    )  # control characters in a shared file may move the cursor
 
 
 def has_other_results(record: CallRecord, question: Question) -> bool:

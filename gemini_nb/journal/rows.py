@@ -76,7 +76,7 @@ def born_at(pid: int) -> str:
 
 
 def process() -> list[Statement]:
-    """The statement by which this process is known, so that what it left unfinished can be told."""
+    """The statement that registers this process, by which readers see what a dead one left unfinished."""
     pid = os.getpid()
     values = [_kernel, socket.gethostname(), pid, born_at(pid)]
     return [("INSERT OR IGNORE INTO processes (kernel, host, pid, born) VALUES (?, ?, ?, ?)", values)]
@@ -148,7 +148,7 @@ def statements(some: Iterable[Progress], has: Has) -> list[Statement]:
 
     Args:
         some: the streams.
-        has: tells which of these hashes the file has data for.
+        has: returns which of these hashes the file has data for.
     """
     entries, pieces, texts, ended = [], [], [], []
     data: dict[str, str] = {}

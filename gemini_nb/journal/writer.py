@@ -1,6 +1,6 @@
 """The thread that writes the journal: the loop appends to a queue, everything else happens here.
 
-The thread is there while streams run. What was told within a quarter of a second is written together, in a
+The thread is there while streams run. What was added within a quarter of a second is written together, in a
 few statements, since each one gives up the interpreter, which a computing cell is slow to give back. Twice a
 second it looks at the streams that run and writes what is new of their texts, so that a killed kernel loses
 no more than that.
@@ -62,14 +62,14 @@ class Writer:
         self._delay = 0.0
         self._since: float | None = None
 
-    def tell(self, source: Source) -> None:
-        """A stream begins, or has ended. Returns at once, from any thread."""
+    def add(self, source: Source) -> None:
+        """Note that a stream begins, or has ended. Return at once; from any thread."""
         if self.trouble is None or not self.trouble.is_final:
             self._queue.put(source)
             self._start()
 
     def flush(self, timeout: float = _AT_EXIT) -> bool:
-        """Write what was told so far, and say whether that was done in time."""
+        """Write what was added so far, and return whether that was done in time."""
         with self._lock:
             if self._thread is None:
                 return True
@@ -79,7 +79,7 @@ class Writer:
         return written.wait(timeout)
 
     def close(self, timeout: float = _AT_EXIT) -> None:
-        """Write what was told so far, and let go of thread and file; what is told later takes new ones."""
+        """Write what was added so far, and let go of thread and file; what is added later takes new ones."""
         deadline = time.monotonic() + timeout
         thread = self._thread
         if thread is not None and self.flush(timeout) and not self._running:
@@ -105,22 +105,22 @@ class Writer:
                     return
 
     def _collect(self) -> list[threading.Event]:
-        """Take what is told within a quarter of a second; returns who waits for it to be written.
+        """Take what is added within a quarter of a second; return the events to set when it is written.
 
         It sleeps meanwhile: to wake up for each stream would cost as much as to write it.
         """
         waiting: list[threading.Event] = []
         with contextlib.suppress(queue.Empty):
-            told = self._queue.get(timeout=_LOOK)
-            if not isinstance(told, threading.Event):
+            item = self._queue.get(timeout=_LOOK)
+            if not isinstance(item, threading.Event):
                 self._flushing.wait(_BATCH)
             self._flushing.clear()
             while True:
-                if isinstance(told, threading.Event):
-                    waiting.append(told)
+                if isinstance(item, threading.Event):
+                    waiting.append(item)
                 else:
-                    self._running.setdefault(told.uid, rows.Progress(told))
-                told = self._queue.get_nowait()
+                    self._running.setdefault(item.uid, rows.Progress(item))
+                item = self._queue.get_nowait()
         return waiting
 
     def _write(self) -> None:
@@ -164,7 +164,7 @@ class Writer:
                 self.store.write([*rows.process(), *statements])
                 prune.prune(self.store, self.limit)
         except Trouble as trouble:
-            self._stumble(trouble)
+            self._take_trouble(trouble)
             return False
         finally:
             slow.cancel()
@@ -178,7 +178,7 @@ class Writer:
             name for (name,) in self.store.read(f"SELECT hash FROM blobs WHERE hash IN ({marks})", hashes)
         }
 
-    def _stumble(self, trouble: Trouble) -> None:
+    def _take_trouble(self, trouble: Trouble) -> None:
         now = time.monotonic()
         self.trouble, self._since = trouble, self._since or now
         if trouble.is_passing and now - self._since < _PATIENCE:
@@ -233,7 +233,7 @@ def writer_for(path: Path, *, default: bool = False, limit: int = _DEFAULT_SIZE)
 
 
 def close_all() -> None:
-    """Write what was told so far, and let go of all files."""
+    """Write what was added so far, and let go of all files."""
     deadline = time.monotonic() + _AT_EXIT
     while _writers:
         _, writer = _writers.popitem()

@@ -1,4 +1,4 @@
-"""What the journal is told of a stream: taken from its record when the journal's thread asks."""
+"""What the journal records of a stream, read from its record when the journal's thread asks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class StreamSource:
 
     Args:
         stream: the stream.
-        begun_with: tells how many turns of its contents are a chat's history.
+        begun_with: returns how many turns of its contents are a chat's history.
         origin: the notebook's path and the cell's id, as far as they are known.
     """
 

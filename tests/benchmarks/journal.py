@@ -29,7 +29,7 @@ def measure(folder: Path, sources: list[StreamSource]) -> tuple[float, float]:
     writer = Writer(Store(folder / "journal.db"))
     cpu, began = time.process_time(), time.perf_counter()
     for source in sources:
-        writer.tell(source)
+        writer.add(source)
     told = time.perf_counter() - began
     if not writer.flush(60) or writer.trouble is not None:
         raise SystemExit(f"The journal was not written: {writer.trouble}")

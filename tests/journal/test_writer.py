@@ -24,7 +24,7 @@ from journal_rig import Told, another, opened, program, until
 BEGIN_AND_HOLD = """
 with opened(Path(sys.argv[1])) as (writer, journal):
     told = Told(prompt="Tell me.")
-    writer.tell(told)
+    writer.add(told)
     for word in sys.argv[2].split("|"):
         told.answer += word
         time.sleep(0.7)
@@ -57,13 +57,13 @@ def test_a_killed_kernel_leaves_what_had_come_and_says_that_it_is_gone(tmp_path:
 def test_text_that_was_taken_back_is_taken_back(tmp_path: Path) -> None:
     with opened(tmp_path / "answers.db") as (writer, journal):
         told = Told(answer="One, two, three")
-        writer.tell(told)
+        writer.add(told)
         assert journal.streams()[0].text == "One, two, three"
         told.answer = "One, zwei"
         until(lambda: journal.streams()[0].text == "One, zwei")
         told.answer += ", drei"
         until(lambda: journal.streams()[0].text == "One, zwei, drei")
-        writer.tell(told.ended("Eins."))
+        writer.add(told.ended("Eins."))
         assert journal.streams()[0].text == "Eins."
         assert writer.store.read("SELECT count(*) FROM pieces") == [(0,)]
 
@@ -73,10 +73,10 @@ def test_what_was_asked_is_looked_through_once_and_is_in_the_file_that_has_the_a
     picture = "iVBOR" * 2000
     with opened(path) as (writer, journal):
         told = Told(sent={"message": [{"parts": [{"inlineData": {"data": picture}}]}]})
-        writer.tell(told)
+        writer.add(told)
         assert journal.streams()[0].status == "active"
         path.rename(tmp_path / "moved.db")
-        writer.tell(told.ended("A cat."))
+        writer.add(told.ended("A cat."))
         assert [(entry.text, entry.status) for entry in journal.streams()] == [("A cat.", "completed")]
         assert told.looked_at == 1
         (found,) = writer.store.read("SELECT data FROM blobs")[0]
@@ -87,9 +87,9 @@ WRITE_FOR_EVER = """
 with opened(Path(sys.argv[1])) as (writer, journal):
     for number in range(int(sys.argv[2])):
         told = Told(prompt=f"{os.getpid()} {number}")
-        writer.tell(told)
+        writer.add(told)
         time.sleep(0.001)
-        writer.tell(told.ended("x" * 2000))
+        writer.add(told.ended("x" * 2000))
         print(number, time.monotonic(), flush=True)
     writer.flush()
     print("all", flush=True)
@@ -431,8 +431,8 @@ def test_a_clock_that_goes_back_changes_no_order(tmp_path: Path) -> None:
             told.known = type(told.known)(
                 stream_id=f"t{number}", model="m", auth="gemini", status="", started_at=started_at
             )
-            writer.tell(told)
-            writer.tell(told.ended())
+            writer.add(told)
+            writer.add(told.ended())
             writer.flush()
         assert [entry.prompt for entry in journal.streams()] == ["2", "1", "0"]
         assert len(journal.usage("day")) == 3
@@ -444,8 +444,8 @@ def test_texts_are_pruned_oldest_first_and_figures_stay(tmp_path: Path) -> None:
             told = Told(
                 prompt=str(number), details={"parts": [{"inlineData": {"data": f"{number:05}" * 2000}}]}
             )
-            writer.tell(told)
-            writer.tell(told.ended("x" * 100_000))
+            writer.add(told)
+            writer.add(told.ended("x" * 100_000))
             writer.flush()
         entries = journal.streams(limit=None)
         assert len(entries) == 40
@@ -464,8 +464,8 @@ def test_a_file_is_kept_once_by_its_content(tmp_path: Path) -> None:
     with opened(tmp_path / "answers.db") as (writer, journal):
         for _ in range(100):
             told = Told(details={"message": [{"parts": [picture]}], "parts": [picture], "settings": settings})
-            writer.tell(told)
-            writer.tell(told.ended())
+            writer.add(told)
+            writer.add(told.ended())
         assert [entry.parts for entry in journal.streams()] == [(picture,)] * 100
         assert writer.store.read("SELECT count(*) FROM blobs") == [(2,)]
     assert journal.path.stat().st_size < 500_000
@@ -476,12 +476,12 @@ def test_large_and_odd_texts_come_back_as_they_were(tmp_path: Path) -> None:
     with opened(tmp_path / "answers.db") as (writer, journal):
         for text in texts:
             told = Told(prompt=text)
-            writer.tell(told)
-            writer.tell(told.ended(text))
+            writer.add(told)
+            writer.add(told.ended(text))
             writer.flush()
         half = Told(prompt="half a character: \ud83d", error="\udcff")
-        writer.tell(half)
-        writer.tell(half.ended("\ud83d"))
+        writer.add(half)
+        writer.add(half.ended("\ud83d"))
         found = journal.streams()[::-1]
         assert [entry.text for entry in found[:3]] == texts
         assert [entry.prompt for entry in found[:3]] == texts

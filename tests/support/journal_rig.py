@@ -92,8 +92,8 @@ def another(writer: Writer, *answers: str) -> None:
     """One whole stream for each answer."""
     for answer in answers:
         told = Told()
-        writer.tell(told)
-        writer.tell(told.ended(answer))
+        writer.add(told)
+        writer.add(told.ended(answer))
 
 
 def program(code: str, *arguments: object, **options: Any) -> subprocess.Popen[str]:

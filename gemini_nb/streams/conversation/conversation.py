@@ -326,7 +326,7 @@ class Conversation:
         if chunk.replaces:
             record.rewind(self._checkpoint)
         if self._keeper is not None and self._kept is None:
-            self._keeper.hear(chunk, turn)
+            self._keeper.take(chunk, turn)
         if not record.chunks or record.chunks[-1] is not chunk.data:
             record.chunks.append(chunk.data)
         for part in chunk.parts:

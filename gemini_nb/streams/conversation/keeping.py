@@ -80,7 +80,7 @@ class Keeper:
         self._question: Question | None = None
         self._stop_asking: Callable[[], None] | None = None
         self._tape: list[TimedChunk] = []
-        self._checkpoint = 0  # chunks that no later request tells again
+        self._checkpoint = 0  # chunks that no later request repeats
         self._last = 0.0
 
     async def find(self, body: JSON) -> CallRecord | None:
@@ -179,8 +179,8 @@ class Keeper:
                 f"No answer in {answers.file.path.name} is kept for {what}. {instead}", hint=str(proof.error)
             )
 
-    def hear(self, chunk: ChunkReceived, turn: ModelTurn) -> None:
-        """Take a chunk of what is asked."""
+    def take(self, chunk: ChunkReceived, turn: ModelTurn) -> None:
+        """Record a chunk of the answer."""
         if chunk.replaces:
             del self._tape[self._checkpoint :]
         now = time.monotonic()
@@ -191,7 +191,7 @@ class Keeper:
             self._checkpoint = len(self._tape)
 
     def retry(self, delay: float, *, from_start: bool) -> None:
-        """The model call is made again, so that what came since the checkpoint is told anew."""
+        """Drop the chunks since the checkpoint: the call is made again, and repeats them."""
         if from_start:
             self._checkpoint = 0
         del self._tape[self._checkpoint :]

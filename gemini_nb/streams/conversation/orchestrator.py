@@ -187,7 +187,7 @@ class ToolOrchestrator:
             self._started = True
             self._journal = self._runtime.journal()
         if self._journal is not None:
-            self._journal.tell(self._source)
+            self._journal.add(self._source)
         self._runtime.loop.spawn(self._run, contextvars.copy_context())
         return self.stream
 
@@ -253,7 +253,7 @@ class ToolOrchestrator:
         else:
             self._record.complete()
         if self._journal is not None:
-            self._journal.tell(self._source)
+            self._journal.add(self._source)
         self.stream.let_go()
 
     async def _run(self) -> None:
