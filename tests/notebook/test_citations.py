@@ -18,7 +18,7 @@ from answers import rig
 from gemini_nb.notebook.pane.pane import whole_html
 from gemini_nb.notebook.render.history import entry_bundle
 from gemini_nb.notebook.render.markdown import Draft, Mark, finished, marked, to_html
-from gemini_nb.notebook.render.settled import to_markdown, to_text, transcript_of
+from gemini_nb.notebook.render.settled import source_of, to_markdown, to_text, transcript_of
 from gemini_nb.notebook.render.terminal import print_stream
 from gemini_nb.notebook.render.transcript import CallBlock, PartBlock, TextBlock, Transcript
 from gemini_nb.simulator import Simulator
@@ -220,6 +220,32 @@ def test_sources_of_pieces_and_of_several_calls_have_one_list_and_one_number_eac
     assert marks(made) == [("First.", (1,)), ("econd.", (2,)), ("Third.", (2, 1))]
     lists = [block.part for block in made.blocks if isinstance(block, PartBlock) and not block.gone]
     assert [part["groundingMetadata"]["groundingChunks"] for part in lists] == [[one, two]]
+
+
+def test_sources_in_the_middle_of_a_sentence_do_not_part_it() -> None:
+    value = {"groundingMetadata": grounding(support(14, 0, text="Some **bold wo"))}
+    made = transcript(
+        "Some **bo", {"citationMetadata": {"citations": [{"uri": "https://c.example"}]}}, "ld wo"
+    )
+    made.apply(make(events.PartReceived, part=value))
+    made.apply_all([make(events.TextDelta, text="rds** here."), make(events.PartReceived, part=value)])
+    (block,) = (one for one in made.blocks if isinstance(one, TextBlock))
+    assert block.text == "Some **bold words** here."
+    assert "<strong>bold words<sup>" in finished(block.draft, source_of(block)).html
+    assert isinstance(made.blocks[-1], PartBlock)
+    assert made.changed >= {0, len(made.blocks) - 1}
+
+
+def test_sources_with_every_piece_are_marked_once() -> None:
+    made, chunks, supports = Transcript(), list[Any](), list[Any]()
+    for number in range(60):
+        made.apply(make(events.TextDelta, text=f"Sentence {number:03} of it. "))
+        chunks.append({"web": {"uri": f"https://{number}.example", "title": str(number)}})
+        supports.append(support(20 * number + 19, number, startIndex=20 * number))
+        value = {"groundingChunks": chunks[:], "groundingSupports": supports[:]}
+        made.apply_all([make(events.PartReceived, part={"groundingMetadata": value})])
+    assert len(marks(made)) == 60
+    assert len([block for block in made.blocks if isinstance(block, TextBlock)]) == 1
 
 
 def test_a_call_that_broke_takes_its_sources_and_numbers_away() -> None:

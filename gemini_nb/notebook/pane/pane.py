@@ -276,7 +276,7 @@ class _Live:
     @property
     def tail(self) -> int:
         """The length of the HTML that is sent anew with every paint."""
-        last = self._views[-1] if self._views else None
+        last = next((view for view in reversed(self._views) if view is not None), None)
         return last.live if isinstance(last, TextView) else 0
 
     @property

@@ -19,9 +19,10 @@ __all__ = ["Grounding", "Sources", "address_of", "read_sources", "without_listed
 
 _MOST = 500  # supports of one answer that get a number in its text
 _QUERIES = ("webSearchQueries", "imageSearchQueries")
+_LISTS = ("groundingChunks", "groundingSupports", *_QUERIES)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Grounding:
     """One groundingMetadata as it came.
 
@@ -34,6 +35,19 @@ class Grounding:
     value: JSON
     start: int
     blocks: tuple[int, ...] = ()
+    _compared: Grounding | None = field(default=None, repr=False)
+    _is_repeated: bool = False
+
+    def is_repeated_by(self, after: Grounding) -> bool:
+        """Whether the next piece of the same call repeats this one, as services that add up do."""
+        if self._compared is not after:  # it is asked again with every further piece
+            before = [_listed(self.value.get(name)) for name in _LISTS]
+            repeated = [_listed(after.value.get(name)) for name in _LISTS]
+            self._compared = after
+            self._is_repeated = self.start == after.start and all(
+                longer[: len(shorter)] == shorter for shorter, longer in zip(before, repeated, strict=True)
+            )
+        return self._is_repeated
 
 
 @dataclass(slots=True)
@@ -85,7 +99,7 @@ def read_sources(groundings: Sequence[Grounding], text: str) -> Sources:
     coded: dict[int, bytes] = {}
     for index, grounding in enumerate(groundings):
         after = groundings[index + 1] if index + 1 < len(groundings) else None
-        if after is not None and _is_contained(grounding, after):
+        if after is not None and grounding.is_repeated_by(after):
             continue
         for name in _QUERIES:
             _add_queries(sources, name, grounding.value.get(name))
@@ -119,16 +133,6 @@ def without_listed(part: Part, sources: Sources) -> Part:
 
 def _listed(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
-
-
-def _is_contained(grounding: Grounding, after: Grounding) -> bool:
-    """Whether the next piece of the same call repeats this one, as services that add up do."""
-    names = ("groundingChunks", "groundingSupports", *_QUERIES)
-    before = [_listed(grounding.value.get(name)) for name in names]
-    repeated = [_listed(after.value.get(name)) for name in names]
-    return grounding.start == after.start and all(
-        longer[: len(shorter)] == shorter for shorter, longer in zip(before, repeated, strict=True)
-    )
 
 
 def _add_queries(sources: Sources, name: str, value: object) -> None:

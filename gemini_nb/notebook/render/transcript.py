@@ -232,14 +232,18 @@ class Transcript:
             return
         added = "".join(self._pieces)
         self._pieces.clear()
-        last = self.blocks[-1] if self.blocks else None
+        index = len(self.blocks) - 1
+        while index >= 0 and _is_list(self.blocks[index]):  # which parts no text: a sentence goes on
+            index -= 1
+        last = self.blocks[index] if index >= 0 else None
         if not isinstance(last, TextBlock):
             self._end_audio()
             last = TextBlock(self._length, is_json=self.is_json)
             self.blocks.append(last)
+            index = len(self.blocks) - 1
         last.text += added
         self._length += len(added)
-        self.changed.add(len(self.blocks) - 1)
+        self.changed.add(index)
         struck = self._struck
         if struck is not None and self._length - struck.start >= len(struck.text):
             self._drop_struck()
@@ -466,6 +470,11 @@ def upload_message(upload: Upload) -> str:
         case _:
             assert_never(upload.status)
     return f"{said} · {upload.note}" if upload.note else said
+
+
+def _is_list(block: Block) -> bool:
+    """Whether a block lists sources, which come again and again while an answer grows."""
+    return isinstance(block, PartBlock) and any(name in block.part for name in METADATA)
 
 
 def retry_message(event: RetryScheduled, length: int, *, when: bool = False) -> str:
