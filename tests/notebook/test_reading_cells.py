@@ -63,6 +63,10 @@ def test_the_cell_that_loads_the_extension_asks(make_kernel: Callable[..., Kerne
     assert ran.status == "ok", ran.error_text
     assert ran.stdout.strip().startswith("s")
     assert "Why is the sky blue?" in asked(fresh)
+    ran = fresh.run(
+        f"del sky\n%save -f {tmp_path / 'first.py'} 1\n%run -i {tmp_path / 'first.py'}\nprint(sky)"
+    )
+    assert "<Stream sky" in ran.stdout, ran.stdout + ran.error_text
     fresh.run("%unload_ext gemini_nb")
     script = tmp_path / "asks.ipy"
     script.write_text(f"{LOAD}\n%gemini_stream -o sea Why is the sea salty?\n")
@@ -152,6 +156,8 @@ def test_json_code_and_formulas_say_nothing(text: str) -> None:
         "({trip.text})",
         "Compare {first_one}, {second_one}",
         "It costs {prize:.2f} or {prize!r}",
+        "for a trip to {ctiy}, say what to pack; then go to {ctiy}",
+        "print a poem on {topic}",
     ],
 )
 def test_a_mistyped_name_is_noticed(text: str) -> None:

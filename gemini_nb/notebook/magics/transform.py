@@ -124,12 +124,16 @@ def read_loading_cell_again(shell: Any) -> None:
 
 
 def _replace(nodes: list[ast.stmt], shell: Any, text: str) -> None:
+    transformed = shell.transform_cell(text)
     try:
-        read = ast.parse(shell.transform_cell(text)).body
+        read = ast.parse(transformed).body
     except SyntaxError:
         return
     if len(read) != len(nodes):
         return
+    history = shell.history_manager
+    if history.input_hist_raw[-1] == text.rstrip("\n"):  # else it keeps no history
+        history.input_hist_parsed[-1] = transformed.rstrip("\n")
     for old, new in zip(nodes, read, strict=True):
         if type(old) is type(new) and ast.dump(old) != ast.dump(new):
             vars(old).update(vars(new))

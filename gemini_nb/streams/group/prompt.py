@@ -56,7 +56,8 @@ _ROWS = re.compile(r"all|[1-9]\d*")
 _SHOWN_ROWS = 40  # of a frame for which the prompt does not say how many
 _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]+\$", re.DOTALL)
 _CODE_LINE = re.compile(
-    r"""[;=<>]|["']\s*\{|\\[a-zA-Z]|^\s*(?:def|class|return|import|from|for|if|with|print)\b|\w\(""",
+    r"""[=<>]|;\s*$|["']\s*\{|\\[a-zA-Z]|\w\("""
+    r"""|^\s*(?:(?:def|class|return|import|yield)\b|from\b.*\bimport\b|for\b.*\bin\b.*:|(?:if|while|with)\b[^,]*:)""",
     re.MULTILINE,
 )
 
