@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from gemini_nb.api.file import MAX_REQUEST_BYTES, UPLOAD_INSTEAD
+from gemini_nb.api.file import MAX_REQUEST_BYTES, UPLOAD_INSTEAD, File, parts_together
 from gemini_nb.api.objects import as_mapping, plain, spell_content, spell_part
 from gemini_nb.api.values import frame_text, media_part
 from gemini_nb.api.wire import JSON, PART_OBJECTS, Content, Part, objects
@@ -84,7 +84,9 @@ def to_contents(contents: object) -> list[Content]:
         ArgumentError: something in it is none of these.
         ConfigError: it is empty.
     """
-    result = to_turns(contents if isinstance(contents, (list, tuple)) else [contents])
+    items = contents if isinstance(contents, (list, tuple)) else [contents]
+    files = iter(parts_together([item for item in items if isinstance(item, File)]))
+    result = to_turns(next(files) if isinstance(item, File) else item for item in items)
     if not result:
         raise ConfigError("The prompt is empty.", hint="Write what the model should answer.")
     return result

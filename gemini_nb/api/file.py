@@ -37,6 +37,7 @@ __all__ = [
     "inline_data",
     "is_upload_name",
     "local_part",
+    "parts_together",
     "printable",
     "remote",
     "upload_name",
@@ -131,8 +132,11 @@ class File:
         address, question, _ = self.uri.partition("?")
         return f"File({scrub(address + question + '…' * bool(question))!r})"
 
-    def part(self) -> dict[str, Any]:
+    def part(self, *, inside: int = UPLOAD_FROM) -> dict[str, Any]:
         """Return the part to send: text as text, everything else as data, or as what is to be uploaded.
+
+        Args:
+            inside: the largest size that goes inside the request.
 
         Raises:
             ConfigError: it cannot be read, or has grown too large.
@@ -142,10 +146,9 @@ class File:
             mime_type = {"mimeType": self.mime_type} if self.mime_type else {}
             address = f"{_GOOGLE}{self.uri}" if is_upload_name(str(self.uri)) else self.uri
             return {"fileData": {**mime_type, "fileUri": address}}
-        mime_type_of_path = str(self.mime_type)
-        if _check_file(path, mime_type_of_path) > UPLOAD_FROM:
-            return local_part(path, mime_type_of_path)
-        return content_part(path, mime_type_of_path)
+        kind = str(self.mime_type)
+        is_large = _check_file(path, kind) > inside
+        return local_part(path, kind) if is_large else content_part(path, kind)
 
     def delete(self, **options: Any) -> bool:
         """Delete what was uploaded of it from Google's servers; the file on this machine stays.
@@ -244,6 +247,19 @@ class LocalFile:
     def _unreadable(self, error: Exception) -> ConfigError:
         reason = error.strerror if isinstance(error, OSError) else error
         return ConfigError(f"{printable(str(self.path))} cannot be read: {reason}.")
+
+
+def parts_together(files: list[File]) -> list[dict[str, Any]]:
+    """Return the parts of files that go together; where all are too large for one request, few go inside.
+
+    Raises:
+        ConfigError: one cannot be read.
+    """
+    sizes = [0 if file.path is None else _check_file(file.path, str(file.mime_type)) for file in files]
+    inside = UPLOAD_FROM
+    while inside > _MB and sum(size for size in sizes if size <= inside) > MAX_INLINE_BYTES:
+        inside //= 2
+    return [file.part(inside=inside) for file in files]
 
 
 def content_part(path: Path, mime_type: str) -> dict[str, Any]:

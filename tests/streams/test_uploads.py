@@ -541,3 +541,19 @@ def test_an_answer_is_kept_whose_file_was_not_ready_at_first(rig: Desk, tmp_path
     said = rig.ask(*contents, keep=keep).result(20)
     again = rig.ask(*contents, keep=keep)
     assert (again.result(20), again.kept is not None) == (said, True)
+
+
+def test_files_that_are_too_large_together_are_uploaded(rig: Desk, tmp_path: Path) -> None:
+    files = [File(film(tmp_path / f"{number}.mp4", 16, bytes([number]))) for number in range(5)]
+    small = film(tmp_path / "small.mp4", 1, b"small")
+    stream = rig.ask(*files, File(small), "What happens in them?")
+    stream.result(30)
+    assert len(stream.uploads) == 5
+    parts = rig.bodies[-1]["contents"][0]["parts"]
+    assert ["fileData" in part for part in parts] == [True] * 5 + [False] * 2
+
+
+def test_vertex_ai_is_not_sent_more_than_it_takes(tmp_path: Path) -> None:
+    files = [File(film(tmp_path / f"{number}.mp4", 40)) for number in range(2)]
+    with desk() as rig, pytest.raises(gemini_nb.ConfigError, match="a request has 100 MB at most"):
+        rig.ask(*files, "?", auth="vertex_ai", credentials={"project_id": "p", "access_token": "token-of-it"})

@@ -159,7 +159,9 @@ def build_request(
     turns, body = copied(turns), copied(body)  # what the caller changes from now on changes nothing here
     keep = choose_keep(options.get("keep"), runtime.settings)
     endpoint = find_endpoint(runtime, options, may_lack_key=keep is not None)
-    turns = fit_files(turns, endpoint)
+    if (fitted := fit_files(turns, endpoint)) is not turns:
+        turns = fitted
+        encode_body({"contents": turns, **body})  # which may be too large now
     kept = _kept(runtime, keep, options, endpoint.auth)
     return StreamRequest(
         endpoint=endpoint,

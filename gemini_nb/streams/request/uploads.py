@@ -287,9 +287,17 @@ class Uploads:
 
     async def _hash(self, path: Path) -> Hashed:
         opened: list[LocalFile] = []
+        over = threading.Event()
+
+        def note(file: LocalFile) -> None:
+            opened.append(file)
+            if over.is_set():  # stopped before the thread had opened it
+                file.close()
+
         try:
-            return await run_in_daemon_thread(self.memory.hashed, path, opened.append, name="gemini_nb-hash")
+            return await run_in_daemon_thread(self.memory.hashed, path, note, name="gemini_nb-hash")
         finally:
+            over.set()
             for file in opened:
                 file.close()
 
