@@ -172,6 +172,8 @@ def nearest(file: KeepFile, question: Question) -> str:
 
     record = max(known, key=likeness)
     differing = _differing(record, question)
+    if not differing:
+        return "The answer that it keeps does not fit what is asked for now."
     shown = "; ".join(differing[:3]) + (f" and {len(differing) - 3} more" if len(differing) > 3 else "")
     said = f"The nearest kept question is {quoted(record.prompt)} of {record.model}. It differs in {shown}."
     return "".join(

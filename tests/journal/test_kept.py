@@ -354,6 +354,9 @@ def test_a_kept_answer_that_no_longer_fits_is_asked_again(path: Path) -> None:
         assert stream.parsed.number == 12
         assert made.start(SKY, keep=path, schema=Stricter).wait(PATIENCE).parsed.number == 12
         assert len(made.server.requests) == 2
+        path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
+        missed = made.manager.start_stream(SKY, auth="recording", keep=path, schema=Stricter).wait(PATIENCE)
+        assert "does not fit what is asked for now" in str(missed.error)
 
 
 # --------------------------------------------------------------------------------------- whole conversations
@@ -616,6 +619,10 @@ def test_without_a_key_what_is_not_kept_is_an_error_that_says_both(
     kept: dict[str, Any] = {"keep": path, "generation_config": {"temperature": 0.5}}
     assert offline.start_stream(SKY, auth="gemini", **kept).wait(PATIENCE).text == "Hello"
     assert offline.start_stream(SKY, auth="vertex_ai", **kept).wait(PATIENCE).text == "Hello"
+    failed = offline.start_stream(SKY, fresh=True, **kept).wait(PATIENCE)
+    assert "cannot be asked anew" in str(failed.error)
+    assert "API key" in str(failed.error)
+    assert "differs" not in str(failed.error)
     failed = offline.start_stream("Another", auth="vertex_ai", keep=path).wait(PATIENCE)
     assert "Google Cloud project" in str(failed.error)
 

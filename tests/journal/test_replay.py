@@ -91,6 +91,7 @@ def test_nothing_is_sent_whatever_the_notebook_says(path: Path, offline: Offline
             {"endpoint": "http://["},
             {"base_url": server.url},
             {"credentials": credentials, "auth": "recording"},
+            {"fresh": True},
             {"model": f"projects/p/locations/global/publishers/google/models/{MODEL}"},
         ]
         for options in given:

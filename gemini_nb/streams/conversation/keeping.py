@@ -128,7 +128,12 @@ class Keeper:
         if self._number is None:
             self._number = 1 if self._number_of is None else self._number_of(question.key)
         question = question.numbered(self._number)
-        return question, None if self._request.fresh else self._find(question)
+        return question, None if self._is_fresh else self._find(question)
+
+    @property
+    def _is_fresh(self) -> bool:
+        """Whether it is to be asked anew; where answers are played back, nothing can be."""
+        return self._request.fresh and self._request.endpoint.auth is not Auth.RECORDING
 
     def _held(self, name: str) -> str | None:
         """What a name in the request stands for; not on the loop's thread."""
@@ -174,6 +179,8 @@ class Keeper:
         proof, answers = self._request.endpoint.authenticator, self._answers
         if isinstance(proof, NoCredentials):
             what = f"{quoted(question.prompt)} of {question.model}"
+            if self._is_fresh:
+                raise NotKeptError(f"{what} cannot be asked anew.", hint=str(proof.error))
             instead = await answers.run(nearest, answers.file, question)
             raise NotKeptError(
                 f"No answer in {answers.file.path.name} is kept for {what}. {instead}", hint=str(proof.error)
