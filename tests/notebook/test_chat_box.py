@@ -70,15 +70,12 @@ class Box:
 
     def button(self, *names: str) -> str:
         """The button of one of these names, as soon as it is there."""
-        found: list[str] = []
+        self.until(lambda: bool(self.buttons(*names)))
+        return self.buttons(*names)[0]
 
-        def look() -> bool:
-            inside = self._inside(self.root)
-            found[:] = [one for one in inside if self.kernel.widgets[one].get("description") in names]
-            return bool(found)
-
-        self.until(look)
-        return found[0]
+    def buttons(self, *names: str) -> list[str]:
+        inside = self._inside(self.root)
+        return [one for one in inside if self.kernel.widgets.get(one, {}).get("description") in names]
 
     def click(self, name: str) -> None:
         self.kernel.click(self.button(name))
@@ -200,7 +197,7 @@ def test_a_cell_and_the_box_are_one_chat(kernel: Kernel, service: Service) -> No
 def test_several_lines_and_the_send_button(kernel: Kernel, service: Service) -> None:
     box = Box(kernel)
     box.type("def f():")
-    box.click("⤢")
+    box.click("Several lines")
     entry = next(name for name in box._inside(box.root) if box._has_class(name, "gemini-nb-entry"))
     box.until(lambda: box._has_class(entry, "gemini-nb-unfolded"))
     box.until(lambda: box.value(box.area) == "def f():")
@@ -249,6 +246,7 @@ def test_a_message_that_fails_waits_or_is_stopped(kernel: Kernel, service: Servi
     box.enter("next")
     box.until(lambda: "(the message before it)" in box.html)
     assert kernel.widgets[box.button("Take back")]["disabled"]
+    box.until(lambda: len(box.buttons("Stop")) == 2)  # not that of the answer before
     box.click("Stop")
     box.wait("stopped", "Not asked")
     assert "hold it" in box.transcript

@@ -101,7 +101,7 @@ class ChatBox(Counted, widgets.VBox):
         scroll = box([scroll_key("Messages"), self._body], "gemini-nb-chat-scroll")
         self._said = piece("", "gemini-nb-chat-said")
         self._entry = Entry(name, self.send, self._painter.call)
-        self._controls = Controls(self)
+        self._controls = Controls(self, self._entry.fold)
         top = box([self._head, self._controls.close_button], "gemini-nb-chat-top")
         sheet = shared_piece(style("chat"), "gemini-nb-style")
         super().__init__(
@@ -164,13 +164,14 @@ class ChatBox(Counted, widgets.VBox):
         if self._edited is not None:
             self._edited = None
             self.say("")
+            self._painter.call(self._entry.end_edit)
             return
         exchanges = self._exchanges()
         if not exchanges:
             return
         self._edited, stream = exchanges[-1]
         question = question_of(self._edited, stream)
-        self._painter.call(self._entry.put, question)
+        self._painter.call(self._entry.begin_edit, question)
         self.say("Sending asks the last message anew; its old answer is taken back when the new one begins.")
 
     def take_back(self) -> None:
@@ -223,10 +224,14 @@ class ChatBox(Counted, widgets.VBox):
         self._painter.call(self._end)
 
     def get_state(self, key: Any = None, drop_defaults: bool = False) -> Any:
-        """The state of the widget; a page that asks for all of it was loaded after the box was shown."""
+        """The state of the widget; a page that asks for all of it was loaded after the box was shown.
+
+        It is told at once, on this thread: a page that builds its widgets loses what the painter sends
+        meanwhile, and ipywidgets looks at all of them twice before it answers.
+        """
         if key is None and self.comm is not None and not self._was_loaded_again:
             self._was_loaded_again = True
-            self.wake()
+            self._draw_notice()
         return super().get_state(key, drop_defaults)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
@@ -333,18 +338,18 @@ class ChatBox(Counted, widgets.VBox):
         try:
             self._keeps_again = False
             exchanges, kept = self._exchanges(), self._settled
-            self._settled = {}
+            found, final = dict[object, Settled](), dict[object, Settled]()
             for exchange, stream in exchanges:
-                key = key_of(exchange)
-                if key in kept and (stream is None or stream.is_done):
-                    self._settled[key] = kept[key]
+                key, is_final = key_of(exchange), stream is None or stream.is_done
+                if key in kept and exchange.is_unanswered is kept[key].is_unanswered:
+                    found[key] = kept[key]
                 else:
-                    yield from render_settled(exchange, stream, self._settled)
+                    yield from render_settled(exchange, stream, found)
                     yield
-            bundle = chat_bundle(self.name, [self._settled[key_of(one)] for one, _ in exchanges])
-            for exchange, stream in exchanges:
-                if stream is not None and not stream.is_done:
-                    del self._settled[key_of(exchange)]  # there will be more of it
+                if is_final:
+                    final[key] = found[key]
+            self._settled = final
+            bundle = chat_bundle(self.name, [found[key_of(one)] for one, _ in exchanges])
             yield
             self._put(bundle)
             if self._is_closing and not any(exchange.is_under_way for exchange, _ in exchanges):

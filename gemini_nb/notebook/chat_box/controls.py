@@ -43,9 +43,10 @@ class Controls:
 
     Args:
         actions: what they do.
+        *first: buttons that stand before the others.
     """
 
-    def __init__(self, actions: _Actions) -> None:
+    def __init__(self, actions: _Actions, *first: Any) -> None:
         self._actions = actions
         self.close_button: Any = button(
             "Close", actions.settle, tooltip="Close this box; the notebook keeps the transcript"
@@ -54,13 +55,13 @@ class Controls:
         self._take_back = button(
             "Take back", actions.take_back, tooltip="Take back the last message and its answer"
         )
-        self._names = _Names(options=(), tooltip="A variable of this notebook")
+        self._names = _Names(options=(), description="A variable of this notebook")
         answer_where_asked(self._names)
         self._attach = button(
             "Attach", self._attach_chosen, tooltip="Add the variable to the message, as {name}"
         )
         attaching = box([self._names, self._attach], "gemini-nb-attach")
-        self.widget = box([self._edit, self._take_back, attaching], "gemini-nb-controls")
+        self.widget = box([*first, self._edit, self._take_back, attaching], "gemini-nb-controls")
 
     def draw(self, exchanges: Sequence[tuple[Exchange, Stream | None]], *, is_editing: bool) -> None:
         """Offer what can be done with a chat of these messages."""

@@ -32,6 +32,7 @@ _GRACE = 0.4  # seconds that Enter waits for its text; where none comes, the tex
 _TOGETHER = 0.05  # seconds between Enter and its text on the page, at most
 _CLICK_GRACE = 0.2  # seconds that Send waits: a busy page tells of the text a moment after the click
 _UNFOLDED = "gemini-nb-unfolded"
+_UNFOLD, _FOLD = "Several lines", "One line"
 
 
 class Entry:
@@ -52,16 +53,16 @@ class Entry:
         self._lock = threading.Lock()
         self._entered: tuple[object, str] | None = None  # the page's time of an Enter, and the text before it
         self._is_clearing = False
+        self._aside = ""
         label = f"Message to {name}"
-        self._line = _Line(self._hear, placeholder="Ask Gemini; Enter sends", tooltip=label)
-        self._area = _Area(placeholder="Ask Gemini", tooltip=label, rows=5)
+        self._line = _Line(self._hear, placeholder="Ask Gemini; Enter sends", description=label)
+        self._area = _Area(placeholder="Ask Gemini; Send sends", description=label, rows=5)
         for field in (self._line, self._area):
             answer_where_asked(field)
         send_button = button("Send", self._clicked, tooltip=f"Send to {name}")
         send_button.button_style = "primary"
-        send_button.add_class("gemini-nb-send")
-        self._fold = button("⤢", lambda: call(self._toggle), tooltip="Write several lines")
-        self.widget = box([self._line, self._area, send_button, self._fold], "gemini-nb-entry")
+        self.fold: Any = button(_UNFOLD, lambda: call(self._toggle), tooltip="Enter sends in one line only")
+        self.widget = box([self._line, self._area, send_button], "gemini-nb-entry")
 
     @property
     def is_unfolded(self) -> bool:
@@ -79,6 +80,18 @@ class Entry:
             self._set_unfolded(True)
         self._set(text)
         self.focus()
+
+    def begin_edit(self, text: str) -> None:
+        """Put a text there in place of what is typed, which comes back afterwards."""
+        self._aside = self.text
+        self.put(text)
+
+    def end_edit(self) -> None:
+        """Put back what was typed before the edit."""
+        aside, self._aside = self._aside, ""
+        self._set("")
+        if aside:
+            self.put(aside)
 
     def insert(self, text: str) -> None:
         """Add to what is typed."""
@@ -105,7 +118,7 @@ class Entry:
 
     def _set_unfolded(self, unfolded: bool) -> None:
         (self.widget.add_class if unfolded else self.widget.remove_class)(_UNFOLDED)
-        self._fold.tooltip = "Write one line" if unfolded else "Write several lines"
+        self.fold.description = _FOLD if unfolded else _UNFOLD
 
     def _hear(self, message: Mapping[str, Any]) -> None:
         """Take a message of the page about the line, on whichever thread handles those."""
@@ -142,7 +155,7 @@ class Entry:
 
     def _clear(self, sent: str | None) -> None:
         if sent is not None and self.text == sent:
-            self._set("")
+            self.end_edit()
         self._is_clearing = False
 
 

@@ -53,7 +53,7 @@ class ChatMagic(Magics):
     def gemini_chat(self, line: str) -> None:
         """Open a box to chat in: `%gemini_chat talk -t weather -s "Be brief"`.
 
-        Enter sends; the button beside the field unfolds it to several lines, with a Send button. Messages see
+        Enter sends; Several lines unfolds the field, and Send sends it. Messages see
         the notebook as prompts do: `{name}` stands for the variable's value. The box and `%%gemini_stream -c
         talk` in cells are one chat, `talk`, a `gemini_nb.Chat`; without a name it is `chat`. A new chat keeps
         the options given here; of one that is there they hold for the messages from this box.

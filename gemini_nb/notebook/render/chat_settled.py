@@ -51,10 +51,12 @@ class Settled:
     Attributes:
         markdown: the question and what came of it.
         text: the same as plain text.
+        is_unanswered: whether it is said to be no part of the chat.
     """
 
     markdown: str
     text: str
+    is_unanswered: bool = False
 
 
 def question_of(exchange: Exchange, stream: Stream | None) -> str:
@@ -130,7 +132,8 @@ def _settled(exchange: Exchange, stream: Stream | None, transcript: Transcript) 
     if exchange.is_unanswered:
         markdown.append(f"> {UNANSWERED}")
         text.append(UNANSWERED)
-    return Settled(*("\n\n".join(piece for piece in pieces if piece.strip()) for pieces in (markdown, text)))
+    whole, plain_text = ("\n\n".join(one for one in pieces if one.strip()) for pieces in (markdown, text))
+    return Settled(whole, plain_text, exchange.is_unanswered)
 
 
 def transcript(name: str, exchanges: Sequence[tuple[Exchange, Stream | None]]) -> dict[str, str]:
