@@ -79,6 +79,13 @@ def test_fields_of_a_schema_are_columns_of_fixed_types() -> None:
     assert pd.isna(answers["stars"][1])
 
 
+def test_columns_may_be_numbers() -> None:
+    with rig(echo) as made:
+        frame = pd.DataFrame({0: ["oslo"], "n": [1]})
+        answers = gemini_nb.ask_frame(frame, "{item[0]}", manager=made.manager, **made.options)
+        assert list(answers["answer"]) == ["OSLO"]
+
+
 def test_a_frame_without_rows_gives_one_without_rows() -> None:
     with rig(echo) as made:
         empty = pd.DataFrame({"city": pd.Series(dtype="str")})
@@ -94,6 +101,7 @@ def test_a_frame_without_rows_gives_one_without_rows() -> None:
         (pd.DataFrame({"city": ["x"]}), "  ", "prompt"),
         (pd.DataFrame({"city": ["x"]}), 7, "prompt"),
         ([{"city": "x"}], "{item.city}", "DataFrame"),
+        (pd.DataFrame([["x", "y"]], columns=["city", "city"]), "{item.city}", "Two columns"),
     ],
 )
 def test_what_cannot_be_asked_is_refused_at_the_call(frame: Any, prompt: Any, words: str) -> None:

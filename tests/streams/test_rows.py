@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 import gemini_nb
@@ -96,6 +97,52 @@ def test_an_iterator_that_raises_ends_the_run_after_the_rows_it_gave() -> None:
         assert group.counts.total == 2
         with pytest.raises(NotAskedError, match=r"after number 2.*another thread"):
             group.result()
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()])
+def test_an_iterator_that_wants_to_exit_ends_the_run(error: BaseException) -> None:
+    def rows() -> Iterator[str]:
+        yield "a"
+        raise error
+
+    with rig(echo) as made:
+        group = gemini_nb.map(rows(), manager=made.manager, **made.options).wait(PATIENCE)
+        assert group.texts == ["A"]
+        assert type(error).__name__ in str(group.error)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "more"),
+    [
+        (iter("abc"), {"items": iter([1])}),
+        (iter("a"), {"items": [1, 2]}),
+        (iter("abc"), {"each": [{}]}),
+    ],
+)
+def test_no_row_is_dropped_since_another_column_is_shorter(prompts: Any, more: dict[str, Any]) -> None:
+    with rig(echo) as made:
+        group = gemini_nb.map(prompts, manager=made.manager, **made.options, **more).wait(PATIENCE)
+        assert group.texts == ["A"]
+        assert "one ends after 1" in str(group.error)
+
+
+def test_a_frame_is_no_list_of_prompts_but_one_of_items() -> None:
+    frame = pd.DataFrame({"city": ["oslo", "rome"], "n": [1, 2]})
+    with rig(echo) as made:
+        with pytest.raises(ArgumentError, match="ask_frame"):
+            gemini_nb.map(frame, manager=made.manager, **made.options)
+        group = gemini_nb.map(["a", "b"], items=frame, manager=made.manager, **made.options).wait(PATIENCE)
+        assert list(group.to_frame()["city"]) == ["oslo", "rome"]
+
+
+def test_a_wait_that_is_too_short_says_what_is_missing() -> None:
+    with rig(hold()) as made:
+        group = gemini_nb.map(["a", "b"], manager=made.manager, **made.options)
+        with pytest.raises(TimeoutError, match=r"2 of 2 rows have not ended after 0.05 s\.$"):
+            group.wait(0.05)
+        endless = gemini_nb.map(iter(threading.Event().wait, 1), manager=made.manager, **made.options)
+        with pytest.raises(TimeoutError, match="others are still read"):
+            endless.wait(0.05)
 
 
 def test_an_iterator_that_never_goes_on_is_stopped() -> None:
@@ -342,10 +389,45 @@ def test_a_used_up_budget_leaves_out_no_kept_row(tmp_path: Path) -> None:
         }
 
 
-@pytest.mark.parametrize("options", [{"rpm": 0}, {"rpm": "x"}, {"budget": -1}, {"budget": "much"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"rpm": rpm} for rpm in (0, -1, "x", True, float("nan"))),
+        *({"budget": budget} for budget in (-1, "much", "", True, float("nan"), "inf", b"2", [1])),
+        *({"concurrency": places} for places in (0, -1, 2.0, True, None)),
+    ],
+)
 def test_what_is_no_limit_is_refused(options: dict[str, Any]) -> None:
-    with rig(echo) as made, pytest.raises(ConfigError):
+    (name,) = options
+    with rig(echo) as made, pytest.raises(ConfigError, match=f"^{name} is"):
         gemini_nb.map(["a"], manager=made.manager, **made.options, **options)
+
+
+def test_no_limit_on_the_pace_is_infinite() -> None:
+    with rig(echo) as made:
+        options: dict[str, Any] = {"rpm": float("inf"), "concurrency": 10**9}
+        group = gemini_nb.map(["a", "b"], manager=made.manager, **made.options, **options).wait(PATIENCE)
+        assert group.texts == ["A", "B"]
+
+
+def test_a_budget_of_nothing_asks_nothing_that_is_not_kept(tmp_path: Path) -> None:
+    pytest.importorskip("genai_prices")
+    with rig(priced) as made:
+        options = {**made.options, "model": FLASH, "keep": tmp_path / "kept.jsonl"}
+        gemini_nb.map(["b"], manager=made.manager, **options).wait(PATIENCE)
+        group = gemini_nb.map(["a", "b"], budget=0, manager=made.manager, **options).wait(PATIENCE)
+        assert (group.counts.kept, group.counts.failed, len(made.server.requests)) == (1, 1, 1)
+        assert gemini_nb.map(["a"], budget=0, manager=made.manager, **options).wait(PATIENCE).error
+
+
+def test_a_budget_ends_where_no_cost_is_told() -> None:
+    pytest.importorskip("genai_prices")
+    with rig(echo) as made:  # without token counts
+        rows = [str(number) for number in range(300)]
+        options = {**made.options, "model": FLASH}
+        group = gemini_nb.map(rows, budget=1, manager=made.manager, **options).wait(PATIENCE)
+        assert group.counts.completed < 20
+        assert "not known" in str(group.error)
 
 
 def test_a_budget_needs_a_price() -> None:
@@ -361,6 +443,26 @@ def test_rows_of_a_file_are_read_as_they_are_needed(tmp_path: Path) -> None:
     from gemini_nb.notebook.magics.asking import _items
 
     assert [row["city"] for row in _items(path, "rows")] == list("abc")
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b'{"a": 2', "line 3"),
+        (b'\xff{"a": 1}', "line 3"),
+        (b"[" * 100_000, "line 3"),
+        (b"1" * 5000, "line 3"),
+    ],
+)
+def test_a_broken_line_of_a_file_is_named(line: bytes, reason: str, tmp_path: Path) -> None:
+    from gemini_nb.notebook.magics.asking import _items
+
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"a": 1}\r\n\r\n' + line + b"\n")
+    rows = iter(_items(path, "rows"))
+    assert next(rows) == {"a": 1}
+    with pytest.raises(ArgumentError, match=reason):
+        next(rows)
 
 
 def test_what_ended_long_ago_keeps_its_answer_and_not_its_machinery(tmp_path: Path) -> None:
@@ -446,18 +548,20 @@ def test_what_rows_leave_behind_is_freed_without_the_collector() -> None:
     assert {kind: count for kind, count in left.items() if kind in kinds and count > 220} == {}
 
 
-def test_full_collections_are_rarer_while_many_rows_run() -> None:
-    before = gc.get_threshold()
-    gate = threading.Event()
-    with rig(lambda request: (gate.wait(PATIENCE), echo(request))[1]) as made:
-        few = gemini_nb.map(["a"], manager=made.manager, **made.options)
+def test_full_collections_are_rarer_while_many_rows_end() -> None:
+    before, seen = (701, 11, 12), set()
+    until(lambda: gc.get_threshold()[2] < 100)  # after the test before this one
+    usual = gc.get_threshold()
+    gc.set_threshold(*before)
+    with rig(echo) as made:
+        gemini_nb.map(["a"] * 5, manager=made.manager, **made.options).wait(PATIENCE)
         assert gc.get_threshold() == before
-        groups = [gemini_nb.map(map(str, range(300)), manager=made.manager, **made.options) for _ in "ab"]
-        until(lambda: gc.get_threshold() == (*before[:2], 10 * before[2]))
-        gate.set()
-        for group in [*groups, few]:
-            group.wait(PATIENCE * 2)
+        group = gemini_nb.map(["a"] * 400, manager=made.manager, concurrency=16, **made.options)
+        for _ in group:
+            seen.add(gc.get_threshold())
+        assert seen == {before, (701, 11, 120)}
         until(lambda: gc.get_threshold() == before)
+    gc.set_threshold(*usual)
 
 
 def test_an_ended_row_answers_for_all_that_a_stream_does() -> None:

@@ -365,7 +365,7 @@ def _items(value: Any, name: str) -> list[Any] | Iterator[Any]:
 def _json_lines(path: Path, name: str) -> Iterator[Any]:
     """The values of a file of JSON lines, read as they are needed."""
     try:
-        file = path.expanduser().open(encoding="utf-8")
+        file = path.expanduser().open("rb")
     except OSError as error:
         raise UsageError(f"--each: {name!r} cannot be read: {error.strerror}: {path}") from None
 
@@ -375,7 +375,7 @@ def _json_lines(path: Path, name: str) -> Iterator[Any]:
                 if line.strip():
                     try:
                         yield json.loads(line)
-                    except ValueError as error:
+                    except (ValueError, RecursionError) as error:
                         raise ArgumentError(f"line {number} of {path} is no JSON: {error}") from None
 
     return values()

@@ -8,7 +8,7 @@ from typing import Any
 from gemini_nb.api.objects import is_from
 from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.redaction import excerpt
-from gemini_nb.streams.group.frame import ENDS, columns_of, free_names
+from gemini_nb.streams.group.frame import ENDS, columns_of, free_names, records_of
 from gemini_nb.streams.group.group import Later, map_prompts
 from gemini_nb.streams.group.prompt import interpolate
 from gemini_nb.tools.schema import OutputSchema
@@ -108,7 +108,7 @@ def _ask(frame: Any, prompt: str, schema: object, options: Mapping[str, Any]) ->
     import pandas as pd
 
     _check_columns(frame, prompt)
-    items = frame.to_dict("records")
+    items = records_of(frame) or []
     prompts = [Later(contents_of, prompt, item) for item in items]
     if items:
         contents_of(prompt, items[0])
@@ -151,4 +151,4 @@ def _check_columns(frame: Any, prompt: object) -> None:
     """Refuse a prompt about a column that is not there, before anything is asked."""
     if not isinstance(prompt, str) or not prompt.strip():
         raise ArgumentError("ask_frame takes a prompt, a string that is not empty.")
-    contents_of(prompt, dict.fromkeys(map(str, frame.columns), "x") if len(frame.columns) else {})
+    contents_of(prompt, dict.fromkeys(frame.columns, "x"))

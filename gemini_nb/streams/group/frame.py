@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from gemini_nb.errors import ConfigError
+from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.streams.conversation.dependencies import streams_in, whole_text
 from gemini_nb.streams.group.run import Row, Run
 from gemini_nb.streams.stream import Stream
@@ -38,8 +39,15 @@ def columns_of(stream: Stream | None, run: Run, fields: Sequence[str]) -> list[A
 
 
 def records_of(value: Any) -> list[Any] | None:
-    """Return the rows of a pandas or polars frame as dictionaries; None for anything else."""
+    """Return the rows of a pandas or polars frame as dictionaries; None for anything else.
+
+    Raises:
+        ArgumentError: two columns have the same name, and one would be lost.
+    """
     if hasattr(value, "to_dict") and hasattr(value, "columns"):  # pandas
+        counts = collections.Counter(value.columns)
+        if twice := [name for name, count in counts.items() if count > 1]:
+            raise ArgumentError(f"Two columns of the frame are called {twice[0]!r}.", hint="Rename one.")
         return list(value.to_dict("records"))
     if hasattr(value, "iter_rows"):  # polars
         return list(value.iter_rows(named=True))

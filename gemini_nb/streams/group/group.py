@@ -12,12 +12,13 @@ from typing import Any, Unpack, overload
 
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.turn import Usage
+from gemini_nb.config import choose_keep, choose_model
 from gemini_nb.errors import ArgumentError, ConfigError, GeminiError
 from gemini_nb.journal import prices
 from gemini_nb.redaction import seal
 from gemini_nb.streams.conversation.keeping import Repeats
 from gemini_nb.streams.events.info import Subscriber
-from gemini_nb.streams.group.frame import result_of, to_frame
+from gemini_nb.streams.group.frame import records_of, result_of, to_frame
 from gemini_nb.streams.group.pace import Pace
 from gemini_nb.streams.group.run import WINDOW, Counts, Row, Run
 from gemini_nb.streams.manager import StreamManager, get_manager
@@ -205,9 +206,10 @@ class StreamGroup:
             for stream in self.started:
                 stream.wait_delivered(grace)
         except TimeoutError:
-            left = len(self) - len(run.ended)
+            left, more = len(self) - len(run.ended), ", and others are still read"
             raise TimeoutError(
-                f"{left:,} of {len(self):,} rows have not ended after {timeout:g} s."
+                f"{left:,} of {len(self):,} rows have not ended after {timeout:g} s"
+                f"{more if run.total is None else ''}."
             ) from None
         except KeyboardInterrupt:
             raise self.interrupt() from None
@@ -291,6 +293,7 @@ class _Streams(Sequence[Stream]):
         return f"<{len(self)} streams>"
 
 
+_MISSING = object()
 _ANY_USAGE = Usage(prompt_token_count=1, total_token_count=1)
 
 
@@ -345,10 +348,15 @@ def map_prompts(
             f"map takes a list of prompts, not a {type(prompts).__name__}.",
             hint="One prompt alone goes to start_stream.",
         )
-    chosen = manager or get_manager()
-    if budget is not None:
+    if records_of(prompts) is not None:
+        raise ArgumentError(
+            "map takes a list of prompts, not a frame.",
+            hint='gemini_nb.ask_frame(frame, "… {item.column} …"), or frame["column"].',
+        )
+    chosen, dollars = manager or get_manager(), _budget(budget)
+    if dollars is not None:
         _check_prices(chosen, options, each)
-    pace, repeats, dollars = Pace(concurrency, rpm), Repeats(), _budget(budget)
+    pace, repeats = Pace(concurrency, rpm), Repeats()
 
     def start(row: Row) -> Stream:
         prompt = row.prompt() if isinstance(row.prompt, Later) else row.prompt
@@ -362,7 +370,7 @@ def map_prompts(
         return chosen.refuse_stream(error, subscriber, **{**options, **row.options})
 
     run = pace.run = Run(_rows_of(prompts, items, each), start, refuse, max(WINDOW, 2 * concurrency))
-    run.budget = dollars
+    run.budget, run.keeps = dollars, _keeps(chosen, options, each)
     chosen.add_group(run)
     group = StreamGroup(run, runtime=chosen.runtime)
     try:
@@ -371,6 +379,12 @@ def map_prompts(
         group.stop()  # nothing else would have a handle on them
         raise
     return group
+
+
+def _keeps(manager: StreamManager, options: StreamOptions, each: Iterable[Mapping[str, Any]] | None) -> bool:
+    """Whether rows may be among kept answers."""
+    of_rows = any(row.get("keep") for row in each) if isinstance(each, Sized) else False
+    return of_rows or choose_keep(options.get("keep"), manager.runtime.settings) is not None
 
 
 class Later:
@@ -409,7 +423,7 @@ def _check_prices(
     """Refuse a budget where what an answer costs is not known."""
     prices.load()
     of_rows = {row.get("model") for row in each} if isinstance(each, Sized) else {None}
-    for model in {own or options.get("model") or manager.runtime.settings.model for own in of_rows}:
+    for model in {choose_model(own or options.get("model"), manager.runtime.settings) for own in of_rows}:
         if prices.price([model], [_ANY_USAGE], at=time.time()) is None:
             raise ConfigError(
                 f"A budget cannot be kept for {model}, since no price is known.",
@@ -420,12 +434,9 @@ def _check_prices(
 def _rows_of(
     prompts: Iterable[object], items: Iterable[object] | None, each: Iterable[Mapping[str, Any]] | None
 ) -> Iterable[Row]:
+    items = items if items is None else records_of(items) or items
     if not isinstance(prompts, Sized):
-        about = prompts if items is None else items
-        if items is None:
-            prompts, about = itertools.tee(prompts)
-        own = itertools.repeat({}) if each is None else each
-        return map(Row, prompts, about, own)
+        return _rows_as_they_come(prompts, items, each)
     asked = list(prompts)
     settings = [{} for _ in asked] if each is None else list(each)
     if len(settings) != len(asked):
@@ -434,3 +445,18 @@ def _rows_of(
     if len(known) != len(asked):
         raise ArgumentError(f"There are {len(asked)} prompts, but {len(known)} items.")
     return list(map(Row, asked, known, settings))
+
+
+def _rows_as_they_come(
+    prompts: Iterable[object], items: Iterable[object] | None, each: Iterable[Mapping[str, Any]] | None
+) -> Iterator[Row]:
+    """Rows of iterators; one that ends before the others is an error, else their last rows would be lost."""
+    columns: list[Iterable[Any]] = [one for one in (prompts, items, each) if one is not None]
+    for number, row in enumerate(itertools.zip_longest(*columns, fillvalue=_MISSING)):
+        if any(one is _MISSING for one in row):
+            raise ArgumentError(
+                f"There are not as many prompts, items and settings: one ends after {number}."
+            )
+        prompt, *rest = row
+        about = prompt if items is None else rest.pop(0)
+        yield Row(prompt, about, rest.pop() if rest else {})

@@ -140,18 +140,26 @@ class Pace:
         run = self.run
         if run is None or run.budget is None or run.error is not None:
             return
-        spent = run.ended_costs[0]
-        used = [stream.cost or Decimal() for stream in run.active if stream.record.waiting is None]
-        if spent is None:
+        known, unknown = run.spent
+        if unknown and not known:
+            run.end(
+                NotAskedError(
+                    "what the rows cost is not known, so the budget cannot be kept.",
+                    hint="The service did not say how many tokens they took.",
+                )
+            )
             return
-        mean = spent / run.paid if run.paid else Decimal()
-        may_cost = sum((max(_MEAN_TIMES * mean, _USED_TIMES * cost) for cost in used), Decimal())
-        if spent + may_cost + _MEAN_TIMES * mean > run.budget:
+        mean = known / max(1, run.paid - unknown)
+        spent = known + unknown * _MEAN_TIMES * mean
+        each = _MEAN_TIMES * mean
+        used = [_USED_TIMES * (stream.cost or 0) for stream in run.active]
+        may_cost = self._running * each + sum((max(Decimal(), one - each) for one in used), Decimal())
+        if spent >= run.budget or spent + may_cost + each > run.budget:
             left = len(run.rows) - len(run.ended) - self._running
             run.end(
                 NotAskedError(
                     f"the budget of ${run.budget} does not allow another row. "
-                    f"${spent:.4f} were spent, {left:,} rows are left.",
+                    f"${known:.4f} were spent, {left:,} rows are left.",
                     hint="group.retry(budget=…) with a larger one asks them.",
                 )
             )

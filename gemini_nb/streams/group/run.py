@@ -22,7 +22,7 @@ from gemini_nb.errors import ConnectError, GeminiError, NotAskedError
 from gemini_nb.redaction import scrub
 from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.request.request import StreamRequest
-from gemini_nb.streams.runtime.collector import fewer_full_collections
+from gemini_nb.streams.runtime.collector import note_row
 from gemini_nb.streams.stream import Stream
 
 __all__ = ["WINDOW", "Counts", "Row", "Run"]
@@ -131,12 +131,15 @@ class Run:
         self.usage = Usage()
         """The tokens of the rows that have ended."""
         self._costs: list[Decimal | None] = [Decimal()]
+        self._spent = Decimal()
+        self._of_unknown_cost = 0
         self._refusals: collections.Counter[tuple[object, ...]] = collections.Counter()
         self._ended_by: GeminiError | None = None  # why no row is asked any more
         self._over: dict[str | None, GeminiError] = {}  # by model: why no more of its rows are asked
         self._is_stopped = False
         self._are_own = start is not _never
-        self._keeps = False  # whether answers are looked up among kept ones
+        self.keeps = False
+        """Whether rows are looked up among kept answers, also when no further one is asked."""
         self._shrunk = 0  # of the ended rows
         self._alike: StreamRequest | None = None  # what they share of their requests
         self._wakers: list[Callable[[], object]] = []
@@ -228,6 +231,13 @@ class Run:
             return len(self.ended) - self._kept
 
     @property
+    def spent(self) -> tuple[Decimal, int]:
+        """What the rows that have ended cost as far as it is known, and of how many it is not."""
+        with self._lock:
+            self.absorb()
+            return self._spent, self._of_unknown_cost
+
+    @property
     def active(self) -> list[Stream]:
         """The streams that have not ended."""
         with self._lock:
@@ -275,7 +285,7 @@ class Run:
             if all_models:
                 self.error = self._ended_by = self.error or error
                 self._is_read = True
-                self._is_stopped = self._is_stopped or not self._keeps
+                self._is_stopped = self._is_stopped or not self.keeps
             self._over.setdefault(model, error)
         self._go_on.set()
 
@@ -330,6 +340,10 @@ class Run:
                     self.failed[index] = None
                 self._by_status[stream.status] += 1
                 self.usage += stream.usage
+                if stream.cost is None:
+                    self._of_unknown_cost += 1
+                else:
+                    self._spent += stream.cost
                 self._costs = [_sum([*self._costs, stream.cost])] if None not in self._costs else [None]
                 self._kept += stream.status is Status.COMPLETED and getattr(stream, "kept", None) is not None
                 self._judge(self.rows[index], stream)
@@ -381,7 +395,6 @@ class Run:
                     raise
                 stream = self._refuse(row, error)
             row.stream = stream
-            self._keeps = self._keeps or stream.request.kept is not None
             self._name(index, stream)
             self._watch(index, stream)
         if self._is_stopped and self.error is None:
@@ -414,6 +427,7 @@ class Run:
     def _note_end(self, index: int, stream: Stream) -> None:
         """Note that a row has ended. On the loop thread, which waits for no lock."""
         self._just_ended.append((index, stream))
+        note_row()
         self._go_on.set()
         self._wake()
 
@@ -459,7 +473,7 @@ class Run:
         row, made = None, None
         try:
             row = next(self._source, None)
-        except Exception as error:  # noqa: BLE001 - whatever the user's iterator raises
+        except BaseException as error:  # noqa: BLE001 - whatever the user's iterator raises, sys.exit() too
             reason = scrub(f"{type(error).__name__}: {error}")
             made = NotAskedError(f"No row was read after number {len(self.rows)}: {reason}", hint=_LISTING)
         with self._lock:
@@ -484,17 +498,16 @@ class Run:
                 self._thread.start()
 
     def _feed(self) -> None:
-        with fewer_full_collections():
-            while True:
-                self._go_on.clear()
-                if self._fill():
-                    self._go_on.wait()
-                    continue
-                with self._lock:
-                    if not self._has_more or self._is_reading:  # else it was retried in this moment
-                        if self._thread is threading.current_thread():
-                            self._thread = None
-                        break
+        while True:
+            self._go_on.clear()
+            if self._fill():
+                self._go_on.wait()
+                continue
+            with self._lock:
+                if not self._has_more or self._is_reading:  # else it was retried in this moment
+                    if self._thread is threading.current_thread():
+                        self._thread = None
+                    break
         self._wake()
 
 

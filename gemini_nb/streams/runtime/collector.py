@@ -8,39 +8,68 @@ nothing is lost when its full collections are rarer for a while.
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import threading
-from collections.abc import Iterator
+import time
 
-__all__ = ["fewer_full_collections"]
+__all__ = ["note_row"]
 
-_TIMES = 10
-
-_lock = threading.Lock()
-_users = 0
-_before: tuple[int, int, int] | None = None
+_TIMES = 10  # rarer
+_MANY = 30  # rows that end in a second
+_SECONDS = 1.0
 
 
-@contextlib.contextmanager
-def fewer_full_collections() -> Iterator[None]:
-    """Have full collections ten times rarer within this context, unless the user has set other thresholds."""
-    _count(1)
-    try:
-        yield
-    finally:
-        _count(-1)
+class _Collector:
+    """Knows how many rows end, and has full collections rarer as long as they are many."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._since = 0.0
+        self._count = 0
+        self._busy_until = 0.0
+        self._before: tuple[int, int, int] | None = None
+        self._timer: threading.Timer | None = None  # not a loop's: that may be closed meanwhile
+
+    def note_row(self) -> None:
+        """Note that a row has ended. From any thread."""
+        if not self._lock.acquire(blocking=False):
+            return  # the loop waits for nobody, and in a forked child the lock may be held for ever
+        try:
+            self._count_one(time.monotonic())
+        finally:
+            self._lock.release()
+
+    def _count_one(self, now: float) -> None:
+        if now >= self._since + _SECONDS:
+            self._since, self._count = now, 0
+        self._count += 1
+        if self._count == _MANY:
+            self._busy_until = now + 2 * _SECONDS
+            if self._timer is None or not self._timer.is_alive():
+                self._make_rarer()
+
+    def _make_rarer(self) -> None:
+        if self._before is None:
+            self._before = gc.get_threshold()
+            gc.set_threshold(*self._before[:2], self._before[2] * _TIMES)
+        self._look_later()
+
+    def _look_later(self) -> None:
+        self._timer = threading.Timer(_SECONDS, self._look)
+        self._timer.daemon = True
+        self._timer.name = "gemini_nb-collector"
+        self._timer.start()
+
+    def _look(self) -> None:
+        """Set it back when few rows have ended of late."""
+        with self._lock:
+            before = self._before
+            if time.monotonic() < self._busy_until:
+                self._look_later()
+                return
+            if before is not None and gc.get_threshold() == (*before[:2], before[2] * _TIMES):
+                gc.set_threshold(*before)  # else the user has set others meanwhile
+            self._before = self._timer = None
 
 
-def _count(change: int) -> None:
-    global _users, _before  # noqa: PLW0603 - the collector is the process's
-    with _lock:
-        _users += change
-        now = gc.get_threshold()
-        if _users and _before is None:
-            _before = now
-            gc.set_threshold(now[0], now[1], now[2] * _TIMES)
-        elif not _users and _before is not None:
-            if now == (_before[0], _before[1], _before[2] * _TIMES):
-                gc.set_threshold(*_before)
-            _before = None
+note_row = _Collector().note_row
