@@ -104,6 +104,7 @@ def test_a_cell_and_the_box_answer_each_other_while_the_kernel_computes(desk: De
     expect(box.locator(".gemini-nb-exchange")).to_have_count(1)
 
 
+@pytest.mark.slow
 def test_several_lines_an_edit_and_closing(desk: Desk) -> None:
     page, box = opened(desk)
     say(box, "chat one")
@@ -137,6 +138,7 @@ def test_several_lines_an_edit_and_closing(desk: Desk) -> None:
     assert page.errors == []
 
 
+@pytest.mark.slow
 def test_it_looks_well_and_can_be_used_by_all(desk: Desk) -> None:
     page, box = opened(desk)
     say(box, "chat of a long text")
@@ -161,6 +163,7 @@ def test_it_looks_well_and_can_be_used_by_all(desk: Desk) -> None:
     expect(button(box, "Stop")).to_have_count(0)
     assert abs(read.evaluate(TOP) - top) < 2, "a reader is not moved"
     page.page.set_viewport_size({"width": 600, "height": 900})
+    page.screenshot("chat-narrow")
     assert box.evaluate(INSIDE)
 
 
@@ -174,7 +177,7 @@ def test_a_reload_a_second_view_and_a_restart(desk: Desk) -> None:
     say(view, "from the view")
     for one in (box, view):
         expect(one).to_contain_text("FROM THE VIEW")
-    say(box, "hold it")
+    say(box, "quiet now")
     expect(box).to_contain_text("It begins.")
     page.save()
     page.reload()
@@ -183,7 +186,7 @@ def test_a_reload_a_second_view_and_a_restart(desk: Desk) -> None:
     expect(box).to_contain_text("This page was loaded again")
     expect(page.output(1).locator(".jp-RenderedMarkdown")).to_be_hidden()
     desk.open_gate("held")
-    expect(box).to_contain_text("HOLD IT")
+    expect(box).to_contain_text("QUIET NOW")
     say(box, "afterwards")
     expect(box).to_contain_text("AFTERWARDS")
     desk.run(1)  # a new chat in this cell, which begins by deleting the old one

@@ -167,11 +167,14 @@ def attack(calls: int) -> Iterator[Any]:
 
 
 def answer_message(contents: list[dict[str, Any]]) -> Iterator[Any]:
-    """Answer a message of a chat: "hold" waits for the test, "pay" calls a tool, all others are echoed."""
+    """Answer a message of a chat.
+
+    "hold" waits for the test and goes on writing, "quiet" waits, "pay" calls a tool, all others are echoed.
+    """
     words = contents[-1]["parts"][-1].get("text", "")
-    if words.startswith("hold"):
+    if words.startswith(("hold", "quiet")):
         yield said("It begins. ")
-        yield from gate("held", WORDS)
+        yield from gate("held", *[WORDS] * words.startswith("hold"))
     if words.startswith("pay"):
         yield said({"functionCall": {"name": "pay", "args": {"amount": 20}}}, reason="STOP")
     else:
