@@ -113,11 +113,13 @@ class Pace:
 
     def _admit(self) -> None:
         while self._waiting and self._running < self._places():
-            turn = self._waiting.popleft()
-            if not turn.done():  # else its row was stopped
-                self._check_budget()
-                self._running += 1
-                turn.set_result(None)
+            if self._waiting[0].done():  # its row was stopped
+                self._waiting.popleft()
+                continue
+            if not self._may_pay():
+                break
+            self._running += 1
+            self._waiting.popleft().set_result(None)
         if self._waiting:
             self._grow_soon()
 
@@ -135,11 +137,11 @@ class Pace:
         self._next_start = start + self._step
         await asyncio.sleep(start - now)
 
-    def _check_budget(self) -> None:
-        """End the run where another row could pass the budget."""
+    def _may_pay(self) -> bool:
+        """Whether another row fits into the budget; where none does and none runs, the run is ended."""
         run = self.run
         if run is None or run.budget is None or run.error is not None:
-            return
+            return True
         known, unknown = run.spent
         if unknown and not known:
             run.end(
@@ -148,14 +150,16 @@ class Pace:
                     hint="The service did not say how many tokens they took.",
                 )
             )
-            return
+            return True  # to be told so
         mean = known / max(1, run.paid - unknown)
         spent = known + unknown * _MEAN_TIMES * mean
         each = _MEAN_TIMES * mean
         used = [_USED_TIMES * (stream.cost or 0) for stream in run.active]
         may_cost = self._running * each + sum((max(Decimal(), one - each) for one in used), Decimal())
-        if spent >= run.budget or spent + may_cost + each > run.budget:
-            left = len(run.rows) - len(run.ended) - self._running
+        if spent < run.budget and spent + may_cost + each <= run.budget:
+            return True
+        if not self._running:
+            left = len(run.rows) - len(run.ended)
             run.end(
                 NotAskedError(
                     f"the budget of ${run.budget} does not allow another row. "
@@ -163,3 +167,4 @@ class Pace:
                     hint="group.retry(budget=…) with a larger one asks them.",
                 )
             )
+        return run.error is not None
