@@ -137,6 +137,21 @@ def test_a_tools_own_redirects_take_its_own_prints_and_no_others(shell: Kernel) 
     assert output == "round and round\n['kept\\nkept too\\n', 'taken\\n', 1]\n"
 
 
+def test_a_bar_beside_a_cell_that_captures_is_drawn_as_ever(shell: Kernel) -> None:
+    shell.run(
+        "begun.clear(); go.clear()\n"
+        "def weather(city: str) -> str:\n"
+        "    'Tell the weather of a city.'\n"
+        "    import tqdm\n"
+        "    begun.set(); assert go.wait(20)\n"
+        "    for _ in tqdm.tqdm(range(3)): pass\n"
+        "    return 'cloudless'"
+    )
+    shell.run(f"%%gemini_stream -t weather -o trip\n{PROMPT}")
+    shell.run("%%capture\nassert begun.wait(20); go.set(); trip.wait()")
+    assert "█" in shell.run("print(trip.tool_calls[0].output)").stdout
+
+
 def test_threads_and_pools_that_a_tool_uses_print_to_its_card(shell: Kernel) -> None:
     output = ask(
         shell,

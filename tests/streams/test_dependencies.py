@@ -117,6 +117,28 @@ def test_rewind_and_save_wait_for_what_is_under_way_and_a_fork_gets_its_answers(
         assert turns(fork) == ["first", "FFIRST", "fork", "FORK"]
 
 
+@pytest.mark.parametrize("asks", [True, False])
+def test_a_chat_whose_instruction_names_a_stream_is_saved_with_its_text(tmp_path: Any, asks: bool) -> None:
+    gate = threading.Event()
+    with rig(gated(gate)) as made:
+        poem = made.start("first")
+        named = interpolate("Know {poem}", {"poem": poem})
+        chats = [
+            Chat(manager=made.manager, system_instruction=one, **made.options)
+            for one in (named, ["Know", poem])
+        ]
+        if asks:
+            chats[0].send("x")
+        threading.Timer(0.2, gate.set).start()
+        for chat, expected in zip(chats, ("Know FFIRST", ["Know", "FFIRST"]), strict=True):
+            chat.save(tmp_path / "chat.json")
+            loaded = Chat.load(tmp_path / "chat.json", manager=made.manager, **made.options)
+            assert loaded._options["system_instruction"] == expected
+        failed = made.start("bad").wait(PATIENCE)
+        with pytest.raises(NotAskedError, match="failed"):
+            Chat(system_instruction=failed).save(tmp_path / "other.json")
+
+
 def test_a_prompt_waits_for_the_streams_it_names() -> None:
     gate = threading.Event()
     with rig(gated(gate), max_concurrent=2) as made:

@@ -91,6 +91,11 @@ class _Proxy:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
+    @property
+    def encoding(self) -> str:
+        """The buffer's; one that takes any text has none, and a tool's tqdm would draw in ASCII beside it."""
+        return getattr(self._inner, "encoding", None) or "utf-8"
+
     def _pass_on(self, text: Any, *rest: Any, **more: Any) -> Any:
         if self._inner is None:  # redirect_stdout(None): nothing is printed
             return len(text)

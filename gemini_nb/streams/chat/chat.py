@@ -14,7 +14,7 @@ from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.redaction import seal
 from gemini_nb.streams.chat.file import read_chat, write_chat
 from gemini_nb.streams.chat.messages import Exchange, Message, Messages, Origin, is_message
-from gemini_nb.streams.conversation.dependencies import Need
+from gemini_nb.streams.conversation.dependencies import Deferred, Need, defer
 from gemini_nb.streams.conversation.orchestrator import ToolOrchestrator
 from gemini_nb.streams.events.info import Subscriber
 from gemini_nb.streams.manager import StreamManager, get_manager
@@ -267,9 +267,13 @@ class Chat:
 
         Raises:
             ArgumentError: a value in the history is not JSON.
+            NotAskedError: the system instruction names a stream that did not complete.
         """
         self._wait_until_idle()
-        write_chat(path, _turns(self.history), self._options)
+        options = dict(self._options)
+        if (system := options.get("system_instruction")) is not None:
+            options["system_instruction"] = _waited_for(defer(system))
+        write_chat(path, _turns(self.history), options)
 
     @classmethod
     def load(
@@ -387,6 +391,16 @@ class _Sent:
     def attach(self, orchestrator: ToolOrchestrator) -> None:
         self._message.stream_id = orchestrator.stream.stream_id
         self._chat.queue(orchestrator, self._message, append=self._append)
+
+
+def _waited_for(contents: object) -> object:
+    """Return contents as they are once the streams that they name have ended."""
+    for need in contents.needs if isinstance(contents, Deferred) else ():
+        for stream in need.streams:
+            stream.wait_end()
+        need.check()
+    known = contents.complete() if isinstance(contents, Deferred) else contents
+    return known[0] if isinstance(known, list) and len(known) == 1 else known
 
 
 def _turns(history: Iterable[object]) -> list[Content]:

@@ -104,7 +104,8 @@ class BackgroundLoop:
         with self._lock:
             if self._closed:
                 raise ConfigError(
-                    "This manager was shut down.", hint="gemini_nb.get_manager() makes a new one."
+                    "This manager was shut down.",
+                    hint="gemini_nb.get_manager() makes a new one; for magics, %reload_ext gemini_nb does.",
                 )
             if self._loop is None or not self.is_alive:
                 self._loop = self._start()

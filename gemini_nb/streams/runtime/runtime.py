@@ -118,7 +118,8 @@ class Runtime:
         with self._lock:
             if self.closed:
                 raise ConfigError(
-                    "This manager was shut down.", hint="gemini_nb.get_manager() makes a new one."
+                    "This manager was shut down.",
+                    hint="gemini_nb.get_manager() makes a new one; for magics, %reload_ext gemini_nb does.",
                 )
             self._active[record] = end
 
