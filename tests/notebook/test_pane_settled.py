@@ -17,7 +17,7 @@ from gemini_nb.notebook.pane import pane as pane_module
 from gemini_nb.notebook.pane.painter import painter_of
 from gemini_nb.notebook.render.history import entry_bundle
 from gemini_nb.notebook.render.markdown import answer_draft, finished
-from gemini_nb.notebook.render.settled import literal, render, title_html, to_markdown, to_text
+from gemini_nb.notebook.render.settled import framed, literal, render, title_html, to_markdown, to_text
 from gemini_nb.notebook.render.transcript import Transcript
 from gemini_nb.simulator import Simulator
 from gemini_nb.streams.events import events
@@ -27,6 +27,8 @@ __all__ = ["manager"]  # a fixture
 LONG = (
     "Some *words* of an answer, `code` and [a link](https://example.com).\n\n- one\n- two\n\n" * 4200
 )  # 354 KB
+
+ROOM = '<div style="margin: 1em 0">\n\n'
 
 
 def broken(
@@ -87,7 +89,7 @@ def test_an_answer_has_a_frame_and_headings_below_the_notebooks_own(
     settled = to_markdown(stream)
     assert "\n##### **Two**\n" in settled
     assert settled.startswith('<div style="border-left: 3px solid #9e9e9e; padding: 8px 0 1px 12px">')
-    assert f"**{stream.model} (simulated)** · {stream.stream_id}\n\n<details>" in settled
+    assert f"**{stream.model} (simulated)** · {stream.stream_id}\n\n{ROOM}<details>" in settled
     assert inside(settled).endswith("</sub>")
 
 
@@ -145,7 +147,9 @@ def test_text_that_was_replaced_is_gone(manager: gemini_nb.StreamManager) -> Non
 
 def test_text_that_nothing_replaced_is_folded_and_harmless(manager: gemini_nb.StreamManager) -> None:
     settled = to_markdown(broken(manager, None))
-    assert inside(settled).startswith("Kept.\n\n<details><summary>Text of an attempt that broke</summary>")
+    assert inside(settled).startswith(
+        f"Kept.\n\n{ROOM}<details><summary>Text of an attempt that broke</summary>"
+    )
     assert "&lt;b>words&lt;/b>" in settled
     assert "> **Stopped by you**" in settled
 
@@ -295,3 +299,15 @@ def test_the_thread_that_renders_ends_with_the_last_manager() -> None:
         manager.shutdown()
     assert "gemini_nb-render" not in {thread.name for thread in threading.enumerate()}
     widgets.Widget.close_all()
+
+
+def test_code_and_folds_stand_apart_from_the_text_in_a_frame() -> None:
+    blocks = [
+        "Text.\n\n````text\n```\nx\n```\n````\n\nMore.\n\n- ```text\n  y\n  ```\n\n```text\nz\n```",
+        "<details>a</details>",
+    ]
+    body = framed(["m"], blocks, "whole")
+    assert body.count(ROOM) == 3
+    for one in ("````text\n```\nx\n```\n````", "```text\nz\n```", "<details>a</details>"):
+        assert f"{ROOM}{one}\n\n</div>" in body
+    assert body.replace(ROOM, "").replace("\n\n</div>", "").endswith("\n\n".join(["**m**", *blocks]))

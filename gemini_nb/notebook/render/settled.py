@@ -55,6 +55,8 @@ __all__ = [
     "transcript_of",
 ]
 
+_ROOM = '<div style="margin: 1em 0">\n\n{}\n\n</div>'
+_FENCED = re.compile(r"^(`{3,})[^`\n]*\n(?:.*\n)*?\1$", re.MULTILINE)
 _LONG = 4000
 _RULES = {"whole": "#9e9e9e", "cut": "#ef8a00", "stopped": "#ef8a00", "error": "#d32f2f"}
 _MARKS = frozenset("&<>*_~`[]!#$\\|")
@@ -127,7 +129,7 @@ def framed(names: Sequence[str], pieces: Iterable[str], kind: str) -> str:
         kind: how it ended, as in `figures.ending_kind`: the colour of the rule.
     """
     model, *rest = map(literal, names)
-    inside = [" · ".join([f"**{model}**", *rest]), *pieces]
+    inside = [" · ".join([f"**{model}**", *rest]), *map(_with_room, pieces)]
     style = f"border-left: 3px solid {_RULES[kind]}; padding: 8px 0 1px 12px"
     body = "\n\n".join(piece for piece in inside if piece.strip())
     return f'<div style="{style}">\n\n{body}\n\n</div>'
@@ -257,6 +259,13 @@ def part_of_answer(part: Part) -> str:
     if (picture := figures.picture_of(part)) is not None:
         return f"![an image from the model](data:{picture[0]};base64,{picture[1]})"
     return settle(part_markdown(part))
+
+
+def _with_room(piece: str) -> str:
+    """Put space around blocks of code and folds, which JupyterLab gives to those on the top level only."""
+    if piece.startswith("<details>"):
+        return _ROOM.format(piece)
+    return _FENCED.sub(lambda found: _ROOM.format(found[0]), piece)
 
 
 def fold(summary: str, body: str) -> str:
