@@ -14,10 +14,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from gemini_nb.api.audio import Audio
-from gemini_nb.api.catalogue import Model
-from gemini_nb.api.file import File
-from gemini_nb.api.image import Image
+from gemini_nb.api.contents.audio import Audio
+from gemini_nb.api.contents.file import File
+from gemini_nb.api.contents.image import Image
+from gemini_nb.api.resources.catalogue import Model
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.turn import Usage
 from gemini_nb.errors import (
@@ -81,7 +81,7 @@ if TYPE_CHECKING:
     from gemini_nb import simulator
     from gemini_nb.notebook.dashboard.dashboard import dashboard
     from gemini_nb.notebook.pane.pane import StreamPane
-    from gemini_nb.tools.mcp import MCPServer, mcp
+    from gemini_nb.tools.mcp.server import MCPServer, mcp
 
 __all__ = [
     "APIError",
@@ -162,10 +162,10 @@ __all__ = [
 ]
 
 _LATE = {
-    "MCPServer": ("gemini_nb.tools.mcp", "MCPServer"),
+    "MCPServer": ("gemini_nb.tools.mcp.server", "MCPServer"),
     "StreamPane": ("gemini_nb.notebook.pane.pane", "StreamPane"),
     "dashboard": ("gemini_nb.notebook.dashboard.dashboard", "dashboard"),
-    "mcp": ("gemini_nb.tools.mcp", "mcp"),
+    "mcp": ("gemini_nb.tools.mcp.server", "mcp"),
     "simulator": ("gemini_nb.simulator", None),
 }
 

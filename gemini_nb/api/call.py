@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from gemini_nb.api import failures
-from gemini_nb.api.content import encode_body
-from gemini_nb.api.objects import spell_answer
+from gemini_nb.api.contents.content import encode_body
+from gemini_nb.api.contents.objects import spell_answer
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.sse import MAX_EVENT_BYTES, ServerSentEvent, SSEDecoder
 from gemini_nb.api.wire import JSON, MAX_SIZE, Part, fault_in, objects, parts_of, shallow, whole_characters

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from gemini_nb.api.objects import as_mapping, plain, spell_config, spell_fields
+from gemini_nb.api.contents.objects import as_mapping, plain, spell_config, spell_fields
 from gemini_nb.errors import ArgumentError, ConfigError
 
 __all__ = [

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from gemini_nb.api.content import is_answer, is_plain_text, sendable
+from gemini_nb.api.contents.content import is_answer, is_plain_text, sendable
 from gemini_nb.api.functions import FunctionCall, read_calls
 from gemini_nb.api.wire import JSON, Content, Part, objects, parts_of
 from gemini_nb.redaction import excerpt, scrub

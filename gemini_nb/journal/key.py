@@ -18,9 +18,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from gemini_nb.api.content import is_plain_text
+from gemini_nb.api.contents.content import is_plain_text
+from gemini_nb.api.contents.objects import spell_body, spell_content
 from gemini_nb.api.endpoint import model_in
-from gemini_nb.api.objects import spell_body, spell_content
 from gemini_nb.api.wire import JSON, objects
 from gemini_nb.errors import ArgumentError
 from gemini_nb.journal.call_record import CallRecord

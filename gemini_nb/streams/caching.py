@@ -6,8 +6,8 @@ import datetime as dt
 import hashlib
 from typing import Unpack
 
-from gemini_nb.api.caching import make_cache
-from gemini_nb.api.content import encode_body
+from gemini_nb.api.contents.content import encode_body
+from gemini_nb.api.resources.caching import make_cache
 from gemini_nb.api.wire import JSON
 from gemini_nb.config import Auth
 from gemini_nb.daemon import run_in_daemon_thread

@@ -12,9 +12,9 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Protocol, Unpack
 
-from gemini_nb.api.catalogue import Model, list_models
-from gemini_nb.api.content import to_turns
-from gemini_nb.api.file import File, remote
+from gemini_nb.api.contents.content import to_turns
+from gemini_nb.api.contents.file import File, remote
+from gemini_nb.api.resources.catalogue import Model, list_models
 from gemini_nb.api.wire import Content
 from gemini_nb.config import Settings
 from gemini_nb.errors import ArgumentError, ConfigError, GeminiError, StreamNotFoundError

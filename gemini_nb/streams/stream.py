@@ -13,8 +13,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from gemini_nb.api.audio import Audio, audio_in
-from gemini_nb.api.image import Image, images_in
+from gemini_nb.api.contents.audio import Audio, audio_in
+from gemini_nb.api.contents.image import Image, images_in
 from gemini_nb.api.turn import Usage
 from gemini_nb.api.wire import JSON, Content, Part, shallow
 from gemini_nb.config import Auth

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gemini_nb.api.file import given_path
-from gemini_nb.api.objects import plain
-from gemini_nb.api.values import frame_text, media_part
+from gemini_nb.api.contents.file import given_path
+from gemini_nb.api.contents.objects import plain
+from gemini_nb.api.contents.values import frame_text, media_part
 from gemini_nb.api.wire import Part, fault_in
 from gemini_nb.errors import ConfigError
 from gemini_nb.redaction import scrub, scrub_bytes, scrub_json

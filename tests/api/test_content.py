@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from google.genai import types
 
-from gemini_nb.api.content import encode_body, to_contents, to_part
+from gemini_nb.api.contents.content import encode_body, to_contents, to_part
 from gemini_nb.api.wire import duplicate
 from gemini_nb.errors import ArgumentError, ConfigError
 

@@ -10,7 +10,7 @@ import pytest
 
 from films import MB, film
 from gemini_nb import ArgumentError, ConfigError, File
-from gemini_nb.api.content import to_part
+from gemini_nb.api.contents.content import to_part
 from gemini_nb.redaction import scrub
 
 SIGNED = "https://bucket.example/a%20film.mp4?X-Amz-Expires=60&X-Amz-Signature=0123456789abcdef0123"

@@ -16,8 +16,8 @@ from google.genai import types
 from answers import KEY, always, hello, rig, run_python
 from approvals import asking
 from gemini_nb import Chat
-from gemini_nb.api.content import to_contents, to_part
-from gemini_nb.api.objects import spell_body, spell_content
+from gemini_nb.api.contents.content import to_contents, to_part
+from gemini_nb.api.contents.objects import spell_body, spell_content
 from gemini_nb.errors import ArgumentError, ConfigError, GeminiError
 from gemini_nb.streams.group.prompt import interpolate
 from gemini_nb.tools.result import to_result
@@ -412,7 +412,7 @@ def test_an_answer_of_a_server_that_writes_the_clients_objects_is_read() -> None
 def test_google_genai_is_not_imported() -> None:
     code = (
         "import sys, gemini_nb\n"
-        "from gemini_nb.api.content import to_contents\n"
+        "from gemini_nb.api.contents.content import to_contents\n"
         "to_contents(['Hi', {'inlineData': {'mimeType': 'a/b', 'data': b'x'}}])\n"
         "print([name for name in sys.modules if name.startswith('google.genai')])"
     )

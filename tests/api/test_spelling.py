@@ -8,8 +8,8 @@ from google.genai import types
 
 from answers import PATIENCE, always, hello, rig
 from gemini_nb import Chat
-from gemini_nb.api.content import to_contents
-from gemini_nb.api.objects import spell_body, spell_config, spell_tool
+from gemini_nb.api.contents.content import to_contents
+from gemini_nb.api.contents.objects import spell_body, spell_config, spell_tool
 from gemini_nb.errors import ArgumentError, ConfigError
 from scripted import Request, call, sse_answer, text
 

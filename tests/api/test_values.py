@@ -17,9 +17,9 @@ from PIL import Image
 from answers import rig
 from approvals import asking
 from gemini_nb import File
-from gemini_nb.api.content import encode_body, to_contents, to_part
-from gemini_nb.api.file import MAX_INLINE_BYTES, MAX_PDF_BYTES, MAX_REQUEST_BYTES, inline_data
-from gemini_nb.api.values import frame_text
+from gemini_nb.api.contents.content import encode_body, to_contents, to_part
+from gemini_nb.api.contents.file import MAX_INLINE_BYTES, MAX_PDF_BYTES, MAX_REQUEST_BYTES, inline_data
+from gemini_nb.api.contents.values import frame_text
 from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.tools.result import to_result
 

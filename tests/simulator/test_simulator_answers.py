@@ -19,7 +19,7 @@ from pydantic import AnyUrl, BaseModel, Field, TypeAdapter
 from gemini_nb.simulator import Simulator
 from gemini_nb.simulator.scenario.arguments import make_arguments, make_value
 from gemini_nb.simulator.scenario.prompt import read_clues
-from gemini_nb.tools.wire_schema import clean_schema
+from gemini_nb.tools.schemas.wire_schema import clean_schema
 
 PATH = "/v1beta/models/gemini-3.8-flash:generateContent"
 

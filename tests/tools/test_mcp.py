@@ -19,7 +19,7 @@ import pytest
 
 import gemini_nb
 from answers import PATIENCE, Rig, rig, run_python
-from gemini_nb.tools.mcp import _free_name
+from gemini_nb.tools.mcp.server import _free_name
 from scripted import Answer, sse_answer, text
 
 SERVER = str(Path(__file__).parents[1] / "support" / "mcp_server.py")

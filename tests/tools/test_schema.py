@@ -10,7 +10,7 @@ import pytest
 
 from answers import Rig, always, rig
 from gemini_nb.errors import ArgumentError, ConfigError, SchemaMismatchError
-from gemini_nb.tools.schema import OutputSchema
+from gemini_nb.tools.schemas.schema import OutputSchema
 from scripted import call, sse_answer, text
 
 

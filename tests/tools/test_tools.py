@@ -17,11 +17,11 @@ import pytest
 
 import gemini_nb
 from gemini_nb.errors import ArgumentError, ConfigError
-from gemini_nb.tools.docstring import argument_texts
 from gemini_nb.tools.execution import ToolFailedError, run_tool
 from gemini_nb.tools.kernel import KernelLoop
 from gemini_nb.tools.report import Report
 from gemini_nb.tools.result import to_result
+from gemini_nb.tools.schemas.docstring import argument_texts
 from gemini_nb.tools.tool import Tool, ToolSet
 
 

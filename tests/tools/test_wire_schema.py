@@ -22,9 +22,9 @@ from gemini_nb.simulator.protocol.refusals import RefusalError
 from gemini_nb.streams.manager import StreamManager
 from gemini_nb.streams.stream import Stream
 from gemini_nb.tools.result import to_result
-from gemini_nb.tools.schema import OutputSchema
+from gemini_nb.tools.schemas.schema import OutputSchema
+from gemini_nb.tools.schemas.wire_schema import clean_schema, from_openapi, tidy_tools
 from gemini_nb.tools.tool import Tool, ToolSet
-from gemini_nb.tools.wire_schema import clean_schema, from_openapi, tidy_tools
 from scripted import text
 
 DOCUMENTED = {

@@ -21,10 +21,10 @@ from typing import Any
 
 from IPython.core.error import UsageError
 
-from gemini_nb.api.content import to_part
-from gemini_nb.api.file import File
+from gemini_nb.api.contents.content import to_part
+from gemini_nb.api.contents.file import File
+from gemini_nb.api.contents.objects import as_mapping
 from gemini_nb.api.generation import split_config
-from gemini_nb.api.objects import as_mapping
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.errors import ArgumentError, GeminiError, did_you_mean
 from gemini_nb.notebook.kernel.names import name_made

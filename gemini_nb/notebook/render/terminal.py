@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TextIO
 
-from gemini_nb.api.audio import audio_type
+from gemini_nb.api.contents.audio import audio_type
 from gemini_nb.api.wire import Part
 from gemini_nb.notebook.render import figures
 from gemini_nb.notebook.render.ansi import Styler, can_style

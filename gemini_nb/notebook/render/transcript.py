@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias, assert_never
 
-from gemini_nb.api.audio import audio_type
+from gemini_nb.api.contents.audio import audio_type
 from gemini_nb.api.wire import Part
 from gemini_nb.notebook.render.markdown import Draft, Mark, answer_draft
 from gemini_nb.notebook.render.parts import METADATA

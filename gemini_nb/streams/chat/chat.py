@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self, Unpack
 
-from gemini_nb.api.content import to_turns
+from gemini_nb.api.contents.content import to_turns
 from gemini_nb.api.wire import Content
 from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.redaction import seal

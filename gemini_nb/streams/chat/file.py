@@ -13,13 +13,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from gemini_nb.api.content import encode_body
+from gemini_nb.api.contents.content import encode_body
 from gemini_nb.api.generation import SCHEMAS, split_config
 from gemini_nb.api.wire import Content
 from gemini_nb.config import Settings, choose_model
 from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.redaction import scrub_json
-from gemini_nb.tools.schema import OutputSchema
+from gemini_nb.tools.schemas.schema import OutputSchema
 from gemini_nb.tools.tool import ToolSet, as_tools
 
 __all__ = ["read_chat", "write_chat"]

@@ -16,12 +16,12 @@ from typing import assert_never
 from gemini_nb.api import failures
 from gemini_nb.api.call import ChunkReceived, ModelCall
 from gemini_nb.api.client import CallEvent, RetryPlanned, call_model
-from gemini_nb.api.content import is_answer
+from gemini_nb.api.contents.content import is_answer
 from gemini_nb.api.functions import FunctionCall
 from gemini_nb.api.generation import is_retiring
+from gemini_nb.api.resources.uploads import RemoteFile
 from gemini_nb.api.retry import CoolingDown
 from gemini_nb.api.turn import ModelTurn, Usage
-from gemini_nb.api.uploads import RemoteFile
 from gemini_nb.api.wire import JSON, Content, Part, duplicate
 from gemini_nb.config import Auth, replay_pace
 from gemini_nb.errors import APIError, EmptyAnswerError, SchemaMismatchError, TurnLimitError

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gemini_nb.api.content import to_contents, to_part
-from gemini_nb.api.objects import as_mapping
+from gemini_nb.api.contents.content import to_contents, to_part
+from gemini_nb.api.contents.objects import as_mapping
 from gemini_nb.errors import GeminiError, NotAskedError
 from gemini_nb.redaction import scrub
 from gemini_nb.streams.events.record import StreamRecord

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gemini_nb.api.objects import is_from
+from gemini_nb.api.contents.objects import is_from
 from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.redaction import excerpt
 from gemini_nb.streams.group.frame import ENDS, columns_of, free_names, records_of
 from gemini_nb.streams.group.group import Later, map_prompts
 from gemini_nb.streams.group.prompt import interpolate
-from gemini_nb.tools.schema import OutputSchema
+from gemini_nb.tools.schemas.schema import OutputSchema
 
 __all__ = ["ask_frame", "contents_of"]
 

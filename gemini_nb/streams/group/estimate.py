@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from gemini_nb.api.counting import count_tokens
+from gemini_nb.api.resources.counting import count_tokens
 from gemini_nb.api.turn import Usage
 from gemini_nb.errors import ArgumentError
 from gemini_nb.journal import prices

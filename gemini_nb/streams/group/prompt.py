@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from gemini_nb.api.content import to_part
-from gemini_nb.api.values import frame_rows, frame_text, is_media
+from gemini_nb.api.contents.content import to_part
+from gemini_nb.api.contents.values import frame_rows, frame_text, is_media
 from gemini_nb.errors import NotAskedError
 from gemini_nb.redaction import scrub
 from gemini_nb.streams.conversation.dependencies import (

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from gemini_nb.api.caching import change_cache, delete_cache
 from gemini_nb.api.endpoint import Endpoint
+from gemini_nb.api.resources.caching import change_cache, delete_cache
 from gemini_nb.api.wire import JSON
 from gemini_nb.config import Auth
 from gemini_nb.errors import ArgumentError, CallerError, ConfigError, ProtocolError

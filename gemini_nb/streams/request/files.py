@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from gemini_nb.api.contents.file import content_part, given_path, upload_name
 from gemini_nb.api.endpoint import Endpoint
-from gemini_nb.api.file import content_part, given_path, upload_name
-from gemini_nb.api.uploads import files_root
+from gemini_nb.api.resources.uploads import files_root
 from gemini_nb.api.wire import JSON, Content, Part
 from gemini_nb.config import Auth
 from gemini_nb.errors import ConfigError

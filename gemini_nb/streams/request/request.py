@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from gemini_nb.api.auth import NoCredentials
 from gemini_nb.api.call import Timeouts
-from gemini_nb.api.content import encode_body, to_contents, to_part
+from gemini_nb.api.contents.content import encode_body, to_contents, to_part
+from gemini_nb.api.contents.objects import as_mapping, plain, spell_body, spell_config, spell_content
 from gemini_nb.api.endpoint import Endpoint, model_in, resolve_endpoint
 from gemini_nb.api.functions import check_order, with_results_together
 from gemini_nb.api.generation import SCHEMAS, merge_once, split_config
-from gemini_nb.api.objects import as_mapping, plain, spell_body, spell_config, spell_content
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.wire import JSON, Content, copied
 from gemini_nb.config import Auth, Settings, choose_auth, choose_keep
@@ -23,9 +23,9 @@ from gemini_nb.streams.request.cached import CachedContent, check_beside_cache, 
 from gemini_nb.streams.request.files import fit_files
 from gemini_nb.streams.request.fitting import fit
 from gemini_nb.streams.request.options import StreamOptions, check_names
-from gemini_nb.tools.schema import OutputSchema
+from gemini_nb.tools.schemas.schema import OutputSchema
+from gemini_nb.tools.schemas.wire_schema import tidy_tools
 from gemini_nb.tools.tool import ToolSet, as_tools
-from gemini_nb.tools.wire_schema import tidy_tools
 
 if TYPE_CHECKING:
     from gemini_nb.journal.kept import KeptAnswers

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from gemini_nb.api.uploads import RemoteFile
+from gemini_nb.api.resources.uploads import RemoteFile
 from gemini_nb.errors import GeminiError
 from gemini_nb.redaction import scrub
 from gemini_nb.streams.events.states import UploadStatus

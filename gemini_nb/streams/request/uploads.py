@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gemini_nb.api.contents.file import LocalFile, local_part, printable, upload_name
 from gemini_nb.api.endpoint import Endpoint
-from gemini_nb.api.file import LocalFile, local_part, printable, upload_name
-from gemini_nb.api.uploads import RemoteFile, Sender, delete_file, files_root, get_file
+from gemini_nb.api.resources.uploads import RemoteFile, Sender, delete_file, files_root, get_file
 from gemini_nb.api.wire import JSON, Content, Part
 from gemini_nb.daemon import run_in_daemon_thread
 from gemini_nb.errors import APIError, ConfigError, GeminiError, ProtocolError

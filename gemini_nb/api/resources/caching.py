@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
 from gemini_nb.api import failures
-from gemini_nb.api.content import encode_body
+from gemini_nb.api.contents.content import encode_body
 from gemini_nb.api.endpoint import Endpoint
 from gemini_nb.api.wire import JSON
 from gemini_nb.config import Auth

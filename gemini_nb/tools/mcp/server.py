@@ -19,15 +19,15 @@ from urllib.parse import urlsplit
 
 from gemini_nb.errors import ArgumentError, BlockingCallError, ConfigError
 from gemini_nb.redaction import Secret, scrub, seal
-from gemini_nb.tools.declaration import Signature
 from gemini_nb.tools.execution import ToolFailedError
 from gemini_nb.tools.kernel import background
-from gemini_nb.tools.mcp_session import Session, Target
+from gemini_nb.tools.mcp.session import Session, Target
 from gemini_nb.tools.output import current_target
 from gemini_nb.tools.report import Report
 from gemini_nb.tools.result import ToolResult
+from gemini_nb.tools.schemas.declaration import Signature
+from gemini_nb.tools.schemas.wire_schema import clean_schema
 from gemini_nb.tools.tool import DEFAULT_TIMEOUT, Tool, ToolSource
-from gemini_nb.tools.wire_schema import clean_schema
 
 __all__ = ["MCPServer", "mcp"]
 
@@ -195,7 +195,7 @@ class MCPServer(ToolSource):
         return _ServersTool(call, scrub(name), about, schema, timeout=self._timeout, confirm=self._confirm)
 
     async def _call(self, name: str, arguments: dict[str, Any]) -> ToolResult:
-        from gemini_nb.tools.mcp_result import result_of
+        from gemini_nb.tools.mcp.result import result_of
 
         report = current_target()
         to = report if isinstance(report, Report) else None

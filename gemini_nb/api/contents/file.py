@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from gemini_nb.api.mime import BEGINNING, type_of, type_of_name
+from gemini_nb.api.contents.mime import BEGINNING, type_of, type_of_name
 from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.redaction import Secret, scrub
 

@@ -6,12 +6,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from gemini_nb.api.objects import is_from, plain
+from gemini_nb.api.contents.objects import is_from, plain
 from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.redaction import excerpt
 from gemini_nb.tools.fences import read_fenced
-from gemini_nb.tools.typed import for_pydantic
-from gemini_nb.tools.wire_schema import clean_schema, from_openapi, is_openapi
+from gemini_nb.tools.schemas.typed import for_pydantic
+from gemini_nb.tools.schemas.wire_schema import clean_schema, from_openapi, is_openapi
 
 __all__ = ["OutputSchema"]
 

@@ -11,11 +11,11 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
-from gemini_nb.api.audio import Audio
-from gemini_nb.api.file import File, check_size, inline_data
-from gemini_nb.api.image import Image
-from gemini_nb.api.mime import type_of_bytes
-from gemini_nb.api.objects import is_from, plain, spell_part
+from gemini_nb.api.contents.audio import Audio
+from gemini_nb.api.contents.file import File, check_size, inline_data
+from gemini_nb.api.contents.image import Image
+from gemini_nb.api.contents.mime import type_of_bytes
+from gemini_nb.api.contents.objects import is_from, plain, spell_part
 from gemini_nb.errors import ArgumentError, ConfigError
 
 __all__ = ["frame_rows", "frame_text", "is_media", "media_part"]

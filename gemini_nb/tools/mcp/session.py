@@ -20,7 +20,7 @@ from gemini_nb.daemon import run_in_daemon_thread
 from gemini_nb.errors import ConfigError, ConnectError, GeminiError
 from gemini_nb.redaction import Secret, excerpt, scrub
 from gemini_nb.tools.execution import ToolFailedError
-from gemini_nb.tools.mcp_process import ErrorLog, stdio
+from gemini_nb.tools.mcp.process import ErrorLog, stdio
 from gemini_nb.tools.report import Report
 
 __all__ = ["Session", "Target"]

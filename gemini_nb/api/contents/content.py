@@ -18,9 +18,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from gemini_nb.api.file import MAX_REQUEST_BYTES, UPLOAD_INSTEAD, File, parts_together
-from gemini_nb.api.objects import as_mapping, plain, spell_content, spell_part
-from gemini_nb.api.values import frame_text, media_part
+from gemini_nb.api.contents.file import MAX_REQUEST_BYTES, UPLOAD_INSTEAD, File, parts_together
+from gemini_nb.api.contents.objects import as_mapping, plain, spell_content, spell_part
+from gemini_nb.api.contents.values import frame_text, media_part
 from gemini_nb.api.wire import JSON, PART_OBJECTS, Content, Part, objects
 from gemini_nb.errors import ArgumentError, ConfigError
 

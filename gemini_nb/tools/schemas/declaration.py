@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 from gemini_nb.errors import ArgumentError, ConfigError
-from gemini_nb.tools.docstring import argument_texts, docstring_of
-from gemini_nb.tools.typed import for_pydantic
-from gemini_nb.tools.wire_schema import clean_schema
+from gemini_nb.tools.schemas.docstring import argument_texts, docstring_of
+from gemini_nb.tools.schemas.typed import for_pydantic
+from gemini_nb.tools.schemas.wire_schema import clean_schema
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
