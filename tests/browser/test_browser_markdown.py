@@ -18,14 +18,15 @@ __all__ = ["desk", "kept_desk"]  # fixtures
 pytestmark = pytest.mark.browser
 
 SECTIONS = """shown => {
-  const boxes = new Set([...shown.querySelectorAll('h2')].map(heading => heading.parentElement));
+  const boxes = new Set([...shown.querySelectorAll('h4')].map(heading => heading.parentElement));
   const sections = {};
   let section = null;
   for (const element of [...boxes].flatMap(box => [...box.children])) {
-    if (element.tagName === 'H2')
+    if (element.tagName === 'H4')
       sections[element.textContent.replace('¶', '').trim()] = section = [];
     else if (section)
-      section.push(element.outerHTML);
+      section.push(/^H[56]$/.test(element.tagName)  // whose whole words are bold, since they are small
+        ? element.outerHTML.replace(/<[/]?strong>/g, '') : element.outerHTML);
   }
   return Object.fromEntries(Object.entries(sections).map(([name, parts]) => [name, parts.join('')]));
 }"""
