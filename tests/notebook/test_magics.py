@@ -87,7 +87,7 @@ def test_an_interrupt_stops_the_stream_of_a_waiting_cell(shell: Kernel, start: s
     def kinds() -> list[str]:
         return [message["msg_type"] for message in run.messages]
 
-    shell.wait_until(lambda: "display_data" in kinds() and kinds()[-1] == "comm_msg")  # the cell waits
+    shell.wait_until(lambda: "display_data" in kinds() and kinds().count("comm_msg") > 8)  # the cell waits
     shell.interrupt()
     shell.finish(run)
     assert kinds().index("update_display_data") < kinds().index("error")  # before the end
