@@ -176,6 +176,23 @@ def test_a_reloaded_page_goes_on_and_gets_the_end(desk: Desk) -> None:
 
 
 @pytest.mark.slow
+def test_a_page_reloaded_again_and_again_loses_nothing_of_a_fast_answer(desk: Desk) -> None:
+    page = desk.set(["%%gemini_stream\nrush"])
+    desk.run(1)
+    wait_grown(desk.pane(1))
+    page.save()
+    for _ in range(5):
+        page.reload()
+        expect(desk.pane(1)).to_be_visible(timeout=10_000)
+        wait_grown(desk.pane(1), by=20_000)
+        shown = re.findall(r"Paragraph (\d+)\.", body(desk.pane(1)).inner_text())
+        assert shown == [str(number) for number in range(1, len(shown) + 1)]
+        assert page.errors == []
+    desk.open_gate("grown")
+    expect(desk.pane(1)).to_contain_text("The end.")
+
+
+@pytest.mark.slow
 def test_a_reloaded_page_keeps_the_answers_of_groups(desk: Desk) -> None:
     each = "letters = ['a', 'b']\n%gemini_stream --each letters -o both grow {item}"
     page = desk.set([each, "%%gemini_stream -m gemini-2.5-flash -m gemini-2.5-pro\ngrow"])

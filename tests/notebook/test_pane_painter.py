@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from answers import run_python
+from gemini_nb.notebook.kernel import page_loads
 from gemini_nb.notebook.pane import painter as painter_module
 from gemini_nb.notebook.pane.painter import BUDGET, Painter
 
@@ -221,3 +224,26 @@ painter.retire(10)
 def test_settling_a_long_answer_never_has_the_whole_heap_collected() -> None:
     """Each time would hold back every stream, by the size of the notebook's heap."""
     assert run_python(COLLECTIONS).stdout.splitlines() == ["long 0 True", "list 0 True"]
+
+
+async def test_nothing_is_painted_or_worked_at_while_a_page_connects_and_restores(painter: Painter) -> None:
+    asked: list[object] = []
+    shell = SimpleNamespace(
+        kernel=SimpleNamespace(shell_handlers={"kernel_info_request": asked.append}, control_handlers={})
+    )
+    stop_watching = page_loads.watch_connections(shell)
+    board, worked = Board(painter), threading.Event()
+    shell.kernel.shell_handlers["kernel_info_request"]("who are you?")
+    assert asked == ["who are you?"]
+    board.change()
+    painter.call(painter.work, (step() for step in [worked.set]))
+    await asyncio.sleep(0.4)
+    assert not board.paints
+    assert not worked.is_set()
+    restored = time.monotonic()
+    page_loads.note_restore()  # long before a page that connects would be given up
+    await until_shown(board)
+    assert 0.9 < board.paints[0] - restored < 2.0
+    assert worked.wait(5)
+    stop_watching()
+    assert shell.kernel.shell_handlers == {"kernel_info_request": asked.append}

@@ -56,6 +56,17 @@ def grow(_: int) -> Iterator[Any]:
     yield said("\n\nThe end.", reason="STOP")
 
 
+@play("rush")
+def rush(_: int) -> Iterator[Any]:
+    yield said("# A fast answer\n\n")
+    number = 0
+    while not (GATES / "grown").exists():
+        yield 0.01
+        number += 1
+        yield said(f"Paragraph {number}. {WORDS * 4}\n\n")
+    yield said("The end.", reason="STOP")
+
+
 @play("sources")
 def sources(_: int) -> Iterator[Any]:
     search = {"toolType": "GOOGLE_SEARCH_WEB", "id": "1"}

@@ -9,6 +9,7 @@ from typing import Any
 
 from gemini_nb.notebook.kernel.cell_output import CellOutput, cell_output
 from gemini_nb.notebook.kernel.frontend import Frontend, cell_id, frontend_of, notebook_path, request_id
+from gemini_nb.notebook.kernel.page_loads import watch_connections
 from gemini_nb.notebook.kernel.parents import answer_in_threads
 from gemini_nb.notebook.kernel.routing import route
 from gemini_nb.notebook.kernel.sent import SentOutputs
@@ -71,6 +72,7 @@ class _Extension:
         self._unroute = route(shell)
         sent = SentOutputs()
         self._unwatch = sent.watch(shell)
+        self._unwatch_pages = watch_connections(shell)
         shell.register_magics(
             self._magics,
             self._code_magics,
@@ -138,6 +140,7 @@ class _Extension:
             del asked._ipython_display_
         self._unroute()
         self._unwatch()
+        self._unwatch_pages()
         self.manager.runtime.cell_output = lambda: None
         self.manager.runtime.origin = lambda: (None, None)
 

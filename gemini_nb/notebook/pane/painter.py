@@ -4,7 +4,8 @@ A pane that painted each chunk by itself would send a comm message for each, hun
 that gets more than it allows drops some, the last included, and the pane stays as it was. Here changes are
 collected and painted by turns, 20 times a second at most, a few views each time, so that no single frame of
 the page has all the work; less often when painting has taken more than a tenth of the time, or when the last
-second had its share of messages. What changed last is always painted.
+second had its share of messages, and not while a page restores its widgets. What changed last is always
+painted.
 
 All of it is done on one thread of its own. On the loop's thread an answer of 350 KB would hold back the
 events of every other stream for seconds; two such threads would take turns with the loop's at its cost.
@@ -23,6 +24,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
+from gemini_nb.notebook.kernel.page_loads import free_at
 from gemini_nb.redaction import scrub
 from gemini_nb.streams.runtime.loop import BackgroundLoop
 from gemini_nb.streams.runtime.runtime import Runtime
@@ -37,6 +39,7 @@ BUDGET = 300
 _INTERVAL = 0.05
 _TOGETHER = 3  # views in one frame: so many at full rate are smooth in every browser measured
 _TICK = 1.0
+_LOOK_AGAIN = 0.2  # while a page restores its widgets, which may end early
 _SHARE = 0.1
 _LONGEST = 1.0  # one slow paint, such as the first, must not freeze the page
 _ONE_PAINT = 60  # messages that one paint may need
@@ -181,10 +184,14 @@ class Painter:
     def _go_on_working(self) -> None:
         if self._work and not self._is_working:
             self._is_working = True
-            asyncio.get_running_loop().call_soon(self._step)
+            pause = min(free_at() - time.monotonic(), _LOOK_AGAIN)  # its last step may open a widget
+            asyncio.get_running_loop().call_later(max(0.0, pause), self._step)
 
     def _step(self) -> None:
         self._is_working = False
+        if free_at() > time.monotonic():
+            self._go_on_working()
+            return
         steps = self._work.popleft()
         if self._guarded(lambda: next(steps, self) is not self):
             self._work.append(steps)
@@ -246,7 +253,7 @@ class Painter:
                 break
             excess -= number
             free = then + 1.0
-        return free
+        return max(free, min(free_at(), now + _LOOK_AGAIN))
 
     def _note(self, now: float, number: int) -> None:
         if number:

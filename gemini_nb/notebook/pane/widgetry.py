@@ -12,6 +12,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from gemini_nb.notebook.kernel.page_loads import note_restore
 from gemini_nb.notebook.render.markdown import plain
 from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.stream import Stream
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 _NAMED = {f"_{side}_{fact}" for side in ("model", "view") for fact in ("module", "module_version", "name")}
+_SHARED = {"layout", "style"}  # empty, so that a page without them shows the same
 _shared: dict[object, widgets.Widget] = {}
 _sent = 0
 
@@ -57,6 +59,12 @@ class Counted(widgets.Widget):
             _count()
         super().close()
 
+    def get_state(self, key: Any = None, drop_defaults: bool = False) -> Any:
+        """The state; all of it, once the widget is open, is for a page that restores its widgets."""
+        if key is None and self.comm is not None:
+            note_restore()
+        return super().get_state(key, drop_defaults)
+
     def _send(self, msg: Any, buffers: Any = None) -> None:
         _count()
         super()._send(msg, buffers=buffers)
@@ -68,13 +76,17 @@ def _count(number: int = 1) -> None:
 
 
 class _Brief(Counted):
-    """A widget that opens with what differs from the page's own defaults."""
+    """A widget that opens with what differs from the page's own defaults, and without what all share.
+
+    A page that loads may hear of it before it knows the shared layout, and would give up what names it.
+    """
 
     def get_state(self, key: Any = None, drop_defaults: bool = False) -> Any:
         if key is not None or self.comm is not None:  # an update, or a page that asks for all of it
             return super().get_state(key, drop_defaults)
         state = super().get_state(drop_defaults=True)
-        return {**{name: getattr(self, name) for name in _NAMED}, **state}
+        own = {name: value for name, value in state.items() if name not in _SHARED}
+        return {**{name: getattr(self, name) for name in _NAMED}, **own}
 
 
 class _Piece(_Brief, widgets.HTML):
@@ -85,8 +97,8 @@ class _Formulas(_Brief, widgets.HTMLMath):
     """The same, with a text that the page typesets."""
 
 
-class _Box(Counted, widgets.Box):
-    """A box that counts its messages."""
+class _Box(_Brief, widgets.Box):
+    """A box with a short opening message."""
 
 
 def shared_layout() -> Any:
