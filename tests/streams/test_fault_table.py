@@ -243,7 +243,7 @@ ARRIVES = [
     fails("stall=0", IdleTimeoutError, "nothing for", requests=2, options=SHORT),
     fails("stall=3", IdleTimeoutError, "nothing for", requests=4, rewinds=3, text="part", options=SHORT),
     harmless("drip=400~drip-pause=0.0001"),
-    Row(("drip=2000~drip-pause=0.02",), options={"timeout": 0.4}),  # longer than the timeout in all
+    Row(("drip=300~drip-pause=0.02",), options={"timeout": 1.0}),  # longer than the timeout in all
     once("drip=400~drip-pause=0.0001~cut=7", rewinds=1),
     *(harmless(f"sse={word}") for word in sorted(SSE_WORDS)),
     harmless("sse=comments,cr,nospace,fields,bom,done,multiline"),
