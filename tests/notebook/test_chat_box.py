@@ -242,7 +242,7 @@ def test_a_message_that_fails_waits_or_is_stopped(kernel: Kernel, service: Servi
     box.wait("GOOD QUESTION")
     box.until(lambda: "bad question" not in box.html)
     box.enter("hold it")
-    box.until(lambda: "hold it" in box.html)
+    box.until(lambda: 'gemini-nb-asked">hold it' in box.html)
     box.enter("next")
     box.until(lambda: "(the message before it)" in box.html)
     assert kernel.widgets[box.button("Take back")]["disabled"]
