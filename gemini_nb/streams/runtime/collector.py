@@ -33,7 +33,7 @@ class _Collector:
     def note_row(self) -> None:
         """Note that a row has ended. From any thread."""
         if not self._lock.acquire(blocking=False):
-            return  # the loop waits for nobody, and in a forked child the lock may be held for ever
+            return  # the loop thread must not wait, and in a forked child the lock may stay held
         try:
             self._count_one(time.monotonic())
         finally:
