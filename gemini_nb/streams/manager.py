@@ -30,7 +30,8 @@ from gemini_nb.streams.request.request import find_endpoint
 from gemini_nb.streams.request.uploads import uploads_of
 from gemini_nb.streams.runtime.readers import EventReader
 from gemini_nb.streams.runtime.runtime import Runtime, default_runtime, forget_default_runtime
-from gemini_nb.streams.stream import Stream, stop_together
+from gemini_nb.streams.stopping import stop_together
+from gemini_nb.streams.stream import Stream
 
 __all__ = ["StreamManager", "adopt_manager", "get_manager", "journal", "models"]
 

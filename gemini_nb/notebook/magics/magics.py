@@ -34,7 +34,8 @@ from gemini_nb.streams.group.prompt import python_name
 from gemini_nb.streams.group.run import Run
 from gemini_nb.streams.manager import StreamManager
 from gemini_nb.streams.runtime.ending import interrupting
-from gemini_nb.streams.stream import Stream, replacing, stop_together
+from gemini_nb.streams.stopping import replacing, stop_together
+from gemini_nb.streams.stream import Stream
 
 __all__ = ["GeminiMagics"]
 

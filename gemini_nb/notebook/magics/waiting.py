@@ -15,7 +15,8 @@ from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.runtime.ending import StreamInterrupted
 from gemini_nb.streams.runtime.loop import Flag
 from gemini_nb.streams.runtime.runtime import BlockOn, wait_for
-from gemini_nb.streams.stream import Stream, stop_interrupted
+from gemini_nb.streams.stopping import stop_interrupted
+from gemini_nb.streams.stream import Stream
 from gemini_nb.tools.kernel import KernelLoop
 
 __all__ = ["await_made", "blocking_wait", "interrupted", "stopping"]

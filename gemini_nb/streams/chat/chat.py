@@ -19,7 +19,8 @@ from gemini_nb.streams.conversation.orchestrator import ToolOrchestrator
 from gemini_nb.streams.events.info import Subscriber
 from gemini_nb.streams.manager import StreamManager, get_manager
 from gemini_nb.streams.request.options import StreamOptions, takes_options
-from gemini_nb.streams.stream import Stream, replacing
+from gemini_nb.streams.stopping import replacing
+from gemini_nb.streams.stream import Stream
 
 __all__ = ["Chat"]
 

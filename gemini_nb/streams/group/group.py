@@ -26,7 +26,8 @@ from gemini_nb.streams.request.options import StreamOptions, takes_options
 from gemini_nb.streams.runtime.ending import StreamInterrupted
 from gemini_nb.streams.runtime.loop import Flag
 from gemini_nb.streams.runtime.runtime import Runtime
-from gemini_nb.streams.stream import Stream, stop_interrupted, stop_together
+from gemini_nb.streams.stopping import stop_interrupted, stop_together
+from gemini_nb.streams.stream import Stream
 
 __all__ = ["Later", "StreamGroup", "map_prompts"]
 
