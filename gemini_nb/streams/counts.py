@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from types import MappingProxyType
 
-from gemini_nb.streams.events.record import Waiting
+from gemini_nb.streams.events.info import Waiting
 from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.stream import Stream
 

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from gemini_nb.api.wire import Content
+from gemini_nb.streams.events.info import Waiting
 from gemini_nb.streams.events.log import EventLog
-from gemini_nb.streams.events.record import StreamRecord, Waiting
+from gemini_nb.streams.events.record import StreamRecord
 from gemini_nb.streams.events.states import UPLOAD_STATUSES
 from gemini_nb.streams.request.request import StreamRequest
 from gemini_nb.streams.runtime.ending import Ending

@@ -14,7 +14,7 @@ from gemini_nb.journal import prices
 from gemini_nb.notebook.render.words import date, dollars, duration, one_line, quantity
 from gemini_nb.streams.counts import Statistics
 from gemini_nb.streams.events.calls import ToolCall
-from gemini_nb.streams.events.record import Waiting
+from gemini_nb.streams.events.info import Waiting
 from gemini_nb.streams.events.states import Phase, Status
 from gemini_nb.streams.stream import Stream
 

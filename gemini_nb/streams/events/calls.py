@@ -44,7 +44,16 @@ class Approval:
         return await asyncio.wrap_future(self._denial)
 
 
-_INTERNAL = {"advance", "approval", "index", "note", "snapshot", "work"}  # Tab does not offer these
+_INTERNAL = {
+    "advance",
+    "approval",
+    "finish",
+    "index",
+    "note",
+    "snapshot",
+    "start",
+    "work",
+}  # Tab does not offer these
 
 
 @dataclass(slots=True, kw_only=True)
@@ -130,6 +139,17 @@ class ToolCall:
     def advance(self, status: ToolStatus) -> None:
         """Go on to another status."""
         self.status = advance(TOOL_STATUSES, self.status, status)
+
+    def start(self) -> None:
+        """Begin to run."""
+        self.advance(ToolStatus.RUNNING)
+        self.started_at = time.time()
+
+    def finish(self, status: ToolStatus, *, result: Any, parts: tuple[Part, ...], error: str | None) -> None:
+        """End, with what came of it."""
+        self.advance(status)
+        self.ended_at = time.time()
+        self.result, self.parts, self.error = result, parts, error
 
     def note(
         self,

@@ -1,4 +1,4 @@
-"""One moment of a stream as a value, for callers of the public API."""
+"""One moment of a stream as values: all of it, for callers of the public API, and what it waits for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.events.events import StreamEvent
 from gemini_nb.streams.events.states import Phase, Status
 
-__all__ = ["StreamInfo", "Subscriber"]
+__all__ = ["StreamInfo", "Subscriber", "Waiting"]
 
 Subscriber: TypeAlias = Callable[[StreamEvent], object]
 """A callback that gets a stream's events."""
@@ -63,3 +63,18 @@ class StreamInfo:
     tool_calls: tuple[ToolCall, ...]
     metadata: Mapping[str, Any]
     remarks: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What a stream waits for.
+
+    Attributes:
+        reason: what it is, in a few words.
+        until: when it goes on, in seconds since the epoch; None where that is unknown.
+        target: the stream, group or list it waits for, None for anything else.
+    """
+
+    reason: str
+    until: float | None = None
+    target: object = field(default=None, repr=False, compare=False)

@@ -24,6 +24,7 @@ __all__ = ["TERMINAL", "Cursor", "EventLog", "Reader"]
 TERMINAL = (StreamCompleted, StreamFailed, StreamStopped)
 _LAST_KINDS = {"stream_completed", "stream_failed", "stream_stopped"}  # classes differ after a reload
 _CONTINUING = {"text_delta", "thought_delta", "usage_updated"}
+_PLAIN = {"stream_started", "phase_changed"} | _CONTINUING | _LAST_KINDS
 
 logger = logging.getLogger("gemini_nb")
 
@@ -87,6 +88,11 @@ class EventLog:
         log._events = [replace(event, seq=seq) for seq, event in enumerate(events)]
         log.closed = True
         return log
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it holds nothing but texts, figures and phases, a start and an end."""
+        return all(event.kind in _PLAIN for event in self._events)
 
     def shrunk(self) -> EventLog:
         """Return a closed log with its start, its texts as one event each, what went wrong, and its end."""

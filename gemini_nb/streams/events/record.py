@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any, Literal, TypeVar
 
 from gemini_nb.api.turn import Usage
 from gemini_nb.api.wire import Part, duplicate
 from gemini_nb.errors import GeminiError, InternalError
-from gemini_nb.redaction import Veil, scrub, scrub_json
+from gemini_nb.redaction import scrub, scrub_json
 from gemini_nb.streams.events import events
 from gemini_nb.streams.events.calls import ToolCall
+from gemini_nb.streams.events.info import Waiting
 from gemini_nb.streams.events.log import EventLog
+from gemini_nb.streams.events.output import Mark, Output
+from gemini_nb.streams.events.saved import Saved
 from gemini_nb.streams.events.states import (
     PHASES,
     STATUSES,
@@ -33,65 +35,12 @@ from gemini_nb.streams.events.states import (
 )
 from gemini_nb.streams.events.uploads import Upload
 
-__all__ = ["Mark", "StreamRecord", "Waiting"]
+__all__ = ["StreamRecord"]
 
-_BLANK_LINE = "\n\n"
-_RETOLD = {"stream_started", "phase_changed", "text_delta", "thought_delta", "usage_updated"}
-_RETOLD |= {"stream_completed", "stream_failed", "stream_stopped"}
 _NONE: list[Any] = []  # of all streams that have shrunk: nothing comes after their end
 _ASKED: list[datetime | None] = [None]
-_SPENT = Veil()
 
 E = TypeVar("E", bound=events.StreamEvent)
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A place in what a stream has shown.
-
-    Attributes:
-        length: characters of the text before it.
-        texts: pieces of the text before it.
-        thoughts: pieces of the thoughts before it.
-        parts: other parts before it.
-        held: white space before it that is not shown yet.
-    """
-
-    length: int
-    texts: int
-    thoughts: int
-    parts: int
-    held: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """What a stream waits for.
-
-    Attributes:
-        reason: what it is, in a few words.
-        until: when it goes on, in seconds since the epoch; None where that is unknown.
-        target: the stream, group or list it waits for, None for anything else.
-    """
-
-    reason: str
-    until: float | None = None
-    target: object = field(default=None, repr=False, compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Saved:
-    """What kept answers stood for, which was not spent now.
-
-    Attributes:
-        tokens: their tokens.
-        requests: the tokens of each request that would have been paid for.
-        searches: of each of its model calls that searched the web, the queries.
-    """
-
-    tokens: int = 0
-    requests: tuple[Usage, ...] = ()
-    searches: tuple[int, ...] = ()
 
 
 class StreamRecord:
@@ -103,17 +52,9 @@ class StreamRecord:
 
     __slots__ = (
         "__weakref__",
-        "_answer_from",
         "_calls",
-        "_follows_text",
-        "_held",
-        "_length",
         "_log",
-        "_shown_parts",
-        "_text",
-        "_text_veil",
-        "_thought_veil",
-        "_thoughts",
+        "_output",
         "_waiting",
         "activity",
         "asked_at",
@@ -169,10 +110,9 @@ class StreamRecord:
         self.requests: tuple[Usage, ...] = ()  # the same for each request, by which long prompts are billed
         self.searches: tuple[int, ...] = ()  # of each model call that searched the web, its queries
         self.saved = Saved()
-        self.retries, self.refused_at = (
-            0,
-            0.0,
-        )  # the latter on the monotonic clock: when a quota was met that names no pace
+        self.retries = 0
+        self.refused_at = 0.0
+        """When a quota was met that names no pace, on the monotonic clock."""
         self.tool_calls: tuple[ToolCall, ...] = ()
         self.uploads: tuple[Upload, ...] = ()
         self.late_looks: list[Callable[[], object]] = []  # called when a tool reports progress after its call
@@ -197,14 +137,9 @@ class StreamRecord:
         self.waits_on: list[StreamRecord] = []
         """Streams that must end before it goes on: those it is asked after, those that its tools wait for.
         Written from any thread; the operations of a list are atomic."""
-        self._text: list[str] = []
-        self._thoughts: list[str] = []
-        self._text_veil, self._thought_veil = Veil(), Veil()
+        self._output = Output()
         self._waiting: Waiting | None = None
         self._calls: list[datetime | None] = []
-        self._follows_text = False  # whether a model call before this one had text
-        self._held = ""  # white space with which this call began, until other text follows
-        self._answer_from = self._length = self._shown_parts = 0
 
     @property
     def label(self) -> str:
@@ -219,22 +154,22 @@ class StreamRecord:
     @property
     def text(self) -> str:
         """The text of all model calls, a blank line between two that have any."""
-        return "".join(self._text)
+        return self._output.text
 
     @property
     def length(self) -> int:
         """How many characters the text has."""
-        return self._length
+        return self._output.length
 
     @property
     def answer(self) -> str:
         """The text of the last model call."""
-        return "".join(self._text[self._answer_from :])
+        return self._output.answer
 
     @property
     def thoughts(self) -> str:
         """The thought summaries of all model calls."""
-        return "".join(self._thoughts)
+        return self._output.thoughts
 
     @property
     def is_done(self) -> bool:
@@ -299,8 +234,7 @@ class StreamRecord:
         self.phase = advance(PHASES, self.phase, phase)
         if phase is Phase.AWAITING_FINAL_RESPONSE:
             self.turn += 1
-            self._answer_from, self._held = len(self._text), ""
-            self._follows_text = bool(self.text.strip())
+            self._output.begin_call()
         self._hear("")
         self._append(events.PhaseChanged, phase=phase, turn=self.turn)
 
@@ -321,73 +255,51 @@ class StreamRecord:
     def add_text(self, text: str) -> None:
         """Add text to the answer."""
         self._check_active()
-        if text := self._text_veil.feed(text):
-            self._show_text(text)
+        self._show_texts(self._output.feed_text(text))
 
     def add_thought(self, text: str) -> None:
         """Add text to the thought summary."""
         self._check_active()
-        if text := self._thought_veil.feed(text):
-            self._show_thought(text)
+        self._show_thought(self._output.feed_thought(text))
 
-    def _show_text(self, text: str) -> None:
-        if self._follows_text and len(self._text) == self._answer_from:
-            text = self._held + text
-            if not text.strip():
-                self._held = text
-                return
-            self._held = ""
-            self._append_text(_BLANK_LINE)
-            self._answer_from = len(self._text)
-        self._append_text(text)
-
-    def _append_text(self, text: str) -> None:
-        if self.first_output_at is None:
-            self.first_output_at = time.time()
-        self._hear("writing")
-        self._text.append(text)
-        self._length += len(text)
-        log = self.log
-        log.append(events.TextDelta(stream_id=self.stream_id, seq=len(log), time=self.heard_at, text=text))
+    def _show_texts(self, pieces: Iterable[str]) -> None:
+        for text in pieces:
+            if self.first_output_at is None:
+                self.first_output_at = time.time()
+            self._hear("writing")
+            seq = len(log := self.log)
+            log.append(events.TextDelta(stream_id=self.stream_id, seq=seq, time=self.heard_at, text=text))
 
     def _show_thought(self, text: str) -> None:
-        self._hear("thinking")
-        self._thoughts.append(text)
-        self._append(events.ThoughtDelta, text=text)
+        if text:
+            self._hear("thinking")
+            self._append(events.ThoughtDelta, text=text)
 
     def _unveil(self) -> None:
         """Show what was held back as the possible beginning of a secret: other output follows."""
-        if text := self._thought_veil.flush():
-            self._show_thought(text)
-        if text := self._text_veil.flush():
-            self._show_text(text)
+        thought, pieces = self._output.flush()
+        self._show_thought(thought)
+        self._show_texts(pieces)
 
     def add_part(self, part: Part) -> None:
         """Add a part that is neither text nor a function call."""
         self._unveil()
         self._hear("writing")
-        self._shown_parts += 1
+        self._output.parts += 1
         self._append(events.PartReceived, part=scrub_json(duplicate(part)))
 
     def mark(self) -> Mark:
         """Return the current place, to come back to."""
         if not self.is_done:
             self._unveil()
-        return Mark(self._length, len(self._text), len(self._thoughts), self._shown_parts, self._held)
+        return self._output.mark()
 
     def rewind(self, mark: Mark) -> None:
         """Discard what was shown since that place."""
         self._check_active()
-        self._text_veil.flush()
-        self._thought_veil.flush()
-        if mark == self.mark():
-            return
-        del self._text[mark.texts :]
-        self._answer_from, self._held = min(self._answer_from, mark.texts), mark.held
-        del self._thoughts[mark.thoughts :]
-        self._length, self._shown_parts = mark.length, mark.parts
-        thoughts = sum(map(len, self._thoughts))
-        self._append(events.TextRewound, length=mark.length, thoughts_length=thoughts, parts=mark.parts)
+        if self._output.rewind(mark):
+            thoughts = len(self.thoughts)
+            self._append(events.TextRewound, length=mark.length, thoughts_length=thoughts, parts=mark.parts)
 
     def add_call(self, call: ToolCall) -> None:
         """Add a tool call that the model asked for."""
@@ -407,8 +319,7 @@ class StreamRecord:
     def start_call(self, call: ToolCall) -> None:
         """Note that a tool begins to run."""
         self._check_active()
-        call.advance(ToolStatus.RUNNING)
-        call.started_at = time.time()
+        call.start()
         self._append(events.ToolCallStarted, call=call.snapshot())
 
     def report_call(self, call: ToolCall, **facts: Any) -> None:
@@ -431,9 +342,7 @@ class StreamRecord:
     ) -> None:
         """Note how a tool ended."""
         self._check_active()
-        call.advance(status)
-        call.ended_at = time.time()
-        call.result, call.parts, call.error = result, parts, error and scrub(error)
+        call.finish(status, result=result, parts=parts, error=error and scrub(error))
         self._append(events.ToolCallFinished, call=call.snapshot())
 
     def add_upload(self, name: str) -> int:
@@ -447,11 +356,8 @@ class StreamRecord:
     def update_upload(self, index: int, status: UploadStatus, **facts: Any) -> None:
         """Note how far a file is."""
         self._check_active()
-        before = self.uploads[index]
-        if status is not before.status:
-            advance(UPLOAD_STATUSES, before.status, status)
-        upload = replace(before, status=status, **facts)
-        if upload != before:
+        upload = self.uploads[index].advanced(status, **facts)
+        if upload != self.uploads[index]:
             self.uploads = (*self.uploads[:index], upload, *self.uploads[index + 1 :])
             self._append(events.UploadUpdated, upload=upload)
 
@@ -462,13 +368,7 @@ class StreamRecord:
 
     def save(self, requests: tuple[Usage, ...], queries: int, *, is_billed: bool) -> None:
         """Count the requests and queries that a kept answer saved."""
-        before = self.saved
-        tokens = before.tokens + sum(usage.total_token_count for usage in requests)
-        if is_billed:
-            searches = (*before.searches, queries) if queries else before.searches
-            self.saved = Saved(tokens, before.requests + requests, searches)
-        else:
-            self.saved = replace(before, tokens=tokens)
+        self.saved = self.saved.plus(requests, queries, is_billed=is_billed)
 
     def set_usage(self, usage: Usage, requests: tuple[Usage, ...] = ()) -> None:
         """Set the token counts of all calls so far, and of each request."""
@@ -487,10 +387,7 @@ class StreamRecord:
 
     def shrink(self) -> None:
         """Let go of what only an unfinished stream or a close look needs; texts and figures stay."""
-        before, answer = "".join(self._text[: self._answer_from]), self.answer
-        self._text, self._answer_from = [text for text in (before, answer) if text], bool(before)
-        self._thoughts = [self.thoughts] if self._thoughts else _NONE
-        self._text_veil = self._thought_veil = _SPENT
+        self._output.shrink()
         self.parts = [part for part in self.parts if "text" not in part] or _NONE
         self.chunks = self.late_looks = self.waits_on = _NONE
         self._calls = _ASKED if None in self._calls else self._calls
@@ -498,18 +395,17 @@ class StreamRecord:
             if value := getattr(self, name):
                 setattr(self, name, sys.intern(value))
         log = self.log
-        is_plain = all(event.kind in _RETOLD for event in log.since(0))
-        self._log = None if is_plain else log.shrunk()
+        self._log = None if log.is_plain else log.shrunk()
 
     def _retold(self) -> Iterator[events.StreamEvent]:
-        """The events of a stream that told nothing but texts and figures, which say the same."""
+        """Make the events of a stream whose log held nothing but texts and figures; they say the same."""
         began, ended = self.first_output_at or self.started_at, self.ended_at or self.started_at
         name = self.stream_id
         yield events.StreamStarted(stream_id=name, seq=0, time=self.started_at)
-        if self._thoughts:
-            yield events.ThoughtDelta(stream_id=name, seq=0, time=began, text=self.thoughts)
-        if self._text:
-            yield events.TextDelta(stream_id=name, seq=0, time=began, text=self.text)
+        if thoughts := self.thoughts:
+            yield events.ThoughtDelta(stream_id=name, seq=0, time=began, text=thoughts)
+        if text := self.text:
+            yield events.TextDelta(stream_id=name, seq=0, time=began, text=text)
         if self.usage != Usage():
             yield events.UsageUpdated(stream_id=name, seq=0, time=ended, usage=self.usage)
         if self.error is not None:

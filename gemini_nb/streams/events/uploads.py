@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
-from gemini_nb.streams.events.states import UploadStatus
+from gemini_nb.streams.events.states import UPLOAD_STATUSES, UploadStatus, advance
 
 __all__ = ["Upload"]
 
@@ -30,3 +31,13 @@ class Upload:
     status: UploadStatus = UploadStatus.READING
     is_reused: bool = False
     note: str = ""
+
+    def advanced(self, status: UploadStatus, **facts: Any) -> Upload:
+        """Return the upload as it stands now.
+
+        Raises:
+            InternalError: this status cannot follow the one before.
+        """
+        if status is not self.status:
+            advance(UPLOAD_STATUSES, self.status, status)
+        return replace(self, status=status, **facts)
