@@ -24,7 +24,7 @@ from gemini_nb.api.turn import ModelTurn
 from gemini_nb.errors import APIError
 from gemini_nb.streams.conversation.admission import Place
 from gemini_nb.streams.group import pace
-from gemini_nb.streams.group.run import Row
+from gemini_nb.streams.group.rows import Row
 
 ROWS = 2000
 CONCURRENCY = 32

@@ -17,7 +17,7 @@ from gemini_nb.redaction import scrub
 from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.group.frame import fields_of, result_of
 from gemini_nb.streams.group.group import StreamGroup
-from gemini_nb.streams.group.run import Row
+from gemini_nb.streams.group.rows import Row
 from gemini_nb.streams.stream import Stream
 
 __all__ = [

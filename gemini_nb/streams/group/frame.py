@@ -9,7 +9,8 @@ from typing import Any
 
 from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.streams.conversation.dependencies import streams_in, whole_text
-from gemini_nb.streams.group.run import Row, Run
+from gemini_nb.streams.group.rows import Row
+from gemini_nb.streams.group.run import Run
 from gemini_nb.streams.stream import Stream
 
 __all__ = ["ENDS", "columns_of", "fields_of", "free_names", "records_of", "result_of", "to_frame"]

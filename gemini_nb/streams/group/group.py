@@ -20,7 +20,8 @@ from gemini_nb.streams.conversation.keeping import Repeats
 from gemini_nb.streams.events.info import Subscriber
 from gemini_nb.streams.group.frame import records_of, result_of, to_frame
 from gemini_nb.streams.group.pace import Pace
-from gemini_nb.streams.group.run import WINDOW, Counts, Row, Run
+from gemini_nb.streams.group.rows import Counts, Row
+from gemini_nb.streams.group.run import WINDOW, Run
 from gemini_nb.streams.manager import StreamManager, get_manager
 from gemini_nb.streams.request.options import StreamOptions, takes_options
 from gemini_nb.streams.runtime.ending import StreamInterrupted
@@ -148,7 +149,7 @@ class StreamGroup:
     def cost(self) -> Decimal | None:
         """What all of them cost so far in US dollars; None where the price of one is not known."""
         running = [stream.cost for stream in self._run.active]
-        return prices.total([*self._run.ended_costs, *running])
+        return prices.total([self._run.ended_cost, *running])
 
     @property
     def error(self) -> GeminiError | None:

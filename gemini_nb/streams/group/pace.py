@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator, Callable
 from decimal import Decimal
 
 from gemini_nb.errors import NotAskedError
-from gemini_nb.streams.group.run import Row, Run
+from gemini_nb.streams.group.rows import Row
+from gemini_nb.streams.group.run import Run
 
 __all__ = ["Pace"]
 

@@ -12,75 +12,26 @@ import functools
 import itertools
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
-from typing import Any, NamedTuple
 
 from gemini_nb.api.turn import Usage
-from gemini_nb.errors import ConnectError, GeminiError, NotAskedError
+from gemini_nb.errors import GeminiError, NotAskedError
 from gemini_nb.redaction import scrub
 from gemini_nb.streams.events.states import Status
+from gemini_nb.streams.group.rows import Counts, Row
+from gemini_nb.streams.group.tally import Refusals, Tally
 from gemini_nb.streams.request.request import StreamRequest
 from gemini_nb.streams.runtime.collector import note_row
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["WINDOW", "Counts", "Row", "Run"]
+__all__ = ["WINDOW", "Run"]
 
 WINDOW = 200
 """Rows that are streams at a time, at least; a larger concurrency takes twice its own."""
 _IN_CALL = 50  # rows that are started, and checked, in the call itself
 _WHOLE = 200  # rows that ended last and are kept with all that they were
-_ALIKE = 5  # refusals of a key, a model or an account with which a run ends
-_ALIKE_ROWS = 50  # refusals that may be the rows' own
-_REFUSALS = frozenset({400, 401, 403, 404, 412})
 _LISTING = "Make a list of the rows first, where the iterator belongs to the thread that made it: list(rows)."
-
-
-@dataclass(slots=True, eq=False)
-class Row:
-    """One row.
-
-    Attributes:
-        prompt: what is asked.
-        item: what it is about.
-        options: settings of this row only.
-        stream: its stream, once it is there.
-        is_paced: whether it has had its turn at the pace.
-    """
-
-    prompt: Any
-    item: object = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    stream: Stream | None = None
-    is_paced: bool = False
-
-    @property
-    def model(self) -> str | None:
-        """The model that is asked, None for the group's."""
-        return self.options.get("model")
-
-
-class Counts(NamedTuple):
-    """How many rows of a group are where.
-
-    Attributes:
-        total: all of them, None while an iterator goes on.
-        waiting: those whose turn has not come.
-        running: those that are being answered.
-        completed: those with an answer.
-        stopped: those that were stopped.
-        failed: those that failed, or were not asked since the run had ended.
-        kept: those of the completed ones whose answer was a kept one.
-    """
-
-    total: int | None
-    waiting: int
-    running: int
-    completed: int
-    stopped: int
-    failed: int
-    kept: int
 
 
 class Run:
@@ -126,14 +77,8 @@ class Run:
         self._making = 0  # rows that are about to be streams
         self._active: dict[int, Stream] = {}
         self._just_ended: collections.deque[tuple[int, Stream]] = collections.deque()
-        self._by_status: collections.Counter[Status] = collections.Counter()
-        self._kept = 0
-        self.usage = Usage()
-        """The tokens of the rows that have ended."""
-        self._costs: list[Decimal | None] = [Decimal()]
-        self._spent = Decimal()
-        self._of_unknown_cost = 0
-        self._refusals: collections.Counter[tuple[object, ...]] = collections.Counter()
+        self._tally = Tally()
+        self._refusals = Refusals()
         self._ended_by: GeminiError | None = None  # why no row is asked any more
         self._over: dict[str | None, GeminiError] = {}  # by model: why no more of its rows are asked
         self._is_stopped = False
@@ -195,7 +140,7 @@ class Run:
             self.absorb()
             active = [stream.record.waiting is None for stream in self._active.values()]
             running = sum(active)
-            made = len(active) + self._by_status.total()
+            made = len(active) + self._tally.by_status.total()
             unmade = len(self.rows) - made
             never = unmade if self._is_stopped else 0
             failed = never if self.error is not None else 0
@@ -203,10 +148,10 @@ class Run:
                 total=self.total,
                 waiting=len(active) - running + unmade - never,
                 running=running,
-                completed=self._by_status[Status.COMPLETED],
-                stopped=self._by_status[Status.STOPPED] + never - failed,
-                failed=self._by_status[Status.ERROR] + failed,
-                kept=self._kept,
+                completed=self._tally.by_status[Status.COMPLETED],
+                stopped=self._tally.by_status[Status.STOPPED] + never - failed,
+                failed=self._tally.by_status[Status.ERROR] + failed,
+                kept=self._tally.kept,
             )
 
     @property
@@ -217,25 +162,30 @@ class Run:
         return ("stopped", None) if self.error is None else ("error", str(self.error))
 
     @property
-    def ended_costs(self) -> list[Decimal | None]:
-        """The costs of the rows that have ended, added up as far as they are known."""
+    def usage(self) -> Usage:
+        """The tokens of the rows that have ended."""
+        return self._tally.usage
+
+    @property
+    def ended_cost(self) -> Decimal | None:
+        """What the rows that have ended cost, None where that is unknown of one."""
         with self._lock:
             self.absorb()
-            return list(self._costs)
+            return self._tally.cost
 
     @property
     def paid(self) -> int:
         """How many rows have ended that were asked, and not kept already."""
         with self._lock:
             self.absorb()
-            return len(self.ended) - self._kept
+            return len(self.ended) - self._tally.kept
 
     @property
     def spent(self) -> tuple[Decimal, int]:
         """What the rows that have ended cost as far as it is known, and of how many it is not."""
         with self._lock:
             self.absorb()
-            return self._spent, self._of_unknown_cost
+            return self._tally.spent, self._tally.of_unknown_cost
 
     @property
     def active(self) -> list[Stream]:
@@ -313,7 +263,7 @@ class Run:
                 row = self.rows[index]
                 # One whose end is not counted yet, or is a matter of moments, will not be.
                 if row.stream is not None and self._active.pop(index, None) is None:
-                    self._by_status[row.stream.status] -= 1
+                    self._tally.by_status[row.stream.status] -= 1
                 row.stream, row.is_paced = None, False
                 self.failed.pop(index, None)
             self._next = 0
@@ -338,14 +288,7 @@ class Run:
                 self.ended.append(index)
                 if stream.status is Status.ERROR:
                     self.failed[index] = None
-                self._by_status[stream.status] += 1
-                self.usage += stream.usage
-                if stream.cost is None:
-                    self._of_unknown_cost += 1
-                else:
-                    self._spent += stream.cost
-                self._costs = [_sum([*self._costs, stream.cost])] if None not in self._costs else [None]
-                self._kept += stream.status is Status.COMPLETED and getattr(stream, "kept", None) is not None
+                self._tally.add(stream)
                 self._judge(self.rows[index], stream)
                 self._shrink()
 
@@ -359,28 +302,12 @@ class Run:
 
     def _judge(self, row: Row, stream: Stream) -> None:
         """End a run whose rows are all refused for the same reason, which is not theirs."""
-        error = stream.error
         if stream.record.is_replaced:
             self.stop()
             for other in self._active.values():
                 other.request_stop(asked_again=True)
-        if stream.status is Status.COMPLETED:
-            self._refusals[row.model,] = -1_000_000  # the key and the model are good
-        if error is None or isinstance(error, NotAskedError):
-            return
-        if error.status_code == 429 and (error.is_permanent or "limit: 0" in error.message):
-            self.end(error, row.model, all_models=len({one.model for one in self.rows}) == 1)
-            return
-        is_alike = error.status_code in _REFUSALS or isinstance(error, ConnectError)
-        if not is_alike or self._refusals[row.model,] < 0:
-            return
-        kind = (row.model, error.status_code, error.message)
-        self._refusals[kind] += 1
-        if self._refusals[kind] >= (_ALIKE if _is_of_the_account(error) else _ALIKE_ROWS):
-            alike = self._refusals[kind]
-            summary = type(error)(f"{alike} rows failed alike: {error.message}")
-            summary.hint = error.hint
-            self.end(summary, row.model, all_models=len({one.model for one in self.rows}) == 1)
+        if (reason := self._refusals.note(row.model, stream)) is not None:
+            self.end(reason, row.model, all_models=len({one.model for one in self.rows}) == 1)
 
     def _make(self, index: int, *, is_call: bool = False) -> Stream:
         """Return a row's stream; where it cannot be asked, one that says so, but in the call itself."""
@@ -516,22 +443,6 @@ def _may_retry(row: Row) -> bool:
     if stream is None or stream.status is Status.ACTIVE:
         return stream is None or stream.record.stop_asked
     return stream.status is not Status.COMPLETED
-
-
-def _is_of_the_account(error: GeminiError) -> bool:
-    """Whether a refusal is about the key, the model or the account, and not about what a row asks."""
-    if error.status_code == 400:
-        return "API key" in error.message or getattr(error, "api_status", None) == "FAILED_PRECONDITION"
-    return "file" not in error.message.lower()
-
-
-def _sum(costs: Iterable[Decimal | None]) -> Decimal | None:
-    total = Decimal()
-    for cost in costs:
-        if cost is None:
-            return None
-        total += cost
-    return total
 
 
 def _never(*_: object) -> Stream:

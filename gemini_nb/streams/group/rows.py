@@ -1,0 +1,57 @@
+"""One row of a group, and how many rows are where."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from gemini_nb.streams.stream import Stream
+
+__all__ = ["Counts", "Row"]
+
+
+@dataclass(slots=True, eq=False)
+class Row:
+    """One row.
+
+    Attributes:
+        prompt: what is asked.
+        item: what it is about.
+        options: settings of this row only.
+        stream: its stream, once it is there.
+        is_paced: whether it has had its turn at the pace.
+    """
+
+    prompt: Any
+    item: object = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    stream: Stream | None = None
+    is_paced: bool = False
+
+    @property
+    def model(self) -> str | None:
+        """The model that is asked, None for the group's."""
+        return self.options.get("model")
+
+
+class Counts(NamedTuple):
+    """How many rows of a group are where.
+
+    Attributes:
+        total: all of them, None while an iterator goes on.
+        waiting: those whose turn has not come.
+        running: those that are being answered.
+        completed: those with an answer.
+        stopped: those that were stopped.
+        failed: those that failed, or were not asked since the run had ended.
+        kept: those of the completed ones whose answer was a kept one.
+    """
+
+    total: int | None
+    waiting: int
+    running: int
+    completed: int
+    stopped: int
+    failed: int
+    kept: int

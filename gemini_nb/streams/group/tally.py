@@ -1,0 +1,101 @@
+"""What the ended rows of a group came to: how they ended, their tokens, what they cost, what refused them."""
+
+from __future__ import annotations
+
+import collections
+from decimal import Decimal
+
+from gemini_nb.api.turn import Usage
+from gemini_nb.errors import ConnectError, GeminiError, NotAskedError
+from gemini_nb.streams.events.states import Status
+from gemini_nb.streams.stream import Stream
+
+__all__ = ["Refusals", "Tally"]
+
+_ALIKE = 5  # refusals of a key, a model or an account with which a run ends
+_ALIKE_ROWS = 50  # refusals that may be the rows' own
+_REFUSALS = frozenset({400, 401, 403, 404, 412})
+
+
+class Tally:
+    """Counts of the rows that have ended.
+
+    Attributes:
+        by_status: how many ended how; a row that is asked again is taken out.
+        kept: how many of the answers were kept ones.
+        usage: their tokens.
+        spent: what they cost in US dollars, as far as it is known.
+        of_unknown_cost: of how many it is not.
+    """
+
+    def __init__(self) -> None:
+        self.by_status: collections.Counter[Status] = collections.Counter()
+        self.kept = 0
+        self.usage = Usage()
+        self.spent = Decimal()
+        self.of_unknown_cost = 0
+
+    @property
+    def cost(self) -> Decimal | None:
+        """What all of them cost, None where that is unknown of one."""
+        return None if self.of_unknown_cost else self.spent
+
+    def add(self, stream: Stream) -> None:
+        """Count a row that has ended."""
+        self.by_status[stream.status] += 1
+        self.usage += stream.usage
+        cost = stream.cost
+        if cost is None:
+            self.of_unknown_cost += 1
+        else:
+            self.spent += cost
+        self.kept += stream.status is Status.COMPLETED and stream.kept is not None
+
+
+class Refusals:
+    """Finds out whether rows are refused for the same reason, which is not theirs."""
+
+    def __init__(self) -> None:
+        self._alike: collections.Counter[tuple[object, ...]] = collections.Counter()
+        self._answering: set[str | None] = set()  # models that have answered: the key and the model are good
+
+    def clear(self) -> None:
+        """Forget them: the rows are asked again."""
+        self._alike.clear()
+        self._answering.clear()
+
+    def note(self, model: str | None, stream: Stream) -> GeminiError | None:
+        """Note how a row ended.
+
+        Args:
+            model: the row's own model, None for the group's.
+            stream: the row's stream.
+
+        Returns:
+            Why asking more rows of this model makes no sense, None where it does.
+        """
+        error = stream.error
+        if stream.status is Status.COMPLETED:
+            self._answering.add(model)
+        if error is None or isinstance(error, NotAskedError):
+            return None
+        if error.status_code == 429 and (error.is_permanent or "limit: 0" in error.message):
+            return error
+        is_refusal = error.status_code in _REFUSALS or isinstance(error, ConnectError)
+        if not is_refusal or model in self._answering:
+            return None
+        kind = (model, error.status_code, error.message)
+        self._alike[kind] += 1
+        alike = self._alike[kind]
+        if alike < (_ALIKE if _is_of_the_account(error) else _ALIKE_ROWS):
+            return None
+        summary = type(error)(f"{alike} rows failed alike: {error.message}")
+        summary.hint = error.hint
+        return summary
+
+
+def _is_of_the_account(error: GeminiError) -> bool:
+    """Whether a refusal is about the key, the model or the account, and not about what a row asks."""
+    if error.status_code == 400:
+        return "API key" in error.message or getattr(error, "api_status", None) == "FAILED_PRECONDITION"
+    return "file" not in error.message.lower()
