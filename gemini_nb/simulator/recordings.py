@@ -15,10 +15,10 @@ from typing import Any
 from gemini_nb.api.sse import encode
 from gemini_nb.config import Auth
 from gemini_nb.errors import ConfigError
-from gemini_nb.journal.call_record import CallRecord
-from gemini_nb.journal.keep_file import KeepFile
-from gemini_nb.journal.kept import nearest, quoted
-from gemini_nb.journal.key import Question, bare_model, question_of
+from gemini_nb.journal.kept.answers import nearest, quoted
+from gemini_nb.journal.kept.call_record import CallRecord
+from gemini_nb.journal.kept.keep_file import KeepFile
+from gemini_nb.journal.kept.key import Question, bare_model, question_of
 from gemini_nb.simulator.delivery import BytesEncoder, Reply
 from gemini_nb.simulator.protocol.refusals import not_found
 from gemini_nb.simulator.scenario.chunks import Step

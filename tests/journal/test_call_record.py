@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gemini_nb.journal.call_record import CallRecord, RecordError, TimedChunk
+from gemini_nb.journal.kept.call_record import CallRecord, RecordError, TimedChunk
 from gemini_nb.redaction import Secret
 
 

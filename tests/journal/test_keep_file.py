@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from gemini_nb.errors import ConfigError
-from gemini_nb.journal import keep_file
-from gemini_nb.journal.call_record import CallRecord, TimedChunk
-from gemini_nb.journal.keep_file import KeepFile
-from gemini_nb.journal.key import question_of
+from gemini_nb.journal.kept import keep_file
+from gemini_nb.journal.kept.call_record import CallRecord, TimedChunk
+from gemini_nb.journal.kept.keep_file import KeepFile
+from gemini_nb.journal.kept.key import question_of
 
 
 def record(prompt: str, answer: str = "An answer.", number: int = 1) -> CallRecord:

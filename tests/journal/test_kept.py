@@ -23,8 +23,8 @@ from answers import KEY, PATIENCE, Recorder, always, hello, rig, run_python
 from gemini_nb import RetryPolicy
 from gemini_nb.config import Settings
 from gemini_nb.errors import ConfigError, MissingKeyError, NotKeptError
-from gemini_nb.journal.call_record import CallRecord
-from gemini_nb.journal.keep_file import KeepFile
+from gemini_nb.journal.kept.call_record import CallRecord
+from gemini_nb.journal.kept.keep_file import KeepFile
 from gemini_nb.simulator import Simulator
 from gemini_nb.streams.group.group import StreamGroup, map_prompts
 from gemini_nb.streams.manager import StreamManager

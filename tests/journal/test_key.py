@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gemini_nb.api.contents.content import to_contents
-from gemini_nb.journal.key import Question, bare_model, prompt_of, question_of
+from gemini_nb.journal.kept.key import Question, bare_model, prompt_of, question_of
 
 MODEL = "gemini-3.8-flash"
 PICTURE = b"\x89PNG\xff\xfe\xfd?"

@@ -16,7 +16,7 @@ from test_kept import converse, counted, same, weather
 from answers import KEY, PATIENCE, Recorder, always, rig
 from gemini_nb.config import Settings
 from gemini_nb.errors import ConfigError, NotKeptError
-from gemini_nb.journal.call_record import CallRecord, TimedChunk
+from gemini_nb.journal.kept.call_record import CallRecord, TimedChunk
 from gemini_nb.simulator import Simulator
 from gemini_nb.streams.manager import StreamManager
 from gemini_nb.streams.stream import Stream

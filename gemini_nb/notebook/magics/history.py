@@ -16,7 +16,7 @@ from IPython.display import display
 from gemini_nb.config import choose_keep
 from gemini_nb.errors import ConfigError, GeminiError, StreamNotFoundError
 from gemini_nb.journal.entries import Entry, Journal
-from gemini_nb.journal.keep_file import KeepFile
+from gemini_nb.journal.kept.keep_file import KeepFile
 from gemini_nb.notebook.kernel.frontend import Frontend, frontend_of
 from gemini_nb.notebook.magics.arguments import with_arguments
 from gemini_nb.notebook.render.words import quantity

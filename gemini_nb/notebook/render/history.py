@@ -12,9 +12,9 @@ from gemini_nb.api.contents.file import printable
 from gemini_nb.api.turn import Usage
 from gemini_nb.api.wire import Part, objects
 from gemini_nb.config import Auth
-from gemini_nb.journal.call_record import CallRecord
 from gemini_nb.journal.columns import PastCall
 from gemini_nb.journal.entries import Entry, UsageRow
+from gemini_nb.journal.kept.call_record import CallRecord
 from gemini_nb.journal.uploads import Uploaded
 from gemini_nb.notebook.render.figures import STAND_INS, tokens_words
 from gemini_nb.notebook.render.markdown import answer_draft, finished, plain, settle

@@ -25,8 +25,8 @@ from gemini_nb.api.turn import ModelTurn, Usage
 from gemini_nb.api.wire import JSON, Content, Part, duplicate
 from gemini_nb.config import Auth, replay_pace
 from gemini_nb.errors import APIError, EmptyAnswerError, SchemaMismatchError, TurnLimitError
-from gemini_nb.journal.call_record import CallRecord
-from gemini_nb.journal.kept import replay
+from gemini_nb.journal.kept.answers import replay
+from gemini_nb.journal.kept.call_record import CallRecord
 from gemini_nb.redaction import excerpt, scrub_json
 from gemini_nb.streams.conversation.admission import Place
 from gemini_nb.streams.conversation.keeping import Keeper

@@ -14,9 +14,9 @@ from gemini_nb.api.turn import ModelTurn
 from gemini_nb.api.wire import JSON
 from gemini_nb.config import Auth
 from gemini_nb.errors import NotKeptError
-from gemini_nb.journal.call_record import CallRecord, TimedChunk
-from gemini_nb.journal.kept import KeptAnswers, has_other_results, is_whole, nearest, quoted
-from gemini_nb.journal.key import Contents, Question, bare_model, question_of
+from gemini_nb.journal.kept.answers import KeptAnswers, has_other_results, is_whole, nearest, quoted
+from gemini_nb.journal.kept.call_record import CallRecord, TimedChunk
+from gemini_nb.journal.kept.key import Contents, Question, bare_model, question_of
 from gemini_nb.streams.conversation.admission import Place
 from gemini_nb.streams.events.record import StreamRecord
 from gemini_nb.streams.request.request import StreamRequest

@@ -28,7 +28,7 @@ from gemini_nb.tools.schemas.wire_schema import tidy_tools
 from gemini_nb.tools.tool import ToolSet, as_tools
 
 if TYPE_CHECKING:
-    from gemini_nb.journal.kept import KeptAnswers
+    from gemini_nb.journal.kept.answers import KeptAnswers
     from gemini_nb.streams.runtime.runtime import Runtime
 
 __all__ = [

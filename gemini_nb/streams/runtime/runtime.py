@@ -22,7 +22,7 @@ from gemini_nb.tools.kernel import KernelLoop, background
 
 if TYPE_CHECKING:
     from gemini_nb.api.http import HTTPClients
-    from gemini_nb.journal.kept import KeptAnswers
+    from gemini_nb.journal.kept.answers import KeptAnswers
     from gemini_nb.simulator import Simulator
     from gemini_nb.streams.events.record import StreamRecord
     from gemini_nb.tools.output import Target
@@ -102,8 +102,8 @@ class Runtime:
         Raises:
             ConfigError: it cannot be a file of kept answers.
         """
-        from gemini_nb.journal.keep_file import KeepFile  # only where answers are kept
-        from gemini_nb.journal.kept import KeptAnswers
+        from gemini_nb.journal.kept.answers import KeptAnswers
+        from gemini_nb.journal.kept.keep_file import KeepFile  # only where answers are kept
 
         file = KeepFile(path, read_only=read_only)
         with self._lock:

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from gemini_nb.errors import ConfigError
-from gemini_nb.journal.call_record import CallRecord, RecordError
-from gemini_nb.journal.key import key_of, like_keys
+from gemini_nb.journal.kept.call_record import CallRecord, RecordError
+from gemini_nb.journal.kept.key import key_of, like_keys
 
 __all__ = ["KeepFile"]
 

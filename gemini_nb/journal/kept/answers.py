@@ -17,9 +17,9 @@ from gemini_nb.api.call import ChunkReceived, chunks_of
 from gemini_nb.api.turn import ModelTurn
 from gemini_nb.daemon import run_in_daemon_thread
 from gemini_nb.errors import ConfigError, GeminiError
-from gemini_nb.journal.call_record import CallRecord
-from gemini_nb.journal.keep_file import KeepFile
-from gemini_nb.journal.key import RESULTS, Question
+from gemini_nb.journal.kept.call_record import CallRecord
+from gemini_nb.journal.kept.keep_file import KeepFile
+from gemini_nb.journal.kept.key import RESULTS, Question
 from gemini_nb.redaction import scrub
 
 __all__ = ["KeptAnswers", "has_other_results", "is_whole", "nearest", "quoted", "replay"]

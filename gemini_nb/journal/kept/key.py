@@ -23,7 +23,7 @@ from gemini_nb.api.contents.objects import spell_body, spell_content
 from gemini_nb.api.endpoint import model_in
 from gemini_nb.api.wire import JSON, objects
 from gemini_nb.errors import ArgumentError
-from gemini_nb.journal.call_record import CallRecord
+from gemini_nb.journal.kept.call_record import CallRecord
 
 __all__ = [
     "RESULTS",
