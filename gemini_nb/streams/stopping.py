@@ -42,8 +42,8 @@ def replacing(streams: Iterable[StreamInternals]) -> Generator[None, None, None]
         stream.request_stop(asked_again=True)
 
 
-def stop_interrupted(streams: Sequence[StreamInternals]) -> StreamInterrupted:
+def stop_interrupted(streams: Sequence[StreamInternals], unasked: int = 0) -> StreamInterrupted:
     """Stop what an interrupted wait waited for, and return the error that says how many those were."""
     stop_together(streams)
     had_ended = sum(stream.record.status in {Status.COMPLETED, Status.ERROR} for stream in streams)
-    return interrupting([stream.label for stream in streams], had_ended)
+    return interrupting([stream.label for stream in streams], had_ended, unasked=unasked)

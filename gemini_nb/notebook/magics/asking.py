@@ -74,6 +74,7 @@ def ask(
     notes: list[str] | None = None,
     run: tuple[str | None, str | None] = (None, None),
     context: CellContext = _NOTHING,
+    before_start: Callable[[], object] = lambda: None,
 ) -> Stream | StreamGroup:
     """Start what a cell asks for, and bind it to its name.
 
@@ -86,6 +87,7 @@ def ask(
         notes: takes what the user should know of the prompt, a line each.
         run: the ids of the cell, to which a chat's message belongs, and of this run of it, if there are any.
         context: what the cells before it have to say.
+        before_start: called when all is ready, before the first stream is there.
 
     Raises:
         UsageError: an option names something that is not there.
@@ -103,10 +105,19 @@ def ask(
             settings_of_each = [{**options, "model": model} for model in models]
             named = _named_in(cell, namespace)  # as they are now; rows are asked later
             contents_of = functools.partial(_contents_of_item, cell, args, files, named, notes=notes)
-            made: Stream | StreamGroup = _ask_each(manager, namespace, args, contents_of, settings_of_each)
+            rows = _rows_of_each(namespace, args, contents_of, settings_of_each)
+            before_start()
+            made: Stream | StreamGroup = map_prompts(
+                concurrency=args.concurrency or _CONCURRENCY,
+                rpm=args.rpm,
+                budget=args.budget,
+                manager=manager,
+                **rows,
+            )
         elif len(models) > 1:
             contents = _contents(cell, args, files, namespace, notes=notes)
             settings_of_each = [{**options, "model": model} for model in models]
+            before_start()
             asked = map_prompts(
                 [contents] * len(models),
                 concurrency=len(models),
@@ -119,7 +130,9 @@ def ask(
         else:
             settings = options if models[0] is None else {**options, "model": models[0]}
             start = _sender(args, user_ns, local_ns, manager, settings, run=run)
-            made = start(_contents(cell, args, files, namespace, notes=notes), **settings)
+            contents = _contents(cell, args, files, namespace, notes=notes)
+            before_start()
+            made = start(contents, **settings)
     except GeminiError as error:
         raise error.with_traceback(None) from None
     if args.out is not None:
@@ -128,14 +141,13 @@ def ask(
     return made
 
 
-def _ask_each(
-    manager: StreamManager,
+def _rows_of_each(
     namespace: Mapping[str, Any],
     args: argparse.Namespace,
     contents_of: Callable[..., Any],
     settings: list[dict[str, Any]],
-) -> StreamGroup:
-    """One stream for each item, and for each model where there are several."""
+) -> dict[str, Any]:
+    """What `map_prompts` asks: a row for each item, and for each model where there are several."""
     items = _items(_value(args.each, namespace, "--each"), args.each)
     if isinstance(items, list):
         asked: Iterable[tuple[dict[str, Any], Any]] = [(own, item) for own in settings for item in items]
@@ -144,15 +156,7 @@ def _ask_each(
         asked = ((own, item) for item in items for own in settings)
     rows = ((Later(functools.partial(_later, contents_of, item)), item, own) for own, item in asked)
     prompts, about, each = _columns(list(rows) if isinstance(items, list) else rows)
-    return map_prompts(
-        prompts,
-        concurrency=args.concurrency or _CONCURRENCY,
-        rpm=args.rpm,
-        budget=args.budget,
-        manager=manager,
-        items=about,
-        each=each,
-    )
+    return {"prompts": prompts, "items": about, "each": each}
 
 
 def _columns(rows: Iterable[tuple[Any, ...]]) -> Iterable[Iterable[Any]]:

@@ -21,13 +21,14 @@ from IPython.display import display
 from gemini_nb.errors import StreamNotFoundError, did_you_mean
 from gemini_nb.notebook.kernel import cells
 from gemini_nb.notebook.kernel.frontend import Frontend, cell_id, frontend_of, request_id
+from gemini_nb.notebook.kernel.interrupts import HeldInterrupts
 from gemini_nb.notebook.kernel.names import name_streams
 from gemini_nb.notebook.magics.arguments import parse, split_line, stream_arguments
 from gemini_nb.notebook.magics.asking import CellContext, ask
 from gemini_nb.notebook.magics.cell_log import CellLog
 from gemini_nb.notebook.magics.history import entry_of, show_entry
 from gemini_nb.notebook.magics.settings import GeminiNB
-from gemini_nb.notebook.magics.waiting import await_made, interrupted, stopping
+from gemini_nb.notebook.magics.waiting import await_made, stopping
 from gemini_nb.notebook.pane.showing import show, show_view, streams_of
 from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.group.prompt import python_name
@@ -88,14 +89,17 @@ class GeminiMagics(Magics):
         self, line: str, cell: str, local_ns: Mapping[str, Any] = MappingProxyType({})
     ) -> Stream | StreamGroup:
         """Start and show what a cell asks for, and wait where it must."""
-        args, made, view = self._start(line, cell, local_ns)
-        if self._must_wait(args):
+        with HeldInterrupts() as interrupts:
+            args, made, view = self._start(line, cell, interrupts, local_ns)
             settled = view.settled if view is not None else None
             with stopping(made, settled):
-                made.wait_only()
-                if settled is not None:
-                    settled.result()
-            self._finish(made, view)
+                interrupts.release()
+                self._print_live(made)
+                if self._must_wait(args):
+                    made.wait_only()
+                    if settled is not None:
+                        settled.result()
+        self._finish(args, made, view)
         return made
 
     async def stream_cell(self, line: str, cell: str) -> None:
@@ -104,14 +108,23 @@ class GeminiMagics(Magics):
 
     async def ask_async(self, line: str, cell: str) -> Stream | StreamGroup:
         """`ask` as a coroutine, so that the kernel's loop stays free while the cell waits."""
-        args, made, view = self._start(line, cell)
+        with HeldInterrupts() as interrupts:
+            args, made, view = self._start(line, cell, interrupts)
+            settled = view.settled if view is not None else None
+            with stopping(made, settled):
+                interrupts.release()
+                self._print_live(made)
         if self._must_wait(args):
-            await await_made(made, view.settled if view is not None else None)
-            self._finish(made, view)
+            await await_made(made, settled)
+        self._finish(args, made, view)
         return made
 
     def _start(
-        self, line: str, cell: str, local_ns: Mapping[str, Any] = MappingProxyType({})
+        self,
+        line: str,
+        cell: str,
+        interrupts: HeldInterrupts,
+        local_ns: Mapping[str, Any] = MappingProxyType({}),
     ) -> tuple[argparse.Namespace, Stream | StreamGroup, Any]:
         args = parse(self.gemini_stream, line)
         notes: list[str] = []
@@ -127,6 +140,7 @@ class GeminiMagics(Magics):
                 notes=notes,
                 run=run,
                 context=context,
+                before_start=interrupts.hold,
             )
         cells.register_streams(self.shell, streams_of(made))
         self.log.note(made)
@@ -151,10 +165,7 @@ class GeminiMagics(Magics):
 
     def _show(self, made: Stream | StreamGroup, notes: tuple[str, ...] = ()) -> Any:
         """Show it as the front end allows; returns the live view, None where there is none."""
-        frontend = frontend_of(self.shell)
-        if frontend is Frontend.TERMINAL and self._print(made, stops=True):
-            raise interrupted(made)
-        if frontend in {Frontend.TERMINAL, Frontend.HEADLESS}:
+        if frontend_of(self.shell) in {Frontend.TERMINAL, Frontend.HEADLESS}:
             return None
         from gemini_nb.notebook.pane.group_view import view_of  # terminals need no widgets
 
@@ -163,6 +174,11 @@ class GeminiMagics(Magics):
             view.pace, view.notes = self._settings.paints_per_second, notes
         show_view(view)
         return view
+
+    def _print_live(self, made: Stream | StreamGroup) -> None:
+        """Print it as it comes, in a terminal."""
+        if frontend_of(self.shell) is Frontend.TERMINAL and self._print(made, stops=True):
+            raise KeyboardInterrupt
 
     def _display(self, made: Stream | StreamGroup) -> None:
         """Print streams where there is no page, else show them."""
@@ -191,8 +207,10 @@ class GeminiMagics(Magics):
             return True
         return bool(self._settings.wait if args.wait is None else args.wait)
 
-    def _finish(self, made: Stream | StreamGroup, view: Any) -> None:
+    def _finish(self, args: argparse.Namespace, made: Stream | StreamGroup, view: Any) -> None:
         """Leave the answer in the output of a cell that waited, and let it fail if its one stream did."""
+        if not self._must_wait(args):
+            return
         if view is None and frontend_of(self.shell) is Frontend.HEADLESS:
             self._display(made)
         if isinstance(made, Stream) and made.error is not None:

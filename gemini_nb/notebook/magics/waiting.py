@@ -19,7 +19,7 @@ from gemini_nb.streams.stopping import stop_interrupted
 from gemini_nb.streams.stream import Stream
 from gemini_nb.tools.kernel import KernelLoop
 
-__all__ = ["await_made", "blocking_wait", "interrupted", "stopping"]
+__all__ = ["await_made", "blocking_wait", "stopping"]
 
 _SLICE = 0.05  # seconds between looks for a tool that needs the loop
 
@@ -32,13 +32,14 @@ def stopping(
     try:
         yield
     except KeyboardInterrupt:
-        interruption = interrupted(made)
-        if settled is not None:
-            settled.result()
+        interruption = _interrupted(made)
+        with contextlib.suppress(KeyboardInterrupt):  # a second one
+            if settled is not None:
+                settled.result()
         raise interruption from None
 
 
-def interrupted(made: Stream | StreamGroup) -> StreamInterrupted:
+def _interrupted(made: Stream | StreamGroup) -> StreamInterrupted:
     """Stop what an interrupted wait waited for, and return the error that says how many those were."""
     return stop_interrupted([made]) if isinstance(made, Stream) else made.interrupt()
 
@@ -62,7 +63,7 @@ async def await_made(made: Stream | StreamGroup, settled: concurrent.futures.Fut
                 pass
         await _until_done(settled)
     except (asyncio.CancelledError, KeyboardInterrupt):
-        interruption = interrupted(made)
+        interruption = _interrupted(made)
         await _until_done(settled)
         raise interruption from None
 

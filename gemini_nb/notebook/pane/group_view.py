@@ -66,13 +66,13 @@ class GroupView(widgets.VBox):
         super().__init__([])
 
     @property
-    def stream(self) -> Stream:
-        """The newest of its streams, which tells how old it is."""
-        return self.group.started[-1]
+    def stream(self) -> Stream | None:
+        """The newest of its streams, which tells how old it is; None as long as no row was read."""
+        return next(iter(self.group.started[-1:]), None)
 
     def settle_into(self, handle: DisplayHandle) -> None:
         """Replace the view by Markdown in this display once all have ended."""
-        self._display = CellDisplay(handle, self.group[0].cell_output())
+        self._display = CellDisplay(handle, self.group.runtime.cell_output())
         cells.register_view(self)
         self._painter.request(self)
 

@@ -225,7 +225,8 @@ class StreamGroup:
     def interrupt(self) -> StreamInterrupted:
         """Stop them all, and return the error that says how many those were."""
         self._run.stop()
-        return stop_interrupted(self.started)
+        started = self.started
+        return stop_interrupted(started, len(self) - len(started))
 
     def result(self, timeout: float | None = None) -> list[str]:
         """Wait for all and return their texts; the first failure is raised."""

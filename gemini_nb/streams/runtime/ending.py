@@ -36,22 +36,28 @@ class StreamInterrupted(KeyboardInterrupt):
         return [f"KeyboardInterrupt: {self}"]
 
 
-def interrupting(names: Sequence[str], had_ended: int, *, stopped: bool = True) -> StreamInterrupted:
+def interrupting(
+    names: Sequence[str], had_ended: int, *, stopped: bool = True, unasked: int = 0
+) -> StreamInterrupted:
     """Make the error of an interrupted wait.
 
     Args:
         names: what the streams that were waited for are called, `trip · s1` or an id alone.
         had_ended: how many of them had ended before.
         stopped: whether the others were stopped; else they go on.
+        unasked: how many rows there are beside them, whose turn had not come.
     """
+    if not names:
+        return StreamInterrupted("nothing had been asked.")
     first, rest = names[0], len(names) - had_ended
-    if len(names) == 1:
+    if len(names) == 1 and not unasked:
         what = (
             f"{first} had ended" if had_ended else f"{first} was stopped" if stopped else f"{first} goes on"
         )
     else:
         word = "stopped" if stopped else "go on" if rest != 1 else "goes on"
         what = f"{rest} {word}" + (f", {had_ended} had ended" if had_ended else "")
+        what += f", {unasked:,} were not asked" if unasked else ""
     if not stopped and rest:
         return StreamInterrupted(f"{what}; %gemini_stop stops what runs.")
     return StreamInterrupted(f"{what}; %gemini_show {first.split()[-1]} shows what came.")
