@@ -16,11 +16,12 @@ from test_transcript import make
 import gemini_nb
 from answers import rig
 from gemini_nb.notebook.pane.pane import whole_html
+from gemini_nb.notebook.render.blocks.blocks import CallBlock, PartBlock, TextBlock
 from gemini_nb.notebook.render.history import entry_bundle
 from gemini_nb.notebook.render.markdown import Draft, Mark, finished, marked, to_html
 from gemini_nb.notebook.render.settled import source_of, to_markdown, to_text, transcript_of
 from gemini_nb.notebook.render.terminal import print_stream
-from gemini_nb.notebook.render.transcript import CallBlock, PartBlock, TextBlock, Transcript
+from gemini_nb.notebook.render.transcript import Transcript
 from gemini_nb.simulator import Simulator
 from gemini_nb.streams.events import events
 from gemini_nb.streams.events.states import ToolStatus

@@ -8,8 +8,9 @@ import pytest
 
 from answers import Recorder, Rig, rig
 from calling import NOW
+from gemini_nb.notebook.render.blocks.blocks import TextBlock
 from gemini_nb.notebook.render.settled import to_markdown, to_text
-from gemini_nb.notebook.render.transcript import TextBlock, Transcript
+from gemini_nb.notebook.render.transcript import Transcript
 from gemini_nb.streams.stream import Stream
 from scripted import Answer, Close, call, json_error, sse_answer, text
 

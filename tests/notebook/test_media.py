@@ -21,9 +21,10 @@ import gemini_nb
 from answers import rig
 from gemini_nb import Audio
 from gemini_nb.notebook.pane.pane import whole_html
+from gemini_nb.notebook.render.blocks.blocks import AudioBlock
 from gemini_nb.notebook.render.settled import to_markdown, to_text, transcript_of
 from gemini_nb.notebook.render.terminal import print_stream
-from gemini_nb.notebook.render.transcript import AudioBlock, Transcript
+from gemini_nb.notebook.render.transcript import Transcript
 from gemini_nb.simulator import Simulator
 from gemini_nb.streams.events import events
 from scripted import Wait, sse_answer, text

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 import gemini_nb
+from gemini_nb.notebook.render.blocks.blocks import PartBlock
 from gemini_nb.notebook.render.settled import to_markdown, to_text
 from gemini_nb.notebook.render.terminal import print_stream
-from gemini_nb.notebook.render.transcript import PartBlock, Transcript
+from gemini_nb.notebook.render.transcript import Transcript
 from scripted import Answer, Reset, ScriptedServer, sse_answer, text
 
 KEY = "a-key-for-this-test"

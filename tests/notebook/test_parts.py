@@ -8,9 +8,10 @@ import pytest
 from test_markdown import commonmark
 from test_transcript import make
 
+from gemini_nb.notebook.render.blocks.blocks import PartBlock
+from gemini_nb.notebook.render.blocks.parts import part_markdown
 from gemini_nb.notebook.render.markdown import settle, to_html
-from gemini_nb.notebook.render.parts import part_markdown
-from gemini_nb.notebook.render.transcript import PartBlock, Transcript
+from gemini_nb.notebook.render.transcript import Transcript
 from gemini_nb.streams.events import events
 
 GROUNDING = {

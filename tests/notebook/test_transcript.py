@@ -9,15 +9,9 @@ from hypothesis import strategies as st
 
 from answers import rig
 from gemini_nb.errors import GeminiError
+from gemini_nb.notebook.render.blocks.blocks import CallBlock, NoticeBlock, PartBlock, StruckBlock, TextBlock
 from gemini_nb.notebook.render.settled import to_text
-from gemini_nb.notebook.render.transcript import (
-    CallBlock,
-    NoticeBlock,
-    PartBlock,
-    StruckBlock,
-    TextBlock,
-    Transcript,
-)
+from gemini_nb.notebook.render.transcript import Transcript
 from gemini_nb.streams.events import events
 from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.events.states import Phase, ToolStatus

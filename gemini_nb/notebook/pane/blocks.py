@@ -10,11 +10,7 @@ from gemini_nb.notebook.pane.card import CallView, call_html
 from gemini_nb.notebook.pane.running_text import TextView
 from gemini_nb.notebook.pane.widgetry import close_tree, piece, set_value
 from gemini_nb.notebook.render import figures
-from gemini_nb.notebook.render.markdown import Draft, escape, finished, to_html
-from gemini_nb.notebook.render.parts import part_markdown, written_file
-from gemini_nb.notebook.render.settled import code_block, source_of
-from gemini_nb.notebook.render.sound import audio_html
-from gemini_nb.notebook.render.transcript import (
+from gemini_nb.notebook.render.blocks.blocks import (
     AudioBlock,
     Block,
     CallBlock,
@@ -23,6 +19,10 @@ from gemini_nb.notebook.render.transcript import (
     StruckBlock,
     TextBlock,
 )
+from gemini_nb.notebook.render.blocks.parts import part_markdown, written_file
+from gemini_nb.notebook.render.blocks.sound import audio_html
+from gemini_nb.notebook.render.markdown import Draft, escape, finished, to_html
+from gemini_nb.notebook.render.settled import code_block, source_of
 from gemini_nb.notebook.render.words import cut_start
 
 if TYPE_CHECKING:

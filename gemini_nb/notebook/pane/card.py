@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from gemini_nb.notebook.pane.detail import detail, detail_html
 from gemini_nb.notebook.pane.widgetry import box, button, close_tree, piece, set_value
 from gemini_nb.notebook.render import figures
-from gemini_nb.notebook.render.displays import shown_html
+from gemini_nb.notebook.render.blocks.displays import shown_html
 from gemini_nb.notebook.render.markdown import escape, plain, scrollable
 from gemini_nb.notebook.render.settled import called
 from gemini_nb.notebook.render.words import cut, cut_middle, duration

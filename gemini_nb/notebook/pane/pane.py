@@ -34,9 +34,10 @@ from gemini_nb.notebook.pane.widgetry import (
     shared_layout,
     stop_button,
 )
+from gemini_nb.notebook.render.blocks.blocks import CallBlock, TextBlock
 from gemini_nb.notebook.render.markdown import has_formulas, typeset
 from gemini_nb.notebook.render.settled import mimebundle, render, to_text
-from gemini_nb.notebook.render.transcript import CallBlock, TextBlock, Transcript
+from gemini_nb.notebook.render.transcript import Transcript
 from gemini_nb.streams.events.log import Cursor
 from gemini_nb.streams.events.states import ToolStatus
 from gemini_nb.streams.stream import Stream

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from gemini_nb.api.wire import Content, Part, objects
+from gemini_nb.notebook.render.blocks.blocks import Block, NoticeBlock, PartBlock, TextBlock
 from gemini_nb.notebook.render.markdown import escape
 from gemini_nb.notebook.render.settled import (
     blocks_markdown,
@@ -21,7 +22,7 @@ from gemini_nb.notebook.render.settled import (
     to_text,
 )
 from gemini_nb.notebook.render.settled import transcript_of as transcript_of_stream
-from gemini_nb.notebook.render.transcript import Block, NoticeBlock, PartBlock, TextBlock, Transcript
+from gemini_nb.notebook.render.transcript import Transcript
 from gemini_nb.notebook.render.words import cut, cut_counted, quantity
 from gemini_nb.redaction import scrub
 from gemini_nb.streams.chat.messages import Exchange, is_message

@@ -13,11 +13,7 @@ from typing import assert_never
 
 from gemini_nb.api.wire import Part
 from gemini_nb.notebook.render import figures
-from gemini_nb.notebook.render.displays import shown_markdown
-from gemini_nb.notebook.render.markdown import escape, finished, marked, plain, settle
-from gemini_nb.notebook.render.parts import METADATA, part_markdown, part_text, written_file
-from gemini_nb.notebook.render.sound import audio_html, audio_words
-from gemini_nb.notebook.render.transcript import (
+from gemini_nb.notebook.render.blocks.blocks import (
     AudioBlock,
     Block,
     CallBlock,
@@ -25,8 +21,12 @@ from gemini_nb.notebook.render.transcript import (
     PartBlock,
     StruckBlock,
     TextBlock,
-    Transcript,
 )
+from gemini_nb.notebook.render.blocks.displays import shown_markdown
+from gemini_nb.notebook.render.blocks.parts import METADATA, part_markdown, part_text, written_file
+from gemini_nb.notebook.render.blocks.sound import audio_html, audio_words
+from gemini_nb.notebook.render.markdown import escape, finished, marked, plain, settle
+from gemini_nb.notebook.render.transcript import Transcript
 from gemini_nb.notebook.render.words import cut, cut_counted, duration
 from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.events.states import Status

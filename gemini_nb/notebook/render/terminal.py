@@ -9,11 +9,11 @@ from gemini_nb.api.contents.audio import audio_type
 from gemini_nb.api.wire import Part
 from gemini_nb.notebook.render import figures
 from gemini_nb.notebook.render.ansi import Styler, can_style
+from gemini_nb.notebook.render.blocks.notices import retry_message, upload_message
+from gemini_nb.notebook.render.blocks.parts import METADATA, part_text
+from gemini_nb.notebook.render.blocks.server_tools import answered, asked
 from gemini_nb.notebook.render.markdown import plain
-from gemini_nb.notebook.render.parts import METADATA, part_text
-from gemini_nb.notebook.render.server_tools import answered, asked
 from gemini_nb.notebook.render.settled import call_line, called, source_lists, transcript_of
-from gemini_nb.notebook.render.transcript import retry_message, upload_message
 from gemini_nb.notebook.render.words import quantity
 from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.events.events import (

@@ -7,15 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias, assert_never
+from typing import assert_never
 
 from gemini_nb.api.contents.audio import audio_type
 from gemini_nb.api.wire import Part
+from gemini_nb.notebook.render.blocks.blocks import (
+    AudioBlock,
+    Block,
+    CallBlock,
+    NoticeBlock,
+    PartBlock,
+    StruckBlock,
+    TextBlock,
+)
+from gemini_nb.notebook.render.blocks.notices import retry_message, upload_message
+from gemini_nb.notebook.render.blocks.parts import METADATA
+from gemini_nb.notebook.render.blocks.server_tools import answered, asked, ended
 from gemini_nb.notebook.render.markdown import Draft, Mark, answer_draft
-from gemini_nb.notebook.render.parts import METADATA
-from gemini_nb.notebook.render.server_tools import answered, asked, ended
 from gemini_nb.notebook.render.sources import Grounding, Sources, read_sources, without_listed
-from gemini_nb.notebook.render.words import data_progress, data_size, duration, quantity
 from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.events.events import (
     PartReceived,
@@ -36,109 +45,9 @@ from gemini_nb.streams.events.events import (
     UploadUpdated,
     UsageUpdated,
 )
-from gemini_nb.streams.events.states import UploadStatus
 from gemini_nb.streams.events.uploads import Upload
 
-__all__ = [
-    "AudioBlock",
-    "Block",
-    "CallBlock",
-    "NoticeBlock",
-    "PartBlock",
-    "StruckBlock",
-    "TextBlock",
-    "Transcript",
-    "retry_message",
-    "upload_message",
-]
-
-
-_YEAR = 365 * 86_400.0  # a policy may say infinity
-
-
-@dataclass(slots=True)
-class TextBlock:
-    """A run of the model's text.
-
-    Attributes:
-        start: where it begins in the stream's text.
-        text: the text.
-        draft: what of it is rendered; another one once its end was taken back.
-        is_json: whether it is the value of a structured answer, not Markdown.
-        marks: the places in it that sources support.
-    """
-
-    start: int
-    text: str = ""
-    draft: Draft = field(default_factory=answer_draft, compare=False, repr=False)
-    is_json: bool = False
-    marks: tuple[Mark, ...] = ()
-
-
-@dataclass(slots=True)
-class CallBlock:
-    """A tool call, of a function or of one of Google's own tools.
-
-    Attributes:
-        call: the newest snapshot of it.
-    """
-
-    call: ToolCall
-
-
-@dataclass(slots=True)
-class NoticeBlock:
-    """Something that happened on the way, such as a retry.
-
-    Attributes:
-        text: what, in one sentence.
-    """
-
-    text: str
-
-
-@dataclass(slots=True)
-class PartBlock:
-    """Code, its output, an image, sources.
-
-    Attributes:
-        part: the part as it came.
-        gone: whether the model call that sent it broke and was made again.
-    """
-
-    part: Part
-    gone: bool = False
-
-
-@dataclass(slots=True)
-class AudioBlock:
-    """Sound, in the pieces in which it comes.
-
-    Attributes:
-        kind: its type.
-        pieces: the parts so far; none where the model call that sent them broke.
-        is_whole: whether no more of it comes.
-    """
-
-    kind: str
-    pieces: list[Part] = field(default_factory=list)
-    is_whole: bool = False
-
-
-@dataclass(slots=True)
-class StruckBlock:
-    """Text of a broken model call, shown until as much new text has taken its place.
-
-    Attributes:
-        start: where the new text begins in the stream's text.
-        text: the text that no longer holds; empty once it is replaced.
-    """
-
-    start: int
-    text: str
-
-
-Block: TypeAlias = TextBlock | CallBlock | NoticeBlock | PartBlock | AudioBlock | StruckBlock
+__all__ = ["Transcript"]
 
 
 @dataclass(slots=True)
@@ -451,45 +360,6 @@ class Transcript:
         self._add(notice)
 
 
-def upload_message(upload: Upload) -> str:
-    """How far a file is on its way to the service."""
-    size = "" if upload.size is None else f" · {data_size(upload.size)}"
-    match upload.status:
-        case UploadStatus.READING:
-            said = f"reading {upload.name}{size}"
-        case UploadStatus.UPLOADING:
-            said = f"uploading {upload.name} · {data_progress(upload.sent, upload.size or 0)}"
-        case UploadStatus.PROCESSING:
-            said = f"{upload.name}{size} · the service is processing it"
-        case UploadStatus.ACTIVE:
-            said = f"{upload.name}{size} · {'uploaded before' if upload.is_reused else 'uploaded'}"
-        case UploadStatus.FAILED:
-            said = f"{upload.name}{size} · failed"
-        case UploadStatus.CANCELLED:
-            said = f"{upload.name}{size} · not uploaded"
-        case _:
-            assert_never(upload.status)
-    return f"{said} · {upload.note}" if upload.note else said
-
-
 def _is_list(block: Block) -> bool:
     """Whether a block lists sources, which come again and again while an answer grows."""
     return isinstance(block, PartBlock) and any(name in block.part for name in METADATA)
-
-
-def retry_message(event: RetryScheduled, length: int, *, when: bool = False) -> str:
-    """Why a model call is made again, and what becomes of what it had shown.
-
-    Args:
-        event: what was planned.
-        length: characters of the text that were there.
-        when: whether to say in how many seconds, too, where nothing counts them down.
-    """
-    reason = event.reason.strip()
-    if when and event.delay >= 1:
-        reason = f"{reason.removesuffix('.')} in {duration(round(min(event.delay, _YEAR)))}."
-    if event.keeps is None:
-        return reason
-    whole = quantity(length, "character")
-    replaced = f"{length - event.keeps:,} of the {whole}" if event.keeps else f"the {whole}"
-    return f"{reason} The retry replaces {replaced} received so far."

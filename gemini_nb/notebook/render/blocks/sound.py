@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 
 from gemini_nb.api.contents.audio import PLAYED, Audio, join_audio
+from gemini_nb.notebook.render.blocks.blocks import AudioBlock
 from gemini_nb.notebook.render.markdown import escape
-from gemini_nb.notebook.render.transcript import AudioBlock
 from gemini_nb.notebook.render.words import duration
 
 __all__ = ["audio_html", "audio_words"]
