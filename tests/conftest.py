@@ -20,7 +20,7 @@ def anyio_backend() -> str:
 @pytest.fixture(autouse=True)
 def no_connection_rests(monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection that a server resets is a fault, however slow the machine was to use it again."""
-    monkeypatch.setattr("gemini_nb.api.http._RESTED", math.inf)
+    monkeypatch.setattr("gemini_nb.api.transport._RESTED", math.inf)
 
 
 @pytest.fixture(scope="session", autouse=True)

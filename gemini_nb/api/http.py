@@ -1,55 +1,31 @@
 """HTTP for one event loop: connection pools, how a request is sent, and a timeout on silence.
 
-The pools are httpx's interface over aiohttp's transport, where a chunk that arrives by itself costs less than
-half the processor time that it costs in httpx's own (`tests/benchmarks` compares them). Only its client
-class, not the bare transport, honours the proxy variables.
-
-Two things are mended that aiohttp forgets. When bytes in the middle of an answer are not HTTP, its compiled
-parser drops the answer's reader before it raises: the connection is closed, the reader hears nothing of it,
-and only the idle timeout, minutes later, ends the wait. So each response here learns from its connection when
-that closes. And each connection remembers since when it rests: one that its server gave up just then has read
-nothing of the next request.
-
 Importing this takes half a second, so it is imported when the first stream starts.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import functools
-import math
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from types import NoneType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TypeVar
 from urllib.parse import urlsplit
-from urllib.request import getproxies
 
-import aiohttp
 import httpx
-from httpx_aiohttp import AiohttpTransport, HttpxAiohttpClient
 
 from gemini_nb.api import failures
 from gemini_nb.api.outages import Outages
 from gemini_nb.api.retry import Cooldowns
+from gemini_nb.api.transport import make_client, on_connected, was_stale
 from gemini_nb.config import is_loopback
 from gemini_nb.errors import ConfigError, GeminiError, IdleTimeoutError
 from gemini_nb.redaction import excerpt
-
-if TYPE_CHECKING:
-    from aiohttp.connector import Connection
 
 __all__ = ["HTTPClients", "IdleTimeout"]
 
 T = TypeVar("T")
 _LARGE = 256 * 1024
-_RESTED = 1.0  # seconds; no server keeps an idle connection for less
-
-_on_connected: contextvars.ContextVar[Callable[[], object] | None] = contextvars.ContextVar(
-    "gemini_nb_on_connected", default=None
-)
-"""Called by the transport when a connection stands and the answer is what is waited for."""
+_parsed = functools.lru_cache(maxsize=64)(httpx.URL)  # to parse one costs as much as to decode an answer
 
 
 class HTTPClients:
@@ -77,13 +53,13 @@ class HTTPClients:
             raise _not_made(error) from None
         client = self._clients.get(local)
         if client is None:
-            client = self._clients[local] = _make_client(trust_env=not local)
+            client = self._clients[local] = make_client(trust_env=not local)
         return client
 
     def idle_timeout(self, connect: float, first_byte: float) -> IdleTimeout:
         """Return a timeout for one request: on connecting, and from then on until the answer begins."""
         idle = IdleTimeout(connect + first_byte)
-        _on_connected.set(functools.partial(idle.begin, first_byte))
+        on_connected.set(functools.partial(idle.begin, first_byte))
         return idle
 
     async def post(
@@ -233,20 +209,9 @@ async def _send(
     except GeminiError:
         raise
     except Exception as error:  # noqa: BLE001 - each transport has its own exceptions
-        if _was_stale(error):
+        if was_stale(error):
             return None
         raise failures.not_sent(error, request.url.host) from None
-
-
-def _was_stale(error: Exception) -> bool:
-    """Whether an idle connection was closed just as it was to be used again.
-
-    Servers close idle connections when they like, and then have read nothing of the request.
-    """
-    cause = error.__cause__ or error
-    unread = isinstance(getattr(cause, "message", None), (str, NoneType))
-    rested: float = getattr(cause, "gemini_nb_rested", -1.0)
-    return unread and rested >= _RESTED
 
 
 def _not_made(error: Exception) -> ConfigError:
@@ -257,146 +222,6 @@ def _not_made(error: Exception) -> ConfigError:
         f"The request cannot be put together: {excerpt(reason)}",
         hint="Check the base URL and the key or token.",
     )
-
-
-def _make_client(*, trust_env: bool) -> httpx.AsyncClient:
-    if trust_env:
-        _check_proxies()
-    try:
-        return _Client(
-            limits=httpx.Limits(keepalive_expiry=30.0),
-            follow_redirects=False,
-            trust_env=trust_env,
-        )
-    except OSError as error:
-        raise _bad_certificates(error) from None
-    except (ImportError, ValueError, httpx.InvalidURL) as error:
-        raise _bad_proxy(error) from None
-
-
-def _check_proxies() -> None:
-    """Refuse a proxy that httpx accepts and its transport fails on at every request."""
-    proxies = getproxies()  # where httpx looks, too
-    for kind in ("http", "https", "all"):
-        proxy = proxies.get(kind, "")
-        try:
-            parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-            usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            usable = False
-        if proxy and not usable:
-            raise _bad_proxy(ValueError(f"{kind}_proxy={proxy}"))
-
-
-def _bad_proxy(error: Exception) -> ConfigError:
-    """Return the error for proxy variables that cannot be used."""
-    return ConfigError(
-        f"The proxy of the environment cannot be used: {_without_password(str(error))}",
-        hint="See HTTP_PROXY, HTTPS_PROXY and ALL_PROXY; only http and https proxies are supported.",
-    )
-
-
-def _without_password(text: str) -> str:
-    before, at, after = text.rpartition("@")
-    return excerpt(f"{before.partition('://')[0]}://…@{after}" if at else text)
-
-
-def _bad_certificates(error: OSError) -> ConfigError:
-    """Return the error for certificates of the environment that cannot be read."""
-    return ConfigError(
-        f"The certificates of the environment cannot be used: {excerpt(str(error))}",
-        hint="See SSL_CERT_FILE and SSL_CERT_DIR.",
-    )
-
-
-class _NoCookies(httpx.Cookies):
-    """Keeps none: a cookie of one key's answers would go along with another key's requests."""
-
-    def extract_cookies(self, response: httpx.Response) -> None:
-        """Keep none."""
-
-
-_NO_COOKIES = _NoCookies()
-_parsed = functools.lru_cache(maxsize=64)(httpx.URL)  # to parse one costs as much as to decode an answer
-
-
-class _Client(HttpxAiohttpClient):
-    """httpx's client over this transport; it takes what httpx's own takes, proxies of the environment too."""
-
-    @property
-    def cookies(self) -> httpx.Cookies:
-        """None, ever."""
-        return _NO_COOKIES
-
-    @cookies.setter
-    def cookies(self, _: object) -> None:
-        raise AttributeError("This client keeps no cookies.")
-
-    def _init_transport(self, *args: Any, **options: Any) -> httpx.AsyncBaseTransport:
-        return options.pop("transport", None) or _Transport(*args, **options)
-
-    def _init_proxy_transport(
-        self, proxy: httpx.Proxy, *args: Any, **options: Any
-    ) -> httpx.AsyncBaseTransport:
-        options["proxy"] = proxy
-        return _Transport(*args, **options)
-
-
-class _Transport(AiohttpTransport):
-    def get_client(self) -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(
-            limit=0,  # no limit; aiohttp's default is 100 connections
-            keepalive_timeout=self.limits.keepalive_expiry,
-            ssl=self.ssl_context,
-        )
-        return aiohttp.ClientSession(
-            connector=connector, response_class=_Response, cookie_jar=aiohttp.DummyCookieJar()
-        )
-
-
-class _Response(aiohttp.ClientResponse):
-    """A response that ends with its connection, in whatever way that ended."""
-
-    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
-        protocol: Any = connection.protocol
-        if (connected := _on_connected.get()) is not None:
-            connected()
-        rested = time.monotonic() - getattr(protocol, "gemini_nb_rests_since", math.inf)
-        try:
-            await super().start(connection)
-        except (aiohttp.ClientConnectionError, OSError) as error:
-            vars(error)["gemini_nb_rested"] = rested  # for `_was_stale`
-            raise
-        if protocol is None or not hasattr(protocol, "closed"):  # an aiohttp older than 3.12
-            return self
-        closed = protocol.closed
-        if closed is None:  # it has closed already
-            _end(self.content)
-            return self
-        # The future is the connection's, which outlives the response; its result must be retrieved.
-        closed.remove_done_callback(_look_at)
-        closed.add_done_callback(_look_at)
-        end = functools.partial(_end, self.content)
-        closed.add_done_callback(end)
-        self.content.on_eof(functools.partial(_forget, closed, end, protocol))
-        return self
-
-
-def _forget(
-    closed: asyncio.Future[None], end: Callable[[asyncio.Future[None]], object], protocol: Any
-) -> None:
-    closed.remove_done_callback(end)
-    protocol.gemini_nb_rests_since = time.monotonic()
-
-
-def _look_at(closed: asyncio.Future[None]) -> None:
-    if not closed.cancelled():
-        closed.exception()
-
-
-def _end(content: aiohttp.StreamReader, _: object = None) -> None:
-    if not content.is_eof() and content.exception() is None:
-        content.set_exception(aiohttp.ClientPayloadError("what came in the middle of it was not HTTP"))
 
 
 class IdleTimeout:

@@ -25,8 +25,8 @@ from gemini_nb.streams.conversation.orchestrator import ToolOrchestrator
 from gemini_nb.streams.counts import Statistics, Tally
 from gemini_nb.streams.events.info import StreamInfo, Subscriber
 from gemini_nb.streams.events.states import Status
+from gemini_nb.streams.request.destination import find_endpoint
 from gemini_nb.streams.request.options import StreamOptions, takes_options
-from gemini_nb.streams.request.request import find_endpoint
 from gemini_nb.streams.request.uploads import uploads_of
 from gemini_nb.streams.runtime.readers import EventReader
 from gemini_nb.streams.runtime.runtime import Runtime, default_runtime, forget_default_runtime

@@ -98,7 +98,7 @@ async def test_a_connection_that_was_closed_while_it_rested_costs_no_attempt(
     clients: HTTPClients, end: Step, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server gives the connections up at the very moment of the next request, all three of them."""
-    monkeypatch.setattr("gemini_nb.api.http._RESTED", 0.0)
+    monkeypatch.setattr("gemini_nb.api.transport._RESTED", 0.0)
     ready, all_there = [threading.Event() for _ in range(4)], threading.Event()
     answered: set[int] = set()
 
@@ -122,7 +122,7 @@ async def test_a_connection_that_was_closed_while_it_rested_costs_no_attempt(
 async def test_half_an_answers_head_is_an_attempt_on_whichever_connection(
     clients: HTTPClients, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gemini_nb.api.http._RESTED", 0.0)
+    monkeypatch.setattr("gemini_nb.api.transport._RESTED", 0.0)
     half: list[Step] = [b"HTTP/1.1 200 OK\r\nContent-Ty", Close()]
     with ScriptedServer([sse_answer(*HELLO), half, half, sse_answer(*HELLO)]) as server:
         assert (await ask(clients, server)).text == "Hello!"

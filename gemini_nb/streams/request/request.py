@@ -7,19 +7,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Unpack
 
-from gemini_nb.api.auth import NoCredentials
 from gemini_nb.api.call import Timeouts
 from gemini_nb.api.contents.content import encode_body, to_contents, to_part
 from gemini_nb.api.contents.objects import as_mapping, plain, spell_body, spell_config, spell_content
-from gemini_nb.api.endpoint import Endpoint, model_in, resolve_endpoint
+from gemini_nb.api.endpoint import Endpoint
 from gemini_nb.api.functions import check_order, with_results_together
 from gemini_nb.api.generation import SCHEMAS, merge_once, split_config
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.wire import JSON, Content, copied
-from gemini_nb.config import Auth, Settings, choose_auth, choose_keep
-from gemini_nb.errors import ArgumentError, ConfigError, MissingKeyError
-from gemini_nb.redaction import Secret, seal
+from gemini_nb.config import Auth, Settings, choose_keep
+from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.streams.request.cached import CachedContent, check_beside_cache, with_cache
+from gemini_nb.streams.request.destination import find_endpoint
 from gemini_nb.streams.request.files import fit_files
 from gemini_nb.streams.request.fitting import fit
 from gemini_nb.streams.request.options import StreamOptions, check_names
@@ -36,7 +35,6 @@ __all__ = [
     "StreamRequest",
     "build_request",
     "complete_request",
-    "find_endpoint",
     "with_tools_of_sources",
 ]
 
@@ -258,43 +256,6 @@ def _kept(runtime: Runtime, keep: str | None, options: StreamOptions, auth: Auth
     return None if keep is None else runtime.kept_answers(keep, read_only=is_replay)
 
 
-def find_endpoint(runtime: Runtime, options: StreamOptions, *, may_lack_key: bool = False) -> Endpoint:
-    """Return where the request goes and with which key; simulated answers come from this process."""
-    credentials = seal(options.get("credentials"))
-    settings = runtime.settings
-    target: dict[str, str | None] = {
-        "model": options.get("model"),
-        "base_url": options.get("base_url"),
-        "api_version": options.get("api_version"),
-        "endpoint": options.get("endpoint"),
-    }
-    service = Auth.GEMINI
-    try:
-        service = choose_auth(options.get("auth"), credentials, settings)
-        if service is Auth.RECORDING:
-            model = target["model"] or model_in(str(target["endpoint"]))
-            nothing = MissingKeyError(
-                "Nothing is asked where kept answers are played back.",
-                hint="Ask it once with a key and `keep`.",
-            )
-            return _nowhere(service, model, settings, nothing)
-        if service is Auth.SIMULATOR and target["endpoint"] is None:
-            credentials, base_url = _stand_in(runtime, credentials, target["base_url"])
-            target = {**target, "base_url": base_url}
-        return resolve_endpoint(settings=settings, auth=service, credentials=credentials, **target)
-    except MissingKeyError as error:
-        if not may_lack_key:
-            raise
-        return _nowhere(service, target["model"], settings, error)
-
-
-def _nowhere(auth: Auth, model: str | None, settings: Settings, error: MissingKeyError) -> Endpoint:
-    """Return an endpoint for kept answers alone; a request to it raises this error."""
-    unused = {"api_key": Secret("none")}
-    endpoint = resolve_endpoint(settings=settings, auth=Auth.GEMINI, model=model, credentials=unused)
-    return replace(endpoint, auth=auth, authenticator=NoCredentials(error))
-
-
 def _split_body(request_body: Mapping[str, Any]) -> tuple[list[Content], JSON]:
     body = spell_body(
         {name: value if name == "contents" else plain(value) for name, value in request_body.items()}
@@ -432,14 +393,6 @@ def _instruction(value: object) -> Content:
         raise ConfigError("The system instruction is empty.", hint="Leave it out if there is none.")
     items = value if isinstance(value, (list, tuple)) else [value]
     return {"parts": [to_part(item) for item in items]}
-
-
-def _stand_in(runtime: Runtime, credentials: object, base_url: str | None) -> tuple[object, str | None]:
-    """Return key and URL of the simulator: the embedded one, or one at `base_url`, which takes any key."""
-    if base_url is None:
-        server = runtime.stand_in()
-        return {"api_key": Secret(server.api_key or "simulator")}, server.base_url
-    return credentials or {"api_key": "any-key"}, base_url
 
 
 def _checked_turn_limit(turn_limit: int) -> int:
