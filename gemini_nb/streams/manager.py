@@ -20,7 +20,7 @@ from gemini_nb.config import Settings
 from gemini_nb.errors import ArgumentError, ConfigError, GeminiError, StreamNotFoundError
 from gemini_nb.journal.entries import Journal
 from gemini_nb.redaction import scrub, seal
-from gemini_nb.streams.conversation.admission import Admission, Gate
+from gemini_nb.streams.conversation.admission import ITS_TURN, Admission, Gate
 from gemini_nb.streams.conversation.orchestrator import ToolOrchestrator
 from gemini_nb.streams.counts import Statistics, Tally
 from gemini_nb.streams.events.info import StreamInfo, Subscriber
@@ -146,6 +146,8 @@ class StreamManager:
         )
         stream = orchestrator.stream
         orchestrator.limit(lambda: self._admission.enter(stream, gate))
+        if gate is not None and stream.record.waiting is None:  # else it seems to run before it has a place
+            stream.record.wait_for(ITS_TURN)
         if number_of is not None:
             orchestrator.number(number_of)
         orchestrator.on_end.append(lambda _: self._forget_old(stream.stream_id))

@@ -94,7 +94,7 @@ def test_the_line_says_what_is_done_left_failed_and_waiting() -> None:
         shown = live_rows(group)
         assert len(shown) == 20
         assert shown[0] == 7
-        assert [group.streams[index].waiting is None for index in shown[1:]] == [True] * 4 + [False] * 15
+        assert set(shown[1:5]) == {12, 13, 14, 15}
         assert len(group.started) < 300  # looking makes no row
         group.stop()
         gate.set()

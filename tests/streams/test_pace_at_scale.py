@@ -120,8 +120,8 @@ class Run:
         for chunk in chunks_of(ANSWER, turn):
             yield chunk
 
-    async def ask(self, window: asyncio.Semaphore) -> None:
-        async with window, Place(self.pace.gate(Row(""))) as place:
+    async def ask(self, window: asyncio.Semaphore, number: int) -> None:
+        async with window, Place(self.pace.gate(Row("", number=number))) as place:
             await place.take()
             endpoint = types.SimpleNamespace(quota="one", model="m")
             call: Any = types.SimpleNamespace(endpoint=endpoint, retry=RetryPolicy(patient=True))
@@ -137,7 +137,7 @@ class Run:
     async def all(self) -> float:
         loop, window = asyncio.get_running_loop(), asyncio.Semaphore(WINDOW)
         began = loop.time()
-        await asyncio.gather(*(self.ask(window) for _ in range(ROWS)))
+        await asyncio.gather(*(self.ask(window, number) for number in range(ROWS)))
         return loop.time() - began
 
 

@@ -19,6 +19,8 @@ import pytest
 import gemini_nb
 from answers import PATIENCE, hold, rig
 from gemini_nb.errors import ArgumentError, ConfigError, NotAskedError
+from gemini_nb.streams.group.pace import Pace
+from gemini_nb.streams.group.rows import Row
 from scripted import Wait, json_error, sse_answer, text
 
 FLASH = "gemini-2.5-flash"
@@ -38,6 +40,61 @@ def until(condition: Any) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+def test_rows_are_asked_in_their_order_those_that_ask_again_too() -> None:
+    asked: list[int] = []
+    gate = threading.Event()
+
+    def script(request: Any) -> Any:
+        number = int(prompt_of(request))
+        asked.append(number)
+        if number in {5, 9} and asked.count(number) == 1:
+            return json_error(404, "no such file")
+        return sse_answer(Wait(gate), text("late", finish="STOP")) if number == 20 else echo(request)
+
+    with rig(script) as made:
+        rows = [str(number) for number in range(300)]
+        group = gemini_nb.map(rows, manager=made.manager, concurrency=1, **made.options)
+        until(lambda: 20 in asked and len(group.started) > 200)
+        group.retry()
+        until(lambda: all(group.streams[row].status == "active" for row in (5, 9)))
+        gate.set()
+        group.wait(PATIENCE)
+    assert asked == [*range(21), 5, 9, *range(21, 300)]
+
+
+def test_places_go_to_the_first_rows_whichever_came_first() -> None:
+    async def entered() -> list[int]:
+        pace, order = Pace(1, None), list[int]()
+        rows = [Row("", number=number) for number in range(6)]
+
+        async def enter(row: Row) -> None:
+            async with pace.gate(row)():
+                order.append(row.number)
+
+        async with pace.gate(rows[0])():
+            rows[4].is_paced = rows[2].is_paced = True  # they ask again
+            waiting = [asyncio.create_task(enter(rows[number])) for number in (5, 2, 4, 1, 3)]
+            await asyncio.sleep(0)
+        await asyncio.gather(*waiting)
+        return order
+
+    assert asyncio.run(entered()) == [1, 2, 3, 4, 5]
+
+
+def test_a_row_without_a_place_waits_from_the_beginning() -> None:
+    with rig(echo) as made:
+        made.manager.start_stream("first", **made.options).wait(PATIENCE)
+        gate = threading.Event()
+        made.manager.runtime.loop.call(gate.wait)  # so that no row can come to its place
+        group = gemini_nb.map([str(number) for number in range(300)], manager=made.manager, **made.options)
+        until(lambda: len(group.started) == 200)
+        counts, totals = group.counts, made.manager.statistics()
+        gate.set()
+        assert (counts.running, counts.waiting) == (0, 300)
+        assert (totals.active, totals.waiting) == (200, 200)
+        group.wait(PATIENCE)
 
 
 def test_of_many_rows_a_few_hundred_are_streams_at_a_time() -> None:

@@ -19,9 +19,10 @@ from gemini_nb.errors import ConfigError
 if TYPE_CHECKING:
     from gemini_nb.streams.stream import Stream
 
-__all__ = ["Admission", "Gate", "Place"]
+__all__ = ["ITS_TURN", "Admission", "Gate", "Place"]
 
-_ITS_TURN = "its turn"
+ITS_TURN = "its turn"
+"""What a stream waits for that wants a place."""
 
 
 Gate = Callable[[], AbstractAsyncContextManager[object]]
@@ -118,7 +119,7 @@ class Admission:
         """
         async with contextlib.AsyncExitStack() as stack:
             if gate is not None:  # the caller's first: what waits for that must not take up a place here
-                stream.record.wait_for(_ITS_TURN)
+                stream.record.wait_for(ITS_TURN)
                 await stack.enter_async_context(gate())
             await stack.enter_async_context(self._place(stream))
             stream.record.go_on()
@@ -133,7 +134,7 @@ class Admission:
         self._admit(queue)
         try:
             if not granted.done():
-                stream.record.wait_for(_ITS_TURN)
+                stream.record.wait_for(ITS_TURN)
                 await granted
             yield
         finally:

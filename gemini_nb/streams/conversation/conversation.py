@@ -279,6 +279,7 @@ class Conversation:
             body = await self._with_uploads(body, again=again)
         record.asked_at = record.asked_at or time.time()
         if kept is not None:
+            record.go_on()  # it takes no place
             is_replay = request.endpoint.auth is Auth.RECORDING
             return replay(kept, turn, pace=replay_pace(settings) if is_replay else 0.0)
         call = ModelCall(

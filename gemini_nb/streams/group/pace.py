@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import collections
 import contextlib
+import heapq
+import itertools
 import time
 from collections.abc import AsyncIterator, Callable
 from decimal import Decimal
@@ -22,7 +23,7 @@ _USED_TIMES = Decimal("1.5")  # times what it has used already
 
 
 class Pace:
-    """The turns of a group's rows. Loop thread only.
+    """The turns of a group's rows, in their order, those that ask again too. Loop thread only.
 
     A hundred requests in the first second of a minute that allows a hundred are refused by a quota that is
     counted in shorter windows; so a rate is kept by even steps, never by bursts.
@@ -39,7 +40,8 @@ class Pace:
         self._cut_at = 0.0
         self._growing: asyncio.TimerHandle | None = None
         self._step = None if rpm is None else 60.0 / rpm
-        self._waiting: collections.deque[asyncio.Future[None]] = collections.deque()
+        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []  # a heap, the first row on top
+        self._asked = itertools.count()
         self._running = 0
         self._next_start = 0.0
         self.run: Run | None = None
@@ -51,7 +53,7 @@ class Pace:
 
     @contextlib.asynccontextmanager
     async def _enter(self, row: Row) -> AsyncIterator[None]:
-        await self._take_place(is_again=row.is_paced)
+        await self._take_place(row)
         try:
             if not row.is_paced:
                 self._check(row)
@@ -100,9 +102,9 @@ class Pace:
         if self.run is not None:
             self.run.check(row)
 
-    async def _take_place(self, *, is_again: bool) -> None:
+    async def _take_place(self, row: Row) -> None:
         turn = asyncio.get_running_loop().create_future()
-        (self._waiting.appendleft if is_again else self._waiting.append)(turn)
+        heapq.heappush(self._waiting, (row.number, next(self._asked), turn))
         self._admit()
         try:
             await turn
@@ -114,13 +116,15 @@ class Pace:
 
     def _admit(self) -> None:
         while self._waiting and self._running < self._places():
-            if self._waiting[0].done():  # its row was stopped
-                self._waiting.popleft()
+            turn = self._waiting[0][-1]
+            if turn.done():  # its row was stopped
+                heapq.heappop(self._waiting)
                 continue
             if not self._may_pay():
                 break
             self._running += 1
-            self._waiting.popleft().set_result(None)
+            heapq.heappop(self._waiting)
+            turn.set_result(None)
         if self._waiting:
             self._grow_soon()
 

@@ -21,6 +21,7 @@ class Row:
         options: settings of this row only.
         stream: its stream, once it is there.
         is_paced: whether it has had its turn at the pace.
+        number: which of the group's rows it is.
     """
 
     prompt: Any
@@ -28,6 +29,7 @@ class Row:
     options: Mapping[str, Any] = field(default_factory=dict)
     stream: Stream | None = None
     is_paced: bool = False
+    number: int = 0
 
     @property
     def model(self) -> str | None:

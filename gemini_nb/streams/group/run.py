@@ -53,6 +53,8 @@ class Run:
     ) -> None:
         is_list = isinstance(rows, list)
         self.rows: list[Row] = list(rows) if is_list else []
+        for number, row in enumerate(self.rows):
+            row.number = number
         self.ended: list[int] = []
         """The rows that have ended, in that order; one that was retried stands there again."""
         self.failed: dict[int, None] = {}
@@ -412,6 +414,7 @@ class Run:
             elif self._is_read:  # it was stopped meanwhile; a retry asks this one, too
                 self._source = itertools.chain([row], self._source)
             else:
+                row.number = len(self.rows)
                 self.rows.append(row)
             is_over = self._is_read
         if is_over:
