@@ -17,11 +17,14 @@ from typing import Any, TypeGuard
 from urllib.parse import unquote
 
 from gemini_nb.errors import ConfigError
+from gemini_nb.redaction import excerpt
 
 __all__ = ["clean_schema", "from_openapi", "is_openapi", "tidy_declaration", "tidy_tools"]
 
 _KEPT = ("type", "description", "minItems", "maxItems", "minimum", "maximum", "default", "propertyOrdering")
 _FORMATS = {"date-time", "date", "time"}
+_TYPES = ("string", "number", "integer", "boolean", "array", "object", "null")
+_BOUNDS = ("minItems", "maxItems", "minimum", "maximum")
 _NOTES = {
     "format": "format: {}",
     "minLength": "at least {} characters",
@@ -54,18 +57,27 @@ _COPIES = 200
 """Definitions that one schema may copy: each copy may copy in its turn."""
 
 
-def clean_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
+def clean_schema(schema: Mapping[str, Any], *, is_foreign: bool = False) -> dict[str, Any]:
     """Return the schema with nothing in it that the service refuses or ignores.
 
     Names and values of the caller's (a property named `title`, a default that holds `const`) stay.
 
+    Args:
+        schema: the schema.
+        is_foreign: whether the user cannot mend it, such as a server's. What is wrong in it is left out,
+            and the rest stays.
+
     Raises:
-        ConfigError: it refers to what is not in it, or is nested too deeply.
+        ConfigError: it refers to what is not in it, is nested too deeply, or is no schema.
     """
     try:
-        return _Cleaner(schema).whole()
+        return _Cleaner(schema, is_foreign=is_foreign).whole()
     except RecursionError:
         raise _too_deep() from None
+    except TypeError as error:
+        raise ConfigError(
+            f"A keyword of the schema has a value of the wrong kind: {excerpt(str(error))}."
+        ) from None
 
 
 def from_openapi(schema: Any) -> Any:
@@ -167,8 +179,10 @@ def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
 class _Cleaner:
     """One walk over a schema; `inside` holds the pointers of definitions being written out."""
 
-    def __init__(self, root: Mapping[str, Any]) -> None:
+    def __init__(self, root: Mapping[str, Any], *, is_foreign: bool) -> None:
         self._root = root
+        self._is_foreign = is_foreign
+        self._anchors: dict[object, str] = {}
         self._names: dict[str, str] = {}
         self._definitions: dict[str, Any] = {}
         self._reached: dict[str, set[str]] = {}
@@ -184,11 +198,13 @@ class _Cleaner:
         if not isinstance(given, Mapping):  # true
             return {}
         given, inside = self._flat(given, inside)
+        if self._is_foreign:
+            given = _without_faults(given)
         if isinstance(given.get("$ref"), str):
             return self._reference(given, inside, in_property=in_property, is_root=is_root)
         made = {name: given[name] for name in _KEPT if name in given}
         made |= {name: value for name, value in given.items() if _is_unknown(name)}
-        if given.get("format") in _FORMATS:
+        if _is_sent(given.get("format")):
             made["format"] = given["format"]
         self._add_inner(made, given, inside, in_property=in_property)
         self._add_object(made, given, inside, in_property=in_property)
@@ -208,7 +224,7 @@ class _Cleaner:
             return self._schema(schema, inside, in_property=in_property)
 
         options = None if _values(given) else given.get("anyOf", given.get("oneOf"))
-        if _is_list(options) and (some := [inner(one) for one in options if one is not False]):
+        if _is_list(options) and any(some := [inner(one) for one in options if one is not False]):
             made["anyOf"] = some
         items, first = given.get("items"), given.get("prefixItems")
         if _is_list(items):  # as it was written before 2020
@@ -319,11 +335,15 @@ class _Cleaner:
     def _pointer(self, reference: str) -> str:
         if reference.startswith("#/") or reference == "#":
             return unquote(reference[1:])
+        if not self._anchors:  # once: a schema may have thousands of references
+            for path, one in _paths(self._root):
+                for name in ("$id", "$anchor"):
+                    if isinstance(anchor := one.get(name), str):
+                        self._anchors.setdefault(anchor, path)
         anchor = reference.removeprefix("#")
-        for path, one in _paths(self._root):
-            if anchor in (one.get("$anchor"), one.get("$id")):
-                return path
-        raise _missing(reference)
+        if anchor not in self._anchors and not self._is_foreign:
+            raise _missing(reference)
+        return self._anchors.get(anchor, f"/{reference}")
 
     def _target(self, pointer: str) -> Mapping[str, Any]:
         target: Any = self._root
@@ -335,11 +355,11 @@ class _Cleaner:
                 target = target[int(key)]
             else:
                 target = None
-        if isinstance(target, bool):
+        if isinstance(target, Mapping):
+            return target
+        if isinstance(target, bool) or self._is_foreign:
             return {}
-        if not isinstance(target, Mapping):
-            raise _missing(f"#{pointer}")
-        return target
+        raise _missing(f"#{pointer}")
 
 
 def _missing(reference: str) -> ConfigError:
@@ -348,6 +368,15 @@ def _missing(reference: str) -> ConfigError:
 
 def _is_list(value: object) -> TypeGuard[list[Any] | tuple[Any, ...]]:
     return isinstance(value, (list, tuple))
+
+
+def _without_faults(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema without types and bounds that are none, for which the service refuses the whole request."""
+    kinds = schema.get("type")
+    known = [one for one in (kinds if _is_list(kinds) else [kinds]) if one in _TYPES]
+    faults = {name for name in _BOUNDS if name in schema and not _is_number(schema[name])}
+    whole = {name: value for name, value in schema.items() if name not in faults and name != "type"}
+    return whole if not known else {"type": known if _is_list(kinds) else known[0], **whole}
 
 
 def _says(schema: Mapping[str, Any]) -> bool:
@@ -411,6 +440,10 @@ def _bound(made: dict[str, Any], given: Mapping[str, Any]) -> None:
             made[inclusive] = choose(tight, other) if _is_number(other) else tight
 
 
+def _is_sent(form: object) -> bool:
+    return isinstance(form, str) and form in _FORMATS
+
+
 def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
@@ -428,7 +461,7 @@ def _notes(given: Mapping[str, Any]) -> str:
             value = given.get(name.replace("exclusiveM", "m")) if value is True else value
             if given.get("type") == "integer":
                 continue
-        if value is None or value is False or (name == "format" and value in _FORMATS):
+        if value is None or value is False or (name == "format" and _is_sent(value)):
             continue
         notes.append(words.format(value))
     return "; ".join(notes)
