@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from gemini_nb.errors import ConfigError, MissingKeyError
+from gemini_nb.errors import ArgumentError, ConfigError, MissingKeyError
 from gemini_nb.redaction import Secret
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "Auth",
     "Settings",
     "check_base_url",
+    "check_header",
     "check_url",
     "choose_auth",
     "choose_keep",
@@ -201,6 +202,22 @@ def check_url(url: str, *, allow_http: bool) -> str:
             hint="Use https, or allow it with GEMINI_NB_ALLOW_HTTP=1 if that network is yours.",
         )
     return url
+
+
+def check_header(name: object, value: object) -> None:
+    """Refuse what cannot be an HTTP header.
+
+    Raises:
+        ArgumentError: the name or the value is none.
+    """
+    if not isinstance(name, str) or not isinstance(value, str):
+        raise ArgumentError(f"A header's name and value are text; {name!r} is not.")
+    if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+        raise ArgumentError(f"{name!r} is not a name that a header can have.")
+    if not (value.isascii() and value.isprintable()):
+        raise ArgumentError(
+            f"The header {name} holds what no header can: a line end, or a letter beyond ASCII."
+        )
 
 
 def http_allowed(settings: Settings) -> bool:

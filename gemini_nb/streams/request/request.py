@@ -15,7 +15,7 @@ from gemini_nb.api.functions import check_order, with_results_together
 from gemini_nb.api.generation import SCHEMAS, merge_once, split_config
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.wire import JSON, Content, copied
-from gemini_nb.config import Auth, Settings, choose_keep
+from gemini_nb.config import Auth, Settings, check_header, choose_keep
 from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.streams.request.cached import CachedContent, check_beside_cache, with_cache
 from gemini_nb.streams.request.destination import find_endpoint
@@ -342,10 +342,7 @@ def _headers(headers: Mapping[str, str] | None) -> dict[str, str]:
         return {}
     checked: dict[str, str] = {}
     for name, value in _mapping(headers, "headers").items():
-        if not isinstance(name, str) or not isinstance(value, str):
-            raise ArgumentError(f"A header's name and value are text; {name!r} is not.")
-        if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
-            raise ArgumentError(f"{name!r} is not a name that a header can have.")
+        check_header(name, value)
         if _OWN_HEADERS.fullmatch(name):
             raise ArgumentError(
                 f"The header {name} is not for the caller to set.",

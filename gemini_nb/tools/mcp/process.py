@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -27,10 +28,18 @@ _KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has only the latte
 
 
 class ErrorLog:
-    """The end of what a server wrote to its standard error, and how its process ended."""
+    """The end of what a server wrote to its standard error, and how its process ended.
+
+    Attributes:
+        was_started: whether there was a process.
+        fault: what was wrong with what it said, where that is why it was ended.
+        exit_code: how it ended by itself; None where it had to be ended.
+    """
 
     def __init__(self) -> None:
         self._data = bytearray()
+        self.was_started = False
+        self.fault = ""
         self.exit_code: int | None = None
 
     def write(self, data: bytes) -> None:
@@ -77,10 +86,11 @@ async def stdio(
         limit=_LONGEST,
         start_new_session=True,
     )
+    log.was_started = True
     to_client, from_server = anyio.create_memory_object_stream[Any](0)
     to_server, from_client = anyio.create_memory_object_stream[Any](0)
     tasks: list[asyncio.Task[None]] = [
-        asyncio.create_task(_read(process, to_client)),
+        asyncio.create_task(_read(process, to_client, log)),
         asyncio.create_task(_write(process, from_client, to_client)),
         asyncio.create_task(_keep(process, log)),
     ]
@@ -89,10 +99,9 @@ async def stdio(
         yield from_server, to_server
     finally:
         try:
-            await _end(process, tasks[-1])
+            log.exit_code = await _end(process, tasks[-1])
         finally:
             _signal(process, _KILL)  # and children that it did not take with it
-            log.exit_code = process.returncode
             for task in tasks:
                 task.cancel()
             for stream in (to_client, from_server, to_server, from_client):
@@ -103,28 +112,55 @@ async def stdio(
             process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001 - asyncio has no public way
 
 
-async def _read(process: asyncio.subprocess.Process, to_client: Any) -> None:
+async def _read(process: asyncio.subprocess.Process, to_client: Any, log: ErrorLog) -> None:
     """Pass on what the server says, line by line; other lines are its own prints."""
     import anyio
 
     assert process.stdout is not None  # noqa: S101 - it is a pipe
     async with to_client:
-        with contextlib.suppress(ValueError, OSError, anyio.ClosedResourceError, anyio.BrokenResourceError):
-            while line := await process.stdout.readline():  # ValueError: it is longer than any message
+        with contextlib.suppress(OSError, anyio.ClosedResourceError, anyio.BrokenResourceError):
+            while line := await _line(process.stdout, log):
                 is_large = len(line) > _LARGE
                 message = await run_in_daemon_thread(_parse, line) if is_large else _parse(line)
-                if message is not None:
+                if message is None:
+                    await asyncio.sleep(0)  # a server that prints without end must not hold up the loop
+                else:
                     await to_client.send(message)
 
 
-def _parse(line: bytes) -> Any:
-    from mcp.shared.message import SessionMessage
-    from mcp_types import jsonrpc_message_adapter
+async def _line(reader: asyncio.StreamReader, log: ErrorLog) -> bytes:
+    """The next line; none at the end, and none where a line is longer than any message."""
+    try:
+        return await reader.readline()
+    except ValueError:
+        log.fault = f"a message of more than {_LONGEST // 2**20} MB"
+        return b""
 
+
+def _parse(line: bytes) -> Any:
+    """Return the message in a line, None where there is none.
+
+    An answer that cannot be read becomes an error, since a call waits for it.
+    """
+    from mcp.shared.message import SessionMessage
+    from mcp_types import PARSE_ERROR, ErrorData, JSONRPCError, jsonrpc_message_adapter
+
+    given: Any = None
+    if not line.lstrip().startswith(b"{"):
+        return None
     try:
         return SessionMessage(jsonrpc_message_adapter.validate_json(line, by_name=False))
     except ValueError:
-        return None
+        pass
+    try:
+        given = json.loads(line)
+        whole = json.dumps(given, ensure_ascii=False).encode("utf-8", "replace")  # half of a surrogate pair
+        return SessionMessage(jsonrpc_message_adapter.validate_json(whole, by_name=False))
+    except (ValueError, RecursionError):
+        if not isinstance(given, dict) or "method" in given or not isinstance(number := given.get("id"), int):
+            return None
+    error = ErrorData(code=PARSE_ERROR, message="the answer cannot be read as JSON-RPC")
+    return SessionMessage(JSONRPCError(jsonrpc="2.0", id=number, error=error))
 
 
 async def _write(process: asyncio.subprocess.Process, from_client: Any, to_client: Any) -> None:
@@ -145,8 +181,13 @@ async def _keep(process: asyncio.subprocess.Process, log: ErrorLog) -> None:
         log.write(data)
 
 
-async def _end(process: asyncio.subprocess.Process, keeping: asyncio.Task[None]) -> None:
-    """Close its input, which asks a server to end; else signal it, kill it. Then take in its last words."""
+async def _end(process: asyncio.subprocess.Process, keeping: asyncio.Task[None]) -> int | None:
+    """Close its input, which asks a server to end; else signal it, kill it. Then take in its last words.
+
+    Returns:
+        How it ended, where it did by itself.
+    """
+    is_asked = False
     if process.stdin is not None:
         process.stdin.close()
     for patience, number in ((_GRACE, signal.SIGTERM), (_PATIENCE, _KILL), (_PATIENCE, None)):
@@ -155,8 +196,10 @@ async def _end(process: asyncio.subprocess.Process, keeping: asyncio.Task[None])
                 await process.wait()
                 break
         if number is not None:
+            is_asked = True
             _signal(process, number)
     await asyncio.wait([keeping], timeout=_PATIENCE)
+    return None if is_asked else process.returncode
 
 
 def _signal(process: asyncio.subprocess.Process, number: int) -> None:

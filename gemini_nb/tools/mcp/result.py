@@ -7,6 +7,9 @@ stays a dictionary, so that no server can attach a file of the user's cloud.
 from __future__ import annotations
 
 import base64
+import contextlib
+import json
+import re
 from typing import Any
 
 from gemini_nb.api.wire import Part
@@ -15,13 +18,15 @@ from gemini_nb.tools.result import ToolResult
 
 __all__ = ["result_of"]
 
+_TEXTS = ("application/json", "image/svg+xml")  # a drawing in words is no image to Gemini
+_KIND = re.compile(r"[\w.+-]+/[\w.+-]+")
 _MEDIA = ("image/", "audio/", "video/", "application/pdf")
 
 
 def result_of(answer: Any) -> ToolResult:
     """Return the result of a call.
 
-    Structured content goes as it is, and its text, which repeats it, is left out.
+    Structured content goes as it is, and text that only repeats it is left out.
 
     Raises:
         ToolFailedError: the server says that the call failed.
@@ -33,12 +38,32 @@ def result_of(answer: Any) -> ToolResult:
         raise ToolFailedError("\n".join(texts) or "the server says that the call failed, not why")
     structured = answer.structured_content
     if structured is not None:
-        items = [item for item in items if item.type != "text"]
+        is_wrapped = isinstance(structured, dict) and structured.keys() == {"result"}
+        whole = structured["result"] if is_wrapped else structured
+        if _repeat([str(item.text) for item in items if item.type == "text"], structured, whole):
+            items = [item for item in items if item.type != "text"]
     values = [_value(item, parts) for item in items]
     if structured is not None:
-        is_wrapped = isinstance(structured, dict) and structured.keys() == {"result"}
-        values.insert(0, structured["result"] if is_wrapped else structured)
+        values.insert(0, whole)
     return ToolResult(values[0] if len(values) == 1 else values or None, tuple(parts))
+
+
+def _repeat(texts: list[str], *values: Any) -> bool:
+    """Whether texts say one of the values: as one text, or a list with one for each item."""
+    return any(
+        (len(texts) == 1 and _says(texts[0], value))
+        or (isinstance(value, list) and len(texts) == len(value) and all(map(_says, texts, value)))
+        for value in values
+    )
+
+
+def _says(text: str, value: Any) -> bool:
+    if isinstance(value, str) and text == value:
+        return True
+    try:
+        return bool(json.loads(text) == value)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _value(item: Any, parts: list[Part]) -> Any:
@@ -60,14 +85,20 @@ def _value(item: Any, parts: list[Part]) -> Any:
     return f"(content of the kind {item.type}, which cannot be shown)"
 
 
-def _media(data: str, kind: str | None, parts: list[Part]) -> Any:
+def _media(given: str, given_kind: str | None, parts: list[Part]) -> Any:
     """Put a file beside the JSON; return the reference to it, or words where it cannot be sent."""
+    kind = (given_kind or "").partition(";")[0].strip().lower()
+    data = "".join(given.split())  # some encoders break lines
     try:
-        size = len(base64.b64decode(data, validate=True))
+        content = base64.b64decode(data, validate=True)
     except ValueError:
         return f"({kind or 'a file'} whose data is not valid base64)"
-    if not (kind or "").startswith(_MEDIA):
+    if kind.startswith("text/") or kind in _TEXTS:
+        with contextlib.suppress(UnicodeDecodeError):
+            return content.decode()
+    size = len(content)
+    if not size or not _KIND.fullmatch(kind) or not kind.startswith(_MEDIA):
         return f"({size:,} bytes of {kind or 'an unknown kind'})"
-    name = f"{str(kind).partition('/')[0]}-{len(parts) + 1}"
+    name = f"{kind.partition('/')[0]}-{len(parts) + 1}"
     parts.append({"inlineData": {"mimeType": kind, "data": data, "displayName": name}})
     return {"$ref": name}

@@ -8,15 +8,19 @@ import contextlib
 import fnmatch
 import importlib.util
 import itertools
+import json
 import os
 import re
 import shlex
 import threading
 import weakref
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
+from gemini_nb.config import Settings, check_header, http_allowed, is_loopback
+from gemini_nb.daemon import run_in_daemon_thread
 from gemini_nb.errors import ArgumentError, BlockingCallError, ConfigError
 from gemini_nb.redaction import Secret, scrub, seal
 from gemini_nb.tools.execution import ToolFailedError
@@ -45,7 +49,7 @@ def mcp(
     command_or_url: str | Sequence[str],
     *,
     env: Mapping[str, str] | None = None,
-    cwd: str | None = None,
+    cwd: str | os.PathLike[str] | None = None,
     headers: Mapping[str, str] | None = None,
     include: str | Sequence[str] | None = None,
     confirm: bool | Callable[..., object] = False,
@@ -71,6 +75,8 @@ def mcp(
         ConfigError: the package `mcp` is not installed, or a value does not fit.
     """
     env, headers = _sealed(env, "env"), _sealed(headers, "headers")
+    for name, value in (headers or {}).items():
+        check_header(name, value)
     target = _target(command_or_url, env, cwd, headers)
     if importlib.util.find_spec("mcp") is None:
         raise ConfigError(
@@ -200,7 +206,7 @@ class MCPServer(ToolSource):
         report = current_target()
         to = report if isinstance(report, Report) else None
         answer = await self._ask(lambda session: session.call(name, arguments, to))
-        return result_of(answer)
+        return await run_in_daemon_thread(result_of, answer)  # which may be large
 
     async def _ask(self, ask: Callable[[Session], Coroutine[Any, Any, T]], *, may_repeat: bool = False) -> T:
         """Ask the session, on its own loop; ask a new one where its death is noticed only now."""
@@ -249,8 +255,9 @@ class _Arguments(Signature):
     def __init__(self, function: Callable[..., Any], name: str, schema: Mapping[str, Any]) -> None:
         super().__init__(function, name)
         try:
-            self._schema = clean_schema(schema)
-        except ConfigError:  # it refers to what is not in it; the server checks the arguments anyway
+            self._schema = clean_schema(schema, is_foreign=True)
+            json.dumps(self._schema, allow_nan=False)
+        except (ConfigError, ValueError):  # nested too deeply, infinite ...; the server checks them anyway
             self._schema = {}
         if self._schema.get("type") != "object":
             self._schema = {"type": "object"}
@@ -306,6 +313,8 @@ def _sealed(values: Mapping[str, str] | None, option: str) -> Any:
     for name, value in values.items():
         if not isinstance(name, str) or not isinstance(value, str):
             raise ArgumentError(f"A name and a value in {option} are text; those of {name!r} are not.")
+        if option == "env" and (not name or "=" in name or "\0" in name + value):
+            raise ArgumentError(f"{name!r} is not the name of a variable, or its value holds a null byte.")
     return seal(values)
 
 
@@ -325,7 +334,9 @@ def _target(command_or_url: Any, env: Any, cwd: Any, headers: Any) -> Target:
         if flag.startswith("-") and "=" not in flag and _SECRET.search(flag)
     ]
     secrets += [Secret(word.partition("=")[2]) for word in words if _SECRET.search(word.partition("=")[0])]
-    folder = None if cwd is None else str(cwd)
+    if cwd is not None and not isinstance(cwd, (str, os.PathLike)):
+        raise ArgumentError(f"cwd is the path of a folder, not a {type(cwd).__name__}.")
+    folder = None if cwd is None else str(Path(cwd).expanduser())
     return Target(_name_of(words), tuple(words), env=env, cwd=folder, secrets=tuple(filter(None, secrets)))
 
 
@@ -337,8 +348,14 @@ def _url_target(url: str, headers: Any, secrets: list[Secret]) -> Target:
         host = port = None
     if not host:
         raise ArgumentError("This is not the URL of an MCP server.", hint="For example https://host/mcp.")
-    values = [value for pair in parts.query.split("&") for _, _, value in [pair.partition("=")]]
-    secrets += map(Secret, filter(None, [parts.password, *values]))
+    pairs = [pair.partition("=")[::2] for pair in parts.query.split("&")]
+    has_secrets = bool(secrets or parts.password or any(_SECRET.search(name) for name, _ in pairs))
+    if has_secrets and parts.scheme == "http" and not (is_loopback(host) or http_allowed(Settings())):
+        raise ConfigError(
+            f"A secret would travel unencrypted to {host}.",
+            hint="Use https, or allow it with GEMINI_NB_ALLOW_HTTP=1 if that network is yours.",
+        )
+    secrets += map(Secret, filter(None, [parts.password, *(value for _, value in pairs)]))
     name = host if port is None else f"{host}:{port}"
     return Target(name, url=url, headers=headers, secrets=tuple(secrets))
 

@@ -10,12 +10,15 @@ import concurrent.futures
 import contextlib
 import contextvars
 import importlib
+import logging
 import math
 import os
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
+from gemini_nb.config import is_loopback
 from gemini_nb.daemon import run_in_daemon_thread
 from gemini_nb.errors import ConfigError, ConnectError, GeminiError
 from gemini_nb.redaction import Secret, excerpt, scrub
@@ -29,6 +32,7 @@ T = TypeVar("T")
 
 _PAGES = 100  # of a list of tools: one that never ends would hold the stream
 _LAST_WORDS = 2_000  # characters of stderr in an error
+_BROUGHT_BY = {"uvx": "uv: pip install uv", "uv": "uv: pip install uv", "npx": "Node.js", "docker": "Docker"}
 _CONNECT = 30.0  # seconds for a connection; an answer may take as long as its call
 
 
@@ -74,6 +78,7 @@ class Session:
         self._stop = asyncio.Event()
         self._reports: list[Report] = []
         self._client: Any = None
+        self._refusal = ""
         self._task: asyncio.Task[None] | None = None
         self._ready: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._ended: concurrent.futures.Future[None] = concurrent.futures.Future()
@@ -110,29 +115,38 @@ class Session:
         """
         await asyncio.wrap_future(self._ready)
         from mcp import MCPError  # imported by now, in a thread
+        from pydantic import ValidationError
 
+        name = self._target.name
         try:
             return await ask(self)
         except MCPError as error:
-            if not self._is_lost(error):
-                raise ToolFailedError(f"{self._target.name}: {excerpt(error.message, 1_000)}") from None
+            refusal, self._refusal = self._refusal, ""
+            if not self._is_lost(error, refusal):
+                said = excerpt(error.message, 1_000)
+                raise ToolFailedError(f"{name}: {f'{refusal}: {said}' if refusal else said}") from None
+        except ValidationError as error:
+            raise ToolFailedError(f"{name} answered what is not MCP: {_misfit(error)}") from None
         except (OSError, ExceptionGroup) as error:
             self.end()
-            raise ToolFailedError(f"{self._target.name}: {_words(error)}") from None
+            raise ToolFailedError(f"{name}: {_words(error)}") from None
         self.end()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(2):
                 await asyncio.shield(asyncio.wrap_future(self._ended))
         raise ToolFailedError(
-            f"{self._target.name} ended before it answered{self._fate()}. The next call starts it again."
+            f"{name} ended before it answered{self._fate()}. The next call starts it again."
         )
 
-    def _is_lost(self, error: Any) -> bool:
-        """Whether the error says that there is no connection, or no session at the server, any more."""
+    def _is_lost(self, error: Any, refusal: str) -> bool:
+        """Whether there is no connection, or no session at the server, any more.
+
+        The package says the former by a number that servers use for any error of theirs.
+        """
         from mcp_types import CONNECTION_CLOSED
 
-        is_forgotten = bool(self._target.url) and "session" in str(error.message).lower()
-        return error.code == CONNECTION_CLOSED or is_forgotten
+        is_forgotten = refusal.startswith(("400", "404")) and "session" in error.message.lower()
+        return is_forgotten or (error.code, error.message) == (CONNECTION_CLOSED, "Connection closed")
 
     async def list_tools(self) -> list[Any]:
         """Return what it offers now; a server that does not say so in time is ended.
@@ -150,15 +164,16 @@ class Session:
             ) from None
 
     async def _listed(self) -> list[Any]:
-        found: list[Any] = []
-        cursor: str | None = None
-        for _ in range(_PAGES):
-            page = await self._client.list_tools(cursor=cursor)
-            found += page.tools
-            cursor = page.next_cursor
-            if not cursor:
+        found: dict[str, Any] = {}
+        cursors: list[str | None] = [None]
+        while len(cursors) <= _PAGES:
+            page = await self._client.list_tools(cursor=cursors[-1])
+            for spec in page.tools:
+                found.setdefault(spec.name, spec)
+            if not page.next_cursor or page.next_cursor in cursors:
                 break
-        return found
+            cursors.append(page.next_cursor)
+        return list(found.values())
 
     async def call(self, name: str, arguments: dict[str, Any], report: Report | None) -> Any:
         """Call a tool and return the server's answer; what it says meanwhile goes to the report."""
@@ -225,7 +240,12 @@ class Session:
             from mcp.client.streamable_http import streamable_http_client
 
             timeout = httpx2.Timeout(_CONNECT, read=None)
-            http = httpx2.AsyncClient(headers=dict(target.headers or {}), timeout=timeout)
+            http = httpx2.AsyncClient(
+                headers=dict(target.headers or {}),
+                timeout=timeout,
+                trust_env=not is_loopback(urlsplit(target.url).hostname or ""),  # as for requests to Gemini
+                event_hooks={"response": [self._note_refusal]},
+            )
             await stack.enter_async_context(http)
             transport = streamable_http_client(target.url, http_client=http)
         client = Client(
@@ -235,45 +255,85 @@ class Session:
             log_level="info",
             cache=None,  # what the server offers is asked for each time: it may have changed
         )
-        return await stack.enter_async_context(client)
+        opened: Any = await stack.enter_async_context(client)
+        opened.session.validate_tool_result = _accept
+        return opened
+
+    async def _note_refusal(self, response: Any) -> None:
+        """Keep the status of a request that was refused, which the package's errors do not say."""
+        if response.status_code >= 400 and response.request.method == "POST":
+            self._refusal = f"{response.status_code} {response.reason_phrase}".strip()
 
     def _as_our_error(self, error: BaseException) -> GeminiError:
         if isinstance(error, GeminiError):
             return error
         first = _first(error)
-        name = self._target.name
         if isinstance(first, ImportError):
             return ConfigError(
                 f"The package `mcp` cannot be used: {first}.",
                 hint='Install it with pip install -U "gemini-nb[mcp]".',
             )
         if self._target.url:
+            return self._unreached(first)
+        if isinstance(first, OSError) and not self.log.was_started:
+            return self._not_started(first)
+        from mcp_types import CONNECTION_CLOSED
+
+        is_end = getattr(first, "code", None) == CONNECTION_CLOSED or isinstance(first, OSError)
+        return ConfigError(self._failure("did not start", "" if is_end else _words(first)))
+
+    def _not_started(self, error: OSError) -> GeminiError:
+        program = self._target.words[0]
+        reason, named = error.strerror or str(error), error.filename or program
+        hint = "Check the command, or give its whole path."
+        if named == self._target.cwd:
+            hint = "Check cwd, the folder to run it in."
+        elif isinstance(error, FileNotFoundError) and program in _BROUGHT_BY:
+            hint = f"{program} comes with {_BROUGHT_BY[program]}."
+        return ConfigError(
+            f"The MCP server {self._target.name} cannot be started: {reason}: {named}.", hint=hint
+        )
+
+    def _unreached(self, error: BaseException) -> GeminiError:
+        if not self._refusal:
             return ConnectError(
-                f"The MCP server {name} cannot be reached: {_words(first)}.",
+                f"The MCP server {self._target.name} cannot be reached: {_words(error)}.",
                 hint="Check its URL and headers.",
             )
-        if isinstance(first, OSError) and self.log.exit_code is None:
-            reason, program = first.strerror or str(first), first.filename or self._target.words[0]
-            return ConfigError(
-                f"The MCP server {name} cannot be started: {reason}: {program}.",
-                hint="Check the command, or give its whole path.",
-            )
-        return ConfigError(self._failure("did not start"))
+        hint = "Check its URL and headers."
+        if self._refusal.startswith(("401", "403")):
+            hint = 'Pass what it asks for, such as headers={"Authorization": "Bearer ..."}.'
+        return ConnectError(f"The MCP server {self._target.name} refused: {self._refusal}.", hint=hint)
 
-    def _failure(self, what: str) -> str:
+    def _failure(self, what: str, why: str = "") -> str:
         said = self.log.text[-_LAST_WORDS:].strip()
         end = f" The end of its log:\n{said}" if said else " It wrote nothing to its log."
-        return f"The MCP server {self._target.name} {what}{self._fate()}.{end}"
+        because = f": {why.rstrip('.')}" if why else self._fate()
+        return f"The MCP server {self._target.name} {what}{because}.{end}"
 
     def _fate(self) -> str:
         code = self.log.exit_code
+        if self.log.fault:
+            return f": it sent {self.log.fault}"
         if code is None:
             return ""
         return f" (exit code {code})" if code >= 0 else f" (killed by signal {-code})"
 
 
+async def _accept(_name: str, _result: object) -> None:
+    """Take a result as it is, in place of the package's check against the schema that the server gave.
+
+    A pattern there can hold up the loop of all the streams, and the model can read what does not fit.
+    """
+
+
 def _import() -> None:
     importlib.import_module("mcp")
+    for name in (
+        "mcp",
+        "client",
+    ):  # its loggers: what a server does wrong is not printed into the user's cell
+        logging.getLogger(name).addHandler(logging.NullHandler())
 
 
 def _first(error: BaseException) -> BaseException:
@@ -283,6 +343,14 @@ def _first(error: BaseException) -> BaseException:
     return error
 
 
+def _misfit(error: Any) -> str:
+    """What pydantic found first, without what was given."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    return excerpt(f"{'.'.join(map(str, first['loc']))}: {first['msg']}", 300)
+
+
 def _words(error: BaseException) -> str:
     first = _first(error)
+    if hasattr(first, "errors"):
+        return _misfit(first)
     return excerpt(str(first), 500) or type(first).__name__
