@@ -5,7 +5,7 @@
 #   make coverage    the same, and how much of the package it ran: less than the floor in pyproject.toml fails
 #   make test-slow   the slow tests
 #   make soak        a hundred streams at a time under random faults; SECONDS=600 says how long
-#   make bench       what a chunk costs, against google-genai and a bare socket; BENCH_ARGS=--full for all of it
+#   make bench       what a chunk costs, against google-genai and a bare socket, and fifty panes; BENCH_ARGS=--full for all
 #
 # DEMO_ARGS="--port 9999 --no-browser" and PYTEST_ARGS="-k pane" are passed on, PYTHON=python3.12 chooses a
 # Python, WORKERS=1 runs one test after the other.

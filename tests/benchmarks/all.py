@@ -1,4 +1,4 @@
-"""Every benchmark that needs no browser, one after the other: `make bench`, about five minutes.
+"""The benchmarks one after the other: `make bench`, about six minutes.
 
 With `--full`, streams are longer, google-genai has its thousand, too, and transports are compared.
 """
@@ -17,6 +17,7 @@ FAST = (
     ["journal.py"],
     ["rows.py"],
     ["start.py"],
+    ["smooth.py", "--rounds", "1"],
     ["paced.py"],
 )
 FULL = (
@@ -26,6 +27,7 @@ FULL = (
     ["journal.py"],
     ["rows.py", "--full"],
     ["start.py"],
+    ["smooth.py"],
     ["paced.py", "--full", "--chunks", "100"],
     ["transports.py"],
 )

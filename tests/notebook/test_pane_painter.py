@@ -17,7 +17,7 @@ from gemini_nb.notebook.pane import painter as painter_module
 from gemini_nb.notebook.pane.painter import BUDGET, Painter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 @pytest.fixture
@@ -71,6 +71,68 @@ async def test_a_view_is_painted_twenty_times_a_second_at_most(painter: Painter)
         await asyncio.sleep(0.002)
     await until_shown(board)
     assert 3 <= len(board.paints) <= 12
+
+
+async def test_a_view_that_waits_for_its_turn_wakes_the_thread_no_more(
+    painter: Painter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fifty panes of 20 chunks a second each would wake it a thousand times a second."""
+    board = Board(painter)
+    board.interval = 0.4
+    board.change()
+    await until_shown(board)
+    woken = threading.Event()
+    calls: list[object] = []
+    call = painter._thread.call
+
+    def counted(function: Callable[..., object], *args: object) -> None:
+        calls.append(function)
+        call(function, *args)
+
+    monkeypatch.setattr(painter._thread, "call", counted)
+    board.change()
+    painter._thread.loop.call_soon_threadsafe(woken.set)  # behind what the change asked for
+    assert await asyncio.to_thread(woken.wait, 5)
+    for _ in range(100):
+        board.change()
+    assert len(calls) == 1
+    await until_shown(board)
+    assert len(board.paints) == 2
+
+
+async def test_a_view_whose_turn_comes_earlier_is_painted_then(painter: Painter) -> None:
+    board = Board(painter)
+    board.interval = 30.0
+    board.change()
+    await until_shown(board)
+    board.change()
+    await asyncio.sleep(0.05)
+    board.interval = 0.0
+    board.wanted += 1
+    painter.request(board, sooner=True)
+    await until_shown(board)
+
+
+async def test_many_living_views_are_painted_less_often_together(painter: Painter) -> None:
+    class Living(Board):
+        def paint(self) -> bool:
+            super().paint()
+            end = time.thread_time() + 0.006 * (time.monotonic() < start + 2.6)
+            while time.thread_time() < end:
+                pass
+            return time.monotonic() < start + 2.6
+
+    boards = [Living(painter) for _ in range(24)]
+    start = time.monotonic()
+    while time.monotonic() < start + 2.5:
+        for board in boards:
+            board.change()
+        await asyncio.sleep(0.02)
+    paints = sum(then > start + 1.5 for board in boards for then in board.paints)
+    assert 0 < paints <= 12, "a sixteenth of the time, not a tenth"
+    async with asyncio.timeout(20):
+        while painter._living:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.05)
 
 
 async def test_never_more_than_the_budget_and_the_last_state_of_all(painter: Painter) -> None:

@@ -40,7 +40,8 @@ _INTERVAL = 0.05
 _TOGETHER = 3  # views in one frame: so many at full rate are smooth in every browser measured
 _TICK = 1.0
 _LOOK_AGAIN = 0.2  # while a page restores its widgets, which may end early
-_SHARE = 0.1
+_SHARE = 0.1  # of the time
+_CROWD, _CROWD_SHARE = 20, 0.06  # so many living views are not all read as they grow
 _LONGEST = 1.0  # one slow paint, such as the first, must not freeze the page
 _ONE_PAINT = 60  # messages that one paint may need
 _HEADROOM = 40  # for those that come from elsewhere: a display, a click, a view that does not count
@@ -95,8 +96,15 @@ class Painter:
         """Call a function on the rendering thread soon; at once when already there. From any thread."""
         self._thread.call(function, *args)
 
-    def request(self, view: View) -> None:
-        """Paint this view soon. From any thread; a hundred requests before a paint wake it once."""
+    def request(self, view: View, *, sooner: bool = False) -> None:
+        """Paint this view soon. From any thread; a hundred requests before a paint wake it once.
+
+        Args:
+            view: what to paint. It must have changed already: one that waits for its turn is left to that.
+            sooner: whether its interval has become shorter, so that its turn comes earlier.
+        """
+        if view in self._dirty and not sooner:
+            return
         self._wanted[view] = None
         if not self._is_roused:
             self._is_roused = True
@@ -229,7 +237,8 @@ class Painter:
         _tidy()
         end = time.monotonic()
         # Time of this thread's own: beside a cell that computes, most of the clock's is waiting for its turn.
-        rest = min(_LONGEST, (time.thread_time() - worked) * (1 / _SHARE - 1))
+        share = _SHARE if len(self._living) < _CROWD else _CROWD_SHARE
+        rest = min(_LONGEST, (time.thread_time() - worked) * (1 / share - 1))
         self._next = max(start + _INTERVAL, end + rest, self._room_at(end))
         if self._closing:
             self._schedule(0.0)

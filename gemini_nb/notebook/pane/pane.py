@@ -289,7 +289,7 @@ class _Live:
 
     def wake(self) -> None:
         """Something changed."""
-        self.painter.request(self._pane)
+        self.painter.request(self._pane, sooner=self._stream.is_done)
 
     def close(self) -> None:
         """Stop listening and painting."""

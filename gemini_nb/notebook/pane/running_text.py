@@ -59,7 +59,7 @@ class TextView:
         if draft is not None and draft is not self._draft:
             self._draft = draft
             self._begin_again()
-        drawn = self._draft.draw(text, lambda shown: _FORMULAS if has_formulas(shown) else _TAIL)
+        drawn = self._draft.draw(text, lambda with_formulas: _FORMULAS if with_formulas else _TAIL)
         if not self._typesets and has_formulas((drawn.finished or "") + drawn.tail):
             self._begin_typesetting()
         if drawn.finished is not None:

@@ -86,40 +86,43 @@ class Draft:
                 text += [piece.written.joint if text else "", piece.written.text]
         return "".join(text)
 
-    def draw(self, text: str, least: Callable[[str], int]) -> Drawn:
+    def draw(self, text: str, least: Callable[[bool], int]) -> Drawn:
         """Render what is not finished yet, and finish some pieces of it where there are places to cut.
 
         Args:
             text: all of the text.
-            least: characters of an unfinished part from which on it is cut, given its HTML.
+            least: characters of an unfinished part from which on it is cut, given whether it has formulas.
         """
         for _ in range(_DRAWN_TOGETHER):
-            tail, more = self._draw_next(text, least)
+            tokens, more = self._draw_next(text, least)
             if not more:
                 break
+        tail = tokens if isinstance(tokens, str) else html_of(tokens)
         if self._seam.block or self._shown == len(self._pieces):
             return Drawn(None, self._tail(tail), more)
         finished = _joined((piece.html, piece.seam) for piece in self._pieces[self._shown :])
         self._shown = len(self._pieces)
         return Drawn(finished, tail, more)
 
-    def _draw_next(self, text: str, least: Callable[[str], int]) -> tuple[str, bool]:
-        """Finish one piece if there is a place to cut; returns what stands behind, and whether more comes."""
+    def _draw_next(self, text: str, least: Callable[[bool], int]) -> tuple[str | list[Token], bool]:
+        """Finish one piece if there is a place to cut; returns what stands behind, and whether more comes.
+
+        What stands behind comes as tokens, or as HTML where there are none.
+        """
         source, part = self._read(text)
         if part is None:
             if self._done + len(source) == len(text):
                 return raw_html(self._bare(source)), False
             self._give_up(source, whole=False)
             return "", True
-        tail = html_of(part.tokens)
-        cut = part.cut() if len(source) > least(tail) else None
+        cut = part.cut() if len(source) > least(part.has_formulas) else None
         if cut is not None:
             self._finish(part, cut)
-            return html_of(cut.after), self._done + len(source) - cut.offset < len(text)
+            return cut.after, self._done + len(source) - cut.offset < len(text)
         more = self._done + len(source) < len(text)
         if more:
             self._window *= 2
-        return tail, more
+        return part.tokens, more
 
     def finish(self, text: str) -> Iterator[None]:
         """Render the rest of a text that grows no more, piece by piece."""

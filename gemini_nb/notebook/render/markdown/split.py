@@ -94,6 +94,13 @@ class Part:
         }
 
     @property
+    def has_formulas(self) -> bool:
+        """Whether any formula stands in it."""
+        return any(
+            one.type.startswith("math_") for token in self.tokens for one in (token, *(token.children or ()))
+        )
+
+    @property
     def _shift(self) -> int:
         return self.seam.head.count("\n")
 
