@@ -128,7 +128,7 @@ def pressing(name):
         ("interpolate", False),
         ("start_stream", True),
         ("name_made", True),
-        ("register_streams", True),
+        ("register_asked", True),
         ("view_of", True),
         ("settle_into", True),
         ("wait_only", True),
@@ -160,6 +160,24 @@ def test_an_interrupt_counts_the_rows_that_were_not_asked(shell: Kernel) -> None
         cell = f"%gemini_stream --wait --each {rows} Write 900 words about {{item}}."
         run = shell.run(f"with pressing('wait_only'):\n    {cell}")
         assert re.fullmatch(f"KeyboardInterrupt: {said}", run.error_text.strip()), run.error_text
+
+
+def test_a_cell_of_many_rows_that_runs_again_ends_its_earlier_run(shell: Kernel) -> None:
+    shell.run(
+        "import gemini_nb, threading; count = gemini_nb.get_manager().statistics().total\n"
+        "none_yet = threading.Event(); rows = [f'Say {number}.' for number in range(200)]\n"
+        "def slow():\n    yield from rows[:60]\n    none_yet.wait(60)\n    yield from rows[60:]"
+    )
+    cell = "%%gemini_stream -o first --each lazy\n{item}"
+    shell.run("lazy = slow()")
+    shell.run(cell, cell_id="one")
+    shell.run("while first.counts.completed < 60: threading.Event().wait(0.01)")
+    shell.run("lazy, earlier = iter(['Say hello.']), first")
+    shell.run(cell, cell_id="one")
+    done = shell.run("none_yet.set(); first.wait(); print(earlier.is_over, len(earlier), len(first))")
+    assert done.stdout.split() == ["True", "60", "1"], done.error_text
+    asked = shell.run("print(gemini_nb.get_manager().statistics().total - count)")
+    assert asked.stdout.split() == ["61"]
 
 
 def test_time_magic_around_a_stream_cell(shell: Kernel) -> None:

@@ -7,17 +7,20 @@ is closed, and a stream whose cell asks again can be replaced.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from IPython.core.getipython import get_ipython
 
 from gemini_nb.notebook.kernel.frontend import cell_id, deleted_cells, request_id
+from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.manager import StreamManager, get_manager
+from gemini_nb.streams.stopping import replacing
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["earlier_streams", "register_streams", "register_view"]
+__all__ = ["register_asked", "register_view", "replacing_earlier"]
 
 _NAME = "gemini_nb_cells"
 
@@ -40,26 +43,32 @@ def register_view(view: _View) -> None:
         cells.add_view(view)
 
 
-def earlier_streams(shell: Any) -> list[Stream]:
-    """The streams that an earlier run of this cell asked, as far as they still run."""
+@contextlib.contextmanager
+def replacing_earlier(shell: Any) -> Generator[None, None, None]:
+    """Stop what an earlier run of this cell asked, for what is asked within this context in its place."""
     cells = _cells_of(shell)
-    return [] if cells is None else cells.earlier_streams()
+    earlier = [] if cells is None else cells.earlier()
+    with replacing([stream for made in earlier for stream in _running(made)]):
+        yield
+    for made in earlier:
+        if isinstance(made, StreamGroup):  # its rows to come, too
+            made.request_stop()
 
 
-def register_streams(shell: Any, streams: Iterable[Stream]) -> None:
-    """Register streams as asked by this run of the cell, in place of those of an earlier run."""
+def register_asked(shell: Any, made: Stream | StreamGroup) -> None:
+    """Register a stream or group as asked by this run of the cell, in place of those of an earlier run."""
     cells = _cells_of(shell)
     if cells is not None:
-        cells.add_streams(streams)
+        cells.add(made)
 
 
 @dataclass(slots=True)
 class _Cell:
-    """One cell: its views, each with the run that shows it, and the streams that one run of it asked."""
+    """One cell: its views, each with the run that shows it, and what one run of it asked."""
 
     run: str | None = None
     views: list[tuple[_View, str | None]] = field(default_factory=list)
-    streams: list[Stream] = field(default_factory=list)
+    asked: list[Stream | StreamGroup] = field(default_factory=list)
 
 
 class _Cells:
@@ -75,15 +84,13 @@ class _Cells:
         cell.views = [(other, run) for other, run in cell.views if other is not view]
         cell.views.append((view, request_id(self._shell)))
 
-    def earlier_streams(self) -> list[Stream]:
+    def earlier(self) -> list[Stream | StreamGroup]:
         cell = self._current()
-        if cell.run == request_id(self._shell):
-            return []
-        return [stream for stream in cell.streams if not stream.is_done]
+        return [] if cell.run == request_id(self._shell) else list(filter(_goes_on, cell.asked))
 
-    def add_streams(self, streams: Iterable[Stream]) -> None:
+    def add(self, made: Stream | StreamGroup) -> None:
         cell, run = self._current(), request_id(self._shell)
-        cell.streams = [*(cell.streams if cell.run == run else ()), *streams]
+        cell.asked = [*(cell.asked if cell.run == run else ()), made]
         cell.run = run
 
     def _current(self) -> _Cell:
@@ -104,9 +111,9 @@ class _Cells:
         for name, cell in list(self._cells.items()):
             old = [view for view, _ in cell.views if _left_history(view.stream, manager, listed)]
             cell.views = [pair for pair in cell.views if pair[0] not in old]
-            cell.streams = [stream for stream in cell.streams if not stream.is_done]
+            cell.asked = list(filter(_goes_on, cell.asked))
             gone += old
-            if not cell.views and not cell.streams:
+            if not cell.views and not cell.asked:
                 del self._cells[name]
         kept = [view for cell in self._cells.values() for view, _ in cell.views]
         for view in gone:
@@ -126,6 +133,14 @@ def _cells_of(shell: Any) -> _Cells | None:
         cells = _Cells(shell)
         setattr(shell, _NAME, cells)
     return cells
+
+
+def _running(made: Stream | StreamGroup) -> list[Stream]:
+    return [made] if isinstance(made, Stream) else made.run.active
+
+
+def _goes_on(made: Stream | StreamGroup) -> bool:
+    return not (made.is_done if isinstance(made, Stream) else made.is_over)
 
 
 def _left_history(stream: Stream | None, manager: StreamManager, listed: list[Stream]) -> bool:

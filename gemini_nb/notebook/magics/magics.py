@@ -35,7 +35,7 @@ from gemini_nb.streams.group.prompt import python_name
 from gemini_nb.streams.group.run import Run
 from gemini_nb.streams.manager import StreamManager
 from gemini_nb.streams.runtime.ending import interrupting
-from gemini_nb.streams.stopping import replacing, stop_together
+from gemini_nb.streams.stopping import stop_together
 from gemini_nb.streams.stream import Stream
 
 __all__ = ["GeminiMagics"]
@@ -130,7 +130,7 @@ class GeminiMagics(Magics):
         notes: list[str] = []
         run = (cell_id(self.shell), request_id(self.shell))
         context = self._context(args, cell, notes)
-        with replacing(cells.earlier_streams(self.shell)):
+        with cells.replacing_earlier(self.shell):
             made = ask(
                 self.manager,
                 self.shell.user_ns,
@@ -142,7 +142,7 @@ class GeminiMagics(Magics):
                 context=context,
                 before_start=interrupts.hold,
             )
-        cells.register_streams(self.shell, streams_of(made))
+        cells.register_asked(self.shell, made)
         self.log.note(made)
         for note in dict.fromkeys(notes):
             print(note)  # noqa: T201 - the user reads it above the answer
