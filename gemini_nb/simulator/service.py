@@ -166,8 +166,8 @@ class Service:
             verify=self.verify,
             known=self._sent,
             find_cache=lambda name, model: self._find_cache(name, model, request),
+            check_files=lambda held: self._check_files(held, request),
         )
-        self._check_files(prompt.body, request)
         start = 0
         if is_token(prompt.body.get(FIELD)):
             start = read_token(prompt.body[FIELD], prompt.model, prompt.body)

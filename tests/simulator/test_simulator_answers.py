@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import re
 import time
 from collections.abc import Iterator
@@ -17,8 +16,8 @@ import pytest
 from pydantic import AnyUrl, BaseModel, Field, TypeAdapter
 
 from gemini_nb.simulator import Simulator
-from gemini_nb.simulator.scenario.arguments import make_arguments, make_value
-from gemini_nb.simulator.scenario.prompt import read_clues
+from gemini_nb.simulator.scenario.clues import read_clues
+from gemini_nb.simulator.scenario.values import make_arguments, make_value
 from gemini_nb.tools.schemas.wire_schema import clean_schema
 
 PATH = "/v1beta/models/gemini-3.8-flash:generateContent"
@@ -225,7 +224,7 @@ def test_the_openapi_dialect_of_schemas_is_read(client: httpx.Client) -> None:
 def arguments(text: str, properties: dict[str, Any], required: list[str] | None = None) -> dict[str, Any]:
     schema = {"type": "object", "properties": properties}
     schema["required"] = list(properties) if required is None else required
-    return make_arguments(schema, read_clues(text), random.Random(1))
+    return make_arguments(schema, read_clues(text))
 
 
 TEXT = {"type": "string"}
@@ -272,10 +271,17 @@ WHOLE = {"type": "integer"}
         ("Walk from Lyon to Nice", {"start": TEXT, "end": TEXT}, {"start": "Lyon", "end": "Nice"}),
         ("Reserve a table at Chez Nous in Paris", {"restaurant": TEXT}, {"restaurant": "Chez Nous"}),
         ("Count the sales", {"sql": TEXT}, {"sql": "SELECT 1"}),
+        ("List the files in data/trips", {"path": TEXT}, {"path": "data/trips"}),
+        ("¿Qué tiempo hace en Madrid?", {"city": TEXT}, {"city": "Madrid"}),
         (
-            "Plot 1, 2, 3 against 4, 5, 6",
-            {"xs": {"type": "array", "items": WHOLE}, "ys": {"type": "array", "items": WHOLE}},
-            {"xs": [1, 2, 3], "ys": [4, 5, 6]},
+            '{"city": "Lisbon", "people": 575739}',
+            {"people": WHOLE, "city": TEXT},
+            {"people": 575739, "city": "Lisbon"},
+        ),
+        (
+            "Name: Ada Berg, age: 34, premium: no.",
+            {"premium": {"type": "boolean"}, "age": WHOLE, "name": TEXT},
+            {"premium": False, "age": 34, "name": "Ada Berg"},
         ),
     ],
 )
@@ -307,9 +313,9 @@ def test_optional_arguments_are_left_out_unless_the_prompt_speaks_of_them() -> N
 def test_arguments_for_odd_schemas() -> None:
     odd: list[Any] = [None, True, [], {}, {"type": "string"}, {"properties": None}]
     for schema in [*odd, {"type": "object", "required": ["x"]}]:
-        assert isinstance(make_arguments(schema, read_clues("x"), random.Random(1)), dict)
+        assert isinstance(make_arguments(schema, read_clues("x")), dict)
     for schema in ({"$ref": "#"}, {"$ref": "#/nowhere"}, {"anyOf": []}, {"items": True}, {"pattern": "("}):
-        make_value(schema, read_clues("x"), random.Random(1))
+        make_value(schema, read_clues("x"))
 
 
 def test_arguments_validate_for_a_typed_function() -> None:
@@ -321,7 +327,5 @@ def test_arguments_validate_for_a_typed_function() -> None:
         maybe: float | None = None
 
     schema = TypeAdapter(Arguments).json_schema()
-    for seed in range(20):
-        Arguments.model_validate(
-            make_arguments(schema, read_clues("3 blue steps"), random.Random(seed)), strict=False
-        )
+    for text in ("3 blue steps", "steps of 7 minutes", ""):
+        Arguments.model_validate(make_arguments(schema, read_clues(text)), strict=False)

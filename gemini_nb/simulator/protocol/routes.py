@@ -34,7 +34,6 @@ __all__ = [
     "generation",
     "get_model",
     "list_models",
-    "signs_calls",
 ]
 
 METHODS = ("streamGenerateContent", "generateContent", "countTokens")
@@ -234,8 +233,3 @@ def generation(model: str) -> int:
     if match := _FAMILY.match(model):
         return int(match[1])
     return 4 if model.endswith("-latest") else 0
-
-
-def signs_calls(model: str) -> bool:
-    """Whether calls of this model have ids and signatures that must come back: Gemini 3 and newer."""
-    return generation(model) >= 3

@@ -91,7 +91,7 @@ class Asked:
         return str(self.calling.get("mode", "")).upper()
 
     @property
-    def flag(self) -> bool:
+    def shows_server_calls(self) -> bool:
         """Whether the calls of built-in tools are to be part of the conversation."""
         return self.body.get("toolConfig", {}).get("includeServerSideToolInvocations") is True
 
@@ -121,7 +121,7 @@ _REFUSED: tuple[tuple[Callable[[Asked], object], str], ...] = (
         "Multiple tools are supported only when they are all search tools: no built-in tools with functions.",
     ),
     (
-        lambda a: a.flag and a.family < 3,
+        lambda a: a.shows_server_calls and a.family < 3,
         "tool_config.include_server_side_tool_invocations is not supported for this model.",
     ),
     (
@@ -129,14 +129,14 @@ _REFUSED: tuple[tuple[Callable[[Asked], object], str], ...] = (
         "Built-in tools with Function calling is unsupported by this model.",
     ),
     (
-        lambda a: a.is_mixed and not a.flag,
+        lambda a: a.is_mixed and not a.shows_server_calls,
         (
             "Please enable tool_config.include_server_side_tool_invocations to use Built-in tools with"
             " Function calling."
         ),
     ),
     (
-        lambda a: a.flag and a.mode == "AUTO",
+        lambda a: a.shows_server_calls and a.mode == "AUTO",
         "Function calling mode AUTO is not supported with include_server_side_tool_invocations.",
     ),
     (

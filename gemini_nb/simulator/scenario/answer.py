@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from dataclasses import dataclass, field
 from typing import Any
 
 from gemini_nb.simulator.protocol.fields import text_tokens
-from gemini_nb.simulator.protocol.routes import generation
-from gemini_nb.simulator.scenario.arguments import make_value
 from gemini_nb.simulator.scenario.calls import introduce, next_calls
 from gemini_nb.simulator.scenario.media import made_media
 from gemini_nb.simulator.scenario.prompt import Prompt
 from gemini_nb.simulator.scenario.prose import NOTE, describe_results, looks_back, think, write_prose
+from gemini_nb.simulator.scenario.values import make_value
 
 __all__ = ["Answer", "answer_prompt"]
 
@@ -26,14 +26,12 @@ class Answer:
         thoughts: summaries of thoughts, shown when the request asks for them and counted in any case.
         parts: the parts, texts in full; function calls without id and signature.
         metadata: further fields of the candidate's last chunk, such as groundingMetadata.
-        finish_reason: why it ended.
         prompt_tokens_of_tools: tokens of what server-side tools put into the prompt.
     """
 
     thoughts: list[str] = field(default_factory=list)
     parts: list[dict[str, Any]]
     metadata: dict[str, Any] = field(default_factory=dict)
-    finish_reason: str = "STOP"
     prompt_tokens_of_tools: int = 0
 
 
@@ -41,14 +39,14 @@ _SOURCES = (
     ("example.com", "https://example.com/overview"),
     ("example.org", "https://example.org/background"),
 )
-
-
 _PLACE = {
     "uri": "https://maps.google.com/?cid=1",
     "title": "An Example Place",
     "placeId": "places/ChIJexample",
     "text": "Open every day.",
 }
+_SEARCHES = {"googleSearch", "googleSearchRetrieval", "googleMaps"}
+_READ = "URL_RETRIEVAL_STATUS_SUCCESS"
 _ADDRESS = re.compile(r"https?://[^\s<>\"')]+")
 
 
@@ -57,11 +55,10 @@ def answer_prompt(prompt: Prompt) -> Answer:
     thoughts = think(prompt) if _thinks(prompt) else []
     if (media := made_media(prompt)) is not None:
         return Answer(thoughts=thoughts, parts=media)
-    wanted = prompt.must_call or not looks_back(prompt)
-    if prompt.declarations and wanted and (calls := next_calls(prompt)):
-        introduction = introduce(calls)
-        made = [{"functionCall": {"name": call.name, "args": call.args}} for call in calls]
-        return Answer(thoughts=thoughts, parts=[*_server_calls(prompt), {"text": introduction}, *made])
+    wanted = prompt.mode == "ANY" or not looks_back(prompt)
+    if prompt.functions and wanted and (calls := next_calls(prompt)):
+        parts = [*_server_calls(prompt), {"text": introduce(calls)}]
+        return Answer(thoughts=thoughts, parts=[*parts, *({"functionCall": call} for call in calls)])
     mime_type = prompt.config.get("responseMimeType", "text/plain")
     if mime_type != "text/plain":
         return Answer(thoughts=thoughts, parts=[{"text": _structured(prompt, mime_type)}])
@@ -69,10 +66,10 @@ def answer_prompt(prompt: Prompt) -> Answer:
         return _run_code(prompt, thoughts)
     text = describe_results(prompt) if prompt.rounds else write_prose(prompt)
     answer = Answer(thoughts=thoughts, parts=[*_server_calls(prompt), {"text": text}])
-    if prompt.builtins & {"googleSearch", "googleSearchRetrieval", "googleMaps"}:
+    if prompt.builtins & _SEARCHES:
         answer.metadata["groundingMetadata"] = _ground(prompt, text)
     if "urlContext" in prompt.builtins and (urls := _ADDRESS.findall(prompt.clues.text)):
-        pages = [{"retrievedUrl": url, "urlRetrievalStatus": "URL_RETRIEVAL_STATUS_SUCCESS"} for url in urls]
+        pages = [{"retrievedUrl": url, "urlRetrievalStatus": _READ} for url in urls]
         answer.metadata["urlContextMetadata"] = {"urlMetadata": pages}
     return answer
 
@@ -81,20 +78,17 @@ def _server_calls(prompt: Prompt) -> list[dict[str, Any]]:
     """Show what the service's own tools did, where the request asks for it, before the first round."""
     if not prompt.shows_server_calls or prompt.rounds:
         return []
-    query = prompt.clues.topic
-    found: list[tuple[str, dict[str, Any], dict[str, Any]]] = []
-    if "googleSearch" in prompt.builtins:
-        suggestions = f"<div>Simulated search for {_escape(query)}</div>"
-        found.append(("GOOGLE_SEARCH_WEB", {"queries": [query]}, {"search_suggestions": suggestions}))
-    if "googleMaps" in prompt.builtins:
-        found.append(("GOOGLE_MAPS", {"queries": [query]}, {"places": [_PLACE["title"]]}))
-    if "urlContext" in prompt.builtins and (urls := _ADDRESS.findall(prompt.clues.text)):
-        status = "URL_RETRIEVAL_STATUS_SUCCESS"
-        read = [{"retrieved_url": url, "url_retrieval_status": status} for url in urls]
-        found.append(("URL_CONTEXT", {"urls": urls}, {"urls_metadata": read}))
+    query, urls = prompt.clues.topic, _ADDRESS.findall(prompt.clues.text)
+    pages = [{"retrieved_url": url, "url_retrieval_status": _READ} for url in urls]
+    found = {
+        "googleSearch": ("GOOGLE_SEARCH_WEB", {"queries": [query]}, {"search_suggestions": _entry(query)}),
+        "googleMaps": ("GOOGLE_MAPS", {"queries": [query]}, {"places": [_PLACE["title"]]}),
+        "urlContext": ("URL_CONTEXT", {"urls": urls}, {"urls_metadata": pages}),
+    }
     return [
         part
-        for kind, args, response in found
+        for tool, (kind, args, response) in found.items()
+        if tool in prompt.builtins and (urls or tool != "urlContext")
         for part in (
             {"toolCall": {"toolType": kind, "args": args}},
             {"toolResponse": {"toolType": kind, "response": response}},
@@ -106,60 +100,41 @@ def _thinks(prompt: Prompt) -> bool:
     thinking = prompt.config.get("thinkingConfig", {})
     if thinking.get("thinkingBudget") == 0:
         return False
-    return generation(prompt.model) >= 3 or bool(thinking) or "2.5" in prompt.model
+    return prompt.family >= 3 or bool(thinking) or "2.5" in prompt.model
 
 
 def _structured(prompt: Prompt, mime_type: str) -> str:
     schema = prompt.config.get("responseJsonSchema", prompt.config.get("responseSchema"))
-    rng = prompt.rng("structured")
-    if schema is None:
-        return json.dumps(
-            {"topic": prompt.clues.topic, "answer": write_prose(prompt)}, ensure_ascii=False, indent=2
-        )
-    value = make_value(schema, prompt.clues, rng)
-    if mime_type == "text/x.enum":
-        return str(value)
-    return json.dumps(value, ensure_ascii=False, indent=2)
+    value = {"topic": prompt.clues.topic, "answer": write_prose(prompt)}
+    if schema is not None:
+        value = make_value(schema, prompt.clues)
+    return str(value) if mime_type == "text/x.enum" else json.dumps(value, ensure_ascii=False, indent=2)
 
 
 def _run_code(prompt: Prompt, thoughts: list[str]) -> Answer:
     """Show a computation. The code is one of ours and its output is known; nothing from the prompt is run."""
-    numbers = [number.value for number in prompt.clues.numbers]
-    if len(numbers) >= 2:
-        shown = [int(number) if number.is_integer() else number for number in numbers]
-        code = f"values = {shown}\nprint(sum(values))\n"
-        result: Any = sum(shown)
-        outcome = f"The sum of these {len(shown)} numbers is {result}."
-    else:
-        count = int(min(max(numbers[0] if numbers else 10, 1), 40))
-        code = f"a, b = 0, 1\nfor _ in range({count}):\n    a, b = b, a + b\nprint(a)\n"
-        first, second = 0, 1
-        for _ in range(count):
-            first, second = second, first + second
-        result = first
-        outcome = f"Fibonacci number {count} is {result}."
-    output = f"{result}\n"
+    given = [number.value for number in prompt.clues.numbers] or [1, 2, 3]
+    numbers = [int(number) if number.is_integer() else number for number in map(float, given)]
+    code, output = f"values = {numbers}\nprint(sum(values))\n", f"{sum(numbers)}\n"
     parts: list[dict[str, Any]] = [
         {"text": f"I will compute this for {prompt.clues.topic}.\n\n"},
         {"executableCode": {"language": "PYTHON", "code": code}},
         {"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": output}},
-        {"text": f"{outcome} {NOTE}"},
+        {"text": f"The sum of these numbers is {sum(numbers)}. {NOTE}"},
     ]
     return Answer(thoughts=thoughts, parts=parts, prompt_tokens_of_tools=text_tokens(code + output))
 
 
 def _ground(prompt: Prompt, text: str) -> dict[str, Any]:
     """Build grounding metadata over the first paragraph; segments count bytes, as the service does."""
-    paragraphs = [block for block in text.split("\n\n") if not block.startswith("#")]
-    segment = paragraphs[0]
+    segment = next(block for block in text.split("\n\n") if not block.startswith("#"))
     start = len(text[: text.index(segment)].encode())
     query = prompt.clues.topic
     metadata: dict[str, Any] = {}
     chunks: list[dict[str, Any]] = []
     if prompt.builtins & {"googleSearch", "googleSearchRetrieval"}:
         metadata["webSearchQueries"] = [query]
-        rendered = f"<div>Simulated search for {_escape(query)}</div>"
-        metadata["searchEntryPoint"] = {"renderedContent": rendered}
+        metadata["searchEntryPoint"] = {"renderedContent": _entry(query)}
         chunks += [{"web": {"uri": uri, "title": title}} for title, uri in _SOURCES]
     if "googleMaps" in prompt.builtins:
         chunks.append({"maps": _PLACE})
@@ -171,5 +146,5 @@ def _ground(prompt: Prompt, text: str) -> dict[str, Any]:
     return {**metadata, "groundingChunks": chunks, "groundingSupports": [support]}
 
 
-def _escape(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;")
+def _entry(query: str) -> str:
+    return f"<div>Simulated search for {html.escape(query, quote=False)}</div>"

@@ -9,14 +9,15 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from gemini_nb.simulator.protocol.history import Exchange
-from gemini_nb.simulator.scenario.arguments import is_place, make_arguments
-from gemini_nb.simulator.scenario.prompt import Clues, Declaration, Prompt, name_words, read_clues, stem
+from gemini_nb.simulator.scenario.clues import LONGEST, Clues, name_words, read_clues, stem
+from gemini_nb.simulator.scenario.prompt import Declaration, Prompt
+from gemini_nb.simulator.scenario.values import is_place, make_arguments
 
-__all__ = ["PlannedCall", "introduce", "next_calls"]
+__all__ = ["introduce", "next_calls"]
 
 _MOST_CALLS = 4
 _IN_ORDER = re.compile(r"\b(?:first|then|afterwards|after that|step by step)\b", re.IGNORECASE)
@@ -25,44 +26,35 @@ _SENTENCE = re.compile(r"(?<=[.;!?\n])\s")
 _VERB = re.compile("get|fetch|find|look|lookup|search|list|read|show|set|make|do|call|run|current")
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedCall:
-    """A call that is about to be made."""
-
-    name: str
-    args: dict[str, Any]
-
-
-def next_calls(prompt: Prompt) -> list[PlannedCall]:
-    """Return the calls of the next round; none when everything was asked and answered."""
+def next_calls(prompt: Prompt) -> list[dict[str, Any]]:
+    """Return the functionCalls of the next round; none when everything was asked and answered."""
     done = Counter(exchange.name for exchanges in prompt.rounds for exchange in exchanges)
     for planned in _plan(prompt):
         waiting = []
         for call in planned:
-            if done[call.name]:
-                done[call.name] -= 1
+            if done[call["name"]]:
+                done[call["name"]] -= 1
             else:
                 waiting.append(call)
         if waiting:
-            facts = _facts(prompt.rounds)
-            return [replace(call, args=_informed(call.args, facts)) for call in waiting]
+            facts = _facts(exchange for exchanges in prompt.rounds for exchange in exchanges)
+            return [{**call, "args": _informed(call["args"], facts)} for call in waiting]
     return []
 
 
-def introduce(calls: Iterable[PlannedCall]) -> str:
+def introduce(calls: Iterable[Mapping[str, Any]]) -> str:
     """Say what is about to be called: "Let me call `weather` (city: Oslo)."."""
-    asked = [
-        f"`{call.name}`"
-        + (f" ({', '.join(f'{key}: {value}' for key, value in call.args.items())})" if call.args else "")
-        for call in calls
-    ]
+    asked = []
+    for call in calls:
+        args = ", ".join(f"{key}: {value}" for key, value in call["args"].items())
+        asked.append(f"`{call['name']}`" + (f" ({args})" if args else ""))
     return f"Let me call {' and '.join(asked)}."
 
 
-def _facts(rounds: Iterable[Iterable[Exchange]]) -> dict[str, Any]:
+def _facts(exchanges: Iterable[Exchange]) -> dict[str, Any]:
     """Collect what earlier tools returned, by name: an id from one is an argument of the next."""
     facts: dict[str, Any] = {}
-    for exchange in (exchange for exchanges in rounds for exchange in exchanges):
+    for exchange in exchanges:
         result = exchange.response.get("result", exchange.response.get("output", exchange.response))
         if isinstance(result, Mapping):
             facts |= result
@@ -75,51 +67,44 @@ def _informed(args: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, An
     }
 
 
-def _plan(prompt: Prompt) -> list[list[PlannedCall]]:
-    clues, text = prompt.clues, prompt.clues.text
-    chosen = _choose(prompt.declarations, clues)
+def _plan(prompt: Prompt) -> list[list[dict[str, Any]]]:
+    text = prompt.clues.text[:LONGEST]
+    chosen = _choose(prompt)
     if not _IN_ORDER.search(text):
         return [[call for declaration in chosen for call in _calls_of(declaration, prompt)]]
-    ordered = sorted(chosen, key=lambda declaration: _position(declaration, text))
+    clauses = _CLAUSE.split(text)
+    ordered = sorted(chosen, key=lambda declaration: _position(declaration, clauses))
     if len(ordered) == 1 and not re.search(r"\bthen\b", text, re.IGNORECASE):
         # "Check the weather first": there is something to do after it, and a tool that may be for it.
-        ordered += [one for one in prompt.declarations if one not in ordered][:1]
+        ordered += [one for one in prompt.functions if one not in ordered][:1]
     return [_calls_of(declaration, prompt) for declaration in ordered]
 
 
-def _choose(declarations: tuple[Declaration, ...], clues: Clues) -> list[Declaration]:
+def _choose(prompt: Prompt) -> list[Declaration]:
     """Take the tools that the prompt mentions by name, else by description, else the first."""
-    named = [one for one in declarations if _subject(one) & clues.words]
-    described = [one for one in declarations if _described(one) & clues.words]
+    words, declarations = prompt.clues.words, prompt.functions
+    named = [one for one in declarations if _subject(one) & words]
+    described = [
+        one for one in declarations if words & set(map(stem, re.findall(r"[^\W\d_]{5,}", one.description)))
+    ]
     return named or described or list(declarations[:1])
 
 
 def _subject(declaration: Declaration) -> set[str]:
     words = name_words(declaration.name.rpartition(".")[2])
-    return {stem(word) for word in words if not _VERB.fullmatch(word) and len(word) > 2} or {
-        stem(word) for word in words
-    }
+    told = [word for word in words if len(word) > 2 and not _VERB.fullmatch(word)]
+    return set(map(stem, told or words))
 
 
-def _described(declaration: Declaration) -> set[str]:
-    return {stem(word) for word in re.findall(r"[^\W\d_]{5,}", declaration.description)}
-
-
-def _position(declaration: Declaration, text: str) -> tuple[int, int]:
+def _position(declaration: Declaration, clauses: list[str]) -> tuple[bool, int]:
     """Say where the prompt mentions a tool; what is to be done "first" comes before everything."""
-    start, place = 0, len(text)
-    for clause in [*_CLAUSE.split(text), ""]:
-        position = text.find(clause, start)
-        start = position + len(clause)
-        if not _subject(declaration) & read_clues(clause).words:
-            continue
-        if re.search(r"\bfirst\b", clause, re.IGNORECASE):
-            return (0, position)
-        place = min(place, position)
-    return (1, place)
+    subject = _subject(declaration)
+    found = [number for number, clause in enumerate(clauses) if subject & read_clues(clause).words]
+    is_first = any(re.search(r"\bfirst\b", clauses[number], re.IGNORECASE) for number in found)
+    return not is_first, found[0] if found else len(clauses)
 
 
-def _calls_of(declaration: Declaration, prompt: Prompt) -> list[PlannedCall]:
+def _calls_of(declaration: Declaration, prompt: Prompt) -> list[dict[str, Any]]:
     """Make the calls of one tool: one for each name where the tool takes one and the prompt has several."""
     clues = _near(declaration, prompt.clues)
     wanted = _only_text(declaration.schema)
@@ -127,16 +112,15 @@ def _calls_of(declaration: Declaration, prompt: Prompt) -> list[PlannedCall]:
     variants = [clues]
     if wanted and len(names) > 1 and not clues.quoted:
         variants = [replace(clues, names=(name,), places=(name,)) for name in names[:_MOST_CALLS]]
-    rngs = [prompt.rng("arguments", declaration.name, number) for number in range(len(variants))]
     return [
-        PlannedCall(declaration.name, make_arguments(declaration.schema, variant, rng))
-        for variant, rng in zip(variants, rngs, strict=True)
+        {"name": declaration.name, "args": make_arguments(declaration.schema, variant)}
+        for variant in variants
     ]
 
 
 def _near(declaration: Declaration, clues: Clues) -> Clues:
     """Narrow the names to the sentence that mentions the tool, where that sentence has some."""
-    for sentence in _SENTENCE.split(clues.text[:8_000]):
+    for sentence in _SENTENCE.split(clues.text[:LONGEST]):
         read = read_clues(sentence)
         if read.names and _subject(declaration) & read.words:
             return replace(clues, names=read.names, places=read.places)
@@ -146,9 +130,8 @@ def _near(declaration: Declaration, clues: Clues) -> Clues:
 def _only_text(schema: Mapping[str, Any]) -> str:
     """Return the name of the one required parameter where it takes any text, else nothing."""
     properties: Mapping[str, Any] = schema.get("properties") or {}
-    required = [
-        name for name in schema.get("required") or properties if isinstance(properties.get(name), Mapping)
-    ]
-    if len(required) != 1 or properties[required[0]].keys() & {"enum", "format", "pattern"}:
+    required = [name for name in schema.get("required") or properties if name in properties]
+    wanted = properties[required[0]] if len(required) == 1 else None
+    if not isinstance(wanted, Mapping) or wanted.keys() & {"enum", "format", "pattern"}:
         return ""
-    return required[0] if str(properties[required[0]].get("type", "string")).lower() == "string" else ""
+    return required[0] if str(wanted.get("type", "string")).lower() == "string" else ""

@@ -16,7 +16,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gemini_nb.simulator.protocol.fields import CHARACTERS_PER_TOKEN, part_tokens, text_tokens
-from gemini_nb.simulator.protocol.routes import generation
 from gemini_nb.simulator.protocol.signatures import sign_call, sign_text
 from gemini_nb.simulator.scenario.answer import Answer
 from gemini_nb.simulator.scenario.prompt import Prompt
@@ -197,7 +196,7 @@ def _limit(answer: Answer, config: Mapping[str, Any]) -> tuple[list[dict[str, An
         kept.append({**part, "text": shown})
         if stops:
             return kept, "STOP"
-    return kept, answer.finish_reason
+    return kept, "STOP"
 
 
 def _sign(parts: Iterable[dict[str, Any]], prompt: Prompt) -> Iterator[dict[str, Any]]:
@@ -221,7 +220,7 @@ def _sign(parts: Iterable[dict[str, Any]], prompt: Prompt) -> Iterator[dict[str,
 
 def _last_part(parts: Iterable[Mapping[str, Any]], prompt: Prompt) -> dict[str, Any] | None:
     """Return the empty text that carries the signature of an answer, where the model signs."""
-    if generation(prompt.model) < 3:
+    if not prompt.signs:
         return None
     text = "".join(part.get("text", "") for part in parts)
     called = any("functionCall" in part for part in parts)

@@ -10,7 +10,6 @@ import struct
 import zlib
 from typing import Any
 
-from gemini_nb.simulator.protocol.routes import generation
 from gemini_nb.simulator.protocol.signatures import sign_text
 from gemini_nb.simulator.scenario.prompt import Prompt
 from gemini_nb.simulator.scenario.prose import NOTE
@@ -28,7 +27,7 @@ _WIDTH, _HEIGHT = 120, 80
 
 def made_media(prompt: Prompt) -> list[dict[str, Any]] | None:
     """Return the parts of an answer that is drawn or spoken, None where it is neither."""
-    asked = {str(one).upper() for one in prompt.config.get("responseModalities", ())}
+    asked = prompt.modalities
     if "AUDIO" in asked:
         return [_sound(number) for number in range(_PIECES)]
     if "IMAGE" not in asked:
@@ -44,7 +43,7 @@ def made_media(prompt: Prompt) -> list[dict[str, Any]] | None:
 def _picture(prompt: Prompt, number: int) -> dict[str, Any]:
     data = base64.b64encode(_png(prompt.rng("picture", number, len(prompt.body["contents"])))).decode()
     part: dict[str, Any] = {"inlineData": {"mimeType": "image/png", "data": data}}
-    return {**part, "thoughtSignature": sign_text(data)} if generation(prompt.model) >= 3 else part
+    return {**part, "thoughtSignature": sign_text(data)} if prompt.signs else part
 
 
 def _png(rng: random.Random) -> bytes:

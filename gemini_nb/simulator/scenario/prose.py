@@ -10,11 +10,12 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gemini_nb.simulator.protocol.history import Exchange
-from gemini_nb.simulator.scenario.prompt import Clues, Prompt
+from gemini_nb.simulator.scenario.clues import Clues
+from gemini_nb.simulator.scenario.prompt import Prompt
 
 __all__ = ["NOTE", "describe_results", "looks_back", "think", "write_prose"]
 
@@ -22,14 +23,12 @@ NOTE = "(This is a simulated answer.)"
 """What every answer says once."""
 _LONGEST_VALUE = 300
 _ECHO = re.compile(
-    r"^\s*(?:please )?(?:say|repeat|echo|reply with|answer with)\b(?: exactly)?\s*:?\s*(.+)",
-    re.IGNORECASE | re.DOTALL,
+    r"(?is)^\s*(?:please )?(?:say|repeat|echo|(?:reply|answer) with)\b(?: exactly)?\s*:?\s*(.+)"
 )
 _BACK = re.compile(
-    r"\b(?:what|which)\b.*\b(?:I|my)\b.*\b(?:ask|asked|say|said|before|previous|earlier|last)\b",
-    re.IGNORECASE,
+    r"(?i)\b(?:what|which)\b.*\b(?:I|my)\b.*\b(?:ask|asked|say|said|before|previous|earlier|last)\b"
 )
-_THANKS = re.compile(r"\W*(?:(?:thanks|thank you|hi|hello|hey|okay|great)\b[\w ]{0,12})?\W*", re.IGNORECASE)
+_THANKS = re.compile(r"(?i)\W*(?:(?:thanks|thank you|hi|hello|hey|okay|great)\b[\w ]{0,12})?\W*")
 _SENTENCES = (
     "The text of an answer arrives in small pieces, and the pane appends each of them as it comes.",
     "The cell that asked has already returned, so the next cell can run while this sentence is written.",
@@ -44,24 +43,29 @@ _SENTENCES = (
     "The dashboard lists every stream with its phase, its tool calls and its tokens.",
     "A variable of the notebook can be named in braces, and its value becomes part of the question.",
 )
-_TABLE = """| Window | Values | Average |
+_BLOCKS = {
+    "list bullet": """- **First**, the question is read and its thoughts are summarised.
+- **Then** the text is written, piece by piece.
+- **Last** come the tokens that it took.""",
+    "table": """| Window | Values | Average |
 | --- | --- | ---: |
 | 2 | 3, 5 | 4.0 |
 | 2 | 5, 4 | 4.5 |
-| 2 | 4, 8 | 6.0 |"""
-_CODE = """```python
-values = [3, 5, 4, 8]
-averages = [(first + second) / 2 for first, second in zip(values, values[1:])]
-print(averages)
-```"""
-_FORMULA = """The average of the last $n$ values is
+| 2 | 4, 8 | 6.0 |""",
+    "formula": """The average of the last $n$ values is
 
 $$
 m_t = \\frac{1}{n} \\sum_{i=0}^{n-1} x_{t-i}
-$$"""
-_LIST = """- **First**, the question is read and its thoughts are summarised.
-- **Then** the text is written, piece by piece.
-- **Last** come the tokens that it took."""
+$$""",
+    "code Python": """```python
+# This example is the simulator's, whatever the question was.
+values = [3, 5, 4, 8]
+averages = [(first + second) / 2 for first, second in zip(values, values[1:])]
+print(averages)
+```""",
+}
+"""What a pane must be able to show, by the words that ask for it."""
+_JOINTS = {"sentence": " ", "line": "  \n", "bullet": "\n- ", "paragraph": "\n\n"}
 _DAY = """| Time | Plan |
 | --- | --- |
 | 09:00 | Breakfast and a first walk |
@@ -69,13 +73,6 @@ _DAY = """| Time | Plan |
 | 13:00 | Lunch away from the main square |
 | 15:00 | A park, a view or the waterfront |
 | 19:30 | Dinner |"""
-_BLOCKS = {"list": _LIST, "table": _TABLE, "formula": _FORMULA, "code": _CODE}
-_WISHES = {
-    "list": ("list", "bullet"),
-    "table": ("table",),
-    "formula": ("formula",),
-    "code": ("code", "Python"),
-}
 
 
 def think(prompt: Prompt) -> list[str]:
@@ -85,8 +82,8 @@ def think(prompt: Prompt) -> list[str]:
             "**Reading the results**\n\nThe tools have answered. I check each value before I use it.\n\n\n"
         ]
     plan = "A short paragraph first, then the main points."
-    if prompt.declarations:
-        plan = f"The tools at hand are {', '.join(one.name for one in prompt.declarations[:4])}."
+    if prompt.functions:
+        plan = f"The tools at hand are {', '.join(one.name for one in prompt.functions[:4])}."
     return [
         f"**Reading the question**\n\nThe question is about {prompt.clues.topic}.\n\n\n",
         f"**Planning the answer**\n\n{plan}\n\n\n",
@@ -108,23 +105,26 @@ def write_prose(prompt: Prompt) -> str:
         return f"You asked before: \u201c{_short(prompt.previous)}\u201d {NOTE}"
     if _THANKS.fullmatch(clues.text):
         return f"Hello! What would you like to know? {NOTE}"
-    length = clues.length or _vague_length(clues)
-    if length is not None and length[1] != "word":
-        return _counted(prompt, *length)
-    blocks = [_BLOCKS[name] for name, words in _WISHES.items() if clues.mentions(*words)]
-    if not blocks and clues.mentions("plan", "trip", "itinerary"):
+    sentences = itertools.cycle(prompt.rng("prose").sample(_SENTENCES, len(_SENTENCES)))
+    count, unit = _wished_length(clues)
+    if joint := _JOINTS.get(unit):
+        first = f"This is a simulated answer about {clues.topic}."
+        texts = [first, *itertools.islice(sentences, min(max(count, 1), 500) - 1)]
+        return "- " * (unit == "bullet") + joint.join(texts)
+    if unit and count <= 20:
+        words = f"Simulated answer about {clues.topic}: {' '.join(_SENTENCES)}".split()
+        return " ".join(words[: max(count, 1)])
+    blocks = [block for asked, block in _BLOCKS.items() if clues.mentions(*asked.split())]
+    if not blocks and clues.mentions("plan", "itinerary"):
         blocks = [_DAY]
-    if length is not None:
-        return _sized(prompt, length[0], blocks)
-    blocks = blocks or list(_BLOCKS.values())
-    return "\n\n".join(
-        [
-            f"## {_title(clues.topic)}",
-            _opening(prompt),
-            *blocks,
-            " ".join(itertools.islice(_sentences(prompt), 3)),
-        ]
-    )
+    title = f"## {clues.topic[:1].upper()}{clues.topic[1:]}"
+    if unit:
+        made = [title] * (count >= 120) + [f"This is a simulated answer about {clues.topic}.", *blocks]
+        made += _paragraphs(sentences, min(count, 20_000) - _words("\n\n".join(made)))
+    else:
+        last = " ".join(itertools.islice(sentences, 3))
+        made = [title, *_opening(prompt), *(blocks or _BLOCKS.values()), last]
+    return "\n\n".join(made)
 
 
 def describe_results(prompt: Prompt) -> str:
@@ -132,66 +132,34 @@ def describe_results(prompt: Prompt) -> str:
     exchanges = [exchange for exchanges in prompt.rounds for exchange in exchanges]
     lines = [f"Here is what the tools returned. {NOTE}", ""]
     lines += [_sentence(exchange) for exchange in exchanges]
-    if len(exchanges) > 1:
-        lines += ["", "| Tool | Asked with | Answer |", "| --- | --- | --- |", *map(_row, exchanges)]
-    clues = prompt.clues
-    if clues.mentions("plan", "trip", "itinerary"):
+    if prompt.clues.mentions("plan", "itinerary"):
         lines += ["", "With that, the day could look like this:", "", _DAY]
     text = "\n".join(lines)
-    length = clues.length or _vague_length(clues)
-    if length is not None and length[1] == "word":
-        text += "".join(f"\n\n{paragraph}" for paragraph in _paragraphs(prompt, length[0] - _words(text)))
-    return text
+    count, unit = _wished_length(prompt.clues)
+    more = _paragraphs(itertools.cycle(_SENTENCES), count - _words(text)) if unit == "word" else ()
+    return "\n\n".join([text, *more])
 
 
-def _vague_length(clues: Clues) -> tuple[int, str] | None:
-    if clues.mentions("long", "detailed", "essay"):
+def _wished_length(clues: Clues) -> tuple[int, str]:
+    """Return how long the answer should be, such as (3, "sentence"); no unit where any length will do."""
+    if clues.length is None and clues.mentions("long", "detailed", "essay"):
         return 900, "word"
-    return (2, "sentence") if clues.mentions("short", "brief", "briefly") else None
+    return clues.length or ((2, "sentence") if clues.mentions("short", "brief", "briefly") else (0, ""))
 
 
-def _opening(prompt: Prompt) -> str:
-    notes = [f"You asked: \u201c{_short(prompt.clues.text)}\u201d {NOTE}"]
-    parts: Iterable[Mapping[str, Any]] = prompt.body["contents"][-1]["parts"]
-    blobs = [part.get("inlineData") or part.get("fileData") or {} for part in parts]
-    kinds = [f"`{blob['mimeType']}`" for blob in blobs if blob.get("mimeType")]
-    if kinds:
-        notes.append(f"You sent {' and '.join(kinds)}; the simulator cannot look into it.")
+def _opening(prompt: Prompt) -> Iterator[str]:
+    yield f"You asked: \u201c{_short(prompt.clues.text)}\u201d {NOTE}"
+    blobs = [
+        part.get("inlineData") or part.get("fileData") or {} for part in prompt.body["contents"][-1]["parts"]
+    ]
+    if kinds := [f"`{blob['mimeType']}`" for blob in blobs if blob.get("mimeType")]:
+        yield f"You sent {' and '.join(kinds)}; the simulator cannot look into it."
     if prompt.previous:
-        notes.append(f"Before that you asked: \u201c{_short(prompt.previous)}\u201d")
-    return "\n\n".join(notes)
+        yield f"Before that you asked: \u201c{_short(prompt.previous)}\u201d"
 
 
-def _counted(prompt: Prompt, count: int, unit: str) -> str:
-    """Write as many sentences, lines, bullets or paragraphs as were asked for."""
-    sentences = _sentences(prompt)
-    first = f"This is a simulated answer about {prompt.clues.topic}."
-    texts = [first, *(next(sentences) for _ in range(min(max(count, 1), 500) - 1))]
-    if unit == "bullet":
-        return "\n".join(f"- {text}" for text in texts)
-    return {"sentence": " ", "line": "  \n"}.get(unit, "\n\n").join(texts)
-
-
-def _sized(prompt: Prompt, count: int, blocks: Sequence[str]) -> str:
-    """Write as many words as were asked for, give or take a sentence."""
-    topic = prompt.clues.topic
-    if count <= 20:
-        words = [*f"Simulated answer about {topic}:".split(), *itertools.chain(*map(str.split, _SENTENCES))]
-        return " ".join(words[: max(count, 1)])
-    made = [f"This is a simulated answer about {topic}.", *blocks]
-    if count >= 120:
-        made = [f"## {_title(topic)}", *made]
-    made += _paragraphs(prompt, min(count, 20_000) - _words("\n\n".join(made)))
-    return "\n\n".join(made)
-
-
-def _sentences(prompt: Prompt) -> Iterator[str]:
-    return itertools.cycle(prompt.rng("prose").sample(_SENTENCES, len(_SENTENCES)))
-
-
-def _paragraphs(prompt: Prompt, count: int) -> Iterator[str]:
+def _paragraphs(sentences: Iterator[str], count: int) -> Iterator[str]:
     """Make paragraphs of about 70 words until `count` words are there."""
-    sentences = _sentences(prompt)
     while count > 8:
         paragraph: list[str] = []
         while count > 4 and _words(" ".join(paragraph)) < 70:
@@ -200,49 +168,25 @@ def _paragraphs(prompt: Prompt, count: int) -> Iterator[str]:
         yield " ".join(paragraph)
 
 
-def _row(exchange: Exchange) -> str:
-    asked = ", ".join(f"{name} = {_short(value)}" for name, value in exchange.args.items()) or "nothing"
-    return f"| `{exchange.name}` | {_cell(asked)} | {_cell(_answer(exchange))} |"
-
-
 def _sentence(exchange: Exchange) -> str:
-    subject = next((value for value in exchange.args.values() if isinstance(value, str) and value), "")
-    about = f" ({_short(subject)})" if subject else ""
-    says = f" failed: {_error(exchange)}" if _error(exchange) is not None else f": {_answer(exchange)}"
-    return f"- **{exchange.name}**{about}{says}"
-
-
-def _error(exchange: Exchange) -> str | None:
-    error = exchange.response.get("error")
-    if isinstance(error, Mapping) and isinstance(error.get("message"), str):
-        error = error["message"]
-    return None if error is None else _short(error)
-
-
-def _answer(exchange: Exchange) -> str:
-    if (error := _error(exchange)) is not None:
-        return f"error: {error}"
+    asked = ", ".join(map(_short, exchange.args.values()))
     response: Any = exchange.response
-    if len(response) == 1 and (key := next(iter(response))) in {"output", "result"}:
-        response = response[key]
-    if response in ({}, None, "", []):
-        return "done, without a value"
-    if isinstance(response, Mapping):
-        return ", ".join(f"{key}: {_short(value)}" for key, value in response.items())
-    return _short(response)
+    error = response.get("error")
+    if error is not None:
+        message = error.get("message", error) if isinstance(error, Mapping) else error
+        says = f" failed: {_short(message)}"
+    else:
+        if len(response) == 1:
+            response = response.get("output", response.get("result", response))
+        if isinstance(response, Mapping):
+            response = ", ".join(f"{key}: {_short(value)}" for key, value in response.items())
+        says = f": {'done, without a value' if response in (None, '', []) else _short(response)}"
+    return f"- **{exchange.name}**{f' ({asked})' if asked else ''}{says}"
 
 
 def _short(value: Any) -> str:
     text = " ".join((value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)).split())
     return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1].rstrip() + "\u2026"
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
-
-
-def _title(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _words(text: str) -> int:

@@ -1,0 +1,149 @@
+"""What a prompt says: its topic, names, quotations, numbers, and how long the answer should be.
+
+A few patterns read it. The point is not to understand the prompt but that the answer is visibly about it: the
+city that was asked for goes to the weather tool.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import NamedTuple
+
+__all__ = ["LONGEST", "NAME", "Clues", "Number", "name_words", "read_clues", "stem"]
+
+LONGEST = 8_000
+"""Characters that are read of a prompt, into which a whole document may have been pasted."""
+
+_WORD = re.compile(r"[^\W\d_]+(?:['\u2019-][^\W\d_]+)*")
+_QUOTED = re.compile(r"\"([^\"\n]{1,300})\"(?!\s*:)|\u201c([^\u201d\n]{1,300})\u201d|`([^`\n]{1,300})`")
+_NUMBER = re.compile(
+    r"(?<![\w.,:/-])(-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?)(?![\w:/]|-\d|\.\d)(?:[ -]([^\W\d_]+))?"
+)
+_NUMBER_WORDS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "ten": 10}
+_LENGTH = re.compile(
+    rf"(?:\b(?:in|with|of|as)\s+(?:about\s+)?)?\b(\d[\d,]*|{'|'.join(_NUMBER_WORDS)}|one|a)[ -]"
+    r"(?:short |single )?(word|sentence|line|bullet|paragraph)s?\b",
+    re.IGNORECASE,
+)
+_CAPITAL = r"(?:[A-Z\u00c0-\u00de][\w'\u2019.-]*\w|[A-Z])"
+NAME = rf"{_CAPITAL}(?: (?:(?:de|da|do|la|of the) )?{_CAPITAL})*(?:, ?[A-Z]{{2}}\b)?"
+"""The pattern of capitalised words that belong together, as in "Rio de Janeiro" and "Paris, TX"."""
+_NEXT = r"(?:,| and| or| to| vs\.?| und| y| et) (?:and )?"
+_PLACES = re.compile(
+    rf"\b(?i:in|near|to|from|around|between|visit|nach|en)\s+(?:the\s+)?({NAME}(?:{_NEXT}{NAME})*)"
+)
+_LOWER_PLACES = re.compile(
+    r"\b(?:in|near|to|from)\s+(?!an?\b|the\b|my\b|your\b)([a-z-]{3,}(?:(?:, | and )[a-z-]{3,})*)(?![\w/.])"
+)
+_NO_NAME = re.compile(
+    r"the|an?|from|to|with|i|we|you|it|he|she|they|th(?:is|at|ese|ere)|wh(?:at|ich|o|y|en|ere)|how|if|in|on|at"
+    r"|for|and|but|is|are|do|does|can|please|first|then|today|tomorrow"
+    r"|answer|book|check|compare|convert|describe|explain|find|get|give|list|look|make|name|plan|read|reserve"
+    r"|search|send|show|simulate|summari[sz]e|tell|translate|write",
+    re.IGNORECASE,
+)
+"""Words that are no part of a name, though they may have a capital where a sentence begins."""
+_VERB = re.compile(
+    r"^(?:please )?(?:plan|explain|describe|write|summari[sz]e|tell me|give me|compare|show)\b\s*"
+    r"(?:(?:about|on|of)\b)?",
+    re.IGNORECASE,
+)
+
+
+class Number(NamedTuple):
+    """A number of the prompt, with the stem of the word after it: "night" in "4 nights"."""
+
+    value: float
+    unit: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clues:
+    """What a prompt says.
+
+    Attributes:
+        text: the prompt.
+        topic: what it is about: its first sentence without the verb.
+        words: the stems of its words.
+        names: its capitalised phrases, in order.
+        places: those that stand where a place stands, as in "in Oslo and Bergen".
+        quoted: its quotations, in order.
+        numbers: its numbers, in order, without those that say how long the answer should be.
+        length: how long the answer should be, such as (3, "sentence"); None where the prompt does not say.
+    """
+
+    text: str
+    topic: str
+    words: frozenset[str]
+    names: tuple[str, ...]
+    places: tuple[str, ...]
+    quoted: tuple[str, ...]
+    numbers: tuple[Number, ...]
+    length: tuple[int, str] | None
+
+    def mentions(self, *words: str) -> bool:
+        """Whether any of these words occurs, in singular or plural."""
+        return any(stem(word) in self.words for word in words)
+
+
+def read_clues(text: str) -> Clues:
+    """Read a prompt."""
+    read = text[:LONGEST]
+    length = _LENGTH.search(read)
+    rest = _LENGTH.sub("", read)
+    names = _names(rest)
+    places = [name for found in _PLACES.findall(rest) for name in re.findall(NAME, found)]
+    if not names and (lower := _LOWER_PLACES.search(rest)):
+        names = places = [word.title() for word in re.split(", | and ", lower[1])]
+    return Clues(
+        text=text,
+        topic=_topic(rest),
+        words=frozenset(stem(part) for word in _WORD.findall(read) for part in {word, *word.split("-")}),
+        names=tuple(dict.fromkeys(names)),
+        places=tuple(dict.fromkeys(places)),
+        quoted=tuple(next(filter(None, groups)) for groups in _QUOTED.findall(read)),
+        numbers=_numbers(rest),
+        length=(_count(length[1]), length[2].lower()) if length else None,
+    )
+
+
+def stem(word: str) -> str:
+    """Cut the plural's s, roughly, and fold case."""
+    word = word.lower().partition("'")[0]
+    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
+
+
+def name_words(name: str) -> list[str]:
+    """Split an identifier into its words, in lower case."""
+    return [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)]
+
+
+def _names(text: str) -> list[str]:
+    names = []
+    for match in re.finditer(NAME, text):
+        words = match[0].split()
+        starts = (text[: match.start()].rstrip(" \t\"'(*#-") or ".")[-1] in ".!?:\n\u00bf\u00a1"
+        while words and _NO_NAME.fullmatch(words[0]):
+            starts = False
+            words.pop(0)
+        # Any word has a capital where a sentence begins: "Reserve a table", but also "Oslo and Bergen".
+        if words and not (starts and len(words) == 1 and not re.match(_NEXT + "[A-Z]", text[match.end() :])):
+            names.append(" ".join(words))
+    return names
+
+
+def _numbers(text: str) -> tuple[Number, ...]:
+    digits = _WORD.sub(lambda match: str(_NUMBER_WORDS.get(match[0].lower(), match[0])), text)
+    return tuple(Number(float(one.replace(",", "")), stem(unit)) for one, unit in _NUMBER.findall(digits))
+
+
+def _count(text: str) -> int:
+    return _NUMBER_WORDS.get(text.lower()) or (int(text.replace(",", "")) if text[0].isdigit() else 1)
+
+
+def _topic(text: str) -> str:
+    told = _VERB.sub("", text.strip(" \n:,")).strip(" \n:,")
+    sentence = re.split(r"(?<=\w)[.?!](?:\s|$)|\n|:\s", told, maxsplit=1)[0]
+    topic = " ".join(re.sub(r",? with .*", "", sentence).split()).strip(" ,;")
+    return topic[:80].rstrip() or "your question"
