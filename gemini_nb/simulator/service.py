@@ -16,9 +16,10 @@ from gemini_nb.simulator.faults.plan import FaultPlan, ModelFaults
 from gemini_nb.simulator.faults.wire import break_reply, refusal
 from gemini_nb.simulator.protocol.caches import Cache, CacheStore, is_cache_path
 from gemini_nb.simulator.protocol.contents import check_contents, files_in
-from gemini_nb.simulator.protocol.fields import TOO_DEEP, body_tokens, camel, parse_json, read_body
-from gemini_nb.simulator.protocol.files import FileStore, is_file_path, owner_of
-from gemini_nb.simulator.protocol.refusals import RefusalError, invalid, not_found, unknown_field
+from gemini_nb.simulator.protocol.fields import TOO_DEEP, body_tokens, camel, parse_json, read_message
+from gemini_nb.simulator.protocol.files import FileStore, is_file_path
+from gemini_nb.simulator.protocol.refusals import RefusalError, invalid, not_found
+from gemini_nb.simulator.protocol.resources import owner_of
 from gemini_nb.simulator.protocol.routes import (
     Route,
     check_access,
@@ -192,7 +193,7 @@ class Service:
     def _answer_lookup(self, route: Route, request: Request) -> Reply:
         """Answer a request about models or about the length of a prompt."""
         if route.method == "list":
-            return Reply(steps=[list_models(route, _camel_query(request.query))])
+            return Reply(steps=[list_models(route, request.query)])
         if route.method == "get":
             return Reply(steps=[get_model(route)])
         body = _body_to_count(route, request.body)
@@ -265,18 +266,11 @@ def _merged(steps: Iterable[Step]) -> Iterable[Step]:
 
 def _body_to_count(route: Route, value: Any) -> dict[str, Any]:
     check_model(route)
-    if not isinstance(value, dict):
-        raise invalid("Invalid JSON payload received. The body must be an object.")
-    asked = {camel(name): item for name, item in value.items()}
-    inner = asked.pop("generateContentRequest", None)
-    if inner is not None:
-        if asked:
-            raise invalid("Set generate_content_request or contents, not both.")
-        asked = inner
-    elif not route.vertex and (unknown := [name for name in asked if name not in {"contents", "model"}]):
-        # The developer API counts a whole request only when it comes wrapped in generateContentRequest.
-        raise unknown_field(unknown[0], "")
-    body = read_body(asked, vertex=route.vertex)
+    # The developer API counts a whole request only when it comes wrapped in generateContentRequest.
+    asked = read_message(value, "Request" if route.vertex else "Count", "", vertex=route.vertex)
+    body: dict[str, Any] = asked.pop("generateContentRequest", asked)
+    if body is not asked and asked:
+        raise invalid("Set generate_content_request or contents, not both.")
     check_contents(body, vertex=route.vertex)
     return body
 
@@ -288,12 +282,6 @@ def _count_tokens(route: Route, body: Mapping[str, Any]) -> dict[str, Any]:
         texts = [part.get("text", "") for content in body["contents"] for part in content["parts"]]
         answer["totalBillableCharacters"] = sum(len("".join(text.split())) for text in texts)
     return answer
-
-
-def _camel_query(query: Fields) -> dict[str, str]:
-    """Return the query with `pageSize` and `page_size` under one name; `Fields` folds case."""
-    names = {"pagesize": "pageSize", "pagetoken": "pageToken"}
-    return {names.get(name.replace("_", ""), name): value for name, value in query.items()}
 
 
 def _refuse(error: RefusalError, *, wrapped: bool) -> Reply:

@@ -94,8 +94,8 @@ def declared(**schema: Any) -> dict[str, Any]:
         (declared(type=["string", "null"]), "is not a type"),
         (declared(type="ARRAY"), "items: missing field"),
         (declared(type="OBJECT", properties="many"), "an object is expected"),
-        (declared(type="OBJECT", required=[1]), "a list of names is expected"),
-        (declared(type="OBJECT", required="name"), "a list of names is expected"),
+        (declared(type="OBJECT", required=[1]), "a text is expected"),
+        (declared(type="OBJECT", required="name"), "a list is expected"),
         (declared(anyOf={"type": "STRING"}), "a list is expected"),
         (
             functions({"name": "f", "parametersJsonSchema": {"$ref": "#/$defs/A", "description": "x"}}),

@@ -13,12 +13,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from gemini_nb.simulator.protocol.contents import check_contents
-from gemini_nb.simulator.protocol.fields import body_tokens, camel, read_body
-from gemini_nb.simulator.protocol.refusals import RefusalError, invalid, not_found, unknown_field
+from gemini_nb.simulator.protocol.fields import body_tokens, read_message
+from gemini_nb.simulator.protocol.refusals import RefusalError, invalid, not_found
+from gemini_nb.simulator.protocol.resources import list_page, owner_of, timestamp
 from gemini_nb.simulator.protocol.routes import Route, check_access, check_model
 from gemini_nb.simulator.protocol.rules import Asked, check_settings
 from gemini_nb.simulator.record import Request
@@ -33,7 +34,6 @@ _LEAST = 1024
 _HOUR = 3600.0
 _SECONDS = re.compile(r"(\d+)(?:\.\d{1,9})?s")
 _HELD = frozenset({"contents", "systemInstruction", "tools", "toolConfig"})
-_FIELDS = _HELD | {"model", "ttl", "expireTime", "displayName"}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -67,9 +67,9 @@ class Cache:
         made = {
             "name": self.name,
             "model": self.model,
-            "createTime": _timestamp(self.created),
-            "updateTime": _timestamp(self.updated),
-            "expireTime": _timestamp(self.expires),
+            "createTime": timestamp(self.created),
+            "updateTime": timestamp(self.updated),
+            "expireTime": timestamp(self.expires),
             "usageMetadata": {"totalTokenCount": self.tokens},
         }
         return {**made, "displayName": self.display_name} if self.display_name else made
@@ -110,7 +110,7 @@ class CacheStore:
             RefusalError: 403 where there is none for this caller, 400 where it is another model's.
         """
         with self._lock:
-            cache = self._find(name, _owner_of(request))
+            cache = self._find(name, owner_of(request))
         if cache.model.rpartition("/")[2] != model:
             raise invalid(
                 f"Model used by GenerateContent request (models/{model}) and CachedContent ({cache.model})"
@@ -139,7 +139,7 @@ class CacheStore:
             raise not_found(f"The simulator serves nothing for {request.path}.")
         vertex = match["project"] is not None
         check_access(Route(version=match["version"], vertex=vertex), request.headers, request.query, accepted)
-        prefix, owner = match["project"] or "", _owner_of(request)
+        prefix, owner = match["project"] or "", owner_of(request)
         with self._lock:
             if match["id"] is None:
                 if request.method == "POST":
@@ -164,16 +164,17 @@ class CacheStore:
         version: str,
         check_files: Callable[[Mapping[str, Any]], None],
     ) -> dict[str, Any]:
-        given, vertex = _given(body, vertex=bool(prefix)), bool(prefix)
+        vertex = bool(prefix)
+        given = read_message(body, "Cache", "cached_content", vertex=vertex)
         model = given.get("model")
-        if not isinstance(model, str) or not model:
+        if not model:
             raise invalid("model is not specified", "cached_content.model")
         if not re.fullmatch(
             r"(models|tunedModels)/[^/]+" if not vertex else rf"({prefix})?publishers/.+", model
         ):
             raise invalid(f"Invalid model name: {model}", "cached_content.model")
         check_model(Route(version=version, vertex=vertex, name=model, method="createCachedContent"))
-        held = read_body({name: given[name] for name in _HELD & given.keys()}, vertex=vertex)
+        held = {name: given[name] for name in _HELD & given.keys()}
         contents = held.get("contents") or [{"parts": [{"text": "-"}]}]  # there may be none beside a system
         check_contents({**held, "contents": contents}, vertex=vertex)
         asked = {**held, "contents": contents}
@@ -192,7 +193,7 @@ class CacheStore:
             owner=owner,
             held=held,
             tokens=tokens,
-            display_name=str(given.get("displayName") or ""),
+            display_name=given.get("displayName", ""),
             created=now,
             updated=now,
             expires=_expiry(given, now) or now + _HOUR,
@@ -207,42 +208,18 @@ class CacheStore:
         return cache
 
     def _list(self, query: Mapping[str, str], prefix: str, owner: str) -> dict[str, Any]:
-        names = {name.replace("_", ""): value for name, value in query.items()}
-        try:
-            size, start = int(names.get("pagesize") or 100), int(names.get("pagetoken") or 0)
-        except ValueError:
-            raise invalid("The page token or page size is not valid.") from None
         own = [
-            cache
-            for cache in self._caches.values()
-            if cache.owner == owner and cache.name.startswith(f"{prefix}cachedContents/")
+            cache.to_json()
+            for cache in reversed(self._caches.values())
+            if cache.owner == owner
+            and cache.name.startswith(f"{prefix}cachedContents/")
             and time.time() < cache.expires
-        ]  # fmt: skip
-        page = own[::-1][start : start + max(1, size)]
-        answer: dict[str, Any] = {"cachedContents": [cache.to_json() for cache in page]} if page else {}
-        if start + size < len(own):
-            answer["nextPageToken"] = str(start + size)
-        return answer
-
-
-def _owner_of(request: Request) -> str:
-    headers = request.headers
-    key = headers.get("x-goog-api-key", "").strip() or request.query.get("key", "").strip()
-    return key or headers.get("authorization", "").strip()
-
-
-def _given(body: Any, *, vertex: bool) -> dict[str, Any]:
-    if not isinstance(body, dict):
-        raise invalid("Invalid JSON payload received. The body must be an object.")
-    given = {camel(name): value for name, value in body.items()}
-    for name in given:
-        if name not in _FIELDS and not (vertex and name == "encryptionSpec"):
-            raise unknown_field(name, "cached_content")
-    return given
+        ]
+        return list_page("cachedContents", own, query, size=100)
 
 
 def _change(cache: Cache, body: Any) -> None:
-    given = _given(body, vertex=True)
+    given = read_message(body, "Cache", "cached_content", vertex=True)
     if fixed := given.keys() - {"ttl", "expireTime", "name"}:
         raise invalid(f"Only ttl and expire_time of a CachedContent can be updated, not {min(fixed)}.")
     now = time.time()
@@ -255,7 +232,7 @@ def _expiry(given: Mapping[str, Any], now: float) -> float | None:
     if "ttl" in given and "expireTime" in given:
         raise invalid("Set ttl or expire_time, not both.", "cached_content.expiration")
     if "ttl" in given:
-        if not isinstance(given["ttl"], str) or not (found := _SECONDS.fullmatch(given["ttl"])):
+        if not (found := _SECONDS.fullmatch(given["ttl"])):
             raise invalid(
                 f"Invalid value at 'cached_content.ttl' (type.googleapis.com/google.protobuf.Duration),"
                 f" {given['ttl']!r}",
@@ -267,7 +244,7 @@ def _expiry(given: Mapping[str, Any], now: float) -> float | None:
     if "expireTime" not in given:
         return None
     try:
-        expires = datetime.fromisoformat(str(given["expireTime"])).timestamp()
+        expires = datetime.fromisoformat(given["expireTime"]).timestamp()
     except ValueError:
         expires = math.nan
     if math.isnan(expires):
@@ -275,7 +252,3 @@ def _expiry(given: Mapping[str, Any], now: float) -> float | None:
     if expires <= now:
         raise invalid("expire_time must be in the future.", "cached_content.expire_time")
     return expires
-
-
-def _timestamp(when: float) -> str:
-    return datetime.fromtimestamp(when, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

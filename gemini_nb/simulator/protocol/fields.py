@@ -1,4 +1,4 @@
-"""What a request's body may hold: fields, their kinds, schemas, and how many tokens it counts as.
+"""What a request's body may hold: fields and their kinds, and how many tokens it counts as.
 
 The services refuse a field that they do not know, which is how a client learns that it misspelt one; and, as
 for all protobuf JSON, they take `snake_case` for `camelCase`, null for nothing and one message for a list of
@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
-from typing import Any, NamedTuple
-from urllib.parse import unquote
+from typing import Any
 
 from gemini_nb.simulator.protocol.refusals import RefusalError, invalid, unknown_field
 
@@ -25,11 +24,10 @@ __all__ = [
     "TOO_DEEP",
     "body_tokens",
     "camel",
-    "check_json_schema",
-    "check_schema",
     "parse_json",
     "part_tokens",
     "read_body",
+    "read_message",
     "text_tokens",
 ]
 
@@ -69,9 +67,18 @@ _TABLE = """
         responseFormat thinkingConfig=Thinking routingConfig=object@v modelConfig=object@v
         audioTimestamp=bool@v enableEnhancedCivicAnswers=bool@d
     Thinking: includeThoughts=bool thinkingBudget=int thinkingLevel=text
+    Schema: type format=text title=text description=text nullable=bool enum maxItems=int minItems=int
+        properties=Schema% required=text* minProperties=int maxProperties=int minLength=int maxLength=int
+        pattern=text example anyOf=Schema* propertyOrdering=text* default items=Schema minimum=number
+        maximum=number additionalProperties ref=text defs $ref=text $defs
+    Count: contents=Content* model=text generateContentRequest=Request
+    Upload: file=File
+    File: name=text displayName=text mimeType=text sizeBytes=int
+    Cache: name=text model=text ttl=text expireTime=text displayName=text contents=Content*
+        systemInstruction=Content tools=Tool* toolConfig=ToolConfig encryptionSpec=object@v
 """
-"""Each message's fields: `=` and the kind, `*` where it is a list, `@d` on the developer API only, `@v` on
-Vertex AI only. Kinds with a capital letter are messages."""
+"""Each message's fields: `=` and the kind, `*` for a list, `%` for a mapping, `@d` on the developer API only,
+`@v` on Vertex AI only. Kinds with a capital letter are messages."""
 
 _KINDS: dict[str, tuple[type, ...]] = {
     "text": (str,),
@@ -83,33 +90,16 @@ _KINDS: dict[str, tuple[type, ...]] = {
 _WORDS = {"int": "an integer", "bool": "true or false", "object": "an object"}
 _UNDERSCORE = re.compile(r"_([a-z0-9])")
 
-_TYPES = {"TYPE_UNSPECIFIED", "STRING", "NUMBER", "INTEGER", "BOOLEAN", "ARRAY", "OBJECT", "NULL"}
-_NAMES = re.findall(
-    r"[$\w]+",
-    """type format title description nullable enum maxItems minItems properties required minProperties
-    maxProperties minLength maxLength pattern example anyOf propertyOrdering default items minimum maximum
-    additionalProperties ref defs $ref $defs""",
-)
-_FIELDS = {re.sub(r"[A-Z]", lambda match: "_" + match[0].lower(), name): name for name in _NAMES} | {
-    name: name for name in _NAMES
-}
-_INNER = ("items", "additionalProperties", "prefixItems", "anyOf", "oneOf", "allOf")
-
 CHARACTERS_PER_TOKEN = 4
 MEDIA_TOKENS = 258
 """What one image counts as; used for every inline or referenced file."""
 
 
-class _Field(NamedTuple):
-    kind: str
-    repeated: bool
-
-
 @cache
-def _messages(*, vertex: bool) -> dict[str, dict[str, _Field]]:
+def _messages(*, vertex: bool) -> dict[str, dict[str, str]]:
     """Return the table as one of the two services has it."""
-    messages: dict[str, dict[str, _Field]] = {}
-    fields: dict[str, _Field] = {}
+    messages: dict[str, dict[str, str]] = {}
+    fields: dict[str, str] = {}
     for word in _TABLE.split():
         if word.endswith(":"):
             fields = messages[word[:-1]] = {}
@@ -117,7 +107,7 @@ def _messages(*, vertex: bool) -> dict[str, dict[str, _Field]]:
         field, _, service = word.partition("@")
         name, _, kind = field.partition("=")
         if service in {"", "v" if vertex else "d"}:
-            fields[name] = _Field(kind.removesuffix("*"), kind.endswith("*"))
+            fields[name] = kind
     return messages
 
 
@@ -142,10 +132,19 @@ def parse_json(raw: bytes) -> Any:
 
 
 def read_body(value: Any, *, vertex: bool, known: Collection[str] = ()) -> dict[str, Any]:
-    """Bring a generateContent body into its one spelling: camelCase, lists where lists belong, no nulls.
+    """Read a generateContent body, as `read_message` does."""
+    return read_message(value, "Request", "", vertex=vertex, known=known)
+
+
+def read_message(
+    value: Any, message: str, path: str, *, vertex: bool, known: Collection[str] = ()
+) -> dict[str, Any]:
+    """Bring a message into its one spelling: camelCase, lists where lists belong, no nulls.
 
     Args:
-        value: the JSON of the body.
+        value: the JSON of it.
+        message: its name in the table.
+        path: where it stands in the body, empty for the whole.
         vertex: by which service's table.
         known: fields of parts that are not in the table, and that the model's turns may hold all the same: a
             service takes back what it has sent.
@@ -153,7 +152,7 @@ def read_body(value: Any, *, vertex: bool, known: Collection[str] = ()) -> dict[
     Raises:
         RefusalError: 400, a field that the service does not know, twice, or of the wrong kind.
     """
-    return _Reader(_messages(vertex=vertex), known).read(value, "Request", "")
+    return _Reader(_messages(vertex=vertex), known).read(value, message, path)
 
 
 def camel(name: str) -> str:
@@ -162,7 +161,7 @@ def camel(name: str) -> str:
 
 
 class _Reader:
-    def __init__(self, messages: dict[str, dict[str, _Field]], known: Collection[str]) -> None:
+    def __init__(self, messages: dict[str, dict[str, str]], known: Collection[str]) -> None:
         self._messages = messages
         self._known = known
 
@@ -178,17 +177,20 @@ class _Reader:
             if name not in fields and not (message == "Part" and name in self._known):
                 raise unknown_field(given, path)
             if item is not None:  # protobuf's null says that a field is not set
-                field = fields.get(name, _Field("", repeated=False))
-                result[name] = self._value(item, field, f"{path}.{name}" if path else name)
+                result[name] = self._value(item, fields.get(name, ""), f"{path}.{name}" if path else name)
         return result
 
-    def _value(self, value: Any, field: _Field, path: str) -> Any:
-        if not field.repeated:
-            return self._single(value, field.kind, path)
-        if not isinstance(value, list) and field.kind not in self._messages:
+    def _value(self, value: Any, kind: str, path: str) -> Any:
+        bare = kind.rstrip("*%")
+        if kind.endswith("%"):
+            named = self._single(value, "object", path)
+            return {name: self._single(item, bare, f"{path}[{name}]") for name, item in named.items()}
+        if not kind.endswith("*"):
+            return self._single(value, kind, path)
+        if not isinstance(value, list) and (bare not in self._messages or bare == "Schema"):
             raise _wrong(path, "a list", value)
         items = value if isinstance(value, list) else [value]
-        return [self._single(item, field.kind, f"{path}[{index}]") for index, item in enumerate(items)]
+        return [self._single(item, bare, f"{path}[{index}]") for index, item in enumerate(items)]
 
     def _single(self, value: Any, kind: str, path: str) -> Any:
         if kind in self._messages:
@@ -216,119 +218,6 @@ def _wrong(path: str, expected: str, value: Any) -> RefusalError:
     return invalid(f"Invalid value at '{path}': {expected} is expected, not {json.dumps(value)[:80]}", path)
 
 
-def check_schema(schema: Any, path: str) -> None:
-    """Check a schema of the OpenAPI subset; a JSON schema in its place is a common mistake."""
-    if schema is None:
-        return
-    if not isinstance(schema, dict):
-        raise invalid(f"Invalid value at '{path}': a schema is an object.", path)
-    if unknown := [name for name in schema if name not in _FIELDS]:
-        raise unknown_field(unknown[0], path)
-    own = {_FIELDS[name]: value for name, value in schema.items()}
-    _check_type(own, path)
-    properties = _checked(own.get("properties") or {}, dict, "an object", f"{path}.properties")
-    alternatives = _checked(own.get("anyOf") or [], list, "a list", f"{path}.any_of")
-    required = _checked(own.get("required") or [], list, "a list of names", f"{path}.required")
-    if not all(isinstance(name, str) for name in required):
-        raise _wrong(f"{path}.required", "a list of names", required)
-    for name, inner in properties.items():
-        check_schema(inner, f"{path}.properties[{name}]")
-    check_schema(own.get("items"), f"{path}.items")
-    for inner in alternatives:
-        check_schema(inner, f"{path}.any_of")
-    if missing := [name for name in required if name not in properties]:
-        raise invalid(f"{path}.required: property is not defined: {', '.join(missing)}", path)
-
-
-def _checked(value: Any, kind: type, expected: str, path: str) -> Any:
-    if not isinstance(value, kind):
-        raise _wrong(path, expected, value)
-    return value
-
-
-def _check_type(schema: Mapping[str, Any], path: str) -> None:
-    kind = schema.get("type", "OBJECT" if "properties" in schema else "TYPE_UNSPECIFIED")
-    if not isinstance(kind, str) or kind.upper() not in _TYPES:
-        raise invalid(f"Invalid value at '{path}.type': {kind!r} is not a type.", path)
-    if kind.upper() == "ARRAY" and "items" not in schema:
-        raise invalid(f"* GenerateContentRequest.{path}.items: missing field.", path)
-
-
-def check_json_schema(schema: Any, path: str) -> None:
-    """Check the references of a JSON schema; the service ignores keywords that it does not know."""
-    if not isinstance(schema, dict):
-        return
-    edges = _edges(schema, path)
-    for source, targets in edges.items():
-        for target, optional in targets.items():
-            if not optional and source in _reach(target, edges):
-                raise invalid(
-                    f"{path}: the cyclic reference {target} may only stand in a property that is not"
-                    " required.",
-                    path,
-                )
-
-
-def _edges(schema: dict[str, Any], path: str) -> dict[str, dict[str, bool]]:
-    """Return which schema refers to which, each with whether it may be left out."""
-    edges: dict[str, dict[str, bool]] = {}
-    named = schema.get("$defs")
-    new = ["#", *(f"#/$defs/{name}" for name in (named if isinstance(named, dict) else ()))]
-    while new:
-        reference = new.pop()
-        if reference in edges:
-            continue
-        target = _target(reference, schema)
-        if target is None:
-            raise invalid(f"{path}: reference to undefined schema {reference}.", path)
-        edges[reference] = {}
-        for one, optional in _references(target, path, optional=False):
-            edges[reference][one] = edges[reference].get(one, True) and optional
-        new += edges[reference]
-    return edges
-
-
-def _references(schema: Any, path: str, *, optional: bool) -> Iterator[tuple[str, bool]]:
-    """Yield the references in a schema, each with whether it stands in a property that may be left out."""
-    if not isinstance(schema, dict):
-        return
-    if isinstance(schema.get("$ref"), str):
-        if any(not name.startswith("$") for name in schema):
-            raise invalid(f"{path}: beside $ref, a schema may only set properties that begin with $.", path)
-        yield schema["$ref"], optional
-    required = schema.get("required") or ()
-    for name, inner in _inner(schema):
-        yield from _references(inner, path, optional=optional or (name is not None and name not in required))
-
-
-def _reach(start: str, edges: Mapping[str, Mapping[str, bool]]) -> set[str]:
-    found, new = {start}, [start]
-    while new:
-        targets = edges[new.pop()].keys() - found
-        found |= targets
-        new += targets
-    return found
-
-
-def _inner(schema: Mapping[str, Any]) -> Iterator[tuple[str | None, Any]]:
-    """Yield the schemas in a schema, with the names of properties."""
-    if isinstance(properties := schema.get("properties"), dict):
-        yield from properties.items()
-    for keyword in _INNER:
-        value = schema.get(keyword)
-        yield from ((None, one) for one in (value if isinstance(value, list) else [value]))
-
-
-def _target(reference: str, root: Mapping[str, Any]) -> Any:
-    """Return what a reference stands for; definitions are under `$defs`, nowhere else."""
-    if reference == "#":
-        return root
-    found = re.fullmatch(r"#/\$defs/([^/]+)", reference)
-    definitions = root.get("$defs")
-    name = unquote(found[1]).replace("~1", "/").replace("~0", "~") if found else None
-    return definitions.get(name) if isinstance(definitions, dict) else None
-
-
 def text_tokens(text: str) -> int:
     """Count the tokens of a text."""
     return -(-len(text) // CHARACTERS_PER_TOKEN)
@@ -346,15 +235,8 @@ def part_tokens(part: Mapping[str, Any]) -> int:
 
 def body_tokens(body: Mapping[str, Any]) -> int:
     """Count the tokens of a request body: contents, system instruction and declared tools."""
-    contents: list[Mapping[str, Any]] = list(body.get("contents", ()))
-    if "systemInstruction" in body:
-        contents.append(body["systemInstruction"])
-    total = sum(part_tokens(part) for content in contents for part in _parts(content))
+    contents = [*body.get("contents", ()), body.get("systemInstruction", {})]
+    total = sum(part_tokens(part) for content in contents for part in content.get("parts", ()))
     if body.get("tools"):
         total += text_tokens(json.dumps(body["tools"], ensure_ascii=False))
     return total
-
-
-def _parts(content: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
-    parts: Iterable[Mapping[str, Any]] = content.get("parts", ())
-    return parts

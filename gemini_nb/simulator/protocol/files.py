@@ -15,15 +15,15 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
-from gemini_nb.simulator.protocol.fields import camel
-from gemini_nb.simulator.protocol.refusals import RefusalError, invalid, not_found, unknown_field
+from gemini_nb.simulator.protocol.fields import read_message
+from gemini_nb.simulator.protocol.refusals import RefusalError, invalid, not_found
+from gemini_nb.simulator.protocol.resources import list_page, owner_of, timestamp
 from gemini_nb.simulator.protocol.routes import Route, check_access
 from gemini_nb.simulator.record import Fields, Request
 
-__all__ = ["GRANULARITY", "FileReply", "FileStore", "is_file_path", "owner_of"]
+__all__ = ["GRANULARITY", "FileReply", "FileStore", "is_file_path"]
 
 GRANULARITY = 256 * 1024
 """Bytes of which each piece but the last has a multiple."""
@@ -35,7 +35,6 @@ _PATH = re.compile(
 )
 _NAME = re.compile(r"(?:files/)?([a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?)")
 _MIME_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(;.*)?")
-_FIELDS = frozenset({"name", "displayName", "mimeType", "sizeBytes"})
 _MADE = ("video/", "audio/")  # files of these kinds are processed before they can be used
 _URI = "https://generativelanguage.googleapis.com/v1beta/"
 
@@ -77,9 +76,9 @@ class _File:
             "name": name,
             "mimeType": self.mime_type,
             "sizeBytes": str(self.size),
-            "createTime": _timestamp(self.created),
-            "updateTime": _timestamp(max(self.created, min(time.time(), self.ready_at))),
-            "expirationTime": _timestamp(self.expires),
+            "createTime": timestamp(self.created),
+            "updateTime": timestamp(max(self.created, min(time.time(), self.ready_at))),
+            "expirationTime": timestamp(self.expires),
             # The service encodes the hash's digits, not its bytes.
             "sha256Hash": base64.b64encode(self.digest.hexdigest().encode()).decode(),
             "uri": _URI + name,
@@ -176,7 +175,7 @@ class FileStore:
             raise invalid("The simulator takes uploads by X-Goog-Upload-Protocol: resumable only.")
         if headers.get("x-goog-upload-command") != "start":
             raise invalid("An upload begins with X-Goog-Upload-Command: start.")
-        given = _given(request.body)
+        given = read_message(request.body or {}, "Upload", "", vertex=False).get("file", {})
         length = headers.get("x-goog-upload-header-content-length", given.get("sizeBytes"))
         if length is None or not str(length).isdecimal():
             raise invalid("X-Goog-Upload-Header-Content-Length: the size of the file in bytes.")
@@ -275,50 +274,12 @@ class FileStore:
         return file
 
     def _list(self, query: Mapping[str, str], owner: str) -> dict[str, Any]:
-        names = {name.replace("_", ""): value for name, value in query.items()}
-        try:
-            size, start = int(names.get("pagesize") or 10), int(names.get("pagetoken") or 0)
-        except ValueError:
-            raise invalid("The page token or page size is not valid.") from None
-        if not 1 <= size <= 100:
-            raise invalid("The page size is between 1 and 100.", "page_size")
         own = [file for file in self._files.values() if file.owner == owner and time.time() < file.expires]
-        page = own[::-1][start : start + size]
-        answer: dict[str, Any] = {"files": [file.to_json() for file in page]} if page else {}
-        if start + size < len(own):
-            answer["nextPageToken"] = str(start + size)
-        return answer
+        return list_page("files", [file.to_json() for file in reversed(own)], query, size=10, most=100)
 
 
 def _check_key(request: Request, accepted: str | None) -> None:
     check_access(Route(version="v1", vertex=False), request.headers, request.query, accepted)
-
-
-def owner_of(request: Request) -> str:
-    """Return who asks, as the owner of files."""
-    return request.headers.get("x-goog-api-key", "").strip() or request.query.get("key", "").strip()
-
-
-def _given(body: Any) -> dict[str, Any]:
-    """What the caller says of the file, in camelCase."""
-    if body is None:
-        return {}
-    if not isinstance(body, dict):
-        raise invalid("Invalid JSON payload received. The body must be an object.")
-    for name in body:
-        if name != "file":
-            raise unknown_field(str(name), "")
-    file = body.get("file") or {}
-    if not isinstance(file, dict):
-        raise invalid("Invalid value at 'file'.", "file")
-    given = {camel(name): value for name, value in file.items()}
-    for name in given:
-        if name not in _FIELDS:
-            raise unknown_field(name, "file")
-    for name, value in given.items():
-        if not isinstance(value, (str, int) if name == "sizeBytes" else str):
-            raise invalid(f"Invalid value at 'file.{name}'.", f"file.{name}")
-    return given
 
 
 def _take(file: _File, headers: Fields, raw: bytes, *, is_last: bool, half: bool) -> None:
@@ -338,7 +299,3 @@ def _take(file: _File, headers: Fields, raw: bytes, *, is_last: bool, half: bool
 
 def _final(file: _File) -> FileReply:
     return {"X-Goog-Upload-Status": "final"}, {"file": file.to_json()}
-
-
-def _timestamp(when: float) -> str:
-    return datetime.fromtimestamp(when, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

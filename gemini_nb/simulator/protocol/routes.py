@@ -18,11 +18,11 @@ from gemini_nb.simulator.protocol.refusals import (
     RefusalError,
     bad_key,
     bad_token,
-    invalid,
     no_credentials,
     no_key,
     not_found,
 )
+from gemini_nb.simulator.protocol.resources import list_page
 from gemini_nb.simulator.record import Fields
 
 __all__ = [
@@ -173,17 +173,8 @@ def list_models(route: Route, query: Mapping[str, str]) -> dict[str, Any]:
         RefusalError: the page size or page token is not one.
     """
     names = [name for name in _LISTED if route.version != "v1" or not name.endswith("-latest")]
-    try:
-        size = int(query.get("pageSize") or 50)
-        start = int(query.get("pageToken") or 0)
-    except ValueError:
-        raise invalid("The page token or page size is not valid.") from None
-    size = max(1, size)
-    page = [_describe(name, route) for name in names[start : start + size]]
-    answer: dict[str, Any] = {"publisherModels" if route.vertex else "models": page}
-    if start + size < len(names):
-        answer["nextPageToken"] = str(start + size)
-    return answer
+    field = "publisherModels" if route.vertex else "models"
+    return list_page(field, [_describe(name, route) for name in names], query, size=50)
 
 
 def get_model(route: Route) -> dict[str, Any]:

@@ -12,9 +12,10 @@ from typing import Any
 
 from gemini_nb.api.generation import thinking_problem
 from gemini_nb.simulator.protocol.contents import check_name
-from gemini_nb.simulator.protocol.fields import body_tokens, check_json_schema, check_schema
+from gemini_nb.simulator.protocol.fields import body_tokens
 from gemini_nb.simulator.protocol.refusals import invalid
 from gemini_nb.simulator.protocol.routes import INPUT_TOKEN_LIMIT, generation
+from gemini_nb.simulator.protocol.schemas import check_json_schema, check_schema
 
 __all__ = ["PAYLOAD_LIMIT", "Asked", "check_length", "check_payload", "check_settings"]
 
