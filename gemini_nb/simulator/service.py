@@ -14,6 +14,7 @@ from gemini_nb.simulator.faults.answers import shape_answer
 from gemini_nb.simulator.faults.fault import Fault, Spec, parse_fault, split_model
 from gemini_nb.simulator.faults.plan import FaultPlan, ModelFaults
 from gemini_nb.simulator.faults.wire import break_reply, refusal
+from gemini_nb.simulator.protocol import rules
 from gemini_nb.simulator.protocol.caches import Cache, CacheStore, is_cache_path
 from gemini_nb.simulator.protocol.contents import check_contents, files_in
 from gemini_nb.simulator.protocol.fields import TOO_DEEP, body_tokens, camel, parse_json, read_message
@@ -28,7 +29,6 @@ from gemini_nb.simulator.protocol.routes import (
     get_model,
     list_models,
 )
-from gemini_nb.simulator.protocol.rules import check_payload
 from gemini_nb.simulator.protocol.signatures import FIELD, is_token, make_token, read_token
 from gemini_nb.simulator.record import Fields, Record, Request
 from gemini_nb.simulator.recordings import Recordings, bare_path
@@ -38,6 +38,7 @@ from gemini_nb.simulator.scenario.prompt import read_prompt
 
 __all__ = ["Scenario", "Service"]
 
+_TOO_LARGE = "Request payload size exceeds the limit: {} bytes. Please use the File API to upload your files."
 _CALLERS = ("x-goog-api-key", "authorization")
 
 Scenario = Callable[[dict[str, Any], str], Iterable[Step]]
@@ -83,7 +84,8 @@ class Service:
         body: Any = None
         problem: RefusalError | None = None
         try:
-            check_payload(len(raw))
+            if len(raw) > rules.PAYLOAD_LIMIT:
+                raise invalid(_TOO_LARGE.format(rules.PAYLOAD_LIMIT))
             body = parse_json(raw) if raw else None
         except RefusalError as error:
             problem = error

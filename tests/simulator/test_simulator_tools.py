@@ -177,7 +177,7 @@ def test_a_structured_answer_can_follow_tools(client: httpx.Client) -> None:
                 "tools": [{"functionDeclarations": [CLOCK]}],
                 "toolConfig": {"functionCallingConfig": {"allowedFunctionNames": ["now"]}},
             },
-            "can only be set when the function calling mode is ANY",
+            "can only be set when the mode is ANY",
         ),
         (
             {

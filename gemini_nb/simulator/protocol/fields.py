@@ -33,7 +33,7 @@ __all__ = [
 
 _TABLE = """
     Request: contents=Content* systemInstruction=Content tools=Tool* toolConfig=ToolConfig
-        generationConfig=Config safetySettings=Safety* cachedContent=text labels=object serviceTier=text
+        generationConfig=Config safetySettings=Safety* cachedContent=text labels=text% serviceTier=text
         continuationToken=text model=text store=bool@d modelArmorConfig=object@v outputConfig=object@v
     Content: role=text parts=Part*
     Part: text=text thought=bool thoughtSignature inlineData=Blob fileData=FileData functionCall=Call

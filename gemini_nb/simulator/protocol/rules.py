@@ -1,12 +1,12 @@
 """What the service refuses in a request whose fields are all known: each rule answers 400 and says why.
 
-`_REFUSED` is the table of what can be said in one line; functions stand for what needs a walk.
+`_refused` lists what can be said in one line; functions stand for what needs a walk.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from gemini_nb.simulator.protocol.refusals import invalid
 from gemini_nb.simulator.protocol.routes import INPUT_TOKEN_LIMIT, generation
 from gemini_nb.simulator.protocol.schemas import check_json_schema, check_schema
 
-__all__ = ["PAYLOAD_LIMIT", "Asked", "check_length", "check_payload", "check_settings"]
+__all__ = ["PAYLOAD_LIMIT", "Asked", "check_length", "check_settings"]
 
 PAYLOAD_LIMIT = 100 * 1024 * 1024
 """Bytes of a request at most."""
@@ -106,137 +106,60 @@ class Asked:
         """The tools that run on the service's side."""
         return {name for tool in self.body.get("tools", ()) for name in tool} - {"functionDeclarations"}
 
-    @property
-    def is_mixed(self) -> bool:
-        """Whether functions and built-in tools go together."""
-        return bool(self.declarations and self.builtins)
 
-    def has(self, *names: str) -> bool:
-        """Whether all of these are set in the generation config."""
-        return all(name in self.config for name in names)
-
-
-_REFUSED: tuple[tuple[Callable[[Asked], object], str], ...] = (
-    (
-        lambda a: a.is_mixed and a.vertex,
-        "Multiple tools are supported only when they are all search tools: no built-in tools with functions.",
-    ),
-    (
-        lambda a: a.shows_server_calls and a.family < 3,
-        "tool_config.include_server_side_tool_invocations is not supported for this model.",
-    ),
-    (
-        lambda a: a.is_mixed and a.family < 3,
-        "Built-in tools with Function calling is unsupported by this model.",
-    ),
-    (
-        lambda a: a.is_mixed and not a.shows_server_calls,
-        (
-            "Please enable tool_config.include_server_side_tool_invocations to use Built-in tools with"
-            " Function calling."
-        ),
-    ),
-    (
-        lambda a: a.shows_server_calls and a.mode == "AUTO",
-        "Function calling mode AUTO is not supported with include_server_side_tool_invocations.",
-    ),
-    (
-        lambda a: a.mode in {"ANY", "VALIDATED"} and not a.declarations,
-        "Function calling config is set without function_declarations.",
-    ),
-    (
-        lambda a: a.calling.get("allowedFunctionNames") and a.mode not in {"ANY", "VALIDATED"},
-        "allowed_function_names can only be set when the function calling mode is ANY or VALIDATED.",
-    ),
-    (
-        lambda a: a.calling.get("streamFunctionCallArguments") and not a.streaming,
-        "stream_function_call_arguments is only supported by streamGenerateContent.",
-    ),
-    (
-        lambda a: a.calling.get("streamFunctionCallArguments") and a.family < 3,
-        "stream_function_call_arguments is not supported for this model.",
-    ),
-    (
-        lambda a: "googleSearchRetrieval" in a.builtins and a.family != 1,
-        "google_search_retrieval is not supported; please use google_search field instead.",
-    ),
-    (
-        lambda a: a.config.get("candidateCount", 1) != 1,
-        "Multiple candidates is not enabled for this model: candidate_count must be 1.",
-    ),
-    (
-        lambda a: "IMAGE" in a.modalities and 0 < a.family < 4 and "image" not in a.model,
-        "Model does not support the requested response modalities: image.",
-    ),
-    (
-        lambda a: "AUDIO" in a.modalities and 0 < a.family < 4 and not re.search("tts|audio", a.model),
-        "Model does not support the requested response modalities: audio.",
-    ),
-    (
-        lambda a: a.family >= 4 and a.has("presencePenalty"),
-        "presence_penalty is not supported by this model.",
-    ),
-    (
-        lambda a: a.family >= 4 and a.has("frequencyPenalty"),
-        "frequency_penalty is not supported by this model.",
-    ),
-    (
-        lambda a: a.streaming and a.config.get("responseLogprobs"),
-        "response_logprobs is not supported by streamGenerateContent.",
-    ),
-    (
-        lambda a: a.streaming and "modelArmorConfig" in a.body,
-        "model_armor_config is not supported by streamGenerateContent.",
-    ),
-    (
-        lambda a: "modelArmorConfig" in a.body and "safetySettings" in a.body,
-        "Set model_armor_config or safety_settings, not both.",
-    ),
-    (
-        lambda a: a.has("responseSchema", "responseJsonSchema"),
-        "Set response_schema or response_json_schema, not both.",
-    ),
-    (
-        lambda a: a.has("responseSchema") and a.config.get("responseMimeType") not in {_JSON, "text/x.enum"},
-        "response_schema needs response_mime_type application/json or text/x.enum.",
-    ),
-    (
-        lambda a: a.has("responseJsonSchema") and a.config.get("responseMimeType") != _JSON,
-        "response_json_schema needs response_mime_type application/json.",
-    ),
-    (
-        lambda a: (
-            a.config.get("responseMimeType") == _JSON and a.family < 3 and (a.declarations or a.builtins)
-        ),
-        "Function calling with a response mime type: 'application/json' is unsupported by this model.",
-    ),
-    (
-        lambda a: (
-            a.body.get("cachedContent") and a.body.keys() & {"systemInstruction", "tools", "toolConfig"}
-        ),
+def _refused(asked: Asked) -> Iterator[tuple[object, str]]:
+    """Yield for each rule whether the request breaks it, and what the service says then."""
+    body, config, calling, mode = asked.body, asked.config, asked.calling, asked.mode
+    kind, old, new = config.get("responseMimeType"), asked.family < 3, asked.family >= 4
+    functions, builtins, shown = asked.declarations, asked.builtins, asked.shows_server_calls
+    mixed, forced = functions and builtins, mode in {"ANY", "VALIDATED"}
+    flag = "tool_config.include_server_side_tool_invocations"
+    yield mixed and asked.vertex, "Multiple tools are supported only when they are all search tools."
+    yield shown and old, f"{flag} is not supported for this model."
+    yield mixed and old, "Built-in tools with Function calling is unsupported by this model."
+    yield mixed and not shown, f"Please enable {flag} to use Built-in tools with Function calling."
+    yield shown and mode == "AUTO", f"Function calling mode AUTO is not supported with {flag}."
+    yield forced and not functions, "Function calling config is set without function_declarations."
+    names = calling.get("allowedFunctionNames", ())
+    yield names and not forced, "allowed_function_names can only be set when the mode is ANY or VALIDATED."
+    unknown = ", ".join(sorted(set(names) - {one["name"] for one in functions}))
+    yield unknown, f"allowed_function_names names functions that are not declared: {unknown}"
+    streamed, option = calling.get("streamFunctionCallArguments"), "stream_function_call_arguments"
+    yield streamed and not asked.streaming, f"{option} is only supported by streamGenerateContent."
+    yield streamed and old, f"{option} is not supported for this model."
+    retrieves = "googleSearchRetrieval" in builtins and asked.family != 1
+    yield retrieves, "google_search_retrieval is not supported; please use google_search field instead."
+    yield (
+        config.get("candidateCount", 1) != 1,
+        "Multiple candidates is not enabled: candidate_count must be 1.",
+    )
+    for modality, models in (("IMAGE", "image"), ("AUDIO", "tts|audio")):
+        makes = new or asked.family == 0 or re.search(models, asked.model)
+        unmade = modality in asked.modalities and not makes
+        yield unmade, f"Model does not support the requested response modalities: {modality.lower()}."
+    yield new and "presencePenalty" in config, "presence_penalty is not supported by this model."
+    yield new and "frequencyPenalty" in config, "frequency_penalty is not supported by this model."
+    logs, armed = config.get("responseLogprobs"), "modelArmorConfig" in body
+    yield asked.streaming and logs, "response_logprobs is not supported by streamGenerateContent."
+    yield asked.streaming and armed, "model_armor_config is not supported by streamGenerateContent."
+    yield armed and "safetySettings" in body, "Set model_armor_config or safety_settings, not both."
+    schema, json_schema = "responseSchema" in config, "responseJsonSchema" in config
+    yield schema and json_schema, "Set response_schema or response_json_schema, not both."
+    untyped = schema and kind not in {_JSON, "text/x.enum"}
+    yield untyped, "response_schema needs response_mime_type application/json or text/x.enum."
+    yield json_schema and kind != _JSON, "response_json_schema needs response_mime_type application/json."
+    typed = kind == _JSON and old and (functions or builtins)
+    yield typed, f"Function calling with a response mime type: {_JSON!r} is unsupported by this model."
+    fixed = "cachedContent" in body and body.keys() & {"systemInstruction", "tools", "toolConfig"}
+    yield (
+        fixed,
         (
             "CachedContent can not be used with GenerateContent request setting system_instruction, tools or"
             " tool_config."
         ),
-    ),
-    (
-        lambda a: a.family >= 4 and a.body["contents"][-1].get("role") == "model",
-        "This model does not continue a model turn: the last content must have the role user.",
-    ),
-)
-
-
-def check_payload(size: int) -> None:
-    """Check the size of a whole request.
-
-    Raises:
-        RefusalError: 400, it is too large.
-    """
-    if size > PAYLOAD_LIMIT:
-        raise invalid(
-            f"Request payload size exceeds the limit: {PAYLOAD_LIMIT} bytes. Please use the File API to"
-            " upload your files instead of sending them inline."
-        )
+    )
+    continued = new and body["contents"][-1].get("role") == "model"
+    yield continued, "This model does not continue a model turn: the last content must have the role user."
 
 
 def check_length(body: Mapping[str, Any]) -> int:
@@ -261,16 +184,11 @@ def check_settings(asked: Asked) -> None:
         RefusalError: 400.
     """
     _check_enums(asked.body)
-    if not all(isinstance(value, str) for value in asked.body.get("labels", {}).values()):
-        raise invalid("Invalid value at 'labels': texts are expected.", "labels")
     _check_config(asked)
     _check_declarations(asked.declarations)
-    names = {one["name"] for one in asked.declarations}
-    for is_refused, words in _REFUSED:
-        if is_refused(asked):
+    for is_refused, words in _refused(asked):
+        if is_refused:
             raise invalid(words)
-    if unknown := [name for name in asked.calling.get("allowedFunctionNames", ()) if name not in names]:
-        raise invalid(f"allowed_function_names names functions that are not declared: {', '.join(unknown)}")
 
 
 def _check_declarations(declarations: Iterable[Mapping[str, Any]]) -> None:
