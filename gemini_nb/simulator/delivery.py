@@ -1,8 +1,7 @@
 """Chunks on their way to the client: encoded, timed, written.
 
-The way is cut in three so that each can be replaced or wrapped: an iterator of steps says what happens when,
-an encoder turns chunks into bytes, and a sink takes the bytes to the connection. A sink that cuts, delays or
-garbles what it passes on can stand between the two ends without either knowing.
+An iterator of steps says what happens when, an encoder turns chunks into bytes, and a sink takes the bytes to
+the connection. A sink that cuts, delays or compresses can stand between without either end knowing.
 """
 
 from __future__ import annotations
@@ -12,20 +11,17 @@ import json
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from gemini_nb.api.sse import encode
 from gemini_nb.simulator.scenario.chunks import Step
 
 __all__ = [
     "ArrayEncoder",
-    "BreakingSink",
     "BrokenOffError",
     "BytesEncoder",
-    "Connection",
     "Encoder",
     "End",
-    "ObjectEncoder",
     "Pause",
     "Reply",
     "SSEEncoder",
@@ -48,60 +44,29 @@ class Pause:
 
 
 class BrokenOffError(Exception):
-    """Raised by steps and sinks where the answer is to end on purpose.
-
-    Attributes:
-        how: how the connection ends.
-    """
+    """Raised by steps and sinks where the answer is to end on purpose; `how` says how."""
 
     def __init__(self, how: End) -> None:
         super().__init__(f"The answer was to break off: {how}.")
         self.how = how
 
 
-class Encoder(Protocol):
-    """Turns chunks into the bytes of a body."""
+class Encoder:
+    """Writes a body of one JSON object, for methods that do not stream."""
 
-    @property
-    def content_type(self) -> str:
-        """What the bytes are."""
+    content_type = "application/json; charset=UTF-8"
 
     def chunk(self, chunk: Mapping[str, Any]) -> bytes:
         """Encode one chunk."""
+        return json.dumps(chunk, ensure_ascii=False, indent=2).encode() + b"\n"
 
     def end(self) -> bytes:
         """Encode the end of the body."""
+        return b""
 
 
-class Sink(Protocol):
-    """Takes the bytes of one response."""
-
-    async def write(self, data: bytes) -> None:
-        """Send bytes; the first call opens the response, even with none."""
-
-    async def finish(self) -> None:
-        """End the response properly."""
-
-    def cut(self) -> None:
-        """Drop the connection in the middle of the response."""
-
-
-class Connection(Sink, Protocol):
-    """A sink that can end in all the ways in which a connection ends."""
-
-    def cut(self, *, reset: bool = False) -> None:
-        """Drop the connection; `reset` as a crashed server does, otherwise as one that closes it."""
-
-
-class BreakingSink(Sink, Protocol):
-    """A sink that breaks off where the steps or itself say so."""
-
-    async def break_off(self, how: End) -> None:
-        """End the response where it is."""
-
-
-class SSEEncoder:
-    """Server-sent events, `?alt=sse`."""
+class SSEEncoder(Encoder):
+    """Writes server-sent events, `?alt=sse`; no mark ends the stream."""
 
     content_type = "text/event-stream"
 
@@ -109,15 +74,9 @@ class SSEEncoder:
         """Encode one chunk as one event."""
         return encode(_COMPACT.encode(chunk))
 
-    def end(self) -> bytes:
-        """Return nothing: no mark ends the stream."""
-        return b""
 
-
-class ArrayEncoder:
-    """One JSON array over many lines, what a stream is without `alt=sse`."""
-
-    content_type = "application/json; charset=UTF-8"
+class ArrayEncoder(Encoder):
+    """Writes one JSON array over many lines, what a stream is without `alt=sse`."""
 
     def __init__(self) -> None:
         self._before = b"["
@@ -133,33 +92,35 @@ class ArrayEncoder:
         return b"[]" if self._before == b"[" else b"]"
 
 
-class ObjectEncoder:
-    """One JSON object, for methods that do not stream."""
-
-    content_type = "application/json; charset=UTF-8"
-
-    def chunk(self, chunk: Mapping[str, Any]) -> bytes:
-        """Encode the response."""
-        return json.dumps(chunk, ensure_ascii=False, indent=2).encode() + b"\n"
-
-    def end(self) -> bytes:
-        """Return nothing: the object is all."""
-        return b""
-
-
-class BytesEncoder:
-    """Bytes as they are, for bodies that are no JSON."""
+class BytesEncoder(Encoder):
+    """Names the type of a body that is no JSON, and whose steps are bytes."""
 
     def __init__(self, content_type: str) -> None:
         self.content_type = content_type
 
-    def chunk(self, chunk: Mapping[str, Any]) -> bytes:
-        """Encode a chunk, which such a body has none of, as JSON."""
-        return _COMPACT.encode(chunk).encode()
 
-    def end(self) -> bytes:
-        """Return nothing: the bytes are all."""
-        return b""
+class Sink:
+    """Takes the bytes of one response."""
+
+    async def write(self, data: bytes) -> None:
+        """Send bytes; the first call opens the response, even with none."""
+        raise NotImplementedError
+
+    async def finish(self) -> None:
+        """End the response properly."""
+        raise NotImplementedError
+
+    def cut(self, *, reset: bool = False) -> None:
+        """Drop the connection; `reset` as a crashed server does, otherwise as one that closes it."""
+        raise NotImplementedError
+
+    async def break_off(self, how: End) -> None:
+        """End the response where it is."""
+        if how == "end":
+            await self.write(b"")
+            await self.finish()
+        else:
+            self.cut(reset=how == "rst")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,28 +132,18 @@ class Reply:
         headers: headers beside the content type.
         encoder: turns the steps into a body.
         steps: what happens when.
-        breaking: stands between the bytes and a connection that may break off; None where it does not.
+        breaking: puts what breaks off by itself between the bytes and the connection.
     """
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
-    encoder: Encoder = field(default_factory=ObjectEncoder)
+    encoder: Encoder = field(default_factory=Encoder)
     steps: Iterable[Step | Pause]
-    breaking: Callable[[Connection], BreakingSink] | None = None
+    breaking: Callable[[Sink], Sink] = lambda sink: sink
 
 
 async def deliver(steps: Iterable[Step | Pause], encoder: Encoder, sink: Sink, *, pace: float) -> None:
-    """Take all steps in turn and end the response.
-
-    Args:
-        steps: what happens when.
-        encoder: turns chunks into bytes.
-        sink: where the bytes go.
-        pace: what delays are multiplied by.
-
-    Raises:
-        BrokenOffError: a fault ended the answer.
-    """
+    """Take all steps in turn and end the response; delays are multiplied by `pace`."""
     gave_way = True
     for step in steps:
         if isinstance(step, Mapping | bytes):

@@ -57,7 +57,6 @@ class Server:
         self._service = service
         # tornado's own bind_sockets leaks the socket when the port is taken.
         self._socket = socket.create_server((HOST, port), backlog=_BACKLOG)
-        self._socket.setblocking(False)
         self.port: int = self._socket.getsockname()[1]
         self.running: set[asyncio.Task[None]] = set()
         """The answers that are being written."""
@@ -82,40 +81,35 @@ class Server:
 
     def refuse(self, seconds: float) -> None:
         """Stop listening and reset all connections; listen on the same port again after so many seconds."""
-        if threading.current_thread() is self.thread:
-            self._refuse(seconds)
-            return
         done: concurrent.futures.Future[None] = concurrent.futures.Future()
 
         def refuse() -> None:
-            self._refuse(seconds)
+            if self._reopening is not None:
+                self._reopening.cancel()
+            if self._listener is not None:
+                self._listener.reset()
+                self._listener = None
+            self._reopening = self._loop.create_task(self._reopen(seconds), name="gemini_nb-reopening")
             done.set_result(None)
 
+        if threading.current_thread() is self.thread:
+            refuse()
+            return
         with contextlib.suppress(RuntimeError, TimeoutError):  # the loop has ended, and refuses anyhow
             self._loop.call_soon_threadsafe(refuse)
             done.result(10 * _PATIENCE)
 
-    def _refuse(self, seconds: float) -> None:
-        if self._reopening is not None:
-            self._reopening.cancel()
-        if self._listener is not None:
-            self._listener.reset()
-            self._listener = None
-        self._reopening = self._loop.create_task(self._reopen(seconds), name="gemini_nb-reopening")
-
     async def _reopen(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
-        while True:
+        while self._listener is None:
             try:
                 self._socket = socket.create_server((HOST, self.port), backlog=_BACKLOG)
+                self._listener = self._listen()
             except OSError:  # an outgoing connection may hold the port for a moment
                 await asyncio.sleep(_NEXT_TRY)
-                continue
-            self._socket.setblocking(False)
-            self._listener = self._listen()
-            return
 
     def _listen(self) -> _Listener:
+        self._socket.setblocking(False)
         handler: Any = (r".*", _Handler, {"service": self._service, "running": self.running})
         application = tornado.web.Application([handler], log_function=lambda _: None)
         # A larger body is read, too, so that the service can say what is wrong with it.
@@ -128,16 +122,15 @@ class Server:
         await self._stop.wait()
         if self._reopening is not None:
             self._reopening.cancel()
-        listener = self._listener
-        if listener is not None:
-            listener.stop()
+        if self._listener is not None:
+            self._listener.stop()
         answers = list(self.running)
         for answer in answers:
             answer.cancel()
         await asyncio.gather(*answers, return_exceptions=True)
-        if listener is not None:
+        if self._listener is not None:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(listener.close_all_connections(), _PATIENCE)
+                await asyncio.wait_for(self._listener.close_all_connections(), _PATIENCE)
 
 
 class _Listener(tornado.httpserver.HTTPServer):
@@ -190,9 +183,7 @@ class _Handler(RequestHandler):
         self.set_status(reply.status)
         for name, value in reply.headers.items():
             self.set_header(name, value)
-        connection = _HandlerSink(self, reply.encoder)
-        faulty = None if reply.breaking is None else reply.breaking(connection)
-        sink: Sink = faulty or connection
+        sink = reply.breaking(_HandlerSink(self, reply.encoder))
         self._delivery = asyncio.create_task(
             deliver(reply.steps, reply.encoder, sink, pace=self._service.pace),
             name="gemini_nb-simulated-answer",
@@ -203,9 +194,7 @@ class _Handler(RequestHandler):
             try:
                 await self._delivery
             except BrokenOffError as broken:
-                if faulty is None:
-                    raise
-                await faulty.break_off(broken.how)
+                await sink.break_off(broken.how)
         except (asyncio.CancelledError, StreamClosedError):
             sink.cut()
         except Exception:
@@ -223,14 +212,11 @@ class _Handler(RequestHandler):
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Answer with an error body where the server itself failed."""
         error = kwargs.get("exc_info", (None, None, None))[1]
+        status, words = "INTERNAL", f"The simulator failed: {error!r}"
         if status_code < 500:
-            refusal = RefusalError(
-                status_code, "INVALID_ARGUMENT", f"The simulator cannot read this: {error}"
-            )
-        else:
-            refusal = RefusalError(status_code, "INTERNAL", f"The simulator failed: {error!r}")
+            status, words = "INVALID_ARGUMENT", f"The simulator cannot read this: {error}"
         self.set_header("Content-Type", "application/json; charset=UTF-8")
-        self.finish(refusal.to_json())
+        self.finish(RefusalError(status_code, status, words).to_json())
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """Log a failure without the request, whose URL may hold a key."""
@@ -238,7 +224,7 @@ class _Handler(RequestHandler):
             _log.error("The simulator failed.", exc_info=(typ, value, tb))
 
 
-class _HandlerSink:
+class _HandlerSink(Sink):
     """Writes to the connection of one handler."""
 
     def __init__(self, handler: _Handler, encoder: Encoder) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from gemini_nb.api.wire import objects, parts_of
 from gemini_nb.errors import ConfigError
-from gemini_nb.simulator.delivery import ArrayEncoder, Encoder, ObjectEncoder, Reply, SSEEncoder
+from gemini_nb.simulator.delivery import ArrayEncoder, Encoder, Reply, SSEEncoder
 from gemini_nb.simulator.faults.answers import shape_answer
 from gemini_nb.simulator.faults.fault import Fault, Spec, parse_fault, split_model
 from gemini_nb.simulator.faults.plan import FaultPlan, ModelFaults
@@ -287,5 +287,5 @@ def _count_tokens(route: Route, body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _refuse(error: RefusalError, *, wrapped: bool) -> Reply:
-    encoder: Encoder = ArrayEncoder() if wrapped else ObjectEncoder()
+    encoder = ArrayEncoder() if wrapped else Encoder()
     return Reply(status=error.code, encoder=encoder, steps=[error.to_json()])

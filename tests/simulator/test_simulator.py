@@ -18,7 +18,7 @@ import pytest
 
 from gemini_nb.errors import CallerError, ConfigError
 from gemini_nb.simulator import Scenario, Simulator
-from gemini_nb.simulator.delivery import SSEEncoder, deliver
+from gemini_nb.simulator.delivery import Sink, SSEEncoder, deliver
 from simulator_wire import KEY, MODEL, STREAM, ask, chunks_of, text_of
 
 
@@ -219,7 +219,7 @@ def test_delays_are_multiplied_by_the_pace() -> None:
 async def test_an_answer_without_delays_gives_way_to_others() -> None:
     written = 0
 
-    class Ready:
+    class Ready(Sink):
         """A connection that takes everything at once."""
 
         async def write(self, data: bytes) -> None:
@@ -229,7 +229,7 @@ async def test_an_answer_without_delays_gives_way_to_others() -> None:
 
         async def finish(self) -> None: ...
 
-        def cut(self) -> None: ...
+        def cut(self, *, reset: bool = False) -> None: ...
 
     writing = asyncio.create_task(deliver(itertools.repeat({"n": 1}), SSEEncoder(), Ready(), pace=0))
     for _ in range(10):

@@ -20,19 +20,18 @@ from gemini_nb.simulator.delivery import (
     ArrayEncoder,
     BrokenOffError,
     BytesEncoder,
-    Connection,
     Encoder,
     End,
-    ObjectEncoder,
     Pause,
     Reply,
+    Sink,
     SSEEncoder,
 )
 from gemini_nb.simulator.faults.fault import Fault
 from gemini_nb.simulator.protocol.refusals import RefusalError
 from gemini_nb.simulator.scenario.chunks import Step
 
-__all__ = ["FaultySink", "break_reply", "error_body", "refusal"]
+__all__ = ["break_reply", "refusal"]
 
 _STATUSES = {
     400: "INVALID_ARGUMENT",
@@ -85,13 +84,13 @@ def refusal(fault: Fault, model: str, *, wrapped: bool) -> Reply:
         page = BytesEncoder("text/html; charset=UTF-8")
         return Reply(status=code, headers=headers, encoder=page, steps=[_HTML % {b"code": code}])
     array = fault.body == "array" or (wrapped and fault.body is None)
-    encoder: Encoder = ArrayEncoder() if array else ObjectEncoder()
-    body = error_body(code, fault, model)
+    encoder = ArrayEncoder() if array else Encoder()
+    body = _error_body(code, fault, model)
     steps = [body["error"] if fault.body == "bare" else body]
     return Reply(status=code, headers=headers, encoder=encoder, steps=steps)
 
 
-def error_body(code: int, fault: Fault, model: str) -> dict[str, Any]:
+def _error_body(code: int, fault: Fault, model: str) -> dict[str, Any]:
     """Build the error as Google's services write it, with the details that the fault asks for."""
     message = _MESSAGES.get(code, f"The simulator was asked to answer {code}.")
     details: list[dict[str, Any]] = []
@@ -142,7 +141,7 @@ def break_reply(reply: Reply, fault: Fault, model: str) -> Reply:
     else:
         steps = _Breaker(fault, encoder, model).run(reply.steps)
     return replace(
-        reply, headers=headers, encoder=encoder, steps=steps, breaking=partial(FaultySink, fault=fault)
+        reply, headers=headers, encoder=encoder, steps=steps, breaking=partial(_FaultySink, fault=fault)
     )
 
 
@@ -200,7 +199,7 @@ class _Breaker:
             raise BrokenOffError(fault.how or "fin")
 
     def _error(self, code: int) -> Step:
-        body = error_body(code, self._fault, self._model)
+        body = _error_body(code, self._fault, self._model)
         if self._fault.error_form in {None, "event", "bare"}:
             return body["error"] if self._fault.error_form == "bare" else body
         return json.dumps([body] if self._fault.error_form == "array" else body, indent=2).encode() + b"\n"
@@ -217,15 +216,10 @@ class _Breaker:
         return half + data[len(body) :] if self._fault.inside == "event" else half
 
 
-class FaultySink:
-    """Compresses, drips, and breaks off after a number of bytes.
+class _FaultySink(Sink):
+    """Compresses, drips, and breaks off after a number of bytes."""
 
-    Args:
-        sink: where the bytes go.
-        fault: what goes wrong.
-    """
-
-    def __init__(self, sink: Connection, fault: Fault) -> None:
+    def __init__(self, sink: Sink, fault: Fault) -> None:
         self._sink = sink
         self._left = fault.cut_bytes
         self._end: End = fault.how or "fin"
@@ -235,33 +229,25 @@ class FaultySink:
         self._gzip = zlib.compressobj(wbits=31) if fault.gzip else None
 
     async def write(self, data: bytes) -> None:
-        """Send bytes, in the way the fault says."""
         if data and self._gzip is not None:
             data = self._gzip.compress(data) + self._gzip.flush(zlib.Z_SYNC_FLUSH)
         await self._pass_on(data)
 
     async def finish(self) -> None:
-        """End the response properly, unless it was to break off before."""
         if self._gzip is not None:
             await self._pass_on(self._gzip.flush())
-        if self._left is not None:
+        if self._left is not None:  # it was to break off before
             await self._sink.write(b"")
             raise BrokenOffError(self._end)
         await self._sink.finish()
 
     def cut(self, *, reset: bool = False) -> None:
-        """Drop the connection."""
         self._sink.cut(reset=reset)
 
     async def break_off(self, how: End) -> None:
-        """End the response where it is."""
-        if how != "end":
-            self._sink.cut(reset=how == "rst")
-            return
-        if self._gzip is not None and self._left is None:
+        if how == "end" and self._gzip is not None and self._left is None:
             await self._sink.write(self._gzip.flush())
-        await self._sink.write(b"")
-        await self._sink.finish()
+        await self._sink.break_off(how)
 
     async def _pass_on(self, data: bytes) -> None:
         broken = self._left is not None and len(data) >= self._left
