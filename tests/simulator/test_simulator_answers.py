@@ -271,6 +271,7 @@ WHOLE = {"type": "integer"}
         ("Walk from Lyon to Nice", {"start": TEXT, "end": TEXT}, {"start": "Lyon", "end": "Nice"}),
         ("Reserve a table at Chez Nous in Paris", {"restaurant": TEXT}, {"restaurant": "Chez Nous"}),
         ("Count the sales", {"sql": TEXT}, {"sql": "SELECT 1"}),
+        ("Read this review of a hotel: The Casa Azul was quiet.", {"hotel": TEXT}, {"hotel": "Casa Azul"}),
         ("List the files in data/trips", {"path": TEXT}, {"path": "data/trips"}),
         ("¿Qué tiempo hace en Madrid?", {"city": TEXT}, {"city": "Madrid"}),
         (

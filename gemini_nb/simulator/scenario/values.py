@@ -23,7 +23,11 @@ __all__ = ["is_place", "make_arguments", "make_value"]
 
 _MAX_DEPTH = 5
 _NUMBERS = {"integer", "number"}
-_SAID = r"[\"']?\s*[=:]\s*(\"[^\"\n]*\"|(?:[^\n\"{\[,;}]|,(?=\d))+?)(?=\s*(?:[,;}\n]|\.?$|\.\s))"
+_SAID = (
+    r"(?:(?:^|[\n,;{{(:\"'])\s*{0}[\"']?\s*:|\b{0}\s*=)\s*"
+    r"(\"[^\"\n]*\"|(?:[^\n\"{{\[,;}}]|,(?=\d))+?)(?=\s*(?:[,;}}\n]|\.?$|\.\s))"
+)
+"""How a prompt says what a property is, as in `"city": "Oslo"` and `age = 3`."""
 _FOUND = (
     ("url|uri|link", r"https?://[^\s\"'<>)]*[^\s\"'<>).,;]"),
     ("e?mail|to|recipient", r"[\w.+-]+@[\w-]+\.[\w.-]*\w"),
@@ -193,8 +197,7 @@ class _Walk:
             return next((one for one in enum if clues.mentions(*name_words(str(one)))), None)
         if not words:
             return None
-        label = "[ _-]?".join(words)
-        assigned = re.search(rf"\b{label}{_SAID}", clues.text[:LONGEST], re.IGNORECASE)
+        assigned = re.search(_SAID.format("[ _-]?".join(words)), clues.text[:LONGEST], re.IGNORECASE)
         text = assigned[1].strip('"') if assigned else ""
         if kind in _NUMBERS:
             with contextlib.suppress(ValueError):
