@@ -24,9 +24,9 @@ from gemini_nb.errors import (
     StreamCutError,
     TransportError,
 )
-from gemini_nb.simulator import Simulator
-from gemini_nb.simulator.faults.fault import CHOICES, SSE_WORDS, Fault, parse_fault
+from gemini_nb.simulator import Fault, Simulator, parse_fault
 from gemini_nb.streams.manager import StreamManager
+from simulator_wire import CHOICES
 
 
 @dataclass(frozen=True)
@@ -245,7 +245,7 @@ ARRIVES = [
     harmless("drip=400~drip-pause=0.0001"),
     Row(("drip=300~drip-pause=0.02",), options={"timeout": 1.0}),  # longer than the timeout in all
     once("drip=400~drip-pause=0.0001~cut=7", rewinds=1),
-    *(harmless(f"sse={word}") for word in sorted(SSE_WORDS)),
+    *(harmless(f"sse={word}") for word in sorted(CHOICES["sse"])),
     harmless("sse=comments,cr,nospace,fields,bom,done,multiline"),
     harmless("sse=lf,comments,fields~gzip~drip=300~drip-pause=0.0001"),
     once("sse=comments,multiline~cut=6", rewinds=1),

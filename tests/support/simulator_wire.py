@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from gemini_nb.api.sse import SSEDecoder
+from gemini_nb.simulator import Fault
 
 if TYPE_CHECKING:
     import httpx
@@ -17,6 +18,12 @@ EXPRESS = f"/v1/publishers/google/models/{MODEL}"
 STREAM = f"{DEVELOPER}:streamGenerateContent?alt=sse"
 KEY = {"x-goog-api-key": "right"}
 TOKEN = {"Authorization": "Bearer right"}
+CHOICES: dict[str, tuple[str, ...]] = {
+    name: get_args(get_args(hint)[0])
+    for name, hint in get_type_hints(Fault).items()
+    if get_args(hint) and get_origin(get_args(hint)[0]) is Literal
+}
+"""The words that a fault's field takes."""
 
 
 def ask(text: str = "Explain how tides work", **more: Any) -> dict[str, Any]:

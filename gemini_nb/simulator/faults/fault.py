@@ -10,7 +10,7 @@ import functools
 import math
 import re
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic
 from pydantic import BeforeValidator, Field, StringConstraints
@@ -18,28 +18,10 @@ from pydantic import BeforeValidator, Field, StringConstraints
 from gemini_nb.errors import ConfigError
 from gemini_nb.simulator.delivery import End
 
-__all__ = ["CHOICES", "SSE_WORDS", "Fault", "Spec", "parse_fault", "split_model"]
+__all__ = ["Fault", "Spec", "parse_fault", "split_model"]
 
 MARK = "~"
 T = TypeVar("T")
-
-Body = Literal["object", "array", "bare", "html", "empty"]
-Empty = Literal["missing", "object", "role", "parts"]
-ErrorForm = Literal["event", "raw", "array", "bare"]
-Inside = Literal["character", "json", "event"]
-QuotaSpan = Literal["minute", "day"]
-SSEWord = Literal["comments", "lf", "cr", "nospace", "fields", "bom", "done", "multiline"]
-
-SSE_WORDS = frozenset(get_args(SSEWord))
-CHOICES: dict[str, tuple[str, ...]] = {
-    "body": get_args(Body),
-    "empty": get_args(Empty),
-    "how": get_args(End),
-    "error_form": get_args(ErrorForm),
-    "inside": get_args(Inside),
-    "quota_per": get_args(QuotaSpan),
-}
-"""The words that a field takes."""
 
 _NEEDS = {
     "retry_after": ("status",),
@@ -69,26 +51,14 @@ _DEFAULTS = {"quota": 10, "drip": 1, "blocked": "SAFETY"}
 """What a field is where a spec names it without a value."""
 
 
-def _forever(value: object) -> object:
-    return math.inf if value == "forever" else value
-
-
-def _split(value: object) -> object:
-    return value.split(",") if isinstance(value, str) else value
-
-
-_Count = Annotated[int | None, Field(ge=0, description="a whole number from 0 on")]
-_Bytes = Annotated[int | None, Field(ge=1, description="at least 1 byte at a time")]
-_Status = Annotated[int | None, Field(ge=200, le=599, description="an HTTP status from 200 to 599")]
+_Count = Annotated[int | None, Field(ge=0)]
+_Status = Annotated[int | None, Field(ge=200, le=599)]
+_Delay = Annotated[float | None, Field(ge=0, allow_inf_nan=False)]
 _Seconds = Annotated[
-    float | None, Field(ge=0, description="a number of seconds, or forever"), BeforeValidator(_forever)
-]
-_Delay = Annotated[
-    float | None,
-    Field(ge=0, allow_inf_nan=False, description="a number of seconds"),
-    BeforeValidator(_forever),
+    float | None, Field(ge=0), BeforeValidator(lambda value: math.inf if value == "forever" else value)
 ]
 _Word = Annotated[str | None, StringConstraints(to_upper=True, min_length=1)]
+_SSE = Literal["comments", "lf", "cr", "nospace", "fields", "bom", "done", "multiline"]
 
 
 def _raising_config_errors(cls: type[T]) -> type[T]:
@@ -123,11 +93,11 @@ class Fault:
     retry_date: _Delay = None
     retry_info: _Delay = None
     quota: _Count = None
-    quota_per: QuotaSpan | None = None
-    body: Body | None = None
+    quota_per: Literal["minute", "day"] | None = None
+    body: Literal["object", "array", "bare", "html", "empty"] | None = None
     blocked: _Word = None
     rated: _Word = None
-    empty: Empty | None = None
+    empty: Literal["missing", "object", "role", "parts"] | None = None
     finish: _Word = None
     finish_after: _Count = None
     no_finish: bool = False
@@ -136,21 +106,26 @@ class Fault:
     checkpoint: _Count = None
     cut: _Count = None
     cut_bytes: _Count = None
-    inside: Inside | None = None
+    inside: Literal["character", "json", "event"] | None = None
     how: End | None = None
     error: _Status = None
     error_after: _Count = None
-    error_form: ErrorForm | None = None
+    error_form: Literal["event", "raw", "array", "bare"] | None = None
     stall: _Count = None
     stall_for: _Seconds = None
-    drip: _Bytes = None
+    drip: Annotated[int | None, Field(ge=1)] = None
     drip_pause: _Seconds = None
-    sse: Annotated[frozenset[SSEWord], BeforeValidator(_split)] = frozenset()
+    sse: Annotated[
+        frozenset[_SSE],
+        BeforeValidator(lambda value: value.split(",") if isinstance(value, str) else value),
+    ] = frozenset()
     gzip: bool = False
 
     def __post_init__(self) -> None:
         given = {field.name for field in fields(self) if getattr(self, field.name) != field.default}
-        _check_needs(given)
+        for name, bases in _NEEDS.items():
+            if name in given and not given & set(bases):
+                raise ValueError(f"{_word(name)} needs {' or '.join(map(_word, bases))}")
         if {"cr", "lf"} <= self.sse:
             raise ValueError("sse=cr and sse=lf exclude each other")
         instead = [name for name in _INSTEAD if name in given]
@@ -164,12 +139,6 @@ class Fault:
     def refuses(self) -> bool:
         """Whether the request is not answered at all, or with an error status."""
         return self.reset or self.close or self.status is not None
-
-
-def _check_needs(given: set[str]) -> None:
-    for name, bases in _NEEDS.items():
-        if name in given and not given & set(bases):
-            raise ValueError(f"{_word(name)} needs {' or '.join(map(_word, bases))}")
 
 
 _FIELDS = {field.name.replace("_", "-"): field for field in fields(Fault)}
@@ -201,48 +170,40 @@ def parse_fault(text: str) -> Spec:
         ConfigError: a word is unknown, comes twice, or has a value that it cannot have.
     """
     values: dict[str, Any] = {}
-    times: int | None = 1
-    seen: set[str] = set()
     for term in text.strip().split(MARK):
         name, equals, value = term.strip().partition("=")
         if re.fullmatch(r"[0-9]{3}", name) and not equals:
             name, equals, value = "status", "=", name
-        if name in seen:
+        if name in values:
             raise _wrong(f"{name} is there twice", text)
-        seen.add(name)
-        if name == "times":
-            times = _times(text, value)
-        elif name != "tag" and term.strip() != "none":
-            values[name.replace("-", "_")] = _value(text, name, value if equals else None)
-    if "none" in seen and values:
+        values[name] = _value(text, name, value if equals else None)
+    times, no_fault, _ = values.pop("times", 1), values.pop("none", False), values.pop("tag", None)
+    if no_fault and values:
         raise _wrong("none stands for no fault, and there is one", text)
-    if not values and "none" not in seen:
+    if not values and not no_fault:
         raise _wrong("it names no fault", text)
-    return Spec(fault=Fault(**values) if values else None, times=times)
-
-
-def _times(text: str, value: str) -> int | None:
-    if value == "all":
-        return None
-    if not re.fullmatch(r"0*[1-9][0-9]{0,8}", value):
-        raise _wrong(f"times is a whole number from 1 on, or all, not {value!r}", text)
-    return int(value)
+    fault = Fault(**{name.replace("-", "_"): value for name, value in values.items()}) if values else None
+    return Spec(fault=fault, times=times)
 
 
 def _value(text: str, name: str, value: str | None) -> Any:
+    if name == "times":
+        if not re.fullmatch(r"0*[1-9][0-9]{0,8}|all", value or ""):
+            raise _wrong(f"times is a whole number from 1 on, or all, not {value!r}", text)
+        return None if value == "all" else int(value or 1)
+    if name == "tag":
+        return value
     field = _FIELDS.get(name)
-    if field is None:
+    if field is None and name != "none":
         known = ", ".join(sorted([*_FIELDS, "tag", "times"]))
         raise _wrong(f"{name!r} is not known; there are the statuses (503) and {known}", text)
-    if field.default is False:
+    if field is None or field.default is False:
         if value is not None:
             raise _wrong(f"{name} takes no value", text)
         return True
-    if value:
-        return value
-    if field.name not in _DEFAULTS:
+    if not value and name not in _DEFAULTS:
         raise _wrong(f"{name} needs a value: {name}=…", text)
-    return _DEFAULTS[field.name]
+    return value or _DEFAULTS[name]
 
 
 def _word(name: str) -> str:
@@ -253,18 +214,10 @@ def _problem(error: pydantic.ValidationError) -> str:
     """Say in a spec's words what pydantic found first."""
     found = error.errors(include_url=False)[0]
     cause = found.get("ctx", {}).get("error")
-    if isinstance(cause, ValueError):
+    name = _word(str(found["loc"][0])) if found["loc"] else ""
+    if cause is not None and not name:
         return str(cause)
-    name = str(found["loc"][0])
-    value = "forever" if found["input"] == math.inf else repr(found["input"])
-    if name == "sse":
-        return f"sse knows {', '.join(sorted(SSE_WORDS))}, not {value}"
-    if name in CHOICES:
-        return f"{_word(name)} is one of {', '.join(CHOICES[name])}, not {value}"
-    if _word(name) not in _FIELDS:
-        return f"there is no {name}"
-    described = vars(Fault)["__pydantic_fields__"][name].description
-    return f"{_word(name)} is {described or 'true or false'}, not {value}"
+    return f"{found['msg'].replace('Input', name)}, not {found['input']!r}"
 
 
 def _wrong(problem: str, text: str | None = None) -> ConfigError:
