@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from gemini_nb.api.wire import objects, parts_of
 from gemini_nb.errors import ConfigError
 from gemini_nb.simulator.delivery import ArrayEncoder, Encoder, Reply, SSEEncoder
 from gemini_nb.simulator.faults.answers import shape_answer
-from gemini_nb.simulator.faults.fault import Fault, Spec, parse_fault, split_model
+from gemini_nb.simulator.faults.fault import Fault, parse_fault, split_model
 from gemini_nb.simulator.faults.plan import FaultPlan, ModelFaults
 from gemini_nb.simulator.faults.wire import break_reply, refusal
 from gemini_nb.simulator.protocol import rules
@@ -33,13 +34,12 @@ from gemini_nb.simulator.protocol.signatures import FIELD, is_token, make_token,
 from gemini_nb.simulator.record import Fields, Record, Request
 from gemini_nb.simulator.recordings import Recordings, bare_path
 from gemini_nb.simulator.scenario.answer import answer_prompt
-from gemini_nb.simulator.scenario.chunks import Step, merge_chunks, one_response, stream_chunks
+from gemini_nb.simulator.scenario.chunks import Step, one_response, stream_chunks
 from gemini_nb.simulator.scenario.prompt import read_prompt
 
 __all__ = ["Scenario", "Service"]
 
 _TOO_LARGE = "Request payload size exceeds the limit: {} bytes. Please use the File API to upload your files."
-_CALLERS = ("x-goog-api-key", "authorization")
 
 Scenario = Callable[[dict[str, Any], str], Iterable[Step]]
 """Answers a request body for a model with chunks, delays, raw bytes and events to wait for."""
@@ -79,25 +79,25 @@ class Service:
 
     def reply(self, verb: str, path: str, query: Fields, headers: Fields, raw: bytes) -> Reply:
         """Answer one request; whatever is wrong with it becomes an error body."""
-        if is_file_path(path):
-            return self._answer_about_files(verb, path, query, headers, raw)
+        about_files = is_file_path(path)
+        is_piece = about_files and "upload_id" in query  # its body is the file's
         body: Any = None
         problem: RefusalError | None = None
         try:
             if len(raw) > rules.PAYLOAD_LIMIT:
                 raise invalid(_TOO_LARGE.format(rules.PAYLOAD_LIMIT))
-            body = parse_json(raw) if raw else None
+            body = parse_json(raw) if raw and not is_piece else None
         except RefusalError as error:
             problem = error
         request = Request(method=verb, path=path, query=query, headers=headers, body=body, time=time.time())
-        self.record.add(request, len(raw))
+        self.record.add(request, 0 if is_piece else len(raw))
         wrapped = False
         try:
+            if about_files:
+                return self._answer_about_files(request, raw, problem)
             if is_cache_path(path) and problem is None:
-                about_caches = self.caches.answer(
-                    request, self.api_key, lambda held: self._check_files(held, request)
-                )
-                return Reply(steps=[about_caches])
+                check_files = partial(self._check_files, request)
+                return Reply(steps=[self.caches.answer(request, self.api_key, check_files)])
             route = find_route(verb, path if self.recordings is None else bare_path(path))
             wrapped = route.method == "streamGenerateContent" and query.get("alt") != "sse"
             check_access(route, headers, query, self.api_key)
@@ -109,36 +109,32 @@ class Service:
         except RecursionError:
             return _refuse(invalid(TOO_DEEP), wrapped=wrapped)
 
-    def _answer_about_files(self, verb: str, path: str, query: Fields, headers: Fields, raw: bytes) -> Reply:
+    def _answer_about_files(self, request: Request, raw: bytes, problem: RefusalError | None) -> Reply:
         """Answer a request to the Files API; one that is to break off takes half of what it brings."""
-        is_piece = "upload_id" in query  # its body is the file's
-        problem: RefusalError | None = None
-        body: Any = None
-        try:
-            body = parse_json(raw) if raw and not is_piece else None
-        except RefusalError as error:
-            problem = error
-        request = Request(method=verb, path=path, query=query, headers=headers, body=body, time=time.time())
-        self.record.add(request, 0 if is_piece else len(raw))
         fault = self.file_plan.next(request) or Fault()
         if fault.status is not None:
             return break_reply(refusal(fault, "", wrapped=False), fault, "")
-        try:
-            if problem is not None:
-                raise problem
-            origin = f"http://{headers.get('host', '')}"
-            made, answer = self.files.answer(request, raw, origin, self.api_key, half=fault.reset)
-        except RefusalError as error:
-            return _refuse(error, wrapped=False)
-        return break_reply(Reply(headers=made, steps=[answer]), fault, "")
+        if problem is not None:
+            raise problem
+        origin = f"http://{request.headers.get('host', '')}"
+        headers, answer = self.files.answer(request, raw, origin, self.api_key, half=fault.reset)
+        return break_reply(Reply(headers=headers, steps=[answer]), fault, "")
 
     def _routed(self, route: Route, request: Request, *, wrapped: bool) -> Reply:
-        # A recording's model is named as it was, with the fault in it that it was asked for.
-        name, spec = _read_spec(route) if self.recordings is None else (route.name, None)
+        name, text = split_model(route.name)
+        if self.recordings is not None:  # its model is named as it was, with the fault that it was asked for
+            name, text = route.name, None
+        try:
+            spec = None if text is None else parse_fault(text)
+        except ConfigError as error:
+            raise invalid(str(error), "model") from None
         route = replace(route, name=name)
         if route.method not in {"streamGenerateContent", "generateContent"}:
-            return self._answer_lookup(route, request)
-        fault = self._fault(request, spec)
+            return Reply(steps=[self._look_up(route, request)])
+        # A fault in the model's id comes before those that are planned.
+        fault = self.plan.next(request) if spec is None else None
+        if spec is not None:
+            fault = self._of_models.next(spec, f"{name}~{text}", owner_of(request))
         if fault is None:
             return self._answer(route, request, Fault())
         if fault.status is not None:
@@ -146,15 +142,6 @@ class Service:
         else:
             reply = Reply(steps=()) if fault.refuses else self._answer(route, request, fault)
         return break_reply(reply, fault, route.model)
-
-    def _fault(self, request: Request, spec: Spec | None) -> Fault | None:
-        """Return what goes wrong with this request; a fault in its model's id comes first."""
-        if spec is None:
-            return self.plan.next(request)
-        caller = "|".join(
-            [*(request.headers.get(name, "") for name in _CALLERS), request.query.get("key", "")]
-        )
-        return self._of_models.next(spec, request.path.rpartition("/")[2].partition(":")[0], caller)
 
     def _answer(self, route: Route, request: Request, fault: Fault) -> Reply:
         query, body = request.query, request.body
@@ -168,52 +155,58 @@ class Service:
             seed=self.seed,
             verify=self.verify,
             known=self._sent,
-            find_cache=lambda name, model: self._find_cache(name, model, request),
-            check_files=lambda held: self._check_files(held, request),
+            find_cache=partial(self._find_cache, request),
+            check_files=partial(self._check_files, request),
         )
-        start = 0
-        if is_token(prompt.body.get(FIELD)):
-            start = read_token(prompt.body[FIELD], prompt.model, prompt.body)
-        if self.scenario is not None:
-            asked = dict(body)
-            if start:
-                asked = {name: value for name, value in asked.items() if camel(name) != FIELD}
-            steps = self._note_sent(_after(start, self.scenario(asked, prompt.model)))
-        else:
-            _check_token(prompt.body)
+        token, start = prompt.body.get(FIELD), 0
+        if is_token(token) or (token is not None and self.scenario is None):  # a script may know of others
+            start = read_token(token, prompt.model, prompt.body)
+        steps: Iterable[Step]
+        if self.scenario is None:
             steps = stream_chunks(answer_prompt(prompt), prompt, after=start)
+        else:
+            asked = {name: value for name, value in body.items() if not start or camel(name) != FIELD}
+            steps = self._note_sent(_after(start, self.scenario(asked, prompt.model)))
         steps = shape_answer(
             steps, fault, lambda events: make_token(start + events, prompt.model, prompt.body)
         )
         headers = {"x-gemini-service-tier": prompt.tier}
         if route.method == "generateContent":
-            steps = one_response(steps) if self.scenario is None else _merged(steps)
-            return Reply(headers=headers, steps=steps)
+            return Reply(headers=headers, steps=one_response(steps))
         encoder = SSEEncoder() if query.get("alt") == "sse" else ArrayEncoder()
         return Reply(headers=headers, encoder=encoder, steps=steps)
 
-    def _answer_lookup(self, route: Route, request: Request) -> Reply:
+    def _look_up(self, route: Route, request: Request) -> dict[str, Any]:
         """Answer a request about models or about the length of a prompt."""
         if route.method == "list":
-            return Reply(steps=[list_models(route, request.query)])
+            return list_models(route, request.query)
         if route.method == "get":
-            return Reply(steps=[get_model(route)])
-        body = _body_to_count(route, request.body)
-        self._check_files(body, request)
-        answer = _count_tokens(route, body)
-        if "cachedContent" in body and (
-            cache := self._find_cache(body["cachedContent"], route.model, request)
-        ):
-            answer["totalTokens"] += cache.tokens
-            answer["cachedContentTokenCount"] = cache.tokens
-        return Reply(steps=[answer])
+            return get_model(route)
+        check_model(route)
+        # The developer API counts a whole request only when it comes wrapped in generateContentRequest.
+        message = "Request" if route.vertex else "Count"
+        asked = read_message(request.body, message, "", vertex=route.vertex)
+        body: dict[str, Any] = asked.pop("generateContentRequest", asked)
+        if body is not asked and asked:
+            raise invalid("Set generate_content_request or contents, not both.")
+        check_contents(body, vertex=route.vertex)
+        self._check_files(request, body)
+        count = body_tokens(body)
+        answer = {"totalTokens": count, "promptTokensDetails": [{"modality": "TEXT", "tokenCount": count}]}
+        if route.vertex:
+            texts = [part.get("text", "") for content in body["contents"] for part in content["parts"]]
+            answer["totalBillableCharacters"] = sum(len("".join(text.split())) for text in texts)
+        name = body.get("cachedContent")
+        if name is not None and (cache := self._find_cache(request, name, route.model)):
+            answer |= {"totalTokens": count + cache.tokens, "cachedContentTokenCount": cache.tokens}
+        return answer
 
-    def _check_files(self, body: Mapping[str, Any], request: Request) -> None:
+    def _check_files(self, request: Request, body: Mapping[str, Any]) -> None:
         """Refuse a file that is not there for this caller, or not ready."""
         for name in files_in(body):
             self.files.check_uri(name, owner_of(request))
 
-    def _find_cache(self, name: str, model: str, request: Request) -> Cache | None:
+    def _find_cache(self, request: Request, name: str, model: str) -> Cache | None:
         """Return the cache of this name; a script may know of one that was never made here."""
         if self.scenario is not None and name not in self.caches.names:
             return None
@@ -228,15 +221,6 @@ class Service:
             yield step
 
 
-def _read_spec(route: Route) -> tuple[str, Spec | None]:
-    """Split the fault off the model's name."""
-    name, text = split_model(route.name)
-    try:
-        return name, None if text is None else parse_fault(text)
-    except ConfigError as error:
-        raise invalid(str(error), "model") from None
-
-
 def _after(events: int, steps: Iterable[Step]) -> Iterable[Step]:
     """Yield a script without its first chunks, and without what stands before and between them."""
     rest = iter(steps)
@@ -246,44 +230,6 @@ def _after(events: int, steps: Iterable[Step]) -> Iterable[Step]:
             return
         events -= isinstance(step, Mapping)
     yield from rest
-
-
-def _check_token(body: Mapping[str, Any]) -> None:
-    """Refuse a continuation token that was never given out; only a script may know of such."""
-    if FIELD in body and not is_token(body[FIELD]):
-        raise invalid("The continuation token is not valid: it was not given out by this simulator.", FIELD)
-
-
-def _merged(steps: Iterable[Step]) -> Iterable[Step]:
-    """Yield a script for generateContent: its waits then all its chunks as one, without raw bytes."""
-    chunks = []
-    for step in steps:
-        if isinstance(step, Mapping):
-            chunks.append(step)
-        elif not isinstance(step, bytes):
-            yield step
-    if chunks:
-        yield merge_chunks(chunks)
-
-
-def _body_to_count(route: Route, value: Any) -> dict[str, Any]:
-    check_model(route)
-    # The developer API counts a whole request only when it comes wrapped in generateContentRequest.
-    asked = read_message(value, "Request" if route.vertex else "Count", "", vertex=route.vertex)
-    body: dict[str, Any] = asked.pop("generateContentRequest", asked)
-    if body is not asked and asked:
-        raise invalid("Set generate_content_request or contents, not both.")
-    check_contents(body, vertex=route.vertex)
-    return body
-
-
-def _count_tokens(route: Route, body: Mapping[str, Any]) -> dict[str, Any]:
-    count = body_tokens(body)
-    answer = {"totalTokens": count, "promptTokensDetails": [{"modality": "TEXT", "tokenCount": count}]}
-    if route.vertex:
-        texts = [part.get("text", "") for content in body["contents"] for part in content["parts"]]
-        answer["totalBillableCharacters"] = sum(len("".join(text.split())) for text in texts)
-    return answer
 
 
 def _refuse(error: RefusalError, *, wrapped: bool) -> Reply:

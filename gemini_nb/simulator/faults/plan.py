@@ -86,64 +86,39 @@ class ModelFaults:
         return spec.fault if count < spec.times else None
 
 
-_RECOVERABLE = (
-    Fault(reset=True),
-    Fault(close=True),
-    Fault(wait=0.05, reset=True),
-    Fault(status=408),
-    Fault(status=429, retry_info=0.05, quota=10),
-    Fault(status=429, retry_after=0, body="array"),
-    Fault(status=500),
-    Fault(status=502, body="html"),
-    Fault(status=503, body="empty"),
-    Fault(status=503, retry_after=0),
-    Fault(status=504),
-    Fault(error=503),
-    Fault(error=429, error_form="raw"),
-    Fault(error=500, error_form="array"),
-    Fault(error=503, error_after=4),
-    Fault(error=429, error_after=7, error_form="raw"),
-    Fault(cut=0),
-    Fault(cut=1, how="rst"),
-    Fault(cut=3),
-    Fault(cut=5, how="end"),
-    Fault(cut=6, how="length"),
-    Fault(cut=2, inside="character"),
-    Fault(cut=4, inside="json", how="rst"),
-    Fault(cut=4, inside="event", how="end"),
-    Fault(cut_bytes=700, gzip=True),
-    Fault(no_finish=True),
-    Fault(continuation=3),
-    Fault(checkpoint=3, cut=5, how="rst"),
-    Fault(checkpoint=2, error=503, error_after=6),
-    Fault(stall=3, stall_for=0.1),
-    Fault(drip=16, drip_pause=0.0005),
-    Fault(sse=frozenset({"comments", "cr", "nospace", "fields", "bom", "done", "multiline"})),
-    Fault(sse=frozenset({"lf", "comments"}), gzip=True, drip=32, drip_pause=0.0005),
-    Fault(finish_twice=True),
-)
+_RECOVERABLE = """
+    reset close wait=0.05~reset 408 429~retry-info=0.05~quota=10 429~retry-after=0~body=array 500
+    502~body=html 503~body=empty 503~retry-after=0 504 error=503 error=429~error-form=raw
+    error=500~error-form=array error=503~error-after=4 error=429~error-after=7~error-form=raw
+    cut=0 cut=1~how=rst cut=3 cut=5~how=end cut=6~how=length cut=2~inside=character cut=4~inside=json~how=rst
+    cut=4~inside=event~how=end
+    cut-bytes=700~gzip no-finish continuation=3 checkpoint=3~cut=5~how=rst finish-twice
+    checkpoint=2~error=503~error-after=6 stall=3~stall-for=0.1 drip=16~drip-pause=0.0005
+    sse=comments,cr,nospace,fields,bom,done,multiline sse=lf,comments~gzip~drip=32~drip-pause=0.0005
+"""
 
 
 def random_faults(
-    seed: int = 0, rate: float = 0.2, *, choices: Sequence[Fault] = _RECOVERABLE
+    seed: int = 0, rate: float = 0.2, *, choices: Sequence[Fault] | None = None
 ) -> Callable[[int, Request], Fault | None]:
     """Make a plan of random faults: the same seed gives the same fault to the request of the same number.
 
     Args:
         seed: decides which requests are struck, and by what.
         rate: how many are, from 0 (none) to 1 (all).
-        choices: what they are struck by. The default is everything after which a client can still get the
+        choices: what they are struck by. None is everything after which a client can still get the
             whole answer, without a wait of more than a tenth of a second.
 
     Raises:
         ConfigError: the rate is not from 0 to 1, or there is nothing to choose from.
     """
-    if not 0 <= rate <= 1 or not choices:
+    recoverable = [fault for spec in _RECOVERABLE.split() if (fault := parse_fault(spec).fault)]
+    faults = tuple(recoverable if choices is None else choices)
+    if not 0 <= rate <= 1 or not faults:
         raise ConfigError(
-            f"random_faults cannot work with a rate of {rate!r} and {len(choices)} faults.",
+            f"random_faults cannot work with a rate of {rate!r} and {len(faults)} faults.",
             hint="Give a rate from 0 to 1, and at least one fault.",
         )
-    faults = tuple(choices)
 
     def pick(number: int, request: Request) -> Fault | None:  # noqa: ARG001 - the form of every plan
         rng = random.Random(f"{seed}|{number}")  # noqa: S311 - no secrets

@@ -20,7 +20,7 @@ from gemini_nb.simulator.protocol.signatures import sign_call, sign_text
 from gemini_nb.simulator.scenario.answer import Answer
 from gemini_nb.simulator.scenario.prompt import Prompt
 
-__all__ = ["Step", "merge_chunks", "one_response", "stream_chunks"]
+__all__ = ["Step", "one_response", "stream_chunks"]
 
 Step = Mapping[str, Any] | float | bytes | threading.Event
 """What is delivered: a chunk, a delay in seconds, bytes as they are, or an event to wait for."""
@@ -81,14 +81,22 @@ def _all_chunks(answer: Answer, prompt: Prompt, envelope: _Envelope) -> Iterator
     yield envelope.chunk([last or held or {"text": ""}], finish=finish)
 
 
-def one_response(chunks: Iterable[Step]) -> Iterator[Step]:
-    """Make the one response of generateContent, after about the time the stream would have taken."""
-    steps = list(chunks)
-    yield min(_LONGEST_WAIT, sum(step for step in steps if isinstance(step, float)))
-    yield merge_chunks(step for step in steps if isinstance(step, Mapping))
+def one_response(steps: Iterable[Step]) -> Iterator[Step]:
+    """Make the one response of generateContent: the waits, which may not be long, then all chunks as one."""
+    left, chunks = _LONGEST_WAIT, []
+    for step in steps:
+        if isinstance(step, Mapping):
+            chunks.append(step)
+        elif isinstance(step, threading.Event):
+            yield step
+        elif not isinstance(step, bytes):
+            yield min(left, step)
+            left = max(0.0, left - step)
+    if chunks:
+        yield _merged(chunks)
 
 
-def merge_chunks(chunks: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def _merged(chunks: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Join chunks into one response: texts of a kind put together, everything else from the last one."""
     merged: dict[str, Any] = {}
     parts: list[dict[str, Any]] = []

@@ -134,7 +134,7 @@ def describe_results(prompt: Prompt) -> str:
     lines += [_sentence(exchange) for exchange in exchanges]
     if prompt.clues.mentions("plan", "itinerary"):
         lines += ["", "With that, the day could look like this:", "", _DAY]
-    text = "\n".join(lines)
+    text = "\n".join([*lines, "", "A real model would now write its answer from this."])
     count, unit = _wished_length(prompt.clues)
     more = _paragraphs(itertools.cycle(_SENTENCES), count - _words(text)) if unit == "word" else ()
     return "\n\n".join([text, *more])
