@@ -23,7 +23,7 @@ from gemini_nb.notebook.dashboard.dashboard import Dashboard, dashboard
 from gemini_nb.notebook.dashboard.look import line_html, totals_html
 from gemini_nb.notebook.pane import stepper
 from gemini_nb.notebook.render.figures import first_words
-from gemini_nb.notebook.render.table import table
+from gemini_nb.notebook.render.stream_table import rows_table, table
 from gemini_nb.notebook.static import style
 from gemini_nb.simulator import Simulator
 from gemini_nb.streams.counts import Statistics
@@ -539,6 +539,23 @@ def test_the_table_lists_and_counts(manager: gemini_nb.StreamManager, simulator:
     short = repr(Dashboard(manager)).splitlines()
     assert len(short) == 1 + 1 + 20 + 1
     assert "11 earlier streams" in short[1]
+
+
+def test_the_table_has_one_line_for_a_group_in_the_order_of_beginning(
+    manager: gemini_nb.StreamManager, simulator: Simulator
+) -> None:
+    options: dict[str, Any] = {"auth": "simulator", "base_url": simulator.base_url}
+    first = manager.start_stream("short", **options).wait(20)
+    ended = gemini_nb.map(["short"] * 30, manager=manager, **options).wait(20)
+    last = manager.start_stream("short", **options).wait(20)
+    lines = table(manager).splitlines()
+    assert [line.split()[0] for line in lines[1:4]] == [first.stream_id, "30", last.stream_id]
+    assert lines[2].startswith("30 rows")
+    assert lines[2].endswith("30/30")
+    assert lines[4:] == [lines[-1]]
+    assert lines[-1].startswith("32 completed · ")
+    rows = rows_table(ended, limit=10).splitlines()
+    assert (len(rows), rows[-1]) == (12, "… and 20 more; to_frame() has them all.")
 
 
 def test_a_headless_run_gets_a_table_once(kernel: Kernel) -> None:

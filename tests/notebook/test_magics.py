@@ -162,6 +162,17 @@ def test_an_interrupt_counts_the_rows_that_were_not_asked(shell: Kernel) -> None
         assert re.fullmatch(f"KeyboardInterrupt: {said}", run.error_text.strip()), run.error_text
 
 
+def test_the_list_has_one_line_for_a_group_and_its_rows_on_demand(shell: Kernel) -> None:
+    shell.run("rows = [f'Name river {number}.' for number in range(120)]")
+    shell.run("%%gemini_stream --each rows -o rivers --wait --concurrency 100\n{item}")
+    [line] = [one for one in shell.run("%gemini_streams").stdout.splitlines() if "river" in one]
+    assert re.match(r"rivers +completed +gemini-\S+ \(simulated\) +[1-9]\d* .* s +120/120$", line), line
+    listed = shell.run("%gemini_streams rivers").stdout.splitlines()
+    assert (len(listed), listed[-1]) == (102, "… and 20 more; to_frame() has them all.")
+    assert listed[1].startswith(f"rivers[0] · {shell.run('print(rivers[0].stream_id)').stdout.strip()} ")
+    assert listed[1].endswith(" Name river 0.")
+
+
 def test_a_cell_of_many_rows_that_runs_again_ends_its_earlier_run(shell: Kernel) -> None:
     shell.run(
         "import gemini_nb, threading; count = gemini_nb.get_manager().statistics().total\n"
@@ -307,7 +318,8 @@ def test_an_interrupt_of_a_blocked_wait_stops_the_stream_and_its_tool(
         ("def my_weather(): ...\n%gemini_stream -t my_wether Hello", "Did you mean my_weather?"),
         ("%gemini_stop al", "Did you mean all?"),
         ("%gemini_show", "Which stream?"),
-        ("%gemini_streams now", "takes no arguments"),
+        ("%gemini_streams now", "There is no stream 'now'"),
+        ("%gemini_dashboard now", "takes no arguments"),
         ("names = ['a']\n%gemini_stop names", "'names' is of type list, not a stream"),
     ],
 )

@@ -15,7 +15,6 @@ from typing import Any
 import ipywidgets as widgets
 from IPython import get_ipython
 
-from gemini_nb.notebook.dashboard.entries import Entry, entries_of, is_active, name_of, streams_in
 from gemini_nb.notebook.dashboard.group_row import GroupRow
 from gemini_nb.notebook.dashboard.look import more_html, totals_html
 from gemini_nb.notebook.dashboard.places import Places
@@ -23,7 +22,8 @@ from gemini_nb.notebook.dashboard.rows import ROW_COST, Allowance, Row, RowStyle
 from gemini_nb.notebook.kernel.frontend import Frontend, frontend_of
 from gemini_nb.notebook.pane.painter import painter_of
 from gemini_nb.notebook.pane.widgetry import answer_where_asked
-from gemini_nb.notebook.render.table import table
+from gemini_nb.notebook.render.entries import Entry, entries_of, is_active, name_of, streams_in
+from gemini_nb.notebook.render.stream_table import table
 from gemini_nb.notebook.static import style
 from gemini_nb.streams.manager import StreamManager, get_manager
 from gemini_nb.streams.stream import Stream

@@ -10,11 +10,11 @@ import ipywidgets as widgets
 
 from gemini_nb.notebook.dashboard.rows import RowStyle
 from gemini_nb.notebook.pane.widgetry import answer_where_asked
+from gemini_nb.notebook.render.entries import label_of, state_of
 from gemini_nb.notebook.render.figures import first_words
 from gemini_nb.notebook.render.group_table import Rate, live_html, progress_line
-from gemini_nb.notebook.render.markdown import escape, plain
-from gemini_nb.notebook.render.words import cut, duration, quantity
-from gemini_nb.streams.events.states import Status
+from gemini_nb.notebook.render.markdown import escape
+from gemini_nb.notebook.render.words import cut, duration
 from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.group.run import Run
 
@@ -67,7 +67,7 @@ class GroupRow:
 
     @property
     def _name(self) -> str:
-        return plain(self.entry.name) or quantity(len(self.entry.rows), "row")
+        return label_of(self.entry)
 
     @property
     def is_final(self) -> bool:
@@ -104,7 +104,7 @@ class GroupRow:
 
     def _line_html(self) -> str:
         run, first = self.entry, self._first
-        (status, word), name, model = self._state(), self._name, escape(cut(first.model, 60))
+        (status, word), name, model = state_of(run), self._name, escape(cut(first.model, 60))
         took = (run.ended_at or time.time()) - first.started_at
         done = run.counts
         facts = progress_line(self._group, self._rate.of(done.completed + done.stopped + done.failed))
@@ -122,17 +122,6 @@ class GroupRow:
             '<span class="gemini-nb-figures">'
             f'<span class="gemini-nb-elapsed">{duration(int(took))}</span></span></div>'
         )
-
-    def _state(self) -> tuple[Status, str]:
-        run = self.entry
-        done = run.counts
-        if not run.is_over:
-            return Status.ACTIVE, "running" if done.running else "waiting"
-        if run.error is not None or (done.failed and not done.completed):
-            return Status.ERROR, "failed"
-        if done.stopped:
-            return Status.STOPPED, "stopped"
-        return Status.COMPLETED, "completed"
 
     def close(self) -> None:
         """Close its widgets; what it shares stays."""

@@ -218,9 +218,15 @@ class GeminiMagics(Magics):
 
     @line_magic
     def gemini_streams(self, line: str) -> None:
-        """List the streams: `%gemini_streams`."""
-        self._no_arguments(line)
-        self._print_table()
+        """List the streams, a group in one line: `%gemini_streams`; its rows: `%gemini_streams verdicts`."""
+        if not _names_in(line):
+            self._print_table()
+            return
+        from gemini_nb.notebook.render.stream_table import rows_table  # few cells need it
+
+        for made in [made for name in _names_in(line) for made in self.find(name)]:
+            group = StreamGroup([made]) if isinstance(made, Stream) else made
+            print(rows_table(group))  # noqa: T201 - see _print_table
 
     @line_magic
     def gemini_dashboard(self, line: str) -> None:
@@ -277,7 +283,7 @@ class GeminiMagics(Magics):
                     self._display(made)
 
     def _print_table(self) -> None:
-        from gemini_nb.notebook.render.table import table  # few cells need it
+        from gemini_nb.notebook.render.stream_table import table  # few cells need it
 
         name_streams(self.shell.user_ns)
         print(table(self.manager))  # noqa: T201 - it is what the magic is for

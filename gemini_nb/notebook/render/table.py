@@ -1,40 +1,12 @@
-"""The streams as a table of plain text, for terminals and headless runs."""
+"""Columns of plain text."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
-from gemini_nb.notebook.render import figures
 from gemini_nb.notebook.render.markdown import plain
-from gemini_nb.notebook.render.words import dollars, duration, quantity
-from gemini_nb.streams.events.states import Status
-from gemini_nb.streams.manager import StreamManager
-from gemini_nb.streams.stream import Stream
 
-__all__ = ["aligned", "table"]
-
-_HEAD = ("stream", "status", "phase", "model", "tokens", "tools", "time", "prompt")
-
-
-def table(manager: StreamManager, *, limit: int | None = None) -> str:
-    """Return one line for each listed stream, and the totals.
-
-    Args:
-        manager: whose streams.
-        limit: the most lines, the newest streams; None for all.
-    """
-    totals, streams = manager.statistics(), manager.list_streams(all=True)
-    if not totals.total:
-        return "No stream was started yet."
-    shown = streams if limit is None else streams[-limit:]
-    lines = aligned([_HEAD, *(_row(stream) for stream in shown)])
-    if (earlier := totals.total - len(shown)) > 0:
-        lines.insert(1, f"… {quantity(earlier, 'earlier stream')}")
-    counts = [f"{number:,} {word}" for _, number, word in figures.counted(totals)]
-    price = [dollars(totals.cost)] if totals.cost else []
-    lines.append(" · ".join([*counts, quantity(totals.tokens, "token"), *price]))
-    return "\n".join(lines)
+__all__ = ["aligned"]
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -44,17 +16,3 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)) for row in rows
     ]
-
-
-def _row(stream: Stream) -> tuple[str, ...]:
-    done = sum(call.ended_at is not None for call in stream.tool_calls)
-    return (
-        stream.label,
-        stream.status.value,
-        figures.phase_word(stream) if stream.status is Status.ACTIVE else "",
-        figures.title(stream),
-        str(stream.usage.total_token_count),
-        f"{done}/{len(stream.tool_calls)}" if stream.tool_calls else "",
-        duration((stream.ended_at or time.time()) - stream.started_at),
-        figures.first_words(stream, 50),
-    )

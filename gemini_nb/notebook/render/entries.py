@@ -1,15 +1,18 @@
-"""What a dashboard lists: streams, and groups in the place of their streams."""
+"""What a dashboard or a table lists: streams, and groups in the place of their streams."""
 
 from __future__ import annotations
 
+import math
 from typing import TypeAlias
 
+from gemini_nb.notebook.render.markdown import plain
+from gemini_nb.notebook.render.words import quantity
 from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.group.run import Run
 from gemini_nb.streams.manager import StreamManager
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["Entry", "entries_of", "is_active", "name_of", "streams_in"]
+__all__ = ["Entry", "entries_of", "is_active", "label_of", "name_of", "state_of", "streams_in"]
 
 Entry: TypeAlias = Stream | Run
 
@@ -21,7 +24,12 @@ def entries_of(manager: StreamManager) -> list[Entry]:
     for stream in manager.list_streams(all=True):
         run = stream.row_of
         entries[run if isinstance(run, Run) and _is_one_row(run) else stream] = None
-    return list(entries)
+    return sorted(entries, key=_began)
+
+
+def _began(entry: Entry) -> float:
+    first = entry if isinstance(entry, Stream) else entry.rows[0].stream
+    return math.inf if first is None else first.started_at
 
 
 def _is_one_row(run: Run) -> bool:
@@ -45,3 +53,20 @@ def streams_in(entry: Entry) -> tuple[int, int]:
         is_running = entry.status is Status.ACTIVE
         return int(is_running), int(not is_running)
     return len(entry.active), len(entry.ended)
+
+
+def label_of(run: Run) -> str:
+    """Return what the user calls a group."""
+    return plain(run.name) or quantity(len(run.rows), "row")
+
+
+def state_of(run: Run) -> tuple[Status, str]:
+    """Return the status of a group as a whole, and the word for it."""
+    done = run.counts
+    if not run.is_over:
+        return Status.ACTIVE, "running" if done.running else "waiting"
+    if run.error is not None or (done.failed and not done.completed):
+        return Status.ERROR, "failed"
+    if done.stopped:
+        return Status.STOPPED, "stopped"
+    return Status.COMPLETED, "completed"
