@@ -449,3 +449,33 @@ def test_a_later_kernel_shows_the_same() -> None:
         assert "1. [One](https://one.example/a)\n2. [A place]" in shown_page
         assert "<details><summary>tool Google Search(" in shown_page
         assert shown_page.count("<audio controls") == 1
+
+
+def test_values_of_the_wrong_kind_in_a_models_turn_cost_no_answer() -> None:
+    chunk = {
+        "candidates": [
+            {
+                "content": {
+                    "role": "model",
+                    "parts": [
+                        {"inlineData": {"mimeType": ["image/png"], "data": "AAAA"}},
+                        {"toolCall": {"toolType": {}, "args": [], "id": {}}},
+                        {"toolResponse": {"toolType": "GOOGLE_SEARCH_WEB", "response": 1, "id": []}},
+                        {"text": "Here."},
+                    ],
+                },
+                "groundingMetadata": {
+                    "groundingChunks": [{"web": {"uri": "https://a.example", "title": "A"}}]
+                },
+                "urlContextMetadata": {"urlMetadata": [{"retrievedUrl": {}}]},
+                "finishReason": "STOP",
+            }
+        ]
+    }
+    with rig([sse_answer(chunk)]) as made:
+        stream = made.start().wait(20)
+        out = io.StringIO()
+        print_stream(stream, out)
+        assert "Here." in out.getvalue()
+        assert "Here." in to_text(stream)
+        assert "Here." in to_markdown(stream)

@@ -266,7 +266,7 @@ def tokens_per_second(stream: Stream) -> float | None:
 def picture_of(part: Part) -> tuple[str, str] | None:
     """Type and base64 of a picture that the model sent, None for any other part."""
     data = part.get("inlineData")
-    if not isinstance(data, dict) or data.get("mimeType") not in PICTURES:
+    if not isinstance(data, dict) or str(data.get("mimeType")) not in PICTURES:
         return None
     content = data.get("data")
     if not isinstance(content, str):

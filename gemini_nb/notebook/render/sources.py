@@ -125,7 +125,7 @@ def without_listed(part: Part, sources: Sources) -> Part:
     pages = [
         page
         for page in objects(part["urlContextMetadata"].get("urlMetadata"))
-        if page.get("retrievedUrl") not in known
+        if str(page.get("retrievedUrl")) not in known
         or page.get("urlRetrievalStatus") != "URL_RETRIEVAL_STATUS_SUCCESS"
     ]
     return {"urlContextMetadata": {"urlMetadata": pages}}

@@ -152,7 +152,7 @@ class _Printer:
             self._asked.append(asked(part["toolCall"], time))
             self._note(f"[{self._asked[-1].name} …]")
         elif isinstance(response := part.get("toolResponse"), dict):
-            calls = [call for call in self._asked if response.get("id") in {None, call.id}]
+            calls = [call for call in self._asked if response.get("id") in (None, call.id)]
             call = calls[0] if calls else asked(response, time)
             self._asked = [one for one in self._asked if one is not call]
             self._note(f"[{call_line(answered(call, response, time))}]")

@@ -277,7 +277,7 @@ class Transcript:
     def _answer(self, response: Part, time: float) -> None:
         """Give a card of one of Google's tools its answer, whose own block is an empty one."""
         for index, call in self._asked.items():
-            if response.get("id") in {None, call.id}:
+            if response.get("id") in (None, call.id):
                 self._set(index, CallBlock(answered(call, response, time)))
                 del self._asked[index]
                 self._add(PartBlock({"toolResponse": response}, gone=True))
