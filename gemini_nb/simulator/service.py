@@ -26,8 +26,8 @@ from gemini_nb.simulator.protocol.routes import (
     Route,
     check_access,
     check_model,
+    describe_model,
     find_route,
-    get_model,
     list_models,
 )
 from gemini_nb.simulator.protocol.signatures import FIELD, is_token, make_token, read_token
@@ -180,9 +180,9 @@ class Service:
         """Answer a request about models or about the length of a prompt."""
         if route.method == "list":
             return list_models(route, request.query)
-        if route.method == "get":
-            return get_model(route)
         check_model(route)
+        if route.method == "get":
+            return describe_model(route.model, route)
         # The developer API counts a whole request only when it comes wrapped in generateContentRequest.
         message = "Request" if route.vertex else "Count"
         asked = read_message(request.body, message, "", vertex=route.vertex)

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from gemini_nb.simulator.protocol.refusals import (
-    RefusalError,
     bad_key,
     bad_token,
     no_credentials,
@@ -30,23 +29,21 @@ __all__ = [
     "Route",
     "check_access",
     "check_model",
+    "describe_model",
     "find_route",
     "generation",
-    "get_model",
     "list_models",
 ]
 
 METHODS = ("streamGenerateContent", "generateContent", "countTokens")
 
 _DEVELOPER = re.compile(
-    r"/(?P<version>v1|v1beta|v1alpha)/(?P<name>(?:models|tunedModels)/[^/:]+)(?::(?P<method>\w+))?"
+    r"/(?P<version>v1|v1beta|v1alpha)/(?:models|(?P<name>(?:models|tunedModels)/[^/:]+)(?::(?P<method>\w+))?)"
 )
-_DEVELOPER_LIST = re.compile(r"/(?P<version>v1|v1beta|v1alpha)/models")
-_PROJECT = r"projects/[^/:]+/locations/[^/:]+/"
 _VERTEX = re.compile(
-    rf"/(?P<version>v1|v1beta1)/(?P<name>(?P<project>{_PROJECT})?publishers/[^/:]+/models/[^/:]+)(?::(?P<method>\w+))?"
+    r"/(?P<version>v1|v1beta1)/(?P<name>(?P<project>projects/[^/:]+/locations/[^/:]+/)?"
+    r"publishers/[^/:]+/models(?P<id>/[^/:]+)?)(?::(?P<method>\w+))?"
 )
-_VERTEX_LIST = re.compile(rf"/(?P<version>v1|v1beta1)/(?P<project>{_PROJECT})?publishers/[^/:]+/models")
 
 INPUT_TOKEN_LIMIT = 1_048_576
 OUTPUT_TOKEN_LIMIT = 65_536
@@ -93,11 +90,6 @@ class Route:
         """The bare id of the model."""
         return self.name.rpartition("/")[2]
 
-    @property
-    def tuned(self) -> bool:
-        """Whether the model is one that the caller tuned."""
-        return self.name.startswith("tunedModels/")
-
 
 def find_route(verb: str, path: str) -> Route:
     """Find the route of a request.
@@ -105,22 +97,19 @@ def find_route(verb: str, path: str) -> Route:
     Raises:
         RefusalError: no method stands at this path, or it does not answer this verb: 404.
     """
-    for pattern, vertex in (
-        (_DEVELOPER, False),
-        (_VERTEX, True),
-        (_DEVELOPER_LIST, False),
-        (_VERTEX_LIST, True),
-    ):
-        match = pattern.fullmatch(path)
-        if match is None:
-            continue
-        found = match.groupdict()
-        name = found.get("name") or ""
-        method = found.get("method") or ("get" if name else "list")
-        if (verb == "POST") != (method in METHODS) or verb not in {"GET", "POST"}:
-            break
-        express = vertex and not found.get("project")
-        return Route(version=found["version"], vertex=vertex, express=express, name=name, method=method)
+    vertex = _VERTEX.fullmatch(path)
+    match = vertex or _DEVELOPER.fullmatch(path)
+    if match is not None and verb in {"GET", "POST"}:
+        name = match["name"] if not vertex or vertex["id"] else ""
+        method = match["method"] or ("get" if name else "list")
+        if (verb == "POST") == (method in METHODS):
+            return Route(
+                version=match["version"],
+                vertex=vertex is not None,
+                express=vertex is not None and not vertex["project"],
+                name=name or "",
+                method=method,
+            )
     raise not_found(f"The simulator serves nothing for {verb} {path}.")
 
 
@@ -159,38 +148,29 @@ def check_model(route: Route) -> None:
     Raises:
         RefusalError: 404, in the words of the backend.
     """
-    if route.tuned:
-        return
     alias_too_early = route.model.endswith("-latest") and route.version == "v1"
-    if not _TAKEN.fullmatch(route.model) or alias_too_early:
-        raise _unknown(route)
+    if route.name.startswith("tunedModels/") or (_TAKEN.fullmatch(route.model) and not alias_too_early):
+        return
+    if route.vertex:
+        raise not_found(f"Publisher Model `{route.name}` was not found, or this project cannot access it.")
+    raise not_found(
+        f"{route.name} is not found for API version {route.version}, or is not supported for {route.method}."
+        " Call ListModels to see the list of available models and their supported methods."
+    )
 
 
 def list_models(route: Route, query: Mapping[str, str]) -> dict[str, Any]:
-    """Answer a list request, page by page where the query asks for it.
-
-    Raises:
-        RefusalError: the page size or page token is not one.
-    """
+    """Answer a list request, page by page where the query asks for it."""
     names = [name for name in _LISTED if route.version != "v1" or not name.endswith("-latest")]
     field = "publisherModels" if route.vertex else "models"
-    return list_page(field, [_describe(name, route) for name in names], query, size=50)
+    return list_page(field, [describe_model(name, route) for name in names], query, size=50)
 
 
-def get_model(route: Route) -> dict[str, Any]:
-    """Answer a request for one model's description.
-
-    Raises:
-        RefusalError: there is no such model.
-    """
-    check_model(route)
-    return _describe(route.model, route)
-
-
-def _describe(model: str, route: Route) -> dict[str, Any]:
+def describe_model(model: str, route: Route) -> dict[str, Any]:
+    """Build the description of one model."""
     if route.vertex:
         return {"name": f"publishers/google/models/{model}", "versionId": "default", "launchStage": "GA"}
-    family = "tunedModels" if route.tuned else "models"
+    family = route.name.partition("/")[0] or "models"
     words = [word.upper() if word == "it" else word.capitalize() for word in model.split("-")]
     return {
         "name": f"{family}/{model}",
@@ -206,17 +186,6 @@ def _describe(model: str, route: Route) -> dict[str, Any]:
         "maxTemperature": 2,
         "thinking": generation(model) >= 3,
     }
-
-
-def _unknown(route: Route) -> RefusalError:
-    if route.vertex:
-        return not_found(
-            f"Publisher Model `{route.name}` was not found, or this project has no access to it."
-        )
-    return not_found(
-        f"{route.name} is not found for API version {route.version}, or is not supported for {route.method}."
-        " Call ListModels to see the list of available models and their supported methods."
-    )
 
 
 def generation(model: str) -> int:
