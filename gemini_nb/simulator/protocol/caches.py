@@ -12,7 +12,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -41,38 +41,25 @@ class Cache:
     """One cache.
 
     Attributes:
-        name: its full name.
-        model: as it was given.
+        resource: what is said of it; what it holds is never returned.
         owner: who made it.
         held: what it stands for: contents, systemInstruction, tools and toolConfig.
         tokens: of all of that.
-        display_name: its name for people.
-        created: when it was made, in seconds since the epoch.
-        updated: when it was changed.
-        expires: when it is gone.
+        expires: when it is gone, in seconds since the epoch.
     """
 
-    name: str
-    model: str
+    resource: dict[str, Any]
     owner: str
     held: dict[str, Any]
     tokens: int
-    display_name: str
-    created: float
-    updated: float
     expires: float
 
-    def to_json(self) -> dict[str, Any]:
-        """Build the resource; what it holds is never returned."""
-        made = {
-            "name": self.name,
-            "model": self.model,
-            "createTime": timestamp(self.created),
-            "updateTime": timestamp(self.updated),
-            "expireTime": timestamp(self.expires),
-            "usageMetadata": {"totalTokenCount": self.tokens},
-        }
-        return {**made, "displayName": self.display_name} if self.display_name else made
+    def set_times(self, given: Mapping[str, Any]) -> None:
+        """Take the time that a request gives it, an hour if none, and note when."""
+        now = time.time()
+        self.expires = _expiry(given, now) or self.expires or now + _HOUR
+        times = {"updateTime": timestamp(now), "expireTime": timestamp(self.expires)}
+        self.resource = {**self.resource, **times}
 
 
 def is_cache_path(path: str) -> bool:
@@ -96,7 +83,7 @@ class CacheStore:
     def names(self) -> list[str]:
         """The names of all caches that are there, the oldest first."""
         with self._lock:
-            return [name for name, cache in self._caches.items() if time.time() < cache.expires]
+            return [name for name, cache in self._caches.items() if _is_there(cache)]
 
     def expire(self, name: str) -> None:
         """End the time of a cache now."""
@@ -111,9 +98,10 @@ class CacheStore:
         """
         with self._lock:
             cache = self._find(name, owner_of(request))
-        if cache.model.rpartition("/")[2] != model:
+        made_for = cache.resource["model"]
+        if made_for.rpartition("/")[2] != model:
             raise invalid(
-                f"Model used by GenerateContent request (models/{model}) and CachedContent ({cache.model})"
+                f"Model used by GenerateContent request (models/{model}) and CachedContent ({made_for})"
                 " has to be the same."
             )
         return cache
@@ -137,94 +125,84 @@ class CacheStore:
         match = _PATH.fullmatch(request.path)
         if match is None:
             raise not_found(f"The simulator serves nothing for {request.path}.")
-        vertex = match["project"] is not None
-        check_access(Route(version=match["version"], vertex=vertex), request.headers, request.query, accepted)
-        prefix, owner = match["project"] or "", owner_of(request)
+        route = Route(version=match["version"], vertex=bool(match["project"]), method="createCachedContent")
+        check_access(route, request.headers, request.query, accepted)
+        prefix, owner = f"{match['project'] or ''}cachedContents/", owner_of(request)
         with self._lock:
-            if match["id"] is None:
-                if request.method == "POST":
-                    return self._create(request.body, prefix, owner, match["version"], check_files)
-                if request.method == "GET":
-                    return self._list(request.query, prefix, owner)
-            elif request.method in {"GET", "PATCH", "DELETE"}:
-                cache = self._find(f"{prefix}cachedContents/{match['id']}", owner)
+            if match["id"] is None and request.method == "POST":
+                cache = _make(request.body, route, prefix, check_files, self.least_tokens)
+                cache.owner = owner
+                self._caches[cache.resource["name"]] = cache
+                return cache.resource
+            if match["id"] is None and request.method == "GET":
+                own = [
+                    cache.resource
+                    for name, cache in reversed(self._caches.items())
+                    if cache.owner == owner and name.startswith(prefix) and _is_there(cache)
+                ]
+                return list_page("cachedContents", own, request.query, size=100)
+            if match["id"] is not None and request.method in {"GET", "PATCH", "DELETE"}:
+                cache = self._find(prefix + match["id"], owner)
                 if request.method == "DELETE":
-                    del self._caches[cache.name]
+                    del self._caches[cache.resource["name"]]
                     return {}
                 if request.method == "PATCH":
                     _change(cache, request.body)
-                return cache.to_json()
+                return cache.resource
         raise not_found(f"The simulator serves nothing for {request.method} {request.path}.")
-
-    def _create(
-        self,
-        body: Any,
-        prefix: str,
-        owner: str,
-        version: str,
-        check_files: Callable[[Mapping[str, Any]], None],
-    ) -> dict[str, Any]:
-        vertex = bool(prefix)
-        given = read_message(body, "Cache", "cached_content", vertex=vertex)
-        model = given.get("model")
-        if not model:
-            raise invalid("model is not specified", "cached_content.model")
-        if not re.fullmatch(
-            r"(models|tunedModels)/[^/]+" if not vertex else rf"({prefix})?publishers/.+", model
-        ):
-            raise invalid(f"Invalid model name: {model}", "cached_content.model")
-        check_model(Route(version=version, vertex=vertex, name=model, method="createCachedContent"))
-        held = {name: given[name] for name in _HELD & given.keys()}
-        contents = held.get("contents") or [{"parts": [{"text": "-"}]}]  # there may be none beside a system
-        check_contents({**held, "contents": contents}, vertex=vertex)
-        asked = {**held, "contents": contents}
-        check_settings(Asked(body=asked, model=model.rpartition("/")[2], vertex=vertex, streaming=False))
-        check_files(asked)
-        tokens = body_tokens(held)
-        if tokens < self.least_tokens:
-            raise invalid(
-                f"Cached content is too small. total_token_count={tokens},"
-                f" min_total_token_count={self.least_tokens}"
-            )
-        now = time.time()
-        cache = Cache(
-            name=f"{prefix}cachedContents/{secrets.token_hex(10)}",
-            model=model,
-            owner=owner,
-            held=held,
-            tokens=tokens,
-            display_name=given.get("displayName", ""),
-            created=now,
-            updated=now,
-            expires=_expiry(given, now) or now + _HOUR,
-        )
-        self._caches[cache.name] = cache
-        return cache.to_json()
 
     def _find(self, name: str, owner: str) -> Cache:
         cache = self._caches.get(name)
-        if cache is None or cache.owner != owner or time.time() >= cache.expires:
+        if cache is None or cache.owner != owner or not _is_there(cache):
             raise RefusalError(403, "PERMISSION_DENIED", "CachedContent not found (or permission denied)")
         return cache
 
-    def _list(self, query: Mapping[str, str], prefix: str, owner: str) -> dict[str, Any]:
-        own = [
-            cache.to_json()
-            for cache in reversed(self._caches.values())
-            if cache.owner == owner
-            and cache.name.startswith(f"{prefix}cachedContents/")
-            and time.time() < cache.expires
-        ]
-        return list_page("cachedContents", own, query, size=100)
+
+def _is_there(cache: Cache) -> bool:
+    return time.time() < cache.expires
+
+
+def _make(
+    body: Any, route: Route, prefix: str, check_files: Callable[[Mapping[str, Any]], None], least: int
+) -> Cache:
+    given = read_message(body, "Cache", "cached_content", vertex=route.vertex)
+    model = given.get("model", "")
+    if not model:
+        raise invalid("model is not specified", "cached_content.model")
+    project = prefix.removesuffix("cachedContents/")
+    named = rf"({project})?publishers/.+" if route.vertex else r"(models|tunedModels)/[^/]+"
+    if not re.fullmatch(named, model):
+        raise invalid(f"Invalid model name: {model}", "cached_content.model")
+    route = replace(route, name=model)
+    check_model(route)
+    held = {name: given[name] for name in _HELD & given.keys()}
+    contents = held.get("contents") or [{"parts": [{"text": "-"}]}]  # there may be none beside a system
+    asked = {**held, "contents": contents}
+    check_contents(asked, vertex=route.vertex)
+    check_settings(Asked(body=asked, model=route.model, vertex=route.vertex, streaming=False))
+    check_files(asked)
+    tokens = body_tokens(held)
+    if tokens < least:
+        raise invalid(
+            f"Cached content is too small. total_token_count={tokens}, min_total_token_count={least}"
+        )
+    resource = {
+        "name": f"{prefix}{secrets.token_hex(10)}",
+        "model": model,
+        "createTime": timestamp(time.time()),
+        "usageMetadata": {"totalTokenCount": tokens},
+        **({"displayName": given["displayName"]} if given.get("displayName") else {}),
+    }
+    cache = Cache(resource=resource, owner="", held=held, tokens=tokens, expires=0.0)
+    cache.set_times(given)
+    return cache
 
 
 def _change(cache: Cache, body: Any) -> None:
     given = read_message(body, "Cache", "cached_content", vertex=True)
     if fixed := given.keys() - {"ttl", "expireTime", "name"}:
         raise invalid(f"Only ttl and expire_time of a CachedContent can be updated, not {min(fixed)}.")
-    now = time.time()
-    cache.expires = _expiry(given, now) or cache.expires
-    cache.updated = now
+    cache.set_times(given)
 
 
 def _expiry(given: Mapping[str, Any], now: float) -> float | None:
