@@ -70,7 +70,7 @@ from gemini_nb.streams.events.uploads import Upload
 from gemini_nb.streams.group.asked_frame import ask_frame
 from gemini_nb.streams.group.estimate import Estimate, estimate
 from gemini_nb.streams.group.group import StreamGroup
-from gemini_nb.streams.group.group import map_prompts as map  # noqa: A004 - the public name says what it does
+from gemini_nb.streams.group.mapping import map_prompts as map  # noqa: A004 - the public name says what it does
 from gemini_nb.streams.manager import StreamManager, get_manager, journal, models
 from gemini_nb.streams.request.cached import CachedContent
 from gemini_nb.streams.stream import Stream

@@ -19,6 +19,7 @@ from gemini_nb.streams.request.cached import HELD, CachedContent, expiry_of, run
 from gemini_nb.streams.request.options import StreamOptions, takes_options
 from gemini_nb.streams.request.request import StreamRequest, build_request, with_tools_of_sources
 from gemini_nb.streams.request.uploads import uploads_of
+from gemini_nb.streams.runtime.runtime import Runtime
 
 __all__ = ["cache"]
 
@@ -71,25 +72,7 @@ def cache(
     runtime = chosen.runtime
     request = build_request(runtime, "-" if contents is None else contents, **options)
     _check_choice(request)
-
-    uploads = uploads_of(runtime)
-
-    async def make() -> tuple[StreamRequest, JSON, str]:
-        asked = await with_tools_of_sources(request)
-        held = {name: asked.body[name] for name in HELD if asked.body.get(name)}
-        digest = _digest(held)
-        if contents is not None:
-            known = await run_in_daemon_thread(uploads.memory.by_content, asked.contents)
-            digest = _digest({**held, "contents": known})
-        if asked.endpoint.auth is Auth.RECORDING:
-            return asked, _recorded(digest, lifetime), digest
-        clients = await runtime.ready()
-        if contents is not None:
-            held["contents"] = await uploads.put_up(clients, asked, StreamRecord("cache"), asked.contents)
-        made = await make_cache(clients, asked.endpoint, {**held, "ttl": lifetime})
-        return asked, made, digest
-
-    asked, made, digest = run(runtime, make())
+    asked, made, digest = run(runtime, _make(runtime, request, lifetime, has_contents=contents is not None))
     usage = made.get("usageMetadata")
     tokens = usage.get("totalTokenCount") if isinstance(usage, dict) else None
     return CachedContent(
@@ -102,6 +85,25 @@ def cache(
         options=options,
         runtime=runtime,
     )
+
+
+async def _make(
+    runtime: Runtime, request: StreamRequest, lifetime: str, *, has_contents: bool
+) -> tuple[StreamRequest, JSON, str]:
+    """Make the cache; return its request, what the service says of it, and the digest of what it holds."""
+    uploads = uploads_of(runtime)
+    asked = await with_tools_of_sources(request)
+    held = {name: asked.body[name] for name in HELD if asked.body.get(name)}
+    digest = _digest(held)
+    if has_contents:
+        known = await run_in_daemon_thread(uploads.memory.by_content, asked.contents)
+        digest = _digest({**held, "contents": known})
+    if asked.endpoint.auth is Auth.RECORDING:
+        return asked, _recorded(digest, lifetime), digest
+    clients = await runtime.ready()
+    if has_contents:
+        held["contents"] = await uploads.put_up(clients, asked, StreamRecord("cache"), asked.contents)
+    return asked, await make_cache(clients, asked.endpoint, {**held, "ttl": lifetime}), digest
 
 
 def _check_choice(request: StreamRequest) -> None:

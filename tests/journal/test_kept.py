@@ -26,7 +26,8 @@ from gemini_nb.errors import ConfigError, MissingKeyError, NotKeptError
 from gemini_nb.journal.kept.call_record import CallRecord
 from gemini_nb.journal.kept.keep_file import KeepFile
 from gemini_nb.simulator import Simulator
-from gemini_nb.streams.group.group import StreamGroup, map_prompts
+from gemini_nb.streams.group.group import StreamGroup
+from gemini_nb.streams.group.mapping import map_prompts
 from gemini_nb.streams.manager import StreamManager
 from gemini_nb.streams.stream import Stream
 from scripted import Answer, Close, Request, Wait, json_error, sse_answer, text

@@ -20,7 +20,7 @@ from gemini_nb.notebook.render import figures
 from gemini_nb.notebook.render.group_settled import markdown_of, text_of
 from gemini_nb.notebook.render.settled import to_text
 from gemini_nb.notebook.render.words import dollars
-from gemini_nb.streams.group.group import map_prompts
+from gemini_nb.streams.group.mapping import map_prompts
 from gemini_nb.streams.manager import StreamManager
 from scripted import Close, sse_answer, text
 

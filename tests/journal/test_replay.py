@@ -235,7 +235,7 @@ def test_a_server_plays_back_what_was_kept(path: Path) -> None:
 
 
 def test_a_server_gives_equal_rows_their_own_answers(path: Path) -> None:
-    from gemini_nb.streams.group.group import map_prompts
+    from gemini_nb.streams.group.mapping import map_prompts
 
     with rig(counted) as made:
         group = map_prompts([SKY] * 3, manager=made.manager, keep=path, model=MODEL, **made.options)

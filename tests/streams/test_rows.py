@@ -497,9 +497,9 @@ def test_a_budget_needs_a_price() -> None:
 def test_rows_of_a_file_are_read_as_they_are_needed(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps({"city": name}) + "\n" for name in "abc"))
-    from gemini_nb.notebook.magics.asking import _items
+    from gemini_nb.notebook.magics.named import items_of
 
-    assert [row["city"] for row in _items(path, "rows")] == list("abc")
+    assert [row["city"] for row in items_of(path, "rows")] == list("abc")
 
 
 @pytest.mark.parametrize(
@@ -512,11 +512,11 @@ def test_rows_of_a_file_are_read_as_they_are_needed(tmp_path: Path) -> None:
     ],
 )
 def test_a_broken_line_of_a_file_is_named(line: bytes, reason: str, tmp_path: Path) -> None:
-    from gemini_nb.notebook.magics.asking import _items
+    from gemini_nb.notebook.magics.named import items_of
 
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b'\xef\xbb\xbf{"a": 1}\r\n\r\n' + line + b"\n")
-    rows = iter(_items(path, "rows"))
+    rows = iter(items_of(path, "rows"))
     assert next(rows) == {"a": 1}
     with pytest.raises(ArgumentError, match=reason):
         next(rows)

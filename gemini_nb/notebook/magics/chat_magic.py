@@ -13,9 +13,10 @@ from gemini_nb.notebook.kernel import cells
 from gemini_nb.notebook.kernel.cell_output import CellDisplay
 from gemini_nb.notebook.kernel.frontend import Frontend, frontend_of
 from gemini_nb.notebook.magics.arguments import chat_arguments, parse
-from gemini_nb.notebook.magics.asking import open_chat, read_typed
+from gemini_nb.notebook.magics.asking import open_chat
 from gemini_nb.notebook.magics.completion import attachable
 from gemini_nb.notebook.magics.magics import GeminiMagics
+from gemini_nb.notebook.magics.named import read_typed
 from gemini_nb.notebook.render.chat_settled import transcript
 from gemini_nb.streams.chat.chat import Chat
 

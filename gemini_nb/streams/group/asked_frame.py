@@ -9,8 +9,9 @@ from gemini_nb.api.contents.objects import is_from
 from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.redaction import excerpt
 from gemini_nb.streams.group.frame import ENDS, columns_of, free_names, records_of
-from gemini_nb.streams.group.group import Later, map_prompts
+from gemini_nb.streams.group.mapping import map_prompts
 from gemini_nb.streams.group.prompt import interpolate
+from gemini_nb.streams.group.rows import Later
 from gemini_nb.tools.schemas.schema import OutputSchema
 
 __all__ = ["ask_frame", "contents_of"]

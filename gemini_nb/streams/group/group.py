@@ -6,31 +6,24 @@ import asyncio
 import contextlib
 import itertools
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence, Sized
-from decimal import Decimal, InvalidOperation
-from typing import Any, Unpack, overload
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from decimal import Decimal
+from typing import Any, overload
 
-from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.turn import Usage
-from gemini_nb.config import choose_keep, choose_model
-from gemini_nb.errors import ArgumentError, ConfigError, GeminiError
+from gemini_nb.errors import ArgumentError, GeminiError
 from gemini_nb.journal import prices
-from gemini_nb.redaction import seal
-from gemini_nb.streams.conversation.keeping import Repeats
-from gemini_nb.streams.events.info import Subscriber
-from gemini_nb.streams.group.frame import records_of, result_of, to_frame
-from gemini_nb.streams.group.pace import Pace
-from gemini_nb.streams.group.rows import Counts, Row
-from gemini_nb.streams.group.run import WINDOW, Run
-from gemini_nb.streams.manager import StreamManager, get_manager
-from gemini_nb.streams.request.options import StreamOptions, takes_options
+from gemini_nb.streams.group.frame import result_of, to_frame
+from gemini_nb.streams.group.pace import dollars_of
+from gemini_nb.streams.group.rows import Counts
+from gemini_nb.streams.group.run import Run
 from gemini_nb.streams.runtime.ending import StreamInterrupted
 from gemini_nb.streams.runtime.loop import Flag
 from gemini_nb.streams.runtime.runtime import Runtime
 from gemini_nb.streams.stopping import stop_interrupted, stop_together
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["Later", "StreamGroup", "map_prompts"]
+__all__ = ["StreamGroup"]
 
 
 class StreamGroup:
@@ -260,7 +253,7 @@ class StreamGroup:
                 "These streams were started one by one, so the group cannot ask again.",
                 hint="Start them anew.",
             )
-        dollars = _budget(budget)
+        dollars = dollars_of(budget)
         if dollars is not None:
             self._run.budget = dollars
         self._run.retry()
@@ -296,170 +289,5 @@ class _Streams(Sequence[Stream]):
         return f"<{len(self)} streams>"
 
 
-_MISSING = object()
-_ANY_USAGE = Usage(prompt_token_count=1, total_token_count=1)
-
-
 def _left(deadline: float | None) -> float | None:
     return None if deadline is None else max(0.0, deadline - time.monotonic())
-
-
-@takes_options
-def map_prompts(
-    prompts: Iterable[object],
-    *,
-    subscriber: Subscriber | None = None,
-    concurrency: int = 8,
-    rpm: float | None = None,
-    budget: float | str | Decimal | None = None,
-    manager: StreamManager | None = None,
-    items: Iterable[object] | None = None,
-    each: Iterable[Mapping[str, Any]] | None = None,
-    **options: Unpack[StreamOptions],
-) -> StreamGroup:
-    """Start one stream for each prompt, a few at a time, and return at once.
-
-    What has a length is copied at the call; an iterator is read as its rows are needed, on a thread of its
-    own. Of many rows a few hundred are streams at a time, so that ten thousand cost no more than their
-    answers. A quota, a server that is down or a lost connection fails no row, unless `retry` says so: all of
-    them wait and one tries again about every 30 seconds. Where the server names a quota of requests a
-    minute, they keep to it; a used-up quota of a day ends the run, with the rest unasked.
-
-    Args:
-        prompts: what to ask, each as `StreamManager.start_stream` takes it.
-        subscriber: called with every event of each stream.
-        concurrency: streams that run at a time.
-        rpm: requests a minute at most, in even steps.
-        budget: US dollars. No new row is asked once what was spent and what the running rows may yet cost
-            would pass it; what runs goes on.
-        manager: who runs them; by default the kernel's.
-        items: what each is about, for `to_frame`; by default the prompts.
-        each: settings for each prompt by itself.
-        **options: as in `StreamOptions`.
-
-    Raises:
-        ArgumentError: no list of prompts, or not as many settings.
-        ConfigError: a value does not fit; what was started is stopped.
-    """
-    options["credentials"] = seal(options.get("credentials"))
-    if not isinstance(concurrency, int) or isinstance(concurrency, bool) or concurrency < 1:
-        raise ConfigError(f"concurrency is a whole number, at least 1, not {concurrency!r}.")
-    if rpm is not None and (isinstance(rpm, bool) or not isinstance(rpm, (int, float)) or not rpm > 0):
-        raise ConfigError(f"rpm is a number of requests a minute, greater than 0, not {rpm!r}.")
-    if isinstance(prompts, (str, bytes, Mapping)) or not isinstance(prompts, Iterable):
-        raise ArgumentError(
-            f"map takes a list of prompts, not a {type(prompts).__name__}.",
-            hint="One prompt alone goes to start_stream.",
-        )
-    if records_of(prompts) is not None:
-        raise ArgumentError(
-            "map takes a list of prompts, not a frame.",
-            hint='gemini_nb.ask_frame(frame, "… {item.column} …"), or frame["column"].',
-        )
-    chosen, dollars = manager or get_manager(), _budget(budget)
-    if dollars is not None:
-        _check_prices(chosen, options, each)
-    pace, repeats = Pace(concurrency, rpm), Repeats()
-
-    def start(row: Row) -> Stream:
-        prompt = row.prompt() if isinstance(row.prompt, Later) else row.prompt
-        number_of = repeats.of(row)
-        settings: StreamOptions = {**options, **row.options}  # type: ignore[typeddict-item]  # checked when it starts
-        if settings.get("retry") is None:
-            settings["retry"] = RetryPolicy(on_cut=chosen.runtime.settings.on_cut, patient=True)
-        return chosen.start_stream(prompt, subscriber, gate=pace.gate(row), number_of=number_of, **settings)
-
-    def refuse(row: Row, error: GeminiError) -> Stream:
-        return chosen.refuse_stream(error, subscriber, **{**options, **row.options})
-
-    run = pace.run = Run(_rows_of(prompts, items, each), start, refuse, max(WINDOW, 2 * concurrency))
-    run.budget, run.keeps = dollars, _keeps(chosen, options, each)
-    chosen.add_group(run)
-    group = StreamGroup(run, runtime=chosen.runtime)
-    try:
-        run.begin()
-    except BaseException:
-        group.stop()  # nothing else would have a handle on them
-        raise
-    return group
-
-
-def _keeps(manager: StreamManager, options: StreamOptions, each: Iterable[Mapping[str, Any]] | None) -> bool:
-    """Whether rows may be among kept answers."""
-    of_rows = any(row.get("keep") for row in each) if isinstance(each, Sized) else False
-    return of_rows or choose_keep(options.get("keep"), manager.runtime.settings) is not None
-
-
-class Later:
-    """A prompt that is made when its row starts.
-
-    Args:
-        make: makes it.
-        *given: what it is made of.
-    """
-
-    __slots__ = ("_given", "_make")
-
-    def __init__(self, make: Any, *given: Any) -> None:
-        self._make, self._given = make, given
-
-    def __call__(self) -> Any:
-        """Make it."""
-        return self._make(*self._given)
-
-
-def _budget(budget: float | str | Decimal | None) -> Decimal | None:
-    if budget is None:
-        return None
-    try:
-        dollars = Decimal(str(budget))
-    except InvalidOperation:
-        dollars = Decimal(-1)
-    if isinstance(budget, bool) or not dollars.is_finite() or dollars < 0:
-        raise ConfigError(f"budget is a number of US dollars, 0 or more, not {budget!r}.")
-    return dollars
-
-
-def _check_prices(
-    manager: StreamManager, options: StreamOptions, each: Iterable[Mapping[str, Any]] | None
-) -> None:
-    """Refuse a budget where what an answer costs is not known."""
-    prices.load()
-    of_rows = {row.get("model") for row in each} if isinstance(each, Sized) else {None}
-    for model in {choose_model(own or options.get("model"), manager.runtime.settings) for own in of_rows}:
-        if prices.price([model], [_ANY_USAGE], at=time.time()) is None:
-            raise ConfigError(
-                f"A budget cannot be kept for {model}, since no price is known.",
-                hint="Leave the budget out, or install the prices: pip install 'gemini-nb[prices]'.",
-            )
-
-
-def _rows_of(
-    prompts: Iterable[object], items: Iterable[object] | None, each: Iterable[Mapping[str, Any]] | None
-) -> Iterable[Row]:
-    items = items if items is None else records_of(items) or items
-    if not isinstance(prompts, Sized):
-        return _rows_as_they_come(prompts, items, each)
-    asked = list(prompts)
-    settings = [{} for _ in asked] if each is None else list(each)
-    if len(settings) != len(asked):
-        raise ArgumentError(f"There are {len(asked)} prompts, but settings for {len(settings)}.")
-    known = asked if items is None else list(items)
-    if len(known) != len(asked):
-        raise ArgumentError(f"There are {len(asked)} prompts, but {len(known)} items.")
-    return list(map(Row, asked, known, settings))
-
-
-def _rows_as_they_come(
-    prompts: Iterable[object], items: Iterable[object] | None, each: Iterable[Mapping[str, Any]] | None
-) -> Iterator[Row]:
-    """Rows of iterators; one that ends before the others is an error, else their last rows would be lost."""
-    columns: list[Iterable[Any]] = [one for one in (prompts, items, each) if one is not None]
-    for number, row in enumerate(itertools.zip_longest(*columns, fillvalue=_MISSING)):
-        if any(one is _MISSING for one in row):
-            raise ArgumentError(
-                f"There are not as many prompts, items and settings: one ends after {number}."
-            )
-        prompt, *rest = row
-        about = prompt if items is None else rest.pop(0)
-        yield Row(prompt, about, rest.pop() if rest else {})

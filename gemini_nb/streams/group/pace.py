@@ -8,13 +8,13 @@ import heapq
 import itertools
 import time
 from collections.abc import AsyncIterator, Callable
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 
-from gemini_nb.errors import NotAskedError
+from gemini_nb.errors import ConfigError, NotAskedError
 from gemini_nb.streams.group.rows import Row
 from gemini_nb.streams.group.run import Run
 
-__all__ = ["Pace"]
+__all__ = ["Pace", "dollars_of"]
 
 _FIRST = 8  # places at the beginning: all that run are refused when they meet a quota
 _GROWTH_SECONDS = 0.5  # until there is another place, as long as no quota was met
@@ -173,3 +173,20 @@ class Pace:
                 )
             )
         return run.error is not None
+
+
+def dollars_of(budget: object) -> Decimal | None:
+    """Return a budget as a number, None where there is none.
+
+    Raises:
+        ConfigError: it is no number of US dollars.
+    """
+    if budget is None:
+        return None
+    try:
+        dollars = Decimal(str(budget))
+    except InvalidOperation:
+        dollars = Decimal(-1)
+    if isinstance(budget, bool) or not dollars.is_finite() or dollars < 0:
+        raise ConfigError(f"budget is a number of US dollars, 0 or more, not {budget!r}.")
+    return dollars

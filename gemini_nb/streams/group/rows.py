@@ -1,4 +1,4 @@
-"""One row of a group, and how many rows are where."""
+"""One row of a group, its prompt that may be made late, and how many rows are where."""
 
 from __future__ import annotations
 
@@ -8,7 +8,25 @@ from typing import Any, NamedTuple
 
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["Counts", "Row"]
+__all__ = ["Counts", "Later", "Row"]
+
+
+class Later:
+    """A prompt that is made when its row starts.
+
+    Args:
+        make: makes it.
+        *given: what it is made of.
+    """
+
+    __slots__ = ("_given", "_make")
+
+    def __init__(self, make: Any, *given: Any) -> None:
+        self._make, self._given = make, given
+
+    def __call__(self) -> Any:
+        """Make it."""
+        return self._make(*self._given)
 
 
 @dataclass(slots=True, eq=False)
@@ -16,7 +34,7 @@ class Row:
     """One row.
 
     Attributes:
-        prompt: what is asked.
+        prompt: what is asked, or a `Later` that makes it.
         item: what it is about.
         options: settings of this row only.
         stream: its stream, once it is there.
@@ -35,6 +53,10 @@ class Row:
     def model(self) -> str | None:
         """The model that is asked, None for the group's."""
         return self.options.get("model")
+
+    def question(self) -> Any:
+        """Return what is asked."""
+        return self.prompt() if isinstance(self.prompt, Later) else self.prompt
 
 
 class Counts(NamedTuple):
