@@ -14,7 +14,7 @@ from typing import Any
 
 from gemini_nb.journal.store import Store
 
-__all__ = ["Uploaded", "by_hash", "by_name", "clear", "forget", "known", "remember"]
+__all__ = ["Uploaded", "by_hash", "by_name", "claim", "clear", "forget", "known", "release", "remember"]
 
 _KEPT = 90 * 86_400.0  # seconds for which an expired upload is remembered
 
@@ -78,7 +78,44 @@ def known(store: Store) -> list[Uploaded]:
     Raises:
         Trouble: the file cannot be read.
     """
-    return _read(store, "WHERE expires_at > ? ORDER BY uploaded_at", [time.time()])
+    return _read(store, "WHERE expires_at > ? AND hash <> '' ORDER BY uploaded_at", [time.time()])
+
+
+def claim(store: Store, service: str, owner: str, content: str, holder: str, *, seconds: float) -> bool:
+    """Say that a content is being uploaded, unless another holder has said so and its time is not over.
+
+    Args:
+        store: the journal's file.
+        service: where it goes.
+        owner: the fingerprint of the key.
+        content: its hash and type.
+        holder: who says so; may say it again, which prolongs it.
+        seconds: for how long, should it not be released.
+
+    Returns:
+        Whether it is this holder who uploads it.
+
+    Raises:
+        Trouble: the file cannot be written.
+    """
+    now, place = time.time(), (service, owner, f"claim:{content}")
+    fields = "service, owner, name, hash, mime_type, uri, path, size, uploaded_at, expires_at"
+    sql = f"""INSERT INTO uploads ({fields}) VALUES (?, ?, ?, '', '', ?, '', 0, ?, ?)
+        ON CONFLICT DO UPDATE SET uri = excluded.uri, expires_at = excluded.expires_at
+        WHERE uri = excluded.uri OR expires_at < ?"""
+    store.write([(sql, [*place, holder, now, now + seconds, now])])
+    where = "service = ? AND owner = ? AND name = ?"
+    return store.read(f"SELECT uri FROM uploads WHERE {where}", place) == [(holder,)]
+
+
+def release(store: Store, service: str, owner: str, content: str, holder: str) -> None:
+    """Take a claim back.
+
+    Raises:
+        Trouble: the file cannot be written.
+    """
+    sql = "DELETE FROM uploads WHERE service = ? AND owner = ? AND name = ? AND uri = ?"
+    store.write([(sql, [service, owner, f"claim:{content}", holder])])
 
 
 def remember(store: Store, upload: Uploaded) -> None:

@@ -21,6 +21,8 @@ import gemini_nb
 from answers import run_python
 from films import KEY, MB, Desk, desk, film
 from gemini_nb import File, UploadStatus
+from gemini_nb.journal.store import Store
+from gemini_nb.journal.uploads import claim, known
 from gemini_nb.simulator import Fault
 
 PIECE = 8 * MB
@@ -108,6 +110,74 @@ def test_another_kernel_knows_the_upload_and_another_key_does_not(rig: Desk, tmp
     on_disk = b"".join(one.read_bytes() for one in tmp_path.glob("journal.db*"))
     assert b"film.mp4" in on_disk
     assert KEY.encode() not in on_disk
+
+
+@pytest.fixture
+def another(rig: Desk) -> Iterator[gemini_nb.StreamManager]:
+    """A second manager, which shares nothing with the first but the journal, as another kernel does."""
+    manager = gemini_nb.StreamManager()
+    yield manager
+    manager.shutdown()
+
+
+def test_two_kernels_at_once_upload_a_file_once(
+    rig: Desk, another: gemini_nb.StreamManager, tmp_path: Path
+) -> None:
+    path = film(tmp_path / "film.mp4")
+    rig.simulator.file_faults = lambda number, _: Fault(wait=0.3) if number == 1 else None
+    both = [rig.ask(File(path), "First."), another.start_stream([File(path), "Second."], **rig.options)]
+    for stream in both:
+        stream.result(20)
+    assert sorted(stream.uploads[0].is_reused for stream in both) == [False, True]
+    assert rig.commands.count("start") == 1
+    waited = next(stream for stream in both if stream.uploads[0].is_reused)
+    notes = {event.upload.note for event in waited.events if isinstance(event, gemini_nb.UploadUpdated)}
+    assert notes == {"", "another kernel uploads it"}
+    assert [one.name for one in known(Store(tmp_path / "journal.db"))] == rig.simulator.files.uploaded
+
+
+def test_a_kernel_whose_upload_was_stopped_leaves_it_to_the_other(
+    rig: Desk, another: gemini_nb.StreamManager, tmp_path: Path
+) -> None:
+    begun = threading.Event()
+
+    def slow(number: int, _request: Any) -> Fault | None:
+        begun.set() if number == 1 else None
+        return Fault(wait=30) if number == 1 else None
+
+    rig.simulator.file_faults = slow
+    path = film(tmp_path / "film.mp4")
+    first = rig.ask(File(path), "First.")
+    assert begun.wait(20)
+    second = another.start_stream([File(path), "Second."], **rig.options)
+    for event in second:
+        if isinstance(event, gemini_nb.UploadUpdated) and event.upload.note:
+            break
+    first.stop()
+    second.result(20)
+    assert not second.uploads[0].is_reused
+
+
+def test_a_claim_runs_out_when_its_kernel_died(tmp_path: Path) -> None:
+    store = Store(tmp_path / "journal.db")
+    assert claim(store, "service", "owner", "hash", "dead", seconds=-1)
+    assert claim(store, "service", "owner", "hash", "alive", seconds=60)
+    assert claim(store, "service", "owner", "hash", "alive", seconds=60)
+    assert not claim(store, "service", "owner", "hash", "late", seconds=60)
+    assert claim(store, "service", "owner", "other hash", "late", seconds=60)
+
+
+def test_a_film_that_is_processed_for_long_is_not_uploaded_again(
+    rig: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.simulator.files.processing = 0.4
+    path = film(tmp_path / "film.mp4")
+    with monkeypatch.context() as patched:
+        patched.setattr("gemini_nb.streams.request.uploads._PATIENCE", 0.0)
+        stream = rig.ask(File(path), "What happens?").wait(20)
+        assert "not uploaded again" in str(stream.error)
+    rig.ask(File(path), "And now?").result(20)
+    assert rig.commands.count("start") == 1
 
 
 def test_without_a_journal_the_process_remembers(

@@ -25,9 +25,12 @@ if TYPE_CHECKING:
     from gemini_nb.journal.store import Store
     from gemini_nb.streams.runtime.runtime import Runtime
 
-__all__ = ["Hashed", "Memory", "owner_of"]
+__all__ = ["CLAIM", "Hashed", "Memory", "owner_of"]
 
 _MARGIN = 30.0  # seconds before its end at which an upload is no longer used
+CLAIM = 60.0
+"""Seconds after which another kernel may upload a file, when the one that began is heard of no more."""
+
 _DIGESTS = 256
 _TICK = 2.0  # seconds within which a file may change twice and have the same time of change
 
@@ -127,6 +130,26 @@ class Memory:
                 known += book.by_hash(store, *whose, digest, mime_type)
         found = {one.name: one for one in known if one.expires_at > time.time() + _MARGIN}
         return sorted(found.values(), key=lambda one: -one.uploaded_at)
+
+    def claim(self, endpoint: Endpoint, content: str, holder: str) -> bool:
+        """Say, for a minute, that a content is being uploaded; False where another kernel says so.
+
+        Args:
+            endpoint: where it goes.
+            content: its hash and type.
+            holder: who uploads it.
+        """
+        is_ours = True
+        with self._written() as store:
+            if store is not None:
+                is_ours = book.claim(store, *owner_of(endpoint), content, holder, seconds=CLAIM)
+        return is_ours
+
+    def release(self, endpoint: Endpoint, content: str, holder: str) -> None:
+        """Take back what `claim` said."""
+        with self._written() as store:
+            if store is not None:
+                book.release(store, *owner_of(endpoint), content, holder)
 
     def by_name(self, name: str) -> Uploaded | None:
         """Return what is known of an upload, also of one that has expired."""

@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import secrets
 import threading
 import time
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +29,7 @@ from gemini_nb.journal.uploads import Uploaded
 from gemini_nb.streams.events.states import UploadStatus
 from gemini_nb.streams.request.files import files_in, fit_files, is_local, path_of, replace_files
 from gemini_nb.streams.request.upload_job import Job, ShownUpload, facts_of
-from gemini_nb.streams.request.upload_memory import Hashed, Memory, owner_of
+from gemini_nb.streams.request.upload_memory import CLAIM, Hashed, Memory, owner_of
 
 if TYPE_CHECKING:
     from gemini_nb.api.http import HTTPClients
@@ -181,6 +182,19 @@ class Uploads:
         self, asker: _Asker, path: Path, hashed: Hashed, mime_type: str, job: Job
     ) -> RemoteFile:
         """Find the upload of a content, or make one."""
+        if (file := await self._reused(asker, hashed, mime_type, job)) is None:
+            async with self._claimed(asker, hashed, mime_type, job):
+                # Another kernel may have uploaded it while this one waited.
+                if (file := await self._reused(asker, hashed, mime_type, job)) is None:
+                    file = await self._new(asker, path, hashed, mime_type, job)
+        try:
+            return await self._until_active(asker, file, path.name, job)
+        except APIError as error:
+            if error.api_status == "FAILED":
+                await run_in_daemon_thread(self.memory.forget, asker.request.endpoint, file.name)
+            raise
+
+    async def _reused(self, asker: _Asker, hashed: Hashed, mime_type: str, job: Job) -> RemoteFile | None:
         endpoint = asker.request.endpoint
         for known in await run_in_daemon_thread(self.memory.by_hash, endpoint, hashed.digest, mime_type):
             job.tell(size=known.size)
@@ -190,7 +204,31 @@ class Uploads:
                 continue
             self.memory.use(known, endpoint)
             job.tell(is_reused=True)
-            return await self._until_active(asker, file, path.name, job)
+            return file
+        return None
+
+    @contextlib.asynccontextmanager
+    async def _claimed(self, asker: _Asker, hashed: Hashed, mime_type: str, job: Job) -> AsyncIterator[None]:
+        """Wait until no other kernel uploads this content, and keep the others waiting meanwhile."""
+        holder, content = secrets.token_hex(8), f"{hashed.digest} {mime_type}"
+        claim = functools.partial(self.memory.claim, asker.request.endpoint, content, holder)
+
+        async def prolong() -> None:
+            while True:
+                await asyncio.sleep(CLAIM / 3)
+                await run_in_daemon_thread(claim)
+
+        while not await run_in_daemon_thread(claim):
+            job.tell(note="another kernel uploads it")
+            await asyncio.sleep(_FIRST_LOOK)
+        prolonging = asyncio.create_task(prolong())
+        try:
+            yield
+        finally:
+            prolonging.cancel()
+            await run_in_daemon_thread(self.memory.release, asker.request.endpoint, content, holder)
+
+    async def _new(self, asker: _Asker, path: Path, hashed: Hashed, mime_type: str, job: Job) -> RemoteFile:
         file, size = await self._send(asker, path, hashed, mime_type, job)
         known = Uploaded(
             service=asker.service,
@@ -204,12 +242,8 @@ class Uploads:
             uploaded_at=time.time(),
             expires_at=file.expires_at or time.time() + _LIFETIME,
         )
-        await run_in_daemon_thread(self.memory.remember, known, endpoint)
-        try:
-            return await self._until_active(asker, file, path.name, job)
-        except APIError:
-            await run_in_daemon_thread(self.memory.forget, endpoint, known.name)
-            raise
+        await run_in_daemon_thread(self.memory.remember, known, asker.request.endpoint)
+        return file
 
     async def _send(
         self, asker: _Asker, path: Path, hashed: Hashed, mime_type: str, job: Job
@@ -219,7 +253,7 @@ class Uploads:
         try:
             if local.signature != hashed.signature:
                 raise _changed(path)
-            job.tell(status=UploadStatus.UPLOADING, size=local.size)
+            job.tell(status=UploadStatus.UPLOADING, size=local.size, note="")
             sender = Sender(
                 asker.clients,
                 endpoint,
