@@ -134,6 +134,7 @@ def test_several_lines_an_edit_and_closing(desk: Desk) -> None:
     settled = page.output(1).locator(".jp-RenderedMarkdown")
     expect(settled).to_contain_text("THIRD")
     expect(box).to_have_count(0)
+    expect(page.output(1).locator(".jp-OutputArea-child")).to_have_count(1)
     assert len(kept(page)) == 1
     assert page.errors == []
 

@@ -167,6 +167,14 @@ def test_a_finished_pane_is_one_widget_and_a_detached_one_none(manager: gemini_n
         until(lambda: as_shown(stream.text) in shown(pane))
 
 
+def test_a_closed_child_leaves_a_page_the_other_widgets() -> None:
+    closed, open_one = widgetry.piece("closed"), widgetry.piece("open")
+    held = widgetry.box([closed, open_one])
+    closed.close()
+    assert held.get_state()["children"] == [f"IPY_MODEL_{open_one.model_id}"]
+    widgetry.close_tree(held)
+
+
 def test_only_its_own_widgets_are_closed(manager: gemini_nb.StreamManager) -> None:
     mine = widgets.Text("mine")
     with asked(manager, None) as (_, pane):

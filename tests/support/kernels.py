@@ -191,9 +191,25 @@ class Kernel:
         """Shut down as JupyterLab does: ask first, kill after a while."""
         if self._log.closed:
             return
-        self._client.stop_channels()
-        self._manager.shutdown_kernel()
+        try:
+            if self._manager.is_alive():
+                self.wait_until(lambda: not self.dangling, timeout=5)
+        except TimeoutError:
+            raise AssertionError(f"these boxes hold closed widgets: {self.dangling}") from None
+        finally:
+            self._client.stop_channels()
+            self._manager.shutdown_kernel()
         self._log.close()
+
+    @property
+    def dangling(self) -> dict[str, str]:
+        """Each open box that holds a closed widget: a page that loads again would get no widget at all."""
+        open_ones = {f"IPY_MODEL_{name}" for name in self.widgets}
+        return {
+            name: str(state.get("_dom_classes"))
+            for name, state in self.widgets.items()
+            if not open_ones.issuperset(state.get("children") or ())
+        }
 
     # ------------------------------------------------------------------------------------------- messages
 

@@ -24,7 +24,7 @@ from gemini_nb.notebook.kernel.cell_output import CellDisplay
 from gemini_nb.notebook.pane import look
 from gemini_nb.notebook.pane.painter import painter_of
 from gemini_nb.notebook.pane.widgetry import (
-    Counted,
+    Container,
     box,
     close_tree,
     piece,
@@ -69,7 +69,7 @@ class Notebook:
     names: Callable[[], list[str]]
 
 
-class ChatBox(Counted, widgets.VBox):
+class ChatBox(Container, widgets.VBox):
     """A live view of a chat, with a field for the next message.
 
     Args:
@@ -102,10 +102,10 @@ class ChatBox(Counted, widgets.VBox):
         self._said = piece("", "gemini-nb-chat-said")
         self._entry = Entry(name, self.send, self._painter.call)
         self._controls = Controls(self, self._entry.fold)
-        top = box([self._head, self._controls.close_button], "gemini-nb-chat-top")
+        self._top = box([self._head, self._controls.close_button], "gemini-nb-chat-top")
         sheet = shared_piece(style("chat"), "gemini-nb-style")
         super().__init__(
-            [sheet, look.sheet(), top, scroll, self._said, self._entry.widget, self._controls.widget],
+            [sheet, look.sheet(), self._top, scroll, self._said, self._entry.widget, self._controls.widget],
             layout=shared_layout(),
             _dom_classes=("gemini-nb-chat",),
         )
@@ -376,6 +376,7 @@ class ChatBox(Counted, widgets.VBox):
         self._notice, self._notice_kind = f"This box is closed. %gemini_chat {self.name} opens another.", ""
         old = self.children
         self.children = (*old[:2], self._head, *old[3:5])
+        self._top.close()
         self._entry.close()
         self._controls.close()
 

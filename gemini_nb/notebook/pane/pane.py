@@ -24,7 +24,8 @@ from gemini_nb.notebook.pane.running_text import TextView
 from gemini_nb.notebook.pane.stepper import head_html
 from gemini_nb.notebook.pane.thoughts import ThoughtsView, thoughts_html
 from gemini_nb.notebook.pane.widgetry import (
-    Counted,
+    Container,
+    OpensWhenNamed,
     box,
     close_tree,
     formulas,
@@ -54,7 +55,7 @@ _SHORT = 8  # frozen pieces of an answer that is painted quickly
 _SLOWER_FROM = 40_000  # characters of a tail, times paints a second, that a page takes with ease
 
 
-class StreamPane(Counted, widgets.VBox):
+class StreamPane(OpensWhenNamed, Container, widgets.VBox):
     """A live view of one stream.
 
     Shown in a cell by `%%gemini_stream`, or by any cell whose value it is. It may be shown in several places.

@@ -11,6 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import ipywidgets as widgets
+from ipywidgets.widgets.trait_types import TypedTuple
+from ipywidgets.widgets.widget import widget_serialization
+from traitlets import Instance
 
 from gemini_nb.notebook.kernel.page_loads import note_restore
 from gemini_nb.notebook.render.markdown import plain
@@ -18,7 +21,9 @@ from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.stream import Stream
 
 __all__ = [
+    "Container",
     "Counted",
+    "OpensWhenNamed",
     "answer_where_asked",
     "box",
     "button",
@@ -75,6 +80,30 @@ def _count(number: int = 1) -> None:
     _sent += number
 
 
+def _name_open(children: Sequence[widgets.Widget], _: widgets.Widget) -> list[str]:
+    """What a page is sent of a box's children: a closed one has no channel, and so no name."""
+    return [f"IPY_MODEL_{child.model_id}" for child in children if _can_be_named(child)]
+
+
+def _can_be_named(child: widgets.Widget) -> bool:
+    return child.comm is not None or isinstance(child, OpensWhenNamed)
+
+
+class OpensWhenNamed:
+    """Marks a widget that opens when its `model_id` is read."""
+
+
+class Container(Counted):
+    """A box that passes over closed children when a page asks for its state.
+
+    For one closed child ipywidgets would raise, and the page that was loaded would get no widget at all.
+    """
+
+    children = TypedTuple(trait=Instance(widgets.Widget)).tag(
+        sync=True, **{**widget_serialization, "to_json": _name_open}
+    )
+
+
 class _Brief(Counted):
     """A widget that opens with what differs from the page's own defaults, and without what all share.
 
@@ -97,7 +126,7 @@ class _Formulas(_Brief, widgets.HTMLMath):
     """The same, with a text that the page typesets."""
 
 
-class _Box(_Brief, widgets.Box):
+class _Box(_Brief, Container, widgets.Box):
     """A box with a short opening message."""
 
 
