@@ -62,6 +62,7 @@ def test_the_kernel_is_the_one_that_has_the_extension(demo: Demo) -> None:
     assert specs["kernelspecs"]["python3"]["spec"]["argv"][0] == sys.executable
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_it_without_a_question_and_leaves_nothing(tmp_path: Path) -> None:
     with Demo(tmp_path) as demo:
         kernel = demo.as_person("POST", "/api/kernels")

@@ -61,10 +61,14 @@ def answers_to_calls(made: Rig) -> list[Any]:
         (lambda: nested(10_000, Link), "nested too deeply"),
         (circle, "result holds itself, so"),
         (linked, "holds itself"),
-        (lambda: "x" * 200_000_000, "larger than 20 MB"),
-        (lambda: b"\x00" * 200_000_000, "larger than 20 MB"),
-        (lambda: ["x" * 1_000_000] * 200, "larger than 20 MB"),
-        (lambda: nested(40, lambda inner: [inner, inner]), "more than 1,000,000 values"),
+        pytest.param(lambda: "x" * 200_000_000, "larger than 20 MB", marks=pytest.mark.slow),
+        pytest.param(lambda: b"\x00" * 200_000_000, "larger than 20 MB", marks=pytest.mark.slow),
+        pytest.param(lambda: ["x" * 1_000_000] * 200, "larger than 20 MB", marks=pytest.mark.slow),
+        pytest.param(
+            lambda: nested(40, lambda inner: [inner, inner]),
+            "more than 1,000,000 values",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_result_that_cannot_be_sent_is_an_error_for_the_model(make: Callable[[], Any], words: str) -> None:
@@ -89,8 +93,8 @@ def test_a_result_that_cannot_be_sent_is_an_error_for_the_model(make: Callable[[
         (json.dumps('{"a": ' + "[" * 300 + "]" * 300 + "}"), "nested more than 64 levels"),
         (json.dumps('{"a": ' + "[" * 10_000 + "]" * 10_000 + "}"), "not an object"),
         ('{"a": "' + "x" * 30_000_000 + '"}', "larger than 20 MB"),
-        ('{"a": "' + "x" * 70_000_000 + '"}', "larger than 20 MB"),
-        ('"' + "x" * 70_000_000 + '"', "larger than 20 MB"),
+        pytest.param('{"a": "' + "x" * 70_000_000 + '"}', "larger than 20 MB", marks=pytest.mark.slow),
+        pytest.param('"' + "x" * 70_000_000 + '"', "larger than 20 MB", marks=pytest.mark.slow),
     ],
 )
 def test_arguments_that_cannot_be_taken_are_an_error_for_the_model(arguments: str, words: str) -> None:

@@ -290,6 +290,7 @@ ENDLESS = RetryPolicy(attempts=100, restarts=100, initial_delay=0)
 STRICT = RetryPolicy(attempts=2, restarts=1, initial_delay=0)
 
 
+@pytest.mark.slow
 @settings(deadline=None, database=None, max_examples=100)
 @given(answers=ANSWERS, troubles=TROUBLES, places=PLACES)
 def test_an_answer_comes_out_whole_whatever_happens_to_it(

@@ -34,6 +34,7 @@ def focused_by_tab(page: Page, element: Locator) -> None:
     raise AssertionError("Tab never reaches it")
 
 
+@pytest.mark.slow
 def test_the_keyboard_reaches_all_of_a_long_answer(desk: Desk) -> None:
     page = desk.set(["%%gemini_stream\nscrolls"])
     desk.run(1)
@@ -77,6 +78,7 @@ def test_a_card_and_thoughts_that_are_unfolded_have_no_violations(desk: Desk) ->
     assert violations(page.page, ".jp-OutputArea-output.jp-RenderedMarkdown > *") == {}
 
 
+@pytest.mark.slow
 def test_the_pane_that_stays_on_a_page_loaded_anew_has_no_violations(desk: Desk) -> None:
     page = desk.set(["%%gemini_stream\nscrolls"])
     desk.run(1)
@@ -91,6 +93,7 @@ def test_the_pane_that_stays_on_a_page_loaded_anew_has_no_violations(desk: Desk)
     assert violations(page.page, ".gemini-nb-pane") == {}
 
 
+@pytest.mark.slow
 def test_a_question_and_every_kind_of_end_have_no_violations(desk: Desk) -> None:
     ends = [
         "%%gemini_stream -t pay -o asks\nconfirm it",

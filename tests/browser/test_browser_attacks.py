@@ -80,6 +80,7 @@ def click_links(page: Page, shown: Locator) -> list[str]:
     return opened
 
 
+@pytest.mark.slow
 def test_a_hostile_answer_does_nothing_live_and_settled(desk: Desk, requests: list[str]) -> None:
     ask = "%%gemini_stream -t attack_tool,attack_error -o hostile --thinking\nattack"
     page = desk.set([ask, "import json\nprint('the cell beneath')", "print(len(repr(hostile)))"])

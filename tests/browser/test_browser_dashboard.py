@@ -208,6 +208,7 @@ def test_a_row_that_moves_keeps_the_focus(opened: LabPage) -> None:
     assert places[0]["y"] < places[1]["y"], "what has ended stands behind what runs"
 
 
+@pytest.mark.slow
 def test_what_no_page_shows_is_not_sent_and_a_reloaded_page_goes_on(opened: LabPage) -> None:
     page = opened
     for cell in (2, 3):

@@ -17,6 +17,7 @@ OPENING = "pass"  # these need a kernel, and nothing in it
 WIDGET = "import ipywidgets; ipywidgets.HTML(\"<b class='probe'>hello</b>\")"
 
 
+@pytest.mark.slow
 def test_a_widget_is_seen_and_survives_a_reload(desk: Desk) -> None:
     page = desk.set([WIDGET, "6 * 7"])
     desk.run(1)

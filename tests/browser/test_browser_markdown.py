@@ -86,6 +86,7 @@ def plays(shown: Locator) -> None:
     assert player.evaluate(SECONDS) == 1
 
 
+@pytest.mark.slow
 def test_sources_cards_and_sound_are_shown_live_settled_and_reopened(desk: Desk) -> None:
     page = desk.set(["%%gemini_stream\nsources"])
     desk.run(1)

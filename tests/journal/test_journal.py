@@ -367,6 +367,7 @@ def usage_of(kernel: Kernel, code: str) -> str:
     return result.stdout
 
 
+@pytest.mark.slow
 def test_history_usage_and_old_streams_in_a_kernel_that_was_restarted(kernel: Kernel) -> None:
     kernel.run("%load_ext gemini_nb\nimport gemini_nb")
     asked = kernel.start(
@@ -399,6 +400,7 @@ def test_history_usage_and_old_streams_in_a_kernel_that_was_restarted(kernel: Ke
     assert "There is no stream" in kernel.run("%gemini_show nothing").stderr
 
 
+@pytest.mark.slow
 def test_the_notebook_is_known_where_the_server_tells(tmp_path: Path) -> None:
     kernel = Kernel(tmp_path / "kernel", {"JPY_SESSION_NAME": "/home/jo/talks/trip.ipynb"})
     try:
@@ -426,6 +428,7 @@ def test_config_says_where_and_off(kernel: Kernel, tmp_path: Path) -> None:
     assert "Nothing of that" in usage_of(kernel, "%gemini_history")
 
 
+@pytest.mark.slow
 def test_a_journal_that_cannot_be_is_said_in_the_notebook_once(kernel: Kernel, tmp_path: Path) -> None:
     foreign = tmp_path / "diary.txt"
     foreign.write_text("Dear diary,\n")

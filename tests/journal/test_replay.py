@@ -341,6 +341,7 @@ def test_the_settings_of_a_notebook_say_what_is_kept(make_kernel: Callable[..., 
     assert "no folder" in missing.error_text
 
 
+@pytest.mark.slow
 def test_a_file_of_kept_answers_is_listed_and_emptied(make_kernel: Callable[..., Kernel]) -> None:
     kernel = make_kernel(GEMINI_NB_AUTH="simulator", GEMINI_NB_SIMULATOR_PACE="0")
     kernel.run("%load_ext gemini_nb")

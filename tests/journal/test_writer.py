@@ -97,6 +97,7 @@ with opened(Path(sys.argv[1])) as (writer, journal):
 """
 
 
+@pytest.mark.slow
 def test_a_killed_kernel_loses_nothing_that_had_ended_a_second_before_and_others_lose_nothing(
     tmp_path: Path,
 ) -> None:

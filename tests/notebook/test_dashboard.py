@@ -461,6 +461,7 @@ def test_finished_rows_are_not_even_looked_at_again(
     assert all(drawn.count(f"f{index}") == 1 for index in range(15))
 
 
+@pytest.mark.slow
 def test_ten_streams_that_write_all_the_time_send_figures_twice_a_second(
     manager: gemini_nb.StreamManager, wire: Wire
 ) -> None:
@@ -558,6 +559,7 @@ def test_the_table_has_one_line_for_a_group_in_the_order_of_beginning(
     assert (len(rows), rows[-1]) == (12, "… and 20 more; to_frame() has them all.")
 
 
+@pytest.mark.slow
 def test_a_headless_run_gets_a_table_once(kernel: Kernel) -> None:
     kernel.run("%load_ext gemini_nb\nimport os; os.environ['GEMINI_NB_AUTH'] = 'simulator'")
     kernel.run("import gemini_nb; s = gemini_nb.get_manager().start_stream('Describe a lighthouse.').wait()")

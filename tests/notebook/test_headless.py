@@ -94,6 +94,7 @@ def test_nbclient_keeps_what_subscribers_print_and_streams_that_are_shown() -> N
         assert "completed" in output.data["text/markdown"]
 
 
+@pytest.mark.slow
 def test_a_failed_stream_fails_the_run_and_keeps_its_output() -> None:
     notebook = made_of("%load_ext gemini_nb", "%%gemini_stream -m unknown-model\nHello", "print('never')")
     with pytest.raises(CellExecutionError, match="404"):
@@ -123,6 +124,7 @@ def code_of(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
+@pytest.mark.slow
 def test_the_tools_notebook_shows_every_kind_of_call() -> None:
     cities, booking, report, traffic, tea, ride = shown(executed("tools.ipynb"))
     assert cities.count("<summary>tool weather") == cities.count("<summary>tool population") == 2

@@ -501,6 +501,7 @@ def test_what_a_person_types_wrong(shell: Kernel, cell: str, words: str) -> None
     assert "Traceback" not in wrong.error_text
 
 
+@pytest.mark.slow
 def test_unloading_takes_everything_away(shell: Kernel) -> None:
     ran(shell, "%unload_ext gemini_nb")
     assert "GeminiNB" not in ran(shell, "%config")

@@ -78,7 +78,11 @@ def test_a_person_may_say_no(manager: gemini_nb.StreamManager, name: str, status
     tools = [gemini_nb.tool(pay, confirm=True), wait]
     with asked(manager, None, "Pay 20 now, and wait.", tools=tools) as (stream, pane):
         until(lambda: 'data-status="awaiting_approval"' in shown(pane))
-        assert {found.description for found in every(pane, widgets.Button)} == {"Stop", "Approve", "Deny"}
+        until(
+            lambda: (
+                {found.description for found in every(pane, widgets.Button)} == {"Stop", "Approve", "Deny"}
+            )
+        )
         assert ran == []
         assert '<div class="gemini-nb-question">Run pay(amount=20)?</div>' in shown(pane)
         press(pane, name)

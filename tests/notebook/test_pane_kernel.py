@@ -82,6 +82,7 @@ def test_a_pane_that_is_not_displayed_sends_nothing(counting: Counting) -> None:
     assert len(counting.times) <= 1, "the layout that all share"
 
 
+@pytest.mark.slow
 def test_a_finished_pane_leaves_one_widget_and_a_cell_that_runs_again_none(counting: Counting) -> None:
     kernel = counting.kernel
     kernel.run("pane_of('short')", cell_id="a")

@@ -233,6 +233,7 @@ def test_two_dollars_in_a_folds_title_are_no_formula() -> None:
     assert "&lt;b&gt;" in shown
 
 
+@pytest.mark.slow
 def test_events_come_while_a_long_answer_is_settled(
     manager: gemini_nb.StreamManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -278,6 +278,7 @@ def test_a_display_of_a_cell_is_updated_where_it_stands(shell: Kernel) -> None:
     shell.wait_until(lambda: cell.texts() == ["'after'"])
 
 
+@pytest.mark.slow
 def test_unloading_leaves_everything_as_it_was(make_kernel: Callable[..., Kernel]) -> None:
     kernel = make_kernel(GEMINI_NB_AUTH="simulator", GEMINI_NB_SIMULATOR_PACE="0")
     look = (

@@ -71,11 +71,11 @@ def test_a_pane_alone_is_cleared_and_shown_anew(shell: Kernel, case: str) -> Non
 def test_what_stands_beside_it_is_kept(shell: Kernel, case: str) -> None:
     result = shell.run(KEPT[case], stop_on_error=False)
     shell.run("for stream in gemini_nb.get_manager().list_streams(): stream.wait(20)")
-    shell.run("import time; time.sleep(0.3)")
+    asked = KEPT[case].count("%gemini")
+    shell.wait_until(lambda: sum("text/markdown" in bundle for bundle in result.outputs) == asked)
     said = result.stdout + result.stderr + result.error_text + str(result.texts())
     assert said.count("mine") == KEPT[case].count("mine")
     assert ("ZeroDivisionError" in said) == ("1 / 0" in KEPT[case])
-    assert sum("text/markdown" in bundle for bundle in result.outputs) == KEPT[case].count("%gemini")
 
 
 def test_an_answer_that_a_clear_took_away_does_not_come_back(shell: Kernel) -> None:

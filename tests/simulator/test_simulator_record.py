@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import httpx
+import pytest
 
 from gemini_nb.simulator import Simulator
 from gemini_nb.simulator.protocol.rules import PAYLOAD_LIMIT
@@ -56,6 +57,7 @@ def test_a_body_that_is_nested_too_deep_is_refused() -> None:
     assert answer.status_code == 400
 
 
+@pytest.mark.slow
 def test_a_body_above_the_limit_is_refused_in_googles_words() -> None:
     with Simulator(pace=0) as simulator:
         answer = httpx.post(

@@ -456,6 +456,7 @@ print("fine")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 def test_what_waits_in_a_forked_child_for_the_parents_streams_ends_with_an_error() -> None:
     done = run_python(FORK)

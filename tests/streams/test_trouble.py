@@ -137,6 +137,7 @@ def test_rows_are_patient_by_themselves_and_a_policy_of_the_users_rules() -> Non
         assert not made.start("a").request.retry.patient
 
 
+@pytest.mark.slow
 def test_a_row_with_a_trouble_of_its_own_fails_while_others_are_answered() -> None:
     def script(request: Any) -> Any:
         words = request.json["contents"][0]["parts"][0]["text"]
