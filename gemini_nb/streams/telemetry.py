@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
+from gemini_nb.api import failures
 from gemini_nb.api.endpoint import Endpoint
 from gemini_nb.api.turn import ModelTurn, Usage
 from gemini_nb.api.wire import JSON, Content, Part, objects
@@ -24,6 +25,7 @@ from gemini_nb.config import Auth
 from gemini_nb.errors import GeminiError
 from gemini_nb.redaction import scrub, scrub_json
 from gemini_nb.streams.events.calls import ToolCall
+from gemini_nb.tools.execution import ToolFailedError
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -91,12 +93,17 @@ class _Watch:
         if isinstance(error, Exception):
             from opentelemetry.trace import Status, StatusCode  # see above
 
-            code = (isinstance(error, GeminiError) and error.status_code) or 0
-            self._attributes["error.type"] = str(code) if code >= 400 else type(error).__name__
-            self._span.set_status(Status(StatusCode.ERROR, scrub(str(error))))
+            self._attributes["error.type"] = _kind_of(error)
+            words = scrub(str(error)) if self._may_say else None
+            self._span.set_status(Status(StatusCode.ERROR, words))
         elif error is not None:  # stopped
             self._attributes["error.type"] = "cancelled"
         self._span.set_attributes(self._attributes)
+
+    @property
+    def _may_say(self) -> bool:
+        """Whether the words of an error may stand in the span."""
+        return True
 
     @property
     def _seconds(self) -> float:
@@ -134,6 +141,8 @@ class ModelCallWatch(_Watch):
 
     def _finish(self, error: BaseException | None) -> None:
         turn, usage = self._turn, self._turn.total_usage
+        if error is None and turn.block_reason is not None:  # which ends the stream when the call has ended
+            error = failures.blocked(turn)
         self._attributes |= _answer(turn, usage)
         if self._first is not None:
             self._attributes["gen_ai.response.time_to_first_chunk"] = self._first
@@ -179,6 +188,10 @@ class ToolCallWatch(_Watch):
         if _in_spans():
             self._attributes["gen_ai.tool.call.result"] = _json(result)
 
+    @property
+    def _may_say(self) -> bool:
+        return _in_spans()  # a tool's error goes to the model, as its result does
+
     def _finish(self, error: BaseException | None) -> None:
         super()._finish(error)
         known = {**self._known, **_named(self._attributes, "error.type")}
@@ -207,6 +220,13 @@ def watch_tool_call(
 
 def _is_loaded() -> bool:
     return "opentelemetry.trace" in sys.modules or "opentelemetry.metrics" in sys.modules
+
+
+def _kind_of(error: Exception) -> str:
+    if isinstance(error, ToolFailedError):
+        return error.kind
+    code = (isinstance(error, GeminiError) and error.status_code) or 0
+    return str(code) if code >= 400 else type(error).__name__
 
 
 def _settings(body: JSON) -> dict[str, Any]:

@@ -23,7 +23,15 @@ _LONG = 10_000  # characters
 
 
 class ToolFailedError(Exception):
-    """A tool gave no result; the message goes to the model."""
+    """A tool gave no result; the message goes to the model.
+
+    Attributes:
+        kind: why, in one word: the name of an exception, "timeout", or "tool_error" where the tool said so.
+    """
+
+    def __init__(self, message: str, kind: str = "tool_error") -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 async def run_tool(tool: Tool, args: dict[str, Any], kernel: KernelLoop, report: Report) -> ToolResult:
@@ -41,7 +49,7 @@ async def run_tool(tool: Tool, args: dict[str, Any], kernel: KernelLoop, report:
     try:
         positional, named = tool.signature.bind(duplicate(args))
     except ValueError as error:
-        raise ToolFailedError(str(error)) from None
+        raise ToolFailedError(str(error), "invalid_arguments") from None
     loop = asyncio.get_running_loop()
     try:
         with reporting(report):
@@ -57,13 +65,13 @@ async def run_tool(tool: Tool, args: dict[str, Any], kernel: KernelLoop, report:
                 )
     except TimeoutError as error:
         if limit.expired():
-            raise ToolFailedError(f"{tool.name} took longer than {tool.timeout:g} s") from None
+            raise ToolFailedError(f"{tool.name} took longer than {tool.timeout:g} s", "timeout") from None
         raise _failed(error) from None
     except asyncio.CancelledError:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
-        raise ToolFailedError(f"{tool.name} was cancelled") from None
+        raise ToolFailedError(f"{tool.name} was cancelled", "cancelled") from None
     except GeneratorExit:
         raise
     except BaseException as error:  # noqa: BLE001 - sys.exit() in a tool, too, must not end the loop
@@ -119,7 +127,8 @@ async def check_with(confirm: Callable[..., Any], call: object, kernel: KernelLo
 
 def _failed(error: BaseException) -> ToolFailedError:
     said = scrub(_words(error))
-    return ToolFailedError(said if len(said) <= _LONG else f"{said[:_LONG]}…")
+    kind = error.kind if isinstance(error, ToolFailedError) else type(error).__name__
+    return ToolFailedError(said if len(said) <= _LONG else f"{said[:_LONG]}…", kind)
 
 
 def _words(error: BaseException) -> str:

@@ -210,11 +210,37 @@ def test_a_tool_that_fails_and_a_call_that_is_refused_are_errors(collected: Coll
         stream = made.start(tools=[fail], model="m").wait()
     assert stream.error is not None
     failed, refused = collected.span("execute_tool fail"), collected.spans[-1]
-    assert failed.attributes["error.type"] == "ToolFailedError"
+    assert failed.attributes["error.type"] == "ValueError"
+    assert failed.status.description is None  # what a tool said is content
     assert refused.attributes["error.type"] == "403"
     for span in (failed, refused):
         assert span.status.status_code is trace.StatusCode.ERROR
         assert KEY not in span.to_json()
+
+
+def test_why_a_tool_failed_is_said_in_one_word(collected: Collected, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hang() -> None:
+        """Hang."""
+        await asyncio.sleep(60)
+
+    calls = [call(name, args=args) for name, args in (("hang", {}), ("gone", {}), ("hang", {"more": 1}))]
+    parts = [one["candidates"][0]["content"]["parts"][0] for one in calls]
+    turn = {"candidates": [{"content": {"role": "model", "parts": parts}, "finishReason": "STOP"}]}
+    monkeypatch.setenv(CAPTURE, "SPAN_ONLY")
+    with rig([sse_answer(turn), sse_answer(text("Done.", finish="STOP"))]) as made:
+        made.start(tools=[gemini_nb.tool(hang, timeout=0.05)], model="m").wait(20)
+    spans = [span for span in collected.spans if span.name.startswith("execute_tool")]
+    kinds = {span.attributes["error.type"]: span.status.description for span in spans}
+    assert set(kinds) == {"timeout", "unknown_tool", "invalid_arguments"}
+    assert kinds["timeout"] == "hang took longer than 0.05 s"
+
+
+def test_a_blocked_prompt_is_an_error(collected: Collected) -> None:
+    with rig([sse_answer({"promptFeedback": {"blockReason": "SAFETY"}})]) as made:
+        stream = made.start(model="m").wait(20)
+    (span,) = collected.spans
+    assert span.status.status_code is trace.StatusCode.ERROR
+    assert span.attributes["error.type"] == type(stream.error).__name__
 
 
 def test_a_stopped_call_ends_its_span(collected: Collected) -> None:

@@ -136,7 +136,7 @@ class ToolRound:
         tool = self._tools.get(name)
         if tool is None:
             known = ", ".join(self._tools.names) or "none"
-            raise ToolFailedError(f"there is no tool {name!r}; the tools are: {known}")
+            raise ToolFailedError(f"there is no tool {name!r}; the tools are: {known}", "unknown_tool")
         return tool
 
 
