@@ -15,10 +15,11 @@ from typing import Any
 import ipywidgets as widgets
 from IPython import get_ipython
 
+from gemini_nb.notebook.dashboard.base_row import RowStyle
 from gemini_nb.notebook.dashboard.group_row import GroupRow
 from gemini_nb.notebook.dashboard.look import more_html, totals_html
 from gemini_nb.notebook.dashboard.places import Places
-from gemini_nb.notebook.dashboard.rows import ROW_COST, Allowance, Row, RowStyle
+from gemini_nb.notebook.dashboard.rows import ROW_COST, Allowance, Row
 from gemini_nb.notebook.kernel.frontend import Frontend, frontend_of
 from gemini_nb.notebook.pane.painter import painter_of
 from gemini_nb.notebook.pane.widgetry import answer_where_asked
@@ -203,7 +204,7 @@ class Dashboard(widgets.VBox):
 
     def _fold(self, row: Row | GroupRow) -> None:
         if self._rows.get(name_of(row.entry)) is row:
-            self._allowance.spend(row.paint_timeline())
+            self._allowance.spend(row.paint_more())
 
 
 def _chosen(entries: Iterable[Entry], active: list[Entry]) -> list[Entry]:

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
-import ipywidgets as widgets
-
-from gemini_nb.notebook.dashboard.rows import RowStyle
-from gemini_nb.notebook.pane.widgetry import answer_where_asked
+from gemini_nb.notebook.dashboard.base_row import BaseRow, RowStyle
 from gemini_nb.notebook.render.entries import label_of, state_of
 from gemini_nb.notebook.render.figures import first_words
 from gemini_nb.notebook.render.group_table import Rate, live_html, progress_line
@@ -21,7 +17,7 @@ from gemini_nb.streams.group.run import Run
 __all__ = ["GroupRow"]
 
 
-class GroupRow:
+class GroupRow(BaseRow):
     """One group: how far it is, a button that stops all of it, and its rows on demand.
 
     Args:
@@ -30,6 +26,7 @@ class GroupRow:
         on_fold: called with this, on any thread, when the user folded or unfolded it.
     """
 
+    more = "Rows"
     has_running_tools = False
 
     def __init__(self, run: Run, style: RowStyle, on_fold: Callable[[GroupRow], object]) -> None:
@@ -38,41 +35,25 @@ class GroupRow:
         self._first = run.stream(0)
         self._words = first_words(self._first)
         self._rate = Rate()
-        self._style = style
         self._due = 0.0
         self._is_final = False
-        self._items: widgets.HTML | None = None
-        shared: dict[str, Any] = {"layout": style.box}
-        self._line = widgets.HTML(
-            self._line_html(), style=style.html, _dom_classes=("gemini-nb-cell",), **shared
-        )
-        self._fold = widgets.ToggleButton(
-            tooltip=f"Rows of {self._name}", style=style.fold, _dom_classes=("gemini-nb-fold",), **shared
-        )
-        self._stop = widgets.Button(
-            description="Stop",
-            tooltip=f"Stop {self._name}",
-            disabled=run.is_over,
-            style=style.stop,
-            _dom_classes=("gemini-nb-stop",),
-            **shared,
-        )
-        self._stop.on_click(lambda _: run.request_stop())
-        self._fold.observe(lambda _: on_fold(self), "value")
-        for clicked in (self._fold, self._stop):
-            answer_where_asked(clicked)
-        self.box = widgets.Box(
-            [self._fold, self._line, self._stop], _dom_classes=("gemini-nb-row",), **shared
-        )
+        super().__init__(style, on_fold)
 
     @property
     def _name(self) -> str:
         return label_of(self.entry)
 
     @property
+    def _may_stop(self) -> bool:
+        return not self.entry.is_over
+
+    def _request_stop(self) -> None:
+        self.entry.request_stop()
+
+    @property
     def is_final(self) -> bool:
         """Whether nothing about it will change any more, as long as it is not retried."""
-        return self._is_final and self.entry.is_over and bool(self._fold.value) == (self._items is not None)
+        return self._is_final and self.entry.is_over and not self._must_fold
 
     def paint(self, pause: float) -> int:
         """Draw what changed, after a pause in seconds. Returns the messages sent."""
@@ -80,27 +61,10 @@ class GroupRow:
         if time.monotonic() < self._due and not is_over:
             return 0
         self._due, self._is_final = time.monotonic() + pause, is_over
-        sent = _set(self._line, "value", self._line_html())
-        sent += _set(self._stop, "disabled", is_over)
-        return sent + self.paint_timeline()
+        return self._paint_all()
 
-    def paint_timeline(self) -> int:
-        """Draw the rows to look at where it is unfolded, and take them away where it is folded."""
-        if not self._fold.value:
-            if self._items is None:
-                return 0
-            self.box.children = self.box.children[:3]
-            self._items.close()
-            self._items = None
-            return 2 + _set(self._fold, "tooltip", f"Rows of {self._name}")
-        shown = f'<div class="gemini-nb-items">{live_html(self._group)}</div>'
-        if self._items is not None:
-            return _set(self._items, "value", shown)
-        self._items = widgets.HTML(
-            shown, layout=self._style.box, style=self._style.html, _dom_classes=("gemini-nb-unfolded",)
-        )
-        self.box.children = (*self.box.children[:3], self._items)
-        return 2 + _set(self._fold, "tooltip", f"Rows of {self._name}, shown below")
+    def _more_html(self) -> str:
+        return f'<div class="gemini-nb-items">{live_html(self._group)}</div>'
 
     def _line_html(self) -> str:
         run, first = self.entry, self._first
@@ -122,15 +86,3 @@ class GroupRow:
             '<span class="gemini-nb-figures">'
             f'<span class="gemini-nb-elapsed">{duration(int(took))}</span></span></div>'
         )
-
-    def close(self) -> None:
-        """Close its widgets; what it shares stays."""
-        for widget in (*self.box.children, self.box):
-            widget.close()
-
-
-def _set(widget: Any, name: str, value: object) -> int:
-    if getattr(widget, name) == value:
-        return 0
-    setattr(widget, name, value)
-    return 1

@@ -1,30 +1,24 @@
-"""The rows of a dashboard as widgets, and how many messages they may send.
+"""The rows of a dashboard's streams, and how many messages all rows may send.
 
-A widget opens a channel to the page for itself, one for its layout and one for its style. Twenty rows would
-open two hundred; here all rows share theirs. Streams that end by the hundred would still open and close rows
-faster than a page can follow, so an `Allowance` spreads that over the refreshes.
+Streams that end by the hundred would open and close rows faster than a page can follow, so an `Allowance`
+spreads that over the refreshes.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
-import ipywidgets as widgets
-from ipywidgets.widgets.widget_bool import ToggleButtonStyle
-from ipywidgets.widgets.widget_string import HTMLStyle
-
+from gemini_nb.notebook.dashboard.base_row import BaseRow, RowStyle
 from gemini_nb.notebook.dashboard.look import line_html
 from gemini_nb.notebook.dashboard.timeline import timeline_html
 from gemini_nb.notebook.dashboard.trace import Trace
-from gemini_nb.notebook.pane.widgetry import answer_where_asked
 from gemini_nb.notebook.render.figures import first_words
 from gemini_nb.notebook.render.markdown import plain
 from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["ROW_COST", "Allowance", "Row", "RowStyle"]
+__all__ = ["ROW_COST", "Allowance", "Row"]
 
 ROW_COST = 9
 """Messages that a row takes to come and to go: four widgets, and its place's new child."""
@@ -57,22 +51,7 @@ class Allowance:
         self.spent += messages
 
 
-class RowStyle:
-    """Layouts and styles that all rows of a dashboard share."""
-
-    def __init__(self) -> None:
-        self.box: Any = widgets.Layout()
-        self.html: Any = HTMLStyle()
-        self.stop: Any = widgets.ButtonStyle()
-        self.fold: Any = ToggleButtonStyle()
-
-    def close(self) -> None:
-        """Close them, after the rows."""
-        for shared in (self.box, self.html, self.stop, self.fold):
-            shared.close()
-
-
-class Row:
+class Row(BaseRow):
     """One stream: its line, a button that stops it, and a timeline that unfolds.
 
     Args:
@@ -81,40 +60,16 @@ class Row:
         on_fold: called with the row, on any thread, when the user folded or unfolded it.
     """
 
+    more = "Timeline"
+
     def __init__(self, stream: Stream, style: RowStyle, on_fold: Callable[[Row], object]) -> None:
         self.stream = self.entry = stream
         self.trace = Trace(stream.log)
         self.trace.read()
-        self._style = style
         self._words = first_words(stream)
         self._state: object = self._state_now()
         self._due = 0.0
-        self._timeline: widgets.HTML | None = None
-        shared = {"layout": style.box}
-        self._line = widgets.HTML(
-            self._line_html(), style=style.html, _dom_classes=("gemini-nb-cell",), **shared
-        )
-        self._fold = widgets.ToggleButton(
-            tooltip=f"Timeline of {self._name}",
-            style=style.fold,
-            _dom_classes=("gemini-nb-fold",),
-            **shared,
-        )
-        self._stop = widgets.Button(
-            description="Stop",
-            tooltip=f"Stop {self._name}",
-            disabled=stream.status is not Status.ACTIVE,
-            style=style.stop,
-            _dom_classes=("gemini-nb-stop",),
-            **shared,
-        )
-        self._stop.on_click(lambda _: stream.request_stop())
-        self._fold.observe(lambda _: on_fold(self), "value")
-        for clicked in (self._fold, self._stop):
-            answer_where_asked(clicked)
-        self.box = widgets.Box(
-            [self._fold, self._line, self._stop], _dom_classes=("gemini-nb-row",), **shared
-        )
+        super().__init__(style, on_fold)
 
     @property
     def is_final(self) -> bool:
@@ -133,12 +88,14 @@ class Row:
 
     @property
     def _name(self) -> str:
-        """What the stream is called; the notebook may give it a name later."""
         return plain(self.stream.label)
 
     @property
-    def _must_fold(self) -> bool:
-        return bool(self._fold.value) != (self._timeline is not None)
+    def _may_stop(self) -> bool:
+        return self.stream.status is Status.ACTIVE
+
+    def _request_stop(self) -> None:
+        self.stream.request_stop()
 
     def _state_now(self) -> object:
         """The state that is drawn at once when it changes; figures are drawn less often."""
@@ -160,41 +117,10 @@ class Row:
         if state == self._state and now < self._due and not self._must_fold:
             return 0
         self._state, self._due = state, now + pause
-        sent = _set(self._line, "value", self._line_html())
-        sent += _set(self._stop, "disabled", self.stream.status is not Status.ACTIVE)
-        sent += _set(self._stop, "tooltip", f"Stop {self._name}")
-        return sent + self.paint_timeline()
-
-    def paint_timeline(self) -> int:
-        """Draw the timeline where it is unfolded, and take it away where it is folded."""
-        if not self._fold.value:
-            if self._timeline is None:
-                return _set(self._fold, "tooltip", f"Timeline of {self._name}")
-            self.box.children = self.box.children[:3]
-            self._timeline.close()
-            self._timeline = None
-            return 2 + _set(self._fold, "tooltip", f"Timeline of {self._name}")
-        shown = timeline_html(self.stream, self.trace, time.time())
-        if self._timeline is not None:
-            return _set(self._timeline, "value", shown)
-        self._timeline = widgets.HTML(
-            shown, layout=self._style.box, style=self._style.html, _dom_classes=("gemini-nb-unfolded",)
-        )
-        self.box.children = (*self.box.children[:3], self._timeline)
-        # A screen reader learns the button's state from its name alone.
-        return 2 + _set(self._fold, "tooltip", f"Timeline of {self._name}, shown below")
+        return self._paint_all()
 
     def _line_html(self) -> str:
         return line_html(self.stream, self.trace, self._words, time.time())
 
-    def close(self) -> None:
-        """Close its widgets; what it shares stays."""
-        for widget in (*self.box.children, self.box):
-            widget.close()
-
-
-def _set(widget: Any, name: str, value: object) -> int:
-    if getattr(widget, name) == value:
-        return 0
-    setattr(widget, name, value)
-    return 1
+    def _more_html(self) -> str:
+        return timeline_html(self.stream, self.trace, time.time())
