@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import gc
 import itertools
 import json
 import threading
 import time
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -20,6 +23,7 @@ import gemini_nb
 from answers import PATIENCE, hold, rig
 from gemini_nb.errors import ArgumentError, ConfigError, NotAskedError
 from gemini_nb.streams.group.pace import Pace
+from gemini_nb.streams.group.prompt import interpolate
 from gemini_nb.streams.group.rows import Row
 from scripted import Wait, json_error, sse_answer, text
 
@@ -81,6 +85,45 @@ def test_places_go_to_the_first_rows_whichever_came_first() -> None:
         return order
 
     assert asyncio.run(entered()) == [1, 2, 3, 4, 5]
+
+
+MISSING = [None, float("nan"), pd.NA, pd.NaT, np.float32("nan"), np.datetime64("NaT"), Decimal("NaN")]
+
+
+@pytest.mark.parametrize("value", MISSING, ids=lambda value: type(value).__name__)
+def test_a_missing_value_is_an_empty_text(value: object) -> None:
+    row = {"item": {"a": value, "b": 2}}
+    assert interpolate("<{item.a}{item.a:>3}{item.b}{{item.a}}>", row, needed="item") == ["<2{item.a}>"]
+    assert interpolate("{item.a!r}", row, needed="item") == [repr(value)]
+    assert interpolate("{item.a}", row) == [str(value)]  # no row of many
+    with pytest.raises(NotAskedError, match=r"\{item.a\} is missing in this row"):
+        interpolate("{item.a} {{item.b}}", row, needed="item")
+
+
+@pytest.mark.parametrize("value", [0, "", False, "nan", np.float32(0), Decimal(0), [], pd.NaT.__class__])
+def test_what_is_no_missing_value(value: object) -> None:
+    with contextlib.suppress(LookupError):
+        interpolate("{item}", {"item": value}, needed="item")
+
+
+def test_a_row_of_nothing_but_missing_values_is_not_asked() -> None:
+    frame = pd.DataFrame(
+        {
+            "text": [None, "quiet", None],
+            "stars": [float("nan"), 4.0, 3.0],
+            "n": pd.array([None, 1, None], "Int64"),
+            "when": pd.Series([pd.NaT, pd.Timestamp("2026-11-27"), pd.NaT]),
+        }
+    )
+    with rig(echo) as made:
+        options: dict[str, Any] = {"manager": made.manager, **made.options}
+        prompt = "a {item.text}b {item.stars:.0f}c {item.n}d {item.when:%Y}e"
+        asked = gemini_nb.ask_frame(frame, prompt, **options)
+        assert asked["answer"].tolist()[1:] == ["A QUIETB 4C 1D 2026E", "A B 3C D E"]
+        assert asked["status"].tolist() == ["error", "completed", "completed"]
+        assert "{item.text}, {item.stars:.0f}, {item.n}, {item.when:%Y} are missing" in asked["error"][0]
+        assert len(made.server.requests) == 2
+        assert gemini_nb.estimate(frame[:1], "{item.text}", **options).requests == 0
 
 
 def test_a_row_without_a_place_waits_from_the_beginning() -> None:

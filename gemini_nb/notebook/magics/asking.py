@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -19,7 +20,7 @@ from IPython.core.error import UsageError
 from gemini_nb.api.contents.content import to_part
 from gemini_nb.api.contents.file import File
 from gemini_nb.api.retry import RetryPolicy
-from gemini_nb.errors import ArgumentError, GeminiError
+from gemini_nb.errors import ArgumentError, GeminiError, NotAskedError
 from gemini_nb.notebook.kernel.names import name_made
 from gemini_nb.notebook.magics.named import alone_or_listed, as_name, items_of, options_of, value_of
 from gemini_nb.notebook.render.words import cut
@@ -160,7 +161,8 @@ def _rows_of_each(
     items = items_of(value_of(args.each, namespace, "--each"), args.each)
     if isinstance(items, list):
         asked: Iterable[tuple[dict[str, Any], Any]] = [(own, item) for own in settings for item in items]
-        contents_of(items[0])  # so that a mistake in the prompt is the cell's
+        with contextlib.suppress(NotAskedError):  # a row with nothing to ask about
+            contents_of(items[0])  # so that a mistake in the prompt is the cell's
     else:
         asked = ((own, item) for item in items for own in settings)
     rows = ((Later(functools.partial(_later, contents_of, item)), item, own) for own, item in asked)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
 from gemini_nb.api.contents.objects import is_from
-from gemini_nb.errors import ArgumentError, ConfigError
+from gemini_nb.errors import ArgumentError, ConfigError, NotAskedError
 from gemini_nb.redaction import excerpt
 from gemini_nb.streams.group.frame import ENDS, columns_of, free_names, records_of
 from gemini_nb.streams.group.mapping import map_prompts
@@ -49,7 +50,7 @@ class _AskFrame:
         made = self.meta(schema)
         if is_from(frame, "dask", "DataFrame"):
             made.index = frame._meta.index[:0]  # noqa: SLF001 - Dask documents it as the way to a frame's types
-            _check_columns(frame._meta, prompt)  # noqa: SLF001 - see above
+            _check_columns(frame._meta_nonempty, prompt)  # noqa: SLF001 - see above
             return frame.map_partitions(_ask, prompt, schema, options, meta=made)
         if not is_from(frame, "pandas", "DataFrame"):
             raise ArgumentError(
@@ -111,8 +112,6 @@ def _ask(frame: Any, prompt: str, schema: object, options: Mapping[str, Any]) ->
     _check_columns(frame, prompt)
     items = records_of(frame) or []
     prompts = [Later(contents_of, prompt, item) for item in items]
-    if items:
-        contents_of(prompt, items[0])
     group = map_prompts(prompts, items=items, schema=schema, **options).wait()
     fields = list(_fields(schema))
     rows = [columns_of(row.stream, group.run, fields) for row in group.run.rows]
@@ -138,6 +137,7 @@ def contents_of(prompt: str, item: object) -> Any:
 
     Raises:
         ArgumentError: the prompt names something that the item does not have.
+        NotAskedError: all that it names is missing in this item.
     """
     try:
         pieces = interpolate(prompt, {"item": item}, needed="item")
@@ -152,4 +152,6 @@ def _check_columns(frame: Any, prompt: object) -> None:
     """Refuse a prompt about a column that is not there, before anything is asked."""
     if not isinstance(prompt, str) or not prompt.strip():
         raise ArgumentError("ask_frame takes a prompt, a string that is not empty.")
-    contents_of(prompt, dict.fromkeys(frame.columns, "x"))
+    for item in records_of(frame[:1]) or ():
+        with contextlib.suppress(NotAskedError):  # the first row has nothing to ask about
+            contents_of(prompt, item)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterable, Sequence, Sized
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 
 from gemini_nb.api.resources.counting import count_tokens
 from gemini_nb.api.turn import Usage
-from gemini_nb.errors import ArgumentError
+from gemini_nb.errors import ArgumentError, NotAskedError
 from gemini_nb.journal import prices
 from gemini_nb.streams.events.record import StreamRecord
 from gemini_nb.streams.group.asked_frame import contents_of
@@ -67,22 +68,25 @@ def estimate(
     chosen = manager or get_manager()
     for name in _OF_THE_RUN:
         options.pop(name, None)
-    requests = [
-        build_request(chosen.runtime, contents_of(prompt, item), schema=schema, **options)
-        for item in items[:: max(1, -(-len(items) // _SAMPLE))]
-    ]
+    sample, requests = items[:: max(1, -(-len(items) // _SAMPLE))], []
+    for item in sample:
+        with contextlib.suppress(NotAskedError):  # a row with nothing to ask about
+            requests.append(
+                build_request(chosen.runtime, contents_of(prompt, item), schema=schema, **options)
+            )
     if not requests:
         return Estimate(requests=0, input_tokens=0, low=Decimal(), high=Decimal())
     chosen.runtime.check_may_block()
     counts = chosen.runtime.loop.submit(_count(chosen, requests)).result()
     mean = sum(counts) / len(counts)
+    asked = round(len(items) * len(requests) / len(sample))
     request = requests[0]
     limit = (request.body.get("generationConfig") or {}).get("maxOutputTokens")
     return Estimate(
-        requests=len(items),
-        input_tokens=round(mean * len(items)),
-        low=_price(request, mean, 0, len(items)),
-        high=_price(request, mean, limit if isinstance(limit, int) else _LONG_ANSWER, len(items)),
+        requests=asked,
+        input_tokens=round(mean * asked),
+        low=_price(request, mean, 0, asked),
+        high=_price(request, mean, limit if isinstance(limit, int) else _LONG_ANSWER, asked),
     )
 
 

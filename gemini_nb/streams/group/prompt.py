@@ -14,6 +14,7 @@ import builtins
 import contextlib
 import copy
 import inspect
+import numbers
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
@@ -22,6 +23,7 @@ from types import ModuleType
 from typing import Any
 
 from gemini_nb.api.contents.content import to_part
+from gemini_nb.api.contents.objects import is_from
 from gemini_nb.api.contents.values import frame_rows, frame_text, is_media
 from gemini_nb.errors import NotAskedError
 from gemini_nb.redaction import scrub
@@ -72,6 +74,8 @@ def interpolate(
 
     Values are taken now. Where a name leads to a stream that still runs, the contents are `Deferred`: that
     place is filled in when the stream has ended, with its whole text, however its name is used until then.
+    Of what is needed, a missing value (None, NaN) has an empty text; where all of them are missing, nothing
+    is left to ask about.
 
     Args:
         text: the prompt. A name in double braces, `{{city}}`, stands for itself in single ones.
@@ -81,16 +85,21 @@ def interpolate(
 
     Raises:
         LookupError: it does not; with the braces in question.
+        NotAskedError: it has nothing but missing values.
     """
     if needed is not None:
         _check_written(text, needed)
     pieces: list[Any] = []
+    missing: dict[str, bool] = {}
     end = 0
     for match in _FIELD.finditer(text):
         doubled = match["open"] == "{{" and match["close"] == "}}"
         try:
             value = _resolve(match["name"], match["steps"], namespaces)
-            shown = f"{match[0][1:-1]}" if doubled else _filled(value, match, needed)
+            if match["name"] == needed and not doubled and match["conversion"] is None:
+                missing[match[0]] = _is_missing(value)
+            is_gap = missing.get(match[0], False) and not doubled
+            shown = match[0][1:-1] if doubled else "" if is_gap else _filled(value, match, needed)
         except Exception:  # noqa: BLE001 - the user's objects; what does not resolve stays as it is
             if match["name"] == needed and not doubled:
                 raise LookupError(match[0]) from None
@@ -102,6 +111,11 @@ def interpolate(
         outer = "" if doubled else match["open"][1:]
         pieces += [text[end : match.start()] + outer, shown, "" if doubled else match["close"][1:]]
         end = match.end()
+    if missing and all(missing.values()):
+        raise NotAskedError(
+            f"Not asked: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing in this row.",
+            hint="Leave such rows out, as frame.dropna() does, or fill them in.",
+        )
     pieces.append(text[end:])
     if not any(isinstance(piece, _Hole) for piece in pieces):
         return _joined(pieces)
@@ -261,6 +275,14 @@ def _resolve(name: str, steps: str, namespaces: tuple[Mapping[str, Any], ...]) -
 def python_name(name: str) -> str:
     """Normalise a name as Python does: the micro sign of a keyboard becomes a Greek letter."""
     return unicodedata.normalize("NFKC", name)
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether it stands for no value, as in a frame or a line of JSON."""
+    if value is None or is_from(value, "pandas", "NAType", "NaTType"):
+        return True
+    is_scalar = isinstance(value, numbers.Number) or is_from(value, "numpy", "datetime64", "timedelta64")
+    return is_scalar and bool(value != value)  # noqa: PLR0124 - only a NaN differs from itself
 
 
 def _step(value: Any, step: str) -> Any:

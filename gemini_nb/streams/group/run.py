@@ -320,7 +320,7 @@ class Run:
             try:
                 stream = self._start(row)
             except GeminiError as error:
-                if is_call:
+                if is_call and not isinstance(error, NotAskedError):
                     raise
                 stream = self._refuse(row, error)
             row.stream = stream
