@@ -191,6 +191,31 @@ def test_a_cell_of_many_rows_that_runs_again_ends_its_earlier_run(shell: Kernel)
     assert asked.stdout.split() == ["61"]
 
 
+def test_a_manager_that_was_shut_down_is_replaced(make_kernel: Callable[..., Kernel]) -> None:
+    kernel = make_kernel(GEMINI_NB_AUTH="simulator", GEMINI_NB_SIMULATOR_PACE="0")
+    kernel.run(f"{LOAD}\n%config GeminiNB.model = 'gemini-2.5-pro'")
+    kernel.run("%%gemini_stream -c talk --wait\nName a river.")
+    same = kernel.run(
+        "import gemini_nb; old = gemini_nb.get_manager(); old.shutdown()\n%gemini_stream --wait -o one Hello"
+    )
+    assert same.status == "ok", same.error_text
+    again = kernel.run("old = gemini_nb.get_manager(); old.shutdown(); old.shutdown()")
+    assert again.status == "ok", again.error_text
+    for cell in (
+        "%%gemini_stream --wait -o two\nHello",
+        "%%gemini_stream -c talk --wait -o three\nAnother one.",
+    ):
+        shown = kernel.run(cell)
+        assert shown.status == "ok", shown.error_text
+        assert any("text/markdown" in bundle for bundle in shown.outputs)
+    printed = kernel.run("gemini_nb.get_manager().start_stream('Hello', lambda event: print('told')).wait()")
+    assert "told" in printed.stdout
+    facts = kernel.run("print({one.model for one in (one, two, three)}, len(talk.history))\n%gemini_streams")
+    first, *_, last = facts.stdout.splitlines()
+    assert first == "{'gemini-2.5-pro'} 4"
+    assert last.startswith("3 completed · ")
+
+
 def test_time_magic_around_a_stream_cell(shell: Kernel) -> None:
     result = shell.run("%%time\n%%gemini_stream --wait -o timed\nDescribe a lighthouse.")
     assert result.status == "ok", result.error_text

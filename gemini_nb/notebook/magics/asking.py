@@ -250,7 +250,7 @@ def _sender(
         return manager.start_stream
     kept = {one: value for one, value in settings.items() if one in _OF_CHATS}
     is_local = isinstance(local_ns.get(args.chat), Chat)
-    chat = local_ns[args.chat] if is_local else _chat_named(args.chat, user_ns, manager, kept)
+    chat = local_ns[args.chat] if is_local else _chat_named(args.chat, user_ns, kept)
     cell_id, request_id = run
     if cell_id is None:
         return chat.send
@@ -258,10 +258,10 @@ def _sender(
     return functools.partial(chat.send_from, origin, kept=kept, append=args.append)
 
 
-def _chat_named(name: str, user_ns: dict[str, Any], manager: StreamManager, kept: Mapping[str, Any]) -> Chat:
+def _chat_named(name: str, user_ns: dict[str, Any], kept: Mapping[str, Any]) -> Chat:
     """The chat of this name; a new one keeps these settings."""
     if name not in user_ns:
-        user_ns[name] = Chat(manager=manager)
+        user_ns[name] = Chat()
         user_ns[name].adopt(kept)
     chat = user_ns[name]
     if not isinstance(chat, Chat):
@@ -270,12 +270,11 @@ def _chat_named(name: str, user_ns: dict[str, Any], manager: StreamManager, kept
 
 
 def open_chat(
-    manager: StreamManager, user_ns: dict[str, Any], args: argparse.Namespace, notes: list[str]
+    user_ns: dict[str, Any], args: argparse.Namespace, notes: list[str]
 ) -> tuple[str, Chat, dict[str, Any]]:
     """Return the name of the chat that a box is for, the chat, and the settings of the box's messages.
 
     Args:
-        manager: runs the streams of a new chat.
         user_ns: the notebook's names; a new chat is bound there.
         args: the options.
         notes: takes what the user should know of the system instruction, a line each.
@@ -295,5 +294,5 @@ def open_chat(
     settings = {**options_of(args, user_ns, notes), **({"model": models[0]} if models else {})}
     is_new = name not in user_ns
     kept = {one: value for one, value in settings.items() if one in _OF_CHATS} if is_new else {}
-    chat = _chat_named(name, user_ns, manager, kept)
+    chat = _chat_named(name, user_ns, kept)
     return name, chat, {one: value for one, value in settings.items() if one not in kept}

@@ -62,7 +62,7 @@ class ChatMagic(Magics):
         The transcript stays in the notebook. Close leaves it alone there; so does a restart of the kernel.
         """
         args, notes = parse(self.gemini_chat, line, _REST), list[str]()
-        name, chat, settings = open_chat(self._magics.manager, self.shell.user_ns, args, notes)
+        name, chat, settings = open_chat(self.shell.user_ns, args, notes)
         for note in dict.fromkeys(notes):
             print(note)  # noqa: T201 - the user reads it above the box
         frontend = frontend_of(self.shell)

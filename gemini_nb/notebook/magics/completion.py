@@ -43,7 +43,7 @@ class _Nothing(list[SimpleCompletion]):
         return 1
 
 
-def matcher(shell: Any, manager: StreamManager) -> Callable[[Any], Any]:
+def matcher(shell: Any, find_manager: Callable[[], StreamManager]) -> Callable[[Any], Any]:
     """Return the matcher that IPython asks; put it into `shell.Completer.custom_matchers`."""
 
     @context_matcher(identifier="gemini_nb")  # type: ignore[untyped-decorator]  # IPython's
@@ -58,7 +58,7 @@ def matcher(shell: Any, manager: StreamManager) -> Callable[[Any], Any]:
         percent, magic, behind = found.groups()
         if magic == "gemini_stream" and percent == "%" and prompt_of(behind):
             return _in_prompt(shell, prompt_of(behind))
-        fragment = behind.rpartition(" ")[2]
+        manager, fragment = find_manager(), behind.rpartition(" ")[2]
         before = ""
         offered: list[SimpleCompletion] = []
         if magic == "gemini_stream":

@@ -55,30 +55,39 @@ class _Extension:
 
     def __init__(self, shell: Any, manager: StreamManager) -> None:
         self.shell = shell
-        self.manager = manager
+        self._manager = manager
         self._settings = shell.gemini_nb_settings = GeminiNB.of(shell, manager)
-        self._magics = GeminiMagics(shell, manager, self._settings)
-        self._matcher = matcher(shell, manager)
+        self._magics = GeminiMagics(shell, lambda: self.manager, self._settings)
+        self._matcher = matcher(shell, lambda: self.manager)
         self._awaiting = AwaitStreamCells(shell)
         self._displayer = displayer(shell)
+        self._sent = SentOutputs()
         self._log = self._magics.log
         self._code_magics = CodeMagics(shell, self._magics, self._log)
         self._chat_magic = ChatMagic(shell, self._magics)
         self.stream_cell, self.fix_cell = self._magics.stream_cell, self._code_magics.fix_cell
 
+    @property
+    def manager(self) -> StreamManager:
+        """The kernel's manager; a new one where the last was shut down."""
+        if self._manager.runtime.closed:
+            self._manager = self.shell.gemini_nb_manager = get_manager()
+            self._settings.serve(self._manager)
+            self._serve()
+        return self._manager
+
     def register(self) -> None:
         shell = self.shell
         self.forget_parents = answer_in_threads(shell)
         self._unroute = route(shell)
-        sent = SentOutputs()
-        self._unwatch = sent.watch(shell)
+        self._unwatch = self._sent.watch(shell)
         self._unwatch_pages = watch_connections(shell)
         shell.register_magics(
             self._magics,
             self._code_magics,
             self._chat_magic,
             HistoryMagics(shell),
-            ModelsMagic(shell, self.manager),
+            ModelsMagic(shell, lambda: self.manager),
         )
         self._chat_magic.register()
         self._log.register()
@@ -91,15 +100,25 @@ class _Extension:
                 shell.display_formatter.formatters[mime].for_type(kind, render)
         for shown in _SHOWN:
             shown._ipython_display_ = self._displayer
-        runtime = self.manager.runtime
-        runtime.kernel.find = _kernel_loop(shell)
-        runtime.can_ask = lambda: frontend_of(shell) is not Frontend.HEADLESS
-        runtime.block_on = blocking_wait(runtime.kernel)
-        runtime.cell_output = lambda: cell_output(shell, runtime, sent)
-        runtime.origin = lambda: (notebook_path(shell), cell_id(shell))
-        runtime.warm_up()
+        self._find_loop = _kernel_loop(shell)
+        self._serve()
+        shell.events.register("pre_run_cell", self._before_cell)
         shell.events.register("post_run_cell", self._hear_out)
         threading.Thread(target=_import_renderer, name="gemini_nb-import", daemon=True).start()
+
+    def _serve(self) -> None:
+        """Let the manager know what only a notebook knows."""
+        shell = self.shell
+        runtime = self._manager.runtime
+        runtime.kernel.find = self._find_loop
+        runtime.can_ask = lambda: frontend_of(shell) is not Frontend.HEADLESS
+        runtime.block_on = blocking_wait(runtime.kernel)
+        runtime.cell_output = lambda: cell_output(shell, runtime, self._sent)
+        runtime.origin = lambda: (notebook_path(shell), cell_id(shell))
+        runtime.warm_up()
+
+    def _before_cell(self, _: object) -> None:
+        _ = self.manager  # a new one, where the last cell shut it down
 
     def _hear_out(self, _: object) -> None:
         """Let a cell of an unattended run end when its subscribers have heard everything.
@@ -122,6 +141,7 @@ class _Extension:
 
     def unregister(self) -> None:
         shell = self.shell
+        shell.events.unregister("pre_run_cell", self._before_cell)
         shell.events.unregister("post_run_cell", self._hear_out)
         magics = shell.magics_manager.magics
         for kind, names in (("cell", _CELL_MAGICS), ("line", _LINE_MAGICS)):
@@ -141,8 +161,8 @@ class _Extension:
         self._unroute()
         self._unwatch()
         self._unwatch_pages()
-        self.manager.runtime.cell_output = lambda: None
-        self.manager.runtime.origin = lambda: (None, None)
+        self._manager.runtime.cell_output = lambda: None
+        self._manager.runtime.origin = lambda: (None, None)
 
 
 def load(shell: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -47,17 +47,22 @@ class GeminiMagics(Magics):
 
     Args:
         shell: the IPython shell.
-        manager: runs the streams.
+        find_manager: returns the manager that runs the streams.
         settings: the user's defaults.
     """
 
     shell: Any
 
-    def __init__(self, shell: Any, manager: StreamManager, settings: GeminiNB) -> None:
+    def __init__(self, shell: Any, find_manager: Callable[[], StreamManager], settings: GeminiNB) -> None:
         super().__init__(shell)
-        self.manager = manager
+        self._find_manager = find_manager
         self._settings = settings
         self.log = CellLog(shell)
+
+    @property
+    def manager(self) -> StreamManager:
+        """What runs the streams."""
+        return self._find_manager()
 
     @no_var_expand
     @needs_local_scope

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from IPython.core.error import UsageError
@@ -21,12 +22,12 @@ class ModelsMagic(Magics):
 
     Args:
         shell: the IPython shell.
-        manager: asks the service.
+        find_manager: returns the manager, which asks the service.
     """
 
-    def __init__(self, shell: Any, manager: StreamManager) -> None:
+    def __init__(self, shell: Any, find_manager: Callable[[], StreamManager]) -> None:
         super().__init__(shell)
-        self._manager = manager
+        self._find_manager = find_manager
 
     @with_arguments(
         argument("words", nargs="*", metavar="TEXT", help="only models whose name holds this"),
@@ -37,7 +38,7 @@ class ModelsMagic(Magics):
     def gemini_models(self, line: str) -> None:
         """List the models that can be asked, with the tokens they take and give: `%gemini_models flash`."""
         args = parse_argstring(self.gemini_models, line)
-        listed = self._manager.models(args.auth, fresh=args.fresh)
+        listed = self._find_manager().models(args.auth, fresh=args.fresh)
         found = [model for model in listed if all(word.lower() in model.name.lower() for word in args.words)]
         if not found:
             raise UsageError(f"None of the {len(listed)} models has {' '.join(args.words)!r} in its name.")

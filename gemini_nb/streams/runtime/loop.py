@@ -105,7 +105,7 @@ class BackgroundLoop:
             if self._closed:
                 raise ConfigError(
                     "This manager was shut down.",
-                    hint="gemini_nb.get_manager() makes a new one; for magics, %reload_ext gemini_nb does.",
+                    hint="gemini_nb.get_manager() makes a new one; magics do that by themselves.",
                 )
             if self._loop is None or not self.is_alive:
                 self._loop = self._start()

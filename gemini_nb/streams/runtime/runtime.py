@@ -119,7 +119,7 @@ class Runtime:
             if self.closed:
                 raise ConfigError(
                     "This manager was shut down.",
-                    hint="gemini_nb.get_manager() makes a new one; for magics, %reload_ext gemini_nb does.",
+                    hint="gemini_nb.get_manager() makes a new one; magics do that by themselves.",
                 )
             self._active[record] = end
 
