@@ -88,7 +88,9 @@ def test_an_answer_has_a_frame_and_headings_below_the_notebooks_own(
         assert {word: level for level, word in found} == {**levels, "Idea": "4"}
     settled = to_markdown(stream)
     assert "\n##### **Two**\n" in settled
-    assert settled.startswith('<div style="border-left: 3px solid #9e9e9e; padding: 8px 0 1px 12px">')
+    assert settled.startswith(
+        '<div style="border-left: 3px solid #9e9e9e; padding: 8px 0 1px 12px; overflow-wrap: break-word">'
+    )
     assert f"**{stream.model} (simulated)** · {stream.stream_id}\n\n{ROOM}<details>" in settled
     assert inside(settled).endswith("</sub>")
 

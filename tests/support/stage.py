@@ -19,7 +19,7 @@ from attacks import ARGUMENTS, CODE, ERROR, HUGE, MARKDOWN, NAME, OUTPUT, RESULT
 from gemini_nb.simulator import Simulator
 from markdown_cases import CASES
 
-__all__ = ["attack_error", "attack_tool", "open_stage", "pay", "work"]
+__all__ = ["attack_error", "attack_tool", "fail", "open_stage", "pay", "succeed", "work"]
 
 GATES = Path("gates")
 PLAYS: dict[str, Callable[[int], Iterator[Any]]] = {}
@@ -129,6 +129,28 @@ def confirm(calls: int) -> Iterator[Any]:
         yield said("So be it.", reason="STOP")
 
 
+@play("tools")
+def tools(calls: int) -> Iterator[Any]:
+    """Call one tool that fails and two that do not, then end as the test's file says."""
+    if calls == 0:
+        made = [{"functionCall": {"name": name, "args": {"x": 1}}} for name in ("fail", "succeed", "succeed")]
+        yield said(
+            {"text": "**Thinking** about it.", "thought": True}, "Three tools.\n\n", *made, reason="STOP"
+        )
+        return
+    yield said("After them.\n\n```python\nx = 1\n```\n\n- an item\n\n> a quotation\n\n")
+    yield said("| a | b |\n|---|---|\n| 1 | 2 |\n\n#### A heading\n\nThe last line.\n\n")
+    while not (GATES / "end").exists():
+        yield 0.02
+    match (GATES / "end").read_text():
+        case "error":
+            yield b'data: {"error": {"code": 400, "message": "No.", "status": "INVALID_ARGUMENT"}}\r\n\r\n'
+        case "cut":
+            yield said("And", reason="MAX_TOKENS")
+        case _:
+            yield said("The end.", reason="STOP")
+
+
 @play("huge")
 def huge(_: int) -> Iterator[Any]:
     for text in HUGE:
@@ -210,6 +232,16 @@ def work(topic: str) -> str:
     gemini_nb.progress(0.5, "half")
     _wait("worked")
     return "done with <b>everything</b>"
+
+
+def fail(x: int) -> str:
+    """Fail in many words."""
+    raise ValueError("no lighthouse stands there, " * 20)
+
+
+def succeed(x: int) -> str:
+    """Succeed."""
+    return f"{x} lighthouse"
 
 
 def _wait(name: str) -> None:

@@ -101,11 +101,12 @@ def _brief(call: ToolCall) -> str:
     below = ""
     if call.ended_at is None:
         below = _progress(call) + _last_lines(call)
-    elif call.error is not None:
-        below = f'<div class="gemini-nb-error">{escape(cut(_first_line(call.error), 300))}</div>'
-    else:
+    elif call.error is None:
         below = _pictures(call)
     arguments = f"<code>{escape(cut(_arguments(call), 160))}</code>" if call.args else ""
+    if call.error is not None and call.ended_at is not None:  # in one line, as in the settled answer
+        said = escape(cut(_first_line(call.error), 300))
+        arguments = f'<span class="gemini-nb-error" title="{said}">{said}</span>'
     if call.status is ToolStatus.AWAITING_APPROVAL:
         below, arguments = f"{below}{_question(call)}", ""
     return (

@@ -10,7 +10,7 @@ from __future__ import annotations
 import concurrent.futures
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 import ipywidgets as widgets
@@ -68,7 +68,7 @@ class StreamPane(OpensWhenNamed, Container, widgets.VBox):
     pace = 20.0
     """Paints a second at most."""
     notes: tuple[str, ...] = ()
-    """What the user should know of the prompt, a line each, above the answer. Set before it is shown."""
+    """What the user should know of the prompt, a line each, beneath the answer. Set before it is shown."""
     stands_alone = True
     """Whether it is shown by a cell; one that is a part of something else goes with that."""
     sent = 0  # apart from what `widgetry` counts
@@ -236,7 +236,7 @@ class StreamPane(OpensWhenNamed, Container, widgets.VBox):
                 self._display.replace(mimebundle(self._stream, live.transcript), self._taken)
             yield
             if self._live is live:
-                old, shown = self.children, whole_html(self._stream, live.transcript)
+                old, shown = self.children, whole_html(self._stream, live.transcript) + notes_html(self.notes)
                 names = self._stream.stream_id if self.stands_alone else ""
                 self.children = (look.sheet(), whole(shown, names))
                 live.painter.close_soon(_closers(old))
@@ -260,18 +260,18 @@ class _Live:
         stream = pane.stream
         self.painter = painter
         self.transcript = Transcript(is_json=stream.is_structured)
-        for note in pane.notes:
-            self.transcript.note(note)
         self._pane, self._stream = pane, stream
         self.settles_into: object = self  # nowhere yet; None is a display that cannot be replaced
         self._views: list[BlockView | None] = []
         self._thoughts: ThoughtsView | None = None
-        self._head = piece(head_html(stream), "gemini-nb-headline")
+        self._head = piece(head_html(stream, is_live=True), "gemini-nb-headline")
         self._head_due = 0.0
         self._head_state: object = None
         self._body = box([], "gemini-nb-body")
         top = box([self._head, stop_button(stream)], "gemini-nb-top")
-        pane.children = (look.sheet(), top, self._body)
+        # Beneath the answer, or its text would move when they go.
+        notes = [piece(notes_html(pane.notes))] if pane.notes else []
+        pane.children = (look.sheet(), top, self._body, *notes)
         self._cursor = Cursor(stream.log, self.wake)
         self.wake()
 
@@ -323,7 +323,7 @@ class _Live:
         )
         if now >= self._head_due or state != self._head_state:
             self._head_due, self._head_state = now + _HEAD_PAUSE, state
-            set_value(self._head, head_html(stream))
+            set_value(self._head, head_html(stream, is_live=True))
 
     def _paint_thoughts(self) -> bool:
         thoughts = self.transcript.thoughts
@@ -331,8 +331,8 @@ class _Live:
             if not thoughts:
                 return False
             self._thoughts = ThoughtsView()
-            style, top, body = self._pane.children
-            self._pane.children = (style, top, self._thoughts.widget, body)
+            style, top, *rest = self._pane.children
+            self._pane.children = (style, top, self._thoughts.widget, *rest)
         return self._thoughts.draw(
             thoughts, self.transcript.thoughts_draft, thinking=self.transcript.thinking
         )
@@ -359,6 +359,11 @@ class _Live:
             for index, block in enumerate(self.transcript.blocks)
             if isinstance(block, CallBlock) and block.call.status is ToolStatus.RUNNING
         }
+
+
+def notes_html(notes: Iterable[str]) -> str:
+    """What the user should know of the prompt."""
+    return "".join(map(look.notice_html, notes))
 
 
 def whole_html(stream: Stream, transcript: Transcript) -> str:

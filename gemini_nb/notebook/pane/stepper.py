@@ -19,8 +19,14 @@ __all__ = ["head_html"]
 _SERVICES = {Auth.GEMINI: "Gemini API", Auth.VERTEX_AI: "Vertex AI", **figures.STAND_INS}
 
 
-def head_html(stream: Stream) -> str:
-    """The head, live or final."""
+def head_html(stream: Stream, *, is_live: bool = False) -> str:
+    """The head.
+
+    Args:
+        stream: whose.
+        is_live: whether the settled answer takes its place, which says why a stream ended early. Said here,
+            too, for a moment, it would move the text.
+    """
     active = stream.status is Status.ACTIVE
     return (
         f'<div class="gemini-nb-head" data-stream-id="{escape(stream.stream_id)}" '
@@ -31,7 +37,7 @@ def head_html(stream: Stream) -> str:
         f"{_kept(stream)}"
         f"{_steps(stream) if active else _badge(stream)}</div>"
         f'<div class="gemini-nb-figures" title="{figures.details(stream)}">{_figures(stream)}</div>'
-        f"{_remarks(stream)}{_troubles(stream)}</div>"
+        f"{_remarks(stream)}{'' if is_live and not active else _troubles(stream)}</div>"
     )
 
 

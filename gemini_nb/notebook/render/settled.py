@@ -130,7 +130,7 @@ def framed(names: Sequence[str], pieces: Iterable[str], kind: str) -> str:
     """
     model, *rest = map(literal, names)
     inside = [" · ".join([f"**{model}**", *rest]), *map(_with_room, pieces)]
-    style = f"border-left: 3px solid {_RULES[kind]}; padding: 8px 0 1px 12px"
+    style = f"border-left: 3px solid {_RULES[kind]}; padding: 8px 0 1px 12px; overflow-wrap: break-word"
     body = "\n\n".join(piece for piece in inside if piece.strip())
     return f'<div style="{style}">\n\n{body}\n\n</div>'
 
@@ -205,11 +205,20 @@ def called(call: ToolCall, longest: int = 20_000) -> str:
 
 def call_line(call: ToolCall) -> str:
     """One tool call in one line."""
+    return _line_of(call, called(call, 60), 200)
+
+
+def _title_of(call: ToolCall) -> str:
+    """The same for a fold, so short that a page of some width does not break it."""
+    return _line_of(call, cut(called(call, 60), 70), 60)
+
+
+def _line_of(call: ToolCall, named: str, longest: int) -> str:
     outcome = call.error if call.error is not None else call.status.value
     if call.still_running:
         outcome = f"still running, {outcome}"
     took = f", {duration(call.duration)}" if call.duration is not None else ""
-    return f"{called(call, 60)}: {cut(outcome, 200)}{took}"
+    return f"{named}: {cut(outcome, longest)}{took}"
 
 
 def block_markdown(block: Block) -> str:
@@ -244,7 +253,7 @@ def call_markdown(call: ToolCall) -> str:
         found.append(("result", json.dumps(call.result, ensure_ascii=False, indent=2), "json"))
     body = "\n\n".join(f"*{name}*\n\n{code_block(text, language)}" for name, text, language in found)
     shown = [f"![{_inline(name)}](data:{kind};base64,{data})" for name, kind, data in figures.pictures(call)]
-    return "\n\n".join([fold(f"tool {call_line(call)}", body), *shown, shown_markdown(call.shown)]).rstrip()
+    return "\n\n".join([fold(f"tool {_title_of(call)}", body), *shown, shown_markdown(call.shown)]).rstrip()
 
 
 def part_of_answer(part: Part) -> str:

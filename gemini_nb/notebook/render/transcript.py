@@ -90,10 +90,6 @@ class Transcript:
             self._thoughts[:] = ["".join(self._thoughts)]
         return self._thoughts[0] if self._thoughts else ""
 
-    def note(self, text: str) -> None:
-        """Add a line that no event has brought, such as what was wrong with the prompt."""
-        self._add(NoticeBlock(text))
-
     def apply_all(self, events: list[StreamEvent]) -> None:
         """Apply several events."""
         for event in events:

@@ -1,0 +1,92 @@
+"""An answer that settles: what the user reads stays where it is, whatever stands above, however it ends."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import expect
+
+from desk import Desk, desk, kept_desk
+
+__all__ = ["desk", "kept_desk"]  # fixtures
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+READ = ("Three tools.", "After them.", "an item", "a quotation", "A heading", "The last line.")
+ALLOWED = 2.0  # pixels
+THEME = "theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})"
+PLACES = """([cell, texts]) => {
+  const walker = document.createTreeWalker(cell.querySelector('.jp-OutputArea'), NodeFilter.SHOW_TEXT);
+  const top = cell.getBoundingClientRect().top, found = {};
+  while (walker.nextNode()) {
+    const text = texts.find(one => walker.currentNode.textContent.trim().startsWith(one));
+    if (text === undefined || text in found) continue;
+    const range = document.createRange();
+    range.selectNodeContents(walker.currentNode);
+    found[text] = range.getBoundingClientRect().top - top;
+  }
+  return found;
+}"""
+
+
+def moved(
+    desk: Desk, source: str, end: str, *, width: int = 1280, texts: tuple[str, ...] = READ
+) -> dict[str, float]:
+    """Run a cell, let its answer end this way, and return how far each text moved when it settled."""
+    page = desk.set([source], width=width)
+    desk.run(1)
+    pane, cell = desk.pane(1), page.cell(1)
+    expect(pane).to_contain_text(texts[-1])
+    expect(pane.locator(".gemini-nb-steps [aria-current=step]")).to_have_text("writing")
+    handle = cell.element_handle()
+    before = page.page.evaluate(PLACES, [handle, texts])
+    if end == "stopped":
+        pane.get_by_role("button", name="Stop", exact=True).click()
+    else:
+        (desk.lab.server.notebooks / "gates" / "end").write_text(end)
+        desk.open_gate("read")
+    expect(page.output(1).locator(".jp-RenderedMarkdown sub")).to_be_attached()
+    expect(pane).to_have_count(0)
+    after = page.page.evaluate(PLACES, [handle, texts])
+    assert set(before) == set(after) == set(texts)
+    page.screenshot(f"settled-{end}-{width}")
+    return {text: round(after[text] - before[text], 1) for text in texts}
+
+
+def too_far(found: dict[str, float]) -> dict[str, float]:
+    return {text: distance for text, distance in found.items() if abs(distance) > ALLOWED}
+
+
+TOOLS = "%%gemini_stream -t fail,succeed -o a_name_of_some_length\ntools"
+
+
+@pytest.mark.parametrize("end", ["whole", "error", "cut", "stopped"])
+def test_nothing_moves_when_an_answer_with_tools_ends(desk: Desk, end: str) -> None:
+    assert too_far(moved(desk, TOOLS, end)) == {}
+
+
+def test_nothing_moves_in_the_dark_and_in_a_narrow_window(desk: Desk) -> None:
+    desk.page.page.evaluate(THEME, "JupyterLab Dark")
+    try:
+        assert too_far(moved(desk, TOOLS, "whole")) == {}
+    finally:
+        desk.page.page.evaluate(THEME, "JupyterLab Light")
+    texts = ("Paragraph 0.", "Paragraph 19.", "The last line.")
+    assert (
+        too_far(
+            moved(desk, "%%gemini_stream -o a_name_of_some_length\nscrolls", "whole", width=600, texts=texts)
+        )
+        == {}
+    )
+
+
+def test_nothing_moves_for_a_note_or_what_is_wide_and_the_head_is_one_line(desk: Desk) -> None:
+    texts = ("Paragraph 0.", "Paragraph 19.", "The last line.")
+    assert too_far(moved(desk, "%%gemini_stream\nscrolls {no_such_name}", "whole", texts=texts)) == {}
+    page = desk.set(["%%gemini_stream -o poem -t succeed\ntools"])
+    desk.run(1)
+    head = desk.pane(1).locator(".gemini-nb-title")
+    for width in (1280, 800, 480):
+        page.page.set_viewport_size({"width": width, "height": 900})
+        expect(head).to_have_css("height", "26px")
+        expect(head.locator("[data-step=now]")).to_be_in_viewport()
+    page.page.set_viewport_size({"width": 1280, "height": 900})
