@@ -26,6 +26,7 @@ SIGNED = "https://bucket.example/a%20film.mp4?X-Amz-Expires=60&X-Amz-Signature=f
         ("https://www.youtube.com/watch?v=9hE5-98ZeCg", "video/*"),
         ("https://youtu.be/9hE5-98ZeCg", "video/*"),
         ("https://m.youtube.com/watch?v=9hE5-98ZeCg", "video/*"),
+        ("https://music.youtube.com/watch?v=9hE5-98ZeCg", "video/*"),
         ("https://notyoutube.com/watch?v=9hE5-98ZeCg", None),
         (SIGNED, "video/mp4"),
     ],

@@ -261,6 +261,17 @@ def test_an_expired_cache_says_so(desk: Desk) -> None:
         book.delete()
 
 
+def test_the_end_of_a_block_takes_an_expired_cache_for_deleted_and_hides_no_error(desk: Desk) -> None:
+    with desk.cache() as book:
+        desk.simulator.caches.expire(book.name)
+        book.expires = dt.datetime.now(dt.UTC)
+    assert "deleted" in repr(book)
+    other = desk.cache()
+    desk.simulator.caches.expire(other.name)
+    with pytest.raises(KeyError), other:
+        raise KeyError("the user's own")
+
+
 def test_a_server_that_answers_something_else_is_an_error(manager: gemini_nb.StreamManager) -> None:
     from scripted import response
 

@@ -64,7 +64,7 @@ UPLOAD_INSTEAD = "gemini_nb.File(path) uploads a large file by the Files API; a 
 _NAME = re.compile(r"files/[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 _GOOGLE = "https://generativelanguage.googleapis.com/v1beta/"
 _UPLOADED = re.compile(rf"https://generativelanguage\.googleapis\.com/v\w+/({_NAME.pattern})")
-_FILMS = re.compile(r"(?:(?:www\.|m\.)?youtube(?:-nocookie)?\.com|youtu\.be)", re.IGNORECASE)
+_FILMS = re.compile(r"(?:(?:www\.|m\.|music\.)?youtube(?:-nocookie)?\.com|youtu\.be)", re.IGNORECASE)
 _SECRET = re.compile(
     r"(?:.*[-_.])?(?:key|token|sig|signature|credential|secret|password|auth)|awsaccesskeyid|googleaccessid",
     re.IGNORECASE,

@@ -6,6 +6,7 @@ then, a cell has ended and a run has begun. So it is refused at the call.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import math
 import re
@@ -17,7 +18,7 @@ from gemini_nb.api.endpoint import Endpoint
 from gemini_nb.api.resources.caching import change_cache, delete_cache
 from gemini_nb.api.wire import JSON
 from gemini_nb.config import Auth
-from gemini_nb.errors import ArgumentError, CallerError, ConfigError, ProtocolError
+from gemini_nb.errors import APIError, ArgumentError, CallerError, ConfigError, GeminiError, ProtocolError
 from gemini_nb.tools.tool import ToolSet
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class CachedContent:
         self.expires = expiry_of(run(runtime, change()))
 
     def delete(self) -> None:
-        """Delete it; deleting twice is once.
+        """Delete it; deleting twice is once, and one that has expired is gone.
 
         Raises:
             GeminiError: the service refuses or cannot be reached.
@@ -125,7 +126,11 @@ class CachedContent:
             await delete_cache(await runtime.ready(), endpoint, self.name)
 
         if endpoint.auth is not Auth.RECORDING:
-            run(runtime, delete())
+            try:
+                run(runtime, delete())
+            except APIError as error:
+                if error.status_code not in {403, 404} or dt.datetime.now(dt.UTC) < self.expires:
+                    raise
         self._deleted = True
 
     def options_for(self, options: StreamOptions) -> StreamOptions:
@@ -161,7 +166,11 @@ class CachedContent:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.delete()
+        if error is None:
+            self.delete()
+            return
+        with contextlib.suppress(GeminiError):  # what went wrong in the block says more
+            self.delete()
 
     def __getstate__(self) -> dict[str, Any]:
         """For the processes of a Dask cluster: all but keys and the machinery of this one."""
