@@ -12,6 +12,17 @@ from gemini_nb.journal import writer
 pytest_plugins = ["kernels", "browser_fixtures"]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Spread the files that drive a browser among the others: several at a time are slow and fail by that."""
+    files = list(dict.fromkeys(item.path for item in items))
+    others = [file for file in files if file.parent.name != "browser"]
+    browser = [file for file in files if file.parent.name == "browser"]
+    places = {file: float(place) for place, file in enumerate(others)}
+    apart = 0.8 * len(others) / max(1, len(browser))  # the last fifth is for what is quick
+    places |= {file: apart * number for number, file in enumerate(browser)}
+    items.sort(key=lambda item: places[item.path])
+
+
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
