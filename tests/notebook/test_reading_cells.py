@@ -55,6 +55,40 @@ def test_a_question_may_be_indented_and_stands_in_a_text_as_it_is(shell: Kernel)
     assert "Why is the sky blue?" in asked(shell)
 
 
+def test_an_alias_is_read_as_the_magic_itself(shell: Kernel) -> None:
+    shell.run(
+        "%alias_magic gs gemini_stream\n%alias_magic t time\n"
+        "%alias_magic -p '-o brief --raw' raw gemini_stream"
+    )
+    for cell, words in [
+        ("%gs Why is the sky blue?", "Why is the sky blue?"),
+        ("if True:\n    %gs Is it {1 + 1}?", "Is it {1 + 1}?"),
+        ("def plan():\n    city = 'Bergen'\n    %gs Plan a day in {city}.\nplan()", "Plan a day in Bergen."),
+        ("%raw Say {city}, why?", "Say {city}, why?"),
+        ("%%raw --wait\nSay {city}.", "Say {city}."),
+    ]:
+        ran = shell.run(cell)
+        assert ran.status == "ok", ran.error_text
+        assert words in asked(shell)
+    assert "{city}" in shell.run("print(brief.info().request_body)").stdout
+    ticks = shell.run(
+        "import asyncio\nticks = []\nasync def tick():\n"
+        "    while True:\n        ticks.append(1)\n        await asyncio.sleep(0.001)\n"
+        "task = asyncio.ensure_future(tick())"
+    )
+    assert ticks.status == "ok"
+    waited = shell.run("%%gs --wait -o free\nHello")
+    assert any("text/markdown" in bundle for bundle in waited.outputs)
+    ran_meanwhile = "print(len(ticks)); task.cancel(); print(In[-2])"
+    count, text = shell.run(ran_meanwhile).stdout.split("\n", 1)
+    assert int(count) > 1  # the kernel's loop was free
+    assert "gemini_stream" in text
+    timed = shell.run("%t 1 + 1")
+    assert "Wall time" in timed.stdout
+    helped = shell.run("%gs?")
+    assert "Alias for" in str(helped.payload)
+
+
 def test_the_cell_that_loads_the_extension_asks(make_kernel: Callable[..., Kernel], tmp_path: Path) -> None:
     fresh = make_kernel(GEMINI_NB_AUTH="simulator", GEMINI_NB_SIMULATOR_PACE="0")
     ran = fresh.run(

@@ -20,7 +20,7 @@ from gemini_nb.notebook.magics.history import HistoryMagics
 from gemini_nb.notebook.magics.magics import GeminiMagics
 from gemini_nb.notebook.magics.models_magic import ModelsMagic
 from gemini_nb.notebook.magics.settings import GeminiNB
-from gemini_nb.notebook.magics.transform import AwaitStreamCells, keep_questions, read_loading_cell_again
+from gemini_nb.notebook.magics.transform import AwaitStreamCells, question_keeper, read_loading_cell_again
 from gemini_nb.notebook.magics.waiting import blocking_wait
 from gemini_nb.notebook.pane.painter import retire
 from gemini_nb.notebook.pane.showing import displayer
@@ -59,6 +59,7 @@ class _Extension:
         self._settings = shell.gemini_nb_settings = GeminiNB.of(shell, manager)
         self._magics = GeminiMagics(shell, lambda: self.manager, self._settings)
         self._matcher = matcher(shell, lambda: self.manager)
+        self._keep_questions = question_keeper(shell)
         self._awaiting = AwaitStreamCells(shell)
         self._displayer = displayer(shell)
         self._sent = SentOutputs()
@@ -93,7 +94,7 @@ class _Extension:
         self._log.register()
         shell.configurables.append(self._settings)  # where %config looks
         shell.Completer.custom_matchers.append(self._matcher)
-        shell.input_transformers_cleanup.append(keep_questions)
+        shell.input_transformers_cleanup.append(self._keep_questions)
         self._awaiting.register()
         for kind, mime, render in _renderers():
             if mime in shell.display_formatter.formatters:
@@ -149,7 +150,7 @@ class _Extension:
                 magics[kind].pop(name, None)
         shell.configurables.remove(self._settings)
         shell.Completer.custom_matchers.remove(self._matcher)
-        shell.input_transformers_cleanup.remove(keep_questions)
+        shell.input_transformers_cleanup.remove(self._keep_questions)
         self._awaiting.unregister()
         self._log.unregister()
         self._chat_magic.unregister()

@@ -12,33 +12,50 @@ from __future__ import annotations
 import ast
 import re
 import sys
+from collections.abc import Callable
 from typing import Any
 
-__all__ = ["AwaitStreamCells", "keep_questions", "read_loading_cell_again"]
+from IPython.core.magic import MagicAlias
+
+__all__ = ["AwaitStreamCells", "question_keeper", "read_loading_cell_again"]
 
 _CALL = "get_ipython().run_cell_magic('gemini_stream', "
 _COROUTINES = {"gemini_stream": "stream_cell", "gemini_fix": "fix_cell"}  # of the extension
 _LINE_CALL = "get_ipython().run_line_magic("
 _FIX_CALL = f"{_LINE_CALL}'gemini_fix', "
-_ASKED = re.compile(r"^([ \t]*)%(gemini_stream|gemini_explain|gemini_fix)[ \t]+(\S.*\?)[ \t]*$", re.MULTILINE)
+_ASKING = ("gemini_stream", "gemini_explain", "gemini_fix")
+_ASKED = re.compile(r"^([ \t]*)%(\w+)[ \t]+(\S.*\?)[ \t]*$", re.MULTILINE)
+_MAGIC_CALL = re.compile(r"get_ipython\(\)\.run_(line|cell)_magic\('(\w+)', ")
 _TRIPLE = re.compile(r"\"\"\"|'''")
 
 
-def keep_questions(lines: list[str]) -> list[str]:
-    """Let `%gemini_stream Why is the sky blue?` ask, also where it is indented; within a text it stays."""
-    if lines and lines[0].startswith("%%"):
-        return lines
-    kept, quotes = [], 0
-    for line in lines:
-        asked = line if quotes % 2 else _ASKED.sub(_as_call, line)
-        kept.append(asked)
-        quotes += len(_TRIPLE.findall(line))
-    return kept
+def question_keeper(shell: Any) -> Callable[[list[str]], list[str]]:
+    """Return what lets `%gemini_stream Why is the sky blue?` ask, also where it is indented or an alias."""
+
+    def as_call(asked: re.Match[str]) -> str:
+        indent, magic, line = asked.groups()
+        name, params = _meant(shell, "line", magic)
+        return f"{indent}{_LINE_CALL}{name!r}, {params + line!r})" if name in _ASKING else asked[0]
+
+    def keep_questions(lines: list[str]) -> list[str]:
+        if lines and lines[0].startswith("%%"):
+            return lines
+        kept, quotes = [], 0
+        for line in lines:
+            asked = line if quotes % 2 else _ASKED.sub(as_call, line)  # within a text it stays
+            kept.append(asked)
+            quotes += len(_TRIPLE.findall(line))
+        return kept
+
+    return keep_questions
 
 
-def _as_call(asked: re.Match[str]) -> str:
-    indent, magic, line = asked.groups()
-    return f"{indent}{_LINE_CALL}{magic!r}, {line!r})"
+def _meant(shell: Any, kind: str, name: str) -> tuple[str, str]:
+    """The magic that a name or an alias of `%alias_magic` stands for, and the options that the alias has."""
+    made = shell.magics_manager.magics[kind].get(name)
+    if not isinstance(made, MagicAlias):
+        return name, ""
+    return made.magic_name, f"{made.magic_params} " if made.magic_params else ""
 
 
 class AwaitStreamCells(ast.NodeTransformer):
@@ -70,11 +87,24 @@ class AwaitStreamCells(ast.NodeTransformer):
         vars(self._shell).pop("should_run_async", None)
 
     def note(self, lines: list[str]) -> list[str]:
-        """Note whether these lines are a cell that asks; its text stays as it is."""
+        """Note whether these lines are a cell that asks; its text stays as it is, but for aliases.
+
+        IPython calls an alias without what it gives to the magic itself: the names of the function that calls
+        it, and the braces of a prompt as they are.
+        """
+        lines = [_MAGIC_CALL.sub(self._without_alias, line) for line in lines]
         runs_cell = sys.displayhook is self._shell.displayhook  # as it is only then
         if not runs_cell:
             self._is_pending = self._shell.autoawait and _is_awaitable(lines)
         return lines
+
+    def _without_alias(self, call: re.Match[str]) -> str:
+        kind, alias = call.groups()
+        name, params = _meant(self._shell, kind, alias)
+        if name == alias or name not in _ASKING:
+            return call[0]
+        before = f"{params!r} " if params else ""  # it joins the text that follows
+        return f"get_ipython().run_{kind}_magic({name!r}, {before}"
 
     def should_run_async(self, raw_cell: str, **known: Any) -> bool:
         """Tell IPython to await the noted cell, whose text has no await."""
