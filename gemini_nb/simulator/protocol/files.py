@@ -62,7 +62,7 @@ class _File:
     created: float = 0.0  # when it was whole
     ready_at: float = 0.0
     expires: float = 0.0
-    is_cancelled: bool = False
+    status: str = "active"  # of the upload: active, final or cancelled
 
     @property
     def state(self) -> str:
@@ -155,45 +155,49 @@ class FileStore:
         Raises:
             RefusalError: what is wrong with it.
         """
-        match = _PATH.fullmatch(request.path)
-        if match is None:
-            raise not_found(f"The simulator serves nothing for {request.path}.")
+        match, method = _PATH.fullmatch(request.path), request.method
+        upload_id = request.query.get("upload_id")
+        if not upload_id:
+            check_access(Route(version="v1", vertex=False), request.headers, request.query, accepted)
+        id_, rest = (match["id"], match["rest"]) if match else (None, None)
         with self._lock:
-            if match["upload"] and request.method == "POST" and not match["id"] and not match["rest"]:
-                if upload_id := request.query.get("upload_id"):
+            if match and match["upload"] and method == "POST" and not id_ and not rest:
+                if upload_id:
                     return self._piece(upload_id, request.headers, raw, half=half)
-                _check_key(request, accepted)
                 return self._start(request, f"{origin}{request.path}")
-            _check_key(request, accepted)
-            if match["upload"] or match["rest"] not in {None, ":download"}:
-                raise not_found(f"The simulator serves nothing for {request.method} {request.path}.")
-            return {}, self._resource(request, match["id"], match["rest"], owner_of(request))
+            if match and not match["upload"] and method in {"GET", "DELETE"}:
+                if not id_ and not rest and method == "GET":
+                    return {}, self._list(request.query, owner_of(request))
+                if id_ and not rest:
+                    file = self._find(id_, owner_of(request))
+                    if method == "GET":
+                        return {}, file.to_json()
+                    del self._files[id_]
+                    return {}, {}
+                if id_ and rest == ":download" and self._find(id_, owner_of(request)):
+                    raise invalid("Only generated files can be downloaded.")
+        raise not_found(f"The simulator serves nothing for {method} {request.path}.")
 
     def _start(self, request: Request, address: str) -> FileReply:
         headers = request.headers
-        if headers.get("x-goog-upload-protocol") != "resumable":
-            raise invalid("The simulator takes uploads by X-Goog-Upload-Protocol: resumable only.")
-        if headers.get("x-goog-upload-command") != "start":
-            raise invalid("An upload begins with X-Goog-Upload-Command: start.")
         given = read_message(request.body or {}, "Upload", "", vertex=False).get("file", {})
-        length = headers.get("x-goog-upload-header-content-length", given.get("sizeBytes"))
-        if length is None or not str(length).isdecimal():
-            raise invalid("X-Goog-Upload-Header-Content-Length: the size of the file in bytes.")
-        size = int(length)
-        if not 0 < size <= _LIMIT:
-            raise invalid(f"The file has {size} bytes; a file has between 1 and {_LIMIT}.", "file.size_bytes")
+        length = headers.get("x-goog-upload-header-content-length", given.get("sizeBytes", ""))
+        size = int(length) if str(length).isdecimal() else 0
         kind = given.get("mimeType") or headers.get("x-goog-upload-header-content-type", "")
-        if not _MIME_TYPE.fullmatch(kind):
-            raise invalid(f"Unsupported MIME type: {kind}", "file.mime_type")
-        name = given.get("name") or secrets.token_hex(6)
+        name, display_name = given.get("name") or secrets.token_hex(6), given.get("displayName", "")
         found = _NAME.fullmatch(name)
-        if found is None:
-            raise invalid(f"Invalid file name: {name}", "file.name")
-        if found[1] in self._files:
-            raise RefusalError(409, "ALREADY_EXISTS", f"The File {found[1]} already exists.")
-        display_name = given.get("displayName") or ""
-        if len(display_name) > 512:
-            raise invalid("The display name has more than 512 characters.", "file.display_name")
+        for is_right, words in (
+            (headers.get("x-goog-upload-protocol") == "resumable", "X-Goog-Upload-Protocol: resumable."),
+            (headers.get("x-goog-upload-command") == "start", "An upload begins with the command start."),
+            (0 < size <= _LIMIT, f"X-Goog-Upload-Header-Content-Length: from 1 to {_LIMIT} bytes."),
+            (_MIME_TYPE.fullmatch(kind), f"Unsupported MIME type: {kind}"),
+            (found, f"Invalid file name: {name}"),
+            (len(display_name) <= 512, "The display name has more than 512 characters."),
+        ):
+            if not is_right:
+                raise invalid(words, "file")
+        if found is None or found[1] in self._files:
+            raise RefusalError(409, "ALREADY_EXISTS", f"The File {name} already exists.")
         upload_id = secrets.token_urlsafe(24)
         self._uploads[upload_id] = _File(
             id=found[1],
@@ -214,54 +218,34 @@ class FileStore:
         if file is None:
             raise not_found("There is no such upload.")
         commands = {word.strip() for word in headers.get("x-goog-upload-command", "").split(",")}
-        if not commands or not commands <= {"upload", "finalize", "query", "cancel"}:
+        if not commands <= {"upload", "finalize", "query", "cancel"}:
             raise invalid(f"Unknown X-Goog-Upload-Command: {headers.get('x-goog-upload-command')}")
         if "cancel" in commands:
-            file.is_cancelled = True
-        if file.is_cancelled:
-            if commands & {"upload", "finalize"}:
-                raise invalid("The upload was cancelled.")
-            return {"X-Goog-Upload-Status": "cancelled"}, {}
-        if file.created:
-            if commands & {"upload", "finalize"}:
-                raise invalid("The upload is final.")
-            return _final(file)
-        if "query" in commands:
+            file.status = "cancelled"
+        if file.status == "active" and "query" in commands:
             return {
                 "X-Goog-Upload-Status": "active",
                 "X-Goog-Upload-Size-Received": str(file.received),
                 "X-Goog-Upload-Chunk-Granularity": str(GRANULARITY),
             }, {}
-        _take(file, headers, raw, is_last="finalize" in commands, half=half)
-        if "finalize" not in commands or half:
-            return {"X-Goog-Upload-Status": "active"}, {}
-        self._finish(file)
-        return _final(file)
+        if commands & {"upload", "finalize"}:
+            if file.status != "active":
+                raise invalid(f"The upload is {file.status}.")
+            _take(file, headers, raw, is_last="finalize" in commands, half=half)
+            if "finalize" in commands and not half:
+                self._finish(file)
+        answer = {"file": file.to_json()} if file.status == "final" else {}
+        return {"X-Goog-Upload-Status": file.status}, answer
 
     def _finish(self, file: _File) -> None:
         """Make a file of a complete upload."""
         wait = self.processing
         if wait is None:
             wait = self._pace if file.mime_type.startswith(_MADE) else 0.0
-        file.created = time.time()
+        file.status, file.created = "final", time.time()
         file.ready_at, file.expires = file.created + wait, file.created + self.lifetime
         file.failure = self.failure
         self._files[file.id] = file
-
-    def _resource(self, request: Request, id_: str | None, rest: str | None, owner: str) -> dict[str, Any]:
-        if id_ is None:
-            if request.method != "GET" or rest:
-                raise not_found(f"The simulator serves nothing for {request.method} {request.path}.")
-            return self._list(request.query, owner)
-        file = self._find(id_, owner)
-        if request.method == "DELETE" and not rest:
-            del self._files[id_]
-            return {}
-        if request.method != "GET":
-            raise not_found(f"The simulator serves nothing for {request.method} {request.path}.")
-        if rest:
-            raise invalid("Only generated files can be downloaded.")
-        return file.to_json()
 
     def _find(self, id_: str, owner: str) -> _File:
         file = self._files.get(id_)
@@ -278,10 +262,6 @@ class FileStore:
         return list_page("files", [file.to_json() for file in reversed(own)], query, size=10, most=100)
 
 
-def _check_key(request: Request, accepted: str | None) -> None:
-    check_access(Route(version="v1", vertex=False), request.headers, request.query, accepted)
-
-
 def _take(file: _File, headers: Fields, raw: bytes, *, is_last: bool, half: bool) -> None:
     """Take a piece, or half of it."""
     if headers.get("x-goog-upload-offset") != str(file.received):
@@ -295,7 +275,3 @@ def _take(file: _File, headers: Fields, raw: bytes, *, is_last: bool, half: bool
         raw = raw[: len(raw) // 2 // GRANULARITY * GRANULARITY]
     file.digest.update(raw)
     file.received += len(raw)
-
-
-def _final(file: _File) -> FileReply:
-    return {"X-Goog-Upload-Status": "final"}, {"file": file.to_json()}
