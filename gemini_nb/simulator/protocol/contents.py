@@ -13,19 +13,22 @@ from gemini_nb.simulator.protocol.refusals import RefusalError, invalid
 __all__ = ["check_contents", "check_name", "files_in"]
 
 _PDF_LIMIT = 50 * 1024 * 1024
-_SIBLINGS = {
-    "thought",
-    "thoughtSignature",
-    "videoMetadata",
-    "mediaResolution",
-    "partMetadata",
-    "mediaProcessing",
-    "audioTranscription",
-    "speechMetadata",
-    "documentMetadata",
-    "spreadsheetMetadata",
-    "audioMetadata",
-}
+_SIBLINGS = frozenset(
+    [
+        "thought",
+        "thoughtSignature",
+        "videoMetadata",
+        "mediaResolution",
+        "partMetadata",
+        "mediaProcessing",
+        "audioTranscription",
+        "speechMetadata",
+        "documentMetadata",
+        "spreadsheetMetadata",
+        "audioMetadata",
+    ]
+)
+"""Fields of a part beside the one that holds its data."""
 _ROLES = frozenset({"user", "model", "tool"})
 _FILE = re.compile(r"(?:https://generativelanguage\.googleapis\.com/v\w+/)?(files/[^/]+)")
 _MIME_TYPE = re.compile(r"[\w.+-]+/[\w.+*-]+(;.*)?")
@@ -80,17 +83,13 @@ def _check_parts(content: Mapping[str, Any], path: str, *, vertex: bool) -> None
 
 
 def _check_response(response: Mapping[str, Any], where: str, *, vertex: bool) -> None:
+    """Check the parts of a response, and that each `$ref` in it names one of them."""
+    names = set()
     for media in response.get("parts", ()):
         _check_media(media, f"{where}.functionResponse.parts", vertex=vertex)
         if len(media.keys() & {"inlineData", "fileData"}) != 1:
             raise _content_error(f"{where}.functionResponse.parts: inlineData or fileData", where)
-    _check_part_names(response, f"{where}.functionResponse")
-
-
-def _check_part_names(response: Mapping[str, Any], where: str) -> None:
-    """Check that each `$ref` in a response names one of its parts."""
-    media = [part.get("inlineData") or part.get("fileData") or {} for part in response.get("parts") or ()]
-    names = {one.get("displayName") for one in media}
+        names.add((media.get("inlineData") or media["fileData"]).get("displayName"))
     values = [response.get("response")]
     while values:
         value = values.pop()
@@ -131,15 +130,14 @@ def _check_file(file: Mapping[str, Any], where: str, *, vertex: bool) -> None:
         _check_mime_type(file.get("mimeType"), f"{where}.fileData")
     if not uri:
         raise _content_error(f"{where}.fileData.fileUri: required and empty", where)
-    if not vertex and uri.startswith("gs://"):
-        raise invalid(f"Unsupported file uri: {uri}. Register it with the File API first.", where)
-    found = _FILE.fullmatch(uri)
-    if found and vertex:
-        raise invalid(f"Unsupported file uri: {uri}. The File API is not part of Vertex AI.", where)
-    if not found and "://" not in uri:
-        raise invalid(f"Unsupported file uri: {uri}.", where)
-    if uri.startswith("file:"):
-        raise invalid(f"Unsupported file uri: {uri}. Upload it with the File API.", where)
+    advice = "Register it with the File API first." * uri.startswith("gs://")
+    advice = advice or "Upload it with the File API." * (uri.startswith("file:") or "://" not in uri)
+    if vertex:
+        advice = "The File API is not part of Vertex AI." * bool(_FILE.fullmatch(uri))
+    elif _FILE.fullmatch(uri):
+        advice = ""
+    if advice:
+        raise invalid(f"Unsupported file uri: {uri}. {advice}", where)
 
 
 def files_in(body: Mapping[str, Any]) -> Iterator[str]:

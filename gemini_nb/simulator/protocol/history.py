@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal
 
-from gemini_nb.simulator.protocol.refusals import RefusalError, invalid
+from gemini_nb.simulator.protocol.refusals import invalid
 from gemini_nb.simulator.protocol.signatures import is_genuine
 
 __all__ = [
@@ -89,35 +89,30 @@ def check_order(turns: Sequence[Turn]) -> None:
         RefusalError: 400, in the words of the service where clients know them.
     """
     for before, turn, after in zip([None, *turns], turns, [*turns[1:], None], strict=False):
-        _check_place(turn)
-        if turn.calls:
-            if before is None:
-                raise invalid(
-                    "Please ensure that function call turn comes immediately after a user turn or after"
-                    " a function response turn."
-                )
-            _check_results(turn, after)
-        elif turn.results and (before is None or not before.calls):
+        where = f"contents[{turn.position}]"
+        if turn.calls and turn.results:
+            raise invalid(
+                f"{where} mixes functionCall and functionResponse parts:"
+                " calls belong in a model turn, responses in the user turn after it."
+            )
+        if turn.calls and turn.kind != "model":
+            raise invalid(f"{where}: a functionCall part needs the role model.")
+        if turn.results and turn.kind == "model":
+            raise invalid(f"{where}: a functionResponse part needs the role user.")
+        if turn.calls and before is None:
+            raise invalid(
+                "Please ensure that function call turn comes immediately after a user turn or after a"
+                " function response turn."
+            )
+        if turn.results and (before is None or not before.calls):
             raise invalid(
                 "Please ensure that function response turn comes immediately after a function call turn."
             )
+        if turn.calls:
+            _check_results(turn.calls, after.results if after is not None else [])
 
 
-def _check_place(turn: Turn) -> None:
-    if turn.calls and turn.results:
-        raise invalid(
-            f"contents[{turn.position}] mixes functionCall and functionResponse parts:"
-            " calls belong in a model turn, responses in the user turn after it."
-        )
-    if turn.calls and turn.kind != "model":
-        raise invalid(f"contents[{turn.position}]: a functionCall part needs the role model.")
-    if turn.results and turn.kind == "model":
-        raise invalid(f"contents[{turn.position}]: a functionResponse part needs the role user.")
-
-
-def _check_results(turn: Turn, after: Turn | None) -> None:
-    calls = turn.calls
-    results = after.results if after is not None else []
+def _check_results(calls: list[dict[str, Any]], results: list[dict[str, Any]]) -> None:
     if len(calls) != len(results):
         raise invalid(
             "Please ensure that the number of function response parts is equal to the number of function call"
@@ -144,22 +139,24 @@ def check_signatures(turns: Sequence[Turn], *, vertex: bool = False) -> None:
         RefusalError: 400, saying which call.
     """
     for turn in _current(turns):
-        if turn.kind != "model":
-            continue
-        first = True
-        for part in turn.parts:
-            if "functionCall" not in part:
-                continue
-            call = part["functionCall"]
-            signature = part.get("thoughtSignature")
-            if signature is None and first:
-                raise _missing(call, turn.position, vertex=vertex)
+        called = [part for part in turn.parts if turn.kind == "model" and "functionCall" in part]
+        for number, part in enumerate(called):
+            call, signature = part["functionCall"], part.get("thoughtSignature")
+            name = call.get("name")
             if signature is not None and not is_genuine(signature, call):
                 raise invalid(
                     "Thought signature is not valid. It must come back unchanged, beside its own function"
-                    f" call; this one is at `{call.get('name')}`, position {turn.position}."
+                    f" call; this one is at `{name}`, position {turn.position}."
                 )
-            first = False
+            if signature is None and number == 0:
+                raise invalid(
+                    f"Unable to submit request because function call `{name}` in the {turn.position + 1}."
+                    " content block is missing a `thought_signature`."
+                    if vertex
+                    else "Function call is missing a thought_signature in functionCall parts. It must come"
+                    " back with the first call of each step. Additional data, function call"
+                    f" `{name}`, position {turn.position}."
+                )
 
 
 def check_image_signatures(turns: Sequence[Turn]) -> None:
@@ -207,15 +204,3 @@ def _result_of(call: dict[str, Any], results: list[dict[str, Any]]) -> dict[str,
 def _current(turns: Sequence[Turn]) -> Sequence[Turn]:
     spoken = [number for number, turn in enumerate(turns) if turn.kind == "user"]
     return turns[spoken[-1] + 1 :] if spoken else turns
-
-
-def _missing(call: dict[str, Any], position: int, *, vertex: bool) -> RefusalError:
-    if vertex:
-        return invalid(
-            f"Unable to submit request because function call `{call.get('name')}` in the {position + 1}."
-            " content block is missing a `thought_signature`."
-        )
-    return invalid(
-        "Function call is missing a thought_signature in functionCall parts. It must come back with the first"
-        f" call of each step. Additional data, function call `{call.get('name')}`, position {position}."
-    )

@@ -10,17 +10,14 @@ from typing import Any
 
 __all__ = [
     "RefusalError",
-    "bad_key",
-    "bad_token",
     "invalid",
-    "no_credentials",
-    "no_key",
     "not_found",
+    "refused_key",
+    "refused_token",
     "unknown_field",
 ]
 
 _TYPE = "type.googleapis.com/google.rpc."
-_DOMAIN = "googleapis.com"
 
 
 class RefusalError(Exception):
@@ -70,39 +67,26 @@ def not_found(message: str) -> RefusalError:
     return RefusalError(404, "NOT_FOUND", message)
 
 
-def no_key() -> RefusalError:
-    """Build the 403 for a request that names no caller."""
-    return RefusalError(
-        403,
-        "PERMISSION_DENIED",
-        "Method doesn't allow unregistered callers. Send an API key in the x-goog-api-key header.",
-    )
+def refused_key(*, given: bool) -> RefusalError:
+    """Build the error for a request without a key, or with one that the service does not know."""
+    if not given:
+        words = "Method doesn't allow unregistered callers. Send an API key in the x-goog-api-key header."
+        return RefusalError(403, "PERMISSION_DENIED", words)
+    words = "API key not valid. Please pass a valid API key."
+    info = _info("API_KEY_INVALID") | {"metadata": {"service": "generativelanguage.googleapis.com"}}
+    localized = {"@type": _TYPE + "LocalizedMessage", "locale": "en-US", "message": words}
+    return RefusalError(400, "INVALID_ARGUMENT", words, [info, localized])
 
 
-def bad_key() -> RefusalError:
-    """Build the 400 for a key that the service does not know."""
-    info = {"@type": _TYPE + "ErrorInfo", "reason": "API_KEY_INVALID", "domain": _DOMAIN}
-    message = "API key not valid. Please pass a valid API key."
-    localized = {"@type": _TYPE + "LocalizedMessage", "locale": "en-US", "message": message}
-    return RefusalError(
-        400,
-        "INVALID_ARGUMENT",
-        message,
-        [{**info, "metadata": {"service": "generativelanguage.googleapis.com"}}, localized],
-    )
+def refused_token(*, given: bool) -> RefusalError:
+    """Build the 401 for a Vertex AI request without a token, or with one that is wrong or has expired."""
+    reason = "ACCESS_TOKEN_INVALID" if given else "CREDENTIALS_MISSING"
+    words = "Request had invalid authentication credentials."
+    if not given:
+        words = "Request is missing required authentication credential."
+    words += " Expected an OAuth 2 access token in the Authorization header."
+    return RefusalError(401, "UNAUTHENTICATED", words, [_info(reason)])
 
 
-def no_credentials() -> RefusalError:
-    """Build the 401 for a Vertex AI request without a token."""
-    return _unauthenticated("Request is missing required authentication credential.", "CREDENTIALS_MISSING")
-
-
-def bad_token() -> RefusalError:
-    """Build the 401 for a token that is wrong or has expired."""
-    return _unauthenticated("Request had invalid authentication credentials.", "ACCESS_TOKEN_INVALID")
-
-
-def _unauthenticated(message: str, reason: str) -> RefusalError:
-    info = {"@type": _TYPE + "ErrorInfo", "reason": reason, "domain": _DOMAIN}
-    text = message + " Expected an OAuth 2 access token in the Authorization header."
-    return RefusalError(401, "UNAUTHENTICATED", text, [info])
+def _info(reason: str) -> dict[str, Any]:
+    return {"@type": _TYPE + "ErrorInfo", "reason": reason, "domain": "googleapis.com"}

@@ -14,13 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gemini_nb.simulator.protocol.refusals import (
-    bad_key,
-    bad_token,
-    no_credentials,
-    no_key,
-    not_found,
-)
+from gemini_nb.simulator.protocol.refusals import not_found, refused_key, refused_token
 from gemini_nb.simulator.protocol.resources import list_page
 from gemini_nb.simulator.record import Fields
 
@@ -128,14 +122,13 @@ def check_access(route: Route, headers: Fields, query: Fields, accepted: str | N
     key = headers.get("x-goog-api-key", "").strip() or query.get("key", "").strip()
     scheme, _, token = headers.get("authorization", "").strip().partition(" ")
     token = token.strip() if scheme.lower() == "bearer" else ""
+    if not key and not (route.vertex and token):
+        raise refused_token(given=False) if route.vertex and not route.express else refused_key(given=False)
     if route.vertex and token:
         if not _matches(token, accepted):
-            raise bad_token()
-    elif key:
-        if not _matches(key, accepted):
-            raise bad_key()
-    else:
-        raise no_credentials() if route.vertex and not route.express else no_key()
+            raise refused_token(given=True)
+    elif not _matches(key, accepted):
+        raise refused_key(given=True)
 
 
 def _matches(given: str, accepted: str | None) -> bool:
