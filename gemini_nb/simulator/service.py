@@ -47,21 +47,7 @@ Scenario = Callable[[dict[str, Any], str], Iterable[Step]]
 
 @dataclass(slots=True, kw_only=True)
 class Service:
-    """Answers requests, and remembers them.
-
-    Attributes:
-        api_key: the key or token that is accepted; None takes any.
-        pace: what delays are multiplied by.
-        seed: decides, with the prompt, what is made up.
-        scenario: answers in place of the built-in scenarios.
-        verify: whether thought signatures are checked.
-        plan: what goes wrong with which request.
-        files: what was uploaded.
-        file_plan: what goes wrong with which request to the Files API.
-        caches: what was cached.
-        record: what was asked so far.
-        recordings: answers in place of scenarios.
-    """
+    """Answers requests, and remembers them; the attributes are what `Simulator` is made with."""
 
     api_key: str | None = field(default=None, repr=False)
     pace: float = 1.0

@@ -183,13 +183,10 @@ class Simulator:
         return self
 
     def refuse(self, seconds: float) -> None:
-        """Refuse connections for so long, as a server does that is started again.
+        """Refuse connections for so many seconds, as a server does that is started again.
 
-        When this returns, nothing listens on the port and all open connections have been reset. Called once
-        more before the time is over, the new time counts from then; 0 ends it at once.
-
-        Args:
-            seconds: how long; `math.inf` is until it is called again.
+        When this returns, nothing listens on the port and all open connections have been reset. Called again,
+        the new time counts from then; 0 ends it at once, and `math.inf` lasts until it is called again.
 
         Raises:
             CallerError: it is not running.
@@ -230,18 +227,7 @@ def serve(
     faults: FaultSource = None,
     recordings: str | os.PathLike[str] | None = None,
 ) -> None:
-    """Serve in the foreground until Ctrl-C.
-
-    Args:
-        port: the port to listen on, 0 for any that is free.
-        api_key: the key that is accepted; None takes any.
-        pace: what delays are multiplied by.
-        faults: what goes wrong, as for `Simulator`.
-        recordings: a file or folder of kept answers that are played back, as for `Simulator`.
-
-    Raises:
-        ConfigError: the port is taken or not allowed, a fault cannot be read, or there is no such folder.
-    """
+    """Serve in the foreground until Ctrl-C; the arguments are those of `Simulator`."""
     simulated = Simulator(port=port, api_key=api_key, pace=pace, faults=faults, recordings=recordings)
     with simulated as simulator:
         key = "any-key" if api_key is None else "the key you gave"

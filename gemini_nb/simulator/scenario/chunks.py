@@ -34,23 +34,15 @@ _WORDS = re.compile(r"\S+\s*|\s+")
 
 
 def stream_chunks(answer: Answer, prompt: Prompt, *, after: int = 0) -> Iterator[Step]:
-    """Cut an answer into timed chunks.
+    """Cut an answer into timed chunks, without the first so many, which a former response has given.
 
     The same prompt gets the same chunks each time, ids and signatures of calls included; only the response's
     own id and time differ.
-
-    Args:
-        answer: the whole answer.
-        prompt: what it answers.
-        after: the number of chunks that a former response has given, and that are left out here.
     """
     envelope = _Envelope(prompt, answer)
     steps = _all_chunks(answer, prompt, envelope)
-    left = after
-    for step in steps if left else ():
-        left -= isinstance(step, Mapping)
-        if not left:
-            break
+    while after > 0 and (step := next(steps, None)) is not None:
+        after -= isinstance(step, Mapping)
     envelope.forget()
     yield from steps
 
@@ -59,26 +51,19 @@ def _all_chunks(answer: Answer, prompt: Prompt, envelope: _Envelope) -> Iterator
     parts, finish = _limit(answer, prompt.config)
     rng = prompt.rng("pace", len(prompt.rounds))
     wait = rng.uniform(*_FIRST)
-    for thought in _shown_thoughts(answer, prompt):
-        yield wait
-        yield envelope.chunk([thought])
-        wait = rng.uniform(*_THOUGHT)
+    if prompt.config.get("thinkingConfig", {}).get("includeThoughts"):
+        for thought in answer.thoughts:
+            yield wait
+            yield envelope.chunk({"text": thought, "thought": True})
+            wait = rng.uniform(*_THOUGHT)
     envelope.thoughts = sum(map(text_tokens, answer.thoughts))
-    held: dict[str, Any] | None = None
-    for part in _sign(parts, prompt):
-        for piece in _pieces(part, rng):
-            if held is not None:
-                yield wait
-                yield envelope.chunk([held])
-                wait = rng.uniform(*_NEXT)
-            held = piece
-    last = _last_part(parts, prompt)
-    if last is not None and held is not None:
+    pieces = [piece for part in _sign(parts, prompt) for piece in _pieces(part, rng)]
+    if prompt.signs or not pieces:
+        pieces.append(_last_part(parts, prompt))
+    for number, piece in enumerate(pieces, 1):
         yield wait
-        yield envelope.chunk([held])
+        yield envelope.chunk(piece, finish=finish if number == len(pieces) else None)
         wait = rng.uniform(*_NEXT)
-    yield wait
-    yield envelope.chunk([last or held or {"text": ""}], finish=finish)
 
 
 def one_response(steps: Iterable[Step]) -> Iterator[Step]:
@@ -125,10 +110,14 @@ class _Envelope:
         self._id = secrets.token_urlsafe(16)
         self._created = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
-    def chunk(self, parts: list[dict[str, Any]], *, finish: str | None = None) -> dict[str, Any]:
-        for part in parts:
-            self._count(part)
-        candidate: dict[str, Any] = {"content": {"role": "model", "parts": parts}}
+    def chunk(self, part: Mapping[str, Any], *, finish: str | None = None) -> dict[str, Any]:
+        if part.get("thought"):
+            self.thoughts += text_tokens(part["text"])
+        elif "text" in part:
+            self._texts += len(part["text"])
+        else:
+            self._others += part_tokens(part)
+        candidate: dict[str, Any] = {"content": {"role": "model", "parts": [part]}}
         if finish is not None:
             candidate |= {"finishReason": finish, **self._answer.metadata}
         if not self._prompt.vertex:
@@ -145,14 +134,6 @@ class _Envelope:
     def forget(self) -> None:
         """Begin to count anew: the tokens of an earlier response are counted there."""
         self.thoughts = self._texts = self._others = 0
-
-    def _count(self, part: Mapping[str, Any]) -> None:
-        if part.get("thought"):
-            self.thoughts += text_tokens(part["text"])
-        elif "text" in part:
-            self._texts += len(part["text"])
-        else:
-            self._others += part_tokens(part)
 
     def _usage(self, *, last: bool) -> dict[str, Any]:
         if self._prompt.vertex and not last:
@@ -176,12 +157,6 @@ class _Envelope:
             usage["candidatesTokensDetails"] = [{"modality": "TEXT", "tokenCount": answer}]
             usage["trafficType"] = self._traffic
         return usage
-
-
-def _shown_thoughts(answer: Answer, prompt: Prompt) -> Iterator[dict[str, Any]]:
-    if prompt.config.get("thinkingConfig", {}).get("includeThoughts"):
-        for thought in answer.thoughts:
-            yield {"text": thought, "thought": True}
 
 
 def _limit(answer: Answer, config: Mapping[str, Any]) -> tuple[list[dict[str, Any]], str]:
@@ -226,13 +201,11 @@ def _sign(parts: Iterable[dict[str, Any]], prompt: Prompt) -> Iterator[dict[str,
         yield {"functionCall": call, **({"thoughtSignature": sign_call(call)} if first else {})}
 
 
-def _last_part(parts: Iterable[Mapping[str, Any]], prompt: Prompt) -> dict[str, Any] | None:
-    """Return the empty text that carries the signature of an answer, where the model signs."""
-    if not prompt.signs:
-        return None
+def _last_part(parts: Iterable[Mapping[str, Any]], prompt: Prompt) -> dict[str, Any]:
+    """Return the empty text that carries the signature of an answer without calls, where the model signs."""
     text = "".join(part.get("text", "") for part in parts)
     called = any("functionCall" in part for part in parts)
-    return {"text": ""} if called else {"text": "", "thoughtSignature": sign_text(text)}
+    return {"text": ""} if called or not prompt.signs else {"text": "", "thoughtSignature": sign_text(text)}
 
 
 def _pieces(part: dict[str, Any], rng: random.Random) -> Iterator[dict[str, Any]]:
