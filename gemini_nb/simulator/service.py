@@ -15,21 +15,14 @@ from gemini_nb.simulator.faults.answers import shape_answer
 from gemini_nb.simulator.faults.fault import Fault, parse_fault, split_model
 from gemini_nb.simulator.faults.plan import FaultPlan, ModelFaults
 from gemini_nb.simulator.faults.wire import break_reply, refusal
-from gemini_nb.simulator.protocol import rules
+from gemini_nb.simulator.protocol import routes, rules
 from gemini_nb.simulator.protocol.caches import Cache, CacheStore, is_cache_path
 from gemini_nb.simulator.protocol.contents import check_contents, files_in
 from gemini_nb.simulator.protocol.fields import TOO_DEEP, body_tokens, camel, parse_json, read_message
 from gemini_nb.simulator.protocol.files import FileStore, is_file_path
 from gemini_nb.simulator.protocol.refusals import RefusalError, invalid, not_found
 from gemini_nb.simulator.protocol.resources import owner_of
-from gemini_nb.simulator.protocol.routes import (
-    Route,
-    check_access,
-    check_model,
-    describe_model,
-    find_route,
-    list_models,
-)
+from gemini_nb.simulator.protocol.routes import Route
 from gemini_nb.simulator.protocol.signatures import FIELD, is_token, make_token, read_token
 from gemini_nb.simulator.record import Fields, Record, Request
 from gemini_nb.simulator.recordings import Recordings, bare_path
@@ -84,9 +77,9 @@ class Service:
             if is_cache_path(path) and problem is None:
                 check_files = partial(self._check_files, request)
                 return Reply(steps=[self.caches.answer(request, self.api_key, check_files)])
-            route = find_route(verb, path if self.recordings is None else bare_path(path))
+            route = routes.find_route(verb, path if self.recordings is None else bare_path(path))
             wrapped = route.method == "streamGenerateContent" and query.get("alt") != "sse"
-            check_access(route, headers, query, self.api_key)
+            routes.check_access(route, headers, query, self.api_key)
             if problem is not None:
                 raise problem
             return self._routed(route, request, wrapped=wrapped)
@@ -165,10 +158,10 @@ class Service:
     def _look_up(self, route: Route, request: Request) -> dict[str, Any]:
         """Answer a request about models or about the length of a prompt."""
         if route.method == "list":
-            return list_models(route, request.query)
-        check_model(route)
+            return routes.list_models(route, request.query)
+        routes.check_model(route)
         if route.method == "get":
-            return describe_model(route.model, route)
+            return routes.describe_model(route.model, route)
         # The developer API counts a whole request only when it comes wrapped in generateContentRequest.
         message = "Request" if route.vertex else "Count"
         asked = read_message(request.body, message, "", vertex=route.vertex)

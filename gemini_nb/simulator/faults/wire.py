@@ -64,13 +64,7 @@ _HTML = b"""\
 
 
 def refusal(fault: Fault, model: str, *, wrapped: bool) -> Reply:
-    """Make the reply with the fault's status.
-
-    Args:
-        fault: it has a status.
-        model: the model that was asked.
-        wrapped: whether errors of this request come in an array in any case.
-    """
+    """Make the reply with the fault's status, in an array where errors of this request come so anyhow."""
     code = fault.status or 500
     headers = {}
     if fault.retry_after is not None:
@@ -120,13 +114,7 @@ _DRIP_PAUSE = 0.001
 
 
 def break_reply(reply: Reply, fault: Fault, model: str) -> Reply:
-    """Let a reply arrive as the fault says.
-
-    Args:
-        reply: how the request would be answered.
-        fault: what goes wrong.
-        model: the model that was asked, for error events.
-    """
+    """Let a reply arrive as the fault says; error events name the model."""
     headers = dict(reply.headers)
     if fault.gzip:
         headers["Content-Encoding"] = "gzip"
@@ -135,14 +123,10 @@ def break_reply(reply: Reply, fault: Fault, model: str) -> Reply:
     encoder = reply.encoder
     if fault.sse and isinstance(encoder, SSEEncoder):
         encoder = _OddEncoder(fault.sse)
-    steps: Iterable[Step | Pause]
-    if fault.reset or fault.close:
-        steps = _unanswered(fault)
-    else:
-        steps = _Breaker(fault, encoder, model).run(reply.steps)
-    return replace(
-        reply, headers=headers, encoder=encoder, steps=steps, breaking=partial(_FaultySink, fault=fault)
-    )
+    broken = _unanswered(fault) if fault.reset or fault.close else None
+    steps = broken or _Breaker(fault, encoder, model).run(reply.steps)
+    breaking = partial(_FaultySink, fault=fault)
+    return replace(reply, headers=headers, encoder=encoder, steps=steps, breaking=breaking)
 
 
 def _unanswered(fault: Fault) -> Iterator[Pause]:

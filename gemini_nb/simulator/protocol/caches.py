@@ -112,12 +112,7 @@ class CacheStore:
         accepted: str | None,
         check_files: Callable[[Mapping[str, Any]], None] = lambda _: None,
     ) -> dict[str, Any]:
-        """Answer one request about caches.
-
-        Args:
-            request: the request.
-            accepted: the key that is right; None takes any.
-            check_files: refuses contents that name files which are not there, or not ready.
+        """Answer one request about caches; `check_files` refuses contents with files that are not there.
 
         Raises:
             RefusalError: what is wrong with it.

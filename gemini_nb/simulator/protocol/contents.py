@@ -8,26 +8,14 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from gemini_nb.api.wire import PART_OBJECTS
+from gemini_nb.simulator.protocol.fields import field_names
 from gemini_nb.simulator.protocol.refusals import RefusalError, invalid
 
 __all__ = ["check_contents", "check_name", "files_in"]
 
 _PDF_LIMIT = 50 * 1024 * 1024
-_SIBLINGS = frozenset(
-    [
-        "thought",
-        "thoughtSignature",
-        "videoMetadata",
-        "mediaResolution",
-        "partMetadata",
-        "mediaProcessing",
-        "audioTranscription",
-        "speechMetadata",
-        "documentMetadata",
-        "spreadsheetMetadata",
-        "audioMetadata",
-    ]
-)
+_SIBLINGS = field_names("Part") - {"text", *PART_OBJECTS}
 """Fields of a part beside the one that holds its data."""
 _ROLES = frozenset({"user", "model", "tool"})
 _FILE = re.compile(r"(?:https://generativelanguage\.googleapis\.com/v\w+/)?(files/[^/]+)")

@@ -24,6 +24,7 @@ __all__ = [
     "TOO_DEEP",
     "body_tokens",
     "camel",
+    "field_names",
     "parse_json",
     "part_tokens",
     "read_body",
@@ -109,6 +110,11 @@ def _messages(*, vertex: bool) -> dict[str, dict[str, str]]:
         if service in {"", "v" if vertex else "d"}:
             fields[name] = kind
     return messages
+
+
+def field_names(message: str) -> set[str]:
+    """Return the fields that a message has on either service."""
+    return {*_messages(vertex=False)[message], *_messages(vertex=True)[message]}
 
 
 TOO_DEEP = "Invalid JSON payload received. It is nested too deep."

@@ -143,14 +143,10 @@ class FileStore:
     def answer(
         self, request: Request, raw: bytes, origin: str, accepted: str | None, *, half: bool = False
     ) -> FileReply:
-        """Answer one request.
+        """Answer one request, whose body is `raw`, to a server at `origin`.
 
-        Args:
-            request: the request.
-            raw: its body.
-            origin: scheme and host that it was sent to.
-            accepted: the key that is right; None takes any.
-            half: take half of what a piece brings, as if the connection had broken there.
+        An `accepted` of None takes any key; `half` takes half of what a piece brings, as if the connection
+        had broken there.
 
         Raises:
             RefusalError: what is wrong with it.

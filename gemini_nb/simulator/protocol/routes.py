@@ -108,13 +108,7 @@ def find_route(verb: str, path: str) -> Route:
 
 
 def check_access(route: Route, headers: Fields, query: Fields, accepted: str | None) -> None:
-    """Refuse a request that brings no credential, or a wrong one.
-
-    Args:
-        route: where the request goes.
-        headers: its headers.
-        query: the parameters of its URL.
-        accepted: the one key or token that is right; None takes any.
+    """Refuse a request that brings no credential, or a wrong one; an `accepted` of None takes any.
 
     Raises:
         RefusalError: as the service would, 400, 401 or 403.

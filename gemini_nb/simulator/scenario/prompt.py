@@ -7,17 +7,10 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gemini_nb.simulator.protocol import history
 from gemini_nb.simulator.protocol.caches import Cache
 from gemini_nb.simulator.protocol.contents import check_contents
 from gemini_nb.simulator.protocol.fields import read_body
-from gemini_nb.simulator.protocol.history import (
-    Exchange,
-    check_image_signatures,
-    check_order,
-    check_signatures,
-    current_rounds,
-    read_turns,
-)
 from gemini_nb.simulator.protocol.routes import Route, check_model, generation
 from gemini_nb.simulator.protocol.rules import Asked, check_length, check_settings
 from gemini_nb.simulator.scenario.clues import Clues, read_clues
@@ -50,7 +43,7 @@ class Prompt(Asked):
     seed: int
     clues: Clues
     previous: str
-    rounds: list[list[Exchange]]
+    rounds: list[list[history.Exchange]]
     tokens: int
     cached_tokens: int
 
@@ -104,9 +97,6 @@ def read_prompt(
         known: fields of parts that the table of fields does not have and that may come back.
         find_cache: finds the cache of a name, for a model.
         check_files: refuses a body with files that are not there.
-
-    Raises:
-        RefusalError: 400, 403 or 404, what the service would say.
     """
     check_model(route)
     model, vertex = route.model, route.vertex
@@ -120,12 +110,12 @@ def read_prompt(
     if cache is not None:
         contents = [*cache.held.get("contents", ()), *body["contents"]]
         body = {**cache.held, **body, "contents": contents}
-    turns = read_turns(body["contents"])
-    check_order(turns)
+    turns = history.read_turns(body["contents"])
+    history.check_order(turns)
     if verify and generation(model) >= 3:
-        check_signatures(turns, vertex=vertex)
+        history.check_signatures(turns, vertex=vertex)
         if "image" in model:
-            check_image_signatures(turns)
+            history.check_image_signatures(turns)
     messages = [turn.text for turn in turns if turn.kind == "user" and turn.text.strip()]
     cached_tokens = cache.tokens if cache is not None else 0
     return Prompt(
@@ -136,7 +126,7 @@ def read_prompt(
         seed=seed,
         clues=read_clues(messages[-1] if messages else ""),
         previous=messages[-2] if len(messages) > 1 else "",
-        rounds=current_rounds(turns),
+        rounds=history.current_rounds(turns),
         tokens=tokens + cached_tokens,
         cached_tokens=cached_tokens,
     )
