@@ -79,7 +79,7 @@ class ApiKey:
         """The key's fingerprint in every process, by which files on disk know it again."""
         return hashlib.sha256(b"gemini_nb " + self._key.reveal().encode()).hexdigest()[:16]
 
-    async def headers(self, *, refresh: bool = False) -> dict[str, str]:  # noqa: ARG002 - keys do not age
+    async def headers(self, *, refresh: bool = False) -> dict[str, str]:  # keys do not age
         """Return the key's header."""
         return {"x-goog-api-key": self._key.reveal()}
 
@@ -97,7 +97,7 @@ class AccessToken:
         """The token's fingerprint in this process."""
         return f"token-{hash(self._token.reveal()):x}"
 
-    async def headers(self, *, refresh: bool = False) -> dict[str, str]:  # noqa: ARG002 - it is all there is
+    async def headers(self, *, refresh: bool = False) -> dict[str, str]:  # it is all there is
         """Return the token's header."""
         return {"Authorization": f"Bearer {self._token.reveal()}"}
 
@@ -287,7 +287,7 @@ class NoCredentials:
     def __init__(self, error: MissingKeyError) -> None:
         self.error = error
 
-    async def headers(self, *, refresh: bool = False) -> dict[str, str]:  # noqa: ARG002 - there are none
+    async def headers(self, *, refresh: bool = False) -> dict[str, str]:  # there are none
         """Raise the error."""
         raise self.error
 

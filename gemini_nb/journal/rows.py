@@ -273,7 +273,7 @@ def _bindable(value: Any) -> Any:
 
 
 def _after_fork() -> None:
-    global _kernel  # noqa: PLW0603 - the child is another process
+    global _kernel  # the child is another process
     _kernel = _identity()
 
 

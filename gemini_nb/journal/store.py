@@ -230,7 +230,7 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork_in_child() -> None:
-    global _sqlite  # noqa: PLW0603 - the parent's thread that may hold it is not here
+    global _sqlite  # the parent's thread that may hold it is not here
     _sqlite = threading.Lock()
     _held.clear()
     for store in _open.copy():

@@ -242,7 +242,7 @@ def close_all() -> None:
 
 def _after_fork() -> None:
     """In the child: the thread is the parent's, and so is what it has not written."""
-    global _lock  # noqa: PLW0603 - the parent's may have been held at the fork
+    global _lock  # the parent's may have been held at the fork
     _lock = threading.Lock()
     _writers.clear()
 

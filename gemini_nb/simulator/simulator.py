@@ -232,12 +232,12 @@ def serve(
     with simulated as simulator:
         key = "any-key" if api_key is None else "the key you gave"
         kind = "simulated" if recordings is None else "recorded"
-        print(_USAGE.format(url=simulator.base_url, key=key, kind=kind), flush=True)  # noqa: T201 - a command's output
+        print(_USAGE.format(url=simulator.base_url, key=key, kind=kind), flush=True)
         try:
             while simulator.running:
                 threading.Event().wait(0.5)
         except KeyboardInterrupt:
-            print("Stopped.", flush=True)  # noqa: T201 - a command's output
+            print("Stopped.", flush=True)
 
 
 _USAGE = """\

@@ -405,7 +405,7 @@ _manager_lock = threading.Lock()
 
 def get_manager() -> StreamManager:
     """Return the kernel's one manager, made on first use; from any thread."""
-    global _manager  # noqa: PLW0603 - one for each kernel is what it is for
+    global _manager
     with _manager_lock:
         if _manager is None or _manager.runtime.closed:
             _manager = StreamManager(runtime=default_runtime())
@@ -429,7 +429,7 @@ def journal() -> Journal:
 
 def _let_go(manager: StreamManager) -> None:
     """Keep nothing of a manager that was shut down, so that it can be collected."""
-    global _manager  # noqa: PLW0603 - see above
+    global _manager
     if _manager is manager:
         _manager = None
 
@@ -444,14 +444,14 @@ remote.delete = lambda file, options: get_manager().delete_file(file, **options)
 
 def adopt_manager(manager: StreamManager | None) -> None:
     """Make this the kernel's manager, as found on the shell after the modules were imported anew."""
-    global _manager  # noqa: PLW0603 - see above
+    global _manager
     with _manager_lock:
         _manager = manager
 
 
 def _after_fork() -> None:
     """In the child: threads were not forked along, so its streams are the parent's."""
-    global _manager, _manager_lock  # noqa: PLW0603 - see above
+    global _manager, _manager_lock
     if _manager is not None:
         atexit.unregister(_manager.shutdown)
     _manager = None

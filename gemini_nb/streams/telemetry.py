@@ -338,7 +338,7 @@ _made: tuple[Any, dict[str, Any]] = (None, {})  # the meter's provider, and its 
 
 def _record(name: str, value: float, attributes: Mapping[str, Any]) -> None:
     """Add a point to a histogram, where metrics are collected."""
-    global _made  # noqa: PLW0603 - one for the process, as the provider is
+    global _made
     metrics = sys.modules.get("opentelemetry.metrics")
     if metrics is None:
         return

@@ -284,5 +284,5 @@ def diverting() -> AbstractContextManager[object]:
 
 def route_with(routing: AbstractContextManager[object] | None) -> None:
     """Set how output reaches its targets; None restores the way of a plain script."""
-    global _routing  # noqa: PLW0603 - the standard streams are the process's, too
+    global _routing
     _routing = _diversion if routing is None else routing

@@ -173,6 +173,6 @@ def _in_process(
         try:
             result = function(*positional, **named)
         except Exception as error:
-            error.gemini_nb_output = said.getvalue()  # type: ignore[attr-defined]  # travels with the error
+            vars(error)["gemini_nb_output"] = said.getvalue()  # travels with the error
             raise
     return result, said.getvalue()

@@ -32,10 +32,7 @@ class Printed:
     """
 
     def __init__(self) -> None:
-        self._lines = [""]
-        self._row = self._column = 0
-        self._size = 0  # at most, in characters
-        self._omitted = 0
+        self.clear()
 
     def write(self, text: str) -> None:
         """Write at the cursor."""
@@ -58,7 +55,10 @@ class Printed:
 
     def clear(self) -> None:
         """Start empty."""
-        self.__init__()  # type: ignore[misc]  # the same state as a new one
+        self._lines = [""]
+        self._row = self._column = 0
+        self._size = 0  # at most, in characters
+        self._omitted = 0
 
     def text(self, *, final: bool = False) -> str:
         """Return the text without secrets, cut to its last 20,000 characters.

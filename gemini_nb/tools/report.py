@@ -64,7 +64,7 @@ class Report(Target):
         with self._lock:
             return tuple(shown for _, shown in self._shown)
 
-    def put(self, name: str, text: str) -> None:  # noqa: ARG002 - both streams stand in one card
+    def put(self, name: str, text: str) -> None:  # both streams stand in one card
         """Append printed text."""
         with self._lock:
             self._clear_if_due()
@@ -74,7 +74,7 @@ class Report(Target):
     def show(
         self,
         data: Mapping[str, Any],
-        metadata: Mapping[str, Any],  # noqa: ARG002 - sizes of pictures; a card has its own
+        metadata: Mapping[str, Any],  # sizes of pictures; a card has its own
         transient: Mapping[str, Any],
         *,
         update: bool,
@@ -167,9 +167,9 @@ def progress(fraction: float | None, text: str = "") -> None:
         report.advance(fraction, str(text))
 
 
-def _checked(fraction: object) -> float:
+def _checked(fraction: Any) -> float:
     try:
-        value = float(fraction)  # type: ignore[arg-type]  # numpy's numbers, too; the rest is refused here
+        value = float(fraction)  # numpy's numbers, too
     except (TypeError, ValueError):
         value = -1.0
     if not 0 <= value <= 1:

@@ -142,9 +142,9 @@ def _confirm_of(function: Any) -> bool | Callable[..., object]:
     return function.confirm
 
 
-def _check_timeout(timeout: object) -> None:
+def _check_timeout(timeout: Any) -> None:
     number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
-    if timeout is not None and not (number and timeout > 0):  # type: ignore[operator]  # a number by then
+    if timeout is not None and not (number and timeout > 0):
         raise ConfigError(
             f"A tool's timeout is a number of seconds greater than 0, or None, not {timeout!r}."
         )

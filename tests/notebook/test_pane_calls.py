@@ -37,7 +37,7 @@ def test_a_card_goes_through_its_states(manager: gemini_nb.StreamManager) -> Non
 
     def look_up(city: str) -> str:
         """Look something up."""
-        print("asking <i>them</i>")  # noqa: T201 - its card shows it
+        print("asking <i>them</i>")
         gemini_nb.progress(0.25, "a quarter")
         steps[0].wait(10)
         gemini_nb.progress(0.75, "three <b>quarters</b>")

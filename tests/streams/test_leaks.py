@@ -28,9 +28,9 @@ ENVIRONMENT = {
 def shows_all() -> Any:
     """Show the environment in every way."""
     half = ENVIRONMENT["GEMINI_API_KEY"]
-    print(os.environ)  # noqa: T201 - the tool's own print is what is tested
-    print(half[:15], end="")  # noqa: T201 - see above
-    print(half[15:])  # noqa: T201 - see above
+    print(os.environ)
+    print(half[:15], end="")
+    print(half[15:])
     return {
         "text": str(os.environ),
         "json": json.dumps(dict(os.environ)),
@@ -162,7 +162,7 @@ def test_a_token_of_real_google_credentials_is_shown_nowhere(
 
     def look() -> str:
         """Look at the token."""
-        print(credentials.token)  # noqa: T201 - the tool's own print is what is tested
+        print(credentials.token)
         return f"{credentials.token} {account['private_key']}"
 
     with rig(asking("look")) as made:

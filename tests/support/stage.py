@@ -226,7 +226,7 @@ def scenario(body: dict[str, Any], _: str) -> Iterator[Any]:
 
 def work(topic: str) -> str:
     """Do something that takes its time."""
-    print(f"working on {topic}")  # noqa: T201 - its card shows it
+    print(f"working on {topic}")
     gemini_nb.progress(0.25, "a quarter")
     _wait("half")
     gemini_nb.progress(0.5, "half")
@@ -258,7 +258,7 @@ def _pay(amount: int) -> str:
 
 def attack_tool(text: str) -> Any:
     """Say and return what an attacker wants to be shown."""
-    print(OUTPUT)  # noqa: T201 - its card shows it
+    print(OUTPUT)
     gemini_nb.progress(0.5, OUTPUT)
     return {"text": RESULT, RESULT: 1}
 

@@ -74,7 +74,7 @@ def test_what_a_confirm_function_prints_stands_in_its_card_also_while_the_user_i
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     def explain(call: ToolCall) -> None:
-        print("about to call", call.name)  # noqa: T201 - it is what is tested
+        print("about to call", call.name)
 
     async def explain_later(call: ToolCall) -> None:
         await asyncio.sleep(0)

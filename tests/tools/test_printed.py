@@ -132,10 +132,10 @@ def test_no_event_of_a_stream_holds_part_of_a_secret_that_a_tool_prints_in_two_w
 
     def leak() -> None:
         """Print the key in halves."""
-        print("before ", end="")  # noqa: T201 - the tool's own print is what is tested
-        print(KEY[:6], end="", flush=True)  # noqa: T201 - see above
+        print("before ", end="")
+        print(KEY[:6], end="", flush=True)
         paused.wait(0.3)  # longer than events about prints are kept back
-        print(KEY[6:])  # noqa: T201 - see above
+        print(KEY[6:])
 
     with rig(asking("leak")) as made:
         stream = made.start(tools=[leak]).wait(10)
@@ -149,7 +149,7 @@ def test_the_settled_form_of_a_long_print_keeps_its_end() -> None:
     def flood() -> None:
         """Print a lot."""
         for number in range(20_000):
-            print("line", number)  # noqa: T201 - see above
+            print("line", number)
 
     with rig(asking("flood")) as made:
         stream = made.start(tools=[flood]).wait(20)

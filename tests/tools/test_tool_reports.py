@@ -22,8 +22,8 @@ from gemini_nb.tools.tool import Tool
 def speak(times: int = 1) -> str:
     """Print on both streams, and log."""
     for number in range(times):
-        print("printed", number)  # noqa: T201 - the tool's own print is what is tested
-    print("to stderr", file=sys.stderr)  # noqa: T201 - see above
+        print("printed", number)
+    print("to stderr", file=sys.stderr)
     return "spoken"
 
 
@@ -67,17 +67,17 @@ def test_parallel_calls_keep_their_prints_apart_and_a_persons_own_stay_where_the
     def one() -> None:
         """Print one."""
         both.wait(10)
-        print("one")  # noqa: T201 - see above
+        print("one")
 
     def two() -> None:
         """Print two."""
         both.wait(10)
-        print("two")  # noqa: T201 - see above
+        print("two")
 
     with rig(asking("one", "two")) as made:
         stream = made.start(tools=[one, two])
         both.wait(10)
-        print("mine")  # noqa: T201 - see above
+        print("mine")
         stream.wait(10)
     assert [call.output for call in stream.tool_calls] == ["one\n", "two\n"]
     assert capsys.readouterr().out == "mine\n"
@@ -100,7 +100,7 @@ def test_a_logger_that_writes_to_the_cell_writes_to_the_call() -> None:
 def test_what_a_failing_tool_printed_stays() -> None:
     def fail() -> None:
         """Print, and fail."""
-        print("so far")  # noqa: T201 - see above
+        print("so far")
         raise ValueError("no further")
 
     with rig(asking("fail")) as made:
@@ -156,7 +156,7 @@ def test_progress_outside_a_tool_does_nothing_and_checks_its_fraction() -> None:
 def test_secrets_in_prints_are_hidden() -> None:
     def leak() -> None:
         """Print the key."""
-        print("my key is", KEY)  # noqa: T201 - see above
+        print("my key is", KEY)
 
     with rig(asking("leak")) as made:
         stream = made.start(tools=[leak]).wait(10)

@@ -205,9 +205,10 @@ def _differing(record: CallRecord, question: Question) -> list[str]:
     for name, kept, asked in pairs:
         if kept == asked:
             continue
+        note = ""
         if not kept or not asked:
-            name += " (not asked)" if kept else " (not kept)"  # noqa: PLW2901 - the same name with a word on it
+            note = " (not asked)" if kept else " (not kept)"
         elif not kept.startswith("#") and not asked.startswith("#"):
-            name += f" ({kept} was kept, {asked} is asked)"  # noqa: PLW2901 - see above
-        found.append(name)
+            note = f" ({kept} was kept, {asked} is asked)"
+        found.append(name + note)
     return found

@@ -202,11 +202,10 @@ def _of_contents(contents: list[JSON], contents_of: Contents) -> Iterator[tuple[
             if isinstance(response, dict):
                 returned = {name: response[name] for name in ("response", "parts") if name in response}
                 results.append(returned)
-                part = {  # noqa: PLW2901 - the same part without them
-                    **part,
-                    "functionResponse": {n: v for n, v in response.items() if n not in returned},
-                }
-            parts.append(part)
+                rest = {name: response[name] for name in response if name not in returned}
+                parts.append({**part, "functionResponse": rest})
+            else:
+                parts.append(part)
         yield f"contents[{i}]", _digest([content.get("role") or "user", parts])
         if results:
             text = _ADDRESS.sub("", _encode(results).decode("utf-8", "surrogatepass"))

@@ -30,7 +30,7 @@ def free_at() -> float:
 
 def note_restore() -> None:
     """A page asks for the state of its widgets. From any thread."""
-    global _free_at  # noqa: PLW0603 - there is one kernel, and all its pages hear the same
+    global _free_at  # there is one kernel, and all its pages hear the same
     _free_at = time.monotonic() + _RESTORING
 
 
@@ -49,7 +49,7 @@ def _watch(handlers: dict[str, Callable[..., Any]]) -> Undo:
     original = handlers[_REQUEST]
 
     def note_and_answer(*args: Any, **more: Any) -> Any:
-        global _free_at  # noqa: PLW0603 - see above
+        global _free_at
         _free_at = max(_free_at, time.monotonic() + _CONNECTING)
         return original(*args, **more)
 

@@ -86,7 +86,7 @@ def ask(
         UsageError: an option names something that is not there.
         GeminiError: the question cannot be asked.
     """
-    args.out, args.chat = map(as_name, (args.out, args.chat))
+    args.out, args.chat = (name if name is None else as_name(name) for name in (args.out, args.chat))
     namespace = ChainMap(dict(local_ns), user_ns, dict(context.names))
     options = options_of(args, namespace, notes)
     each = [options if model is None else {**options, "model": model} for model in args.model or [None]]
@@ -283,7 +283,6 @@ def open_chat(
         UsageError: an option names something that is not there.
     """
     name = as_name(args.name or _CHAT)
-    assert name is not None  # noqa: S101 - it was none before
     if len(models := args.model or []) > 1:
         raise UsageError("A chat has one answer to each message; leave out all but one -m.")
     if name in user_ns and not isinstance(user_ns[name], Chat):

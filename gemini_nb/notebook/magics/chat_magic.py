@@ -64,12 +64,12 @@ class ChatMagic(Magics):
         args, notes = parse(self.gemini_chat, line, _REST), list[str]()
         name, chat, settings = open_chat(self.shell.user_ns, args, notes)
         for note in dict.fromkeys(notes):
-            print(note)  # noqa: T201 - the user reads it above the box
+            print(note)
         frontend = frontend_of(self.shell)
         if frontend is Frontend.LIVE:
             self._open(name, chat, settings)
             return
-        print(_NO_PAGE.format(name=name))  # noqa: T201 - it is what there is to say
+        print(_NO_PAGE.format(name=name))
         if frontend is Frontend.HEADLESS and (exchanges := chat.exchanges()):
             display(transcript(name, exchanges), raw=True)
 

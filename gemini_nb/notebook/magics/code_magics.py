@@ -73,7 +73,7 @@ class CodeMagics(Magics):
         if not code:
             raise UsageError(_nothing(stream, blocks, name))
         if stream.status is not Status.COMPLETED or stream.finish_reason == "MAX_TOKENS":
-            print("The answer is not whole, so its code may break off.")  # noqa: T201 - the user reads it
+            print("The answer is not whole, so its code may break off.")
         self._put(code, replace=True)
 
     @no_var_expand
@@ -127,7 +127,7 @@ class CodeMagics(Magics):
         prompt = failure.describe(self.shell.user_ns)
         prompt = f"{asked}\n\n{prompt}" if asked else prompt
         if "--show" in flags:
-            print(f"System instruction:\n{system}\n\nPrompt:\n{prompt}")  # noqa: T201 - the user asked to see it
+            print(f"System instruction:\n{system}\n\nPrompt:\n{prompt}")
         return f'--raw --system="{system}" {options}', prompt, flags
 
     def _stream(self, name: str) -> Stream:
@@ -144,7 +144,7 @@ class CodeMagics(Magics):
 
     def _put(self, code: str, *, replace: bool) -> None:
         if frontend_of(self.shell) is Frontend.HEADLESS:
-            print(code)  # noqa: T201 - there is no cell to put it into
+            print(code)
             return
         self.shell.set_next_input(code, replace=replace)
 

@@ -240,11 +240,11 @@ def _is_schema(value: Any) -> bool:
 
 def _files(fragment: str) -> list[SimpleCompletion]:
     """Paths with this beginning, folders with a slash; `~` is kept."""
-    whole = os.path.expanduser(fragment)  # noqa: PTH111 - Path drops the slash at the end
-    found = sorted(glob.glob(f"{glob.escape(whole)}*"))  # noqa: PTH207 - see above
+    whole = os.path.expanduser(fragment)
+    found = sorted(glob.glob(f"{glob.escape(whole)}*"))
     return [
         SimpleCompletion(
-            fragment + path[len(whole) :] + ("/" if os.path.isdir(path) else ""),  # noqa: PTH112 - see above
+            fragment + path[len(whole) :] + ("/" if os.path.isdir(path) else ""),
             type="path",
         )
         for path in found

@@ -53,21 +53,21 @@ class HistoryMagics(Magics):
         if args.keep is not None:
             if args.notebook:
                 raise UsageError("A file of kept answers does not know the notebook; leave --notebook out.")
-            print(_of_kept(args))  # noqa: T201 - it is what the magic is for
+            print(_of_kept(args))
             return
         if args.files:
             if args.clear or args.notebook or args.text:
                 raise UsageError("--files stands alone; gemini_nb.File(path).delete() deletes an upload.")
-            print(_of_uploads())  # noqa: T201 - it is what the magic is for
+            print(_of_uploads())
             return
         with _journal() as kept:
             if args.clear:
-                print(f"Deleted {kept.clear(args.notebook):,} from {kept.path}.")  # noqa: T201 - see below
+                print(f"Deleted {kept.clear(args.notebook):,} from {kept.path}.")
                 return
             entries = kept.streams(args.n, args.notebook, text=_text(args))
         from gemini_nb.notebook.render.history import history_table  # few cells need it
 
-        print(history_table(entries[::-1]) if entries else f"Nothing of that is in {kept.path}.")  # noqa: T201 - it is what the magic is for
+        print(history_table(entries[::-1]) if entries else f"Nothing of that is in {kept.path}.")
 
     @with_arguments(argument("--by", choices=["model", "day", "notebook"], help="what to sum by"))
     @line_magic
@@ -88,7 +88,7 @@ class HistoryMagics(Magics):
             ]
         from gemini_nb.notebook.render.history import usage_table  # few cells need it
 
-        print(usage_table(groups))  # noqa: T201 - it is what the magic is for
+        print(usage_table(groups))
 
 
 def _text(args: argparse.Namespace) -> str | None:
@@ -149,6 +149,6 @@ def show_entry(shell: Any, entry: Entry) -> None:
 
     bundle = entry_bundle(entry)
     if frontend_of(shell) is Frontend.TERMINAL:
-        print(bundle["text/plain"])  # noqa: T201 - it is what the magic is for
+        print(bundle["text/plain"])
     else:
         display(bundle, raw=True)

@@ -150,7 +150,7 @@ class GeminiMagics(Magics):
         cells.register_asked(self.shell, made)
         self.log.note(made)
         for note in dict.fromkeys(notes):
-            print(note)  # noqa: T201 - the user reads it above the answer
+            print(note)
         return args, made, self._show(made, tuple(dict.fromkeys(notes)))
 
     def names_for(self, prompt: str) -> dict[str, Any]:
@@ -201,10 +201,10 @@ class GeminiMagics(Magics):
         if isinstance(made, Stream):
             return print_stream(made, stops=stops)
         for index, stream in enumerate(made.streams):
-            print(f"--- {item_words(made, index)}")  # noqa: T201 - it is what the magic is for
+            print(f"--- {item_words(made, index)}")
             if print_stream(stream, stops=stops):
                 return True
-        print(f"({counts(made)})")  # noqa: T201 - see above
+        print(f"({counts(made)})")
         return False
 
     def _must_wait(self, args: argparse.Namespace) -> bool:
@@ -231,7 +231,7 @@ class GeminiMagics(Magics):
 
         for made in [made for name in _names_in(line) for made in self.find(name)]:
             group = StreamGroup([made]) if isinstance(made, Stream) else made
-            print(rows_table(group))  # noqa: T201 - see _print_table
+            print(rows_table(group))
 
     @line_magic
     def gemini_dashboard(self, line: str) -> None:
@@ -254,7 +254,7 @@ class GeminiMagics(Magics):
         stop_together(active)
         from gemini_nb.notebook.render.figures import stopped_words  # few cells need it
 
-        print(stopped_words(streams, active))  # noqa: T201 - see _print_table
+        print(stopped_words(streams, active))
 
     @line_magic
     def gemini_wait(self, line: str) -> None:
@@ -291,7 +291,7 @@ class GeminiMagics(Magics):
         from gemini_nb.notebook.render.stream_table import table  # few cells need it
 
         name_streams(self.shell.user_ns)
-        print(table(self.manager))  # noqa: T201 - it is what the magic is for
+        print(table(self.manager))
 
     def _streams(self, line: str) -> list[Stream]:
         """The streams of these names; those that run where there is no name, or "all"."""

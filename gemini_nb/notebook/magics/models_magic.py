@@ -43,10 +43,10 @@ class ModelsMagic(Magics):
         if not found:
             raise UsageError(f"None of the {len(listed)} models has {' '.join(args.words)!r} in its name.")
         width = max(len(model.name) for model in found)
-        print(f"{'model':{width}}  {'in':>9}  {'out':>7}  name")  # noqa: T201 - it is what the magic is for
+        print(f"{'model':{width}}  {'in':>9}  {'out':>7}  name")
         for model in found:
             taken, given = (
                 "" if limit is None else f"{limit:,}"
                 for limit in (model.input_token_limit, model.output_token_limit)
             )
-            print(f"{model.name:{width}}  {taken:>9}  {given:>7}  {model.display_name}".rstrip())  # noqa: T201 - see above
+            print(f"{model.name:{width}}  {taken:>9}  {given:>7}  {model.display_name}".rstrip())

@@ -94,15 +94,15 @@ def _system(args: argparse.Namespace, namespace: Mapping[str, Any], notes: list[
     return read_typed(args.system, namespace, notes)
 
 
-def as_name(name: str | None) -> str | None:
+def as_name(name: str) -> str:
     """Return the name as Python spells it.
 
     Raises:
         UsageError: no stream or chat can have this name.
     """
-    if name is not None and (not name.isidentifier() or keyword.iskeyword(name)):
+    if not name.isidentifier() or keyword.iskeyword(name):
         raise UsageError(f"{name!r} is not a name a stream or chat can have.")
-    return None if name is None else python_name(name)
+    return python_name(name)
 
 
 def value_of(name: str, namespace: Mapping[str, Any], option: str) -> Any:

@@ -13,6 +13,7 @@ import ast
 import re
 import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 from IPython.core.magic import MagicAlias
@@ -142,7 +143,8 @@ def read_loading_cell_again(shell: Any) -> None:
 
     IPython read it before the hooks were there, and took `%gemini_stream Why?` for a question about a name.
     """
-    frame, nodes = sys._getframe(), None  # noqa: SLF001 - IPython keeps what is left to run nowhere else
+    nodes = None
+    frame: FrameType | None = sys._getframe()  # noqa: SLF001 - IPython keeps what is left to run nowhere else
     while frame is not None:
         known = frame.f_locals
         if frame.f_code.co_name == "run_ast_nodes" and known.get("self") is shell:
@@ -150,7 +152,7 @@ def read_loading_cell_again(shell: Any) -> None:
         elif frame.f_code.co_name == "run_cell_async" and known.get("self") is shell and nodes:
             _replace(nodes, shell, str(known.get("raw_cell", "")))
             return
-        frame = frame.f_back  # type: ignore[assignment]  # None ends the loop
+        frame = frame.f_back
 
 
 def _replace(nodes: list[ast.stmt], shell: Any, text: str) -> None:

@@ -208,7 +208,7 @@ class Painter:
         self._end_if_idle()
 
     def _schedule(self, due: float) -> None:
-        assert self._loop is not None  # noqa: S101 - set by `_enter`
+        assert self._loop is not None
         due = max(due, self._next)
         if self._timer is not None:
             if self._due <= due:
@@ -218,7 +218,7 @@ class Painter:
         self._timer = self._loop.call_later(max(0.0, due - time.monotonic()), self._paint)
 
     def _paint(self) -> None:
-        assert self._loop is not None  # noqa: S101 - set by `_enter`
+        assert self._loop is not None
         self._timer = None
         start, worked = time.monotonic(), time.thread_time()
         room = self._room_at(start)
@@ -312,7 +312,7 @@ _lock = threading.Lock()
 
 def painter_of(runtime: Runtime) -> Painter:
     """The process's one painter, which ends its thread when this runtime is closed, and nothing is left."""
-    global _painter  # noqa: PLW0603 - one for each process is what it is for
+    global _painter
     from gemini_nb.notebook.pane.widgetry import messages  # terminals need no widgets
 
     with _lock:
@@ -336,7 +336,7 @@ def retire(timeout: float = 1.0) -> None:
 
 def _forget_painter() -> None:
     """In a forked child: its parent's thread is not here, and its locks may be held."""
-    global _painter, _lock  # noqa: PLW0603 - see above
+    global _painter, _lock
     _painter = None
     _lock = threading.Lock()
 

@@ -8,6 +8,7 @@ is not displayed would cost as much as one that is, so nothing is made before it
 from __future__ import annotations
 
 import concurrent.futures
+import functools
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -394,5 +395,5 @@ def _closers(children: tuple[widgets.Widget, ...]) -> list[Callable[[], object]]
     found: list[Callable[[], object]] = []
     for child in children:
         found += _closers(getattr(child, "children", ()))
-        found.append(lambda child=child: close_tree(child, deep=False))  # type: ignore[misc]  # a default binds it
+        found.append(functools.partial(close_tree, child, deep=False))
     return found

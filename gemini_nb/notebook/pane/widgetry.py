@@ -76,7 +76,7 @@ class Counted(widgets.Widget):
 
 
 def _count(number: int = 1) -> None:
-    global _sent  # noqa: PLW0603 - one count for all widgets of the process, as there is one page to flood
+    global _sent  # there is one page to flood
     _sent += number
 
 

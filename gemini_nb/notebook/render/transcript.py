@@ -237,8 +237,9 @@ class Transcript:
                 block.gone = True
                 self.changed.add(index)
         if isinstance(part.get("toolCall"), dict):
-            self._add(CallBlock(asked(part["toolCall"], time)))
-            self._asked[len(self.blocks) - 1] = self.blocks[-1].call  # type: ignore[union-attr]  # see above
+            call = asked(part["toolCall"], time)
+            self._add(CallBlock(call))
+            self._asked[len(self.blocks) - 1] = call
         elif (sound := audio_type(part)) is not None:
             self._add_audio(part, sound)
         elif isinstance(part.get("toolResponse"), dict):

@@ -121,7 +121,7 @@ def random_faults(
         )
 
     def pick(number: int, request: Request) -> Fault | None:  # noqa: ARG001 - the form of every plan
-        rng = random.Random(f"{seed}|{number}")  # noqa: S311 - no secrets
+        rng = random.Random(f"{seed}|{number}")
         return rng.choice(faults) if rng.random() < rate else None
 
     return pick

@@ -74,7 +74,7 @@ class Prompt(Asked):
 
     def rng(self, *purpose: object) -> random.Random:
         """Return a random generator that is the same for the same prompt and purpose."""
-        return random.Random(f"{self.seed}|{self.clues.text.strip()}|{purpose}")  # noqa: S311 - no secrets
+        return random.Random(f"{self.seed}|{self.clues.text.strip()}|{purpose}")
 
 
 def read_prompt(

@@ -125,10 +125,10 @@ def _is_turn(turn: object) -> bool:
     return isinstance(parts, list) and bool(parts) and all(isinstance(part, dict) and part for part in parts)
 
 
-def _is_model(value: object) -> bool:
+def _is_model(value: Any) -> bool:
     """Whether it is a model's id; one with a project in it would say where the request goes."""
     try:
-        return not choose_model(value, Settings()).startswith("projects/")  # type: ignore[arg-type]  # checked there
+        return not choose_model(value, Settings()).startswith("projects/")
     except ConfigError:
         return False
 

@@ -234,12 +234,12 @@ def _words_of(item: object) -> str:
     return ", ".join(stream.label for stream in streams) if streams is not None else ""
 
 
-def streams_in(value: object) -> tuple[Stream, ...] | None:
+def streams_in(value: Any) -> tuple[Stream, ...] | None:
     """Return the streams of a stream, a group, a list or dictionary of these; None for anything else."""
     if isinstance(value, Stream):
         return (value,)
     is_group = hasattr(value, "to_frame") and hasattr(value, "streams")
-    inner: Any = list(value.streams) if is_group else None  # type: ignore[attr-defined]  # see the line above
+    inner: Any = list(value.streams) if is_group else None
     if inner is None:
         inner = list(value.values()) if isinstance(value, Mapping) else value
     if not isinstance(inner, (list, tuple)) or not inner:

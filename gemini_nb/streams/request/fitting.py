@@ -56,10 +56,10 @@ def _check_values(body: JSON, config: Mapping[str, Any]) -> None:
         raise ConfigError(f"seed is a whole number of 32 bits, not {excerpt(repr(seed))}.")
 
 
-def _is_int32(value: object) -> bool:
+def _is_int32(value: Any) -> bool:
     """Whether the service takes it for a whole number; it reads texts and points, too."""
     try:
-        return not isinstance(value, bool) and -(2**31) <= float(value) == int(float(value)) < 2**31  # type: ignore[arg-type]  # a TypeError says no
+        return not isinstance(value, bool) and -(2**31) <= float(value) == int(float(value)) < 2**31
     except (TypeError, ValueError, OverflowError):
         return False
 

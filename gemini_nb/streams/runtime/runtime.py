@@ -241,7 +241,7 @@ _default_lock = threading.Lock()
 
 def default_runtime() -> Runtime:
     """Return the process's shared runtime, made on first use."""
-    global _default  # noqa: PLW0603 - one for each process is what it is for
+    global _default
     with _default_lock:
         if _default is None or _default.closed:
             _default = Runtime()
@@ -254,7 +254,7 @@ background.find = lambda: default_runtime().loop.loop
 
 def _let_go(runtime: Runtime) -> None:
     """Keep nothing of a closed runtime, so that it and its manager can be collected."""
-    global _default  # noqa: PLW0603 - see above
+    global _default
     atexit.unregister(runtime.close)
     if _default is runtime:
         _default = None
@@ -262,7 +262,7 @@ def _let_go(runtime: Runtime) -> None:
 
 def forget_default_runtime() -> None:
     """In a forked child: the parent's threads are not here, so a new runtime is made when needed."""
-    global _default, _default_lock  # noqa: PLW0603 - see above
+    global _default, _default_lock
     if _default is not None:
         atexit.unregister(_default.close)
     _default = None

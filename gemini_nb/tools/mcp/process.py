@@ -116,7 +116,7 @@ async def _read(process: asyncio.subprocess.Process, to_client: Any, log: ErrorL
     """Pass on what the server says, line by line; other lines are its own prints."""
     import anyio
 
-    assert process.stdout is not None  # noqa: S101 - it is a pipe
+    assert process.stdout is not None
     async with to_client:
         with contextlib.suppress(OSError, anyio.ClosedResourceError, anyio.BrokenResourceError):
             while line := await _line(process.stdout, log):
@@ -164,7 +164,7 @@ def _parse(line: bytes) -> Any:
 
 
 async def _write(process: asyncio.subprocess.Process, from_client: Any, to_client: Any) -> None:
-    assert process.stdin is not None  # noqa: S101 - it is a pipe
+    assert process.stdin is not None
     async with from_client:
         try:
             async for message in from_client:
@@ -176,7 +176,7 @@ async def _write(process: asyncio.subprocess.Process, from_client: Any, to_clien
 
 
 async def _keep(process: asyncio.subprocess.Process, log: ErrorLog) -> None:
-    assert process.stderr is not None  # noqa: S101 - it is a pipe
+    assert process.stderr is not None
     while data := await process.stderr.read(_LOG_SIZE):
         log.write(data)
 

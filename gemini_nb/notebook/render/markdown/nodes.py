@@ -7,7 +7,7 @@ the whole heap of the kernel while every other thread stands still. This tree go
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -66,8 +66,8 @@ def tree(tokens: Sequence[Token]) -> list[Node]:
     return top
 
 
-def new_token(kind: str, tag: str = "", nesting: int = 0, content: str = "") -> Token:
+def new_token(kind: str, tag: str = "", nesting: Literal[-1, 0, 1] = 0, content: str = "") -> Token:
     """A token of ours."""
     from markdown_it.token import Token  # importing the package stays cheap
 
-    return Token(kind, tag, nesting, content=content)  # type: ignore[arg-type]  # nesting is -1, 0 or 1
+    return Token(kind, tag, nesting, content=content)
