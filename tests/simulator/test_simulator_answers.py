@@ -272,6 +272,13 @@ WHOLE = {"type": "integer"}
         ("Reserve a table at Chez Nous in Paris", {"restaurant": TEXT}, {"restaurant": "Chez Nous"}),
         ("Count the sales", {"sql": TEXT}, {"sql": "SELECT 1"}),
         ("Read this review of a hotel: The Casa Azul was quiet.", {"hotel": TEXT}, {"hotel": "Casa Azul"}),
+        ("rain in san francisco today?", {"city": TEXT}, {"city": "San Francisco"}),
+        ("Turn the lamp off", {"on": {"type": "boolean"}}, {"on": False}),
+        (
+            "Days between 2026-01-01 and 2026-03-01",
+            {"start": {"type": "string", "format": "date"}, "end": {"type": "string", "format": "date"}},
+            {"start": "2026-01-01", "end": "2026-03-01"},
+        ),
         ("List the files in data/trips", {"path": TEXT}, {"path": "data/trips"}),
         ("¿Qué tiempo hace en Madrid?", {"city": TEXT}, {"city": "Madrid"}),
         (

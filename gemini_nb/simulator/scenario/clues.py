@@ -23,7 +23,7 @@ _NUMBER = re.compile(
 _NUMBER_WORDS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "ten": 10}
 _LENGTH = re.compile(
     rf"(?:\b(?:in|with|of|as)\s+(?:about\s+)?)?\b(\d[\d,]*|{'|'.join(_NUMBER_WORDS)}|one|a)[ -]"
-    r"(?:short |single )?(word|sentence|line|bullet|paragraph)s?\b",
+    r"(?:short |single )?(word|sentence|line|bullet|paragraph)s?\b(?: points?\b)?",
     re.IGNORECASE,
 )
 _CAPITAL = r"(?:[A-Z\u00c0-\u00de][\w'\u2019.-]*\w|[A-Z])"
@@ -33,8 +33,9 @@ _NEXT = r"(?:,| and| or| to| vs\.?| und| y| et) (?:and )?"
 _PLACES = re.compile(
     rf"\b(?i:in|near|to|from|around|between|visit|nach|en)\s+(?:the\s+)?({NAME}(?:{_NEXT}{NAME})*)"
 )
+_LOWER = r"[a-z-]{3,}(?: (?!(?:and|for|like|next|now|please|this|to\w*|with)\b)[a-z-]{3,})?"
 _LOWER_PLACES = re.compile(
-    r"\b(?:in|near|to|from)\s+(?!an?\b|the\b|my\b|your\b)([a-z-]{3,}(?:(?:, | and )[a-z-]{3,})*)(?![\w/.])"
+    rf"\b(?:in|near|to|from)\s+(?!an?\b|the\b|my\b|your\b)({_LOWER}(?:(?:, | and ){_LOWER})*)(?![\w/.])"
 )
 _NO_NAME = re.compile(
     r"the|an?|from|to|with|i|we|you|it|he|she|they|th(?:is|at|ese|ere)|wh(?:at|ich|o|y|en|ere)|how|if|in|on|at"

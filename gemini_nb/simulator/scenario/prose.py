@@ -23,7 +23,7 @@ NOTE = "(This is a simulated answer.)"
 """What every answer says once."""
 _LONGEST_VALUE = 300
 _ECHO = re.compile(
-    r"(?is)^\s*(?:please )?(?:say|repeat|echo|(?:reply|answer) with)\b(?: exactly)?\s*:?\s*(.+)"
+    r"(?is)^\s*(?:please )?(?:say|repeat|echo|(?:reply|answer) with)\b(?: exactly| after me)?\s*:?\s*(.+)"
 )
 _BACK = re.compile(
     r"(?i)\b(?:what|which)\b.*\b(?:I|my)\b.*\b(?:ask|asked|say|said|before|previous|earlier|last)\b"

@@ -46,14 +46,11 @@ _MADE_UP = {
     "url": "https://example.com/",
     "uri": "https://example.com/",
     "email": "reader@example.com",
-    "path": "example.txt",
     "uuid": "00000000-0000-4000-8000-000000000000",
     "duration": "PT30M",
-    "hostname": "example.com",
     "ipv4": "192.0.2.1",
     "ipv6": "2001:db8::1",
     "byte": "aGVsbG8=",
-    "binary": "aGVsbG8=",
     "time": "12:00",
     "sql": "SELECT 1",
     "code": "print('simulated')",
@@ -105,6 +102,7 @@ class _Walk:
         self._whole = whole
         self._numbers = [number.value for number in clues.numbers]
         self._texts = list(dict.fromkeys((*clues.quoted, *clues.names)))
+        self._taken: list[Any] = []
 
     def value(self, schema: Any, name: str, depth: int) -> Any:
         """Make a value for the property `name`."""
@@ -118,7 +116,7 @@ class _Walk:
             return self._array(schema, name, depth)
         given = [self._said(schema, kind, name), schema.get("default"), schema.get("example")]
         given += schema["examples"] if isinstance(schema.get("examples"), list) else ()
-        value = next((one for one in given if one is not None), None)
+        self._taken.append(value := next((one for one in given if one is not None), None))
         if schema.get("enum"):
             return schema["enum"][0] if value is None else value
         if kind in _NUMBERS:
@@ -205,6 +203,8 @@ class _Walk:
             units = set(map(stem, words))
             return next((number.value for number in clues.numbers if number.unit in units), None)
         if kind == "boolean":
+            if clues.mentions("off") and {"on", "enabled", "power"}.intersection(words):
+                return False
             if not clues.mentions(*(word for word in words if len(word) > 2)):
                 return None
             denied = rf"\b(?:no|not|without|never) (?:{'|'.join(words)})"
@@ -213,10 +213,10 @@ class _Walk:
 
     def _found(self, schema: Mapping[str, Any], words: list[str]) -> str | None:
         for keys, pattern in _FOUND:
-            if any(re.fullmatch(keys, word) for word in (str(schema.get("format")), *words)) and (
-                found := re.search(pattern, self._clues.text[:LONGEST])
-            ):
-                return str(found[found.lastindex or 0]).strip()
+            if any(re.fullmatch(keys, word) for word in (str(schema.get("format")), *words)):
+                found = re.finditer(pattern, self._clues.text[:LONGEST])
+                if texts := [match[match.lastindex or 0].strip() for match in found]:
+                    return next((text for text in texts if text not in self._taken), texts[0])
         dated = "date" in words and self._clues.mentions("today", "tomorrow")
         return self._day().date().isoformat() if dated else None
 
