@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from importlib.util import find_spec
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, expect
 
 from desk import Desk, desk, kept_desk
-from lab import CONNECTED
 
 __all__ = ["desk", "kept_desk"]  # fixtures
 
@@ -316,27 +314,6 @@ def test_a_pane_says_once_that_the_kernel_died(desk: Desk) -> None:
     expect(desk.pane(1).get_by_role("button")).to_have_count(0)
     expect(desk.pane(1).get_by_text("active", exact=True)).to_be_hidden()
     desk.open_stage()
-
-
-@pytest.mark.skipif(find_spec("notebook") is None, reason="Notebook 7 is not installed")
-@pytest.mark.slow
-def test_notebook_7_shows_and_stops_it_too(desk: Desk) -> None:
-    page = desk.set(["%%gemini_stream\ngrow"])
-    page.save()
-    with page.page.context.new_page() as tab:
-        show_in_notebook_7(tab, f"{desk.lab.server.url}/notebooks/{page.notebook}")
-
-
-def show_in_notebook_7(tab: Page, url: str) -> None:
-    tab.goto(url)
-    cell = tab.locator(".jp-Notebook .jp-Cell").nth(1)
-    expect(tab.locator(".jp-NotebookPanel .jp-Notebook-ExecutionIndicator[data-status=idle]")).to_be_visible()
-    tab.wait_for_function(CONNECTED, arg=["idle"])  # the indicator may say so before the session is ready
-    cell.locator(".cm-content").click()
-    tab.keyboard.press("Control+Enter")
-    wait_grown(cell.locator(".gemini-nb-pane"), by=30)
-    cell.get_by_role("button", name="Stop", exact=True).click()
-    expect(cell.locator(".jp-RenderedMarkdown")).to_contain_text("stopped")
 
 
 def test_the_answer_is_there_after_saving_and_opening_with_a_new_kernel(desk: Desk) -> None:

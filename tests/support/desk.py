@@ -1,7 +1,8 @@
 """One open notebook for many browser tests, because opening one takes longer than most tests.
 
 Each test gets it empty: new cells, no output, no stream that runs or is listed. The kernel stays, with what
-the module's OPENING has done in it; without one the package is loaded and the stage open.
+the module's OPENING has done in it; without one the package is loaded and the stage open. A module whose
+ADDRESS is `lab.NOTEBOOK_7` has it there.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import pytest
 from playwright.sync_api import Locator, ViewportSize, expect
 
 from browser_fixtures import FAILED
-from lab import Browser, Lab, LabPage, LabServer
+from lab import JUPYTERLAB, Browser, Lab, LabPage, LabServer
 
 __all__ = ["Desk", "desk", "kept_desk"]
 
@@ -49,8 +50,10 @@ IDLE = "() => window.jupyterapp.shell.currentWidget.context.sessionContext.sessi
 class Desk:
     """A notebook whose kernel stays."""
 
-    def __init__(self, server: LabServer, browser: Browser, opening: str = OPEN) -> None:
-        self.lab = Lab(server, browser)
+    def __init__(
+        self, server: LabServer, browser: Browser, opening: str = OPEN, address: str = JUPYTERLAB
+    ) -> None:
+        self.lab = Lab(server, browser, address)
         self.browser = browser
         self.page: LabPage = self.lab.open([opening])
         self._run_first()
@@ -100,7 +103,8 @@ class Desk:
 @pytest.fixture(scope="module")
 def kept_desk(lab_server: LabServer, browser: Browser, request: pytest.FixtureRequest) -> Iterator[Desk]:
     with browser.active():
-        desk = Desk(lab_server, browser, getattr(request.module, "OPENING", OPEN))
+        opening = getattr(request.module, "OPENING", OPEN)
+        desk = Desk(lab_server, browser, opening, getattr(request.module, "ADDRESS", JUPYTERLAB))
     yield desk
     with browser.active():
         desk.lab.close()

@@ -27,7 +27,7 @@ from playwright.sync_api import Locator, Page, ViewportSize, WebSocket, expect, 
 
 from kernels import isolated_environment
 
-__all__ = ["CONNECTED", "Browser", "Lab", "LabPage", "LabServer", "find_chromium"]
+__all__ = ["CONNECTED", "JUPYTERLAB", "NOTEBOOK_7", "Browser", "Lab", "LabPage", "LabServer", "find_chromium"]
 
 RESULTS = Path(__file__).parents[2] / "test-results"
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -40,6 +40,7 @@ CHROMIUM_ARGUMENTS = (
     "--disable-sync",
     "--no-first-run",
 )
+JUPYTERLAB, NOTEBOOK_7 = "doc/tree", "notebooks"  # where a server shows a notebook in which of them
 START_SECONDS = 60.0
 LOAD_MILLISECONDS = 60_000
 RUN_MILLISECONDS = 30_000
@@ -170,8 +171,9 @@ class Browser:
 class LabPage:
     """One notebook, open in a tab; cells are numbered from 0."""
 
-    def __init__(self, server: LabServer, page: Page, notebook: str) -> None:
+    def __init__(self, server: LabServer, page: Page, notebook: str, address: str = JUPYTERLAB) -> None:
         self.server = server
+        self._address = address
         self.page = page
         self.notebook = notebook
         self.path = server.notebooks / notebook
@@ -183,7 +185,7 @@ class LabPage:
         self._before: dict[int, str] = {}
 
     def load(self, *, idle: bool = True) -> None:
-        self.page.goto(f"{self.server.url}/doc/tree/{self.notebook}", timeout=LOAD_MILLISECONDS)
+        self.page.goto(f"{self.server.url}/{self._address}/{self.notebook}", timeout=LOAD_MILLISECONDS)
         self._wait_connected(idle=idle)
 
     def reload(self, *, idle: bool = False) -> None:
@@ -282,9 +284,10 @@ class LabPage:
 class Lab:
     """What a test gets: opens notebooks, and closes them with their kernels afterwards."""
 
-    def __init__(self, server: LabServer, browser: Browser) -> None:
+    def __init__(self, server: LabServer, browser: Browser, address: str = JUPYTERLAB) -> None:
         self.server = server
         self.browser = browser
+        self._address = address
         self.pages: list[LabPage] = []
         self._made: set[str] = set()
 
@@ -316,7 +319,7 @@ class Lab:
     def open_file(self, notebook: str, *, width: int = 1280, height: int = 900) -> LabPage:
         """Open a notebook that exists in the server's folder, also a second time in a tab of its own."""
         context = self.browser.chromium.new_context(viewport=ViewportSize(width=width, height=height))
-        page = LabPage(self.server, context.new_page(), notebook)
+        page = LabPage(self.server, context.new_page(), notebook, self._address)
         self.pages.append(page)
         page.load(idle=notebook not in self._made)
         self._made.add(notebook)

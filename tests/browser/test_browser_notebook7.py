@@ -1,0 +1,91 @@
+"""Panes, what stays of them, and the chat box in Notebook 7, which shows the same cells on another page."""
+
+from __future__ import annotations
+
+import re
+from importlib.util import find_spec
+
+import pytest
+from playwright.sync_api import expect
+from test_browser_access import RULE, violations
+from test_browser_chat import BOX, box_of, button, kept, line_of, say
+from test_browser_pane import wait_grown
+from test_browser_settled import READ, TOOLS, moved, too_far
+
+from desk import Desk, desk, kept_desk
+from lab import NOTEBOOK_7
+
+__all__ = ["desk", "kept_desk"]  # fixtures
+
+ADDRESS = NOTEBOOK_7
+FRAME = ".jp-OutputArea-output.jp-RenderedMarkdown > div"
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("notebook") is None, reason="Notebook 7 is not installed"),
+]
+
+
+def test_ends_look_like_what_they_are(desk: Desk) -> None:
+    ends = [
+        "%%gemini_stream -o stopped\ngrow",
+        "%%gemini_stream -o wrong -m no-such-model~404\nunknown",
+        "%%gemini_stream -t pay -o asks\nconfirm it",
+    ]
+    page = desk.set(ends)
+    desk.run(1)
+    wait_grown(desk.pane(1), by=30)
+    expect(desk.pane(1).locator(".gemini-nb-figures")).to_contain_text(re.compile(r"\d s"))
+    desk.pane(1).get_by_role("button", name="Stop", exact=True).click()
+    desk.run(2, 3)
+    stopped, wrong = (page.output(number).locator(FRAME) for number in (1, 2))
+    expect(stopped.locator("p").first).to_have_text(re.compile(r"^gemini-3.8-flash · stopped · s\d+$"))
+    expect(stopped).to_contain_text("Stopped by you")
+    expect(stopped.locator("sub")).to_have_text(re.compile(r"^stopped · [\d.]+ s"))
+    expect(wrong).to_contain_text("Error:")
+    assert (stopped.evaluate(RULE), wrong.evaluate(RULE)) == ("rgb(239, 138, 0)", "rgb(211, 47, 47)")
+    pane = desk.pane(3)
+    expect(pane).to_contain_text("Run pay(amount=20)?")
+    assert violations(page.page, ".gemini-nb-pane") == {}
+    pane.get_by_role("button", name="Approve", exact=True).click()
+    expect(page.output(3).locator(FRAME)).to_contain_text("So be it.")
+    found = violations(page.page, ".jp-OutputArea-output.jp-RenderedMarkdown > *")
+    assert {**found, "heading-order": []} == {"heading-order": []}, (
+        "no heading of a notebook's own stands above"
+    )
+    page.screenshot("notebook7-ends")
+    assert page.errors == []
+
+
+@pytest.mark.parametrize("end", ["whole", "error"])
+def test_nothing_that_is_read_moves(desk: Desk, end: str) -> None:
+    assert too_far(moved(desk, TOOLS, end, texts=READ)) == {}
+
+
+def test_the_chat_box_from_the_first_message_to_the_transcript(desk: Desk) -> None:
+    page = desk.set([f"globals().pop('talk', None)\n{BOX}"])
+    desk.run(1)
+    box = box_of(page)
+    say(box, "chat one")
+    expect(box).to_contain_text("CHAT ONE")
+    line_of(box).fill("hold it")
+    button(box, "Send").click()
+    expect(box).to_contain_text("It begins.")
+    button(box, "Stop").click()
+    expect(box).to_contain_text("Stopped by you")
+    button(box, "Edit last").click()
+    expect(line_of(box)).to_have_value("hold it")
+    say(box, "another")
+    expect(box).to_contain_text("ANOTHER")
+    expect(box).not_to_contain_text("It begins.")
+    assert violations(page.page, ".gemini-nb-chat") == {}
+    page.screenshot("notebook7-chat")
+    button(box, "Close").click()
+    expect(box).to_have_count(0)
+    settled = page.output(1).locator(".jp-RenderedMarkdown")
+    expect(settled).to_contain_text("ANOTHER")
+    expect(page.output(1).locator(".jp-OutputArea-child")).to_have_count(1)
+    (markdown,) = kept(page)
+    assert "> **You:** another" in markdown["text/markdown"]
+    assert "hold it" not in markdown["text/plain"]
+    assert page.errors == []
