@@ -213,7 +213,8 @@ class ToolSet:
                 declarations = [given]
             rest = {key: value for key, value in given.items() if key != _DECLARATIONS}
             if declarations is None:
-                self._passed.append(given)
+                if given not in self._passed:
+                    self._passed.append(given)
                 return
             if rest and "name" not in given:
                 self._passed.append(rest)

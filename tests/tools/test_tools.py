@@ -473,6 +473,7 @@ def test_a_set_of_tools() -> None:
 def test_one_tool_needs_no_list_and_none_is_none() -> None:
     assert ToolSet(weather).names == ["weather"]
     assert ToolSet({"googleSearch": {}}).wire() == [{"googleSearch": {}}]
+    assert ToolSet(["search", {"googleSearch": {}}, "search"]).wire() == [{"googleSearch": {}}]
     nothing: list[Any] = [(), None, []]
     for none in nothing:
         assert not ToolSet(none)
