@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import binascii
+import contextlib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -42,6 +42,12 @@ class Image:
         target.write_bytes(self.data)
         return target
 
+    def _repr_png_(self) -> bytes | None:
+        return self.data if self.mime_type == "image/png" else None
+
+    def _repr_jpeg_(self) -> bytes | None:
+        return self.data if self.mime_type == "image/jpeg" else None
+
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         bundle = {"text/plain": repr(self)}
         if self.mime_type in {
@@ -62,9 +68,8 @@ def images_in(parts: Iterable[Part]) -> list[Image]:
         if part.get("thought") is True or not isinstance(blob, Mapping):
             continue
         mime_type, data = blob.get("mimeType"), blob.get("data")
-        if isinstance(mime_type, str) and mime_type.startswith("image/") and isinstance(data, str):
-            try:
-                found.append(Image(base64.b64decode(data), mime_type))
-            except (binascii.Error, ValueError):
-                continue
+        if isinstance(mime_type, str) and isinstance(data, str) and mime_type.lower().startswith("image/"):
+            with contextlib.suppress(ValueError):
+                if content := base64.b64decode("".join(data.split()), validate=True):
+                    found.append(Image(content, mime_type.partition(";")[0].strip().lower()))
     return found

@@ -19,7 +19,7 @@ from gemini_nb.notebook.render.blocks.blocks import (
     StruckBlock,
     TextBlock,
 )
-from gemini_nb.notebook.render.blocks.parts import part_markdown, written_file
+from gemini_nb.notebook.render.blocks.parts import DRAFT, part_markdown, written_file
 from gemini_nb.notebook.render.blocks.sound import audio_html
 from gemini_nb.notebook.render.markdown import Draft, escape, finished, to_html
 from gemini_nb.notebook.render.settled import code_block, source_of
@@ -145,5 +145,7 @@ def _part_html(part: Part) -> str:
         return f"<details><summary>{escape(f'file {file[0]}')}</summary>{shown}</details>"
     if picture is not None:
         source = f"data:{picture[0]};base64,{picture[1]}"
-        return f'<img class="gemini-nb-picture" alt="an image from the model" src="{source}">'
+        shown = f'<img class="gemini-nb-picture" alt="an image from the model" src="{source}">'
+        is_draft = part.get("thought") is True
+        return f"<details><summary>{DRAFT}</summary>{shown}</details>" if is_draft else shown
     return to_html(part_markdown(part))

@@ -266,16 +266,15 @@ def tokens_per_second(stream: Stream) -> float | None:
 def picture_of(part: Part) -> tuple[str, str] | None:
     """Type and base64 of a picture that the model sent, None for any other part."""
     data = part.get("inlineData")
-    if not isinstance(data, dict) or str(data.get("mimeType")) not in PICTURES:
+    if not isinstance(data, dict) or not isinstance(content := data.get("data"), str):
         return None
-    content = data.get("data")
-    if not isinstance(content, str):
+    kind, content = str(data.get("mimeType")).partition(";")[0].strip().lower(), "".join(content.split())
+    if kind not in PICTURES:
         return None
     try:
-        base64.b64decode(content, validate=True)
+        return (kind, content) if base64.b64decode(content, validate=True) else None
     except ValueError:
         return None
-    return str(data["mimeType"]), content
 
 
 def pictures(call: ToolCall) -> list[tuple[str, str, str]]:

@@ -23,7 +23,7 @@ from gemini_nb.notebook.render.blocks.blocks import (
     TextBlock,
 )
 from gemini_nb.notebook.render.blocks.displays import shown_markdown
-from gemini_nb.notebook.render.blocks.parts import METADATA, part_markdown, part_text, written_file
+from gemini_nb.notebook.render.blocks.parts import DRAFT, METADATA, part_markdown, part_text, written_file
 from gemini_nb.notebook.render.blocks.sound import audio_html, audio_words
 from gemini_nb.notebook.render.markdown import escape, finished, marked, plain, settle
 from gemini_nb.notebook.render.transcript import Transcript
@@ -164,7 +164,8 @@ def _block_text(block: Block) -> str:
         case CallBlock():
             return f"[{call_line(block.call)}]"
         case PartBlock():
-            return "" if block.gone else part_text(block.part)
+            is_shown = not block.gone and block.part.get("thought") is not True
+            return part_text(block.part) if is_shown else ""
         case AudioBlock():
             return f"[{audio_words(block)}]" if block.pieces else ""
         case StruckBlock() | NoticeBlock():
@@ -266,7 +267,8 @@ def part_of_answer(part: Part) -> str:
     if (file := written_file(part)) is not None:
         return fold(f"file {file[0]}", code_block(file[1], ""))
     if (picture := figures.picture_of(part)) is not None:
-        return f"![an image from the model](data:{picture[0]};base64,{picture[1]})"
+        shown = f"![an image from the model](data:{picture[0]};base64,{picture[1]})"
+        return fold(DRAFT, shown) if part.get("thought") is True else shown
     return settle(part_markdown(part))
 
 

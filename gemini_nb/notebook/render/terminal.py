@@ -138,8 +138,8 @@ class _Printer:
         self._tail, self._follows_line = "", True
 
     def _part(self, part: Part, time: float) -> None:
-        if any(name in part for name in METADATA):
-            return  # listed at the end
+        if any(name in part for name in METADATA) or part.get("thought") is True:
+            return  # listed at the end; none of the answer's
         if (sound := audio_type(part)) is not None:
             if sound != self._sound:
                 self._note(f"[{sound}, in stream.audio]")

@@ -17,10 +17,13 @@ from gemini_nb.api.wire import Part, objects
 from gemini_nb.notebook.render.markdown import plain
 from gemini_nb.notebook.render.words import cut_counted
 
-__all__ = ["METADATA", "part_markdown", "part_text", "written_file"]
+__all__ = ["DRAFT", "METADATA", "part_markdown", "part_text", "written_file"]
 
 METADATA = ("citationMetadata", "groundingMetadata", "urlContextMetadata")
 """Parts of this kind are sent again and again while an answer grows; the newest counts."""
+
+DRAFT = "an image that the model drew while it thought"
+"""What such an image, which is none of the answer's, is folded away under."""
 
 _TEXTS = re.compile(r"text/[\w.+-]+|application/(?:json|xml|x-ndjson)")
 _LONGEST_FILE = 400_000  # characters of base64 that are looked into
