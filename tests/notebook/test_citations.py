@@ -48,6 +48,9 @@ def bare(page: str) -> str:
     ("source", "end", "reads"),
     [
         ("Paris is old.", "old.", "old.[1]"),
+        ("Grüße aus Köln.", "Grü", "Grüße[1] aus"),
+        ("Ένα σπίτι.", "σπί", "σπίτι[1]."),
+        ("東京は大きい。", "東京", "東京[1]は"),
         ("Paris is **big** now.", "big", "<strong>big[1]</strong> now."),
         ("Paris is **big** now.", "big**", "<strong>big</strong>[1] now."),
         ("A `code span` here.", "code", "<code>code span</code>[1] here."),

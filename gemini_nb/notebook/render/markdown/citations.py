@@ -28,7 +28,10 @@ _FORBIDDEN = re.compile("[\ufdd0\ufdd1]")
 _ADDRESS = re.compile(r"\S*://\S*")
 _CLOSERS = re.compile(r"[*_~`\"'\u201d\u2019)\]}\u00bb]+")
 _WORD = re.compile(r"\S*")
-_INSIDE_WORD = re.compile(r"(?<=[A-Za-z0-9])[A-Za-z0-9]+")
+# Letters, but of Thai, Lao, Tibetan, Burmese, Khmer, Chinese and Japanese, which put no space between words.
+_UNSPACED = r"\u0e00-\u109f\u1780-\u17ff\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_LETTER = rf"[^\W_{_UNSPACED}]"
+_INSIDE_WORD = re.compile(rf"(?<={_LETTER}){_LETTER}+")
 _TASK = re.compile(r"\[[ xX]\][ \t]+")
 _JOINED = re.compile(
     "[\u0300-\u036f\u200c\u200d\ufe00-\ufe0f\U000e0020-\U000e007f]*"
