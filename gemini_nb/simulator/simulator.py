@@ -102,12 +102,12 @@ class Simulator:
         Raises:
             CallerError: it is not running.
         """
-        server = self._server
-        if server is None:
-            raise CallerError(
-                "The simulator is not running.", hint="Use it in a with statement, or call start()."
-            )
-        return f"http://127.0.0.1:{server.port}"
+        return f"http://127.0.0.1:{self._running_server().port}"
+
+    def _running_server(self) -> Server:
+        if (server := self._server) is None:
+            raise CallerError("The simulator is not running.", hint="Call start(), or use a with statement.")
+        return server
 
     @property
     def requests(self) -> list[Request]:
@@ -153,14 +153,12 @@ class Simulator:
     @property
     def running(self) -> bool:
         """Whether it is serving."""
-        server = self._server
-        return server is not None and server.thread.is_alive()
+        return self._server is not None and self._server.thread.is_alive()
 
     @property
     def open_answers(self) -> int:
         """How many answers are being written now."""
-        server = self._server
-        return len(server.running) if server is not None else 0
+        return len(self._server.running) if self._server is not None else 0
 
     def start(self) -> Self:
         """Bind the port and serve it; a running simulator stays as it is.
@@ -194,10 +192,7 @@ class Simulator:
         """
         if not seconds >= 0:
             raise ConfigError(f"A simulator cannot refuse for {seconds!r} seconds.", hint="Give 0 or more.")
-        server = self._server
-        if server is None:
-            raise CallerError("The simulator is not running.", hint="Call start() before refuse().")
-        server.refuse(seconds)
+        self._running_server().refuse(seconds)
 
     def close(self) -> None:
         """Cut the answers that are being written and stop serving. Closing twice is fine."""

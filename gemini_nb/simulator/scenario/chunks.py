@@ -11,11 +11,12 @@ import random
 import re
 import secrets
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from gemini_nb.simulator.protocol.fields import CHARACTERS_PER_TOKEN, part_tokens, text_tokens
+from gemini_nb.simulator.protocol.resources import timestamp
 from gemini_nb.simulator.protocol.signatures import sign_call, sign_text
 from gemini_nb.simulator.scenario.answer import Answer
 from gemini_nb.simulator.scenario.prompt import Prompt
@@ -108,7 +109,7 @@ class _Envelope:
         self._texts = 0
         self._others = 0
         self._id = secrets.token_urlsafe(16)
-        self._created = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        self._created = timestamp(time.time())
 
     def chunk(self, part: Mapping[str, Any], *, finish: str | None = None) -> dict[str, Any]:
         if part.get("thought"):
@@ -138,25 +139,23 @@ class _Envelope:
     def _usage(self, *, last: bool) -> dict[str, Any]:
         if self._prompt.vertex and not last:
             return {"trafficType": self._traffic}
-        prompt = self._prompt.tokens
+        prompt, cached = self._prompt.tokens, self._prompt.cached_tokens
         answer = -(-self._texts // CHARACTERS_PER_TOKEN) + self._others
         tools = self._answer.prompt_tokens_of_tools if last else 0
-        usage: dict[str, Any] = {"promptTokenCount": prompt}
-        if answer or last:
-            usage["candidatesTokenCount"] = answer
-        usage["totalTokenCount"] = prompt + answer + self.thoughts + tools
-        usage["promptTokensDetails"] = [{"modality": "TEXT", "tokenCount": prompt}]
-        if cached := self._prompt.cached_tokens:
-            usage["cachedContentTokenCount"] = cached
-            usage["cacheTokensDetails"] = [{"modality": "TEXT", "tokenCount": cached}]
-        if tools:
-            usage["toolUsePromptTokenCount"] = tools
-        if self.thoughts:
-            usage["thoughtsTokenCount"] = self.thoughts
+        counts = {
+            "promptTokenCount": prompt,
+            "cachedContentTokenCount": cached,
+            "toolUsePromptTokenCount": tools,
+            "candidatesTokenCount": answer,
+            "thoughtsTokenCount": self.thoughts,
+            "totalTokenCount": prompt + answer + self.thoughts + tools,
+        }
+        details = {"promptTokensDetails": prompt, "cacheTokensDetails": cached}
         if self._prompt.vertex:
-            usage["candidatesTokensDetails"] = [{"modality": "TEXT", "tokenCount": answer}]
-            usage["trafficType"] = self._traffic
-        return usage
+            details["candidatesTokensDetails"] = answer
+        told = {name: [{"modality": "TEXT", "tokenCount": count}] for name, count in details.items() if count}
+        usage: dict[str, Any] = {name: count for name, count in counts.items() if count} | told
+        return {**usage, "trafficType": self._traffic} if self._prompt.vertex else usage
 
 
 def _limit(answer: Answer, config: Mapping[str, Any]) -> tuple[list[dict[str, Any]], str]:
@@ -184,21 +183,19 @@ def _limit(answer: Answer, config: Mapping[str, Any]) -> tuple[list[dict[str, An
 
 def _sign(parts: Iterable[dict[str, Any]], prompt: Prompt) -> Iterator[dict[str, Any]]:
     """Give calls their ids, and the first of them its signature."""
-    rng: random.Random | None = None
+    rng = prompt.rng("ids", json.dumps(prompt.body["contents"], sort_keys=True))
+    is_first = True
     for number, part in enumerate(parts):
         if "toolCall" in part or "toolResponse" in part:
             name = next(iter(part))
-            identity = f"{prompt.rng('server', number // 2).getrandbits(32):08x}"
-            call = {**part[name], "id": identity}
+            call = {**part[name], "id": f"{prompt.rng('server', number // 2).getrandbits(32):08x}"}
             yield {name: call, "thoughtSignature": sign_text(json.dumps(call))}
-            continue
-        if "functionCall" not in part or not prompt.signs:
+        elif "functionCall" in part and prompt.signs:
+            call = {"id": f"{rng.getrandbits(48):012x}", **part["functionCall"]}
+            yield {"functionCall": call, **({"thoughtSignature": sign_call(call)} if is_first else {})}
+            is_first = False
+        else:
             yield part
-            continue
-        first = rng is None
-        rng = rng or prompt.rng("ids", json.dumps(prompt.body["contents"], sort_keys=True))
-        call = {"id": f"{rng.getrandbits(48):012x}", **part["functionCall"]}
-        yield {"functionCall": call, **({"thoughtSignature": sign_call(call)} if first else {})}
 
 
 def _last_part(parts: Iterable[Mapping[str, Any]], prompt: Prompt) -> dict[str, Any]:
