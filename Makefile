@@ -21,6 +21,9 @@ WORKERS ?= 3
 BROWSERS := chromium chromium-browser google-chrome google-chrome-stable
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
+# Many tests start a Python of their own, which would compile the package anew each time.
+unexport PYTHONDONTWRITEBYTECODE
+
 # An environment that was half made, or whose Python has gone, is made again.
 VENV_IF_BROKEN = $(shell $(BIN)/python -c "import pip" 2>/dev/null || echo venv)
 

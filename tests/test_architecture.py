@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,7 @@ def modules() -> dict[str, Path]:
 MODULES = modules()
 
 
+@cache
 def imports(name: str) -> set[str]:
     """The full names of what a module imports, also for its types; of a name in a module, the module."""
     found: set[str] = set()
@@ -60,9 +62,6 @@ def imports(name: str) -> set[str]:
             names = {f"{node.module}.{alias.name}" for alias in node.names}
             found |= {full if full in MODULES else str(node.module) for full in names}
     return found
-
-
-IMPORTS = {name: imports(name) for name in MODULES}
 
 
 def room(name: str) -> str:
@@ -97,7 +96,7 @@ def circle(graph: dict[str, set[str]]) -> list[str]:
 @pytest.mark.parametrize("name", ROOMY)
 def test_a_module_imports_only_from_its_room_and_those_above(name: str) -> None:
     assert room(name) in ROOMS, f"{name} belongs to no room"
-    for other in IMPORTS[name]:
+    for other in imports(name):
         if other.startswith("gemini_nb."):
             assert ROOMS.index(room(other)) <= ROOMS.index(room(name)), f"{name} imports {other}"
         elif room(name) != "cli":
@@ -107,7 +106,7 @@ def test_a_module_imports_only_from_its_room_and_those_above(name: str) -> None:
 def test_nothing_above_the_notebook_knows_a_front_end() -> None:
     above = {name for name in ROOMY if room(name) not in {"notebook", "cli"}} | {"gemini_nb"}
     for name in above:
-        known = {other.partition(".")[0] for other in IMPORTS[name]} & FRONT_ENDS
+        known = {other.partition(".")[0] for other in imports(name)} & FRONT_ENDS
         assert not known, f"{name} imports {known}"
 
 
@@ -115,7 +114,7 @@ def test_rendering_knows_no_widgets_and_nothing_of_the_notebook_that_shows_it() 
     pure = {name for name in ROOMY if f"{name}.".startswith(f"{PURE}.")}
     assert pure
     for name in pure:
-        for other in IMPORTS[name]:
+        for other in imports(name):
             assert other.partition(".")[0] not in FRONT_ENDS, f"{name} imports {other}"
             if other.startswith("gemini_nb.notebook."):
                 assert other.startswith(f"{PURE}."), f"{name} imports {other}"
@@ -124,7 +123,7 @@ def test_rendering_knows_no_widgets_and_nothing_of_the_notebook_that_shows_it() 
 @pytest.mark.parametrize("name", sorted({room(name) for name in ROOMY}))
 def test_no_files_of_a_room_import_each_other_in_a_circle(name: str) -> None:
     files = {one for one in ROOMY if room(one) == name}
-    assert not (found := circle({one: IMPORTS[one] & files for one in files})), " -> ".join(found)
+    assert not (found := circle({one: imports(one) & files for one in files})), " -> ".join(found)
 
 
 @pytest.mark.parametrize("name", sorted({room(name) for name in ROOMY}))
@@ -132,7 +131,7 @@ def test_no_packages_of_a_room_import_each_other_in_a_circle(name: str) -> None:
     inside: dict[str, set[str]] = {}
     for one in ROOMY:
         if room(one) == name:
-            others = {package(other) for other in IMPORTS[one] if other in ROOMY and room(other) == name}
+            others = {package(other) for other in imports(one) if other in ROOMY and room(other) == name}
             inside.setdefault(package(one), set()).update(others - {package(one)})
     assert not (found := circle(inside)), " -> ".join(found)
 
