@@ -91,11 +91,7 @@ class CacheStore:
             self._caches[name].expires = 0.0
 
     def find(self, name: str, model: str, request: Request) -> Cache:
-        """Return the cache that a prompt names.
-
-        Raises:
-            RefusalError: 403 where there is none for this caller, 400 where it is another model's.
-        """
+        """Return the cache that a prompt names."""
         with self._lock:
             cache = self._find(name, owner_of(request))
         made_for = cache.resource["model"]
@@ -112,11 +108,7 @@ class CacheStore:
         accepted: str | None,
         check_files: Callable[[Mapping[str, Any]], None] = lambda _: None,
     ) -> dict[str, Any]:
-        """Answer one request about caches; `check_files` refuses contents with files that are not there.
-
-        Raises:
-            RefusalError: what is wrong with it.
-        """
+        """Answer one request about caches; `check_files` refuses contents with files that are not there."""
         match = _PATH.fullmatch(request.path)
         if match is None:
             raise not_found(f"The simulator serves nothing for {request.path}.")

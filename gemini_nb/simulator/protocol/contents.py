@@ -24,11 +24,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,127}")
 
 
 def check_contents(body: Mapping[str, Any], *, vertex: bool) -> None:
-    """Check that there is something to answer, and each content's role and parts.
-
-    Raises:
-        RefusalError: 400.
-    """
+    """Check that there is something to answer, and each content's role and parts."""
     contents = body.get("contents")
     if not contents:
         raise _content_error("contents is not specified", "contents")
@@ -149,11 +145,7 @@ def _check_mime_type(kind: Any, where: str) -> str:
 
 
 def check_name(name: Any, path: str) -> None:
-    """Check a function's name.
-
-    Raises:
-        RefusalError: 400.
-    """
+    """Check a function's name."""
     if not name:
         raise _content_error(f"{path}.name: [FIELD_INVALID] Name cannot be empty", path)
     if not _NAME.fullmatch(name):

@@ -121,11 +121,7 @@ TOO_DEEP = "Invalid JSON payload received. It is nested too deep."
 
 
 def parse_json(raw: bytes) -> Any:
-    """Read a body's JSON.
-
-    Raises:
-        RefusalError: 400, it is not JSON.
-    """
+    """Read a body's JSON."""
     try:
         value = json.loads(raw)
         if b"\\ud" in raw.lower():  # half a surrogate pair, which JSON can say, and a text cannot hold
@@ -154,9 +150,6 @@ def read_message(
         vertex: by which service's table.
         known: fields of parts that are not in the table, and that the model's turns may hold all the same: a
             service takes back what it has sent.
-
-    Raises:
-        RefusalError: 400, a field that the service does not know, twice, or of the wrong kind.
     """
     return _Reader(_messages(vertex=vertex), known).read(value, message, path)
 

@@ -125,11 +125,7 @@ class FileStore:
             self._files.pop(name.removeprefix("files/"), None)
 
     def check_uri(self, uri: str, owner: str) -> None:
-        """Check that a prompt may use this file.
-
-        Raises:
-            RefusalError: 400 where it is not ACTIVE, 403 where there is none for this caller.
-        """
+        """Check that a prompt may use this file."""
         name = uri.rpartition("/")[2]
         with self._lock:
             state = self._find(name, owner).state
@@ -147,9 +143,6 @@ class FileStore:
 
         An `accepted` of None takes any key; `half` takes half of what a piece brings, as if the connection
         had broken there.
-
-        Raises:
-            RefusalError: what is wrong with it.
         """
         match, method = _PATH.fullmatch(request.path), request.method
         upload_id = request.query.get("upload_id")

@@ -83,11 +83,7 @@ def read_turns(contents: Sequence[dict[str, Any]]) -> list[Turn]:
 
 
 def check_order(turns: Sequence[Turn]) -> None:
-    """Refuse calls without results, results without calls, and either in the wrong place.
-
-    Raises:
-        RefusalError: 400, in the words of the service where clients know them.
-    """
+    """Refuse calls without results, results without calls, and either in the wrong place."""
     for before, turn, after in zip([None, *turns], turns, [*turns[1:], None], strict=False):
         where = f"contents[{turn.position}]"
         if turn.calls and turn.results:
@@ -134,9 +130,6 @@ def check_signatures(turns: Sequence[Turn], *, vertex: bool = False) -> None:
     """Refuse a current turn in which a signature is missing, was altered, or stands beside another call.
 
     Turns before the user's last message are not checked.
-
-    Raises:
-        RefusalError: 400, saying which call.
     """
     for turn in _current(turns):
         called = [part for part in turn.parts if turn.kind == "model" and "functionCall" in part]
@@ -160,11 +153,7 @@ def check_signatures(turns: Sequence[Turn], *, vertex: bool = False) -> None:
 
 
 def check_image_signatures(turns: Sequence[Turn]) -> None:
-    """Refuse a history in which a picture that the model drew has lost its signature.
-
-    Raises:
-        RefusalError: 400, saying which part.
-    """
+    """Refuse a history in which a picture that the model drew has lost its signature."""
     for turn in turns:
         for index, part in enumerate(turn.parts):
             if turn.kind == "model" and "inlineData" in part and not part.get("thoughtSignature"):

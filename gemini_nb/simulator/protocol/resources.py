@@ -34,9 +34,6 @@ def list_page(
         query: the parameters of the URL, with `pageSize` and `pageToken` in any spelling.
         size: how many stand on a page that does not say.
         most: how many a page may have; None for any number.
-
-    Raises:
-        RefusalError: 400, the page size or page token is not one.
     """
     names = {name.replace("_", "").lower(): value for name, value in query.items()}
     try:

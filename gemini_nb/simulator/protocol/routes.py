@@ -86,11 +86,7 @@ class Route:
 
 
 def find_route(verb: str, path: str) -> Route:
-    """Find the route of a request.
-
-    Raises:
-        RefusalError: no method stands at this path, or it does not answer this verb: 404.
-    """
+    """Find the route of a request."""
     vertex = _VERTEX.fullmatch(path)
     match = vertex or _DEVELOPER.fullmatch(path)
     if match is not None and verb in {"GET", "POST"}:
@@ -108,11 +104,7 @@ def find_route(verb: str, path: str) -> Route:
 
 
 def check_access(route: Route, headers: Fields, query: Fields, accepted: str | None) -> None:
-    """Refuse a request that brings no credential, or a wrong one; an `accepted` of None takes any.
-
-    Raises:
-        RefusalError: as the service would, 400, 401 or 403.
-    """
+    """Refuse a request that brings no credential, or a wrong one; an `accepted` of None takes any."""
     key = headers.get("x-goog-api-key", "").strip() or query.get("key", "").strip()
     scheme, _, token = headers.get("authorization", "").strip().partition(" ")
     token = token.strip() if scheme.lower() == "bearer" else ""
@@ -130,11 +122,7 @@ def _matches(given: str, accepted: str | None) -> bool:
 
 
 def check_model(route: Route) -> None:
-    """Refuse a model that does not exist, or not in this version of the API.
-
-    Raises:
-        RefusalError: 404, in the words of the backend.
-    """
+    """Refuse a model that does not exist, or not in this version of the API."""
     alias_too_early = route.model.endswith("-latest") and route.version == "v1"
     if route.name.startswith("tunedModels/") or (_TAKEN.fullmatch(route.model) and not alias_too_early):
         return

@@ -163,11 +163,7 @@ def _refused(asked: Asked) -> Iterator[tuple[object, str]]:
 
 
 def check_length(body: Mapping[str, Any]) -> int:
-    """Return the number of tokens of the prompt.
-
-    Raises:
-        RefusalError: 400, it is too long.
-    """
+    """Return the number of tokens of the prompt."""
     count = body_tokens(body)
     if count > INPUT_TOKEN_LIMIT:
         raise invalid(
@@ -178,11 +174,7 @@ def check_length(body: Mapping[str, Any]) -> int:
 
 
 def check_settings(asked: Asked) -> None:
-    """Check everything beside the contents: tools, their configuration, the generation config.
-
-    Raises:
-        RefusalError: 400.
-    """
+    """Check everything beside the contents: tools, their configuration, the generation config."""
     _check_enums(asked.body)
     _check_config(asked)
     _check_declarations(asked.declarations)

@@ -85,11 +85,7 @@ def is_token(value: object) -> bool:
 
 
 def read_token(value: object, model: str, body: Mapping[str, Any]) -> int:
-    """Return the number of events after which a token goes on.
-
-    Raises:
-        RefusalError: 400, it was not given out here, or for another request.
-    """
+    """Return the number of events after which a token goes on."""
     data = _decode(value).removeprefix(_MARK)
     count, digest = data[:_COUNT_BYTES], data[_COUNT_BYTES:]
     if len(digest) != _DIGEST_BYTES or not hmac.compare_digest(digest, _token_digest(count, model, body)):
