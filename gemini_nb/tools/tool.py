@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, overload
 from gemini_nb.api.contents.objects import as_mapping, plain, spell_tool
 from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.tools.schemas.declaration import Signature, check_callable, declare
-from gemini_nb.tools.schemas.wire_schema import tidy_declaration
+from gemini_nb.tools.schemas.openapi import tidy_declaration
 
 __all__ = ["BUILT_IN", "DEFAULT_TIMEOUT", "RunOn", "Tool", "ToolSet", "ToolSource", "as_tools", "tool"]
 

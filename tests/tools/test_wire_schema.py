@@ -22,8 +22,9 @@ from gemini_nb.simulator.protocol.schemas import check_json_schema
 from gemini_nb.streams.manager import StreamManager
 from gemini_nb.streams.stream import Stream
 from gemini_nb.tools.result import to_result
+from gemini_nb.tools.schemas.openapi import from_openapi, tidy_tools
 from gemini_nb.tools.schemas.schema import OutputSchema
-from gemini_nb.tools.schemas.wire_schema import clean_schema, from_openapi, tidy_tools
+from gemini_nb.tools.schemas.wire_schema import clean_schema
 from gemini_nb.tools.tool import Tool, ToolSet
 from scripted import text
 

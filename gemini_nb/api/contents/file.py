@@ -8,7 +8,6 @@ names no file of this machine.
 from __future__ import annotations
 
 import base64
-import hashlib
 import os
 import re
 import threading
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from gemini_nb.api.contents.local_file import printable, unreadable
 from gemini_nb.api.contents.mime import BEGINNING, type_of, type_of_name
 from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.redaction import Secret, scrub
@@ -30,15 +30,12 @@ __all__ = [
     "UPLOAD_FROM",
     "UPLOAD_INSTEAD",
     "File",
-    "LocalFile",
-    "Signature",
     "check_size",
     "given_path",
     "inline_data",
     "is_upload_name",
     "local_part",
     "parts_together",
-    "printable",
     "remote",
     "upload_name",
 ]
@@ -70,7 +67,6 @@ _SECRET = re.compile(
     re.IGNORECASE,
 )
 _MIME_TYPE = re.compile(r"[\w.+-]+/[\w.+*-]+(;.*)?")
-_READ = 2**20
 _SEALED = 64  # addresses whose signatures are kept out of what is shown, the newest
 
 _given: dict[str, Path] = globals().get("_given", {})  # survives a reload of this module
@@ -168,87 +164,6 @@ class File:
         return remote.delete(self, options)
 
 
-Signature = tuple[int, int, int, int]
-"""Device, inode, size, and time of the last change in nanoseconds."""
-
-
-class LocalFile:
-    """An open file of this machine, which must not change while it is read. Its methods block.
-
-    Args:
-        path: the file.
-
-    Raises:
-        ConfigError: it cannot be read.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.shown = printable(path.name)
-        self._lock = threading.Lock()
-        self._closed = False
-        try:
-            self._file = path.open("rb", buffering=0)
-            self.signature = self._sign()
-        except (OSError, ValueError) as error:
-            raise self._unreadable(error) from None
-        self.size: int = self.signature[2]
-
-    def digest(self) -> str:
-        """Return the SHA-256 of the content in hexadecimal digits.
-
-        Raises:
-            ConfigError: it cannot be read, or it changes meanwhile.
-        """
-        digest, offset = hashlib.sha256(), 0
-        while offset < self.size:
-            data = self.read(offset, min(_READ, self.size - offset))
-            digest.update(data)
-            offset += len(data)
-        return digest.hexdigest()
-
-    def read(self, offset: int, size: int) -> bytes:
-        """Return that many bytes.
-
-        Raises:
-            ConfigError: it cannot be read, or it has changed since it was opened.
-        """
-        parts = []
-        with self._lock:
-            try:
-                self._file.seek(offset)
-                while size and not self._closed and (part := self._file.read(size)):
-                    parts.append(part)
-                    size -= len(part)
-                now = self._sign()
-            except (OSError, ValueError) as error:
-                raise self._unreadable(error) from None
-            finally:
-                if self._closed:
-                    self._file.close()
-        if size or now != self.signature:
-            raise ConfigError(
-                f"{self.shown} changed while it was read, so that it was not sent.",
-                hint="Ask again when nothing writes to it any more.",
-            )
-        return b"".join(parts)
-
-    def close(self) -> None:
-        """Close it; a thread that still reads it ends, and is not waited for."""
-        self._closed = True
-        if self._lock.acquire(blocking=False):
-            self._file.close()
-            self._lock.release()
-
-    def _sign(self) -> Signature:
-        found = os.fstat(self._file.fileno())
-        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
-
-    def _unreadable(self, error: Exception) -> ConfigError:
-        reason = error.strerror if isinstance(error, OSError) else error
-        return ConfigError(f"{printable(str(self.path))} cannot be read: {reason}.")
-
-
 def parts_together(files: list[File]) -> list[dict[str, Any]]:
     """Return the parts of files that go together; where all are too large for one request, few go inside.
 
@@ -273,7 +188,7 @@ def content_part(path: Path, mime_type: str) -> dict[str, Any]:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
     if mime_type.startswith("text/") or mime_type == "application/json":
         try:
             return {"text": f"{printable(path.name)}:\n{data.decode()}"}
@@ -317,12 +232,6 @@ def upload_name(uri: str, root: str | None = None) -> str | None:
         if root is not None and uri == f"{root}/{name.partition('/')[2]}" and is_upload_name(name)
         else None
     )
-
-
-def printable(text: str) -> str:
-    """Return a file's name as it can be shown and sent: without control characters and broken ones."""
-    whole = text.encode("utf-8", "replace").decode()
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in whole)
 
 
 def _checked_path(path: str | os.PathLike[str]) -> Path:
@@ -396,7 +305,7 @@ def _check_file(path: Path, mime_type: str) -> int:
         size = path.stat().st_size
         is_file = path.is_file()
     except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
     if not is_file:
         raise ConfigError(f"{shown} is not a file{', but a folder' if path.is_dir() else ''}.")
     if not size:
@@ -408,11 +317,6 @@ def _check_file(path: Path, mime_type: str) -> int:
             f"{shown} has {size / _MB:,.1f} MB; a file has {MAX_FILE_BYTES // _MB:,} MB at most."
         )
     return size
-
-
-def _unreadable(path: Path, error: Exception) -> ConfigError:
-    reason = error.strerror if isinstance(error, OSError) else error
-    return ConfigError(f"{printable(str(path))} cannot be read: {reason}.")
 
 
 def _type_of_file(path: Path) -> str:
@@ -430,7 +334,7 @@ def _beginning(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(BEGINNING)
     except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
 
 
 def inline_data(data: bytes, mime_type: str, *, name: str = "The data") -> dict[str, Any]:

@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 from gemini_nb.api import failures
-from gemini_nb.api.contents.file import LocalFile, is_upload_name
+from gemini_nb.api.contents.file import is_upload_name
+from gemini_nb.api.contents.local_file import LocalFile
 from gemini_nb.api.endpoint import Endpoint
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.config import Auth

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import PurePath
 from typing import Any
 
-from gemini_nb.api.contents.file import printable
+from gemini_nb.api.contents.local_file import printable
 from gemini_nb.api.turn import Usage
 from gemini_nb.api.wire import Part, objects
 from gemini_nb.config import Auth

@@ -22,8 +22,8 @@ from gemini_nb.streams.request.destination import find_endpoint
 from gemini_nb.streams.request.files import fit_files
 from gemini_nb.streams.request.fitting import fit
 from gemini_nb.streams.request.options import StreamOptions, check_names
+from gemini_nb.tools.schemas.openapi import tidy_tools
 from gemini_nb.tools.schemas.schema import OutputSchema
-from gemini_nb.tools.schemas.wire_schema import tidy_tools
 from gemini_nb.tools.tool import ToolSet, as_tools
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from gemini_nb.api.auth import ApiKey
-from gemini_nb.api.contents.file import File, LocalFile, Signature, upload_name
+from gemini_nb.api.contents.file import File, upload_name
+from gemini_nb.api.contents.local_file import LocalFile, Signature
 from gemini_nb.api.endpoint import Endpoint
 from gemini_nb.api.wire import JSON, Content, Part
 from gemini_nb.journal import uploads as book

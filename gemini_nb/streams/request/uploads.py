@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gemini_nb.api.contents.file import LocalFile, local_part, printable, upload_name
+from gemini_nb.api.contents.file import local_part, upload_name
+from gemini_nb.api.contents.local_file import LocalFile, printable
 from gemini_nb.api.endpoint import Endpoint
 from gemini_nb.api.resources.uploads import RemoteFile, Sender, delete_file, files_root, get_file
 from gemini_nb.api.wire import JSON, Content, Part

@@ -10,8 +10,9 @@ from gemini_nb.api.contents.objects import is_from, plain
 from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.redaction import excerpt
 from gemini_nb.tools.fences import read_fenced
+from gemini_nb.tools.schemas.openapi import from_openapi, is_openapi
 from gemini_nb.tools.schemas.typed import for_pydantic
-from gemini_nb.tools.schemas.wire_schema import clean_schema, from_openapi, is_openapi
+from gemini_nb.tools.schemas.wire_schema import clean_schema
 
 __all__ = ["OutputSchema"]
 

@@ -12,14 +12,14 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
 from urllib.parse import unquote
 
 from gemini_nb.errors import ConfigError
 from gemini_nb.redaction import excerpt
 
-__all__ = ["clean_schema", "from_openapi", "is_openapi", "tidy_declaration", "tidy_tools"]
+__all__ = ["MANY", "NAMED", "ONE", "clean_schema", "is_list", "paths", "too_deep"]
 
 _KEPT = ("type", "description", "minItems", "maxItems", "minimum", "maximum", "default", "propertyOrdering")
 _FORMATS = {"date-time", "date", "time"}
@@ -37,22 +37,17 @@ _NOTES = {
     "maxProperties": "at most {} entries",
     "pattern": "pattern: {}",
 }
-_ONE = ("items", "additionalItems", "additionalProperties", "not", "contains", "propertyNames")
-_MANY = ("anyOf", "oneOf", "allOf", "prefixItems")
-_NAMED = ("properties", "patternProperties", "$defs", "definitions")
-_SAYING = {*_KEPT, *_NOTES, *_ONE, *_MANY, "properties", "patternProperties", "required", "enum", "const"}
+# Keywords whose value is a schema, a list of schemas, schemas by name.
+ONE = ("items", "additionalItems", "additionalProperties", "not", "contains", "propertyNames")
+MANY = ("anyOf", "oneOf", "allOf", "prefixItems")
+NAMED = ("properties", "patternProperties", "$defs", "definitions")
+_SAYING = {*_KEPT, *_NOTES, *ONE, *MANY, "properties", "patternProperties", "required", "enum", "const"}
 _SILENT = frozenset(
     {"title", "examples", "example", "deprecated", "readOnly", "writeOnly", "nullable", "discriminator"}
     | {"contentEncoding", "contentMediaType", "contentSchema", "xml", "externalDocs", "minContains"}
     | {"maxContains", "if", "then", "else", "dependencies", "dependentRequired", "dependentSchemas"}
     | {"unevaluatedItems", "unevaluatedProperties", "definitions"}
 )
-_OPENAPI = frozenset(
-    {"type", "format", "title", "description", "nullable", "enum", "default", "example", "anyOf"}
-    | {"items", "minItems", "maxItems", "properties", "required", "minProperties", "maxProperties"}
-    | {"minLength", "maxLength", "pattern", "minimum", "maximum", "propertyOrdering"}
-)
-_SPELLED: dict[Any, Any] = {"ref": "$ref", "defs": "$defs"}
 _COPIES = 200
 """Definitions that one schema may copy: each copy may copy in its turn."""
 
@@ -73,107 +68,16 @@ def clean_schema(schema: Mapping[str, Any], *, is_foreign: bool = False) -> dict
     try:
         return _Cleaner(schema, is_foreign=is_foreign).whole()
     except RecursionError:
-        raise _too_deep() from None
+        raise too_deep() from None
     except TypeError as error:
         raise ConfigError(
             f"A keyword of the schema has a value of the wrong kind: {excerpt(str(error))}."
         ) from None
 
 
-def from_openapi(schema: Any) -> Any:
-    """Return a schema in Gemini's OpenAPI form (`STRING`, `nullable`) as JSON Schema; others stay.
-
-    Raises:
-        ConfigError: it is nested too deeply.
-    """
-    try:
-        return _from_openapi(schema)
-    except RecursionError:
-        raise _too_deep() from None
-
-
-def is_openapi(schema: Any) -> bool:
-    """Whether a schema says only what the OpenAPI fields (`parameters`, `responseSchema`) take."""
-    return all(
-        _OPENAPI.issuperset(one) and (isinstance(one.get("type", ""), str)) for _, one in _paths(schema)
-    )
-
-
-def tidy_declaration(declaration: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a functionDeclaration whose schemas the service takes, each in the field for its kind.
-
-    Raises:
-        ConfigError: a schema cannot be sent.
-    """
-    tidy = dict(declaration)
-    for openapi, json_schema in (
-        ("parameters", "parametersJsonSchema"),
-        ("response", "responseJsonSchema"),
-    ):
-        given = tidy.get(openapi)
-        if isinstance(given, Mapping) and json_schema not in tidy and not is_openapi(given):
-            tidy[json_schema] = tidy.pop(openapi)
-        if isinstance(tidy.get(json_schema), Mapping):
-            tidy[json_schema] = clean_schema(from_openapi(tidy[json_schema]))
-    return tidy
-
-
-def tidy_tools(tools: Iterable[Any], *, demanded: bool = False) -> list[Any]:
-    """Return a request's `tools` with each functionDeclaration as `tidy_declaration` makes it.
-
-    Args:
-        tools: the tools.
-        demanded: whether a call is demanded, which needs a schema of each function, if only of no arguments.
-
-    Raises:
-        ConfigError: a schema cannot be sent.
-    """
-    tidy = []
-    for tool in tools:
-        declarations = tool.get("functionDeclarations") if isinstance(tool, Mapping) else None
-        if _is_list(declarations):
-            made = [tidy_declaration(one) if isinstance(one, Mapping) else one for one in declarations]
-            for one in made if demanded else ():
-                if isinstance(one, dict) and not (one.get("parameters") or one.get("parametersJsonSchema")):
-                    one.pop("parameters", None)
-                    one["parametersJsonSchema"] = {"type": "object", "properties": {}}
-            tidy.append({**tool, "functionDeclarations": made})
-        else:
-            tidy.append(tool)
-    return tidy
-
-
-def _too_deep() -> ConfigError:
+def too_deep() -> ConfigError:
+    """Return the error for a schema that a recursion does not get to the end of."""
     return ConfigError("The schema is nested too deeply, or holds itself.")
-
-
-def _from_openapi(schema: Any) -> Any:
-    if not isinstance(schema, Mapping):
-        return schema
-    made: dict[str, Any] = {}
-    for spelled, value in schema.items():
-        name: Any = _SPELLED.get(spelled, spelled)
-        if name in _NAMED and isinstance(value, Mapping):
-            made[name] = {key: _from_openapi(one) for key, one in value.items()}
-        elif name in {*_ONE, *_MANY}:
-            made[name] = [_from_openapi(one) for one in value] if _is_list(value) else _from_openapi(value)
-        elif name == "type" and isinstance(value, str):
-            if value.upper() != "TYPE_UNSPECIFIED":
-                made[name] = value.lower() if value.isupper() else value
-        elif name in {"minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties"}:
-            made[name] = int(value) if isinstance(value, str) and value.isdecimal() else value
-        elif name not in {"nullable", "example"} and not (name == "format" and value == "enum"):
-            made[name] = value
-    return _or_null(made) if schema.get("nullable") is True else made
-
-
-def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema, or null."""
-    if isinstance(kind := schema.get("type"), str) and "enum" not in schema:
-        return {**schema, "type": [kind, "null"]}
-    texts = ("title", "description", "default")
-    beside: dict[str, Any] = {name: schema.pop(name) for name in texts if name in schema}
-    return {**beside, "anyOf": [schema, {"type": "null"}]}
 
 
 class _Cleaner:
@@ -224,15 +128,15 @@ class _Cleaner:
             return self._schema(schema, inside, in_property=in_property)
 
         options = None if _values(given) else given.get("anyOf", given.get("oneOf"))
-        if _is_list(options) and any(some := [inner(one) for one in options if one is not False]):
+        if is_list(options) and any(some := [inner(one) for one in options if one is not False]):
             made["anyOf"] = some
         items, first = given.get("items"), given.get("prefixItems")
-        if _is_list(items):  # as it was written before 2020
+        if is_list(items):  # as it was written before 2020
             items, first = given.get("additionalItems"), items
-        if _is_list(first) and first:
+        if is_list(first) and first:
             made["prefixItems"] = [inner(one) for one in first]
         if items is False:
-            most = [len(first) if _is_list(first) else 0, made.get("maxItems")]
+            most = [len(first) if is_list(first) else 0, made.get("maxItems")]
             made["maxItems"] = min(one for one in most if one is not None)
         elif isinstance(items, Mapping):
             made["items"] = inner(items)
@@ -248,7 +152,7 @@ class _Cleaner:
                 for name, one in properties.items()
                 if one is not False
             }
-            names = given["required"] if _is_list(given.get("required")) else []
+            names = given["required"] if is_list(given.get("required")) else []
             # The service takes references in a circle only where a property may be left out.
             required = [
                 name
@@ -272,7 +176,7 @@ class _Cleaner:
     ) -> tuple[Mapping[str, Any], frozenset[str]]:
         """The schema with the parts of its `allOf` in it, and the definitions that were opened for it."""
         parts = given.get("allOf")
-        if not _is_list(parts):
+        if not is_list(parts):
             return given, inside
         whole: Mapping[str, Any] = {name: value for name, value in given.items() if name != "allOf"}
         parts = [part for part in parts if isinstance(part, Mapping)]
@@ -336,7 +240,7 @@ class _Cleaner:
         if reference.startswith("#/") or reference == "#":
             return unquote(reference[1:])
         if not self._anchors:  # once: a schema may have thousands of references
-            for path, one in _paths(self._root):
+            for path, one in paths(self._root):
                 for name in ("$id", "$anchor"):
                     if isinstance(anchor := one.get(name), str):
                         self._anchors.setdefault(anchor, path)
@@ -351,7 +255,7 @@ class _Cleaner:
             key = step.replace("~1", "/").replace("~0", "~")
             if isinstance(target, Mapping):
                 target = target.get(key, target.get(f"${key}"))
-            elif _is_list(target) and key.isdecimal() and int(key) < len(target):
+            elif is_list(target) and key.isdecimal() and int(key) < len(target):
                 target = target[int(key)]
             else:
                 target = None
@@ -366,17 +270,18 @@ def _missing(reference: str) -> ConfigError:
     return ConfigError(f"A schema refers to {reference}, which is not in it.", hint="Put it under $defs.")
 
 
-def _is_list(value: object) -> TypeGuard[list[Any] | tuple[Any, ...]]:
+def is_list(value: object) -> TypeGuard[list[Any] | tuple[Any, ...]]:
+    """Whether a value is an array of JSON."""
     return isinstance(value, (list, tuple))
 
 
 def _without_faults(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     """The schema without types and bounds that are none, for which the service refuses the whole request."""
     kinds = schema.get("type")
-    known = [one for one in (kinds if _is_list(kinds) else [kinds]) if one in _TYPES]
+    known = [one for one in (kinds if is_list(kinds) else [kinds]) if one in _TYPES]
     faults = {name for name in _BOUNDS if name in schema and not _is_number(schema[name])}
     whole = {name: value for name, value in schema.items() if name not in faults and name != "type"}
-    return whole if not known else {"type": known if _is_list(kinds) else known[0], **whole}
+    return whole if not known else {"type": known if is_list(kinds) else known[0], **whole}
 
 
 def _says(schema: Mapping[str, Any]) -> bool:
@@ -390,28 +295,28 @@ def _is_unknown(name: str) -> bool:
 
 def _inner(schema: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """The schemas that stand in a schema, each with the way to it."""
-    for name in (*_ONE, *_MANY):
+    for name in (*ONE, *MANY):
         value = schema.get(name)
-        if _is_list(value):
+        if is_list(value):
             yield from ((f"/{name}/{index}", one) for index, one in enumerate(value))
         else:
             yield f"/{name}", value
-    for name in _NAMED:
+    for name in NAMED:
         if isinstance(named := schema.get(name), Mapping):
             for key, one in named.items():
                 yield f"/{name}/" + str(key).replace("~", "~0").replace("/", "~1"), one
 
 
-def _paths(schema: Any, path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The schema and all in it, each with its pointer."""
+def paths(schema: Any, path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the schema and all schemas in it, each with its pointer."""
     if isinstance(schema, Mapping):
         yield path, schema
         for step, one in _inner(schema):
-            yield from _paths(one, path + step)
+            yield from paths(one, path + step)
 
 
 def _references(schema: Any) -> Iterator[str]:
-    return (one["$ref"] for _, one in _paths(schema) if isinstance(one.get("$ref"), str))
+    return (one["$ref"] for _, one in paths(schema) if isinstance(one.get("$ref"), str))
 
 
 def _merge(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
@@ -470,7 +375,7 @@ def _notes(given: Mapping[str, Any]) -> str:
 def _values(given: Mapping[str, Any]) -> list[Any]:
     """The only values that are allowed; none where all are."""
     values = [given["const"]] if "const" in given else given.get("enum")
-    return list(values) if _is_list(values) else []
+    return list(values) if is_list(values) else []
 
 
 def _json(value: Any) -> str:
@@ -500,4 +405,4 @@ def _kind(value: object) -> str:
     for types, name in ((bool, "boolean"), (str, "string"), (int, "integer"), (float, "number")):
         if isinstance(value, types):
             return name
-    return "null" if value is None else "array" if _is_list(value) else "object"
+    return "null" if value is None else "array" if is_list(value) else "object"
