@@ -126,6 +126,45 @@ def test_a_row_of_nothing_but_missing_values_is_not_asked() -> None:
         assert gemini_nb.estimate(frame[:1], "{item.text}", **options).requests == 0
 
 
+@pytest.mark.parametrize("bad", [7, 77])
+@pytest.mark.parametrize(
+    ("prompt", "words"),
+    [
+        ("", "The prompt is empty"),
+        ("\ud800", "not valid Unicode"),
+        (3, "cannot hold a int"),
+        (None, "this row has no prompt"),
+        (float("nan"), "this row has no prompt"),
+    ],
+)
+def test_a_row_that_cannot_be_asked_fails_alone_wherever_it_is(bad: int, prompt: Any, words: str) -> None:
+    rows: list[Any] = [str(number) for number in range(80)]
+    rows[bad] = prompt
+    with rig(echo) as made:
+        group = gemini_nb.map(rows, manager=made.manager, **made.options).wait(PATIENCE)
+        assert (group.counts.completed, group.counts.failed, group.error) == (79, 1, None)
+        assert words in str(group.errors[bad])
+        assert len(made.server.requests) == 79
+
+
+def test_the_first_row_and_settings_that_do_not_fit_are_the_calls_fault() -> None:
+    with rig(echo) as made:
+        options: dict[str, Any] = {"manager": made.manager, **made.options}
+        settings: list[Any] = [{} for _ in range(80)]
+        for bad, kind in [({"model": 3}, ConfigError), ({"modle": "x"}, TypeError), (None, ArgumentError)]:
+            settings[7] = bad
+            with pytest.raises(kind):
+                gemini_nb.map(["a"] * 80, each=settings, **options)
+        for rows in (["", *"a" * 80], ["a", ""]):
+            with pytest.raises(ConfigError):
+                gemini_nb.map(rows, **options)
+        first = gemini_nb.map([None, "a"], **options).wait(PATIENCE)
+        assert first.counts[3:6] == (1, 0, 1)
+        later = gemini_nb.map(iter("abc"), each=iter([{}, {"modle": "x"}, {}]), **options).wait(PATIENCE)
+        assert later.counts[3:6] == (2, 0, 1)
+        assert "modle" in str(later.errors[1])
+
+
 def test_a_row_without_a_place_waits_from_the_beginning() -> None:
     with rig(echo) as made:
         made.manager.start_stream("first", **made.options).wait(PATIENCE)

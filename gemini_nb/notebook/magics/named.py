@@ -200,7 +200,7 @@ def _json_lines(path: Path, name: str) -> Iterator[Any]:
     def values() -> Iterator[Any]:
         with file:
             for number, line in enumerate(file, 1):
-                if line.strip():
+                if line := line.strip():
                     try:
                         yield json.loads(line)
                     except (ValueError, RecursionError) as error:

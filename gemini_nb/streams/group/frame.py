@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import numbers
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from gemini_nb.api.contents.objects import is_from
 from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.streams.conversation.dependencies import streams_in, whole_text
 from gemini_nb.streams.group.rows import Row
 from gemini_nb.streams.group.run import Run
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["ENDS", "columns_of", "fields_of", "free_names", "records_of", "result_of", "to_frame"]
+__all__ = [
+    "ENDS",
+    "columns_of",
+    "fields_of",
+    "free_names",
+    "is_missing",
+    "records_of",
+    "result_of",
+    "to_frame",
+]
 
 ENDS = ("status", "finish_reason", "error", "tokens", "cost", "kept")
 """The columns that say how a row ended."""
@@ -53,6 +64,14 @@ def records_of(value: Any) -> list[Any] | None:
     if hasattr(value, "iter_rows"):  # polars
         return list(value.iter_rows(named=True))
     return None
+
+
+def is_missing(value: Any) -> bool:
+    """Whether it stands for no value, as in a frame or a line of JSON."""
+    if value is None or is_from(value, "pandas", "NAType", "NaTType"):
+        return True
+    is_scalar = isinstance(value, numbers.Number) or is_from(value, "numpy", "datetime64", "timedelta64")
+    return is_scalar and bool(value != value)  # noqa: PLR0124 - only a NaN differs from itself
 
 
 def result_of(stream: Stream) -> Any:

@@ -11,12 +11,12 @@ from typing import Any, Unpack
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.turn import Usage
 from gemini_nb.config import choose_keep, choose_model
-from gemini_nb.errors import ArgumentError, ConfigError, GeminiError
+from gemini_nb.errors import ArgumentError, ConfigError, GeminiError, NotAskedError
 from gemini_nb.journal import prices
 from gemini_nb.redaction import seal
 from gemini_nb.streams.conversation.keeping import Repeats
 from gemini_nb.streams.events.info import Subscriber
-from gemini_nb.streams.group.frame import records_of
+from gemini_nb.streams.group.frame import is_missing, records_of
 from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.group.pace import Pace, dollars_of
 from gemini_nb.streams.group.rows import Row
@@ -69,21 +69,24 @@ def map_prompts(
     options["credentials"] = seal(options.get("credentials"))
     _check(prompts, concurrency, rpm)
     chosen = manager or get_manager()
-    dollars = _kept_budget(budget, chosen, options, each)
+    rows = _rows_of(prompts, items, each)
+    dollars = _kept_budget(budget, chosen, options, rows)
     pace, repeats = Pace(concurrency, rpm), Repeats()
 
     def start(row: Row) -> Stream:
-        gate, number_of = pace.gate(row), repeats.of(row)
+        question, gate, number_of = row.question(), pace.gate(row), repeats.of(row)
+        if is_missing(question):
+            raise NotAskedError("Not asked: this row has no prompt.", hint="Leave it out, or fill it in.")
         settings: StreamOptions = {**options, **row.options}  # type: ignore[typeddict-item]  # checked when it starts
         if settings.get("retry") is None:
             settings["retry"] = RetryPolicy(on_cut=chosen.runtime.settings.on_cut, patient=True)
-        return chosen.start_stream(row.question(), subscriber, gate=gate, number_of=number_of, **settings)
+        return chosen.start_stream(question, subscriber, gate=gate, number_of=number_of, **settings)
 
     def refuse(row: Row, error: GeminiError) -> Stream:
         return chosen.refuse_stream(error, subscriber, **{**options, **row.options})
 
-    run = pace.run = Run(_rows_of(prompts, items, each), start, refuse, max(WINDOW, 2 * concurrency))
-    run.budget, run.keeps = dollars, _keeps(chosen, options, each)
+    run = pace.run = Run(rows, start, refuse, max(WINDOW, 2 * concurrency))
+    run.budget, run.keeps = dollars, _keeps(chosen, options, rows)
     chosen.add_group(run)
     group = StreamGroup(run, runtime=chosen.runtime)
     try:
@@ -112,20 +115,20 @@ def _check(prompts: object, concurrency: object, rpm: object) -> None:
         )
 
 
-def _keeps(manager: StreamManager, options: StreamOptions, each: Iterable[Mapping[str, Any]] | None) -> bool:
+def _keeps(manager: StreamManager, options: StreamOptions, rows: Iterable[Row]) -> bool:
     """Whether rows may be among kept answers."""
-    of_rows = any(row.get("keep") for row in each) if isinstance(each, Sized) else False
+    of_rows = any(row.options.get("keep") for row in rows) if isinstance(rows, list) else False
     return of_rows or choose_keep(options.get("keep"), manager.runtime.settings) is not None
 
 
 def _kept_budget(
-    budget: object, manager: StreamManager, options: StreamOptions, each: Iterable[Mapping[str, Any]] | None
+    budget: object, manager: StreamManager, options: StreamOptions, rows: Iterable[Row]
 ) -> Decimal | None:
     """Return the budget; refuse one where what an answer costs is not known."""
     if (dollars := dollars_of(budget)) is None:
         return None
     prices.load()
-    of_rows = {row.get("model") for row in each} if isinstance(each, Sized) else {None}
+    of_rows = {row.model for row in rows} if isinstance(rows, list) else {None}
     for model in {choose_model(own or options.get("model"), manager.runtime.settings) for own in of_rows}:
         if prices.price([model], [_ANY_USAGE], at=time.time()) is None:
             raise ConfigError(
@@ -146,6 +149,8 @@ def _rows_of(
     if len(settings) != len(asked):
         raise ArgumentError(f"There are {len(asked)} prompts, but settings for {len(settings)}.")
     known = asked if items is None else list(items)
+    if any(not isinstance(own, Mapping) for own in settings):
+        raise ArgumentError("Settings are a dictionary for each prompt, such as {'model': 'gemini-2.5-pro'}.")
     if len(known) != len(asked):
         raise ArgumentError(f"There are {len(asked)} prompts, but {len(known)} items.")
     return list(map(Row, asked, known, settings))

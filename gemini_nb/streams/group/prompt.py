@@ -14,7 +14,6 @@ import builtins
 import contextlib
 import copy
 import inspect
-import numbers
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
@@ -23,7 +22,6 @@ from types import ModuleType
 from typing import Any
 
 from gemini_nb.api.contents.content import to_part
-from gemini_nb.api.contents.objects import is_from
 from gemini_nb.api.contents.values import frame_rows, frame_text, is_media
 from gemini_nb.errors import NotAskedError
 from gemini_nb.redaction import scrub
@@ -40,6 +38,7 @@ from gemini_nb.streams.conversation.dependencies import (
     with_texts,
 )
 from gemini_nb.streams.events.states import Status
+from gemini_nb.streams.group.frame import is_missing
 from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.runtime.reached import noting_streams
 from gemini_nb.streams.stream import Stream
@@ -97,7 +96,7 @@ def interpolate(
         try:
             value = _resolve(match["name"], match["steps"], namespaces)
             if match["name"] == needed and not doubled and match["conversion"] is None:
-                missing[match[0]] = _is_missing(value)
+                missing[match[0]] = is_missing(value)
             is_gap = missing.get(match[0], False) and not doubled
             shown = match[0][1:-1] if doubled else "" if is_gap else _filled(value, match, needed)
         except Exception:  # noqa: BLE001 - the user's objects; what does not resolve stays as it is
@@ -275,14 +274,6 @@ def _resolve(name: str, steps: str, namespaces: tuple[Mapping[str, Any], ...]) -
 def python_name(name: str) -> str:
     """Normalise a name as Python does: the micro sign of a keyboard becomes a Greek letter."""
     return unicodedata.normalize("NFKC", name)
-
-
-def _is_missing(value: Any) -> bool:
-    """Whether it stands for no value, as in a frame or a line of JSON."""
-    if value is None or is_from(value, "pandas", "NAType", "NaTType"):
-        return True
-    is_scalar = isinstance(value, numbers.Number) or is_from(value, "numpy", "datetime64", "timedelta64")
-    return is_scalar and bool(value != value)  # noqa: PLR0124 - only a NaN differs from itself
 
 
 def _step(value: Any, step: str) -> Any:

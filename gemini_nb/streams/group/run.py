@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 
 from gemini_nb.api.turn import Usage
-from gemini_nb.errors import GeminiError, NotAskedError
+from gemini_nb.errors import ArgumentError, GeminiError, NotAskedError
 from gemini_nb.redaction import scrub
 from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.group.rows import Counts, Row
@@ -110,7 +110,7 @@ class Run:
         """Start the first rows, and go on with the others on a thread, so that the cell returns soon.
 
         Raises:
-            GeminiError: one of these rows cannot be asked.
+            GeminiError: the first of many rows, or one of a few, cannot be asked; settings do not fit.
         """
         if self._is_read:
             self._fill(is_call=True)
@@ -312,23 +312,39 @@ class Run:
             self.end(reason, row.model, all_models=len({one.model for one in self.rows}) == 1)
 
     def _make(self, index: int, *, is_call: bool = False) -> Stream:
-        """Return a row's stream; where it cannot be asked, one that says so, but in the call itself."""
+        """Return a row's stream; where it cannot be asked, one that says so."""
         row = self.rows[index]
         with self._starting:
             if row.stream is not None:
                 return row.stream
             try:
                 stream = self._start(row)
-            except GeminiError as error:
-                if is_call and not isinstance(error, NotAskedError):
-                    raise
-                stream = self._refuse(row, error)
+            except Exception as error:  # noqa: BLE001 - whatever a user's objects raise is the row's fault
+                stream = self._refused(row, error, is_call=is_call)
             row.stream = stream
             self._name(index, stream)
             self._watch(index, stream)
         if self._is_stopped and self.error is None:
             stream.request_stop()
         return stream
+
+    def _refused(self, row: Row, error: Exception, *, is_call: bool) -> Stream:
+        """Return the failed stream of a row that cannot be asked.
+
+        In the call itself an error of one of a few rows, or of the first of many, is raised, and so is one of
+        settings.
+        """
+        is_few = len(self.rows) <= _IN_CALL
+        if is_call and (is_few or not row.number) and not isinstance(error, NotAskedError):
+            raise error
+        reason = scrub(f"{type(error).__name__}: {error}")
+        failure = error if isinstance(error, GeminiError) else ArgumentError(f"Not asked: {reason}")
+        try:
+            return self._refuse(row, failure)
+        except Exception:
+            if is_call:
+                raise
+            return self._refuse(Row(None), failure)
 
     @property
     def name(self) -> str:
