@@ -22,6 +22,14 @@ RESTART = "() => window.jupyterapp.shell.currentWidget.context.sessionContext.re
 THEME = "theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})"
 AT_END = "box => Math.abs(box.scrollTop) < 2 && box.scrollHeight > box.clientHeight + 100"
 TOP = "element => element.getBoundingClientRect().top"
+FOCUSED = """() => {
+  const focused = document.activeElement, label = focused.labels?.[0]?.textContent;
+  const place = focused.getBoundingClientRect();
+  const down = Math.min(place.height, 20) / 2;
+  const middle = document.elementFromPoint(place.x + place.width / 2, place.y + down);
+  const seen = place.height === 0 || focused.contains(middle) || !!middle?.contains(focused);
+  return [label || focused.getAttribute('aria-label') || focused.innerText, seen];
+}"""
 INSIDE = """box => [...box.querySelectorAll('*')].every(
   element => element.getBoundingClientRect().right <= innerWidth + 1)"""
 
@@ -166,6 +174,40 @@ def test_it_looks_well_and_can_be_used_by_all(desk: Desk) -> None:
     page.page.set_viewport_size({"width": 600, "height": 900})
     page.screenshot("chat-narrow")
     assert box.evaluate(INSIDE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "height"), [(640, 450), (600, 900)])  # 1280 by 900 at 200 %, and narrow
+def test_in_a_small_window_nothing_is_cut_and_the_keyboard_reaches_all(
+    desk: Desk, width: int, height: int
+) -> None:
+    page, box = opened(desk)
+    page.page.set_viewport_size({"width": width, "height": height})
+    say(box, f"chat of {'a long question ' * 20}")
+    expect(box).to_contain_text("You said")
+    say(box, "pay for it")
+    expect(button(box, "Approve")).to_be_visible()
+    expect(button(box, "Take back")).to_be_disabled()  # while an answer is under way
+    say(box, "hold")
+    expect(box).to_contain_text("waiting for s")
+    for theme in ("JupyterLab Dark", "JupyterLab Light"):
+        page.page.evaluate(THEME, theme)
+        page.page.wait_for_function("theme => document.body.dataset.jpThemeName === theme", arg=theme)
+        found = Axe().run(page.page, context=".gemini-nb-chat").response["violations"]
+        assert [(one["id"], one["nodes"][0]["html"]) for one in found] == []
+    assert box.evaluate(INSIDE)
+    button(box, "Close").focus()
+    reached = []
+    for _ in range(30):
+        page.page.keyboard.press("Tab")
+        reached.append(page.page.evaluate(FOCUSED))
+        if reached[-1][0] == "Attach":
+            break
+    names = [name for name, _ in reached]
+    assert all(is_seen for _, is_seen in reached), reached
+    wanted = ("Stop", "Approve", "Deny", "Message to talk", "Send", "Several lines", "Edit last", "Attach")
+    assert [name for name in dict.fromkeys(names) if name in wanted] == list(wanted)
+    page.screenshot(f"chat-{width}")
 
 
 @pytest.mark.slow
