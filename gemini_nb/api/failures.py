@@ -134,6 +134,7 @@ _STATUS_HINTS = {
 }
 
 _NOT_READY = "is not in an ACTIVE state"
+_IN_BUCKET = "file uri: gs://"
 _NO_FILE = "permission to access the File"
 _OTHERWISE = "Ask again, or ask otherwise."
 _REPHRASE = "Rephrase the question; `safety_settings` cannot switch this off."
@@ -339,6 +340,8 @@ def _hint(status: int, message: str, details: list[dict[str, Any]], endpoint: En
         return "Check the API key: GEMINI_API_KEY, GOOGLE_API_KEY or credentials."
     if "thought_signature" in message or "thought signature" in message.lower():
         return "A turn of the history lacks its thoughtSignature: send the model's parts back as they came."
+    if _IN_BUCKET in message and not vertex:
+        return 'A bucket\'s address is for auth="vertex_ai"; here pass a path, or an https:// address.'
     if _NOT_READY in message:
         return "The service still processes the file, or could not; ask again in a moment."
     if _NO_FILE in message:

@@ -325,6 +325,7 @@ def test_an_interrupt_of_a_blocked_wait_stops_the_stream_and_its_tool(
     ("cell", "words"),
     [
         ("%%gemini_stream -t nothere\nHello", "--tools: there is no 'nothere'"),
+        ("%%gemini_stream -t search\nHello", "Google's own tool is --use search."),
         ("%%gemini_stream --temperatur x\nHello", "invalid float value"),
         ("%%gemini_stream --colour red\nHello", "unrecognized arguments"),
         ("%%gemini_stream --auth someone\nHello", "invalid choice"),

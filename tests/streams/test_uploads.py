@@ -167,6 +167,12 @@ def test_a_claim_runs_out_when_its_kernel_died(tmp_path: Path) -> None:
     assert claim(store, "service", "owner", "other hash", "late", seconds=60)
 
 
+def test_a_buckets_address_says_where_it_can_be_read(rig: Desk) -> None:
+    stream = rig.ask(File("gs://bucket/book.pdf"), "Who?").wait(20)
+    assert stream.error is not None
+    assert 'for auth="vertex_ai"' in str(stream.error.hint)
+
+
 def test_a_film_that_is_processed_for_long_is_not_uploaded_again(
     rig: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

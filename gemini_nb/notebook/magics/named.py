@@ -24,7 +24,7 @@ from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.group.prompt import interpolate, python_name
 from gemini_nb.streams.request.cached import CachedContent
 from gemini_nb.streams.stream import Stream
-from gemini_nb.tools.tool import ToolSource
+from gemini_nb.tools.tool import BUILT_IN, ToolSource
 
 __all__ = ["alone_or_listed", "as_name", "items_of", "options_of", "read_typed", "value_of"]
 
@@ -122,6 +122,8 @@ def value_of(name: str, namespace: Mapping[str, Any], option: str) -> Any:
     if value is None:
         near = did_you_mean(first, [one for one in namespace if not one.startswith("_")])
         meant = f" {near}" if near and first not in namespace else ""
+        if option == "--tools" and first in BUILT_IN:
+            meant = f" Google's own tool is --use {first}."
         raise UsageError(
             f"{option}: there is no {name.strip()!r}; define it in a cell that runs before this one.{meant}"
         )
