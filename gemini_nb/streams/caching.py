@@ -122,6 +122,6 @@ def _digest(held: JSON) -> str:
 
 
 def _recorded(digest: str, lifetime: str) -> JSON:
-    """What stands for a cache where kept answers are played back, and nothing is sent."""
+    """Return what stands for a cache where kept answers are played back and nothing is sent."""
     expires = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=float(lifetime[:-1]))
     return {"name": f"cachedContents/{digest[:24]}", "expireTime": expires.isoformat()}

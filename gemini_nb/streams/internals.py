@@ -1,4 +1,4 @@
-"""What the package itself needs of a stream, and a user does not: its state, its machinery, its waits."""
+"""What panes and groups need of a stream, and a user does not: its state, its machinery, its waits."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ class StreamInternals:
         return str(self._request.body.get("serviceTier") or "unspecified").lower()
 
     def on_late_output(self, callback: Callable[[], object]) -> None:
-        """Call this when a tool reports progress after its call ended, for which there is no event.
+        """Have this called when a tool reports progress after its call ended, for which there is no event.
 
         Loop thread only.
         """
@@ -248,7 +248,7 @@ class StreamInternals:
             self._made_subscribers.wait_heard(deadline)
 
     def outcome(self) -> str:
-        """Return the text that is there, without waiting.
+        """Return the text that has arrived so far.
 
         Raises:
             GeminiError: the stream failed.

@@ -14,7 +14,7 @@ __all__ = ["replacing", "stop_interrupted", "stop_together"]
 
 
 def stop_together(streams: Iterable[StreamInternals]) -> None:
-    """Stop these streams, and give them a moment, so that their status is there when the call returns."""
+    """Stop these streams, and wait a moment for their ends, so that their status is true on return."""
     stopping = list(streams)
     for stream in reversed(stopping):  # those that wait for others first, so that they count as stopped, too
         stream.request_stop()
@@ -25,7 +25,7 @@ def stop_together(streams: Iterable[StreamInternals]) -> None:
 
 @contextlib.contextmanager
 def replacing(streams: Iterable[StreamInternals]) -> Generator[None, None, None]:
-    """Stop these for what is asked within this context in their place; where that fails, they go on.
+    """Stop these streams once the context has asked others in their place; if that fails, they go on.
 
     What is asked there counts them as stopped already: a chat's message does not depend on them.
     """
@@ -43,7 +43,7 @@ def replacing(streams: Iterable[StreamInternals]) -> Generator[None, None, None]
 
 
 def stop_interrupted(streams: Sequence[StreamInternals], unasked: int = 0) -> StreamInterrupted:
-    """Stop what an interrupted wait waited for, and return the error that says how many those were."""
+    """Stop the streams of an interrupted wait, and return the error that says how many they were."""
     stop_together(streams)
     had_ended = sum(stream.record.status in {Status.COMPLETED, Status.ERROR} for stream in streams)
     return interrupting([stream.label for stream in streams], had_ended, unasked=unasked)

@@ -67,17 +67,17 @@ class Stream(StreamInternals):
 
     @property
     def status(self) -> Status:
-        """Is "active", "completed", "error" or "stopped"."""
+        """One of "active", "completed", "error" or "stopped"."""
         return self._record.status
 
     @property
     def phase(self) -> Phase:
-        """What it is doing, or was when it ended."""
+        """What it does now, or did last before it ended."""
         return self._record.phase
 
     @property
     def turn(self) -> int:
-        """The model call it is in, from 1."""
+        """The number of the model call that it makes now, from 1."""
         return self._record.turn
 
     @property
@@ -119,7 +119,7 @@ class Stream(StreamInternals):
 
     @property
     def uploads(self) -> tuple[Upload, ...]:
-        """The files that the service had to have before the model was asked, and how far they are."""
+        """The files that were uploaded before the model was asked, and how far each of them is."""
         return self._record.uploads
 
     @property
@@ -173,7 +173,7 @@ class Stream(StreamInternals):
 
     @property
     def parsed(self) -> Any:
-        """What the answer stands for where a schema or JSON was asked for, None while it is incomplete."""
+        """The answer as a value, where a schema or JSON was asked for; None while it is incomplete."""
         schema = self._request.schema
         if not self.is_structured:
             return None

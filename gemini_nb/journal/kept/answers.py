@@ -158,7 +158,7 @@ async def replay(
 
 
 def nearest(file: KeepFile, question: Question) -> str:
-    """Say which kept question is the nearest to this one, and what differs."""
+    """Return which kept question is the nearest to this one, and what differs."""
     known = file.newest()
     if not known:
         return f"{file.path.name} holds no answers."
@@ -189,14 +189,14 @@ def has_other_results(record: CallRecord, question: Question) -> bool:
 
 
 def quoted(prompt: str) -> str:
-    """The beginning of a prompt, in quotes."""
+    """Return the beginning of a prompt, in quotes."""
     if not prompt:
         return "one without text"
     return f'"{prompt}"' if len(prompt) <= _SHOWN else f'"{prompt[: _SHOWN - 1]}…"'
 
 
 def _differing(record: CallRecord, question: Question) -> list[str]:
-    """What differs between a kept question and this one, in words."""
+    """List what differs between a kept question and this one, in words."""
     found = []
     pairs = [("model", record.model, question.model), ("service", record.service, question.service)]
     places = [*record.question, *(name for name in question.places if name not in record.question)]

@@ -119,13 +119,13 @@ class KeepFile:
             raise ConfigError(f"{str(path)!r} is neither a file nor a folder.", hint="Name another file.")
 
     def find(self, key: str) -> CallRecord | None:
-        """The newest answer of this key, None where there is none."""
+        """Return the newest answer of this key, None where there is none."""
         with self._lock:
             self._refresh()  # others may have added it, or asked anew
             return self._newest(bytes.fromhex(key))
 
     def find_like(self, key: str) -> CallRecord | None:
-        """The newest answer to a question with this plain or loose key; see `Question`."""
+        """Return the newest answer to a question with this plain or loose key; see `Question`."""
         with self._lock:
             self._refresh()
             if self._like is None:
@@ -134,7 +134,7 @@ class KeepFile:
             return None if exact is None else self._newest(bytes.fromhex(exact))
 
     def records(self) -> Iterator[CallRecord]:
-        """The newest answer of each key, in the order in which they stand."""
+        """Return the newest answer of each key, in the order in which they stand."""
         with self._lock:
             self._refresh()
         yield from self._in_order()
@@ -148,7 +148,7 @@ class KeepFile:
                     yield record
 
     def newest(self) -> list[CallRecord]:
-        """The newest answers without their chunks, the newest first, for comparing; at most 2,000 of them."""
+        """Return the newest 2,000 answers without their chunks, the newest first, for comparing."""
         with self._lock:
             self._refresh()
             if self._heads is None:
@@ -198,13 +198,13 @@ class KeepFile:
             return count
 
     def take_warnings(self) -> list[str]:
-        """What the user should know, each once."""
+        """Return what the user should know, each warning once."""
         with self._lock:
             taken, self._warnings = self._warnings, []
             return taken
 
     def warn(self, text: str) -> None:
-        """Say something, once for this file."""
+        """Add a warning, once for this file."""
         with self._lock:
             if text not in self._warned:
                 self._warned.add(text)

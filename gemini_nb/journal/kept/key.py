@@ -87,11 +87,11 @@ class Question:
         return key_of(self.service, self.model, self.number, _without(self.places, SERVER, RESULTS))
 
     def numbered(self, number: int) -> Question:
-        """The same question as another one of its group."""
+        """Return the same question as another one of its group."""
         return replace(self, number=number)
 
     def as_asked_of(self, service: str, server: str = "") -> Question:
-        """The same question to another service.
+        """Return the same question to another service.
 
         Args:
             service: the service.
@@ -102,12 +102,12 @@ class Question:
 
 
 def key_of(service: str, model: str, number: int, places: Mapping[str, str]) -> str:
-    """The key of a question; see `Question` for its parts."""
+    """Return the key of a question; see `Question` for its parts."""
     return hashlib.sha256(_encode([_FORM, service, model, number, places])).hexdigest()
 
 
 def like_keys(record: CallRecord) -> set[str]:
-    """The plain and the loose key of the question that a record answers."""
+    """Return the plain and the loose key of the question that a record answers."""
     asked = Question(
         service=record.service,
         model=record.model,
@@ -123,7 +123,7 @@ def _without(places: Mapping[str, str], *names: str) -> dict[str, str]:
 
 
 def bare_model(model: str, url: str = "") -> str:
-    """A model's id without the project, the location and the publisher.
+    """Return a model's id without the project, the location and the publisher.
 
     Args:
         model: the id as it was given.
@@ -154,7 +154,7 @@ def question_of(
 
 
 def prompt_of(body: JSON) -> str:
-    """The last text that the user said, on one line; empty where there is none."""
+    """Return the last text that the user said, on one line; empty where there is none."""
     for content in reversed(objects(body.get("contents"))):
         if content.get("role", "user") == "user":
             words = " ".join(
@@ -225,7 +225,7 @@ def _of_tools(tools: Any) -> Iterator[tuple[str, str]]:
 
 
 def _parts(content: JSON, contents_of: Contents) -> list[JSON]:
-    """The parts, with files by what they hold and adjacent unsigned text as one."""
+    """Return the parts, with files by what they hold and adjacent unsigned text as one."""
     made: list[JSON] = []
     for part in objects(content.get("parts")):
         last = made[-1] if made else {}
@@ -271,7 +271,7 @@ def _bytes(data: Any) -> bytes:
 
 
 def _short(value: Any) -> str:
-    """A value that says itself, such as a temperature; else its digest."""
+    """Return a value that says itself, such as a temperature; else its digest."""
     is_short = isinstance(value, (bool, int, float)) or (isinstance(value, str) and _WORD.fullmatch(value))
     text = _encode(value).decode()
     return text if is_short and len(text) <= _DIGITS + 2 else _digest(value)
@@ -288,7 +288,7 @@ def _encode(value: Any) -> bytes:
 
 
 def _plain(value: Any) -> Any:
-    """The value with one way to write a number."""
+    """Return the value with one way to write a number."""
     if isinstance(value, Mapping):
         return {str(name): _plain(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):

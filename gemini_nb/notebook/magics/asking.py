@@ -1,4 +1,4 @@
-"""From a cell and its options to the streams that answer it."""
+"""Starting the streams that answer a cell, from its text and its options."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def _rows_of_each(
     contents_of: Callable[..., Any],
     settings: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    """What `map_prompts` asks: a row for each item, and for each model where there are several."""
+    """Return what `map_prompts` asks: a row for each item, and for each model where there are several."""
     items = items_of(value_of(args.each, namespace, "--each"), args.each)
     if isinstance(items, list):
         asked: Iterable[tuple[dict[str, Any], Any]] = [(own, item) for own in settings for item in items]
@@ -171,14 +171,14 @@ def _rows_of_each(
 
 
 def _columns(rows: Iterable[tuple[Any, ...]]) -> Iterable[Iterable[Any]]:
-    """The rows by columns; those of an iterator are iterators."""
+    """Return the rows as columns; those of an iterator are iterators."""
     if isinstance(rows, list):
         return [list(column) for column in zip(*rows, strict=True)]
     return [map(operator.itemgetter(place), one) for place, one in enumerate(itertools.tee(rows, 3))]
 
 
 def _later(contents_of: Callable[..., Any], item: Any) -> Any:
-    """A row's question, whose faults are the row's."""
+    """Return a row's question; what is wrong with it is the row's error, not the cell's."""
     try:
         return contents_of(item)
     except UsageError as error:
@@ -186,7 +186,7 @@ def _later(contents_of: Callable[..., Any], item: Any) -> Any:
 
 
 def _named_in(text: str, namespace: Mapping[str, Any]) -> dict[str, Any]:
-    """What the words of a prompt stand for, as far as they are names."""
+    """Return the values of the names that occur in a prompt."""
     words = re.findall(r"[^\W\d]\w*", text + unicodedata.normalize("NFKC", text))
     return {word: namespace[word] for word in words if word in namespace}
 
@@ -228,7 +228,7 @@ def _contents_of_item(
     *,
     notes: list[str] | None,
 ) -> Any:
-    """The prompt for one item; a mistyped field is refused, else it would be sent a thousand times."""
+    """Return the prompt for one item; a mistyped field is refused, else it would be sent a thousand times."""
     try:
         return _contents(cell, args, files, {"item": item}, namespace, needed="item", notes=notes)
     except LookupError as error:
@@ -259,7 +259,7 @@ def _sender(
 
 
 def _chat_named(name: str, user_ns: dict[str, Any], kept: Mapping[str, Any]) -> Chat:
-    """The chat of this name; a new one keeps these settings."""
+    """Return the chat of this name; a new one keeps these settings."""
     if name not in user_ns:
         user_ns[name] = Chat()
         user_ns[name].adopt(kept)

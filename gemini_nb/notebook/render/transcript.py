@@ -154,7 +154,7 @@ class Transcript:
             self._drop_struck()
 
     def _begin_call(self, time: float) -> None:
-        """Close the model call that ran: text it struck was replaced by something shorter."""
+        """Close the model call that ran, and drop struck text that something shorter has replaced."""
         self._flush()
         self._drop_struck()
         self._end_server_tools(time)
@@ -265,14 +265,14 @@ class Transcript:
         self.changed.add(len(self.blocks) - 1)
 
     def _end_audio(self) -> None:
-        """Let a player be made of the sound, since other output follows."""
+        """Mark the sound as whole, since other output follows; a player is made of it then."""
         last = self.blocks[-1] if self.blocks else None
         if isinstance(last, AudioBlock) and not last.is_whole:
             last.is_whole = True
             self.changed.add(len(self.blocks) - 1)
 
     def _answer(self, response: Part, time: float) -> None:
-        """Give a card of one of Google's tools its answer, whose own block is an empty one."""
+        """Put the answer of one of Google's tools on its card; the answer's own block stays empty."""
         for index, call in self._asked.items():
             if response.get("id") in (None, call.id):
                 self._set(index, CallBlock(answered(call, response, time)))

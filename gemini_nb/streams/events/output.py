@@ -89,7 +89,7 @@ class Output:
         return self._add_thought(self._thought_veil.feed(text))
 
     def flush(self) -> tuple[str, Sequence[str]]:
-        """Return the thought and the pieces of text that were held back: other output follows."""
+        """Return the thought and the pieces of text that were held back, since other output follows."""
         return self._add_thought(self._thought_veil.flush()), self._add_text(self._text_veil.flush())
 
     def _add_thought(self, text: str) -> str:
@@ -135,7 +135,7 @@ class Output:
         return True
 
     def shrink(self) -> None:
-        """Keep the texts alone; nothing comes any more."""
+        """Drop all but the texts; nothing more will come."""
         before, answer = "".join(self._texts[: self._answer_from]), self.answer
         self._texts, self._answer_from = [text for text in (before, answer) if text], bool(before)
         self._thoughts = [self.thoughts] if self._thoughts else _NONE

@@ -228,7 +228,7 @@ class StreamRecord:
         self._append(events.PhaseChanged, phase=self.phase, turn=self.turn)
 
     def enter(self, phase: Phase) -> None:
-        """Go on to another phase."""
+        """Enter another phase."""
         self._check_active()
         self._unveil()
         self.phase = advance(PHASES, self.phase, phase)
@@ -242,7 +242,7 @@ class StreamRecord:
         self.activity, self.heard_at = activity, time.time()
 
     def silent_for(self, now: float) -> float:
-        """Seconds since the model sent anything; 0 while nothing is asked of it.
+        """Return the seconds since the model sent anything; 0 while nothing is asked of it.
 
         Args:
             now: in seconds since the epoch.
@@ -386,7 +386,7 @@ class StreamRecord:
         self._append(events.RetryScheduled, attempt=attempt, delay=delay, reason=scrub(reason), keeps=keeps)
 
     def shrink(self) -> None:
-        """Let go of what only an unfinished stream or a close look needs; texts and figures stay."""
+        """Drop what only an unfinished stream or a close look needs; texts and figures stay."""
         self._output.shrink()
         self.parts = [part for part in self.parts if "text" not in part] or _NONE
         self.chunks = self.late_looks = self.waits_on = _NONE

@@ -95,7 +95,7 @@ class Run:
 
     @classmethod
     def of(cls, streams: Iterable[Stream], items: Iterable[object] | None) -> Run:
-        """The rows of streams that were started elsewhere."""
+        """Return the run of streams that were started elsewhere."""
         known = list(streams)
         about = [None] * len(known) if items is None else list(items)
         rows = [Row(None, item, stream=stream) for stream, item in zip(known, about, strict=True)]

@@ -105,7 +105,7 @@ def _from_openapi(schema: Any) -> Any:
 
 
 def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema, or null."""
+    """Return the schema, or null."""
     if isinstance(kind := schema.get("type"), str) and "enum" not in schema:
         return {**schema, "type": [kind, "null"]}
     texts = ("title", "description", "default")

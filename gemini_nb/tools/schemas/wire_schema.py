@@ -174,7 +174,7 @@ class _Cleaner:
     def _flat(
         self, given: Mapping[str, Any], inside: frozenset[str]
     ) -> tuple[Mapping[str, Any], frozenset[str]]:
-        """The schema with the parts of its `allOf` in it, and the definitions that were opened for it."""
+        """Return the schema with the parts of its `allOf` merged in, and the definitions opened for that."""
         parts = given.get("allOf")
         if not is_list(parts):
             return given, inside
@@ -196,7 +196,7 @@ class _Cleaner:
     def _reference(
         self, given: Mapping[str, Any], inside: frozenset[str], *, in_property: bool, is_root: bool
     ) -> dict[str, Any]:
-        """A reference by itself, or the definition with what is said beside it."""
+        """Return a reference by itself, or the definition with what is said beside it."""
         pointer = self._pointer(given["$ref"])
         if not in_property and self._reach(pointer) & inside:
             return {}
@@ -208,7 +208,7 @@ class _Cleaner:
         return {"$ref": f"#/$defs/{self._define(pointer)}"}
 
     def _define(self, pointer: str) -> str:
-        """The name of a definition, which is written out once."""
+        """Return the name of a definition, and write the definition out once."""
         if pointer not in self._names:
             plain = re.sub(r"[^\w.-]+", "_", pointer.rpartition("/")[2], flags=re.ASCII) or "root"
             name = plain
@@ -226,7 +226,7 @@ class _Cleaner:
         return any(self._reach(self._pointer(reference)) & inside for reference in _references(schema))
 
     def _reach(self, pointer: str) -> set[str]:
-        """The definitions that one leads to, itself among them."""
+        """Return the definitions that one leads to, itself among them."""
         if pointer not in self._reached:
             found, new = {pointer}, [pointer]
             while new:
@@ -276,7 +276,7 @@ def is_list(value: object) -> TypeGuard[list[Any] | tuple[Any, ...]]:
 
 
 def _without_faults(schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The schema without types and bounds that are none, for which the service refuses the whole request."""
+    """Return the schema without wrong types and bounds, for which the service refuses the whole request."""
     kinds = schema.get("type")
     known = [one for one in (kinds if is_list(kinds) else [kinds]) if one in _TYPES]
     faults = {name for name in _BOUNDS if name in schema and not _is_number(schema[name])}
@@ -294,7 +294,7 @@ def _is_unknown(name: str) -> bool:
 
 
 def _inner(schema: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The schemas that stand in a schema, each with the way to it."""
+    """Yield the schemas that stand in a schema, each with the way to it."""
     for name in (*ONE, *MANY):
         value = schema.get(name)
         if is_list(value):
@@ -373,7 +373,7 @@ def _notes(given: Mapping[str, Any]) -> str:
 
 
 def _values(given: Mapping[str, Any]) -> list[Any]:
-    """The only values that are allowed; none where all are."""
+    """Return the only values that are allowed; none where all are."""
     values = [given["const"]] if "const" in given else given.get("enum")
     return list(values) if is_list(values) else []
 

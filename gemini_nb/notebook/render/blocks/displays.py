@@ -14,12 +14,12 @@ _LONG = 4000  # characters of a text
 
 
 def shown_html(displayed: Sequence[Shown]) -> str:
-    """The displays of a call, as harmless HTML."""
+    """Return the displays of a call as harmless HTML."""
     return "".join(map(_html, displayed))
 
 
 def shown_markdown(displayed: Sequence[Shown]) -> str:
-    """The same as Markdown that may stand in a notebook; a table is HTML, whose cells nothing can break."""
+    """Return the same as Markdown for a notebook; a table is HTML, whose cells nothing can break."""
     return "\n\n".join(map(_html, displayed))
 
 
@@ -47,5 +47,5 @@ def _cell(text: str) -> str:
 
 
 def _one_block(text: str) -> str:
-    """Text in HTML in Markdown: a blank line would end the HTML, and a dollar begin a formula."""
+    """Escape text for HTML within Markdown: a blank line would end the HTML, and a dollar begin a formula."""
     return escape(text).replace("$", "&#36;").replace("\n", "&#10;")

@@ -46,7 +46,7 @@ def part_markdown(part: Part) -> str:
 
 
 def written_file(part: Part) -> tuple[str, str] | None:
-    """A file of text that the model's code wrote: its name or type, and its text; None for any other part."""
+    """Return the name or type, and the text, of a file that the model's code wrote; None for any other part."""
     data = part.get("inlineData")
     if not isinstance(data, dict) or not isinstance(content := data.get("data"), str):
         return None
@@ -61,7 +61,7 @@ def written_file(part: Part) -> tuple[str, str] | None:
 
 
 def part_text(part: Part) -> str:
-    """The same without Markdown's marks, for a terminal; code and its output, too."""
+    """Return the same without Markdown's marks, for a terminal; code and its output, too."""
     code, outcome, data = (part.get(name) for name in ("executableCode", "codeExecutionResult", "inlineData"))
     if isinstance(code, dict):
         return f"```python\n{plain(str(code.get('code') or '')).rstrip()}\n```"

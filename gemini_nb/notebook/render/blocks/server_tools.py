@@ -23,7 +23,7 @@ _FOR_PAGES |= {"google_maps_widget_context_token", "googleMapsWidgetContextToken
 
 
 def asked(call: JSON, time: float) -> ToolCall:
-    """The card of a toolCall.
+    """Return the card of a toolCall.
 
     Args:
         call: as it came.
@@ -42,14 +42,14 @@ def asked(call: JSON, time: float) -> ToolCall:
 
 
 def answered(call: ToolCall, response: JSON, time: float) -> ToolCall:
-    """The same card with what the toolResponse says."""
+    """Return the card with what the toolResponse says."""
     said: Any = response.get("response")
     result = {name: said[name] for name in said if name not in _FOR_PAGES} if isinstance(said, dict) else said
     return replace(call, status=ToolStatus.DONE, result=result or "see the sources", ended_at=time)
 
 
 def ended(call: ToolCall, time: float) -> ToolCall:
-    """The same card where the model call ended before a toolResponse."""
+    """Return the card of a tool whose model call ended before a toolResponse."""
     return replace(
         call,
         status=ToolStatus.CANCELLED,

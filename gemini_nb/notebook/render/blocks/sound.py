@@ -15,7 +15,7 @@ _LARGEST = 20 * 2**20  # bytes that are put into a page and a notebook's file
 
 
 def audio_html(block: AudioBlock) -> str:
-    """A player, once all of the sound is there; its words alone where no browser plays it.
+    """Return a player, once all of the sound is there; its words alone where no browser plays it.
 
     The data are written as base64 here, and the type is one of a few, so that nothing in them ends the tag.
     """
@@ -33,7 +33,7 @@ def audio_html(block: AudioBlock) -> str:
 
 
 def audio_words(block: AudioBlock) -> str:
-    """What it is and how long, as plain text."""
+    """Return its type and its length as plain text."""
     return _words(join_audio(block.pieces, block.kind))
 
 
