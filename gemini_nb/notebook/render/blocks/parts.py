@@ -46,7 +46,7 @@ def part_markdown(part: Part) -> str:
 
 
 def written_file(part: Part) -> tuple[str, str] | None:
-    """Return the name or type, and the text, of a file that the model's code wrote; None for any other part."""
+    """Return the name or type, and the text, of a file that the model's code wrote; None for other parts."""
     data = part.get("inlineData")
     if not isinstance(data, dict) or not isinstance(content := data.get("data"), str):
         return None
