@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -151,7 +152,8 @@ class Service:
         )
         headers = {"x-gemini-service-tier": prompt.tier}
         if route.method == "generateContent":
-            return Reply(headers=headers, steps=one_response(steps))
+            longest = 2.0 if self.scenario is None else math.inf  # a script's waits are meant
+            return Reply(headers=headers, steps=one_response(steps, longest=longest))
         encoder = SSEEncoder() if query.get("alt") == "sse" else ArrayEncoder()
         return Reply(headers=headers, encoder=encoder, steps=steps)
 

@@ -123,16 +123,9 @@ def break_reply(reply: Reply, fault: Fault, model: str) -> Reply:
     encoder = reply.encoder
     if fault.sse and isinstance(encoder, SSEEncoder):
         encoder = _OddEncoder(fault.sse)
-    broken = _unanswered(fault) if fault.reset or fault.close else None
-    steps = broken or _Breaker(fault, encoder, model).run(reply.steps)
+    steps = _Breaker(fault, encoder, model).run(reply.steps)
     breaking = partial(_FaultySink, fault=fault)
     return replace(reply, headers=headers, encoder=encoder, steps=steps, breaking=breaking)
-
-
-def _unanswered(fault: Fault) -> Iterator[Pause]:
-    if fault.wait:
-        yield Pause(fault.wait)
-    raise BrokenOffError("rst" if fault.reset else "fin")
 
 
 class _Breaker:
@@ -148,6 +141,8 @@ class _Breaker:
     def run(self, steps: Iterable[Step | Pause]) -> Iterator[Step | Pause]:
         if self._fault.wait:
             yield Pause(self._fault.wait)
+        if self._fault.reset or self._fault.close:
+            raise BrokenOffError("rst" if self._fault.reset else "fin")
         steps = iter(steps)
         yield from self._strike(steps)
         for step in steps:

@@ -80,8 +80,13 @@ def _references(schema: Any, path: str, *, optional: bool) -> Iterator[tuple[str
             raise invalid(f"{path}: beside $ref, a schema may only set properties that begin with $.", path)
         yield schema["$ref"], optional
     required = schema.get("required") or ()
-    for name, inner in _inner(schema):
-        yield from _references(inner, path, optional=optional or (name is not None and name not in required))
+    if isinstance(properties := schema.get("properties"), dict):
+        for name, inner in properties.items():
+            yield from _references(inner, path, optional=optional or name not in required)
+    for keyword in _INNER:
+        value = schema.get(keyword)
+        for inner in value if isinstance(value, list) else [value]:
+            yield from _references(inner, path, optional=optional)
 
 
 def _reach(start: str, edges: Mapping[str, Mapping[str, bool]]) -> set[str]:
@@ -91,15 +96,6 @@ def _reach(start: str, edges: Mapping[str, Mapping[str, bool]]) -> set[str]:
         found |= targets
         new += targets
     return found
-
-
-def _inner(schema: Mapping[str, Any]) -> Iterator[tuple[str | None, Any]]:
-    """Yield the schemas in a schema, with the names of properties."""
-    if isinstance(properties := schema.get("properties"), dict):
-        yield from properties.items()
-    for keyword in _INNER:
-        value = schema.get(keyword)
-        yield from ((None, one) for one in (value if isinstance(value, list) else [value]))
 
 
 def _target(reference: str, root: Mapping[str, Any]) -> Any:

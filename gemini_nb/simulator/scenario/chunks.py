@@ -30,7 +30,6 @@ _FIRST = (0.2, 0.4)
 _THOUGHT = (0.12, 0.25)
 _NEXT = (0.03, 0.07)
 _MOST_WORDS = 6
-_LONGEST_WAIT = 2.0
 _WORDS = re.compile(r"\S+\s*|\s+")
 
 
@@ -67,9 +66,9 @@ def _all_chunks(answer: Answer, prompt: Prompt, envelope: _Envelope) -> Iterator
         wait = rng.uniform(*_NEXT)
 
 
-def one_response(steps: Iterable[Step]) -> Iterator[Step]:
-    """Make the one response of generateContent: the waits, which may not be long, then all chunks as one."""
-    left, chunks = _LONGEST_WAIT, []
+def one_response(steps: Iterable[Step], *, longest: float) -> Iterator[Step]:
+    """Make the one response of generateContent: waits of so many seconds at most, then all chunks as one."""
+    left, chunks = longest, []
     for step in steps:
         if isinstance(step, Mapping):
             chunks.append(step)
