@@ -21,6 +21,7 @@ from gemini_nb.notebook.dashboard.look import more_html, totals_html
 from gemini_nb.notebook.dashboard.places import Places
 from gemini_nb.notebook.dashboard.rows import ROW_COST, Allowance, Row
 from gemini_nb.notebook.kernel.frontend import Frontend, frontend_of
+from gemini_nb.notebook.kernel.page_loads import note_view
 from gemini_nb.notebook.pane.painter import painter_of
 from gemini_nb.notebook.pane.widgetry import answer_where_asked
 from gemini_nb.notebook.render.entries import Entry, entries_of, is_active, name_of, streams_in
@@ -98,6 +99,8 @@ class Dashboard(widgets.VBox):
         return self._shown and not self._closed
 
     def _on_views(self, change: Any) -> None:
+        if change["new"]:
+            note_view()
         self._show(shown=bool(change["new"]))
 
     def _show(self, *, shown: bool) -> None:

@@ -14,10 +14,10 @@ from typing import Any
 
 from gemini_nb.tools.output import Undo
 
-__all__ = ["free_at", "note_restore", "watch_connections"]
+__all__ = ["free_at", "note_restore", "note_view", "watch_connections"]
 
 _CONNECTING = 3.0  # seconds from its first message until a page asks for its widgets, on a slow machine
-_RESTORING = 1.0  # seconds from the reply until it has made them
+_RESTORING = 3.0  # seconds from the reply until it has made them, where no view says that it has
 _REQUEST = "kernel_info_request"  # the first thing that the server and the page send
 
 _free_at = 0.0
@@ -32,6 +32,12 @@ def note_restore() -> None:
     """A page asks for the state of its widgets. From any thread."""
     global _free_at  # there is one kernel, and all its pages hear the same
     _free_at = time.monotonic() + _RESTORING
+
+
+def note_view() -> None:
+    """A page shows a widget, which it does only once it has made them all. From any thread."""
+    global _free_at
+    _free_at = min(_free_at, time.monotonic())
 
 
 def watch_connections(shell: Any) -> Undo:

@@ -18,6 +18,7 @@ import ipywidgets as widgets
 
 from gemini_nb.notebook.kernel import cells
 from gemini_nb.notebook.kernel.cell_output import CellDisplay
+from gemini_nb.notebook.kernel.page_loads import note_view
 from gemini_nb.notebook.pane import look
 from gemini_nb.notebook.pane.blocks import BlockView, block_html, view_for
 from gemini_nb.notebook.pane.painter import Painter, painter_of
@@ -109,7 +110,9 @@ class StreamPane(OpensWhenNamed, Container, widgets.VBox):
         return max(least, min(1.0, self._live.tail / _SLOWER_FROM))
 
     def _on_views(self, change: Any) -> None:
-        self._was_seen = self._was_seen or bool(change["new"])
+        if change["new"]:
+            note_view()
+            self._was_seen = True
 
     def request_stop(self) -> None:
         """Ask the stream to stop."""
