@@ -253,6 +253,22 @@ def test_what_cannot_be_passed_on_is_refused_at_the_call(
         gemini_nb.mcp(given, **options)
 
 
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["docker", "run", "-i", "-e", "GITHUB_TOKEN=of-mine-4711", "ghcr.io/a/github-mcp"], "github-mcp"),
+        (["uvx", "--token", "of-mine-4711", "mcp-server-x"], "mcp-server-x"),
+        (["env", "API_KEY=of-mine-4711", "/opt/bin/serve"], "serve"),
+        (["bash", "-c", "TOKEN=of-mine-4711 serve"], "bash"),
+        (["python", "-m", "mcp_server_x", "--password=of-mine-4711"], "mcp_server_x"),
+    ],
+)
+def test_a_server_is_not_called_by_a_secret(words: list[str], name: str) -> None:
+    server = gemini_nb.mcp(words)
+    assert server.name == name
+    assert "4711" not in repr(server)
+
+
 def test_a_missing_folder_and_a_missing_launcher_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(gemini_nb.ConfigError, match=r"/no/such/folder. Check cwd"):
         _ = gemini_nb.mcp(RAW, cwd="/no/such/folder").tools

@@ -337,7 +337,8 @@ def _target(command_or_url: Any, env: Any, cwd: Any, headers: Any) -> Target:
     if cwd is not None and not isinstance(cwd, (str, os.PathLike)):
         raise ArgumentError(f"cwd is the path of a folder, not a {type(cwd).__name__}.")
     folder = None if cwd is None else str(Path(cwd).expanduser())
-    return Target(_name_of(words), tuple(words), env=env, cwd=folder, secrets=tuple(filter(None, secrets)))
+    name = _name_of(words, [secret.reveal() for secret in secrets])
+    return Target(name, tuple(words), env=env, cwd=folder, secrets=tuple(filter(None, secrets)))
 
 
 def _url_target(url: str, headers: Any, secrets: list[Secret]) -> Target:
@@ -378,11 +379,14 @@ def _words(command: Any) -> list[str]:
     return words
 
 
-def _name_of(words: Sequence[str]) -> str:
-    """What a user would call the command: not the program that only launches it."""
-    named = [word for word in words if not word.startswith("-")]
+def _name_of(words: Sequence[str], secrets: Collection[str]) -> str:
+    """What a user would call the command: not the program that only launches it, a setting or a secret."""
+    named = [word for word in words if not word.startswith("-") and word not in secrets]
     bare = [re.split(r"[/\\]", word.rstrip("/\\"))[-1] for word in named]
-    return next((name for name in bare if name and not _LAUNCHER.fullmatch(name)), bare[0])
+    plain = [name for name in bare if name and not re.search(r"[=\s?]", name)]
+    return next((name for name in plain if not _LAUNCHER.fullmatch(name)), plain[0] if plain else "server")[
+        :80
+    ]
 
 
 def _secrets_in(values: Mapping[str, str] | None) -> list[Secret]:
