@@ -277,13 +277,12 @@ def test_a_missing_folder_and_a_missing_launcher_are_named(monkeypatch: pytest.M
         _ = gemini_nb.mcp("uvx mcp-server-time").tools
 
 
-def over_http(call: Answer | None, status: int = 200) -> Any:
+def over_http(call: Answer | str | None, status: int = 200) -> Any:
     """A server over HTTP whose answer to a call, or to anything, is this."""
 
     def reply(request: Request) -> Answer:
         asked = json.loads(request.body or b"{}")
         lines = {
-            "server/discover": failure(-32601, "unknown"),
             "initialize": result(
                 {
                     "protocolVersion": "2025-06-18",
@@ -298,8 +297,12 @@ def over_http(call: Answer | None, status: int = 200) -> Any:
             return answer(status, body=b"no")
         if request.method != "POST" or "id" not in asked:
             return answer(405 if request.method == "GET" else 202)
-        if asked["method"] == "tools/call" and call:
+        if asked["method"] == "tools/call" and call and not isinstance(call, str):
             return call
+        if asked["method"] == "server/discover":  # as servers do that know no such thing
+            return answer(400, body=b"unknown")
+        if isinstance(call, str):
+            lines["tools/call"] = call
         line = lines[asked["method"]].replace("ID", str(asked["id"]))
         return answer(200, {"Content-Type": "application/json"}, line.encode())
 
@@ -323,17 +326,19 @@ def test_the_status_of_a_refusal_is_said(status: int, said: str) -> None:
     ("call", "said"),
     [
         (answer(401, body=b"{}"), ": 401 "),
+        (failure(-32001, "no such session of yours"), ": no such session of yours"),
         (
             answer(200, {"Content-Type": "text/event-stream"}, b": hi\n\n"),
             "SSE stream ended without a response",
         ),
     ],
 )
-def test_a_call_that_fails_over_http_leaves_the_session_to_the_others(call: Answer, said: str) -> None:
+def test_a_call_that_fails_over_http_leaves_the_session_to_the_others(call: Answer | str, said: str) -> None:
     with ScriptedServer(over_http(call)) as http:
         server = gemini_nb.mcp(f"{http.url}/mcp")
         calls, _ = asked(server, calls=2)
         assert all(said in str(one.error) for one in calls)
+        assert not any("400" in str(one.error) for one in calls)
         assert sum(b'"initialize"' in request.body for request in http.requests) == 1
 
 

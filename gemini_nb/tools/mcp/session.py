@@ -257,6 +257,7 @@ class Session:
         )
         opened: Any = await stack.enter_async_context(client)
         opened.session.validate_tool_result = _accept
+        self._refusal = ""  # of what only newer servers know, which is asked first
         return opened
 
     async def _note_refusal(self, response: Any) -> None:
