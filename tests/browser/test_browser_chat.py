@@ -183,8 +183,14 @@ def test_in_a_small_window_nothing_is_cut_and_the_keyboard_reaches_all(
 ) -> None:
     page, box = opened(desk)
     page.page.set_viewport_size({"width": width, "height": height})
-    say(box, f"chat of {'a long question ' * 20}")
+    line = line_of(box)
+    line.fill(f"chat of {'a long question ' * 20}")
+    top = line.evaluate(TOP)
+    line.press("Enter")
     expect(box).to_contain_text("You said")
+    assert height > 600 or abs(line.evaluate(TOP) - top) < 2, (
+        "the answer does not push the field out of sight"
+    )
     say(box, "pay for it")
     expect(button(box, "Approve")).to_be_visible()
     expect(button(box, "Take back")).to_be_disabled()  # while an answer is under way
