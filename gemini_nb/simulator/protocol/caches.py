@@ -30,7 +30,7 @@ _PATH = re.compile(
     r"/(?P<version>v1|v1beta|v1alpha|v1beta1)/(?P<project>projects/[^/:]+/locations/[^/:]+/)?"
     r"cachedContents(?:/(?P<id>[^/:]+))?"
 )
-_LEAST = 1024
+_LEAST = 1024  # tokens of a cache
 _HOUR = 3600.0
 _SECONDS = re.compile(r"(\d+)(?:\.\d{1,9})?s")
 _HELD = frozenset({"contents", "systemInstruction", "tools", "toolConfig"})
@@ -68,14 +68,9 @@ def is_cache_path(path: str) -> bool:
 
 
 class CacheStore:
-    """The caches of one simulated service.
-
-    Attributes:
-        least_tokens: how many tokens a cache must have.
-    """
+    """The caches of one simulated service."""
 
     def __init__(self) -> None:
-        self.least_tokens = _LEAST
         self._caches: dict[str, Cache] = {}
         self._lock = threading.Lock()
 
@@ -103,10 +98,7 @@ class CacheStore:
         return cache
 
     def answer(
-        self,
-        request: Request,
-        accepted: str | None,
-        check_files: Callable[[Mapping[str, Any]], None] = lambda _: None,
+        self, request: Request, accepted: str | None, check_files: Callable[[Mapping[str, Any]], None]
     ) -> dict[str, Any]:
         """Answer one request about caches; `check_files` refuses contents with files that are not there."""
         match = _PATH.fullmatch(request.path)
@@ -117,7 +109,7 @@ class CacheStore:
         prefix, owner = f"{match['project'] or ''}cachedContents/", owner_of(request)
         with self._lock:
             if match["id"] is None and request.method == "POST":
-                cache = _make(request.body, route, prefix, check_files, self.least_tokens)
+                cache = _make(request.body, route, prefix, check_files)
                 cache.owner = owner
                 self._caches[cache.resource["name"]] = cache
                 return cache.resource
@@ -149,9 +141,7 @@ def _is_there(cache: Cache) -> bool:
     return time.time() < cache.expires
 
 
-def _make(
-    body: Any, route: Route, prefix: str, check_files: Callable[[Mapping[str, Any]], None], least: int
-) -> Cache:
+def _make(body: Any, route: Route, prefix: str, check_files: Callable[[Mapping[str, Any]], None]) -> Cache:
     given = read_message(body, "Cache", "cached_content", vertex=route.vertex)
     model = given.get("model", "")
     if not model:
@@ -169,9 +159,9 @@ def _make(
     check_settings(Asked(body=asked, model=route.model, vertex=route.vertex, streaming=False))
     check_files(asked)
     tokens = body_tokens(held)
-    if tokens < least:
+    if tokens < _LEAST:
         raise invalid(
-            f"Cached content is too small. total_token_count={tokens}, min_total_token_count={least}"
+            f"Cached content is too small. total_token_count={tokens}, min_total_token_count={_LEAST}"
         )
     resource = {
         "name": f"{prefix}{secrets.token_hex(10)}",
