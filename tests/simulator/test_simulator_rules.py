@@ -157,6 +157,8 @@ def test_the_developer_api_refuses(client: httpx.Client, body: dict[str, Any], t
         (parts({"text": "x", "partMetadata": {}}), 'Unknown name "partMetadata"'),
         (parts({"fileData": {"fileUri": "gs://bucket/file"}}), "Unsupported MIME type"),
         (parts({"fileData": {"fileUri": "files/abc", "mimeType": "image/png"}}), "Unsupported file uri"),
+        (parts({"fileData": {"fileUri": "file:///a", "mimeType": "image/png"}}), "Unsupported file uri"),
+        (parts({"fileData": {"fileUri": "a.png", "mimeType": "image/png"}}), "Unsupported file uri"),
         (ask(modelArmorConfig={}), "model_armor_config is not supported by streamGenerateContent"),
     ],
 )

@@ -114,22 +114,18 @@ def _check_file(file: Mapping[str, Any], where: str, *, vertex: bool) -> None:
         _check_mime_type(file.get("mimeType"), f"{where}.fileData")
     if not uri:
         raise _content_error(f"{where}.fileData.fileUri: required and empty", where)
-    advice = "Register it with the File API first." * uri.startswith("gs://")
-    advice = advice or "Upload it with the File API." * (uri.startswith("file:") or "://" not in uri)
-    if vertex:
-        advice = "The File API is not part of Vertex AI." * bool(_FILE.fullmatch(uri))
-    elif _FILE.fullmatch(uri):
-        advice = ""
-    if advice:
-        raise invalid(f"Unsupported file uri: {uri}. {advice}", where)
+    uploaded = _FILE.fullmatch(uri) is not None
+    for is_wrong, advice in (
+        (uploaded and vertex, "The File API is not part of Vertex AI."),
+        (not uploaded and ("://" not in uri or uri.startswith("file:")), "Upload it with the File API."),
+        (uri.startswith("gs://") and not vertex, "Register it with the File API first."),
+    ):
+        if is_wrong:
+            raise invalid(f"Unsupported file uri: {uri}. {advice}", where)
 
 
 def files_in(body: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the names of the uploaded files that a body uses.
-
-    Args:
-        body: a checked one.
-    """
+    """Yield the names of the uploaded files that a checked body uses."""
     contents = [*body["contents"], body.get("systemInstruction") or {}]
     parts = [part for content in contents for part in content.get("parts") or ()]
     parts += [inner for part in parts for inner in (part.get("functionResponse") or {}).get("parts") or ()]
