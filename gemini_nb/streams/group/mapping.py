@@ -70,13 +70,10 @@ def map_prompts(
     _check(prompts, concurrency, rpm)
     chosen = manager or get_manager()
     rows = _rows_of(prompts, items, each)
-    dollars = _kept_budget(budget, chosen, options, rows)
     pace, repeats = Pace(concurrency, rpm), Repeats()
 
     def start(row: Row) -> Stream:
-        question, gate, number_of = row.question(), pace.gate(row), repeats.of(row)
-        if is_missing(question):
-            raise NotAskedError("Not asked: this row has no prompt.", hint="Leave it out, or fill it in.")
+        question, gate, number_of = _question_of(row), pace.gate(row), repeats.of(row)
         settings: StreamOptions = {**options, **row.options}  # type: ignore[typeddict-item]  # checked when it starts
         if settings.get("retry") is None:
             settings["retry"] = RetryPolicy(on_cut=chosen.runtime.settings.on_cut, patient=True)
@@ -86,7 +83,7 @@ def map_prompts(
         return chosen.refuse_stream(error, subscriber, **{**options, **row.options})
 
     run = pace.run = Run(rows, start, refuse, max(WINDOW, 2 * concurrency))
-    run.budget, run.keeps = dollars, _keeps(chosen, options, rows)
+    run.budget, run.keeps = _kept_budget(budget, chosen, options, rows), _keeps(chosen, options, rows)
     chosen.add_group(run)
     group = StreamGroup(run, runtime=chosen.runtime)
     try:
@@ -95,6 +92,18 @@ def map_prompts(
         group.stop()  # nothing else would have a handle on them
         raise
     return group
+
+
+def _question_of(row: Row) -> Any:
+    """Return what a row asks.
+
+    Raises:
+        NotAskedError: it asks nothing.
+    """
+    question = row.question()
+    if is_missing(question):
+        raise NotAskedError("Not asked: this row has no prompt.", hint="Leave it out, or fill it in.")
+    return question
 
 
 def _check(prompts: object, concurrency: object, rpm: object) -> None:

@@ -110,11 +110,7 @@ def interpolate(
         outer = "" if doubled else match["open"][1:]
         pieces += [text[end : match.start()] + outer, shown, "" if doubled else match["close"][1:]]
         end = match.end()
-    if missing and all(missing.values()):
-        raise NotAskedError(
-            f"Not asked: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing in this row.",
-            hint="Leave such rows out, as frame.dropna() does, or fill them in.",
-        )
+    _check_missing(missing)
     pieces.append(text[end:])
     if not any(isinstance(piece, _Hole) for piece in pieces):
         return _joined(pieces)
@@ -126,6 +122,15 @@ def interpolate(
             make=lambda: _joined([piece.fill() if isinstance(piece, _Hole) else piece for piece in known]),
         )
     )
+
+
+def _check_missing(missing: Mapping[str, bool]) -> None:
+    """Refuse a prompt all of whose needed values are missing."""
+    if missing and all(missing.values()):
+        raise NotAskedError(
+            f"Not asked: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing in this row.",
+            hint="Leave such rows out, as frame.dropna() does, or fill them in.",
+        )
 
 
 @dataclass(frozen=True, slots=True)
