@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import logging
@@ -224,6 +225,21 @@ def test_a_schema_with_thousands_of_anchors_takes_no_time() -> None:
     began = time.monotonic()
     assert len(clean_schema(given)["properties"]) == len(names)
     assert time.monotonic() - began < 3
+
+
+def test_tools_are_not_made_on_the_loop_of_all_the_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    make = gemini_nb.MCPServer._tool
+    made: list[str] = []
+
+    def watched(server: gemini_nb.MCPServer, spec: Any, name: str) -> Any:
+        with pytest.raises(RuntimeError):
+            asyncio.get_running_loop()
+        made.append(name)
+        return make(server, spec, name)
+
+    monkeypatch.setattr(gemini_nb.MCPServer, "_tool", watched)
+    with raw({}) as server:
+        assert [tool.name for tool in server.tools] == made == ["go"]
 
 
 def test_values_of_the_wrong_kind_in_a_schema_are_said_to_be() -> None:

@@ -185,6 +185,10 @@ class MCPServer(ToolSource):
             found = [
                 spec for spec in found if any(fnmatch.fnmatchcase(spec.name, one) for one in self._include)
             ]
+        # A hundred tools take longer than the loop of all the streams may stand still.
+        return await run_in_daemon_thread(self._tools_of, found, taken)
+
+    def _tools_of(self, found: Sequence[Any], taken: Collection[str]) -> list[Tool]:
         names, made = set(taken), []
         for spec in found:
             made.append(self._tool(spec, _free_name(spec.name, self.name, names)))
