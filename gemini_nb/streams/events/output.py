@@ -100,18 +100,19 @@ class Output:
     def _add_text(self, text: str) -> Sequence[str]:
         if not text:
             return ()
-        pieces: Sequence[str] = (text,)
-        if self._follows_text and len(self._texts) == self._answer_from:
-            text = self._held + text
-            if not text.strip():
-                self._held = text
-                return ()
-            self._held = ""
-            self._answer_from += 1
-            pieces = (_BLANK_LINE, text)
-        self._texts += pieces
-        self.length += sum(map(len, pieces))
-        return pieces
+        if not self._follows_text or len(self._texts) != self._answer_from:
+            self._texts.append(text)
+            self.length += len(text)
+            return (text,)
+        text = self._held + text
+        if not text.strip():
+            self._held = text
+            return ()
+        self._held = ""
+        self._answer_from += 1
+        self._texts += (_BLANK_LINE, text)
+        self.length += len(_BLANK_LINE) + len(text)
+        return _BLANK_LINE, text
 
     def begin_call(self) -> None:
         """Begin the text of another model call."""
