@@ -91,7 +91,7 @@ def test_googles_client_sends_a_piece_again_that_got_no_status(
 
 
 def test_films_are_processed_and_may_fail(sim: Simulator, client: genai.Client) -> None:
-    sim.files.processing = 0.2
+    sim.files.processing = 0.6  # longer than the next two requests take on a busy machine
     film = client.files.upload(file=io.BytesIO(b"film"), config={"mime_type": "video/mp4"})
     assert film.state is types.FileState.PROCESSING
     with pytest.raises(errors.ClientError, match="not in an ACTIVE state") as caught:
