@@ -16,6 +16,7 @@ from mcp_types import CallToolResult, ImageContent, TextContent
 
 import gemini_nb
 from answers import PATIENCE, rig
+from gemini_nb.tools.mcp.process import ErrorLog, _lines
 from gemini_nb.tools.mcp.result import result_of
 from gemini_nb.tools.schemas.wire_schema import clean_schema
 from scripted import Answer, Request, ScriptedServer, answer, sse_answer, text
@@ -106,6 +107,18 @@ def test_a_message_without_end_is_said_to_be_too_long(monkeypatch: pytest.Monkey
     monkeypatch.setattr("gemini_nb.tools.mcp.process._LONGEST", 2**15)
     calls, _ = asked(raw({"tools/call": ["x" * 100_000]}))
     assert "ended before it answered: it sent a message of more than" in str(calls[0].error)
+
+
+def test_lines_are_put_together_from_what_comes_at_once() -> None:
+    async def read(*pieces: bytes) -> list[bytes]:
+        reader = asyncio.StreamReader()
+        for piece in pieces:
+            reader.feed_data(piece)
+        reader.feed_eof()
+        return [line async for line in _lines(reader, ErrorLog())]
+
+    long = b"x" * 700_000
+    assert asyncio.run(read(b"a\nb", b"c\n", long, b"\n\nlast")) == [b"a", b"bc", long, b"", b"last"]
 
 
 def test_a_server_that_had_to_be_killed_is_not_said_to_have_been() -> None:

@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 from gemini_nb.daemon import run_in_daemon_thread
@@ -21,6 +21,7 @@ __all__ = ["ErrorLog", "stdio"]
 
 _LOG_SIZE = 64 * 1024  # bytes of stderr kept: the last ones
 _LONGEST = 64 * 2**20  # bytes of one message
+_CHUNK = 256 * 1024  # bytes that are taken at once
 _LARGE = 200_000  # bytes of a message that is not parsed on the loop of all the streams
 _GRACE = 0.4  # seconds from the end of its input until it is told to end
 _PATIENCE = 0.2  # seconds for each step after that: a manager that shuts down gives its tasks one
@@ -83,7 +84,7 @@ async def stdio(
         stderr=asyncio.subprocess.PIPE,
         env={**get_default_environment(), **(env or {})},
         cwd=cwd,
-        limit=_LONGEST,
+        limit=_CHUNK,
         start_new_session=True,
     )
     log.was_started = True
@@ -117,9 +118,9 @@ async def _read(process: asyncio.subprocess.Process, to_client: Any, log: ErrorL
     import anyio
 
     assert process.stdout is not None
-    async with to_client:
+    async with to_client, contextlib.aclosing(_lines(process.stdout, log)) as lines:
         with contextlib.suppress(OSError, anyio.ClosedResourceError, anyio.BrokenResourceError):
-            while line := await _line(process.stdout, log):
+            async for line in lines:
                 is_large = len(line) > _LARGE
                 message = await run_in_daemon_thread(_parse, line) if is_large else _parse(line)
                 if message is None:
@@ -128,13 +129,22 @@ async def _read(process: asyncio.subprocess.Process, to_client: Any, log: ErrorL
                     await to_client.send(message)
 
 
-async def _line(reader: asyncio.StreamReader, log: ErrorLog) -> bytes:
-    """The next line; none at the end, and none where a line is longer than any message."""
-    try:
-        return await reader.readline()
-    except ValueError:
-        log.fault = f"a message of more than {_LONGEST // 2**20} MB"
-        return b""
+async def _lines(reader: asyncio.StreamReader, log: ErrorLog) -> AsyncGenerator[bytes]:
+    """The lines of a server, up to one that is longer than any message.
+
+    The reader's own would keep as much of a flood in memory as its longest line may have, twice.
+    """
+    begun: list[bytes] = []
+    while data := await reader.read(_CHUNK):
+        *whole, rest = data.split(b"\n")
+        for line in whole:
+            yield b"".join([*begun, line])
+            begun.clear()
+        begun.append(rest)
+        if sum(map(len, begun)) > _LONGEST:
+            log.fault = f"a message of more than {_LONGEST // 2**20} MB"
+            return
+    yield b"".join(begun)
 
 
 def _parse(line: bytes) -> Any:
