@@ -216,6 +216,15 @@ def test_a_manager_that_was_shut_down_is_replaced(make_kernel: Callable[..., Ker
     assert last.startswith("3 completed · ")
 
 
+def test_rows_that_are_no_rows_are_said_to_be_none(shell: Kernel) -> None:
+    shell.run("rows, used = ['a', 'b'], iter(())")
+    same = shell.run("%%gemini_stream --each rows --wait\nSay hello.")
+    assert same.stdout == "The prompt does not name {item}, so all rows are asked the same.\n"
+    assert shell.run("%%gemini_stream --each rows --wait\nSay {item}.").stdout == ""
+    none = shell.run("%%gemini_stream --each used --wait\nSay {item}.")
+    assert "no row was read; an iterator that was used up has none" in settled(none, shell)
+
+
 def test_time_magic_around_a_stream_cell(shell: Kernel) -> None:
     result = shell.run("%%time\n%%gemini_stream --wait -o timed\nDescribe a lighthouse.")
     assert result.status == "ok", result.error_text

@@ -165,6 +165,26 @@ def test_the_first_row_and_settings_that_do_not_fit_are_the_calls_fault() -> Non
         assert "modle" in str(later.errors[1])
 
 
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ValueError("line 2 is no JSON"), "Mend it and ask again"),
+        (RuntimeError("created in a thread, used in another"), "list(rows)"),
+    ],
+)
+def test_an_iterator_that_raises_says_what_to_do(error: Exception, words: str) -> None:
+    def rows() -> Iterator[str]:
+        yield "a"
+        raise error
+
+    with rig(echo) as made:
+        group = gemini_nb.map(rows(), manager=made.manager, **made.options).wait(PATIENCE)
+    assert group.error is not None
+    assert str(error) in group.error.message
+    assert words in group.error.hint
+    assert group.results == ["A"]
+
+
 def test_a_row_without_a_place_waits_from_the_beginning() -> None:
     with rig(echo) as made:
         made.manager.start_stream("first", **made.options).wait(PATIENCE)

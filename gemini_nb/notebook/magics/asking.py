@@ -37,6 +37,7 @@ from gemini_nb.streams.stream import Stream
 __all__ = ["CellContext", "ask", "open_chat"]
 
 _CONCURRENCY = 8
+_ITEM = re.compile(r"\{\s*item\b")
 _CHAT = "chat"
 _OF_CHATS = ("auth", "model", "tools", "system_instruction")
 
@@ -124,6 +125,8 @@ def _rows_starter(
     notes: list[str] | None,
 ) -> Callable[[], Stream | StreamGroup]:
     """Return what starts the rows of `--each`."""
+    if notes is not None and (args.raw or _ITEM.search(cell) is None):
+        notes.append("The prompt does not name {item}, so all rows are asked the same.")
     named = _named_in(cell, namespace)  # as they are now; rows are asked later
     contents_of = functools.partial(_contents_of_item, cell, args, files, named, notes=notes)
     return functools.partial(

@@ -83,4 +83,7 @@ def _to_text(group: StreamGroup, transcripts: Transcripts = MappingProxyType({})
 
 
 def _answers(group: StreamGroup) -> str:
-    return quantity(len(group), "answer")
+    why = (
+        "" if len(group) or not group.is_over else " (no row was read; an iterator that was used up has none)"
+    )
+    return f"{quantity(len(group), 'answer')}{why}"

@@ -31,7 +31,8 @@ WINDOW = 200
 """Rows that are streams at a time, at least; a larger concurrency takes twice its own."""
 _IN_CALL = 50  # rows that are started, and checked, in the call itself
 _WHOLE = 200  # rows that ended last and are kept with all that they were
-_LISTING = "Make a list of the rows first, where the iterator belongs to the thread that made it: list(rows)."
+_LISTING = "Make a list of the rows first, since the iterator belongs to the thread that made it: list(rows)."
+_MENDING = "Mend it and ask again; with `keep`, what the rows before it answered is not paid for twice."
 
 
 class Run:
@@ -420,7 +421,8 @@ class Run:
             row = next(self._source, None)
         except BaseException as error:  # noqa: BLE001 - whatever the user's iterator raises, sys.exit() too
             reason = scrub(f"{type(error).__name__}: {error}")
-            made = NotAskedError(f"No row was read after number {len(self.rows)}: {reason}", hint=_LISTING)
+            hint = _LISTING if "thread" in reason.lower() else _MENDING
+            made = NotAskedError(f"No row was read after number {len(self.rows)}: {reason}", hint=hint)
         with self._lock:
             self._is_reading = False
             if row is None:
