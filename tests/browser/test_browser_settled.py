@@ -79,6 +79,11 @@ def test_nothing_moves_in_the_dark_and_in_a_narrow_window(desk: Desk) -> None:
     )
 
 
+def test_nothing_moves_after_a_request_that_was_made_again(desk: Desk) -> None:
+    texts = ("The first line.", "The last line.")
+    assert too_far(moved(desk, "%%gemini_stream\nbreaks", "whole", texts=texts)) == {}
+
+
 def test_nothing_moves_for_a_note_or_what_is_wide_and_the_head_is_one_line(desk: Desk) -> None:
     texts = ("Paragraph 0.", "Paragraph 19.", "The last line.")
     assert too_far(moved(desk, "%%gemini_stream\nscrolls {no_such_name}", "whole", texts=texts)) == {}

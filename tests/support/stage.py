@@ -129,6 +129,18 @@ def confirm(calls: int) -> Iterator[Any]:
         yield said("So be it.", reason="STOP")
 
 
+@play("breaks")
+def breaks(_: int) -> Iterator[Any]:
+    """Break at the first time, before any output; then answer."""
+    if not (GATES / "broke").exists():
+        (GATES / "broke").touch()
+        yield b'data: {"error": {"code": 503, "message": "Overloaded.", "status": "UNAVAILABLE"}}\r\n\r\n'
+        return
+    yield said("The first line.\n\nThe last line.\n\n")
+    yield from gate("read")
+    yield said("The end.", reason="STOP")
+
+
 @play("tools")
 def tools(calls: int) -> Iterator[Any]:
     """Call one tool that fails and two that do not, then end as the test's file says."""

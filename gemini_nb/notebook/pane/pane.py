@@ -37,7 +37,7 @@ from gemini_nb.notebook.pane.widgetry import (
     shared_layout,
     stop_button,
 )
-from gemini_nb.notebook.render.blocks.blocks import CallBlock, TextBlock
+from gemini_nb.notebook.render.blocks.blocks import CallBlock, NoticeBlock, TextBlock
 from gemini_nb.notebook.render.markdown import has_formulas, typeset
 from gemini_nb.notebook.render.settled import mimebundle, render, to_text
 from gemini_nb.notebook.render.transcript import Transcript
@@ -273,9 +273,9 @@ class _Live:
         self._head_state: object = None
         self._body = box([], "gemini-nb-body")
         top = box([self._head, stop_button(stream)], "gemini-nb-top")
-        # Beneath the answer, or its text would move when they go.
-        notes = [piece(notes_html(pane.notes))] if pane.notes else []
-        pane.children = (look.sheet(), top, self._body, *notes)
+        self._notes: Any = None
+        pane.children = (look.sheet(), top, self._body)
+        self._paint_notes()
         self._cursor = Cursor(stream.log, self.wake)
         self.wake()
 
@@ -341,10 +341,23 @@ class _Live:
             thoughts, self.transcript.thoughts_draft, thinking=self.transcript.thinking
         )
 
+    def _paint_notes(self) -> None:
+        """Say beneath the answer what does not stay: above, its text would move when the answer settles."""
+        happened = (block.text for block in self.transcript.blocks if isinstance(block, NoticeBlock))
+        shown = notes_html([*self._pane.notes, *happened])
+        if self._notes is not None:
+            set_value(self._notes, shown)
+        elif shown:
+            self._notes = piece(shown)
+            self._pane.children = (*self._pane.children, self._notes)
+
     def _paint_blocks(self) -> bool:
         blocks, changed = self.transcript.blocks, self.transcript.changed
         self._views.extend([None] * (len(blocks) - len(self._views)))
         before = messages()
+        if notices := {index for index in changed if isinstance(blocks[index], NoticeBlock)}:
+            self._paint_notes()
+            changed -= notices
         for index in sorted(changed | self._running_cards()):
             view, unfinished = view_for(blocks[index], self._views[index])
             self._views[index] = view
