@@ -12,6 +12,7 @@ from typing import Any
 
 import ipywidgets as widgets
 import pytest
+from IPython.display import DisplayHandle
 from ipywidgets.widgets import widget as widget_module
 
 import gemini_nb
@@ -165,6 +166,24 @@ def test_a_finished_pane_is_one_widget_and_a_detached_one_none(manager: gemini_n
         until(lambda: own() == set())
         pane._repr_mimebundle_()
         until(lambda: as_shown(stream.text) in shown(pane))
+
+
+def test_a_display_that_comes_after_the_end_is_waited_for(manager: gemini_nb.StreamManager) -> None:
+    """A quick answer has ended before `display` has returned the handle of its pane."""
+    updates: list[Any] = []
+
+    class Handle(DisplayHandle):
+        def __init__(self) -> None:
+            self.display_id = "of the pane"
+
+        def update(self, obj: Any, **_: Any) -> None:
+            updates.append(obj)
+
+    with asked(manager, None, "Why is the sky blue?") as (stream, pane):
+        pane.settled.result(10)
+        pane.settle_into(Handle())
+        pane.settled.result(10)
+        assert stream.text in updates[0]["text/plain"]
 
 
 def test_a_closed_child_leaves_a_page_the_other_widgets() -> None:

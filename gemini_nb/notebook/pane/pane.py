@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import functools
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -81,9 +82,9 @@ class StreamPane(OpensWhenNamed, Container, widgets.VBox):
         self._shown = False
         self._display: CellDisplay | None = None
         self._said: object = None  # by its tools, when it settled last
-        self.settled: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self._settling = threading.Lock()  # holds together the display and whether it is settled
+        self.settled = _unsettled()
         """Done once the last state was painted and, where there is a display to settle, sent."""
-        self.settled.set_running_or_notify_cancel()  # so that a cancelled waiter does not cancel it
         self._was_seen = False
         # A view count of 0, not None, asks pages to keep it up to date.
         super().__init__([], layout=shared_layout(), model_id=uuid.uuid4().hex, _view_count=0)
@@ -148,7 +149,10 @@ class StreamPane(OpensWhenNamed, Container, widgets.VBox):
 
     def settle_into(self, handle: DisplayHandle) -> None:
         """Replace the pane by Markdown in this display once the stream has ended."""
-        self._display = CellDisplay(handle, self._stream.cell_output())
+        with self._settling:
+            self._display = CellDisplay(handle, self._stream.cell_output())
+            if self.settled.done() and self._shown:  # an answer that ended before it had a display
+                self.settled = _unsettled()
         self._painter.call(self._wake)
 
     def detach(self) -> None:
@@ -181,11 +185,13 @@ class StreamPane(OpensWhenNamed, Container, widgets.VBox):
         self._painter.forget(self)
         old, self.children = self.children, ()
         self._painter.close_soon(_closers(old))
-        self._set_settled()
+        self._set_settled(self._display)
 
-    def _set_settled(self) -> None:
-        if not self.settled.done():
-            self.settled.set_result(None)
+    def _set_settled(self, into: CellDisplay | None) -> None:
+        """What was to be put into this display is there, which says nothing of one that came meanwhile."""
+        with self._settling:
+            if into is self._display and not self.settled.done():
+                self.settled.set_result(None)
 
     def _wake(self) -> None:
         if self._live is not None:
@@ -202,15 +208,15 @@ class StreamPane(OpensWhenNamed, Container, widgets.VBox):
                 return True
         except Exception:
             if self._stream.is_done:  # a cell waits for it, however long it takes
-                self._set_settled()
+                self._set_settled(self._display)
             raise
         self._live.close()
-        if self._live.settles_into is not self._display:
-            self._live.settles_into = self._display
+        if self._live.settles_into is not (display := self._display):
+            self._live.settles_into = display
             if self._stream.tool_calls:  # their threads may go on, and print
                 self._said = said_by_tools(self._stream)
                 self._stream.on_late_output(self._settle_again)
-            self._painter.work(self._settle(self._live))
+            self._painter.work(self._settle(self._live, display))
         return False
 
     @property
@@ -222,9 +228,9 @@ class StreamPane(OpensWhenNamed, Container, widgets.VBox):
         """Show what a tool or a thread of its says late, and that it has ended. Loop thread only."""
         before, self._said = self._said, said_by_tools(self._stream)
         if self._said != before and self._live is not None and self._shown:
-            self._painter.work(self._settle(self._live))
+            self._painter.work(self._settle(self._live, self._display))
 
-    def _settle(self, live: _Live) -> Iterator[None]:
+    def _settle(self, live: _Live, display: CellDisplay | None) -> Iterator[None]:
         """Put Markdown in the pane's place, and shrink to one widget with the whole answer.
 
         The widget stays for a page that was reloaded in the middle: it cannot take the update, since it has
@@ -236,8 +242,8 @@ class StreamPane(OpensWhenNamed, Container, widgets.VBox):
                 yield
                 if self._live is not live:  # closed, or begun anew
                     return
-            if self._display is not None:
-                self._display.replace(mimebundle(self._stream, live.transcript), self._taken)
+            if display is not None:
+                display.replace(mimebundle(self._stream, live.transcript), self._taken)
             yield
             if self._live is live:
                 old, shown = self.children, whole_html(self._stream, live.transcript) + notes_html(self.notes)
@@ -246,10 +252,16 @@ class StreamPane(OpensWhenNamed, Container, widgets.VBox):
                 live.painter.close_soon(_closers(old))
         finally:
             if self._live is live or self._live is None:
-                self._set_settled()
+                self._set_settled(display)
 
     def __repr__(self) -> str:
         return f"<StreamPane of {self._stream.stream_id}>"
+
+
+def _unsettled() -> concurrent.futures.Future[None]:
+    future = concurrent.futures.Future[None]()
+    future.set_running_or_notify_cancel()  # so that a cancelled waiter does not cancel it
+    return future
 
 
 def said_by_tools(stream: Stream) -> object:
