@@ -460,8 +460,8 @@ def test_stop_names_a_function_that_goes_on(shell: Kernel) -> None:
 
 @pytest.mark.parametrize("code", ["display('before'); poem", "%gemini_show poem", "two", "display(two)"])
 def test_a_running_stream_is_shown_live_wherever_it_is_shown_and_settles(shell: Kernel, code: str) -> None:
-    shell.run("%gemini_stream -o poem Describe a lighthouse in 30 words.")
-    shell.run("%gemini_stream -m gemini-a -m gemini-b -o two Describe a lighthouse in 30 words.")
+    shell.run("%gemini_stream -o poem Describe a lighthouse in 90 words.")
+    shell.run("%gemini_stream -m gemini-a -m gemini-b -o two Describe a lighthouse in 90 words.")
     shown = shell.run(code)
     assert shown.status == "ok", shown.error_text
     assert "widget-view" in str(shown.outputs)
@@ -474,7 +474,7 @@ def test_a_running_stream_is_shown_live_wherever_it_is_shown_and_settles(shell: 
 
 
 def test_a_loop_that_displays_a_running_stream_again_and_again_has_one_pane(shell: Kernel) -> None:
-    shell.run("%gemini_stream -o poem Describe a lighthouse in 30 words.")
+    shell.run("%gemini_stream -o poem Describe a lighthouse in 90 words.")
     shown = shell.run("for _ in range(5): display(poem)")
     assert len(shown.outputs) == 1
     settled(shown, shell)
