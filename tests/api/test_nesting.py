@@ -175,6 +175,6 @@ def test_a_tools_error_is_cut() -> None:
 
 
 def test_an_answer_that_is_nested_too_deeply_does_not_fit_its_schema() -> None:
-    with rig([sse_answer(text("[" * 5000 + "]" * 5000, finish="STOP"))]) as made:
+    with rig([sse_answer(text("[" * 200_000 + "]" * 200_000, finish="STOP"))]) as made:
         stream = made.start(schema={"type": "array"}).wait(PATIENCE)
         assert isinstance(stream.error, SchemaMismatchError)

@@ -141,7 +141,7 @@ another(writer_for(Path(sys.argv[1])), "The last.")
 @pytest.mark.parametrize("how", ["exit", "use", "ignore"])
 def test_forked_children_neither_hang_nor_harm(how: str, tmp_path: Path) -> None:
     code = """
-import sqlite3, warnings
+import sqlite3
 from gemini_nb.journal.writer import writer_for
 path, how = Path(sys.argv[1]), sys.argv[2]
 writer = writer_for(path)

@@ -87,7 +87,7 @@ def test_places_go_to_the_first_rows_whichever_came_first() -> None:
     assert asyncio.run(entered()) == [1, 2, 3, 4, 5]
 
 
-MISSING = [None, float("nan"), pd.NA, pd.NaT, np.float32("nan"), np.datetime64("NaT"), Decimal("NaN")]
+MISSING = [None, float("nan"), pd.NA, pd.NaT, np.float32("nan"), np.datetime64("NaT", "ns"), Decimal("NaN")]
 
 
 @pytest.mark.parametrize("value", MISSING, ids=lambda value: type(value).__name__)

@@ -100,11 +100,13 @@ def program(code: str, *arguments: object, **options: Any) -> subprocess.Popen[s
     """Another Python process, which has these tests' helpers."""
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(
-        [sys.executable, "-c", _BEGIN + code, str(Path(__file__).parent), *map(str, arguments)],
+        [sys.executable, "-W", _FORKS, "-c", _BEGIN + code, str(Path(__file__).parent), *map(str, arguments)],
         text=True,
         **{**pipes, **options},
     )
 
+
+_FORKS = "ignore:This process:DeprecationWarning"  # of Python 3.12 and newer: beside threads
 
 _BEGIN = """
 import sys, os, time, threading

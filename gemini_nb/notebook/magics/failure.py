@@ -77,7 +77,9 @@ def _traceback(error: BaseException) -> str:
     if cause is not None and cause is not error:
         lines += [_traceback(cause), "", "which led to:", ""]
     if isinstance(error, SyntaxError):
-        return "\n".join([*lines, *(line.rstrip() for line in traceback.format_exception_only(error))])
+        said = [line.rstrip() for line in traceback.format_exception_only(error)]
+        said[-1] = said[-1].replace("_IncompleteInputError:", "SyntaxError:", 1)  # Python 3.13's private name
+        return "\n".join([*lines, *said])
     walked = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__)]
     for frame, line in [(frame, line) for frame, line in walked if _is_own(frame)][-_MOST_FRAMES:]:
         lines.append(f"{_place(frame, line)}: {_line(frame, line)}")
