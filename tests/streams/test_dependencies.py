@@ -13,7 +13,7 @@ import pytest
 
 import gemini_nb
 from answers import PATIENCE, rig, run_python
-from gemini_nb import Chat
+from gemini_nb import Chat, Stream, ToolOrchestrator
 from gemini_nb.errors import BlockingCallError, NotAskedError
 from gemini_nb.streams.group.prompt import interpolate
 from gemini_nb.streams.manager import StreamManager
@@ -58,6 +58,25 @@ def test_messages_of_a_chat_wait_for_each_other_in_the_order_of_asking() -> None
         assert turns(chat) == ["first", "FFIRST", "b", "B", "c", "C"]
         assert [len(request.json["contents"]) for request in made.server.requests] == [1, 3, 5]
         assert third.waiting_for is None
+
+
+def test_a_message_goes_on_from_one_that_ends_before_it_has_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = threading.Event()
+    with rig(gated(gate)) as made:
+        chat = Chat(manager=made.manager, **made.options)
+        first = chat.send("first")
+        made.server.wait_requests(1)
+        start = ToolOrchestrator.start
+
+        def start_late(orchestrator: ToolOrchestrator) -> Stream:
+            gate.set()
+            first.wait(PATIENCE)
+            return start(orchestrator)
+
+        monkeypatch.setattr(ToolOrchestrator, "start", start_late)
+        assert chat.send("b").result(PATIENCE) == "B"
+        assert turns(chat) == ["first", "FFIRST", "b", "B"]
+        assert len(made.server.requests[1].json["contents"]) == 3
 
 
 @pytest.mark.parametrize("way", ["failed", "was stopped", "stop in the middle"])

@@ -177,6 +177,7 @@ class ToolOrchestrator:
         self._history = history
         if not self._dependencies.pending and not self._later:
             self._take(complete_request(self._request, self._begun_with, history=history()))
+            self._history = None
 
     def start(self) -> Stream:
         """Begin, in a copy of the caller's context. Returns at once; starting twice is once."""
@@ -285,14 +286,16 @@ class ToolOrchestrator:
         return value.preview
 
     async def _become_ready(self) -> None:
-        """Wait for the streams that this one builds on, and put in what they said."""
-        is_waiting = self._dependencies.pending
+        """Wait for the streams that this one builds on, and put in what they said.
+
+        They may have ended since it was queued, and what they said is to be put in all the same.
+        """
         await self._dependencies.wait()
         if self._request.tools.sources:
             self._record.wait_for(", ".join(source.name for source in self._request.tools.sources))
             self._take((await with_tools_of_sources(self._request), self._begun_with))
             self._record.go_on()
-        if not is_waiting and not self._later:
+        if self._history is None and not self._later:
             return
         made = {
             name: await run_in_daemon_thread(later.complete, name="gemini_nb-prompt")
