@@ -82,16 +82,23 @@ class Writer:
         """Write what was added so far, and let go of thread and file; what is added later takes new ones."""
         deadline = time.monotonic() + timeout
         thread = self._thread
-        if thread is not None and self.flush(timeout) and not self._running:
-            thread.join(max(0.0, deadline - time.monotonic()))
+        if thread is not None:
+            if self.flush(timeout) and not self._running:
+                thread.join(max(0.0, deadline - time.monotonic()))
+        elif not self._queue.empty():  # added when no thread could begin any more
+            self._flushing.set()
+            self._collect()
+            self._write()
         if time.monotonic() < deadline:
             self.store.close()
 
     def _start(self) -> None:
         with self._lock:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="gemini_nb-journal", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="gemini_nb-journal", daemon=True)
+                with contextlib.suppress(RuntimeError):  # the interpreter ends, and `close` comes
+                    thread.start()
+                    self._thread = thread
 
     def _run(self) -> None:
         while True:
@@ -158,7 +165,8 @@ class Writer:
         slow = threading.Timer(_SLOW_OPEN, self._warn, [_does_not_open(self.store.path)])
         slow.daemon = True
         if not self.store.is_open:
-            slow.start()
+            with contextlib.suppress(RuntimeError):  # no thread begins while the interpreter ends
+                slow.start()
         try:
             if statements := rows.statements(batch, self._known):
                 self.store.write([*rows.process(), *statements])

@@ -513,9 +513,9 @@ def test_a_row_with_odd_values_hides_no_other(table: str, tmp_path: Path) -> Non
         columns = [name for _, name, *_ in strange.execute(f"PRAGMA table_info({table})")]
         changed = [name for name in columns if name not in {"id", "uid", "kernel", "stream_id"}]
         for value in odd:
-            changes = ", ".join(f"{name} = ?1" for name in changed)
+            changes = ", ".join(f"{name} = :value" for name in changed)
             where = "" if table == "processes" else "WHERE id = 1"
-            strange.execute(f"UPDATE {table} SET {changes} {where}", [value])
+            strange.execute(f"UPDATE {table} SET {changes} {where}", {"value": value})
             with opened(path) as (_, journal):
                 entries = journal.streams()
                 assert entries[0].text == "Two."
