@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from importlib.util import find_spec
 
 import pytest
 from playwright.sync_api import expect
@@ -22,7 +21,6 @@ FRAME = ".jp-OutputArea-output.jp-RenderedMarkdown > div"
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.slow,
-    pytest.mark.skipif(find_spec("notebook") is None, reason="Notebook 7 is not installed"),
 ]
 
 

@@ -106,7 +106,6 @@ def test_what_was_answered_is_not_asked_again_also_after_a_restart(
 
 
 def test_what_was_kept_costs_nothing_and_says_what_it_saved(path: Path) -> None:
-    pytest.importorskip("genai_prices")
     counts = {"promptTokenCount": 1_000_000, "candidatesTokenCount": 1_000_000, "totalTokenCount": 2_000_000}
     answer = {**text("Long.", finish="STOP"), "usageMetadata": counts}
     with rig(always(answer)) as made:

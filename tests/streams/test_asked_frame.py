@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import Iterator
 from decimal import Decimal
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,7 @@ def test_what_cannot_be_asked_is_refused_at_the_call(frame: Any, prompt: Any, wo
 
 @pytest.mark.slow
 def test_a_dask_frame_is_asked_when_it_is_computed(tmp_path: Path) -> None:
-    dd = pytest.importorskip("dask.dataframe", exc_type=ImportError)
+    dd: Any = import_module("dask.dataframe")
     frame = pd.DataFrame({"city": [f"town {number}" for number in range(12)]}, index=range(100, 112))
     with Simulator() as simulator:
         options = {
@@ -141,8 +142,8 @@ def test_a_dask_frame_is_asked_when_it_is_computed(tmp_path: Path) -> None:
 def test_a_worker_that_is_killed_loses_and_pays_for_nothing_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dd = pytest.importorskip("dask.dataframe", exc_type=ImportError)
-    distributed = pytest.importorskip("distributed")
+    dd: Any = import_module("dask.dataframe")
+    distributed: Any = import_module("distributed")
     rows, concurrency = 400, 4
     frame = pd.DataFrame({"city": [f"town {number}" for number in range(rows)]}, index=range(7, 7 + rows))
     folder = tmp_path / "answers"
@@ -195,7 +196,6 @@ def test_a_worker_that_is_killed_loses_and_pays_for_nothing_twice(
 
 
 def test_an_estimate_counts_a_sample_and_generates_nothing() -> None:
-    pytest.importorskip("genai_prices")
     with Simulator() as simulator, rig(echo) as made:
         options: dict[str, Any] = {
             "auth": "gemini",

@@ -89,7 +89,6 @@ def test_a_cache_is_made_asked_about_prolonged_and_deleted(desk: Desk) -> None:
 
 
 def test_the_cached_share_has_its_own_price(desk: Desk) -> None:
-    pytest.importorskip("genai_prices")
     book = desk.cache("word " * 40_000)
     cached = desk.ask(cached=book).wait(20)
     whole = desk.ask("word " * 40_000, model=MODEL, **desk.options).wait(20)

@@ -501,7 +501,6 @@ def priced(request: Any) -> Any:
 
 
 def test_a_budget_ends_a_run_before_it_is_passed() -> None:
-    pytest.importorskip("genai_prices")
     with rig(priced) as made:
         rows = [str(number) for number in range(100)]
         options = {**made.options, "model": FLASH}
@@ -513,7 +512,6 @@ def test_a_budget_ends_a_run_before_it_is_passed() -> None:
 
 
 def test_a_larger_budget_asks_what_was_left() -> None:
-    pytest.importorskip("genai_prices")
     with rig(priced) as made:
         rows = [str(number) for number in range(6)]
         options = {**made.options, "model": FLASH}
@@ -529,7 +527,6 @@ def test_a_larger_budget_asks_what_was_left() -> None:
 
 
 def test_a_used_up_budget_leaves_out_no_kept_row(tmp_path: Path) -> None:
-    pytest.importorskip("genai_prices")
     with rig(priced) as made:
         rows = [str(number) for number in range(300)]
         options = {**made.options, "model": FLASH, "keep": tmp_path / "kept.jsonl"}
@@ -570,7 +567,6 @@ def test_no_limit_on_the_pace_is_infinite() -> None:
 
 
 def test_a_budget_of_nothing_asks_nothing_that_is_not_kept(tmp_path: Path) -> None:
-    pytest.importorskip("genai_prices")
     with rig(priced) as made:
         options = {**made.options, "model": FLASH, "keep": tmp_path / "kept.jsonl"}
         gemini_nb.map(["b"], manager=made.manager, **options).wait(PATIENCE)
@@ -580,7 +576,6 @@ def test_a_budget_of_nothing_asks_nothing_that_is_not_kept(tmp_path: Path) -> No
 
 
 def test_a_budget_ends_where_no_cost_is_told() -> None:
-    pytest.importorskip("genai_prices")
     with rig(echo) as made:  # without token counts
         rows = [str(number) for number in range(300)]
         options = {**made.options, "model": FLASH}

@@ -9,14 +9,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-
-import gemini_nb
-from answers import KEY, always, hello, rig
-from gemini_nb.simulator import Simulator
-from scripted import Wait, call, json_error, sse_answer, text
-
-pytest.importorskip("opentelemetry.sdk", reason="opentelemetry-sdk is not installed")
-
 from opentelemetry import _logs, metrics, trace
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
@@ -25,6 +17,11 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+import gemini_nb
+from answers import KEY, always, hello, rig
+from gemini_nb.simulator import Simulator
+from scripted import Wait, call, json_error, sse_answer, text
 
 CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import pickle
+from importlib import import_module
+from typing import Any
 
 import pytest
 
@@ -48,7 +50,7 @@ def test_the_cursor_goes_back_and_what_follows_takes_the_place(writes: tuple[str
 
 
 def test_a_progress_bar_is_one_line() -> None:
-    tqdm = pytest.importorskip("tqdm")
+    tqdm: Any = import_module("tqdm")
     made = Printed()
 
     class File(io.StringIO):

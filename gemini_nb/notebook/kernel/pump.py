@@ -40,7 +40,7 @@ def pump(loop: asyncio.AbstractEventLoop, until: Callable[[], bool]) -> None:
             handle_error(context)
 
     # An exception handler would itself run in the entered context; only the method sees it before.
-    loop.call_exception_handler = keep_queued_cells  # type: ignore[method-assign]
+    loop.call_exception_handler = keep_queued_cells  # type: ignore[method-assign]  # see above
     try:
         loop.run_until_complete(task)
     finally:

@@ -65,7 +65,7 @@ def interrupting(
 
 def mark_cancelled(error: BaseException, shown: StreamInterrupted) -> None:
     """Let IPython show a cancellation, which is what an interrupt is to a coroutine, as that one line."""
-    error._render_traceback_ = shown._render_traceback_  # type: ignore[attr-defined]
+    error._render_traceback_ = shown._render_traceback_  # type: ignore[attr-defined]  # IPython's
 
 
 @dataclass(slots=True, eq=False)
