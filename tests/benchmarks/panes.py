@@ -16,6 +16,8 @@ import subprocess
 import sys
 import tempfile
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -190,7 +192,9 @@ def measure(lab: Lab, url: str) -> None:
     lab.close()
 
 
-def main() -> None:
+@contextmanager
+def lab_and_answers() -> Iterator[tuple[Lab, str]]:
+    """JupyterLab in a browser, and the address of a server that answers."""
     executable = find_chromium()
     if executable is None:
         sys.exit("There is no Chromium in PATH.")
@@ -202,12 +206,17 @@ def main() -> None:
     try:
         with browser.active():
             assert answers.stdout is not None
-            measure(Lab(server, browser), answers.stdout.readline().strip())
+            yield Lab(server, browser), answers.stdout.readline().strip()
     finally:
         browser.close()
         server.stop()
         answers.terminate()
         answers.wait()
+
+
+def main() -> None:
+    with lab_and_answers() as (lab, url):
+        measure(lab, url)
 
 
 if __name__ == "__main__":

@@ -11,18 +11,16 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
-from panes import ASKED, SERVER, SETUP, SHOW, START, WAIT, CommTimes, Meter
+from panes import ASKED, SETUP, SHOW, START, WAIT, CommTimes, Meter, lab_and_answers
 
-from lab import Browser, Lab, LabPage, LabServer, find_chromium
+from lab import Lab, LabPage
 
 SETTLING = 4000.0  # milliseconds
 PACE = 20  # chunks a second of each answer
@@ -132,25 +130,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    executable = find_chromium()
-    if executable is None:
-        print("There is no Chromium in PATH: nothing is measured.")
-        return
-    answers = subprocess.Popen(
-        [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    browser, server = Browser(executable), LabServer(Path(tempfile.mkdtemp()))
-    server.start()
-    try:
-        with browser.active():
-            assert answers.stdout is not None
-            url = answers.stdout.readline().strip()
-            measure(Lab(server, browser), url, options.panes, options.seconds, options.rounds)
-    finally:
-        browser.close()
-        server.stop()
-        answers.terminate()
-        answers.wait()
+    with lab_and_answers() as (lab, url):
+        measure(lab, url, options.panes, options.seconds, options.rounds)
 
 
 if __name__ == "__main__":
