@@ -21,7 +21,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
+import random
 import socket
 import struct
 import threading
@@ -65,6 +67,22 @@ __all__ = [
 
 PATIENCE = 20.0
 """Seconds after which a wait for something that must happen fails the test."""
+
+
+_PORTS = range(10_000, 32_000)
+_next_port = itertools.count(random.randrange(len(_PORTS)))
+
+
+def _listen() -> socket.socket:
+    """Listen on a port that no other server of this machine has had lately.
+
+    A port from the system may be that of a kernel or a server that has just ended, in this or in another
+    worker. What goes on connecting to that one, as ZeroMQ's sockets do, would count as a connection here.
+    """
+    while True:
+        with contextlib.suppress(OSError):  # it is in use
+            port = _PORTS[next(_next_port) % len(_PORTS)]
+            return socket.create_server(("127.0.0.1", port), backlog=512)
 
 
 @dataclass(slots=True, eq=False)
@@ -117,7 +135,7 @@ class ScriptedServer:
         self._changed = threading.Condition()
         self._open = 0
         self._loop = asyncio.new_event_loop()
-        self._socket = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self._socket = _listen()
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self._thread = threading.Thread(target=self._run, name="scripted-server", daemon=True)
