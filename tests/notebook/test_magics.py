@@ -232,6 +232,13 @@ def test_time_magic_around_a_stream_cell(shell: Kernel) -> None:
     assert shell.run("print(timed.status)").stdout.strip() == "completed"
 
 
+def test_capture_magic_around_a_stream_cell(shell: Kernel) -> None:
+    result = shell.run("%%capture taken\n%%gemini_stream --wait -o caught\nDescribe a lighthouse.")
+    assert result.status == "ok", result.error_text
+    kept = shell.run("print(caught.status, 'text/markdown' in taken.outputs[-1].data)")
+    assert kept.stdout.split() == ["completed", "True"], kept.error_text
+
+
 def test_tools_from_the_notebook(shell: Kernel) -> None:
     shell.run(
         "def weather(city: str) -> dict:\n"

@@ -94,7 +94,8 @@ class AwaitStreamCells(ast.NodeTransformer):
         it, and the braces of a prompt as they are.
         """
         lines = [_MAGIC_CALL.sub(self._without_alias, line) for line in lines]
-        runs_cell = sys.displayhook is self._shell.displayhook  # as it is only then
+        outside = self._shell.display_trap.old_hook  # None before the first cell; %%capture puts in its own
+        runs_cell = outside not in (None, sys.displayhook)
         if not runs_cell:
             self._is_pending = self._shell.autoawait and _is_awaitable(lines)
         return lines
