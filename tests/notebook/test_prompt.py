@@ -22,6 +22,7 @@ NAMES: dict[str, Any] = {
     "trip": SimpleNamespace(days=2, _secret="hidden", where=SimpleNamespace(name="Porto")),
     "tricky": "{city} {n}",
     "_": "the last one",
+    "__": "the one before",
     "größe": 7,
     "a": 5,
 }
@@ -41,7 +42,7 @@ def said(text: str) -> str:
         ("{trip.days} days in {trip.where.name}", "2 days in Porto"),
         ("{rows[0]['tea']} {rows[-1][\"tea\"]} {rows[1].tea:.1f}", "1.5 2 2.0"),
         ("{city!r} {city!s:.3} {rows[0]!a:>15} {pi!r:.4}", "'Lisbon' Lis    {'tea': 1.5} 3.14"),
-        ("{_} {größe}", "the last one 7"),
+        ("{_} {__} {größe}", "the last one the one before 7"),
         ("{tricky}", "{city} {n}"),
         ("a set: {{city}}", "a set: {city}"),
     ],

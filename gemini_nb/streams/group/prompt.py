@@ -51,8 +51,14 @@ _FIELD = re.compile(
     rf"(?:!(?P<conversion>[rsa]))?(?::(?P<spec>[^\s{{}}][^{{}}\n]*))?(?P<close>\}}\}}?)"
 )
 _CONVERSIONS: Mapping[str, Callable[[object], str]] = {"r": repr, "s": str, "a": ascii}
+_BRACES = re.compile(r"\{([^{}\n]{1,200})\}")
+_WORD = re.compile(r"[^\W\d]\w+")
+_EXPRESSIONS = (ast.Attribute, ast.BinOp, ast.Call, ast.Name, ast.Subscript)
+_ONLY_NAMES = "Give it a name first, since braces take only names, their attributes and single items"
+_TOO_MANY_BLANKS = "Leave out the blanks in the braces"
 _FORMAT = re.compile(r"all|[<>^]?\d*,?(?:\.\d+)?[a-zA-Z%]?")
 _STEPS = re.compile(_STEP)
+_NEAR = 500  # characters of a line on each side of braces, in which code is looked for
 _ROWS = re.compile(r"all|[1-9]\d*")
 _SHOWN_ROWS = 40  # of a frame for which the prompt does not say how many
 _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]+\$", re.DOTALL)
@@ -91,6 +97,7 @@ def interpolate(
     pieces: list[Any] = []
     missing: dict[str, bool] = {}
     end = 0
+    prose = text if notes is None else _prose_of(text, namespaces, notes)
     for match in _FIELD.finditer(text):
         doubled = match["open"] == "{{" and match["close"] == "}}"
         try:
@@ -102,7 +109,7 @@ def interpolate(
         except Exception:  # noqa: BLE001 - the user's objects; what does not resolve stays as it is
             if match["name"] == needed and not doubled:
                 raise LookupError(match[0]) from None
-            if notes is not None and (why := _why_unfilled(text, match, namespaces)):
+            if notes is not None and (why := _why_unfilled(prose, match, namespaces)):
                 notes.append(f"{why}: {match[0]} was sent as it is.")
             continue
         if notes is not None and not doubled:
@@ -209,35 +216,85 @@ def _copied(value: Any) -> Any:
     return value
 
 
-def _why_unfilled(text: str, match: re.Match[str], namespaces: tuple[Mapping[str, Any], ...]) -> str:
+def _why_unfilled(prose: str, match: re.Match[str], namespaces: tuple[Mapping[str, Any], ...]) -> str:
     """Why braces that look like a variable stay as they are; empty for JSON, code and LaTeX."""
     name, way = python_name(match["name"]), match["steps"]
-    if not _looks_like_variable(text, match):
+    if not _looks_like_variable(prose, match):
         return ""
     known = next((namespace for namespace in namespaces if name in namespace), None)
     if known is None:
         return "" if hasattr(builtins, name) else f"{match['name']} is not defined"
     if not isinstance(known[name], (type, ModuleType)) and not inspect.isroutine(known[name]):
-        with contextlib.suppress(Exception):
-            value = _resolve(name, way, namespaces)
-            return "" if match["spec"] is None else f"A {type(value).__name__} has no such format"
-        if way:
-            return f"{match['name']} has no {way.removeprefix('.')}"
+        return _why_not_shown(name, way, match, namespaces)
     return ""
 
 
-def _looks_like_variable(text: str, match: re.Match[str]) -> bool:
+def _why_not_shown(
+    name: str, way: str, match: re.Match[str], namespaces: tuple[Mapping[str, Any], ...]
+) -> str:
+    try:
+        value = _resolve(name, way, namespaces)
+    except Exception:  # noqa: BLE001 - attributes and items of the user's objects
+        return f"{match['name']} has no {way.removeprefix('.')}" if way else ""
+    if isinstance(value, _Reached) or _is_wordless(value):
+        return ""
+    try:
+        str(value)
+    except Exception as error:  # noqa: BLE001 - the user's own words for an object
+        return f"{name}{way} has no text ({type(error).__name__})"
+    return "" if match["spec"] is None else f"A {type(value).__name__} has no such format"
+
+
+def _prose_of(text: str, namespaces: tuple[Mapping[str, Any], ...], notes: list[str]) -> str:
+    """Return the text with code and formulas blanked out, and expressions in braces, which it notes.
+
+    It is as long as the text, so that what is found in one stands at the same place in the other.
+    """
+    sentences = _CODE.sub(lambda code: re.sub(r"[^\n]", "`", code[0]), text)
+    kinds = {
+        match.start(): kind for match in _BRACES.finditer(sentences) if (kind := _kind(match, namespaces))
+    }
+    if not kinds:
+        return sentences
+    prose = _BRACES.sub(lambda match: " " * len(match[0]) if match.start() in kinds else match[0], sentences)
+    for match in _BRACES.finditer(sentences):
+        if match.start() in kinds and _stands_in_prose(prose, match):
+            why = _TOO_MANY_BLANKS if kinds[match.start()] is ast.Name else _ONLY_NAMES
+            notes.append(f"{why}: {match[0]} was sent as it is.")
+    return prose
+
+
+def _kind(match: re.Match[str], namespaces: tuple[Mapping[str, Any], ...]) -> type[ast.expr] | None:
+    """The kind of expression in braces that are no field, where all names in it are known."""
+    words = map(python_name, _WORD.findall(match[1]))
+    if not any(word in names for word in words for names in namespaces) or _FIELD.fullmatch(match[0]):
+        return None
+    try:
+        parsed: Any = ast.parse(f'rf"""{match[0]}"""', mode="eval").body
+        expression: ast.expr = parsed.values[0].value
+    except (SyntaxError, ValueError, AttributeError, RecursionError, MemoryError):
+        return None
+    used = {node.id for node in ast.walk(expression) if isinstance(node, ast.Name)}
+    is_known = all(hasattr(builtins, name) or any(name in names for names in namespaces) for name in used)
+    return type(expression) if is_known and isinstance(expression, _EXPRESSIONS) else None
+
+
+def _looks_like_variable(prose: str, match: re.Match[str]) -> bool:
     spec = match["spec"]
     has_format = spec is None or (_FORMAT.fullmatch(spec) is not None and not spec.isalnum()) or spec == "all"
     if len(match["name"]) < 2 or match["open"] != "{" or match["close"] != "}" or not has_format:
         return False
-    before = text[: match.start()][-1:]
+    return prose[match.start()] == "{" and _stands_in_prose(prose, match)
+
+
+def _stands_in_prose(prose: str, match: re.Match[str]) -> bool:
+    """Whether braces stand in a sentence, not in JSON, code or LaTeX."""
+    before = prose[max(0, match.start() - 1) : match.start()]
     if before.isalnum() or before in set("_^\\}])$\"'`#%{"):
         return False
-    if any(found.start() <= match.start() < found.end() for found in _CODE.finditer(text)):
-        return False
-    start, end = text.rfind("\n", 0, match.start()) + 1, text.find("\n", match.end())
-    return _CODE_LINE.search(text[start : end if end >= 0 else len(text)]) is None
+    start = max(prose.rfind("\n", 0, match.start()) + 1, match.start() - _NEAR)
+    end = prose.find("\n", match.end(), match.end() + _NEAR)
+    return _CODE_LINE.search(prose[start : end if end >= 0 else match.end() + _NEAR]) is None
 
 
 def _left_out(value: Any, match: re.Match[str]) -> list[str]:
@@ -264,7 +321,7 @@ def _check_written(text: str, needed: str) -> None:
 
 def _resolve(name: str, steps: str, namespaces: tuple[Mapping[str, Any], ...]) -> Any:
     name = python_name(name)
-    if name.startswith("__"):
+    if name.startswith("__") and name.strip("_"):  # "__" is the output before the last
         raise LookupError(name)
     value = next(namespace for namespace in namespaces if name in namespace)[name]
     left = _STEPS.findall(steps)
