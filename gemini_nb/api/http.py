@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import TypeVar
+from typing import TypeVar, cast
 from urllib.parse import urlsplit
 
 import httpx
@@ -16,7 +16,7 @@ import httpx
 from gemini_nb.api import failures
 from gemini_nb.api.outages import Outages
 from gemini_nb.api.retry import Cooldowns
-from gemini_nb.api.transport import make_client, on_connected, was_stale
+from gemini_nb.api.transport import Client, make_client, on_connected, was_stale
 from gemini_nb.config import is_loopback
 from gemini_nb.errors import ConfigError, GeminiError, IdleTimeoutError
 from gemini_nb.redaction import excerpt
@@ -25,7 +25,6 @@ __all__ = ["HTTPClients", "IdleTimeout"]
 
 T = TypeVar("T")
 _LARGE = 256 * 1024
-_parsed = functools.lru_cache(maxsize=64)(httpx.URL)  # to parse one costs as much as to decode an answer
 
 
 class HTTPClients:
@@ -36,11 +35,11 @@ class HTTPClients:
     """
 
     def __init__(self) -> None:
-        self._clients: dict[bool, httpx.AsyncClient] = {}
+        self._clients: dict[bool, Client] = {}
         self.cooldowns = Cooldowns()
         self.outages = Outages()
 
-    def _client_for(self, url: str) -> httpx.AsyncClient:
+    def _client_for(self, url: str) -> Client:
         """Return the client for this URL.
 
         Raises:
@@ -160,7 +159,7 @@ class HTTPClients:
 
 
 def _request(
-    client: httpx.AsyncClient, url: str, headers: Mapping[str, str], content: bytes, connect: float
+    client: Client, url: str, headers: Mapping[str, str], content: bytes, connect: float
 ) -> httpx.Request:
     body = _pieces(content) if len(content) > _LARGE else content
     own = {
@@ -172,7 +171,7 @@ def _request(
 
 
 def _built(
-    client: httpx.AsyncClient,
+    client: Client,
     url: str,
     headers: Mapping[str, str],
     content: bytes | AsyncIterator[bytes],
@@ -181,17 +180,34 @@ def _built(
     # aiohttp finds this out when it has connected, and forgets to close the connection.
     if not all(value.isascii() and value.isprintable() for value in headers.values()):
         raise _not_made(ValueError("a header holds a character that no header can hold"))
+    # `client.build_request` makes four sets of headers in place of one, and parses each.
+    own = {name.lower() for name in headers}
+    defaults = [(name, value) for name, value in client.headers.items() if name not in own]
+    # In this transport `pool` covers all of connecting, the name look-up and a proxy's answer, too.
+    timeout = {"connect": connect, "pool": connect}
+    stream = (
+        httpx.ByteStream(content) if isinstance(content, bytes) else cast("httpx.AsyncByteStream", content)
+    )
     try:
-        return client.build_request(
+        request = httpx.Request(
             "POST",
             _parsed(url),
-            content=content,
-            headers=dict(headers),
-            # In this transport `pool` covers all of connecting, the name look-up and a proxy's answer, too.
-            timeout=httpx.Timeout(None, connect=connect, pool=connect),
+            headers=[*defaults, *headers.items()],
+            stream=stream,
+            extensions={"timeout": timeout},
         )
+        if isinstance(stream, httpx.ByteStream):
+            request.read()
     except (ValueError, TypeError, httpx.InvalidURL) as error:
         raise _not_made(error) from None
+    return request
+
+
+@functools.lru_cache(maxsize=64)  # to parse one costs as much as to decode an answer
+def _parsed(url: str) -> httpx.URL:
+    parsed = httpx.URL(url)
+    parsed.host  # noqa: B018 - it is decoded here, and may be no name
+    return parsed
 
 
 async def _pieces(content: bytes) -> AsyncIterator[bytes]:
@@ -200,12 +216,10 @@ async def _pieces(content: bytes) -> AsyncIterator[bytes]:
         yield content[start : start + _LARGE]
 
 
-async def _send(
-    client: httpx.AsyncClient, request: httpx.Request, idle: IdleTimeout
-) -> httpx.Response | None:
+async def _send(client: Client, request: httpx.Request, idle: IdleTimeout) -> httpx.Response | None:
     """Return the answer, or None where the connection had been closed before the request went out on it."""
     try:
-        return await idle.wait(client.send(request, stream=True))
+        return await idle.wait(client.ask(request))
     except GeminiError:
         raise
     except Exception as error:  # noqa: BLE001 - each transport has its own exceptions

@@ -34,7 +34,7 @@ from gemini_nb.redaction import excerpt
 if TYPE_CHECKING:
     from aiohttp.connector import Connection
 
-__all__ = ["make_client", "on_connected", "was_stale"]
+__all__ = ["Client", "make_client", "on_connected", "was_stale"]
 
 _RESTED = 1.0  # seconds; no server keeps an idle connection for less
 
@@ -44,7 +44,7 @@ on_connected: contextvars.ContextVar[Callable[[], object] | None] = contextvars.
 """Called by the transport when a connection stands and the answer is what is waited for."""
 
 
-def make_client(*, trust_env: bool) -> httpx.AsyncClient:
+def make_client(*, trust_env: bool) -> Client:
     """Return a client with a pool of its own.
 
     Args:
@@ -56,7 +56,7 @@ def make_client(*, trust_env: bool) -> httpx.AsyncClient:
     if trust_env:
         _check_proxies()
     try:
-        return _Client(
+        return Client(
             limits=httpx.Limits(keepalive_expiry=30.0),
             follow_redirects=False,
             trust_env=trust_env,
@@ -123,8 +123,18 @@ class _NoCookies(httpx.Cookies):
 _NO_COOKIES = _NoCookies()
 
 
-class _Client(HttpxAiohttpClient):
+class Client(HttpxAiohttpClient):
     """httpx's client over this transport; it takes what httpx's own takes, proxies of the environment too."""
+
+    async def ask(self, request: httpx.Request) -> httpx.Response:
+        """Send a request and return its response, its body unread.
+
+        `send` looks for redirects, cookies, hooks and passwords, too, and wraps the body once more, of which
+        each chunk would have to pay its part.
+        """
+        response = await self._transport_for_url(request.url).handle_async_request(request)
+        response.request = request
+        return response
 
     @property
     def cookies(self) -> httpx.Cookies:
