@@ -97,9 +97,8 @@ async def call_model(
     recovery = _Recovery(call, turn, jitter, outages.endurance(quota))
     while True:
         await take_place()
-        waits = [outages.admit(quota, pause_seconds)] if call.retry.patient else []
-        for wait in [*waits, clients.cooldowns.admit(quota)]:
-            async with contextlib.aclosing(wait) as pauses:
+        if call.retry.patient or quota in clients.cooldowns:
+            async with contextlib.aclosing(_pauses(clients, call)) as pauses:
                 async for pause in pauses:
                     yield pause
         recovery.begin()
@@ -130,6 +129,16 @@ async def call_model(
             clients.cooldowns.impose(quota, failure.retry_after or plan.delay, plan.waits_for, pace)
         yield plan
         await asyncio.sleep(plan.delay)
+
+
+async def _pauses(clients: HTTPClients, call: ModelCall) -> AsyncGenerator[CoolingDown, None]:
+    """Wait until the service can be asked, saying before each wait how long it is."""
+    quota = call.endpoint.quota
+    waits = [clients.outages.admit(quota, call.retry.max_delay)] if call.retry.patient else []
+    for wait in [*waits, clients.cooldowns.admit(quota)]:
+        async with contextlib.aclosing(wait) as pauses:
+            async for pause in pauses:
+                yield pause
 
 
 class _Recovery:

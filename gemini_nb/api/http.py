@@ -25,6 +25,7 @@ __all__ = ["HTTPClients", "IdleTimeout"]
 
 T = TypeVar("T")
 _LARGE = 256 * 1024
+_LOOK = 30.0  # seconds between two looks of a timeout at most, so that most changes of it move no timer
 
 
 class HTTPClients:
@@ -256,7 +257,8 @@ class IdleTimeout:
         self._task: asyncio.Task[object] | None = asyncio.current_task()
         self._since: float | None = None
         self._expired = self._closed = False
-        self._timer: asyncio.TimerHandle | None = self._loop.call_later(seconds, self._check)
+        self._timer: asyncio.TimerHandle | None = None
+        self._arm(self._loop.time() + seconds)
 
     @property
     def seconds(self) -> float:
@@ -265,12 +267,14 @@ class IdleTimeout:
 
     @seconds.setter
     def seconds(self, seconds: float) -> None:
-        shorter = seconds < self._seconds
         self._seconds = seconds
-        if shorter and self._timer is not None:
-            # The armed timer would look at the note too late.
+        end = self._loop.time() + seconds
+        if self._timer is not None and end < self._timer.when():  # it would look at the note too late
             self._timer.cancel()
-            self._timer = self._loop.call_later(seconds, self._check)
+            self._arm(end)
+
+    def _arm(self, end: float) -> None:
+        self._timer = self._loop.call_at(min(end, self._loop.time() + _LOOK), self._check)
 
     async def wait(self, awaitable: Awaitable[T]) -> T:
         """Await something that depends on the peer.
@@ -311,4 +315,4 @@ class IdleTimeout:
             self._expired = True
             self._task.cancel()
         else:
-            self._timer = self._loop.call_at(start + self._seconds, self._check)
+            self._arm(start + self._seconds)

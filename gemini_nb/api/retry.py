@@ -314,6 +314,9 @@ class Cooldowns:
             if state.step is None:  # else they keep the step between them
                 state.last = 0.0
 
+    def __contains__(self, quota: Hashable) -> bool:
+        return quota in self._quotas
+
     async def admit(self, quota: Hashable) -> AsyncGenerator[CoolingDown, None]:
         """Wait until this quota may be asked for, saying before each wait how long it is.
 

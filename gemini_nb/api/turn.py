@@ -133,6 +133,7 @@ class ModelTurn:
 
     __slots__ = (
         "_answered",
+        "_counted",
         "_kept",
         "_metadata_kept",
         "_metadata_shown",
@@ -166,6 +167,7 @@ class ModelTurn:
         self.is_simulated = False
         self.metadata: JSON = {}
         self.usage: JSON = {}
+        self._counted: tuple[JSON, Usage] = {}, _NOTHING
         self._usage_before: list[Usage] = []
         self._parts: list[Part] = []
         self._open_text: list[str] = []
@@ -177,7 +179,7 @@ class ModelTurn:
     def _begin(self) -> None:
         """Begin another request for this turn: forget what only the last one said."""
         if self.usage:
-            self._usage_before.append(Usage.from_wire(self.usage))
+            self._usage_before.append(self._count())
         self.usage = {}
         self._tier: JSON = {}
         self._close_text()
@@ -366,7 +368,13 @@ class ModelTurn:
     def requests(self) -> tuple[Usage, ...]:
         """The tokens of each of these requests, as far as its answer said how many."""
         before = tuple(self._usage_before)
-        return (*before, Usage.from_wire(self.usage)) if self.usage else before
+        return (*before, self._count()) if self.usage else before
+
+    def _count(self) -> Usage:
+        """Read the newest counts, once."""
+        if self._counted[0] is not self.usage:
+            self._counted = self.usage, Usage.from_wire(self.usage)
+        return self._counted[1]
 
     @property
     def searches(self) -> int:

@@ -67,6 +67,9 @@ class Statistics:
 _NUMBERS = [one.name for one in fields(Statistics) if one.name not in {"cost", "waits"}]
 
 
+_TOGETHER = 20  # streams that are counted at once
+
+
 class Tally:
     """Keeps the counts of streams that leave a manager's list, without the streams. Under its lock only."""
 
@@ -77,7 +80,8 @@ class Tally:
     def leave(self, stream: Stream) -> None:
         """Keep the counts of a stream that is no longer listed."""
         self._leaving.append(stream)
-        self._let_go()
+        if len(self._leaving) >= _TOGETHER:
+            self._let_go()
 
     def count(self, listed: Iterable[Stream]) -> Statistics:
         """Return the counts over these streams and those that left."""

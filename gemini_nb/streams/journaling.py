@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable, Iterable
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from gemini_nb.api.turn import Usage
 from gemini_nb.api.wire import Content, objects
 from gemini_nb.journal import prices
 from gemini_nb.journal.row import Asked, Figures, Texts
+from gemini_nb.journal.rows import kernel
 from gemini_nb.redaction import scrub_json, scrub_parts
 from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.stream import Stream
 
 __all__ = ["StreamSource", "prompt_of"]
+
+_numbers: Iterator[int] = globals().get("_numbers", itertools.count(1))  # survives a reload of this module
 
 
 class StreamSource:
@@ -29,7 +32,7 @@ class StreamSource:
     def __init__(
         self, stream: Stream, begun_with: Callable[[], int], origin: tuple[str | None, str | None]
     ) -> None:
-        self.uid = f"{stream.stream_id}-{secrets.token_hex(6)}"
+        self.uid = f"{stream.stream_id}-{kernel()}-{next(_numbers):x}"
         self._stream = stream
         self._begun_with = begun_with
         self._origin = origin

@@ -109,20 +109,20 @@ class Admission:
         if self._queues:
             self._call(self._admit_all)
 
-    @contextlib.asynccontextmanager
-    async def enter(self, stream: Stream, gate: Gate | None) -> AsyncIterator[None]:
+    def enter(self, stream: Stream, gate: Gate | None) -> AbstractAsyncContextManager[object]:
         """Wait for a place and keep it for the whole run.
 
         Args:
             stream: the stream; it shows meanwhile what it waits for.
             gate: a limit of the caller's.
         """
-        async with contextlib.AsyncExitStack() as stack:
-            if gate is not None:  # the caller's first: what waits for that must not take up a place here
-                stream.record.wait_for(ITS_TURN)
-                await stack.enter_async_context(gate())
-            await stack.enter_async_context(self._place(stream))
-            stream.record.go_on()
+        return self._place(stream) if gate is None else self._place_behind(gate, stream)
+
+    @contextlib.asynccontextmanager
+    async def _place_behind(self, gate: Gate, stream: Stream) -> AsyncIterator[None]:
+        """Pass the caller's limit first: what waits for that must not take up a place here."""
+        stream.record.wait_for(ITS_TURN)
+        async with gate(), self._place(stream):
             yield
 
     @contextlib.asynccontextmanager
@@ -136,6 +136,7 @@ class Admission:
             if not granted.done():
                 stream.record.wait_for(ITS_TURN)
                 await granted
+            stream.record.go_on()
             yield
         finally:
             if granted.done() and not granted.cancelled():

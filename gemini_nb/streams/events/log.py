@@ -183,3 +183,8 @@ class Cursor:
     def close(self) -> None:
         """Leave the log. The stream goes on."""
         self._log.detach(self)
+        self._wake = _nothing  # it leads back to what holds this cursor
+
+
+def _nothing() -> None:
+    pass
