@@ -57,6 +57,21 @@ def test_a_question_may_be_indented_and_stands_in_a_text_as_it_is(shell: Kernel)
     assert "Why is the sky blue?" in asked(shell)
 
 
+def test_a_question_is_bound_to_the_name_before_it(shell: Kernel) -> None:
+    asks = (
+        "city = 'Oslo'\nsky = %gemini_stream Why is the sky blue in {city}?\n"
+        "def ask(river):\n    made = %gemini_stream Where is the {river}?\n    return made\n"
+        "sea = ask('Tagus')\nprint(sky.result()[:9], sea.stream_id)"
+    )
+    ran = shell.run(asks)
+    assert ran.status == "ok", ran.error_text
+    assert "Where is the Tagus?" in asked(shell)
+    assert len(ran.outputs) == 2  # the panes, and nothing of what was bound
+    kept = shell.run("print(sky.info().request_body['contents'], In[-2])").stdout
+    assert "Why is the sky blue in Oslo?" in kept
+    assert "asked_by" not in kept
+
+
 def test_an_alias_is_read_as_the_magic_itself(shell: Kernel) -> None:
     shell.run(
         "%alias_magic gs gemini_stream\n%alias_magic t time\n"
@@ -94,7 +109,8 @@ def test_an_alias_is_read_as_the_magic_itself(shell: Kernel) -> None:
 def test_the_cell_that_loads_the_extension_asks(make_kernel: Callable[..., Kernel], tmp_path: Path) -> None:
     fresh = make_kernel(GEMINI_NB_AUTH="simulator", GEMINI_NB_SIMULATOR_PACE="0")
     ran = fresh.run(
-        f"import gemini_nb\n{LOAD}\n%gemini_stream -o sky Why is the sky blue?\nprint(sky.stream_id)"
+        f"import gemini_nb\n{LOAD}\nsea = %gemini_stream On the sea.\n"
+        "%gemini_stream -o sky Why is the sky blue?\nprint(sky.stream_id, sea.stream_id)"
     )
     assert ran.status == "ok", ran.error_text
     assert ran.stdout.strip().startswith("s")

@@ -77,6 +77,10 @@ class _Extension:
             self._serve()
         return self._manager
 
+    def asked_by(self, _: None) -> Stream | StreamGroup | None:
+        """What the magic asked that has just returned, which returns nothing, since that would be shown."""
+        return self._magics.asked
+
     def register(self) -> None:
         shell = self.shell
         self.forget_parents = answer_in_threads(shell)

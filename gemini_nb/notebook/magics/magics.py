@@ -58,6 +58,7 @@ class GeminiMagics(Magics):
         self._find_manager = find_manager
         self._settings = settings
         self.log = CellLog(shell)
+        self.asked: Stream | StreamGroup | None = None
 
     @property
     def manager(self) -> StreamManager:
@@ -88,7 +89,7 @@ class GeminiMagics(Magics):
             line, cell = split_line(line)
             if not cell:
                 raise UsageError("Ask something: %gemini_stream Why is the sky blue?")
-        self.ask(line, cell, local_ns or {})
+        self.asked = self.ask(line, cell, local_ns or {})
 
     def ask(
         self, line: str, cell: str, local_ns: Mapping[str, Any] = MappingProxyType({})

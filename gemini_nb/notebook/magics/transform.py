@@ -25,7 +25,8 @@ _COROUTINES = {"gemini_stream": "stream_cell", "gemini_fix": "fix_cell"}  # of t
 _LINE_CALL = "get_ipython().run_line_magic("
 _FIX_CALL = f"{_LINE_CALL}'gemini_fix', "
 _ASKING = ("gemini_stream", "gemini_explain", "gemini_fix")
-_ASKED = re.compile(r"^([ \t]*)%(\w+)[ \t]+(\S.*\?)[ \t]*$", re.MULTILINE)
+_ASSIGNED = "get_ipython().gemini_nb_extension.asked_by"
+_ASKED = re.compile(r"^([ \t]*(?:[\w.]+[ \t]*=[ \t]*)?)%(\w+)[ \t]+(\S.*\?)[ \t]*$", re.MULTILINE)
 _MAGIC_CALL = re.compile(r"get_ipython\(\)\.run_(line|cell)_magic\('(\w+)', ")
 _TRIPLE = re.compile(r"\"\"\"|'''")
 
@@ -34,9 +35,9 @@ def question_keeper(shell: Any) -> Callable[[list[str]], list[str]]:
     """Return what lets `%gemini_stream Why is the sky blue?` ask, also where it is indented or an alias."""
 
     def as_call(asked: re.Match[str]) -> str:
-        indent, magic, line = asked.groups()
+        before, magic, line = asked.groups()
         name, params = _meant(shell, "line", magic)
-        return f"{indent}{_LINE_CALL}{name!r}, {params + line!r})" if name in _ASKING else asked[0]
+        return f"{before}{_LINE_CALL}{name!r}, {params + line!r})" if name in _ASKING else asked[0]
 
     def keep_questions(lines: list[str]) -> list[str]:
         if lines and lines[0].startswith("%%"):
@@ -116,7 +117,8 @@ class AwaitStreamCells(ast.NodeTransformer):
         return bool(self._should_run_async(raw_cell, **known))
 
     def visit_Module(self, module: ast.Module) -> ast.Module:
-        """Await the cell that was noted, once."""
+        """Await the cell that was noted, once, and bind what is asked where a name takes it."""
+        _bind_asked(module)
         pending, self._is_pending = self._is_pending, False
         if not pending or len(module.body) != 1:
             return module
@@ -127,6 +129,17 @@ class AwaitStreamCells(ast.NodeTransformer):
                 del call.args[0]
                 module.body[0] = ast.Expr(ast.Await(call))
         return ast.fix_missing_locations(module)
+
+
+def _bind_asked(module: ast.Module) -> None:
+    """Let `trip = %gemini_stream …` bind the stream, which the magic does not return: it would be shown."""
+    for node in ast.walk(module):
+        match node:
+            case ast.Assign(value=ast.Call(args=[ast.Constant(value="gemini_stream"), *_]) as call) if (
+                ast.unparse(call.func) == "get_ipython().run_line_magic"
+            ):
+                node.value = ast.Call(ast.parse(_ASSIGNED, mode="eval").body, [call], [])
+    ast.fix_missing_locations(module)
 
 
 def _is_awaitable(lines: list[str]) -> bool:
@@ -159,9 +172,11 @@ def read_loading_cell_again(shell: Any) -> None:
 def _replace(nodes: list[ast.stmt], shell: Any, text: str) -> None:
     transformed = shell.transform_cell(text)
     try:
-        read = ast.parse(transformed).body
+        module = ast.parse(transformed)
     except SyntaxError:
         return
+    _bind_asked(module)
+    read = module.body
     if len(read) != len(nodes):
         return
     history = shell.history_manager
