@@ -15,6 +15,14 @@ from scripted import Request, ScriptedServer, Step, Wait, call, json_error, sse_
 KEY = "key-of-the-chat-box-0123456789"
 HOSTILE = "<img src=x onerror=alert(1)> [x](javascript:alert(2)) ![y](https://evil.example/y.png)"
 
+HELD = """
+import threading
+from gemini_nb.notebook.pane.painter import painter_of
+gate = threading.Event()
+painter_of(gemini_nb.get_manager().runtime).call(gate.wait)
+"""
+"""Nothing is drawn until its gate opens, as on a busy machine."""
+
 
 class Service:
     """Answers in capitals: "hold" when the gate opens; "bad" is refused, "pay" calls a tool."""
@@ -169,6 +177,20 @@ def test_leaving_the_field_never_sends(kernel: Kernel, service: Service) -> None
     kernel.run("time.sleep(0.6)")
     assert len(service.asked) == before
     assert box.value() == "typed later"
+
+
+def test_a_message_is_sent_while_the_one_before_still_stands_in_the_field(
+    kernel: Kernel, service: Service
+) -> None:
+    box = Box(kernel)
+    assert kernel.run(HELD).status == "ok"
+    for words in ("one", "one", "two"):  # Enter twice is one message
+        box.enter(words)
+    box.until(lambda: bool(service.asked) and service.said == ["one", "ONE", "two"])
+    kernel.run("gate.set()")
+    box.wait("ONE", "TWO")
+    box.until(lambda: box.value() == "")
+    assert len(service.asked) == 2
 
 
 def test_a_cell_and_the_box_are_one_chat(kernel: Kernel, service: Service) -> None:

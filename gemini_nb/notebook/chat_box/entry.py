@@ -52,7 +52,7 @@ class Entry:
         self._send, self._call = send, call
         self._lock = threading.Lock()
         self._entered: tuple[object, str] | None = None  # the page's time of an Enter, and the text before it
-        self._is_clearing = False
+        self._under_way: list[str] = []  # what is being sent and still stands in the field
         self._aside = ""
         label = f"Message to {name}"
         self._line = _Line(self._hear, placeholder="Ask Gemini; Enter sends", description=label)
@@ -144,19 +144,19 @@ class Entry:
 
     def _send_text(self, text: str) -> None:
         with self._lock:
-            if self._is_clearing or not text.strip():
+            if text in self._under_way or not text.strip():  # Enter was pressed twice for the same text
                 return
-            self._is_clearing = True
+            self._under_way.append(text)
         sent = False
         try:
             sent = self._send(text)
         finally:
-            self._call(lambda: self._clear(text if sent else None))
+            self._call(lambda: self._clear(text, sent=sent))
 
-    def _clear(self, sent: str | None) -> None:
-        if sent is not None and self.text == sent:
+    def _clear(self, text: str, *, sent: bool) -> None:
+        if sent and self.text == text:
             self.end_edit()
-        self._is_clearing = False
+        self._under_way.remove(text)
 
 
 class _Line(Counted, widgets.Text):
