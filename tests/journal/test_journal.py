@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 import gemini_nb
-from answers import KEY, Rig, rig, run_python
+from answers import KEY, Rig, rig, run_python, until
 from gemini_nb.config import Settings, journal_path
 from gemini_nb.errors import ConfigError, StreamNotFoundError
 from gemini_nb.journal.entries import Journal
@@ -31,7 +31,7 @@ from gemini_nb.notebook.render.history import entry_bundle, history_table, usage
 from gemini_nb.simulator import Simulator
 from gemini_nb.streams.chat.chat import Chat
 from gemini_nb.streams.manager import StreamManager
-from journal_rig import another, opened, until
+from journal_rig import another, opened
 from kernels import Kernel
 from scripted import Wait, json_error, sse_answer, text
 

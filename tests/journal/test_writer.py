@@ -16,10 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from answers import until
 from gemini_nb.journal import place
 from gemini_nb.journal import writer as writer_module
 from gemini_nb.journal.store import Statement
-from journal_rig import Told, another, opened, program, until
+from journal_rig import Told, another, opened, program
 
 BEGIN_AND_HOLD = """
 with opened(Path(sys.argv[1])) as (writer, journal):

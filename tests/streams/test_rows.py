@@ -20,7 +20,7 @@ import pandas as pd
 import pytest
 
 import gemini_nb
-from answers import PATIENCE, hold, rig
+from answers import PATIENCE, hold, rig, until
 from gemini_nb.errors import ArgumentError, ConfigError, NotAskedError
 from gemini_nb.streams.group.pace import Pace
 from gemini_nb.streams.group.prompt import interpolate
@@ -37,13 +37,6 @@ def prompt_of(request: Any) -> str:
 
 def echo(request: Any) -> Any:
     return sse_answer(text(prompt_of(request).upper(), finish="STOP"))
-
-
-def until(condition: Any) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def test_rows_are_asked_in_their_order_those_that_ask_again_too() -> None:

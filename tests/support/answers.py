@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ __all__ = [
     "join",
     "rig",
     "run_python",
+    "until",
 ]
 
 KEY = "key-that-must-not-be-seen-4711"
@@ -147,3 +149,11 @@ def run_python(code: str, *flags: str, arguments: Iterable[str] = ()) -> subproc
         timeout=60,
         check=False,
     )
+
+
+def until(condition: Callable[[], object], patience: float = PATIENCE) -> None:
+    """Wait until it holds."""
+    deadline = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.01)

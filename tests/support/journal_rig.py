@@ -8,7 +8,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from gemini_nb.journal.row import Asked, Figures, Texts
 from gemini_nb.journal.store import Store
 from gemini_nb.journal.writer import Writer
 
-__all__ = ["Told", "another", "opened", "program", "until"]
+__all__ = ["Told", "another", "opened", "program"]
 
 _USAGE = Usage(prompt_token_count=5, candidates_token_count=7, total_token_count=12)
 _numbers = itertools.count(1)
@@ -114,11 +114,3 @@ from pathlib import Path
 sys.path.insert(0, sys.argv.pop(1))
 from journal_rig import *
 """
-
-
-def until(condition: Callable[[], object], patience: float = 20.0) -> None:
-    """Wait until it holds."""
-    deadline = time.monotonic() + patience
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.02)
