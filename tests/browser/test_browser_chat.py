@@ -16,6 +16,14 @@ __all__ = ["desk", "kept_desk"]  # fixtures
 pytestmark = pytest.mark.browser
 
 BOX = "%gemini_chat talk -t pay"
+OVERFLOWS = """(scroll) => new Promise((done) => {
+  const look = () => scroll.scrollHeight > scroll.clientHeight + 400 ? done() : requestAnimationFrame(look);
+  look();
+})"""
+IS_SEEN = """(button) => {
+  const place = button.getBoundingClientRect();
+  return document.elementFromPoint(place.x + place.width / 2, place.y + place.height / 2) === button;
+}"""
 SPIN = "import os\nwhile not os.path.exists('gates/computed'): sum(range(1000))"
 VIEW = "() => { window.jupyterapp.commands.execute('notebook:create-output-view'); }"
 RESTART = "() => window.jupyterapp.shell.currentWidget.context.sessionContext.restartKernel()"
@@ -100,6 +108,8 @@ def test_a_cell_and_the_box_answer_each_other_while_the_kernel_computes(desk: De
     expect(box.locator(".gemini-nb-exchange").last).to_contain_text("You said so")
     say(box, "hold this")
     expect(box).to_contain_text("It begins.")
+    box.locator(".gemini-nb-chat-scroll").evaluate(OVERFLOWS)
+    assert button(box, "Stop").evaluate(IS_SEEN), "it stays in reach, however long the answer"
     button(box, "Stop").click()
     expect(box).to_contain_text("Stopped by you")
     assert page.prompt(3).inner_text() == "[*]:", "all this is answered while the kernel computes"
