@@ -155,7 +155,7 @@ def test_each_over_a_group_that_still_takes_its_items_asks_about_all_of_them(she
 
 
 def test_models_side_by_side(shell: Kernel) -> None:
-    done = shell.run("%%gemini_stream -m gemini-2.5-flash -m gemini-2.5-pro -o both --wait\nName a river.")
+    done = shell.run("%%gemini_stream -m gemini-2.5-flash,gemini-2.5-pro -o both --wait\nName a river.")
     assert done.status == "ok", done.error_text
     (output,) = done.outputs
     text = str(output["text/markdown"])
@@ -491,6 +491,9 @@ def test_help_reads_well(shell: Kernel) -> None:
         ("%%gemini_stream -o trip", "%%gemini_stream is a cell magic, but the cell body is empty"),
         ("%%gemini_stream\nWhat is this? {noise}", "bytes of an unknown kind"),
         ("%%gemini_stream --each words[:1]\nHello {item}", "--each takes a name, not 'words[:1]'"),
+        ("%%gemini_stream -o one --out two\nHello", "--out is there twice"),
+        ("%%gemini_stream --temp 1 --temperature=0.5\nHello", "--temperature is there twice"),
+        ("%%gemini_stream --wait --no-wait\nHello", "--wait and --no-wait are both there"),
         ("%gemini_stream --colour red", "There is no option --colour"),
     ],
 )

@@ -33,7 +33,10 @@ _HELP = "%%gemini_stream? lists the options."
 _NEXT_LINE = f"The prompt begins on the next line; values with spaces need quotes. {_HELP}"
 _OF_BOXES = ("-m", "-t", "-s", "--auth", "--thinking", "--use")
 _ARGUMENTS: list[tuple[tuple[str, ...], dict[str, Any]]] = [
-    (("-m", "--model"), {"action": "append", "help": "the model's id; several answer side by side"}),
+    (
+        ("-m", "--model"),
+        {"action": "append", "help": "the model's id; several (-m A,B) answer side by side"},
+    ),
     (
         ("-t", "--tools"),
         {
@@ -195,6 +198,7 @@ def parse(magic: Any, line: str, rest: str = _NEXT_LINE) -> argparse.Namespace:
     words = _words(line)
     try:
         _check_dashes(words)
+        _check_once(words)
         args: argparse.Namespace = magic.parser.parse_args(words)
     except UsageError as error:
         if "unrecognized arguments" not in str(error):
@@ -212,6 +216,8 @@ def parse(magic: Any, line: str, rest: str = _NEXT_LINE) -> argparse.Namespace:
             setattr(
                 args, name, settings.get("default", False if settings.get("action") == "store_true" else None)
             )
+    models = [name.strip() for names in args.model or () for name in names.split(",")]
+    args.model = [name for name in models if name] or args.model
     _check(args)
     return args
 
@@ -222,6 +228,16 @@ def _check_dashes(words: list[str]) -> None:
         name = word.partition("=")[0]
         if name.startswith("-") and not name.startswith("--") and f"-{name}" in _ACTIONS:
             raise UsageError(f"There is no option {name}. Did you mean -{name}? {_HELP}")
+
+
+def _check_once(words: list[str]) -> None:
+    """Refuse two values where there is place for one: the first would be dropped, and its name not bound."""
+    given = [action for word in words if (action := _action(word.partition("=")[0])) is not None]
+    for names, action in _ARGUMENTS:
+        if "action" not in action and given.count(action) > 1:
+            raise UsageError(f"{names[-1]} is there twice; it takes one value. {_HELP}")
+    if _ACTIONS["--wait"] in given and _ACTIONS["--no-wait"] in given:
+        raise UsageError(f"--wait and --no-wait are both there; leave one of them out. {_HELP}")
 
 
 def _is_option(word: str) -> bool:
