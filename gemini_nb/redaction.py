@@ -155,6 +155,15 @@ def excerpt(text: str, limit: int = 200) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
+def excerpt_of(value: object, limit: int = 80) -> str:
+    """Return the beginning of a value's repr on one line, without secrets; its type where the repr raises."""
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - the user's own words for an object
+        text = f"<{type(value).__name__}>"
+    return excerpt(text, limit)
+
+
 def partial_secret(text: str) -> int:
     """Return how many characters at the end of a text may be the beginning of a secret.
 

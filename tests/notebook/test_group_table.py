@@ -12,7 +12,14 @@ import gemini_nb
 from answers import PATIENCE, rig
 from gemini_nb.notebook.pane.group_view import view_of
 from gemini_nb.notebook.render.group_settled import bundle_of
-from gemini_nb.notebook.render.group_table import live_html, live_rows, progress_line, table_html
+from gemini_nb.notebook.render.group_table import (
+    item_words,
+    live_html,
+    live_rows,
+    progress_line,
+    table_html,
+)
+from gemini_nb.streams.group.asked_frame import contents_of
 from gemini_nb.streams.group.group import StreamGroup
 from scripted import Wait, json_error, sse_answer, text
 
@@ -49,6 +56,32 @@ def test_many_rows_settle_as_a_table_with_failures_first() -> None:
     assert "<details>" not in made["text/markdown"]
     assert "… and 30 more" in made["text/plain"]
     assert "<b>" not in table_html(group)
+
+
+class Wordless:
+    """An object of the user that cannot be shown."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError
+
+
+def test_an_item_without_a_text_and_a_long_one_are_shown_in_few_words() -> None:
+    group = asked(3, items=[Wordless(), {"one": " " * 9_000 + "far", "two": 2}, "word " * 200_000])
+    words = [item_words(group, index) for index in range(3)]
+    assert words[:2] == ["<Wordless>", "far, 2"]
+    assert words[2] == "word " * 15 + "word…"
+    assert "about 0" in bundle_of(group)["text/markdown"]
+    start = time.process_time()
+    for _ in range(100):
+        item_words(group, 2)
+    assert time.process_time() - start < 1
+
+
+def test_a_row_that_lacks_what_is_asked_and_cannot_be_shown_is_named_by_its_type() -> None:
+    with pytest.raises(gemini_nb.GeminiError, match="nothing that can be said of <Wordless>"):
+        contents_of("Describe {item.town}", Wordless())
+    with pytest.raises(gemini_nb.GeminiError, match="<Wordless>"):
+        gemini_nb.get_manager().start_stream("Hello", auth="simulator", schema=Wordless())
 
 
 def test_fields_are_columns_of_the_table() -> None:

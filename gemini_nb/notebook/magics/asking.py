@@ -23,7 +23,7 @@ from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.errors import ArgumentError, GeminiError, NotAskedError
 from gemini_nb.notebook.kernel.names import name_made
 from gemini_nb.notebook.magics.named import alone_or_listed, as_name, items_of, options_of, value_of
-from gemini_nb.notebook.render.words import cut
+from gemini_nb.redaction import excerpt_of
 from gemini_nb.streams.chat.chat import Chat
 from gemini_nb.streams.chat.messages import Origin
 from gemini_nb.streams.conversation.dependencies import Deferred
@@ -235,8 +235,9 @@ def _contents_of_item(
     try:
         return _contents(cell, args, files, {"item": item}, namespace, needed="item", notes=notes)
     except LookupError as error:
-        shown = cut(repr(item), 80)
-        raise UsageError(f"--each: {error.args[0]} is nothing that can be said of {shown}.") from None
+        raise UsageError(
+            f"--each: {error.args[0]} is nothing that can be said of {excerpt_of(item)}."
+        ) from None
 
 
 def _sender(

@@ -13,7 +13,7 @@ from gemini_nb.notebook.render.markdown import escape, plain
 from gemini_nb.notebook.render.settled import literal
 from gemini_nb.notebook.render.table import aligned
 from gemini_nb.notebook.render.words import cut, dollars, duration, one_line
-from gemini_nb.redaction import scrub
+from gemini_nb.redaction import partial_secret, scrub
 from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.group.frame import fields_of, result_of
 from gemini_nb.streams.group.group import StreamGroup
@@ -43,6 +43,7 @@ _FIELDS = 8  # columns of an answer
 _WORDS = 160  # of an answer
 _FIELD_WORDS = 60
 _REASON_WORDS = 120
+_LOOKED_AT = 2_000  # characters of an item
 _ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
 
 
@@ -57,12 +58,20 @@ def item_words(group: StreamGroup, index: int) -> str:
     model = model_of(rows[index])
     if not group.has_items:
         return model
-    item = rows[index].item
+    words = one_line(plain(_ADDRESS.sub("", scrub(_beginning(rows[index].item)))), 80)
+    return words if model_of(rows[0]) == model_of(rows[-1]) or not model else f"{words} · {model}"
+
+
+def _beginning(item: object) -> str:
+    """The beginning of an item's text: more of a long one would be read at every painting."""
     if isinstance(item, Stream):
         item = item.text or item.stream_id
-    shown = ", ".join(map(str, item.values())) if isinstance(item, Mapping) else str(item)
-    words = one_line(plain(_ADDRESS.sub("", scrub(shown))), 80)
-    return words if model_of(rows[0]) == model_of(rows[-1]) or not model else f"{words} · {model}"
+    try:
+        values = list(item.values()) if isinstance(item, Mapping) else [item]
+        text = ", ".join(str(value).lstrip()[:_LOOKED_AT] for value in values)[:_LOOKED_AT]
+    except Exception:  # noqa: BLE001 - the user's own words for an object
+        return f"<{type(item).__name__}>"
+    return text[: len(text) - partial_secret(text)] if len(text) == _LOOKED_AT else text
 
 
 def model_of(row: Row) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from gemini_nb.api.contents.objects import is_from
 from gemini_nb.errors import ArgumentError, ConfigError, NotAskedError
-from gemini_nb.redaction import excerpt
+from gemini_nb.redaction import excerpt_of
 from gemini_nb.streams.group.frame import ENDS, columns_of, free_names, records_of
 from gemini_nb.streams.group.mapping import map_prompts
 from gemini_nb.streams.group.prompt import interpolate
@@ -142,9 +142,7 @@ def contents_of(prompt: str, item: object) -> Any:
     try:
         pieces = interpolate(prompt, {"item": item}, needed="item")
     except LookupError as error:
-        raise ArgumentError(
-            f"{error.args[0]} is nothing that can be said of {excerpt(repr(item), 80)}."
-        ) from None
+        raise ArgumentError(f"{error.args[0]} is nothing that can be said of {excerpt_of(item)}.") from None
     return pieces[0] if isinstance(pieces, list) and len(pieces) == 1 else pieces
 
 

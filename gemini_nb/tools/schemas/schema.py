@@ -8,7 +8,7 @@ from typing import Any
 
 from gemini_nb.api.contents.objects import is_from, plain
 from gemini_nb.errors import ArgumentError, ConfigError
-from gemini_nb.redaction import excerpt
+from gemini_nb.redaction import excerpt, excerpt_of
 from gemini_nb.tools.fences import read_fenced
 from gemini_nb.tools.schemas.openapi import from_openapi, is_openapi
 from gemini_nb.tools.schemas.typed import for_pydantic
@@ -102,7 +102,7 @@ def _loads(text: str) -> Any:
 
 def _short(schema: object) -> str:
     """A type such as list[City], in a few words."""
-    words = str(schema).replace("__main__.", "").replace("typing.", "")
+    words = excerpt_of(schema, 200).replace("__main__.", "").replace("typing.", "")
     return excerpt(words, 60)
 
 
