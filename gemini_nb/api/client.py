@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import random
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from gemini_nb.api import failures
 from gemini_nb.api.call import ChunkReceived, ModelCall, request_once
 from gemini_nb.api.outages import Endurance, is_trouble
-from gemini_nb.api.retry import CoolingDown, RetryPolicy
+from gemini_nb.api.retry import LONGEST_WAIT, CoolingDown, RetryPolicy
 from gemini_nb.api.turn import ModelTurn, is_model_mistake
 from gemini_nb.errors import (
     APIError,
@@ -126,16 +127,19 @@ async def call_model(
         plan = recovery.plan(failure)
         if failure.status_code in _COOLDOWN_STATUS:
             pace = failure.per_minute if call.retry.patient else None  # for many rows; one stream needs none
-            clients.cooldowns.impose(quota, failure.retry_after or plan.delay, plan.waits_for, pace)
+            asked = failure.retry_after or plan.delay
+            seconds = asked if asked <= LONGEST_WAIT else plan.delay
+            clients.cooldowns.impose(quota, seconds, plan.waits_for, pace)
         yield plan
         await asyncio.sleep(plan.delay)
 
 
 async def _pauses(clients: HTTPClients, call: ModelCall) -> AsyncGenerator[CoolingDown, None]:
     """Wait until the service can be asked, saying before each wait how long it is."""
-    quota = call.endpoint.quota
-    waits = [clients.outages.admit(quota, call.retry.max_delay)] if call.retry.patient else []
-    for wait in [*waits, clients.cooldowns.admit(quota)]:
+    quota, policy = call.endpoint.quota, call.retry
+    waits = [clients.outages.admit(quota, policy.max_delay)] if policy.patient else []
+    patience = math.inf if policy.patient else policy.max_server_delay
+    for wait in [*waits, clients.cooldowns.admit(quota, patience)]:
         async with contextlib.aclosing(wait) as pauses:
             async for pause in pauses:
                 yield pause
@@ -274,8 +278,12 @@ def _seconds(seconds: float) -> str:
 def _wait_reason(error: GeminiError, model: str) -> str:
     """Say in a few words what a call waits for after this error."""
     if error.status_code == 429:
-        return f"quota of {model}"
-    return "the server" if error.status_code is not None else "the connection"
+        reason = f"quota of {model}"
+    else:
+        reason = "the server" if error.status_code is not None else "the connection"
+    if error.retry_after is not None and error.retry_after > LONGEST_WAIT:
+        reason += f" (the server asks to wait {_seconds(error.retry_after)})"
+    return reason
 
 
 def _give_up(error: GeminiError, policy: RetryPolicy) -> GeminiError:

@@ -23,6 +23,7 @@ from typing import Any, Literal
 from gemini_nb.errors import APIError, ConfigError, GeminiError, TransportError
 
 __all__ = [
+    "LONGEST_WAIT",
     "RETRYABLE_STATUS",
     "Cooldowns",
     "CoolingDown",
@@ -37,6 +38,10 @@ __all__ = [
 RETRYABLE_STATUS = frozenset({408, 429, *range(500, 600)} - {501, 505})
 """Every other 4xx gives the same answer when it is asked again, and so do a method or a version of HTTP that
 the server does not know. Gateways have statuses of their own, such as 529 for overloaded."""
+
+LONGEST_WAIT = 86_400.0
+"""Seconds. A server that asks for more has made a mistake, and its figure counts as none: to obey it would be
+to wait for ever, while asking again now and then costs nothing."""
 
 _DURATION = re.compile(r"^(\d+(?:\.\d+)?)s$")
 _MESSAGE_DELAY = re.compile(r"[Rr]etry in (\d+(?:\.\d+)?)\s*s")
@@ -67,7 +72,7 @@ class RetryPolicy:
             continuation token is progress; an answer that begins anew is not.
         patient: for one of many rows that run unattended: a 429, a server that is down and a lost
             connection never end the call. It waits as long as a server asks, together with the others, and
-            one of them tries again every `max_delay` seconds.
+            one of them tries again every `max_delay` seconds. More than a day is no figure to go by.
         on_cut: "restart" makes such a call again and replaces its text; "keep" ends the stream with an error
             and the text as it is, since every restart is paid for.
     """
@@ -129,10 +134,10 @@ class RetryPolicy:
         """
         ceiling = min(self.max_delay, self.initial_delay * 2.0 ** min(failed - 1, 60))
         own = ceiling * jitter
-        if hint is None:
-            return own
-        if hint > self.max_server_delay and not self.patient:
+        if hint is not None and hint > self.max_server_delay and not self.patient:
             return None
+        if hint is None or hint > LONGEST_WAIT:
+            return own
         asked = hint + min(ceiling, hint * 0.1) * jitter
         # A date that is past, or 0, is no figure to go by: five requests would go out in one moment.
         return asked if hint >= self.initial_delay else max(own, asked)
@@ -317,15 +322,19 @@ class Cooldowns:
     def __contains__(self, quota: Hashable) -> bool:
         return quota in self._quotas
 
-    async def admit(self, quota: Hashable) -> AsyncGenerator[CoolingDown, None]:
+    async def admit(self, quota: Hashable, patience: float = math.inf) -> AsyncGenerator[CoolingDown, None]:
         """Wait until this quota may be asked for, saying before each wait how long it is.
 
         Args:
             quota: as in `impose`.
+            patience: seconds; a quota that is refused for longer is asked all the same, since the server's
+                own refusal says more.
         """
         has_waited = False
         while (state := self._quotas.get(quota)) is not None:
             now = time.time()
+            if state.until - now > patience:
+                return
             if now >= state.until and (has_waited or (not state.waiting and state.step is None)):
                 if state.is_spent(now):
                     self._quotas.pop(quota, None)

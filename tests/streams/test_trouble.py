@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from pathlib import Path
@@ -154,6 +155,55 @@ def test_a_longer_wait_that_the_server_asks_for_is_obeyed() -> None:
     policy = RetryPolicy(patient=True, max_server_delay=1.0)
     assert policy.backoff(1, hint=3000.0, jitter=0.0) == 3000.0
     assert RetryPolicy(max_server_delay=1.0).backoff(1, hint=3000.0, jitter=0.0) is None
+
+
+YEARS = ["31536000s", "9" * 308 + "s", "Fri, 01 Jan 2999 00:00:00 GMT", "1e308"]
+
+
+def refused_for(asked: str) -> Any:
+    if not asked.endswith("s"):
+        return json_error(429, "Quota exceeded.", headers={"Retry-After": asked})
+    info = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": asked}
+    return json_error(429, "Quota exceeded.", details=[info])
+
+
+@pytest.mark.parametrize("asked", [*YEARS, "-31536000", "nan", "-31536000s"])
+def test_a_run_does_not_wait_for_years_because_a_server_says_so(asked: str) -> None:
+    seen: list[Any] = []
+
+    def script(request: Any) -> Any:
+        seen.append(request)
+        return refused_for(asked) if len(seen) <= 3 else ok(request)
+
+    with rig(script) as made:
+        group = gemini_nb.map(["a", "b"], manager=made.manager, retry=SOON, **made.options)
+        reasons = {event.reason for event in group.streams[0] if event.kind == "retry_scheduled"}
+        assert group.wait(PATIENCE).counts.completed == 2
+        assert made.start("c").wait(PATIENCE).text == "ok"
+    assert reasons
+    said = [("the server asks to wait" in reason) for reason in reasons]
+    assert all(said) if asked in YEARS else not any(said)
+
+
+@pytest.mark.parametrize("asked", YEARS)
+def test_a_stream_does_not_wait_for_years_and_says_what_the_server_asks_for(asked: str) -> None:
+    with rig(lambda _: refused_for(asked)) as made:
+        error = made.start("a").wait(PATIENCE).error
+        assert "The server asks to wait" in str(error)
+        assert len(made.server.requests) == 1
+        lenient = RetryPolicy(max_server_delay=math.inf, attempts=2, initial_delay=0.01)
+        error = made.start("a", retry=lenient).wait(PATIENCE).error
+        assert "Gave up after 2 attempts" in str(error)
+
+
+def test_a_stream_is_not_kept_waiting_by_the_patience_of_a_run() -> None:
+    with rig(lambda _: refused_for("3600s")) as made:
+        group = gemini_nb.map(["a"], manager=made.manager, **made.options)
+        next(event for event in group.streams[0] if event.kind == "retry_scheduled")
+        error = made.start("b").wait(PATIENCE).error
+        assert "asks to wait 3600 s" in str(error)
+        assert len(made.server.requests) == 2
+        group.stop()
 
 
 @pytest.mark.parametrize("message", ["daily", "Quota exceeded, limit: 0"])
