@@ -22,7 +22,7 @@ import gemini_nb
 from answers import KEY, rig
 from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.simulator import Simulator
-from scripted import json_error, sse_answer, text
+from scripted import ScriptedServer, json_error, sse_answer, text
 
 FLASH = "gemini-2.5-flash"
 
@@ -110,6 +110,66 @@ def test_what_cannot_be_asked_is_refused_at_the_call(frame: Any, prompt: Any, wo
         with pytest.raises(ArgumentError, match=words):
             gemini_nb.ask_frame(frame, prompt, manager=made.manager, **made.options)
         assert not made.server.requests
+
+
+def test_rows_that_do_not_fit_the_prompt_fail_alone_wherever_they_are() -> None:
+    nested = [{"x": 1}, None, {"b": {"c": ["one"]}}, float("nan"), {"b": None}, {"b": {"c": [""]}}]
+    frame = pd.DataFrame({"a": pd.Series(nested, dtype=object)})
+    with rig(echo) as made:
+        options: dict[str, Any] = {"manager": made.manager, **made.options}
+        answers = gemini_nb.ask_frame(frame, "{item.a.b.c[0]}", **options)
+        assert answers["status"].to_list() == ["error", "error", "completed", "error", "error", "error"]
+        assert answers["answer"][2] == "ONE"
+        for row, words in enumerate(["nothing that can be", "missing", "", "missing", "missing", "empty"]):
+            assert words in str(answers["error"][row])
+        with pytest.raises(ArgumentError, match="nothing that can be said"):
+            gemini_nb.ask_frame(frame, "{item.a.b.d}", **options)
+        with pytest.raises(TypeError, match="modle"):
+            gemini_nb.ask_frame(frame, "{item.a}", modle="x", **options)
+        assert gemini_nb.ask_frame(pd.DataFrame(), "{item.a}", **options).empty
+        assert len(made.server.requests) == 1
+
+
+@pytest.mark.slow
+def test_a_dask_frame_takes_the_prompts_that_a_pandas_frame_takes() -> None:
+    dask: Any = import_module("dask")
+    dd: Any = import_module("dask.dataframe")
+    pa: Any = import_module("pyarrow")
+    struct = pd.ArrowDtype(pa.struct([("b", pa.int64())]))
+    nested = [{"b": {"c": [number]}} for number in range(4)]
+    frame = pd.DataFrame({"o": nested, "s": pd.Series([{"b": 7}] * 4, dtype=struct), "n": list("wxyz")})
+    frame["text"] = ["[draft] a", "b", "[1, 2]", "{}"]
+    cases = {
+        "{item.o.b.c[0]}": [*"0123"],
+        "{item['o']['b']!r:.8}": ["{'c': [0", "{'c': [1", "{'c': [2", "{'c': [3"],
+        "{item.s.b} {item.n[0]}": ["7 W", "7 X", "7 Y", "7 Z"],
+    }
+    with ScriptedServer(echo) as server:
+        options: dict[str, Any] = {
+            "auth": "gemini",
+            "credentials": {"api_key": KEY},
+            "base_url": server.url,
+        }
+        for converts in (True, False):
+            with dask.config.set({"dataframe.convert-string": converts}):
+                cut = dd.from_pandas(frame, npartitions=2)
+            for prompt, expected in cases.items():
+                lazy = gemini_nb.ask_frame(cut, prompt, **options)
+                asked = len(server.requests)
+                assert lazy.compute(scheduler="sync")["answer"].to_list() == [one.upper() for one in expected]
+                assert len(server.requests) == asked + 4
+            with pytest.raises(ArgumentError, match="is no column"):
+                gemini_nb.ask_frame(cut, "{item.x.b}", **options)
+            typo = gemini_nb.ask_frame(cut, "{item.o.b.d}", **options).compute(scheduler="sync")
+            assert typo["error"].str.contains("nothing that can be said").all()
+        with pytest.raises(ArgumentError, match="no manager"):
+            gemini_nb.ask_frame(cut, "{item.n}", manager=gemini_nb.get_manager(), **options)
+        asked = len(server.requests)
+        cut = dd.from_pandas(frame, npartitions=1)
+        letters = gemini_nb.ask_frame(cut, "{item.text[1]}", **options).compute(scheduler="sync")
+        assert "text that Dask made of an object" in letters["error"][0]
+        assert letters["answer"][2] == "2"  # "Dask made texts of lists" is more likely than a letter of one
+        assert len(server.requests) == asked + 1
 
 
 @pytest.mark.slow

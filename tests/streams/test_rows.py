@@ -8,6 +8,7 @@ import contextlib
 import gc
 import itertools
 import json
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -20,11 +21,12 @@ import pandas as pd
 import pytest
 
 import gemini_nb
-from answers import PATIENCE, hold, rig, until
+from answers import PATIENCE, hold, hold_loop, join, rig, until
 from gemini_nb.errors import ArgumentError, ConfigError, NotAskedError
 from gemini_nb.streams.group.pace import Pace
 from gemini_nb.streams.group.prompt import interpolate
 from gemini_nb.streams.group.rows import Row
+from gemini_nb.streams.group.run import window_of
 from scripted import Wait, json_error, sse_answer, text
 
 FLASH = "gemini-2.5-flash"
@@ -210,6 +212,19 @@ def test_of_many_rows_a_few_hundred_are_streams_at_a_time() -> None:
         assert listed.to_frame()["status"].value_counts().to_dict() == {"stopped": 5000}
         assert listed.is_over
         assert group.counts.total is not None
+
+
+def test_a_million_at_a_time_are_a_thousand() -> None:
+    with rig(echo) as made:
+        made.manager.start_stream("first", **made.options).wait(PATIENCE)
+        go_on = hold_loop(made.manager.runtime.loop)  # so that no row can end
+        rows = [str(number) for number in range(1100)]
+        group = gemini_nb.map(rows, manager=made.manager, concurrency=10**30, **made.options)
+        until(lambda: len(group.started) >= 1000 and group.counts.waiting == 1100)
+        assert len(group.started) == window_of(10**30) == 1000
+        group.request_stop()
+        go_on.set()
+        group.wait(PATIENCE)
 
 
 def test_rows_end_in_any_order_and_are_iterated_in_that_order() -> None:
@@ -590,6 +605,38 @@ def test_rows_of_a_file_are_read_as_they_are_needed(tmp_path: Path) -> None:
     from gemini_nb.notebook.magics.named import items_of
 
     assert [row["city"] for row in items_of(path, "rows")] == list("abc")
+
+
+def test_a_pipe_without_a_writer_blocks_no_cell_and_is_stopped(tmp_path: Path) -> None:
+    from gemini_nb.notebook.magics.named import items_of
+
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with rig(echo) as made:
+        blocked = gemini_nb.map(items_of(path, "rows"), manager=made.manager, **made.options)
+        assert blocked.counts == (None, 0, 0, 0, 0, 0, 0)
+        until(lambda: blocked.run._is_reading)
+        blocked.stop()
+        assert blocked.is_over
+        thread = blocked.run._thread
+        assert thread is not None
+        with path.open("wb") as writer:  # it waits for this, and ends
+            writer.write(b'"left"\n')
+        join(thread)
+        group = gemini_nb.map(items_of(path, "rows"), manager=made.manager, **made.options)
+        with path.open("wb", buffering=0) as writer:
+            for row in (b'"a"\n', b'"b"\n'):
+                writer.write(row)
+                next(iter(group))
+        assert group.wait(PATIENCE).results == ["A", "B"]
+
+
+def test_a_file_without_an_end_of_line_is_not_read_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    from gemini_nb.notebook.magics import named
+
+    monkeypatch.setattr(named, "_LONGEST_LINE", 1000)
+    with pytest.raises(ArgumentError, match="line 1 of /dev/zero is longer"):
+        next(iter(named.items_of(Path("/dev/zero"), "rows")))
 
 
 @pytest.mark.parametrize(

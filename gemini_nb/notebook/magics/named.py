@@ -29,6 +29,7 @@ from gemini_nb.tools.tool import BUILT_IN, ToolSource
 __all__ = ["alone_or_listed", "as_name", "items_of", "options_of", "read_typed", "value_of"]
 
 _LIST = re.compile(r"list\[(.+)\]")
+_LONGEST_LINE = 64 << 20  # bytes of a line of JSON
 
 
 def options_of(
@@ -193,15 +194,24 @@ def items_of(value: Any, name: str) -> list[Any] | Iterator[Any]:
 
 
 def _json_lines(path: Path, name: str) -> Iterator[Any]:
-    """Yield the values of a file of JSON lines, read as they are needed."""
+    """Yield the values of a file of JSON lines, read as they are needed.
+
+    A pipe is opened by the thread that reads it: that waits until another process opens its other end.
+    """
+    path = path.expanduser()
     try:
-        file = path.expanduser().open("rb")
+        file = None if path.is_fifo() else path.open("rb")
     except OSError as error:
         raise UsageError(f"--each: {name!r} cannot be read: {error.strerror}: {path}") from None
 
     def values() -> Iterator[Any]:
-        with file:
-            for number, line in enumerate(file, 1):
+        with file or path.open("rb") as lines:
+            for number in itertools.count(1):
+                line = lines.readline(_LONGEST_LINE + 1)
+                if not line:
+                    return
+                if len(line) > _LONGEST_LINE:
+                    raise ArgumentError(f"line {number} of {path} is longer than {_LONGEST_LINE >> 20} MB")
                 if line := line.strip():
                     try:
                         yield json.loads(line)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Mapping
+import ast
+import collections
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gemini_nb.api.contents.objects import is_from
@@ -11,11 +12,17 @@ from gemini_nb.errors import ArgumentError, ConfigError, NotAskedError
 from gemini_nb.redaction import excerpt_of
 from gemini_nb.streams.group.frame import ENDS, columns_of, free_names, records_of
 from gemini_nb.streams.group.mapping import map_prompts
-from gemini_nb.streams.group.prompt import interpolate
-from gemini_nb.streams.group.rows import Later
+from gemini_nb.streams.group.prompt import first_steps, interpolate
+from gemini_nb.streams.group.rows import Alone
+from gemini_nb.streams.manager import get_manager
+from gemini_nb.streams.request.request import build_request
 from gemini_nb.tools.schemas.schema import OutputSchema
 
-__all__ = ["ask_frame", "contents_of"]
+__all__ = ["OF_THE_RUN", "ask_frame", "contents_of"]
+
+OF_THE_RUN = ("manager", "concurrency", "rpm", "budget", "subscriber", "each")
+"""Options that change nothing about what is asked."""
+_LOOKED_AT = 50  # rows of which one must fit the prompt
 
 _DTYPES = {"string": "string", "integer": "Int64", "number": "Float64", "boolean": "boolean"}
 _END_DTYPES = {"tokens": "Int64", "cost": "Float64", "kept": "boolean"}
@@ -31,11 +38,11 @@ class _AskFrame:
         the schema, then `status`, `finish_reason`, `error`, `tokens`, `cost`, `kept`. They do not hold the
         columns that were there; `frame.join(answers)` puts both side by side.
 
-        A pandas frame is asked about now, and the call returns when all have ended; a row that fails has its
-        reason in `error`. Of a Dask frame nothing is asked until it is computed: `map_partitions` without a
-        meta calls its function on two made-up rows, and would pay for them. Each `compute()` asks again
-        unless `keep` is a folder that all workers see; `concurrency`, `rpm` and `budget` count for each
-        partition.
+        A pandas frame is asked about now, and the call returns when all have ended; a row that fails, or
+        does not have what the prompt wants of it, has its reason in `error`. Of a Dask frame nothing is asked
+        until it is computed: `map_partitions` without a meta calls its function on two made-up rows, and
+        would pay for them. Each `compute()` asks again unless `keep` is a folder that all workers see;
+        `concurrency`, `rpm` and `budget` count for each partition.
 
         Args:
             frame: a pandas or a Dask DataFrame.
@@ -49,14 +56,20 @@ class _AskFrame:
         """
         made = self.meta(schema)
         if is_from(frame, "dask", "DataFrame"):
-            made.index = frame._meta.index[:0]  # noqa: SLF001 - Dask documents it as the way to a frame's types
-            _check_columns(frame._meta_nonempty, prompt)  # noqa: SLF001 - see above
-            return frame.map_partitions(_ask, prompt, schema, options, meta=made)
+            if options.get("manager") is not None:
+                raise ArgumentError("A Dask frame takes no manager: each worker process has its own.")
+            made_of = frame._meta  # noqa: SLF001 - Dask documents it as the way to a frame's types
+            made.index = made_of.index[:0]
+            texts = {name for name, kind in made_of.dtypes.items() if str(kind) == "string"}
+            texts &= _columns_looked_into(frame, prompt)
+            return frame.map_partitions(_ask, prompt, schema, options, texts, meta=made)
         if not is_from(frame, "pandas", "DataFrame"):
             raise ArgumentError(
                 f"ask_frame takes a pandas or a Dask DataFrame, not a {type(frame).__name__}.",
                 hint="gemini_nb.map takes any list.",
             )
+        _columns_looked_into(frame, prompt)
+        _check_rows(records_of(frame[:: -(-len(frame) // _LOOKED_AT) or 1]) or [], prompt)
         return _ask(frame, prompt, schema, options)
 
     @staticmethod
@@ -105,13 +118,25 @@ def _dtypes(schema: object) -> dict[str, str]:
     return {**{shown[name]: kind for name, kind in fields.items()}, **ends}
 
 
-def _ask(frame: Any, prompt: str, schema: object, options: Mapping[str, Any]) -> Any:
-    """Ask about the rows of a pandas frame. On a worker, too."""
+def _ask(
+    frame: Any, prompt: str, schema: object, options: Mapping[str, Any], texts: Iterable[Any] = ()
+) -> Any:
+    """Ask about the rows of a pandas frame. On a worker, too.
+
+    Args:
+        frame: the frame.
+        prompt: what to ask.
+        schema: the form of the answers.
+        options: as `gemini_nb.map` takes them.
+        texts: columns that hold objects as texts.
+    """
     import pandas as pd
 
-    _check_columns(frame, prompt)
+    manager = options.get("manager") or get_manager()
+    settings = {name: value for name, value in options.items() if name not in OF_THE_RUN}
+    build_request(manager.runtime, "Are they right?", schema=schema, **settings)
     items = records_of(frame) or []
-    prompts = [Later(contents_of, prompt, item) for item in items]
+    prompts = [Alone(_contents_of_texts, prompt, item, texts) for item in items]
     group = map_prompts(prompts, items=items, schema=schema, **options).wait()
     fields = list(_fields(schema))
     rows = [columns_of(row.stream, group.run, fields) for row in group.run.rows]
@@ -132,6 +157,23 @@ def _value(value: Any, kind: str) -> Any:
     return str(getattr(value, "value", value))
 
 
+def _contents_of_texts(prompt: str, item: Mapping[Any, Any], texts: Iterable[Any]) -> Any:
+    """Return the same for a row of Dask's, which makes texts of lists and dictionaries."""
+    return contents_of(prompt, {**item, **{name: _read(item[name], name) for name in texts}})
+
+
+def _read(value: Any, name: Any) -> Any:
+    if not isinstance(value, str) or not value.startswith(("[", "{", "(")):
+        return value
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        raise ArgumentError(
+            f"{excerpt_of(name)} is a text that Dask made of an object, which it does not give back.",
+            hint='dask.config.set({"dataframe.convert-string": False}) before the frame is made keeps them.',
+        ) from None
+
+
 def contents_of(prompt: str, item: object) -> Any:
     """Return what is asked about an item.
 
@@ -146,10 +188,37 @@ def contents_of(prompt: str, item: object) -> Any:
     return pieces[0] if isinstance(pieces, list) and len(pieces) == 1 else pieces
 
 
-def _check_columns(frame: Any, prompt: object) -> None:
-    """Refuse a prompt about a column that is not there, before anything is asked."""
+def _columns_looked_into(frame: Any, prompt: object) -> set[Any]:
+    """Return the columns of which the prompt wants a part, before anything is asked.
+
+    Raises:
+        ArgumentError: it wants a column that is not there.
+    """
     if not isinstance(prompt, str) or not prompt.strip():
         raise ArgumentError("ask_frame takes a prompt, a string that is not empty.")
-    for item in records_of(frame[:1]) or ():
-        with contextlib.suppress(NotAskedError):  # the first row has nothing to ask about
+    if not (columns := list(frame.columns)):
+        return set()
+    if twice := [name for name, count in collections.Counter(columns).items() if count > 1]:
+        raise ArgumentError(f"Two columns of the frame are called {twice[0]!r}.", hint="Rename one.")
+    try:
+        wanted = first_steps(prompt, "item", {name: name for name in columns})
+    except LookupError as error:
+        named = ", ".join(map(excerpt_of, columns[:20]))
+        raise ArgumentError(f"{error.args[0]} is no column; there are {named}.") from None
+    return {column for _, column, goes_on in wanted if goes_on and column in columns}
+
+
+def _check_rows(items: list[Any], prompt: str) -> None:
+    """Refuse a prompt that fits none of these rows; one that some do not fit is their own matter."""
+    wrong: ArgumentError | None = None
+    for item in items:
+        try:
             contents_of(prompt, item)
+        except NotAskedError:  # it has nothing to ask about
+            continue
+        except ArgumentError as error:
+            wrong = wrong or error
+        else:
+            return
+    if wrong is not None:
+        raise wrong

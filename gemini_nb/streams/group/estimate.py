@@ -14,7 +14,7 @@ from gemini_nb.api.turn import Usage
 from gemini_nb.errors import ArgumentError, NotAskedError
 from gemini_nb.journal import prices
 from gemini_nb.streams.events.record import StreamRecord
-from gemini_nb.streams.group.asked_frame import contents_of
+from gemini_nb.streams.group.asked_frame import OF_THE_RUN, contents_of
 from gemini_nb.streams.group.frame import records_of
 from gemini_nb.streams.manager import StreamManager, get_manager
 from gemini_nb.streams.request.request import StreamRequest, build_request
@@ -24,7 +24,6 @@ __all__ = ["Estimate", "estimate"]
 
 _SAMPLE = 10  # rows whose tokens are counted
 _LONG_ANSWER = 2000  # tokens of a long answer with its thoughts, where the request sets no limit
-_OF_THE_RUN = ("concurrency", "rpm", "budget", "subscriber")  # change nothing about what is asked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +65,7 @@ def estimate(
     """
     items = _listed(rows)
     chosen = manager or get_manager()
-    for name in _OF_THE_RUN:
+    for name in OF_THE_RUN:
         options.pop(name, None)
     sample, requests = items[:: max(1, -(-len(items) // _SAMPLE))], []
     for item in sample:

@@ -20,7 +20,7 @@ from gemini_nb.streams.group.frame import is_missing, records_of
 from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.group.pace import Pace, dollars_of
 from gemini_nb.streams.group.rows import Row
-from gemini_nb.streams.group.run import WINDOW, Run
+from gemini_nb.streams.group.run import Run, window_of
 from gemini_nb.streams.manager import StreamManager, get_manager
 from gemini_nb.streams.request.options import StreamOptions, takes_options
 from gemini_nb.streams.stream import Stream
@@ -54,7 +54,7 @@ def map_prompts(
     Args:
         prompts: what to ask, each as `StreamManager.start_stream` takes it.
         subscriber: called with every event of each stream.
-        concurrency: streams that run at a time.
+        concurrency: streams that run at a time, at most; more than 1,000 never do.
         rpm: requests a minute at most, in even steps.
         budget: US dollars. No row is asked once what was spent and what runs may yet cost would pass it.
         manager: who runs them; by default the kernel's.
@@ -82,7 +82,7 @@ def map_prompts(
     def refuse(row: Row, error: GeminiError) -> Stream:
         return chosen.refuse_stream(error, subscriber, **{**options, **row.options})
 
-    run = pace.run = Run(rows, start, refuse, max(WINDOW, 2 * concurrency))
+    run = pace.run = Run(rows, start, refuse, window_of(concurrency))
     run.budget, run.keeps = _kept_budget(budget, chosen, options, rows), _keeps(chosen, options, rows)
     chosen.add_group(run)
     group = StreamGroup(run, runtime=chosen.runtime)

@@ -43,7 +43,7 @@ from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.runtime.reached import noting_streams
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["interpolate", "python_name"]
+__all__ = ["first_steps", "interpolate", "python_name"]
 
 _STEP = r"""\.[^\W\d]\w*|\[-?\d+\]|\[(?:'[^'\\\n]*'|"[^"\\\n]*")\]"""
 _FIELD = re.compile(
@@ -101,7 +101,7 @@ def interpolate(
     for match in _FIELD.finditer(text):
         doubled = match["open"] == "{{" and match["close"] == "}}"
         try:
-            value = _resolve(match["name"], match["steps"], namespaces)
+            value = _resolve(match["name"], match["steps"], namespaces, needed)
             if match["name"] == needed and not doubled and match["conversion"] is None:
                 missing[match[0]] = is_missing(value)
             is_gap = missing.get(match[0], False) and not doubled
@@ -319,8 +319,34 @@ def _check_written(text: str, needed: str) -> None:
             raise LookupError(match[0])
 
 
-def _resolve(name: str, steps: str, namespaces: tuple[Mapping[str, Any], ...]) -> Any:
-    name = python_name(name)
+def first_steps(text: str, name: str, value: object) -> list[tuple[str, Any, bool]]:
+    """Return what a prompt wants of a name: as written, what the first step leads to, whether it goes on.
+
+    Args:
+        text: the prompt.
+        name: the name.
+        value: what it stands for.
+
+    Raises:
+        LookupError: there is no such thing; with the braces in question.
+    """
+    _check_written(text, name)
+    wanted: list[tuple[str, Any, bool]] = []
+    for match in _FIELD.finditer(text):
+        is_doubled = match["open"] == "{{" and match["close"] == "}}"
+        if match["name"] != name or is_doubled or not (steps := _STEPS.findall(match["steps"])):
+            continue
+        try:
+            wanted.append((match[0], _step(value, steps[0]), len(steps) > 1))
+        except Exception:  # noqa: BLE001 - whatever the value raises
+            raise LookupError(match[0]) from None
+    return wanted
+
+
+def _resolve(
+    name: str, steps: str, namespaces: tuple[Mapping[str, Any], ...], needed: str | None = None
+) -> Any:
+    is_needed, name = name == needed, python_name(name)
     if name.startswith("__") and name.strip("_"):  # "__" is the output before the last
         raise LookupError(name)
     value = next(namespace for namespace in namespaces if name in namespace)[name]
@@ -329,6 +355,8 @@ def _resolve(name: str, steps: str, namespaces: tuple[Mapping[str, Any], ...]) -
         goes_on = isinstance(value, StreamGroup) and (step.startswith("[") or step == ".streams")
         if isinstance(value, (Stream, StreamGroup)) and not goes_on:
             return _Reached(value, tuple(left[index:]))
+        if is_needed and is_missing(value):  # and so is all that it could hold
+            return value
         value = _step(value, step)
     return _Reached(value, ()) if streams_among(value) else value
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["Counts", "Later", "Row"]
+__all__ = ["Alone", "Counts", "Later", "Row"]
 
 
 class Later:
@@ -27,6 +27,12 @@ class Later:
     def __call__(self) -> Any:
         """Make it."""
         return self._make(*self._given)
+
+
+class Alone(Later):
+    """The same where the settings are known to fit, so that whatever is wrong is this row's alone."""
+
+    __slots__ = ()
 
 
 @dataclass(slots=True, eq=False)

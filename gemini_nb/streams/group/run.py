@@ -19,16 +19,16 @@ from gemini_nb.api.turn import Usage
 from gemini_nb.errors import ArgumentError, GeminiError, NotAskedError
 from gemini_nb.redaction import scrub
 from gemini_nb.streams.events.states import Status
-from gemini_nb.streams.group.rows import Counts, Row
+from gemini_nb.streams.group.rows import Alone, Counts, Row
 from gemini_nb.streams.group.tally import Refusals, Tally
 from gemini_nb.streams.request.request import StreamRequest
 from gemini_nb.streams.runtime.collector import note_row
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["WINDOW", "Run"]
+__all__ = ["Run", "window_of"]
 
-WINDOW = 200
-"""Rows that are streams at a time, at least; a larger concurrency takes twice its own."""
+_WINDOW = 200  # rows that are streams at a time, at least
+_WIDEST = 1000  # and at most, since each of them takes 60 KB and may hold a connection
 _IN_CALL = 50  # rows that are started, and checked, in the call itself
 _WHOLE = 200  # rows that ended last and are kept with all that they were
 _LISTING = "Make a list of the rows first, since the iterator belongs to the thread that made it: list(rows)."
@@ -50,7 +50,7 @@ class Run:
         rows: Iterable[Row],
         start: Callable[[Row], Stream],
         refuse: Callable[[Row, GeminiError], Stream],
-        window: int = WINDOW,
+        window: int = _WINDOW,
     ) -> None:
         is_list = isinstance(rows, list)
         self.rows: list[Row] = list(rows) if is_list else []
@@ -336,7 +336,8 @@ class Run:
         settings.
         """
         is_few = len(self.rows) <= _IN_CALL
-        if is_call and (is_few or not row.number) and not isinstance(error, NotAskedError):
+        is_own = isinstance(error, NotAskedError) or isinstance(row.prompt, Alone)
+        if is_call and (is_few or not row.number) and not is_own:
             raise error
         reason = scrub(f"{type(error).__name__}: {error}")
         failure = error if isinstance(error, GeminiError) else ArgumentError(f"Not asked: {reason}")
@@ -457,6 +458,11 @@ class Run:
                         self._thread = None
                     break
         self._wake()
+
+
+def window_of(concurrency: int) -> int:
+    """Return how many rows are streams at a time where so many run."""
+    return min(max(_WINDOW, 2 * concurrency), _WIDEST)
 
 
 def _may_retry(row: Row) -> bool:
