@@ -16,6 +16,7 @@ from gemini_nb.errors import ConfigError, NotAskedError
 from gemini_nb.notebook.pane.stepper import head_html
 from gemini_nb.notebook.render.settled import to_markdown, to_text
 from gemini_nb.streams.chat.messages import Message, Messages, Origin
+from gemini_nb.streams.group.prompt import interpolate
 from gemini_nb.streams.manager import StreamManager
 from gemini_nb.streams.stream import Stream
 from kernels import Kernel
@@ -257,6 +258,26 @@ def test_what_waits_behind_a_message_that_brings_nothing_is_not_asked() -> None:
         assert isinstance(made.run("b", "b").wait(PATIENCE).error, NotAskedError)
         assert made.said == ["a", "b"]
         assert len(server.requests) == 3
+
+
+def test_a_prompt_that_names_a_chat_is_asked_when_its_messages_have_ended() -> None:
+    script = Script()
+    with rig(script) as made:
+        desk = Desk(made.manager, **made.options)
+        desk.run("a", "hold a")
+        desk.run("b", "bad b")
+        prompt = "About {talk} / {talk.history[1].role} / {talk.history[-1].parts[0].text}"
+        asks = interpolate(prompt, {"talk": desk.chat})
+        stream = made.manager.start_stream(asks, **made.options)
+        desk.run("c", "later")
+        assert stream.waiting_for is not None
+        script.gate.set()
+        about = "About User: hold a\n\nModel: HOLD A / model / HOLD A"
+        assert stream.result(PATIENCE) == about.upper()
+        desk.chat._wait_until_idle()
+        assert interpolate(prompt, {"talk": desk.chat}) == [about]
+        (empty,) = interpolate("{talk}", {"talk": Chat()})
+        assert empty == "<Chat of 0 turns>"
 
 
 # ------------------------------------------------------------------ in a kernel

@@ -39,6 +39,7 @@ _INTERNAL = {
     "queue",
     "send_from",
     "send_typed",
+    "under_way",
 }  # Tab does not offer these
 _AS_BEFORE = "Nothing came of it, so the chat is as it was before."
 
@@ -252,6 +253,11 @@ class Chat:
             for receivers in self._under_way.values():
                 receivers.append(made)
         return made
+
+    @property
+    def under_way(self) -> tuple[Stream, ...]:
+        """The messages that have not ended, in the order of asking."""
+        return tuple(stream for stream in self._queue if not stream.record.is_done)
 
     def _wait_until_idle(self) -> None:
         """Wait for the messages that are under way. Ctrl-C ends the wait, not the messages."""

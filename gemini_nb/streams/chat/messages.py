@@ -17,8 +17,9 @@ from typing import Any
 
 from gemini_nb.api.wire import Content
 from gemini_nb.streams.events.calls import ToolCall
+from gemini_nb.streams.journaling import prompt_of
 
-__all__ = ["Before", "Exchange", "Message", "Messages", "Origin", "is_message"]
+__all__ = ["Before", "Exchange", "Message", "Messages", "Origin", "conversation_text", "is_message"]
 
 _UNANSWERED = 20  # messages without an answer that are remembered, the newest
 
@@ -267,6 +268,16 @@ class Messages:
         """Forget the messages whose turns are not in this history any more."""
         there = set(map(id, history))
         self.all = [message for message in self.all if all(id(turn) in there for turn in message.turns)]
+
+
+def conversation_text(history: Iterable[Content]) -> str:
+    """Return what was said in a chat as text, without thoughts and tool calls."""
+    said: list[str] = []
+    for turn in history:
+        parts = [part for part in turn["parts"] if not part.get("thought")]
+        if words := prompt_of([{**turn, "parts": parts}]):
+            said.append(f"{'Model' if turn.get('role') == 'model' else 'User'}: {words}")
+    return "\n\n".join(said)
 
 
 def is_message(turn: Content) -> bool:

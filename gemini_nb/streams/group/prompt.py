@@ -25,6 +25,8 @@ from gemini_nb.api.contents.content import to_part
 from gemini_nb.api.contents.values import frame_rows, frame_text, is_media
 from gemini_nb.errors import NotAskedError
 from gemini_nb.redaction import scrub
+from gemini_nb.streams.chat.chat import Chat
+from gemini_nb.streams.chat.messages import conversation_text
 from gemini_nb.streams.conversation.dependencies import (
     Deferred,
     Need,
@@ -198,10 +200,12 @@ def _filled(value: Any, match: re.Match[str], needed: str | None) -> Any:
         streams, whole, taken = tuple(dict.fromkeys(noted)), value, _copied(value)
     else:
         whole, steps = value.value, value.steps
-        streams, taken = tuple(dict.fromkeys(streams_among(whole))), taken_with_streams(whole)
+        taken = whole.fork() if isinstance(whole, Chat) else taken_with_streams(whole)
+        streams = taken.under_way if isinstance(taken, Chat) else tuple(dict.fromkeys(streams_among(whole)))
     name = "" if match["name"] == needed else match["name"]
     is_one = len(streams) == 1 and not growing(whole)
-    need = Need(streams, streams[0] if is_one else whole, name)
+    # A message that fails leaves its chat as it was.
+    need = Need(streams, streams[0] if is_one else whole, name, must_complete=not isinstance(taken, Chat))
     hole = _Hole(need, taken, steps, match["conversion"], match["spec"], match[0])
     if all(stream.status is Status.COMPLETED for stream in streams) and not growing(whole):
         with contextlib.suppress(NotAskedError):  # its stream says so, as it does where it has to wait
@@ -353,12 +357,12 @@ def _resolve(
     left = _STEPS.findall(steps)
     for index, step in enumerate(left):
         goes_on = isinstance(value, StreamGroup) and (step.startswith("[") or step == ".streams")
-        if isinstance(value, (Stream, StreamGroup)) and not goes_on:
+        if isinstance(value, (Chat, Stream, StreamGroup)) and not goes_on:
             return _Reached(value, tuple(left[index:]))
         if is_needed and is_missing(value):  # and so is all that it could hold
             return value
         value = _step(value, step)
-    return _Reached(value, ()) if streams_among(value) else value
+    return _Reached(value, ()) if isinstance(value, Chat) or streams_among(value) else value
 
 
 def python_name(name: str) -> str:
@@ -378,10 +382,7 @@ def _step(value: Any, step: str) -> Any:
 
 def _shown(value: Any, conversion: str | None, spec: str | None) -> Any:
     """What stands in a value's place: text, or the value itself where it is an image or a file."""
-    if streams_in(value) is not None:
-        value = whole_text(value)
-    elif streams_among(value):
-        value = str(with_texts(value))
+    value = _answered(value)
     if conversion is not None:
         if _is_wordless(value):
             raise LookupError(type(value).__name__)
@@ -401,6 +402,15 @@ def _shown(value: Any, conversion: str | None, spec: str | None) -> Any:
     if _is_wordless(value):
         raise LookupError(type(value).__name__)
     return str(value)
+
+
+def _answered(value: Any) -> Any:
+    """What was answered, of a value that consists of streams, holds some, or is a chat; other values."""
+    if isinstance(value, Chat):
+        return conversation_text(value.history) or str(value)
+    if streams_in(value) is not None:
+        return whole_text(value)
+    return str(with_texts(value)) if streams_among(value) else value
 
 
 def _text_of(value: bytes) -> Any:
