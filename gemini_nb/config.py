@@ -274,15 +274,15 @@ def journal_path(settings: Settings) -> tuple[Path, bool] | None:
         return None
     if chosen and chosen.lower() not in _TRUE:
         return Path(chosen).expanduser(), False
-    return _data_folder(*map(os.environ.get, _FOLDER_VARIABLES)) / "journal.db", True
+    return _default_journal(*map(os.environ.get, _FOLDER_VARIABLES)), True
 
 
 @functools.lru_cache(maxsize=4)
-def _data_folder(*_: str | None) -> Path:
-    """Return the platform's folder for data, looked up anew when a variable that it depends on changes."""
+def _default_journal(*_: str | None) -> Path:
+    """Return the file in the user's data, looked up anew when a variable that it depends on changes."""
     import platformdirs
 
-    return platformdirs.user_data_path("gemini_nb", appauthor=False)
+    return platformdirs.user_data_path("gemini_nb", appauthor=False) / "journal.db"
 
 
 def simulator_pace() -> float:

@@ -4,6 +4,7 @@ import asyncio
 import contextvars
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -93,6 +94,32 @@ def test_a_callback_that_raises_is_logged_and_the_loop_goes_on(
     background.call(lambda: 1 / 0)
     background.call(done.set)
     assert done.wait(PATIENCE)
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_calls_that_come_together_are_made_in_their_order_and_one_wake_serves_them_all(
+    background: BackgroundLoop, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[int] = []
+    done = Flag()
+    go_on = hold_loop(background)
+    wakes: list[object] = []
+    wake = background.loop.call_soon_threadsafe
+
+    def counted(*args: Any, **options: Any) -> object:
+        wakes.append(args)
+        return wake(*args, **options)
+
+    monkeypatch.setattr(background.loop, "call_soon_threadsafe", counted)
+    background.call(lambda: 1 / 0)
+    for number in range(50):
+        background.call(order.append, number)
+    background.call(lambda: background.call(order.append, 51))
+    background.call(done.set)
+    go_on.set()
+    assert done.wait(PATIENCE)
+    assert order == [*range(50), 51]
+    assert len(wakes) == 1
     assert "ZeroDivisionError" in caplog.text
 
 

@@ -7,6 +7,7 @@ A daemon thread goes on, does not hold up the interpreter's exit, and is replace
 from __future__ import annotations
 
 import asyncio
+import collections
 import concurrent.futures
 import contextlib
 import contextvars
@@ -79,6 +80,8 @@ class BackgroundLoop:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
+        self._calls: collections.deque[tuple[Callable[..., object], tuple[Any, ...]]] = collections.deque()
+        self._woken: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
 
     @property
@@ -156,15 +159,27 @@ class BackgroundLoop:
             self._schedule(function, *args)
 
     def _schedule(self, function: Callable[..., object], *args: Any) -> None:
-        while True:
-            loop = self.loop
+        """Call a function on the loop's thread. To wake it costs much: once serves for a thousand calls."""
+        loop = self.loop
+        self._calls.append((function, args))
+        while loop is not self._woken:
+            self._woken = loop
             try:
-                loop.call_soon_threadsafe(function, *args, context=contextvars.Context())
+                loop.call_soon_threadsafe(self._take_calls, context=contextvars.Context())
             except RuntimeError:
                 if not loop.is_closed():
                     raise
+                loop = self.loop
             else:
                 return
+
+    def _take_calls(self) -> None:
+        self._woken = None  # first: what is added from now on wakes the loop again
+        calls = [self._calls.popleft() for _ in range(len(self._calls))]
+        for function, args in calls[1:]:
+            asyncio.get_running_loop().call_soon(function, *args, context=contextvars.Context())
+        for function, args in calls[:1]:  # now, which saves the loop a turn where there is no other
+            function(*args)
 
     def spawn(self, function: Callable[[], Coroutine[Any, Any, None]], context: contextvars.Context) -> None:
         """Run a coroutine function as a task of its own, in this context. It must not raise.
