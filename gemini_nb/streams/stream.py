@@ -27,6 +27,7 @@ from gemini_nb.streams.events.uploads import Upload
 from gemini_nb.streams.internals import GRACE, StreamInternals
 from gemini_nb.streams.request.code import to_code
 from gemini_nb.streams.runtime.ending import interrupting, mark_cancelled
+from gemini_nb.streams.runtime.handle import Handle
 from gemini_nb.streams.runtime.reached import note_stream
 from gemini_nb.streams.runtime.readers import EventReader
 from gemini_nb.streams.stopping import stop_interrupted, stop_together
@@ -37,11 +38,13 @@ __all__ = ["Stream"]
 _LOOK = 0.005  # seconds between two checks of whether callbacks have seen the end, where a coroutine waits
 
 
-class Stream(StreamInternals):
+class Stream(Handle, StreamInternals):
     """One run of the model, tools included, from its first request to its end.
 
     Attributes are what has arrived so far; `result()` waits for all of it.
     """
+
+    _instead = "take result(), its text."
 
     def __repr__(self) -> str:
         record = self._record

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import dataclasses
 import gc
 import inspect
 import json
 import logging
+import pickle
 import threading
 import time
 import weakref
@@ -37,7 +39,9 @@ from gemini_nb.errors import (
     PromptBlockedError,
 )
 from gemini_nb.redaction import Secret
+from gemini_nb.streams.chat.chat import Chat
 from gemini_nb.streams.events.log import Cursor
+from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.stream import Stream
 from scripted import Signal, Wait, call, json_error, sse_answer, text
 
@@ -666,6 +670,22 @@ def reachable(root: object) -> Iterator[object]:
             todo += vars(value).values() if hasattr(value, "__dict__") else ()
             slots = [name for kind in type(value).__mro__ for name in getattr(kind, "__slots__", ())]
             todo += [getattr(value, name) for name in slots if hasattr(value, name)]
+
+
+def test_a_copy_of_a_stream_is_the_stream_and_a_pickle_says_what_to_take() -> None:
+    with rig(always(hello)) as made:
+        stream, chat = made.start(), Chat(manager=made.manager, **made.options)
+        group = StreamGroup([stream])
+        chat.send("Hello").wait(PATIENCE)
+        for handle in (stream, group):
+            assert copy.copy(handle) is handle
+            assert copy.deepcopy({"kept": [handle]}) == {"kept": [handle]}
+        for copied in (copy.copy(chat), copy.deepcopy(chat)):
+            assert copied.history == chat.history
+            assert copied.history is not chat.history
+        for one, instead in ((stream, "result"), (group, "to_frame"), (chat, "save")):
+            with pytest.raises(TypeError, match=rf"is not pickled; .*{instead}\("):
+                pickle.dumps(one)
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -6,7 +6,7 @@ import copy
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Self, Unpack
+from typing import Any, NoReturn, Self, Unpack
 
 from gemini_nb.api.contents.content import to_turns
 from gemini_nb.api.wire import Content
@@ -84,6 +84,15 @@ class Chat:
         history: object = self.history  # which the user may have put anything in place of
         turns = len(history) if isinstance(history, (list, tuple)) else "?"
         return f"<Chat of {turns} turns>"
+
+    def __copy__(self) -> Chat:
+        return self.fork()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Chat:
+        return self.fork()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A Chat belongs to this process and is not pickled; save(path) keeps it in a file.")
 
     def __dir__(self) -> list[str]:
         return [name for name in super().__dir__() if name not in _INTERNAL]

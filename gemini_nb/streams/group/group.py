@@ -18,6 +18,7 @@ from gemini_nb.streams.group.pace import dollars_of
 from gemini_nb.streams.group.rows import Counts
 from gemini_nb.streams.group.run import Run
 from gemini_nb.streams.runtime.ending import StreamInterrupted
+from gemini_nb.streams.runtime.handle import Handle
 from gemini_nb.streams.runtime.loop import Flag
 from gemini_nb.streams.runtime.runtime import Runtime
 from gemini_nb.streams.stopping import stop_interrupted, stop_together
@@ -26,7 +27,7 @@ from gemini_nb.streams.stream import Stream
 __all__ = ["StreamGroup"]
 
 
-class StreamGroup:
+class StreamGroup(Handle):
     """Streams that belong together, in the order of their prompts.
 
     Iterating gives pairs of a row's number and its stream, in the order in which the rows end, while others
@@ -37,6 +38,8 @@ class StreamGroup:
         items: what each of them was asked about, where there is such a thing.
         runtime: the machinery they run on; by default that of the first.
     """
+
+    _instead = "take to_frame(), or results."
 
     def __init__(
         self,
