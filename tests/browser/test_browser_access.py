@@ -54,6 +54,7 @@ def test_the_keyboard_reaches_all_of_a_long_answer(desk: Desk) -> None:
     assert page.errors == []
 
 
+@pytest.mark.slow
 def test_a_card_and_thoughts_that_are_unfolded_have_no_violations(desk: Desk) -> None:
     page = desk.set(["%%gemini_stream -t work\ncall it"])
     desk.run(1)

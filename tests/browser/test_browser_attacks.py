@@ -141,6 +141,7 @@ def check_exports(page: Page, notebook: Any, path: Path, requests: list[str]) ->
     assert not re.search(r"^[^`]*<(script|img|iframe|svg)", text.split("```", 1)[0], re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_an_answer_that_no_parser_should_read_is_shown_as_it_is(desk: Desk, requests: list[str]) -> None:
     page = desk.set(["%%gemini_stream\nhuge"])
     page.page.evaluate(ARM)

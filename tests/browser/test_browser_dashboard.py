@@ -166,6 +166,7 @@ def test_ten_streams_in_two_views_with_stops_while_the_kernel_is_busy(opened: La
     page.wait_done(4)
 
 
+@pytest.mark.slow
 def test_a_timeline_unfolds_by_mouse_and_keyboard_and_stays_open(opened: LabPage) -> None:
     page = opened
     row = rows(page, 2).nth(0)

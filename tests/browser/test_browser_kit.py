@@ -55,6 +55,7 @@ def test_a_running_cell_is_interrupted_and_a_new_kernel_knows_nothing(desk: Desk
     expect(page.output(added)).to_have_text("added 2")
 
 
+@pytest.mark.slow
 def test_run_all_waits_for_the_new_run(desk: Desk) -> None:
     page = desk.set(["import time; time.sleep(0.5); print(time.time_ns())", "2 + 2"])
     page.run_all()

@@ -426,6 +426,7 @@ print(stream.error, len(stream.tool_calls), stream.kept is not None)
 """
 
 
+@pytest.mark.slow
 def test_addresses_and_the_order_of_sets_make_no_other_question(path: Path) -> None:
     with Simulator(pace=0) as sim:
         for seed, kept in (("1", "False"), ("2", "True"), ("3", "True")):

@@ -313,6 +313,7 @@ def test_an_attack_is_shown_as_text(attack: str) -> None:
         assert_settled_is_harmless(source)
 
 
+@pytest.mark.slow
 def test_an_attack_cut_off_anywhere_is_shown_as_text() -> None:
     source = "\n\n".join(ATTACKS)
     for end in range(0, len(source), 97):
@@ -378,6 +379,7 @@ FRAGMENTS = st.lists(
 ).map("".join)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(FRAGMENTS)
 @example("<br>\n- a")
@@ -465,6 +467,7 @@ def test_settling_keeps_the_meaning(source: str) -> None:
     assert normal(to_html(settle(settled))) == normal(to_html(settled))
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.sampled_from(ORDINARY), max_size=4).map("\n\n".join))
 def test_settling_twice_renders_like_settling_once(source: str) -> None:
@@ -578,7 +581,12 @@ LONG = {
 }
 
 
-@pytest.mark.parametrize("name", LONG)
+SLOW = {"links", "numbers", "rows", "two lists"}  # seconds each
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in LONG]
+)
 def test_what_is_rendered_in_pieces_is_what_the_whole_would_be(name: str) -> None:
     source = LONG[name]
     part = read(source)

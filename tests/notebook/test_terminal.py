@@ -35,6 +35,7 @@ def ipython(environment: dict[str, str], script: Path) -> subprocess.CompletedPr
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
+@pytest.mark.slow
 def test_a_cell_in_a_script_prints_its_answer(environment: dict[str, str], tmp_path: Path) -> None:
     script = tmp_path / "ask.ipy"
     script.write_text(

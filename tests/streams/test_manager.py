@@ -733,6 +733,7 @@ with ScriptedServer(script) as server:
 """
 
 
+@pytest.mark.slow
 def test_managers_can_be_collected_after_their_shutdown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GEMINI_NB_SIMULATOR_PACE", "0")
     monkeypatch.setattr(manager_module, "_manager", None)
@@ -757,6 +758,7 @@ def test_managers_can_be_collected_after_their_shutdown(monkeypatch: pytest.Monk
         assert [one() for one in left] == [None] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 def test_a_forked_child_makes_its_own_and_leaves_its_parents_alone() -> None:
     done = run_python(
@@ -787,6 +789,7 @@ print(len(manager.list_streams()))
 """
 
 
+@pytest.mark.slow
 def test_the_interpreter_may_end_in_the_middle_without_a_word() -> None:
     def script(request: Any) -> Any:
         if request.json["contents"][0]["parts"][0]["text"] == "tool":

@@ -742,6 +742,7 @@ def test_what_rows_leave_behind_is_freed_without_the_collector() -> None:
     assert {kind: count for kind, count in left.items() if kind in kinds and count > 220} == {}
 
 
+@pytest.mark.slow
 def test_full_collections_are_rarer_while_many_rows_end() -> None:
     before, seen = (701, 11, 12), set()
     until(lambda: gc.get_threshold()[2] < 100)  # after the test before this one

@@ -120,6 +120,7 @@ def test_a_secret_is_not_cut_in_two_where_the_text_is(secret: Secret) -> None:
         assert not any(key[at : at + 6] in text for at in range(len(key) - 5))
 
 
+@pytest.mark.slow
 def test_a_flood_is_not_kept() -> None:
     made = Printed()
     for _ in range(1000):

@@ -503,6 +503,7 @@ SCHEMAS = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(SCHEMAS.filter(lambda schema: isinstance(schema, dict)), SCHEMAS, SCHEMAS, st.lists(JSON, max_size=8))
 def test_what_fits_a_schema_fits_what_is_sent(
