@@ -96,10 +96,11 @@ class Box:
 
     def enter(self, words: str | None = None) -> None:
         """What the page tells of Enter: first the key, then the text if it is another."""
-        content = {"method": "custom", "content": {"event": "submit"}}
-        self.kernel.send_to_widget(self.line, content)
+        sent: list[dict[str, Any]] = [{"method": "custom", "content": {"event": "submit"}}]
         if words is not None:
-            self.type(words)
+            self.kernel.widgets[self.line]["value"] = words
+            sent.append({"method": "update", "state": {"value": words}})
+        self.kernel.send_to_widget(self.line, *sent)
 
     def wait(self, *words: str) -> None:
         """Wait until the box shows all of this, and the transcript holds it."""
@@ -340,10 +341,11 @@ def test_closing_leaves_the_transcript_alone(kernel: Kernel, service: Service) -
     box.until(lambda: "hold the door" in box.transcript)
     box.click("Close")
     box.until(lambda: len(box.shown.outputs) == 1 and "Still running" in box.transcript)
+    kernel.run("later = talk.send('later')")
     service.gate.set()
     box.until(lambda: "HOLD THE DOOR" in box.transcript)
+    kernel.run("later.wait()")
     assert list(box.shown.outputs[0]) == ["text/markdown", "text/plain"]
-    kernel.run("talk.send('later').wait()")
     assert "later" not in box.transcript
 
 

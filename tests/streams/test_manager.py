@@ -12,7 +12,20 @@ from typing import Any
 import pytest
 
 import gemini_nb
-from answers import KEY, PATIENCE, Recorder, Rig, always, hello, hold, hold_loop, join, rig, run_python
+from answers import (
+    KEY,
+    PATIENCE,
+    Recorder,
+    Rig,
+    always,
+    hello,
+    hold,
+    hold_loop,
+    join,
+    rig,
+    run_python,
+    until,
+)
 from gemini_nb.config import Settings
 from gemini_nb.errors import (
     ArgumentError,
@@ -499,7 +512,7 @@ def test_shutdown_with_a_hundred_open_streams() -> None:
         assert time.monotonic() - began < 2
         assert {str(stream.status) for stream in streams} == {"stopped"}
         assert recorder.kinds[-1] == "stream_stopped"
-        assert len(threads_of_ours()) == before
+        until(lambda: len(threads_of_ours()) == before)
         made.server.wait_open(0)
         made.manager.shutdown()
         with pytest.raises(ConfigError, match="shut down"):

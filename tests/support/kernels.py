@@ -164,10 +164,17 @@ class Kernel:
         self.wait_until(lambda: request in self._replies, timeout)
         return self._replies.pop(request)
 
-    def send_to_widget(self, model_id: str, data: dict[str, Any]) -> None:
-        """Send what a page would: {"method": "update", "state": …} or {"method": "custom", "content": …}."""
-        content = {"comm_id": model_id, "data": data}
-        self._client.shell_channel.send(self._client.session.msg("comm_msg", content))
+    def send_to_widget(self, model_id: str, *sent: dict[str, Any]) -> None:
+        """Send what a page would: {"method": "update", "state": …} or {"method": "custom", "content": …}.
+
+        Several are sent in one moment, by the page's clock.
+        """
+        messages = [
+            self._client.session.msg("comm_msg", {"comm_id": model_id, "data": data}) for data in sent
+        ]
+        for message in messages:
+            message["header"]["date"] = messages[0]["header"]["date"]
+            self._client.shell_channel.send(message)
 
     def click(self, model_id: str) -> None:
         """Press a Button widget."""

@@ -94,6 +94,7 @@ class ChatBox(Container, widgets.VBox):
         self._beside: CellDisplay | None = None
         self._bundle: dict[str, str] = {}
         self._is_keeping = self._keeps_again = self._is_closing = self._was_loaded_again = False
+        self._kept: set[object] | None = None  # the messages that had been sent when it was closed
         self._edited: Exchange | None = None
         self._notice, self._notice_kind = "", ""
         self._head = piece("", "gemini-nb-chat-head")
@@ -213,6 +214,7 @@ class ChatBox(Container, widgets.VBox):
     def settle(self) -> None:
         """Close the box, and leave the transcript in its place. From any thread."""
         if not self._is_closing:
+            self._kept = {key_of(exchange) for exchange, _ in self._exchanges()}
             self._is_closing = True
             self._painter.call(self._close_for_good)
             self.wake()
@@ -267,10 +269,12 @@ class ChatBox(Container, widgets.VBox):
 
     def _exchanges(self) -> list[tuple[Exchange, Stream | None]]:
         try:
-            return self.chat.exchanges()
+            exchanges = self.chat.exchanges()
         except GeminiError as error:
             self._notice, self._notice_kind = f"The chat cannot be shown. {error}", "error"
             return []
+        kept = self._kept
+        return exchanges if kept is None else [one for one in exchanges if key_of(one[0]) in kept]
 
     def paint(self) -> bool:
         """Draw what changed since the last time. Rendering thread only."""
