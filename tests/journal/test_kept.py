@@ -173,7 +173,7 @@ def test_configuration_and_environment_say_where(tmp_path: Path, monkeypatch: py
         assert made.start(SKY, keep=False).wait(PATIENCE).text != first
         assert made.start(SKY, keep="other.jsonl").wait(PATIENCE).text != first
     monkeypatch.setenv("GEMINI_NB_KEEP", "answers.jsonl")
-    with rig(counted) as made:
+    with rig(counted, settings=Settings(keep="")) as made:
         assert made.start(SKY).wait(PATIENCE).text == first
         monkeypatch.setenv("GEMINI_NB_KEEP", "off")
         assert made.start(SKY).wait(PATIENCE).text != first
