@@ -19,9 +19,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from IPython.core.error import UsageError
 
 import gemini_nb
 from answers import PATIENCE, hold, hold_loop, join, rig, until
+from gemini_nb import RetryPolicy
 from gemini_nb.errors import ArgumentError, ConfigError, NotAskedError
 from gemini_nb.streams.group.pace import Pace
 from gemini_nb.streams.group.prompt import interpolate
@@ -30,6 +32,7 @@ from gemini_nb.streams.group.run import window_of
 from scripted import Wait, json_error, sse_answer, text
 
 FLASH = "gemini-2.5-flash"
+ONCE = RetryPolicy(restarts=0)
 
 
 def prompt_of(request: Any) -> str:
@@ -310,6 +313,45 @@ def test_a_wait_that_is_too_short_says_what_is_missing() -> None:
         endless = gemini_nb.map(iter(threading.Event().wait, 1), manager=made.manager, **made.options)
         with pytest.raises(TimeoutError, match="others are still read"):
             endless.wait(0.05)
+
+
+def test_a_wait_that_is_too_short_counts_what_has_ended() -> None:
+    go_on = threading.Event()
+    with rig(lambda request: sse_answer(*[Wait(go_on)] * (prompt_of(request) == "b"), text("x"))) as made:
+        group = gemini_nb.map(["a", "b"], manager=made.manager, retry=ONCE, **made.options)
+        group.streams[0].wait_end(PATIENCE)
+        with pytest.raises(TimeoutError, match="1 of 2 rows"):
+            group.wait(0.01)
+        go_on.set()
+        group.wait(PATIENCE)
+
+
+class Unruly:
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(f"no {name}")
+
+    def __str__(self) -> str:
+        return self._name
+
+
+def test_an_item_whose_attributes_raise_is_a_row_of_the_frame() -> None:
+    items = [Unruly("a"), {"k": 1}]
+    with rig(echo) as made:
+        group = gemini_nb.map(["a", "b"], items=items, manager=made.manager, **made.options).wait(PATIENCE)
+    frame = group.to_frame()
+    assert frame["item"][0] is items[0]
+    assert frame["answer"].to_list() == ["A", "B"]
+
+
+def test_what_cannot_be_read_is_refused_by_the_cell() -> None:
+    from gemini_nb.notebook.magics.named import items_of
+
+    for value in (np.array(7), Unruly("x"), type("Odd", (list,), {"__iter__": lambda _: 1 / 0})([1])):
+        with pytest.raises(UsageError, match="--each"):
+            items_of(value, "rows")
 
 
 def test_an_iterator_that_never_goes_on_is_stopped() -> None:

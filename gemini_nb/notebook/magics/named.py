@@ -17,7 +17,7 @@ from IPython.core.error import UsageError
 
 from gemini_nb.api.contents.objects import as_mapping
 from gemini_nb.api.generation import split_config
-from gemini_nb.errors import ArgumentError, did_you_mean
+from gemini_nb.errors import ArgumentError, GeminiError, did_you_mean
 from gemini_nb.streams.conversation.dependencies import Deferred
 from gemini_nb.streams.group.frame import records_of
 from gemini_nb.streams.group.group import StreamGroup
@@ -181,16 +181,25 @@ def items_of(value: Any, name: str) -> list[Any] | Iterator[Any]:
         value = list(value.streams) if value.counts.total is not None else _rows_as_they_come(value)
     if isinstance(value, PurePath):
         return _json_lines(Path(value), name)
-    rows = records_of(value)
-    if isinstance(value, (str, bytes)) or (rows is None and not isinstance(value, Iterable)):
+    try:
+        items = _listed(value)
+    except GeminiError:
+        raise
+    except Exception as error:
+        raise UsageError(f"--each: {name!r} cannot be read: {type(error).__name__}: {error}") from error
+    if items is None:
         raise UsageError(f"--each takes a list or a frame; {name!r} is of type {type(value).__name__}.")
-    if rows is None and not isinstance(value, Sized):
-        rest: Iterator[Any] = iter(value)
-        return rest
-    items: list[Any] = list(value) if rows is None else rows
-    if not items:
+    if isinstance(items, list) and not items:
         raise UsageError(f"--each: {name!r} is empty.")
     return items
+
+
+def _listed(value: Any) -> list[Any] | Iterator[Any] | None:
+    if (rows := records_of(value)) is not None:
+        return rows
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+        return None
+    return list(value) if isinstance(value, Sized) else iter(value)
 
 
 def _json_lines(path: Path, name: str) -> Iterator[Any]:

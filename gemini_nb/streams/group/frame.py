@@ -105,9 +105,12 @@ def _answered(row: Row) -> Any:
 
 
 def _about(item: object) -> dict[Any, Any]:
-    if streams_in(item) is not None:
-        return {"item": whole_text(item)}
-    return fields_of(item) or {"item": item}
+    try:
+        if streams_in(item) is not None:
+            return {"item": whole_text(item)}
+        return fields_of(item) or {"item": item}
+    except Exception:  # noqa: BLE001 - whatever a user's object raises, the rows of all others stay
+        return {"item": item}
 
 
 def _rows(run: Run, asked: list[dict[Any, Any]]) -> list[dict[Any, Any]]:

@@ -204,7 +204,8 @@ class StreamGroup(Handle):
             for stream in self.started:
                 stream.wait_delivered(grace)
         except TimeoutError:
-            left, more = len(self) - len(run.ended), ", and others are still read"
+            now, more = self.counts, ", and others are still read"
+            left = now.waiting + now.running
             raise TimeoutError(
                 f"{left:,} of {len(self):,} rows have not ended after {timeout:g} s"
                 f"{more if run.total is None else ''}."
