@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import warnings
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
@@ -16,7 +17,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from attacks import SMALL
-from gemini_nb.notebook.render.markdown import Draft, escape, plain, settle, to_html, typeset
+from gemini_nb.notebook.render.markdown import Draft, escape, neutral, parser, plain, settle, to_html, typeset
+from gemini_nb.notebook.render.markdown.emphasis import parse_inline
 from gemini_nb.notebook.render.markdown.html_writer import html_of
 from gemini_nb.notebook.render.markdown.markdown_writer import write
 from gemini_nb.notebook.render.markdown.split import Seam, read
@@ -594,18 +596,20 @@ def test_what_is_rendered_in_pieces_is_what_the_whole_would_be(name: str) -> Non
     whole = write(part.tokens, Seam(), source)
     assert settle(source) == whole.text
     assert to_html(source) == html_of(part.tokens)
-    draft, shown = Draft(), list[str]()
-    for end in (*range(0, len(source), 3000), len(source)):
-        more = True
-        while more:
-            drawn = draft.draw(source[:end], lambda _: 1600)
-            shown += [drawn.finished] if drawn.finished is not None else []
-            more = drawn.more
-    assert name == "links" or normal("".join([*shown, drawn.tail])) == normal(to_html(source))
-    for _ in draft.finish(source):
-        pass
-    assert normal(draft.html) == normal(to_html(source))
-    assert to_html(draft.markdown) == to_html(whole.text)
+    for held in (0, 6000):
+        draft, shown = Draft(), list[str]()
+        for end in (*range(0, len(source), 3000), len(source)):
+            more = True
+            while more:
+                drawn = draft.draw(source[:end], lambda _: 1600, held=held)
+                shown += [drawn.finished] if drawn.finished is not None else []
+                more = drawn.more
+        assert all(len(piece) > held for piece in shown), "fewer pieces where they are held"
+        assert name == "links" or normal("".join([*shown, drawn.tail])) == normal(to_html(source))
+        for _ in draft.finish(source):
+            pass
+        assert normal(draft.html) == normal(to_html(source))
+        assert to_html(draft.markdown) == to_html(whole.text)
 
 
 def test_what_cannot_be_rendered_holds_up_nothing_behind_it() -> None:
@@ -689,6 +693,20 @@ def test_characters_that_act_on_their_surroundings_are_made_visible() -> None:
         assert "\ufffd" in shown
     assert "👩‍🚀" in to_html("👩‍🚀")
     "".join([to_html("\ud800"), settle("\ud800"), escape("\ud800"), plain("\ud800")]).encode()
+
+
+def test_what_takes_the_short_way_through_the_parser_comes_out_as_on_the_long_way() -> None:
+    """Text without any mark is not parsed, and printable text not searched for characters that act."""
+    whole = "".join(char for code in range(sys.maxunicode + 1) if (char := chr(code)).isprintable())
+    assert neutral._NEWLINES.search(whole) is None
+    assert neutral._REPLACED.search(whole) is None
+    assert neutral._DROPPED.search(whole) is None
+    for char in map(chr, range(0x20, 0x7F)):
+        for text in (f"a{char}b", f"{char}a b", f"a b{char}", f"a {char} b{char}{char}c"):
+            long_way: list[Any] = []
+            parse_inline(text, parser._parser(), {"references": {}}, long_way)
+            short_way = parser._parse_inline(text, {"references": {}})
+            assert [one.as_dict() for one in short_way] == [one.as_dict() for one in long_way], text
 
 
 def test_flags_keep_their_tags_and_nothing_else_does() -> None:

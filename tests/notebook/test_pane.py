@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 import time
@@ -16,8 +17,9 @@ from IPython.display import DisplayHandle
 from ipywidgets.widgets import widget as widget_module
 
 import gemini_nb
-from gemini_nb.notebook.pane import widgetry
+from gemini_nb.notebook.pane import running_text, widgetry
 from gemini_nb.notebook.pane.pane import StreamPane
+from gemini_nb.notebook.pane.running_text import TextView
 from gemini_nb.notebook.pane.widgetry import messages
 from gemini_nb.notebook.render.markdown import answer_draft, finished, has_formulas, to_html, typeset
 from gemini_nb.simulator import Simulator
@@ -98,7 +100,10 @@ def happens(stream: gemini_nb.Stream, kind: Any, **fields: Any) -> None:
     stream.runtime.loop.call(lambda: stream.record._append(kind, **fields))
 
 
-def test_a_pane_grows_freezes_and_keeps_everything(manager: gemini_nb.StreamManager) -> None:
+def test_a_pane_grows_freezes_and_keeps_everything(
+    manager: gemini_nb.StreamManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running_text, "_SELDOM", math.inf)  # however slow the machine is
     paragraphs = [f"Paragraph {number} " + "word " * 200 for number in range(42)]
     steps = [threading.Event() for _ in paragraphs]
 
@@ -141,6 +146,38 @@ def test_a_pane_that_is_not_displayed_costs_nothing(manager: gemini_nb.StreamMan
         outer.get_state()
         pane.settled.result(10)
         assert stream.text.split()[0] in shown(pane)
+
+
+def test_a_pane_of_a_short_answer_opens_few_channels(manager: gemini_nb.StreamManager) -> None:
+    """Fifty panes open, close and are sent each of them, which costs the kernel more than their texts do."""
+    end = threading.Event()
+
+    def scenario(body: dict[str, Any], model: str) -> Iterator[Any]:
+        yield said("Some words.\n\n")
+        yield end
+        yield said("The end.", "STOP")
+
+    with asked(manager, scenario) as (_, pane):
+        until(partial(shows, pane, "Some words."))
+        alive = set(widget_module._instances.values()) - set(widgetry._shared.values())
+        end.set()
+        pane.settled.result(10)
+    assert len(alive) <= 7, "the pane, its top, head and button, the body, its text and the piece that grows"
+
+
+def test_what_is_painted_seldom_is_frozen_in_few_pieces() -> None:
+    """Where many answers grow, some kilobytes that are sent again cost less than a widget for each."""
+    paragraph = f"{'word ' * 100}\n\n"
+    often, seldom = TextView(), TextView()
+    for number in range(1, 21):
+        often.draw(paragraph * number)
+        seldom._drawn_at = -1e9
+        seldom.draw(paragraph * number)
+    assert seldom.frozen == 1
+    assert often.frozen > 3
+    for view in (often, seldom):
+        assert shown(view.widget).count("word") == 2000
+        view.close()
 
 
 def as_shown(text: str) -> str:

@@ -284,7 +284,8 @@ class _Live:
         self._head_due = 0.0
         self._head_state: object = None
         self._body = box([], "gemini-nb-body")
-        top = box([self._head, stop_button(stream)], "gemini-nb-top")
+        buttons = [] if stream.is_done else [stop_button(stream)]
+        top = box([self._head, *buttons], "gemini-nb-top")
         self._notes: Any = None
         pane.children = (look.sheet(), top, self._body)
         self._paint_notes()

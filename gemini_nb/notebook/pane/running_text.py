@@ -1,13 +1,14 @@
 """A growing text as frozen pieces and one live tail.
 
 One widget with all of it would send all of it at every paint. What is finished is frozen here and never sent
-again. Its pieces stand in sections, because a box names all its children whenever it gets one more. Once a
-formula has come, pieces are of the kind that a page typesets, and end soon after one: only what is frozen is
-typeset.
+again. Its pieces stand in sections, but for the first ones, because a box names all its children whenever it
+gets one more. Once a formula has come, pieces are of the kind that a page typesets, and end soon after one:
+only what is frozen is typeset.
 """
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from gemini_nb.notebook.pane.widgetry import box, close_tree, formulas, piece, set_value
@@ -21,6 +22,8 @@ __all__ = ["TextView"]
 _TAIL = 1600  # characters that a tail may have before its finished part is frozen
 _FORMULAS = 400  # the same for a tail that waits to be typeset
 _SECTION = 16  # pieces that stand in one box
+_SELDOM = 0.8  # seconds between two paints from which on the length of a paint matters less than its messages
+_HELD = 6000  # characters of HTML that are finished and sent again, where that is seldom
 
 
 class TextView:
@@ -30,8 +33,9 @@ class TextView:
         self._draft = draft or Draft()
         self._typesets = False
         self._tail, self._pieces = piece(), 1
-        self._section = box([self._tail])
-        self.widget = box([self._section], "gemini-nb-text")
+        self.widget = box([self._tail], "gemini-nb-text")
+        self._section = self.widget
+        self._drawn_at = time.monotonic()
         self.draw(text, self._draft)
 
     @property
@@ -59,7 +63,10 @@ class TextView:
         if draft is not None and draft is not self._draft:
             self._draft = draft
             self._begin_again()
-        drawn = self._draft.draw(text, lambda with_formulas: _FORMULAS if with_formulas else _TAIL)
+        now, before = time.monotonic(), self._drawn_at
+        self._drawn_at = now
+        held = _HELD if now - before > _SELDOM and not self._typesets else 0
+        drawn = self._draft.draw(text, lambda with_formulas: _FORMULAS if with_formulas else _TAIL, held=held)
         if not self._typesets and has_formulas((drawn.finished or "") + drawn.tail):
             self._begin_typesetting()
         if drawn.finished is not None:
@@ -96,7 +103,7 @@ class TextView:
     def _begin_again(self) -> None:
         old = self.widget.children
         self._tail, self._pieces, self._typesets = piece(), 1, False
-        self._section = box([self._tail])
-        self.widget.children = (self._section,)
-        for section in old:
-            close_tree(section)
+        self._section = self.widget
+        self.widget.children = (self._tail,)
+        for one in old:
+            close_tree(one)

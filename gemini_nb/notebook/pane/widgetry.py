@@ -7,17 +7,17 @@ what differs from what the page knows anyway, and count what they send, for the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import ipywidgets as widgets
 from ipywidgets.widgets.trait_types import TypedTuple
 from ipywidgets.widgets.widget import widget_serialization
-from traitlets import Instance
+from traitlets import Instance, default
 
 from gemini_nb.notebook.kernel.page_loads import note_restore
 from gemini_nb.notebook.render.markdown import plain
-from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.stream import Stream
 
 __all__ = [
@@ -68,11 +68,31 @@ class Counted(widgets.Widget):
         """The state; all of it, once the widget is open, is for a page that restores its widgets."""
         if key is None and self.comm is not None:
             note_restore()
-        return super().get_state(key, drop_defaults)
+        if key is None or drop_defaults:
+            return super().get_state(key, drop_defaults)
+        return self._values_of([key] if isinstance(key, str) else key)
+
+    @default("keys")
+    def _default_keys(self) -> list[str]:
+        kind: Any = type(self)
+        return list(_defaults(kind))
+
+    def _values_of(self, names: Iterable[str]) -> dict[str, Any]:
+        """What is sent of these traits. ipywidgets would look at all of a widget's traits for each update."""
+        return {
+            name: self.trait_metadata(name, "to_json", self._trait_to_json)(getattr(self, name), self)
+            for name in names
+        }
 
     def _send(self, msg: Any, buffers: Any = None) -> None:
         _count()
         super()._send(msg, buffers=buffers)
+
+
+@functools.cache
+def _defaults(kind: Any) -> dict[str, Any]:
+    """The traits of a kind of widgets that a page is sent, with their defaults."""
+    return {name: trait.default_value for name, trait in kind.class_traits(sync=True).items()}
 
 
 def _count(number: int = 1) -> None:
@@ -113,9 +133,10 @@ class _Brief(Counted):
     def get_state(self, key: Any = None, drop_defaults: bool = False) -> Any:
         if key is not None or self.comm is not None:  # an update, or a page that asks for all of it
             return super().get_state(key, drop_defaults)
-        state = super().get_state(drop_defaults=True)
-        own = {name: value for name, value in state.items() if name not in _SHARED}
-        return {**{name: getattr(self, name) for name in _NAMED}, **own}
+        kind: Any = type(self)
+        known, values = _defaults(kind), self._trait_values
+        own = {name for name in values if name in known and values[name] != known[name]}
+        return self._values_of((_NAMED | own) - _SHARED)
 
 
 class _Piece(_Brief, widgets.HTML):
@@ -124,6 +145,10 @@ class _Piece(_Brief, widgets.HTML):
 
 class _Formulas(_Brief, widgets.HTMLMath):
     """The same, with a text that the page typesets."""
+
+
+class _Button(_Brief, widgets.Button):
+    """A button with a short opening message."""
 
 
 class _Box(_Brief, Container, widgets.Box):
@@ -187,17 +212,13 @@ def set_value(widget: Any, value: str) -> None:
 
 def stop_button(stream: Stream) -> widgets.Button:
     """A button that stops a stream."""
-    display = "" if stream.status is Status.ACTIVE else "none"
-    tooltip = f"Stop {plain(stream.label)}"
-    return button("Stop", stream.request_stop, tooltip=tooltip, flex="0 0 auto", display=display)
+    return button("Stop", stream.request_stop, tooltip=f"Stop {plain(stream.label)}")
 
 
-def button(name: str, action: Callable[[], object], tooltip: str = "", **layout: str) -> widgets.Button:
+def button(name: str, action: Callable[[], object], tooltip: str = "") -> widgets.Button:
     """A button; its action must not block, and runs while a cell does where the platform allows it."""
-    _count(3)
-    made = widgets.Button(
-        description=name, tooltip=tooltip, layout=widgets.Layout(**{"width": "auto", **layout})
-    )
+    style = _one(widgets.Button.style.klass)
+    made = _Button(description=name, tooltip=tooltip, layout=shared_layout(), style=style)
     made.on_click(lambda _: action())
     answer_where_asked(made)
     return made

@@ -86,19 +86,21 @@ class Draft:
                 text += [piece.written.joint if text else "", piece.written.text]
         return "".join(text)
 
-    def draw(self, text: str, least: Callable[[bool], int]) -> Drawn:
+    def draw(self, text: str, least: Callable[[bool], int], *, held: int = 0) -> Drawn:
         """Render what is not finished yet, and finish some pieces of it where there are places to cut.
 
         Args:
             text: all of the text.
             least: characters of an unfinished part from which on it is cut, given whether it has formulas.
+            held: characters of HTML that may be finished and still be returned with the tail.
         """
         for _ in range(_DRAWN_TOGETHER):
             tokens, more = self._draw_next(text, least)
             if not more:
                 break
         tail = tokens if isinstance(tokens, str) else html_of(tokens)
-        if self._seam.block or self._shown == len(self._pieces):
+        waiting = sum(len(piece.html) for piece in self._pieces[self._shown :])
+        if self._seam.block or waiting <= held:
             return Drawn(None, self._tail(tail), more)
         finished = _joined((piece.html, piece.seam) for piece in self._pieces[self._shown :])
         self._shown = len(self._pieces)

@@ -127,10 +127,9 @@ _LANGUAGES = frozenset(
 
 def html_of(tokens: Sequence[Token]) -> str:
     """These tokens as sanitised HTML."""
-    import nh3  # importing the package stays cheap
-
     md = _renderer()
-    return nh3.clean(md.renderer.render(tokens, md.options, {}), **_allow_list())
+    cleaned: str = _cleaner().clean(md.renderer.render(tokens, md.options, {}))
+    return cleaned
 
 
 def scrollable(name: str, role: str = "group") -> str:
@@ -150,6 +149,12 @@ def raw_html(text: str) -> str:
 
 
 @functools.cache
+def _cleaner() -> Any:
+    import nh3  # importing the package stays cheap
+
+    return nh3.Cleaner(**_allow_list())  # `nh3.clean` would read all of it again for each piece
+
+
 def _allow_list() -> dict[str, Any]:
     from pygments.token import STANDARD_TYPES  # importing the package stays cheap
 

@@ -35,6 +35,8 @@ def _kept(found: re.Match[str]) -> str:
 
 def visible(text: str) -> str:
     """`text` with plain newlines, without invisible characters, and with acting ones shown as U+FFFD."""
+    if text.replace("\n", "").isprintable():  # none of those characters is
+        return text
     return _REPLACED.sub("\ufffd", _DROPPED.sub(_kept, _NEWLINES.sub("\n", text)))
 
 

@@ -36,6 +36,7 @@ _IN_URL = "-._/?#=%+,:;~!@&"
 _BREAK = re.compile(r"<br[ \t]*/?>", re.IGNORECASE)
 _SMALL = re.compile(r"<(sub|sup|kbd)>((?!\s*</)(?:(?!<\1>)[^\n]){1,300}?)</\1>", re.IGNORECASE)
 _TASK = re.compile(r"\[([ xX])\][ \t]+(?=\S)")
+_MARKED = re.compile(r"[\\`~*_\[\]!<&$\n]")  # what anything but plain text begins with, or ends
 _OWN_TAG = re.compile(r"<code>([^<>`]*)</code>|<span>(\\\$|\\\\)</span>")
 
 # Above these, the parser's time grows with the square of the text.
@@ -83,7 +84,7 @@ def _parser() -> MarkdownIt:
     from markdown_it import MarkdownIt  # importing the package stays cheap
 
     md = MarkdownIt("commonmark", {"html": False, "maxNesting": _NESTING, "langPrefix": ""})
-    md.enable(["table", "strikethrough"])
+    md.enable(["table", "strikethrough"]).disable(["html_block", "html_inline"])
     add_math_rules(md)
     md.core.ruler.at("inline", _inline)
     md.inline.ruler.before("autolink", "own_tags", _own_tags)
@@ -166,6 +167,8 @@ def _parse_inline(content: str, env: MutableMapping[str, Any]) -> list[Token]:
     """Parse the inline text, but leave alone what holds more marks than any real paragraph."""
     from gemini_nb.notebook.render.markdown.emphasis import parse_inline
 
+    if not _MARKED.search(content):
+        return [new_token("text", content=content)] if content else []
     marks = sum(map(content.count, "*_`~<"))
     if content.count("[") > _MOST_BRACKETS or marks > _MOST_MARKS or len(content) > _LONGEST_LINE:
         return [new_token("text", content=content)]
