@@ -32,7 +32,7 @@ class StreamSource:
     def __init__(
         self, stream: Stream, begun_with: Callable[[], int], origin: tuple[str | None, str | None]
     ) -> None:
-        self.uid = f"{stream.stream_id}-{kernel()}-{next(_numbers):x}"
+        self.uid = f"{stream.stream_id}-{kernel()}{next(_numbers):x}"
         self._stream = stream
         self._begun_with = begun_with
         self._origin = origin
