@@ -13,6 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from gemini_nb.api.contents.values import import_pandas
 from gemini_nb.api.turn import Usage
 from gemini_nb.api.wire import objects
 from gemini_nb.errors import ConfigError, StreamNotFoundError
@@ -257,10 +258,7 @@ class Journal:
         Raises:
             ConfigError: pandas is not installed, or the journal cannot be read.
         """
-        try:
-            import pandas as pd  # only where a DataFrame is wanted
-        except ImportError:
-            raise ConfigError("A DataFrame needs pandas.", hint="%pip install pandas") from None
+        pd = import_pandas()
         names = [
             one.name for one in fields(Entry) if one.name not in {"usage", "parts", "sources", "tool_calls"}
         ]

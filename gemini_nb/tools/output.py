@@ -20,9 +20,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, NamedTuple
 
 __all__ = [
+    "Display",
     "Target",
     "Undo",
     "current_target",
@@ -37,6 +38,22 @@ __all__ = [
 
 Undo = Callable[[], object]
 Write = Callable[[str], object]
+
+
+class Display(NamedTuple):
+    """What code displays, in the words of Jupyter's messages.
+
+    Attributes:
+        data: the mime bundle.
+        metadata: how it is to be shown, such as a picture's size.
+        transient: where it stands: its `display_id`, if it has one.
+        update: whether it replaces what stands there.
+    """
+
+    data: Mapping[str, Any]
+    metadata: Mapping[str, Any]
+    transient: Mapping[str, Any]
+    update: bool = False
 
 
 class Target:
@@ -85,19 +102,11 @@ class Target:
         """Whether displays are captured at present."""
         return bool(self._captures)
 
-    def display(
-        self,
-        data: Mapping[str, Any],
-        metadata: Mapping[str, Any],
-        transient: Mapping[str, Any],
-        *,
-        update: bool,
-    ) -> bool:
+    def display(self, shown: Display) -> bool:
         """Take what was displayed; returns False for the update of a display that stands elsewhere."""
         if not self._captures:
-            return self.show(data, metadata, transient, update=update)
-        taken = {"data": data, "metadata": metadata, "transient": transient, "update": update}
-        self._captures[-1].append(taken)
+            return self.show(shown)
+        self._captures[-1].append(shown._asdict())
         return True
 
     def clear(self, *, wait: bool) -> None:
@@ -114,15 +123,8 @@ class Target:
         """Show text that is not redirected."""
         raise NotImplementedError
 
-    def show(
-        self,
-        data: Mapping[str, Any],
-        metadata: Mapping[str, Any],
-        transient: Mapping[str, Any],
-        *,
-        update: bool,
-    ) -> bool:
-        """Show a mime bundle that is not captured."""
+    def show(self, shown: Display) -> bool:
+        """Show what is not captured; returns False as `display` does."""
         raise NotImplementedError
 
     def wipe(self, *, wait: bool) -> None:

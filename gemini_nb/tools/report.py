@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from gemini_nb.errors import ConfigError
-from gemini_nb.tools.output import Target, current_target, diverting, targeting
+from gemini_nb.tools.output import Display, Target, current_target, diverting, targeting
 from gemini_nb.tools.printed import Printed
 from gemini_nb.tools.shown import Shown, Words, shown_of
 
@@ -71,30 +71,22 @@ class Report(Target):
             self._printed.write(text)
         self._changed()
 
-    def show(
-        self,
-        data: Mapping[str, Any],
-        metadata: Mapping[str, Any],  # sizes of pictures; a card has its own
-        transient: Mapping[str, Any],
-        *,
-        update: bool,
-    ) -> bool:
+    def show(self, shown: Display) -> bool:
         """Add or update a display; returns False for an update of a display that is not here."""
-        name = transient.get("display_id")
-        shown = shown_of(data)
+        name, made = shown.transient.get("display_id"), shown_of(shown.data)
         with self._lock:
             at = [index for index, (known, _) in enumerate(self._shown) if known == name]
-            if update:
+            if shown.update:
                 if name is None or not at:
                     return False
                 for index in at:
-                    self._shown[index] = (name, shown)
+                    self._shown[index] = (name, made)
             else:
                 self._clear_if_due()
-                if name is None and isinstance(shown, Words):
-                    self._printed.write(f"{shown.text}\n")
+                if name is None and isinstance(made, Words):
+                    self._printed.write(f"{made.text}\n")
                 else:
-                    self._keep(name, shown)
+                    self._keep(name, made)
         self._changed()
         return True
 

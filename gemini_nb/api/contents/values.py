@@ -1,7 +1,8 @@
 """A user's objects as Gemini takes them: images, figures, files and frames become parts.
 
 Prompts and tool results go through this one module, so that what can be asked about can also be returned.
-The libraries these objects come from are recognised, never imported: who has a DataFrame has pandas.
+The libraries that these objects come from are recognised and not imported: a user who has a DataFrame has
+pandas. Only a user who asks for a DataFrame needs it imported here.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from gemini_nb.api.contents.mime import type_of_bytes
 from gemini_nb.api.contents.objects import is_from, plain, spell_part
 from gemini_nb.errors import ArgumentError, ConfigError
 
-__all__ = ["frame_rows", "frame_text", "is_media", "media_part"]
+__all__ = ["frame_rows", "frame_text", "import_pandas", "is_media", "media_part"]
 
 _ROWS = 40
 _COLUMNS = 40
@@ -130,6 +131,19 @@ def frame_rows(value: Any) -> int | None:
         value, "polars", "DataFrame", "Series"
     )
     return len(value) if is_frame else None
+
+
+def import_pandas() -> Any:
+    """Return pandas, for a DataFrame that the user asks for.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    try:
+        import pandas as pd  # an optional dependency: those who want a DataFrame have it
+    except ImportError:
+        raise ConfigError("A DataFrame needs pandas.", hint="%pip install pandas") from None
+    return pd
 
 
 def _pandas_text(value: Any, rows: int | None) -> str:

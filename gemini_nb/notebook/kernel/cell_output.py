@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from gemini_nb.notebook.kernel.routing import captured
 from gemini_nb.notebook.kernel.sent import SentOutputs
-from gemini_nb.tools.output import Target, enter_target
+from gemini_nb.tools.output import Display, Target, enter_target
 
 if TYPE_CHECKING:
     from IPython.display import DisplayHandle
@@ -74,17 +74,9 @@ class CellOutput(Target):
         elif plan:
             self._runtime.loop.call(self._plan)
 
-    def show(
-        self,
-        data: Mapping[str, Any],
-        metadata: Mapping[str, Any],
-        transient: Mapping[str, Any],
-        *,
-        update: bool,
-    ) -> bool:
+    def show(self, shown: Display) -> bool:
         """Display in the cell."""
-        content = _content(data, metadata, transient)
-        self._send("update_display_data" if update else "display_data", content)
+        self._send("update_display_data" if shown.update else "display_data", _content(shown))
         return True
 
     def settle(
@@ -107,11 +99,11 @@ class CellOutput(Target):
             beside: ids of displays that go with it.
             is_done: whether no page shows what stood there any more; None where that is not known.
         """
-        transient = {"display_id": display_id}
+        settled = Display(data, {}, {"display_id": display_id}, update=True)
         if self.captures:
-            self.display(data, {}, transient, update=True)
+            self.display(settled)
             return
-        content = _content(data, {}, transient)
+        content = _content(settled)
         anew = f"{display_id}-settled"
 
         def send() -> None:
@@ -191,19 +183,21 @@ class CellDisplay:
     def update(self, bundle: dict[str, str]) -> None:
         """Show this in the same display, which may change again. From any thread."""
         if isinstance(self._target, CellOutput):
-            self._target.show(bundle, {}, {"display_id": self._handle.display_id}, update=True)
+            self._target.show(Display(bundle, {}, {"display_id": self._handle.display_id}, update=True))
         else:
             self._context.run(self._handle.update, bundle, raw=True)
 
 
-def _content(
-    data: Mapping[str, Any], metadata: Mapping[str, Any], transient: Mapping[str, Any]
-) -> dict[str, Any]:
+def _content(shown: Display) -> dict[str, Any]:
     from ipykernel import jsonutil
 
     form: Any = jsonutil  # untyped
     cleaned: dict[str, Any] = form.json_clean(
-        {"data": form.encode_images(dict(data)), "metadata": metadata, "transient": transient}
+        {
+            "data": form.encode_images(dict(shown.data)),
+            "metadata": shown.metadata,
+            "transient": shown.transient,
+        }
     )
     return cleaned
 

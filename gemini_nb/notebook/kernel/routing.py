@@ -17,7 +17,16 @@ from types import MethodType
 from typing import Any
 
 from gemini_nb.notebook.kernel.shown_widgets import display_widget
-from gemini_nb.tools.output import Target, Undo, Write, current_target, inherit_targets, replace, route_with
+from gemini_nb.tools.output import (
+    Display,
+    Target,
+    Undo,
+    Write,
+    current_target,
+    inherit_targets,
+    replace,
+    route_with,
+)
 
 __all__ = ["captured", "route"]
 
@@ -218,10 +227,11 @@ def _route_displays(publisher: Any) -> list[Undo]:
 
     @functools.wraps(publish)
     def publish_routed(self: Any, data: Any, metadata: Any = None, *rest: Any, **more: Any) -> None:
-        target, transient, update = current_target(), more.get("transient") or {}, bool(more.get("update"))
-        if not update and display_widget(target, data, transient):
+        target = current_target()
+        shown = Display(data, metadata or {}, more.get("transient") or {}, bool(more.get("update")))
+        if not shown.update and display_widget(target, shown):
             return
-        if target is None or not target.display(data, metadata or {}, transient, update=update):
+        if target is None or not target.display(shown):
             publish(self, data, metadata, *rest, **more)
 
     @functools.wraps(clear_output)
@@ -253,7 +263,7 @@ def _route_results(hook: Any, shell: Any) -> list[Undo]:
         self.msg = None
         content = message["content"]
         if content["data"]:
-            target.display(content["data"], content.get("metadata") or {}, {}, update=False)
+            target.display(Display(content["data"], content.get("metadata") or {}, {}))
 
     @functools.wraps(show)
     def show_routed(*error: Any) -> None:

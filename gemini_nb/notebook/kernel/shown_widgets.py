@@ -11,6 +11,7 @@ from typing import Any
 
 from IPython.lib.pretty import pretty
 
+from gemini_nb.tools.output import Display
 from gemini_nb.tools.report import Report
 
 __all__ = ["display_widget"]
@@ -18,20 +19,20 @@ __all__ = ["display_widget"]
 _VIEW = "application/vnd.jupyter.widget-view+json"
 
 
-def display_widget(target: object, data: Mapping[str, Any], transient: Mapping[str, Any]) -> bool:
+def display_widget(target: object, shown: Display) -> bool:
     """Show a widget in a card; returns False for anything else, and for a cell, where the page shows it."""
-    view = data.get(_VIEW)
+    view = shown.data.get(_VIEW)
     if not isinstance(target, Report) or not isinstance(view, Mapping):
         return False
     widget = _find(view.get("model_id"))
     if widget is None:
         return False
-    place = {"display_id": transient.get("display_id") or view["model_id"]}
+    place = {"display_id": shown.transient.get("display_id") or view["model_id"]}
 
     def show(*_: object, update: bool = True) -> None:
         if not target.closed:
             with contextlib.suppress(Exception):  # tqdm's has no text once its bar is gone
-                target.display({"text/plain": pretty(widget)}, {}, place, update=update)
+                target.display(Display({"text/plain": pretty(widget)}, {}, place, update))
 
     show(update=False)
     for one in _all_in(widget):

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gemini_nb.api.contents.objects import is_from
-from gemini_nb.errors import ArgumentError, ConfigError, NotAskedError
+from gemini_nb.api.contents.values import import_pandas
+from gemini_nb.errors import ArgumentError, NotAskedError
 from gemini_nb.redaction import excerpt_of
 from gemini_nb.streams.group.frame import ENDS, columns_of, free_names, records_of
 from gemini_nb.streams.group.mapping import map_prompts
@@ -82,10 +83,7 @@ class _AskFrame:
         Raises:
             ConfigError: pandas is not installed, or the schema cannot be described.
         """
-        try:
-            import pandas as pd
-        except ImportError:
-            raise ConfigError("A DataFrame needs pandas.", hint="%pip install pandas") from None
+        pd = import_pandas()
         return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in _dtypes(schema).items()})
 
 

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from gemini_nb.api.contents.objects import is_from
-from gemini_nb.errors import ArgumentError, ConfigError
+from gemini_nb.api.contents.values import import_pandas
+from gemini_nb.errors import ArgumentError
 from gemini_nb.streams.conversation.dependencies import streams_in, whole_text
 from gemini_nb.streams.group.rows import Row
 from gemini_nb.streams.group.run import Run
@@ -36,10 +37,7 @@ def to_frame(run: Run, *, has_items: bool, wide: bool) -> Any:
     Raises:
         ConfigError: pandas is not installed.
     """
-    try:
-        import pandas as pd  # an optional dependency: those who want a DataFrame have it
-    except ImportError:
-        raise ConfigError("A DataFrame needs pandas.", hint="%pip install pandas") from None
+    pd = import_pandas()
     asked = [_about(row.item) if has_items else {} for row in run.rows]
     return pd.DataFrame(_wide_rows(run.rows, asked) if wide else _rows(run, asked))
 
