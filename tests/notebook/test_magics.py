@@ -396,6 +396,8 @@ def test_stop_show_streams_and_wait(shell: Kernel) -> None:
         shell.run("%gemini_stop one").stdout == shell.run("print(f'Stopped one · {one.stream_id}.')").stdout
     )
     assert shell.run("print(one.status, two.status)").stdout.split() == ["stopped", "completed"]
+    by_entry = shell.run("get_ipython().run_line_magic('gemini_show', two.record.entry_id)")
+    assert by_entry.status == "ok", by_entry.stderr
     shown = shell.run("%gemini_show two")
     assert "text/markdown" in shown.outputs[0]
     value = shell.run("two")

@@ -316,6 +316,9 @@ class GeminiMagics(Magics):
         found = list(value) if isinstance(value, (list, tuple)) else [value]
         if found and all(isinstance(one, (Stream, StreamGroup)) for one in found):
             return found
+        listed = self.manager.list_streams(all=True)
+        if entered := [stream for stream in listed if stream.record.entry_id == name]:
+            return list(entered)
         try:
             return [self.manager.get_stream(name)]
         except StreamNotFoundError as error:

@@ -124,6 +124,7 @@ class ToolOrchestrator:
         self.on_end: list[Callable[[ToolOrchestrator], object]] = []
         """Called on the loop thread when the stream has ended, before its terminal event."""
         self._source = StreamSource(self.stream, lambda: self._begun_with, self._runtime.origin())
+        self._record.entry_id = self._source.uid
         if subscriber is not None:
             self.stream.subscribe(subscriber)
 

@@ -60,6 +60,7 @@ class StreamRecord:
         "asked_at",
         "chunks",
         "ended_at",
+        "entry_id",
         "error",
         "finish_message",
         "finish_reason",
@@ -93,6 +94,8 @@ class StreamRecord:
 
     def __init__(self, stream_id: str) -> None:
         self.stream_id = stream_id
+        self.entry_id = ""
+        """The id of its entry in the journal, which no stream of another kernel has."""
         self.name = ""
         """What the notebook calls it, such as `trip` or `trip[2]`; empty where it has no name."""
         self.group: Callable[[], object] | None = None
