@@ -19,7 +19,7 @@ from gemini_nb.api.contents.file import File
 from gemini_nb.api.contents.image import Image
 from gemini_nb.api.resources.catalogue import Model
 from gemini_nb.api.retry import RetryPolicy
-from gemini_nb.api.turn import Usage
+from gemini_nb.api.usage import Usage
 from gemini_nb.errors import (
     APIError,
     ArgumentError,

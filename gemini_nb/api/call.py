@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from gemini_nb.api import failures
+from gemini_nb.api import failures, no_answer
 from gemini_nb.api.contents.content import encode_body
 from gemini_nb.api.contents.objects import spell_answer
 from gemini_nb.api.retry import RetryPolicy
@@ -283,7 +283,7 @@ def _raise_unfinished(response: httpx.Response, decoder: SSEDecoder, turn: Model
             hint="A proxy, a login page or a wrong base URL answers in Gemini's place.",
         )
     if turn.lacks_candidates:
-        raise failures.empty(turn)
+        raise no_answer.empty(turn)
     raise StreamCutError("The answer ended without a finishReason: it was cut on the way.", hint=_CUT)
 
 

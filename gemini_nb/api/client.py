@@ -16,7 +16,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from gemini_nb.api import failures
+from gemini_nb.api import no_answer
 from gemini_nb.api.call import ChunkReceived, ModelCall, request_once
 from gemini_nb.api.outages import Endurance, is_trouble
 from gemini_nb.api.retry import LONGEST_WAIT, CoolingDown, RetryPolicy
@@ -187,7 +187,7 @@ class _Recovery:
             return None
         if turn.has_answer and (not is_model_mistake(turn.finish_reason) or self._mistakes >= _MAX_REPEATS):
             return None
-        return failures.empty(turn)
+        return no_answer.empty(turn)
 
     def plan(self, failure: GeminiError) -> RetryPlanned:
         """Rewind the turn for another request.

@@ -25,14 +25,12 @@ from gemini_nb.api.retry import (
     retry_delay_of,
     seconds_until_renewal,
 )
-from gemini_nb.api.turn import is_model_mistake
 from gemini_nb.api.wire import JSON, objects
 from gemini_nb.config import WELL_KNOWN_MODELS, Auth
 from gemini_nb.errors import (
     APIError,
     ConfigError,
     ConnectError,
-    EmptyAnswerError,
     GeminiError,
     PromptBlockedError,
     ProtocolError,
@@ -43,12 +41,9 @@ from gemini_nb.redaction import excerpt
 
 if TYPE_CHECKING:
     from gemini_nb.api.endpoint import Endpoint
-    from gemini_nb.api.turn import ModelTurn
 
 __all__ = [
-    "blocked",
     "broken",
-    "empty",
     "error_in",
     "is_about_file",
     "is_refusal",
@@ -136,31 +131,6 @@ _STATUS_HINTS = {
 _NOT_READY = "is not in an ACTIVE state"
 _IN_BUCKET = "file uri: gs://"
 _NO_FILE = "permission to access the File"
-_OTHERWISE = "Ask again, or ask otherwise."
-_REPHRASE = "Rephrase the question; `safety_settings` cannot switch this off."
-_IMAGE = "Describe the image in other words."
-_TOOLS = "Ask again, ask otherwise, or simplify the tools."
-_HINTS = {
-    "STOP": _TOOLS,
-    "TOO_MANY_TOOL_CALLS": "Ask for less at once, or offer fewer tools.",
-    "MAX_TOKENS": "Raise maxOutputTokens (`--max-tokens`), or let the model think less: "
-    "its thoughts count, too.",
-    "SAFETY": "Rephrase it, or loosen `safety_settings`.",
-    "RECITATION": "The answer came too close to a text of others: ask for it in the model's own words.",
-    "LANGUAGE": "Ask in a language that this model supports.",
-    "BLOCKLIST": _REPHRASE,
-    "PROHIBITED_CONTENT": _REPHRASE,
-    "JAILBREAK": _REPHRASE,
-    "SPII": "Ask without personal data, such as account numbers.",
-    "MODEL_ARMOR": "The project's Model Armor template blocked it: rephrase the question, or change that.",
-    "IMAGE_SAFETY": _IMAGE,
-    "IMAGE_PROHIBITED_CONTENT": _IMAGE,
-    "IMAGE_RECITATION": _IMAGE,
-    "IMAGE_OTHER": _IMAGE,
-    "NO_IMAGE": "Ask for an image in so many words.",
-    "MISSING_THOUGHT_SIGNATURE": "A turn of the history lacks its thoughtSignature: "
-    "send the model's parts back as they came.",
-}
 
 
 def refused(status: int, headers: Mapping[str, str], body: bytes, endpoint: Endpoint) -> GeminiError:
@@ -280,17 +250,6 @@ def _daily_hint(seconds: float | None, endpoint: Endpoint) -> str:
     )
 
 
-def blocked(turn: ModelTurn) -> PromptBlockedError:
-    """Return the error for a prompt that was blocked."""
-    reason = f"{excerpt(turn.block_reason or '')}{_blamed(turn)}"
-    return PromptBlockedError(
-        f"The prompt was blocked: {reason}. {excerpt(turn.block_message)}".rstrip(),
-        hint=_reason_hint(turn.block_reason),
-        status_code=200,
-        api_status=excerpt(turn.block_reason or "", 60),
-    )
-
-
 def is_refusal(error: GeminiError | None) -> bool:
     """Whether the service refused what was asked, and would refuse it again."""
     if isinstance(error, PromptBlockedError):
@@ -304,33 +263,6 @@ def is_about_file(error: GeminiError) -> bool:
     return (error.status_code == 400 and _NOT_READY in error.message) or (
         error.status_code == 403 and _NO_FILE in error.message
     )
-
-
-def empty(turn: ModelTurn) -> EmptyAnswerError:
-    """Return the error for a turn that ended without an answer, or with one that the model got wrong."""
-    reason, said = turn.finish_reason, turn.finish_message
-    if reason is None:
-        message = "The server's answer holds no candidates: neither text nor a reason why there is none."
-    elif reason == "STOP":
-        message = "The model ended without a word."
-    elif reason == "MAX_TOKENS":
-        thought = turn.total_usage.thoughts_token_count
-        spent = f": {thought:,} tokens went into thinking" if thought else ""
-        message = f"The model ended with MAX_TOKENS before its answer began{spent}."
-    else:
-        without = "" if turn.has_answer else " and without an answer"
-        message = f"The model ended with {excerpt(reason, 60)}{_blamed(turn)}{without}."
-    return EmptyAnswerError(
-        f"{message} {excerpt(said)}".rstrip(),
-        hint=_reason_hint(reason),
-        status_code=200,
-        api_status=reason and excerpt(reason, 60),
-        is_permanent=not (reason in {None, "STOP"} or is_model_mistake(reason)),
-    )
-
-
-def _blamed(turn: ModelTurn) -> str:
-    return f" ({excerpt(', '.join(turn.categories))})" if turn.categories else ""
 
 
 def _hint(status: int, message: str, details: list[dict[str, Any]], endpoint: Endpoint) -> str:
@@ -465,8 +397,3 @@ def _reason(cause: BaseException) -> str:
     if isinstance(inner, OSError) and inner.errno and not isinstance(inner, ssl.SSLError):
         return f"{os.strerror(inner.errno)}."
     return f"{excerpt(str(inner) or type(cause).__name__).rstrip('.')}."
-
-
-def _reason_hint(reason: str | None) -> str:
-    """Return what the user can do about this reason."""
-    return _HINTS.get(reason or "", _TOOLS if is_model_mistake(reason) else _OTHERWISE)

@@ -1,19 +1,16 @@
-"""One model turn, folded from the chunks of one model call, and the tokens that it took."""
+"""One model turn, folded from the chunks of one model call."""
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any
 
 from gemini_nb.api.contents.content import is_answer, is_plain_text, sendable
 from gemini_nb.api.functions import FunctionCall, read_calls
+from gemini_nb.api.usage import Usage
 from gemini_nb.api.wire import JSON, Content, Part, objects, parts_of
 from gemini_nb.redaction import excerpt, scrub
 
-__all__ = ["ModelTurn", "Usage", "is_model_mistake"]
+__all__ = ["ModelTurn", "is_model_mistake"]
 
 _METADATA = ("citationMetadata", "groundingMetadata", "urlContextMetadata")
 _FIELDS = {"candidates", "createTime", "modelStatus", "modelVersion", "promptFeedback", "responseId"}
@@ -24,92 +21,6 @@ _CALL = {"functionCall", "function_call"}
 _FINISH = ["FINISH_REASON_UNSPECIFIED", "STOP", "MAX_TOKENS", "SAFETY", "RECITATION", "OTHER"]
 _BLOCK = ["BLOCK_REASON_UNSPECIFIED", "SAFETY", "OTHER", "BLOCKLIST", "PROHIBITED_CONTENT"]
 _RATED = ("HIGH", "MEDIUM")  # what a service may block for when it marks no category as blocked
-
-_WORD = re.compile(r"\w{1,64}")  # no text of a server's gets from here into what is shown
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
-    """Tokens of one model call, or of all calls of a stream.
-
-    Attributes:
-        prompt_token_count: what was sent, the history of every round included.
-        candidates_token_count: what the model answered.
-        thoughts_token_count: what it thought.
-        cached_content_token_count: the part of the prompt that came from a cache.
-        tool_use_prompt_token_count: what built-in tools fed to the model.
-        total_token_count: the sum, as the server gives it.
-        prompt_tokens_details: the prompt's tokens by modality ("TEXT", "AUDIO" …), as far as the server says.
-        candidates_tokens_details: the answer's.
-        cache_tokens_details: those of the cached part of the prompt.
-        tool_use_prompt_tokens_details: those of what built-in tools fed to the model.
-        traffic_type: how Vertex AI counts the newest call, such as "ON_DEMAND".
-        service_tier: the tier that served the newest call, "standard", "flex" or "priority"; not always the
-            one that was asked for.
-    """
-
-    prompt_token_count: int = 0
-    candidates_token_count: int = 0
-    thoughts_token_count: int = 0
-    cached_content_token_count: int = 0
-    tool_use_prompt_token_count: int = 0
-    total_token_count: int = 0
-    prompt_tokens_details: Mapping[str, int] = field(default_factory=dict, hash=False)
-    candidates_tokens_details: Mapping[str, int] = field(default_factory=dict, hash=False)
-    cache_tokens_details: Mapping[str, int] = field(default_factory=dict, hash=False)
-    tool_use_prompt_tokens_details: Mapping[str, int] = field(default_factory=dict, hash=False)
-    traffic_type: str | None = None
-    service_tier: str | None = None
-
-    @classmethod
-    def from_wire(cls, metadata: Mapping[str, Any]) -> Usage:
-        """Read a usageMetadata object; counts it lacks are 0."""
-        found: dict[str, Any] = {}
-        for wire, value in metadata.items():
-            name = _NAMES.get(wire, "")
-            if name.endswith("_count") and isinstance(value, int):
-                found[name] = value
-            elif name.endswith("_details"):
-                found[name] = _by_modality(value)
-            elif (
-                name in {"traffic_type", "service_tier"} and isinstance(value, str) and _WORD.fullmatch(value)
-            ):
-                found[name] = value.lower() if name == "service_tier" else value
-        return cls(**found)
-
-    def __add__(self, other: Usage) -> Usage:
-        if self == _NOTHING:  # the usual case: one model call, made once, whose counts come with every chunk
-            return other
-        return Usage(**{name: _sum(getattr(self, name), getattr(other, name)) for name in _WIRE})
-
-    def __getitem__(self, name: str) -> Any:
-        """Look a count or a detail up by its name here or on the wire (`promptTokenCount`)."""
-        for own, wire in _WIRE.items():
-            if name in {own, wire}:
-                return getattr(self, own)
-        raise KeyError(name)
-
-
-def _by_modality(value: object) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for one in objects(value):
-        modality, count = one.get("modality"), one.get("tokenCount")
-        if isinstance(modality, str) and _WORD.fullmatch(modality) and isinstance(count, int):
-            counts[modality] = counts.get(modality, 0) + count
-    return counts
-
-
-def _sum(one: Any, other: Any) -> Any:
-    """Add two counts, each modality's by itself; of words take the newer one."""
-    if isinstance(one, Mapping):
-        return {name: one.get(name, 0) + other.get(name, 0) for name in {**one, **other}}
-    return one + other if isinstance(one, int) else other or one
-
-
-_SNAKE = re.compile("_([a-z])")
-_WIRE = {one.name: _SNAKE.sub(lambda found: found[1].upper(), one.name) for one in fields(Usage)}
-_NAMES = {wire: name for name, wire in _WIRE.items()}
-_NOTHING = Usage()
 
 
 class ModelTurn:
@@ -167,7 +78,7 @@ class ModelTurn:
         self.is_simulated = False
         self.metadata: JSON = {}
         self.usage: JSON = {}
-        self._counted: tuple[JSON, Usage] = {}, _NOTHING
+        self._counted: tuple[JSON, Usage] = {}, Usage()
         self._usage_before: list[Usage] = []
         self._parts: list[Part] = []
         self._open_text: list[str] = []

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from typing import Any
 
-from gemini_nb.api.turn import Usage
+from gemini_nb.api.usage import Usage
 from gemini_nb.journal import rows
 
 __all__ = ["PastCall", "call_from", "checked", "dollars", "usage_from", "whole"]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from gemini_nb.api.contents.values import import_pandas
-from gemini_nb.api.turn import Usage
+from gemini_nb.api.usage import Usage
 from gemini_nb.api.wire import objects
 from gemini_nb.errors import ConfigError, StreamNotFoundError
 from gemini_nb.journal import prune, rows, uploads

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from gemini_nb.api.turn import Usage
+from gemini_nb.api.usage import Usage
 
 __all__ = ["are_known", "load", "load_soon", "price", "total"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Protocol
 
-from gemini_nb.api.turn import Usage
+from gemini_nb.api.usage import Usage
 
 __all__ = ["Asked", "Figures", "Source", "Texts"]
 

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from gemini_nb.api.turn import Usage
+from gemini_nb.api.usage import Usage
 from gemini_nb.api.wire import Content, objects
 from gemini_nb.journal import prices
 from gemini_nb.journal.row import Asked, Figures, Texts

@@ -12,7 +12,7 @@ from typing import Any
 
 from gemini_nb.api.contents.audio import Audio, audio_in
 from gemini_nb.api.contents.image import Image, images_in
-from gemini_nb.api.turn import Usage
+from gemini_nb.api.usage import Usage
 from gemini_nb.api.wire import JSON, Part, shallow
 from gemini_nb.config import Auth
 from gemini_nb.errors import GeminiError

@@ -17,9 +17,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
-from gemini_nb.api import failures
+from gemini_nb.api import no_answer
 from gemini_nb.api.endpoint import Endpoint
-from gemini_nb.api.turn import ModelTurn, Usage
+from gemini_nb.api.turn import ModelTurn
+from gemini_nb.api.usage import Usage
 from gemini_nb.api.wire import JSON, Content, Part, objects
 from gemini_nb.config import Auth
 from gemini_nb.errors import GeminiError
@@ -142,7 +143,7 @@ class ModelCallWatch(_Watch):
     def _finish(self, error: BaseException | None) -> None:
         turn, usage = self._turn, self._turn.total_usage
         if error is None and turn.block_reason is not None:  # which ends the stream when the call has ended
-            error = failures.blocked(turn)
+            error = no_answer.blocked(turn)
         self._attributes |= _answer(turn, usage)
         if self._first is not None:
             self._attributes["gen_ai.response.time_to_first_chunk"] = self._first

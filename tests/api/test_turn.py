@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gemini_nb.api.turn import ModelTurn, Usage
+from gemini_nb.api.turn import ModelTurn
+from gemini_nb.api.usage import Usage
 from gemini_nb.redaction import Secret
 
 

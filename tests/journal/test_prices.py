@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from answers import rig, run_python
-from gemini_nb.api.turn import Usage
+from gemini_nb.api.usage import Usage
 from gemini_nb.journal import prices
 from gemini_nb.notebook.dashboard.look import line_html, totals_html
 from gemini_nb.notebook.dashboard.trace import Trace

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gemini_nb.api.turn import Usage
+from gemini_nb.api.usage import Usage
 from gemini_nb.notebook.dashboard.sparkline import SECONDS, Pace, sparkline
 from gemini_nb.notebook.dashboard.trace import Lane, Trace
 from gemini_nb.streams.events import events

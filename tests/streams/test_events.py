@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import gemini_nb
-from gemini_nb.api.turn import Usage
+from gemini_nb.api.usage import Usage
 from gemini_nb.errors import GeminiError
 from gemini_nb.streams.events import events, log
 from gemini_nb.streams.events.calls import ToolCall

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from gemini_nb.api.turn import Usage
+from gemini_nb.api.usage import Usage
 from gemini_nb.journal.entries import Journal
 from gemini_nb.journal.row import Asked, Figures, Texts
 from gemini_nb.journal.store import Store

@@ -9,7 +9,7 @@ from __future__ import annotations
 import collections
 import math
 
-from gemini_nb.api.turn import Usage
+from gemini_nb.api.usage import Usage
 
 __all__ = ["SECONDS", "Pace", "sparkline"]
 

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Sequence
 
-from gemini_nb.api.turn import Usage
+from gemini_nb.api.usage import Usage
 from gemini_nb.api.wire import Part
 from gemini_nb.config import Auth
 from gemini_nb.journal import prices

@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import Any
 
 from gemini_nb.api.contents.local_file import printable
-from gemini_nb.api.turn import Usage
+from gemini_nb.api.usage import Usage
 from gemini_nb.api.wire import Part, objects
 from gemini_nb.config import Auth
 from gemini_nb.journal.columns import PastCall

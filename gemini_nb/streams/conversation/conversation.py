@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from typing import assert_never
 
-from gemini_nb.api import failures
+from gemini_nb.api import failures, no_answer
 from gemini_nb.api.call import ChunkReceived, ModelCall
 from gemini_nb.api.client import CallEvent, RetryPlanned, call_model
 from gemini_nb.api.contents.content import is_answer
@@ -21,7 +21,8 @@ from gemini_nb.api.functions import FunctionCall
 from gemini_nb.api.generation import is_retiring
 from gemini_nb.api.resources.uploads import RemoteFile
 from gemini_nb.api.retry import CoolingDown
-from gemini_nb.api.turn import ModelTurn, Usage
+from gemini_nb.api.turn import ModelTurn
+from gemini_nb.api.usage import Usage
 from gemini_nb.api.wire import JSON, Content, Part, duplicate
 from gemini_nb.config import Auth, replay_pace
 from gemini_nb.errors import APIError, EmptyAnswerError, SchemaMismatchError, TurnLimitError
@@ -142,7 +143,7 @@ class Conversation:
         while True:
             turn = await self._call_model_with_files()
             if turn.block_reason is not None:
-                raise failures.blocked(turn)
+                raise no_answer.blocked(turn)
             ran = self._round = self._begin_round(turn)
             if ran.calls and (turn.finish_reason or "").upper() in _FILTERS:
                 reason = f"the model's turn was ended by {turn.finish_reason}, so this did not run"

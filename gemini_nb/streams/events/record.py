@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any, Literal, TypeVar
 
-from gemini_nb.api.turn import Usage
+from gemini_nb.api.usage import Usage
 from gemini_nb.api.wire import Part, duplicate
 from gemini_nb.errors import GeminiError, InternalError
 from gemini_nb.redaction import scrub, scrub_json

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from gemini_nb.api.turn import Usage
+from gemini_nb.api.usage import Usage
 
 __all__ = ["Saved"]
 

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from gemini_nb.api.resources.counting import count_tokens
-from gemini_nb.api.turn import Usage
+from gemini_nb.api.usage import Usage
 from gemini_nb.errors import ArgumentError, NotAskedError
 from gemini_nb.journal import prices
 from gemini_nb.streams.events.record import StreamRecord

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import Any, overload
 
-from gemini_nb.api.turn import Usage
+from gemini_nb.api.usage import Usage
 from gemini_nb.errors import ArgumentError, GeminiError
 from gemini_nb.journal import prices
 from gemini_nb.streams.group.frame import result_of, to_frame

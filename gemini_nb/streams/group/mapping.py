@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any, Unpack
 
 from gemini_nb.api.retry import RetryPolicy
-from gemini_nb.api.turn import Usage
+from gemini_nb.api.usage import Usage
 from gemini_nb.config import choose_keep, choose_model
 from gemini_nb.errors import ArgumentError, ConfigError, GeminiError, NotAskedError
 from gemini_nb.journal import prices

@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 
-from gemini_nb.api.turn import Usage
+from gemini_nb.api.usage import Usage
 from gemini_nb.errors import ArgumentError, GeminiError, NotAskedError
 from gemini_nb.redaction import scrub
 from gemini_nb.streams.events.states import Status

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 from decimal import Decimal
 
-from gemini_nb.api.turn import Usage
+from gemini_nb.api.usage import Usage
 from gemini_nb.errors import ConnectError, GeminiError, NotAskedError
 from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.stream import Stream
