@@ -494,6 +494,11 @@ def test_help_reads_well(shell: Kernel) -> None:
         ("%%gemini_stream -o one --out two\nHello", "--out is there twice"),
         ("%%gemini_stream --temp 1 --temperature=0.5\nHello", "--temperature is there twice"),
         ("%%gemini_stream --wait --no-wait\nHello", "--wait and --no-wait are both there"),
+        ("%%gemini_stream \u2013o trip\nHello", "Did you mean -o, with a plain hyphen?"),
+        ("%%gemini_stream \u2014system Brief\nHello", "Did you mean --system, with a plain hyphen?"),
+        ("%gemini_stream \u2013o trip Hello", "Did you mean -o, with a plain hyphen?"),
+        ("%gemini_stream -o trip ''", "Ask something"),
+        ("%%gemini_stream -o get_ipython\nHello", "'get_ipython' is a name that IPython needs"),
         ("%gemini_stream --colour red", "There is no option --colour"),
     ],
 )

@@ -157,6 +157,7 @@ OPTIONS = tuple(name for names, _ in _ARGUMENTS for name in names)
 _ACTIONS = {name: settings for names, settings in _ARGUMENTS for name in names}
 _CHAT_ARGUMENTS = [(names, settings) for names, settings in _ARGUMENTS if names[0] in _OF_BOXES]
 CHAT_OPTIONS = tuple(name for names, _ in _CHAT_ARGUMENTS for name in names)
+_DASHES = "\u2010\u2011\u2012\u2013\u2014\u2212"  # that a text processor puts in place of a hyphen
 _OPTION = re.compile(r"--?[A-Za-z][\w-]*")
 
 
@@ -247,6 +248,10 @@ def _is_option(word: str) -> bool:
 def _meant(word: str) -> str:
     """Ask "did you mean" for a word that is nearly an option; with one dash only if it is long."""
     name = word.partition("=")[0].lower().replace("_", "-")
+    if name[:1] in _DASHES:
+        letters = name.lstrip(f"-{_DASHES}")
+        plain = f"{'-' if len(letters) == 1 else '--'}{letters}"
+        return f"Did you mean {plain}, with a plain hyphen?" if _is_option(plain) else ""
     if not name.startswith("-") or len(name) < 3:
         return ""
     return did_you_mean(f"--{name.lstrip('-')}", [known for known in OPTIONS if known.startswith("--")])
@@ -328,7 +333,8 @@ def split_line(line: str) -> tuple[str, str]:
     """
     options, prompt, is_marked = _split(line)
     word = prompt.partition(" ")[0]
-    if not is_marked and _OPTION.fullmatch(word.partition("=")[0]):
+    is_near = word[:1] in _DASHES and _meant(word)
+    if not is_marked and (is_near or _OPTION.fullmatch(word.partition("=")[0])):
         meant = f" {_meant(word)}".rstrip()
         raise UsageError(
             f"There is no option {word}.{meant} {_HELP} A prompt that begins so stands behind --."
@@ -359,6 +365,8 @@ def _split(line: str) -> tuple[str, str, bool]:
                 stop = after
         end = stop
     prompt = line[end:].strip()
+    if prompt in {"''", '""'}:
+        return line[:end], "", False
     inner = _unquoted(prompt)
     return line[:end], prompt if not inner or prompt[:1] in inner else inner, False
 

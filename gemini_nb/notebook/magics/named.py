@@ -28,6 +28,7 @@ from gemini_nb.tools.tool import BUILT_IN, ToolSource
 
 __all__ = ["alone_or_listed", "as_name", "items_of", "options_of", "read_typed", "value_of"]
 
+_OF_IPYTHON = {"In", "Out", "_", "__", "___", "exit", "get_ipython", "quit"}
 _LIST = re.compile(r"list\[(.+)\]")
 _LONGEST_LINE = 64 << 20  # bytes of a line of JSON
 
@@ -101,6 +102,8 @@ def as_name(name: str) -> str:
     Raises:
         UsageError: no stream or chat can have this name.
     """
+    if name in _OF_IPYTHON:
+        raise UsageError(f"{name!r} is a name that IPython needs for itself; choose another one.")
     if not name.isidentifier() or keyword.iskeyword(name):
         raise UsageError(f"{name!r} is not a name a stream or chat can have.")
     return python_name(name)
