@@ -99,6 +99,18 @@ def test_an_answer_that_was_cut_says_so_in_the_table() -> None:
     assert "✓ MAX&#95;TOKENS" in bundle_of(group)["text/markdown"]
 
 
+def test_a_run_that_pauses_says_what_for_and_how_long() -> None:
+    with rig(lambda _: json_error(429, "Quota exceeded.", headers={"Retry-After": "7200"})) as made:
+        group = gemini_nb.map(list("ab"), manager=made.manager, **made.options)
+        for stream in group.streams:
+            next(event for event in stream if event.kind == "retry_scheduled")
+        words = f"waiting for quota of {group.streams[0].model}, retrying in 2 h"
+        assert f"0/2 · 2 {words}" in progress_line(group, None)
+        assert live_html(group).count(f"<td>waiting</td><td>{words.removeprefix('waiting ')}") == 2
+        group.stop()
+        assert progress_line(group, None) == "2/2 · 2 stopped"
+
+
 def test_a_few_rows_stay_folds() -> None:
     assert bundle_of(asked(20))["text/markdown"].count("<details>") == 20
 

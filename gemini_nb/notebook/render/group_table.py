@@ -9,15 +9,17 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from gemini_nb.notebook.render.figures import waiting_words
 from gemini_nb.notebook.render.markdown import escape, plain
 from gemini_nb.notebook.render.settled import literal
 from gemini_nb.notebook.render.table import aligned
 from gemini_nb.notebook.render.words import cut, dollars, duration, one_line
 from gemini_nb.redaction import partial_secret, scrub
+from gemini_nb.streams.events.info import Waiting
 from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.group.frame import fields_of, result_of
 from gemini_nb.streams.group.group import StreamGroup
-from gemini_nb.streams.group.rows import Row
+from gemini_nb.streams.group.rows import Counts, Row
 from gemini_nb.streams.stream import Stream
 
 __all__ = [
@@ -113,8 +115,20 @@ def progress_line(group: StreamGroup, per_second: float | None) -> str:
     counted = ("failed", "stopped", "kept")
     parts += [f"{count:,} {name}" for name in counted if (count := getattr(now, name))]
     parts += [dollars(cost)] if (cost := group.cost) else []
-    waits = ("running", "waiting")
-    return " · ".join([*parts, *(f"{count:,} {name}" for name in waits if (count := getattr(now, name)))])
+    parts += [f"{now.running:,} running"] if now.running else []
+    parts += [f"{now.waiting:,} waiting{_pause_words(group, now)}"] if now.waiting else []
+    return " · ".join(parts)
+
+
+def _pause_words(group: StreamGroup, now: Counts) -> str:
+    """What all of them wait for where none runs: for quota of gemini-3.8-flash, retrying in 2 h."""
+    waits = [] if now.running else [stream.waiting for stream in group.run.active]
+    pauses = [wait for wait in waits if wait is not None and wait.until is not None]
+    return f" {_pause(min(pauses, key=lambda wait: wait.until or 0.0))}" if pauses else ""
+
+
+def _pause(waiting: Waiting) -> str:
+    return waiting_words(waiting, time.time()).removeprefix("waiting ")
 
 
 def live_html(group: StreamGroup, *, failures: bool = False) -> str:
@@ -135,8 +149,10 @@ def live_html(group: StreamGroup, *, failures: bool = False) -> str:
 
 
 def _line_html(group: StreamGroup, index: int, stream: Stream) -> str:
-    waits = stream.waiting is not None and stream.status is Status.ACTIVE
-    state, words = "waiting" if waits else stream.status.value, row_words(stream)
+    waiting = stream.waiting if stream.status is Status.ACTIVE else None
+    state, words = "waiting" if waiting is not None else stream.status.value, row_words(stream)
+    if waiting is not None and waiting.until is not None:
+        words = one_line(_pause(waiting), _WORDS)
     return (
         f'<tr data-stream-id="{escape(stream.stream_id)}" data-status="{stream.status.value}">'
         f"<td>{escape(item_words(group, index))}</td><td>{state}</td><td>{escape(words)}</td></tr>"
