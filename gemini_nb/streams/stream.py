@@ -342,6 +342,11 @@ class Stream(Handle, StreamInternals):
     def __iter__(self) -> EventReader:
         return self.reader()
 
+    def __contains__(self, value: object) -> bool:
+        if isinstance(value, str):  # no event is a text, so this would be False in silence
+            raise TypeError("A stream holds events; look for a text in stream.result() or stream.text.")
+        return any(event == value for event in self)
+
     def __aiter__(self) -> EventReader:
         return self.reader()
 

@@ -688,6 +688,16 @@ def test_a_copy_of_a_stream_is_the_stream_and_a_pickle_says_what_to_take() -> No
                 pickle.dumps(one)
 
 
+def test_a_text_is_not_looked_for_among_events_nor_a_stream_among_pairs() -> None:
+    with rig(always(hello)) as made:
+        stream, other = made.start().wait(PATIENCE), made.start()
+        assert stream.events[-1] in stream
+        with pytest.raises(TypeError, match="look for a text"):
+            assert "Hello" in stream
+        assert stream in StreamGroup([stream])
+        assert other not in StreamGroup([stream])
+
+
 @pytest.mark.parametrize("fails", [False, True])
 def test_keys_appear_nowhere(fails: bool, caplog: pytest.LogCaptureFixture) -> None:
     def script(request: Any) -> Any:

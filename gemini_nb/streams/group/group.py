@@ -69,6 +69,9 @@ class StreamGroup(Handle):
                 return
             yield run.ended[seen], run.stream(run.ended[seen])
 
+    def __contains__(self, value: object) -> bool:
+        return any(stream is value for stream in self.streams)
+
     async def __aiter__(self) -> AsyncIterator[tuple[int, Stream]]:
         run, loop = self._run, asyncio.get_running_loop()
         for seen in itertools.count():
