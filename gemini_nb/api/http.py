@@ -25,7 +25,7 @@ __all__ = ["HTTPClients", "IdleTimeout"]
 
 T = TypeVar("T")
 _LARGE = 256 * 1024
-_LOOK = 30.0  # seconds between two looks of a timeout at most, so that most changes of it move no timer
+_LOOK = 30.0  # seconds between two looks of a timeout at the clock; most changes then need no new timer
 
 
 class HTTPClients:

@@ -129,8 +129,8 @@ class Client(HttpxAiohttpClient):
     async def ask(self, request: httpx.Request) -> httpx.Response:
         """Send a request and return its response, its body unread.
 
-        `send` looks for redirects, cookies, hooks and passwords, too, and wraps the body once more, of which
-        each chunk would have to pay its part.
+        httpx's `send` also handles redirects, cookies, hooks and authentication, which no request here has,
+        and wraps the body in one more generator, which every chunk would pay for.
         """
         response = await self._transport_for_url(request.url).handle_async_request(request)
         response.request = request

@@ -67,7 +67,7 @@ class Statistics:
 _NUMBERS = [one.name for one in fields(Statistics) if one.name not in {"cost", "waits"}]
 
 
-_TOGETHER = 20  # streams that are counted at once
+_TOGETHER = 20  # streams that wait to be counted: one pass over several costs little more than over one
 
 
 class Tally:

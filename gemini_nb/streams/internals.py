@@ -61,6 +61,11 @@ class StreamInternals:
         return self._record.label
 
     @property
+    def entry_id(self) -> str:
+        """The id of its entry in the journal."""
+        return self._record.entry_id
+
+    @property
     def row_of(self) -> object:
         """The run whose row it is, None for a stream that was asked alone."""
         return self._record.group and self._record.group()

@@ -317,7 +317,7 @@ class GeminiMagics(Magics):
         if found and all(isinstance(one, (Stream, StreamGroup)) for one in found):
             return found
         listed = self.manager.list_streams(all=True)
-        if entered := [stream for stream in listed if stream.record.entry_id == name]:
+        if entered := [stream for stream in listed if stream.entry_id == name]:
             return list(entered)
         try:
             return [self.manager.get_stream(name)]

@@ -112,7 +112,7 @@ def to_markdown(stream: Stream, transcript: Transcript | None = None) -> str:
         how, _, message = ("Error:", "", end) if stream.error is not None else end.partition(". ")
         pieces.append(f"> **{_inline(how)}** {_inline(message)}".rstrip())
     if stream.status is Status.ACTIVE:
-        pieces.append(f"> Still running; %gemini\\_show {literal(stream.record.entry_id)} shows more.")
+        pieces.append(f"> Still running; %gemini\\_show {literal(stream.entry_id)} shows more.")
     facts = " · ".join([stream.status.value, *figures.short(stream)])
     pieces.append(f'<sub title="{figures.details(stream)}">{literal(facts)}</sub>')
     return framed(figures.named(stream), pieces, kind)
@@ -143,7 +143,7 @@ def to_text(stream: Stream, transcript: Transcript | None = None) -> str:
     ending = figures.ending(stream)
     pieces = [stream.remarks, *map(_block_text, transcript.blocks), ending, f"({facts})"]
     if stream.status is Status.ACTIVE:
-        pieces.append(f"Still running; %gemini_show {stream.record.entry_id} shows more.")
+        pieces.append(f"Still running; %gemini_show {stream.entry_id} shows more.")
     return plain("\n".join(piece for piece in pieces if piece))
 
 

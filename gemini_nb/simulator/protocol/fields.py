@@ -29,6 +29,7 @@ __all__ = [
     "part_tokens",
     "read_body",
     "read_message",
+    "snake",
     "text_tokens",
 ]
 
@@ -159,6 +160,11 @@ def camel(name: str) -> str:
     return _UNDERSCORE.sub(lambda match: match[1].upper(), name)
 
 
+def snake(name: str) -> str:
+    """Turn `camelCase` into `snake_case`, as error messages write the names of fields."""
+    return re.sub(r"[A-Z]", lambda match: "_" + match[0].lower(), name)
+
+
 class _Reader:
     def __init__(self, messages: dict[str, dict[str, str]], known: Collection[str]) -> None:
         self._messages = messages
@@ -213,7 +219,7 @@ def _number(text: str) -> Any:
 
 
 def _wrong(path: str, expected: str, value: Any) -> RefusalError:
-    path = re.sub(r"[A-Z]", lambda match: "_" + match[0].lower(), path)
+    path = snake(path)
     return invalid(f"Invalid value at '{path}': {expected} is expected, not {json.dumps(value)[:80]}", path)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from gemini_nb.api.generation import thinking_problem
 from gemini_nb.simulator.protocol.contents import check_name
-from gemini_nb.simulator.protocol.fields import body_tokens
+from gemini_nb.simulator.protocol.fields import body_tokens, snake
 from gemini_nb.simulator.protocol.refusals import invalid
 from gemini_nb.simulator.protocol.routes import INPUT_TOKEN_LIMIT, generation
 from gemini_nb.simulator.protocol.schemas import check_json_schema, check_schema
@@ -203,9 +203,9 @@ def _check_config(asked: Asked) -> None:
     for name, (low, high) in _RANGES.items():
         if name in config and not low <= config[name] <= high:
             raise invalid(
-                f"Invalid value at 'generation_config.{_snake(name)}': a number from {low:g} to {high:g} is"
+                f"Invalid value at 'generation_config.{snake(name)}': a number from {low:g} to {high:g} is"
                 f" expected, not {config[name]:g}.",
-                f"generation_config.{_snake(name)}",
+                f"generation_config.{snake(name)}",
             )
     stops = config.get("stopSequences", [])
     if len(stops) > 5 or not all(stops):
@@ -221,9 +221,7 @@ def _check_enums(body: Mapping[str, Any]) -> None:
         taken = {name.upper() for name in names.split()}
         for value in _values(body, path.split(".")):
             if str(value).upper() not in taken:
-                raise invalid(
-                    f"Invalid value at '{_snake(path)}': {value!r} is none of {names}.", _snake(path)
-                )
+                raise invalid(f"Invalid value at '{snake(path)}': {value!r} is none of {names}.", snake(path))
 
 
 def _values(value: Any, path: list[str]) -> Iterator[Any]:
@@ -234,7 +232,3 @@ def _values(value: Any, path: list[str]) -> Iterator[Any]:
         yield value
     elif path[0] in value:
         yield from _values(value[path[0]], path[1:])
-
-
-def _snake(name: str) -> str:
-    return re.sub(r"[A-Z]", lambda match: "_" + match[0].lower(), name)

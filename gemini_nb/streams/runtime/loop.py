@@ -159,7 +159,11 @@ class BackgroundLoop:
             self._schedule(function, *args)
 
     def _schedule(self, function: Callable[..., object], *args: Any) -> None:
-        """Call a function on the loop's thread. To wake it costs much: once serves for a thousand calls."""
+        """Call a function on the loop's thread soon.
+
+        To wake the loop takes a system call and a switch of threads, as much as a whole request. So calls
+        that wait share one wake-up.
+        """
         loop = self.loop
         self._calls.append((function, args))
         while loop is not self._woken:
@@ -178,7 +182,7 @@ class BackgroundLoop:
         calls = [self._calls.popleft() for _ in range(len(self._calls))]
         for function, args in calls[1:]:
             asyncio.get_running_loop().call_soon(function, *args, context=contextvars.Context())
-        for function, args in calls[:1]:  # now, which saves the loop a turn where there is no other
+        for function, args in calls[:1]:  # at once: a call that comes alone needs no further turn of the loop
             function(*args)
 
     def spawn(self, function: Callable[[], Coroutine[Any, Any, None]], context: contextvars.Context) -> None:
