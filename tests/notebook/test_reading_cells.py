@@ -72,6 +72,13 @@ def test_a_question_is_bound_to_the_name_before_it(shell: Kernel) -> None:
     assert "asked_by" not in kept
 
 
+def test_a_cell_of_deep_nesting_ends_no_waiting(shell: Kernel) -> None:
+    deep = shell.run(f"total = {'+'.join(['1'] * 1_200)}")
+    assert "unregistered" not in deep.stderr
+    ran = shell.run("sky = %gemini_stream Why is it blue?\nprint(sky.stream_id)")
+    assert ran.status == "ok", ran.error_text
+
+
 def test_an_alias_is_read_as_the_magic_itself(shell: Kernel) -> None:
     shell.run(
         "%alias_magic gs gemini_stream\n%alias_magic t time\n"

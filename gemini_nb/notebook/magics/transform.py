@@ -138,8 +138,9 @@ def _bind_asked(module: ast.Module) -> None:
             case ast.Assign(value=ast.Call(args=[ast.Constant(value="gemini_stream"), *_]) as call) if (
                 ast.unparse(call.func) == "get_ipython().run_line_magic"
             ):
-                node.value = ast.Call(ast.parse(_ASSIGNED, mode="eval").body, [call], [])
-    ast.fix_missing_locations(module)
+                bound = ast.Call(ast.parse(_ASSIGNED, mode="eval").body, [call], [])
+                # Of this alone: it goes as deep as the tree, and IPython drops a transformer that raises.
+                node.value = ast.fix_missing_locations(ast.copy_location(bound, call))
 
 
 def _is_awaitable(lines: list[str]) -> bool:
