@@ -29,7 +29,7 @@ PLACES = """([cell, texts]) => {
 
 
 def moved(
-    desk: Desk, source: str, end: str, *, width: int = 1280, texts: tuple[str, ...] = READ
+    desk: Desk, source: str, end: str, *, width: int = 1280, texts: tuple[str, ...] = READ, formulas: int = 0
 ) -> dict[str, float]:
     """Run a cell, let its answer end this way, and return how far each text moved when it settled."""
     page = desk.set([source], width=width)
@@ -37,6 +37,8 @@ def moved(
     pane, cell = desk.pane(1), page.cell(1)
     expect(pane).to_contain_text(texts[-1])
     expect(pane.locator(".gemini-nb-steps [aria-current=step]")).to_have_text("writing")
+    typeset = page.output(1).locator("mjx-container")
+    expect(typeset).to_have_count(formulas)
     handle = cell.element_handle()
     before = page.page.evaluate(PLACES, [handle, texts])
     if end == "stopped":
@@ -46,6 +48,7 @@ def moved(
         desk.open_gate("read")
     expect(page.output(1).locator(".jp-RenderedMarkdown sub")).to_be_attached()
     expect(pane).to_have_count(0)
+    expect(typeset).to_have_count(formulas)
     after = page.page.evaluate(PLACES, [handle, texts])
     assert set(before) == set(after) == set(texts)
     page.screenshot(f"settled-{end}-{width}")
@@ -82,6 +85,32 @@ def test_nothing_moves_in_the_dark_and_in_a_narrow_window(desk: Desk) -> None:
 def test_nothing_moves_after_a_request_that_was_made_again(desk: Desk) -> None:
     texts = ("The first line.", "The last line.")
     assert too_far(moved(desk, "%%gemini_stream\nbreaks", "whole", texts=texts)) == {}
+
+
+SHAPES = (
+    "The first line.",
+    "After the tables.",
+    "After the heading.",
+    "After the matrix.",
+    "an item",
+    "a nested item",
+    "nested next",
+    "a second item",
+    "After the list.",
+    "a number",
+    "tighter",
+    "next number",
+    "After the numbers.",
+    "without",
+    "The last line.",
+)
+FORMULAS = 6
+
+
+def test_nothing_moves_for_formulas_in_tables_and_code_in_lists(desk: Desk) -> None:
+    for width in (1280, 600):
+        found = moved(desk, "%%gemini_stream\nshapes", "whole", width=width, texts=SHAPES, formulas=FORMULAS)
+        assert too_far(found) == {}
 
 
 def test_nothing_moves_for_a_note_or_what_is_wide_and_the_head_is_one_line(desk: Desk) -> None:

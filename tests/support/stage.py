@@ -183,6 +183,26 @@ def scrolls(_: int) -> Iterator[Any]:
     yield said("\n\nThe end.", reason="STOP")
 
 
+@play("shapes")
+def shapes(_: int) -> Iterator[Any]:
+    """Formulas in tables and headings, and code in lists, each with a line behind it."""
+    yield said(
+        "The first line.\n\n| a | b |\n|---|---|\n| $$x^2$$ | \\[\\frac{a}{b}\\] |\n| $\\sum_i x_i$ | one |\n"
+    )
+    yield said("\n| \\begin{bmatrix}1 & 2\\end{bmatrix} | c |\n|---|---|\n| 1 | 2 |\n\nAfter the tables.\n\n")
+    yield said("#### Of $\\begin{matrix}a\\\\b\\end{matrix}$\n\nAfter the heading.\n\n")
+    yield said("A matrix $\\begin{matrix}a\\\\b\\end{matrix}$ in a line.\n\nAfter the matrix.\n\n")
+    yield said("- an item\n  - a nested item\n\n    ```sh\n    echo $A $B\n    ```\n")
+    yield said("  - nested next\n- a second item\n\n")
+    yield said(
+        "After the list.\n\n1. a number\n   - tight\n     ```sh\n     echo $A $B\n     ```\n   - tighter\n"
+    )
+    yield said("2. next number\n\nAfter the numbers.\n\n- with code\n  ```\n  $q$\n  ```\n- without\n\n")
+    yield said("The last line.\n\n")
+    yield from gate("read")
+    yield said("The end.", reason="STOP")
+
+
 @play("cases")
 def cases(_: int) -> Iterator[Any]:
     for case in CASES:

@@ -15,10 +15,23 @@ if TYPE_CHECKING:
     from markdown_it.rules_block import StateBlock
     from markdown_it.rules_inline import StateInline
 
-__all__ = ["BLOCK_LINES", "CLOSERS", "add_math_rules", "safe_tex"]
+__all__ = [
+    "BLOCK_LINES",
+    "CLOSERS",
+    "DISPLAY_ROW",
+    "NEEDS_DISPLAY",
+    "SEEN_AS_MATH",
+    "add_math_rules",
+    "safe_tex",
+]
 
 CLOSERS = {"$": "$", "$$": "$$", r"\(": r"\)", r"\[": r"\]", "": ""}  # the last for a bare environment
+SEEN_AS_MATH = re.compile(
+    r"\$|\\\\[(\[]|\\begin\{|@@\d"
+)  # in code, by front ends that look for formulas in it
 BLOCK_LINES = 100  # an opener with no closer in so many lines is text, however long the answer grows
+NEEDS_DISPLAY = re.compile(r"\\(?:begin|end)|\\\\ *[(\[]")
+DISPLAY_ROW = re.compile(r"\\\\ *[(\[]")
 _INLINE_LENGTH = 1000
 _DISPLAY_LENGTH = 8000
 _TEX_SIGN = re.compile(r"[\\^_={}+<>|]")

@@ -172,7 +172,7 @@ def _allow_list() -> dict[str, Any]:
         "allowed_classes": {
             "span": {name for name in STANDARD_TYPES.values() if name},
             "pre": {"gemini-nb-code"},
-            "code": {"gemini-nb-math", "gemini-nb-math-block"},
+            "code": {"gemini-nb-math", "gemini-nb-math-block", "gemini-nb-math-line"},
             "td": aligned,
             "th": aligned,
         },
@@ -246,7 +246,8 @@ def _math(_: Any, tokens: Sequence[Token], index: int, *_rest: Any) -> str:
     shown = html.escape(token.markup + token.content + CLOSERS[token.markup])
     if token.type == "math_block":
         return f'<p><code class="gemini-nb-math gemini-nb-math-block">{shown}</code></p>\n'
-    return f'<code class="gemini-nb-math">{shown}</code>'
+    line = " gemini-nb-math-line" if token.info == "line" else ""
+    return f'<code class="gemini-nb-math{line}">{shown}</code>'
 
 
 def _task(_: Any, tokens: Sequence[Token], index: int, *_rest: Any) -> str:

@@ -14,7 +14,7 @@ import html
 import re
 from typing import TYPE_CHECKING
 
-from gemini_nb.notebook.render.markdown.formulas import CLOSERS, safe_tex
+from gemini_nb.notebook.render.markdown.formulas import CLOSERS, DISPLAY_ROW, NEEDS_DISPLAY, safe_tex
 from gemini_nb.notebook.render.markdown.neutral import is_word
 from gemini_nb.notebook.render.markdown.parser import canonical
 
@@ -37,8 +37,6 @@ _UNWRAPPED_URL = re.compile(r"(?:[A-Za-z0-9./?#=%+,:&-]|(?<=[A-Za-z0-9])_(?=[A-Z
 _TITLE = re.compile(r"[\w .,:;?/-]+")
 _LINE_START = re.compile(r"[#>]|[-+*:](?=\s|$)|[-:|=][-:|= \t]*$|~~~")
 _ORDERED = re.compile(r"(\d{1,9})([.)](?:\s|$))")
-_NEEDS_DISPLAY = re.compile(r"\\(?:begin|end)|\\\\ *[(\[]")
-_DISPLAY_ROW = re.compile(r"\\\\ *[(\[]")
 _MANY_BRACKETS = 100
 _SMALL = {"sub", "sup", "kbd"}
 _WHOLE = re.compile(r"(\*\*?)(?![*\s])[^*\\]+(?<!\s)\1")
@@ -122,10 +120,10 @@ class _Writer:
             if re.search(r"\{[lcr\s|]*\|[lcr\s|]*\}", tex):  # the columns of an array
                 return None
             tex = re.sub(r"\|\s*", r"\\vert ", re.sub(r"\\\|", r"\\Vert ", tex)).strip()
-        if _NEEDS_DISPLAY.search(tex) or token.markup in {"$$", r"\["}:
+        if NEEDS_DISPLAY.search(tex) or token.markup in {"$$", r"\["}:
             if not self._one_line:
                 return f"$${tex}$$"
-            if _DISPLAY_ROW.search(tex):
+            if DISPLAY_ROW.search(tex):
                 return None
             tex = re.sub(r"\\(begin|end)\{", r"\\\1 {", tex)  # nbconvert would end the table there
         return f"${{{tex}}}$" if tex[0].isdigit() and not re.search(r"[\\^_{}]", tex) else f"${tex}$"

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gemini_nb.notebook.render.markdown.formulas import CLOSERS, safe_tex
+from gemini_nb.notebook.render.markdown.formulas import CLOSERS, SEEN_AS_MATH, safe_tex
 from gemini_nb.notebook.render.markdown.inline import code_span, write_inline
 from gemini_nb.notebook.render.markdown.neutral import visible
 from gemini_nb.notebook.render.markdown.nodes import Node, tree
@@ -30,7 +30,6 @@ __all__ = ["Written", "raw_markdown", "write"]
 _OWN_TAGS = {f"<{side}{tag}>" for tag in ("code", "span", "sub", "sup", "kbd") for side in ("", "/")} | {
     "<br>"
 }
-_SEEN_AS_MATH = re.compile(r"\$|\\\\[(\[]|\\begin\{|@@\d")
 # These languages are drawn instead of shown, and a diagram can load an image.
 _DRAWN = re.compile(r"mermaid|math|geojson|topojson|stl|vega|plantuml|dot$|graphviz", re.IGNORECASE)
 _EMPHASIS = {"strong_open", "em_open"}
@@ -195,7 +194,7 @@ def _code(node: Node, *, nested: bool) -> str:
     JupyterLab takes what stands between two dollars in an indented fence for a formula. It puts it back as it
     was, but not into code that is coloured.
     """
-    plain = nested and _SEEN_AS_MATH.search(node.token.content)
+    plain = nested and SEEN_AS_MATH.search(node.token.content)
     return _fenced(node.token.content, "" if plain else node.token.info)
 
 
@@ -220,7 +219,7 @@ def _math(node: Node, *, nested: bool) -> str:
 
 def _holds_math_like_code(node: Node) -> bool:
     return any(
-        child.type in {"fence", "code_block"} and _SEEN_AS_MATH.search(child.token.content)
+        child.type in {"fence", "code_block"} and SEEN_AS_MATH.search(child.token.content)
         for child in node.walk()
     )
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import functools
 import html
+import itertools
 import re
 import urllib.parse
 from typing import TYPE_CHECKING, Any
 
 from gemini_nb.notebook.render.markdown.citations import place, take_out
-from gemini_nb.notebook.render.markdown.formulas import add_math_rules
+from gemini_nb.notebook.render.markdown.formulas import SEEN_AS_MATH, add_math_rules
 from gemini_nb.notebook.render.markdown.neutral import visible
 from gemini_nb.notebook.render.markdown.nodes import new_token
 from gemini_nb.notebook.render.words import cut
@@ -68,6 +69,8 @@ def parse(text: str, env: dict[str, Any] | None = None) -> list[Token] | None:
         known = dict(env or {})
         tokens = place(tokens, text, marks, links, lambda content: _parse_again(content, known))
     _mark_tasks(tokens)
+    _part_lists_with_code(tokens)
+    _mark_lines(tokens)
     for token in tokens:
         if token.children is not None:
             token.children = list(_tame(token.children))
@@ -150,6 +153,36 @@ def _mark_tasks(tokens: Sequence[Token]) -> None:
         ):
             children[0].content = children[0].content[task.end() :]
             children.insert(0, new_token("task", content=found[1].strip().lower()))
+
+
+def _part_lists_with_code(tokens: Sequence[Token]) -> None:
+    """Put room around the items of lists whose code a front end searches for formulas.
+
+    When such an answer settles, a blank line must stand before its code, which gives every item room.
+    """
+    lists: list[int] = []
+    parted: set[int] = set()
+    own: list[tuple[int, Token]] = []
+    for index, token in enumerate(tokens):
+        if token.type in {"bullet_list_open", "ordered_list_open"}:
+            lists.append(index)
+        elif token.type in {"bullet_list_close", "ordered_list_close"}:
+            lists.pop()
+        elif token.type in {"fence", "code_block"} and SEEN_AS_MATH.search(token.content):
+            parted.update(lists)
+        elif lists and token.level == tokens[lists[-1]].level + 2 and token.type.startswith("paragraph_"):
+            own.append((lists[-1], token))
+    for begin, token in own:
+        token.hidden = token.hidden and begin not in parted
+
+
+def _mark_lines(tokens: Sequence[Token]) -> None:
+    """Mark formulas where there is one line only: in a cell or a heading none stands by itself."""
+    for before, token in itertools.pairwise(tokens):
+        if token.type == "inline" and before.type in {"th_open", "td_open", "heading_open"}:
+            for child in token.children or ():
+                if child.type == "math_inline":
+                    child.info = "line"
 
 
 def _is_pathological(text: str) -> bool:

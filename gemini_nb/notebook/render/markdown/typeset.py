@@ -12,7 +12,7 @@ from __future__ import annotations
 import html
 import re
 
-from gemini_nb.notebook.render.markdown.formulas import safe_tex
+from gemini_nb.notebook.render.markdown.formulas import DISPLAY_ROW, NEEDS_DISPLAY, safe_tex
 
 __all__ = ["has_formulas", "typeset"]
 
@@ -44,8 +44,9 @@ def _piece(found: re.Match[str], *, live: bool) -> str:
     source = html.unescape(found[2])
     opener = next((mark for mark in ("$$", r"\[", r"\(", "$") if source.startswith(mark)), "")
     tex = None if live else safe_tex(source[len(opener) : len(source) - len(opener)])
-    if tex is None:
+    is_display, is_line = "block" in found[1] or opener in {"$$", r"\[", ""}, "line" in found[1]
+    is_display = is_display or (tex is not None and NEEDS_DISPLAY.search(tex) is not None)
+    if tex is None or (is_display and is_line and DISPLAY_ROW.search(tex)):
         return found[0]
-    block = "block" in found[1]
-    around = ("$$", "$$") if block or opener in {"$$", r"\[", ""} else ("$", "$")
+    around = ("$$", "$$") if is_display and not is_line else ("$", "$")
     return f'<span class="{found[1]}">{around[0]}{html.escape(tex)}{around[1]}</span>'
