@@ -125,7 +125,7 @@ async def call_model(
         elif call.retry.patient:
             outages.note_failure(quota, pause_seconds, _wait_reason(failure, call.endpoint.model))
         plan = recovery.plan(failure)
-        if failure.status_code in _COOLDOWN_STATUS:
+        if _concerns_others(failure, call.retry):
             pace = failure.per_minute if call.retry.patient else None  # for many rows; one stream needs none
             asked = failure.retry_after or plan.delay
             seconds = asked if asked <= LONGEST_WAIT else plan.delay
@@ -143,6 +143,13 @@ async def _pauses(clients: HTTPClients, call: ModelCall) -> AsyncGenerator[Cooli
         async with contextlib.aclosing(wait) as pauses:
             async for pause in pauses:
                 yield pause
+
+
+def _concerns_others(failure: GeminiError, policy: RetryPolicy) -> bool:
+    """Whether other requests wait, too. A server may be overloaded for a few of many rows alone."""
+    if failure.status_code == 429 or failure.retry_after or not policy.patient:
+        return failure.status_code in _COOLDOWN_STATUS
+    return False
 
 
 class _Recovery:

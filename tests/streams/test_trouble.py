@@ -116,6 +116,22 @@ def test_an_outage_fails_no_row_and_is_probed(trouble: Any) -> None:
         assert asked < 3 + 8 * 2 + 10  # a first failure or two of each place, then one probe each 0.3 s
 
 
+def test_a_server_that_is_overloaded_for_one_row_keeps_no_other_waiting() -> None:
+    def script(request: Any) -> Any:
+        words = request.json["contents"][0]["parts"][0]["text"]
+        return json_error(503, "overloaded") if words == "0" else ok(request)
+
+    with rig(script) as made:
+        policy = RetryPolicy(patient=True, initial_delay=10_000, max_delay=10_000)
+        rows = [str(number) for number in range(30)]
+        group = gemini_nb.map(rows, manager=made.manager, retry=policy, **made.options)
+        for _ in zip(range(29), group, strict=False):  # would wait for hours
+            pass
+        assert group.counts.completed == 29
+        assert group.streams[0].waiting is not None
+        group.stop()
+
+
 def test_a_429_without_a_pace_fails_no_row_however_often_it_comes() -> None:
     seen: list[Any] = []
 
