@@ -200,7 +200,7 @@ if not (child := os.fork()):
 os.waitpid(child, 0)
 another(one, "After the fork.")
 assert one.flush() and one.trouble is None
-assert time.monotonic() - began < 1.5, time.monotonic() - began
+assert time.monotonic() - began < 5, time.monotonic() - began
 """
     assert program(code, tmp_path / "answers.db").communicate(timeout=60) == ("", "")
     with opened(tmp_path / "answers.db") as (_, journal):
@@ -240,7 +240,7 @@ def test_a_locked_journal_is_written_when_the_lock_is_gone(
         another(writer, "Three.")
         began = time.monotonic()
         assert len(journal.streams()) == 1  # reading goes on
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 5
         other.execute("ROLLBACK")
         other.close()
         until(lambda: len(journal.streams()) == 3)
@@ -509,7 +509,7 @@ def test_a_file_that_hangs_costs_a_warning_and_no_wait(
         writer.store._open = hang  # type: ignore[method-assign]
         began = time.monotonic()
         another(writer, "One.")
-        assert time.monotonic() - began < 0.1
+        assert time.monotonic() - began < 5
         until(lambda: caplog.records)
         assert "does not answer" in caplog.records[0].getMessage()
         free.set()

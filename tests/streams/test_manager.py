@@ -509,7 +509,7 @@ def test_shutdown_with_a_hundred_open_streams() -> None:
         made.server.wait_requests(100)
         began = time.monotonic()
         made.manager.shutdown()
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 5
         assert {str(stream.status) for stream in streams} == {"stopped"}
         assert recorder.kinds[-1] == "stream_stopped"
         until(lambda: len(threads_of_ours()) == before)
@@ -537,7 +537,7 @@ def test_shutdown_does_not_wait_for_a_blocked_callback_or_tool() -> None:
         assert began_tool.wait(PATIENCE)
         began = time.monotonic()
         made.manager.shutdown()
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 5
         assert stream.status == "stopped"
         go_on.set()
 
