@@ -19,6 +19,7 @@ from gemini_nb.notebook.render.group_table import (
     progress_line,
     table_html,
 )
+from gemini_nb.notebook.render.markdown import words_of
 from gemini_nb.streams.group.asked_frame import contents_of
 from gemini_nb.streams.group.group import StreamGroup
 from scripted import Wait, json_error, sse_answer, text
@@ -109,6 +110,29 @@ def test_a_run_that_pauses_says_what_for_and_how_long() -> None:
         assert live_html(group).count(f"<td>waiting</td><td>{words.removeprefix('waiting ')}") == 2
         group.stop()
         assert progress_line(group, None) == "2/2 · 2 stopped"
+
+
+def test_a_row_shows_words_without_the_marks_of_markdown() -> None:
+    """While it runs, when it has ended, and in the table that stays."""
+    gate = threading.Event()
+    answer = "# A heading\n\nSome **bold** `code`, [a link](https://a.example/)\n\n- and **bo"
+    read = "A heading Some bold code, a link and bo"
+
+    def script(_: Any) -> Any:
+        return sse_answer(text(answer), Wait(gate), text("ld**", finish="STOP"))
+
+    with rig(script) as made:
+        rows = [str(number) for number in range(21)]
+        group = gemini_nb.map(rows, manager=made.manager, concurrency=21, **made.options)
+        for stream in group.streams:
+            next(event for event in stream if event.kind == "text_delta")
+        assert live_html(group).count(f"<td>{read}</td>") == 20
+        gate.set()
+        group.wait(10)
+        assert live_html(group).count(f"<td>{read}ld</td>") == 20
+        assert bundle_of(group)["text/markdown"].count(f"| {read}ld |") == 21
+    assert words_of("x = '*'\n```py\ny = 2 ** 3", grows=True) == "x = '*' y = 2 ** 3"
+    assert words_of("", grows=True) == words_of("# **", grows=True) == ""
 
 
 def test_a_few_rows_stay_folds() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gemini_nb.notebook.render.figures import waiting_words
-from gemini_nb.notebook.render.markdown import escape, plain
+from gemini_nb.notebook.render.markdown import escape, plain, words_of
 from gemini_nb.notebook.render.settled import literal
 from gemini_nb.notebook.render.table import aligned
 from gemini_nb.notebook.render.words import cut, dollars, duration, one_line
@@ -220,7 +220,8 @@ def _answer(stream: Stream | None) -> Mapping[Any, Any]:
     if stream is None or stream.error is not None:
         return {}
     result = result_of(stream)
-    return fields_of(result) or {"answer": result}
+    is_prose = isinstance(result, str) and not stream.is_structured
+    return fields_of(result) or {"answer": words_of(result[: 4 * _WORDS]) if is_prose else result}
 
 
 def _outcome(group: StreamGroup, row: Row) -> str:
@@ -243,4 +244,6 @@ def row_words(stream: Stream) -> str:
         return one_line(str(stream.error), _WORDS)
     fields = fields_of(stream.parsed) if stream.status is Status.COMPLETED else {}
     said = " · ".join(f"{name}: {value}" for name, value in fields.items()) or stream.text[: 2 * _WORDS]
+    if not fields and not stream.is_structured:
+        said = words_of(said, grows=stream.status is Status.ACTIVE)
     return one_line(said, _WORDS)

@@ -12,6 +12,7 @@ from gemini_nb.notebook.render.markdown.draft import Draft, answer_draft, finish
 from gemini_nb.notebook.render.markdown.html_writer import scrollable
 from gemini_nb.notebook.render.markdown.neutral import escape, plain
 from gemini_nb.notebook.render.markdown.typeset import has_formulas, typeset
+from gemini_nb.notebook.render.markdown.words_of import words_of
 
 __all__ = [
     "Draft",
@@ -26,4 +27,5 @@ __all__ = [
     "settle",
     "to_html",
     "typeset",
+    "words_of",
 ]
