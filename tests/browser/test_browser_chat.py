@@ -106,6 +106,7 @@ def test_a_cell_and_the_box_answer_each_other_while_the_kernel_computes(desk: De
     say(box, "pay for it")
     button(box, "Approve").click()
     expect(box.locator(".gemini-nb-exchange").last).to_contain_text("You said so")
+    box.evaluate("box => box.scrollIntoView({block: 'end'})")
     say(box, "hold this")
     expect(box).to_contain_text("It begins.")
     box.locator(".gemini-nb-chat-scroll").evaluate(OVERFLOWS)
@@ -120,6 +121,29 @@ def test_a_cell_and_the_box_answer_each_other_while_the_kernel_computes(desk: De
     button(box, "Take back").click()
     expect(line_of(box)).to_have_value("pay for it")
     expect(box.locator(".gemini-nb-exchange")).to_have_count(1)
+
+
+def test_a_box_low_on_the_page_keeps_its_field_where_it_is(desk: Desk) -> None:
+    page = desk.set(["print('above\\n' * 24)", f"globals().pop('talk', None)\n{BOX}"])
+    desk.run(1, 2)
+    box = box_of(page, 2)
+    line = line_of(box)
+    line.press_sequentially("chat one")
+    top = line.evaluate(TOP)
+    line.press("Enter")
+    expect(box).to_contain_text("CHAT ONE")
+    expect(line).to_have_value("")
+    line.press_sequentially("hold it")
+    line.press("Enter")
+    expect(box).to_contain_text("It begins.")
+    box.locator(".gemini-nb-chat-scroll").evaluate(OVERFLOWS)
+    line.press_sequentially("typed while it grows")
+    desk.open_gate("held")
+    expect(box).to_contain_text("HOLD IT")
+    expect(line).to_be_focused()
+    expect(line).to_be_in_viewport(ratio=1)
+    assert abs(line.evaluate(TOP) - top) < 2
+    page.screenshot("chat-low")
 
 
 @pytest.mark.slow

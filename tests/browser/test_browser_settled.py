@@ -87,6 +87,22 @@ def test_nothing_moves_after_a_request_that_was_made_again(desk: Desk) -> None:
     assert too_far(moved(desk, "%%gemini_stream\nbreaks", "whole", texts=texts)) == {}
 
 
+SEEN = """figures => {
+  const box = figures.getBoundingClientRect();
+  const walker = document.createTreeWalker(figures, NodeFilter.SHOW_TEXT);
+  const left = box.left + (parseFloat(getComputedStyle(figures).clipPath.split(' ').pop()) || 0);
+  let seen = '';
+  while (walker.nextNode()) {
+    for (let at = 0; at < walker.currentNode.length; at++) {
+      const range = document.createRange();
+      range.setStart(walker.currentNode, at);
+      range.setEnd(walker.currentNode, at + 1);
+      const place = range.getBoundingClientRect();
+      if (place.top < box.bottom - 6 && place.left >= left - 1 && place.right <= box.right + 1) seen += range;
+    }
+  }
+  return seen.trim();
+}"""
 SHAPES = (
     "The first line.",
     "After the tables.",
@@ -111,6 +127,23 @@ def test_nothing_moves_for_formulas_in_tables_and_code_in_lists(desk: Desk) -> N
     for width in (1280, 600):
         found = moved(desk, "%%gemini_stream\nshapes", "whole", width=width, texts=SHAPES, formulas=FORMULAS)
         assert too_far(found) == {}
+
+
+def test_figures_that_are_cut_leave_no_mark_behind(desk: Desk) -> None:
+    page = desk.set(["%%gemini_stream -o a_name_of_some_length\nshapes"])
+    desk.run(1)
+    pane = desk.pane(1)
+    figures = pane.locator(".gemini-nb-figures")
+    expect(figures).to_contain_text("1,234 in, 567 out, 89 thinking · $")
+    found = set()
+    for width in range(1280, 400, -40):
+        page.page.set_viewport_size({"width": width, "height": 900})
+        seen = figures.evaluate(SEEN)
+        assert seen == seen.strip(" ·,"), (width, seen)
+        found.add(seen.count("·"))
+    assert found == {0, 1, 2}
+    desk.open_gate("read")
+    expect(page.output(1).locator(".jp-RenderedMarkdown sub")).to_be_attached()
 
 
 def test_nothing_moves_for_a_note_or_what_is_wide_and_the_head_is_one_line(desk: Desk) -> None:

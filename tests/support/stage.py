@@ -186,6 +186,8 @@ def scrolls(_: int) -> Iterator[Any]:
 @play("shapes")
 def shapes(_: int) -> Iterator[Any]:
     """Formulas in tables and headings, and code in lists, each with a line behind it."""
+    counts = {"promptTokenCount": 1234, "candidatesTokenCount": 567, "thoughtsTokenCount": 89}
+    yield said("", usageMetadata={**counts, "totalTokenCount": 1890})
     yield said(
         "The first line.\n\n| a | b |\n|---|---|\n| $$x^2$$ | \\[\\frac{a}{b}\\] |\n| $\\sum_i x_i$ | one |\n"
     )

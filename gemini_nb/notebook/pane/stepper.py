@@ -84,7 +84,9 @@ def _badge(stream: Stream) -> str:
 
 
 def _figures(stream: Stream) -> str:
-    return " · ".join(f"<span>{escape(fact)}</span>" for fact in figures.short(stream))
+    """Facts that go with the mark before them: one that is cut for lack of width leaves no mark behind."""
+    first, *others = map(escape, figures.short(stream))
+    return f"<span>{first}</span>" + "".join(f"<span><i> · </i>{fact}</span>" for fact in others)
 
 
 def _remarks(stream: Stream) -> str:
