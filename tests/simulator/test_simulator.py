@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import math
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -73,6 +74,12 @@ def test_a_port_that_is_taken_is_a_config_error() -> None:
 def test_an_empty_key_is_refused_at_once() -> None:
     with pytest.raises(ConfigError, match="empty"):
         Simulator(api_key=" ")
+
+
+def test_its_connections_do_not_wait_until_pieces_are_acknowledged() -> None:
+    with Simulator() as sim:
+        assert sim._server is not None
+        assert sim._server._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_close_is_quick_while_streams_are_open() -> None:

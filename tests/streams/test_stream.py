@@ -673,7 +673,7 @@ def reachable(root: object) -> Iterator[object]:
 
 
 def test_a_copy_of_a_stream_is_the_stream_and_a_pickle_says_what_to_take() -> None:
-    with rig(always(hello)) as made:
+    with rig(hello()) as made:
         stream, chat = made.start(), Chat(manager=made.manager, **made.options)
         group = StreamGroup([stream])
         chat.send("Hello").wait(PATIENCE)
@@ -689,7 +689,7 @@ def test_a_copy_of_a_stream_is_the_stream_and_a_pickle_says_what_to_take() -> No
 
 
 def test_a_text_is_not_looked_for_among_events_nor_a_stream_among_pairs() -> None:
-    with rig(always(hello)) as made:
+    with rig(hello()) as made:
         stream, other = made.start().wait(PATIENCE), made.start()
         assert stream.events[-1] in stream
         with pytest.raises(TypeError, match="look for a text"):
