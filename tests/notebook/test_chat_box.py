@@ -23,6 +23,17 @@ painter_of(gemini_nb.get_manager().runtime).call(gate.wait)
 """
 """Nothing is drawn until its gate opens, as on a busy machine."""
 
+SLOW = """
+import threading
+class Slow:
+    gate, is_read = threading.Event(), threading.Event()
+    def __str__(self):
+        self.is_read.set()
+        self.gate.wait(20)
+        return "slow"
+slow = Slow()
+"""
+
 
 class Service:
     """Answers in capitals: "hold" when the gate opens; "bad" is refused, "pay" calls a tool."""
@@ -348,6 +359,21 @@ def test_closing_leaves_the_transcript_alone(kernel: Kernel, service: Service) -
     kernel.run("later.wait()")
     assert list(box.shown.outputs[0]) == ["text/markdown", "text/plain"]
     assert "later" not in box.transcript
+
+
+def test_a_message_that_is_read_while_its_box_is_closed_is_not_sent(kernel: Kernel, service: Service) -> None:
+    box = Box(kernel)
+    assert kernel.run(SLOW).status == "ok"
+    before = len(service.asked)
+    box.type("hello {slow}")
+    box.click("Send")
+    assert kernel.run("assert slow.is_read.wait(20)").status == "ok"
+    box.click("Close")
+    box.until(lambda: len(box.shown.outputs) == 1)
+    timers = "[one.join() for one in threading.enumerate() if isinstance(one, threading.Timer)]"
+    assert kernel.run(f"slow.gate.set(); {timers}; talk.send('later').wait()").status == "ok"
+    assert len(service.asked) == before + 1
+    assert service.said == ["later"]
 
 
 def test_a_cell_that_runs_again_closes_its_box(kernel: Kernel) -> None:

@@ -182,6 +182,14 @@ def test_a_hint_gives_no_solution(kernel: Kernel, service: Service) -> None:
     assert "no solution" in service.system
 
 
+def test_the_user_has_the_last_word_on_options(kernel: Kernel, service: Service) -> None:
+    kernel.run("pritn('x')")
+    kernel.run('%gemini_explain -s "Be brief"')
+    kernel.run("%gemini_wait all")
+    assert service.asked[-1]["systemInstruction"]["parts"] == [{"text": "Be brief"}]
+    assert "Leave --no-wait out" in kernel.run("%gemini_fix --no-wait").stderr
+
+
 def test_a_fix_leaves_the_kernels_loop_free_and_can_be_interrupted(kernel: Kernel, service: Service) -> None:
     kernel.run("late = 1 / 0")
     kernel.run(

@@ -492,8 +492,6 @@ def test_help_reads_well(shell: Kernel) -> None:
         ("%%gemini_stream\nWhat is this? {noise}", "bytes of an unknown kind"),
         ("%%gemini_stream --each words[:1]\nHello {item}", "--each takes a name, not 'words[:1]'"),
         ("%%gemini_stream -o one --out two\nHello", "--out is there twice"),
-        ("%%gemini_stream --temp 1 --temperature=0.5\nHello", "--temperature is there twice"),
-        ("%%gemini_stream --wait --no-wait\nHello", "--wait and --no-wait are both there"),
         ("%%gemini_stream \u2013o trip\nHello", "Did you mean -o, with a plain hyphen?"),
         ("%%gemini_stream \u2014system Brief\nHello", "Did you mean --system, with a plain hyphen?"),
         ("%gemini_stream \u2013o trip Hello", "Did you mean -o, with a plain hyphen?"),

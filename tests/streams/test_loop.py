@@ -123,6 +123,23 @@ def test_calls_that_come_together_are_made_in_their_order_and_one_wake_serves_th
     assert "ZeroDivisionError" in caplog.text
 
 
+def test_an_interrupt_while_the_loop_is_woken_keeps_no_later_call_from_it(
+    background: BackgroundLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = Flag()
+    loop = background.loop
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "call_soon_threadsafe", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            background.call(done.is_set)
+    background.call(done.set)
+    assert done.wait(PATIENCE)
+
+
 @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, None])
 def test_a_loop_that_dies_tells_it_and_is_replaced(
     background: BackgroundLoop, deaths: list[threading.Thread], error: type[BaseException] | None

@@ -87,7 +87,7 @@ class ChatBox(Container, widgets.VBox):
         self._notebook, self._options = notebook, options
         self._painter = painter_of(notebook.runtime)
         self._context = contextvars.copy_context()  # so that messages count as those of the box's cell
-        self._sending = threading.Lock()
+        self._sending, self._closing = threading.Lock(), threading.Lock()
         self._views: dict[object, ExchangeView] = {}
         self._settled: dict[object, Settled] = {}
         self._display: CellDisplay | None = None
@@ -149,7 +149,9 @@ class ChatBox(Container, widgets.VBox):
                 contents = self._notebook.read(text, notes)
                 edited = self._edited_now()
                 instead = edited is not None and not edited.is_unanswered
-                self._context.run(self.chat.send_typed, contents, text, instead=instead, **self._options)
+                with self._closing:  # what was read may have taken its time
+                    self._check_open()
+                    self._context.run(self.chat.send_typed, contents, text, instead=instead, **self._options)
                 if edited is not None and edited.is_unanswered:
                     self.chat.dismiss(edited.stream_id)
                 self._edited = None
@@ -213,11 +215,13 @@ class ChatBox(Container, widgets.VBox):
 
     def settle(self) -> None:
         """Close the box, and leave the transcript in its place. From any thread."""
-        if not self._is_closing:
+        with self._closing:
+            if self._is_closing:
+                return
             self._kept = {key_of(exchange) for exchange, _ in self._exchanges()}
             self._is_closing = True
-            self._painter.call(self._close_for_good)
-            self.wake()
+        self._painter.call(self._close_for_good)
+        self.wake()
 
     def detach(self) -> None:
         """Close the widgets; the transcript beside them stays. From any thread."""
@@ -250,6 +254,9 @@ class ChatBox(Container, widgets.VBox):
         if found is not self.chat:
             became = "was deleted" if found is None else "is another object now"
             raise GeminiError(f"{self.name} {became}, so this box has lost its chat. {_RUN_AGAIN}")
+        self._check_open()
+
+    def _check_open(self) -> None:
         if not self.is_open:
             raise GeminiError("This box is closed.")
 

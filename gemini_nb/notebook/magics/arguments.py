@@ -232,13 +232,12 @@ def _check_dashes(words: list[str]) -> None:
 
 
 def _check_once(words: list[str]) -> None:
-    """Refuse two values where there is place for one: the first would be dropped, and its name not bound."""
-    given = [action for word in words if (action := _action(word.partition("=")[0])) is not None]
-    for names, action in _ARGUMENTS:
-        if "action" not in action and given.count(action) > 1:
-            raise UsageError(f"{names[-1]} is there twice; it takes one value. {_HELP}")
-    if _ACTIONS["--wait"] in given and _ACTIONS["--no-wait"] in given:
-        raise UsageError(f"--wait and --no-wait are both there; leave one of them out. {_HELP}")
+    """Refuse two names for one answer, of which one would not be bound. Of other options the last counts.
+
+    So a user has the last word where an alias or another magic brings options of its own.
+    """
+    if [_action(word.partition("=")[0]) for word in words].count(_ACTIONS["--out"]) > 1:
+        raise UsageError(f"--out is there twice; it takes one name. {_HELP}")
 
 
 def _is_option(word: str) -> bool:

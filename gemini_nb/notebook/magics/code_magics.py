@@ -107,6 +107,8 @@ class CodeMagics(Magics):
             self._use(await self._magics.ask_async(f"--wait {options}", prompt), flags)
 
     def _fix(self, line: str) -> tuple[str, str, set[str]]:
+        if "--no-wait" in line.split():
+            raise UsageError("%gemini_fix waits for its answer, whose code it takes. Leave --no-wait out.")
         return self._question(line, _HINT if "--hint" in line.split() else _FIX)
 
     def _use(self, made: Any, flags: set[str]) -> None:

@@ -124,6 +124,7 @@ class _Extension:
 
     def _before_cell(self, _: object) -> None:
         _ = self.manager  # a new one, where the last cell shut it down
+        self._magics.asked = None
 
     def _hear_out(self, _: object) -> None:
         """Let a cell of an unattended run end when its subscribers have heard everything.

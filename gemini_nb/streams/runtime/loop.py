@@ -58,6 +58,43 @@ logger = logging.getLogger("gemini_nb")
 _PATIENCE = 1.0  # seconds that a task may take to hear of its cancellation when the loop ends
 
 
+class _Calls:
+    """What other threads want a loop to call.
+
+    To wake a loop takes a system call and a switch of threads, as much as a whole request. So calls that wait
+    share one wake-up.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._waiting: collections.deque[tuple[Callable[..., object], tuple[Any, ...]]] = collections.deque()
+        self._is_woken = False
+
+    def put(self, function: Callable[..., object], args: tuple[Any, ...]) -> None:
+        """Have a function called soon.
+
+        Raises:
+            RuntimeError: the loop is closed.
+        """
+        self._waiting.append((function, args))
+        if self._is_woken:
+            return
+        try:
+            self._is_woken = True
+            self.loop.call_soon_threadsafe(self._take, context=contextvars.Context())
+        except BaseException:  # an interrupt, too: the next call must wake the loop
+            self._is_woken = False
+            raise
+
+    def _take(self) -> None:
+        self._is_woken = False  # first: what is added from now on wakes the loop again
+        calls = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        for function, args in calls[1:]:
+            self.loop.call_soon(function, *args, context=contextvars.Context())
+        for function, args in calls[:1]:  # at once: a call that comes alone needs no further turn of the loop
+            function(*args)
+
+
 class BackgroundLoop:
     """An asyncio loop in a daemon thread, started by its first use.
 
@@ -80,8 +117,7 @@ class BackgroundLoop:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
-        self._calls: collections.deque[tuple[Callable[..., object], tuple[Any, ...]]] = collections.deque()
-        self._woken: asyncio.AbstractEventLoop | None = None
+        self._calls: _Calls  # made with the loop
         self._tasks: set[asyncio.Task[Any]] = set()
 
     @property
@@ -126,6 +162,7 @@ class BackgroundLoop:
             loop.close()
             raise
         self._thread = thread
+        self._calls = _Calls(loop)
         started.wait()
         background.loops.add(loop)
         return loop
@@ -159,31 +196,17 @@ class BackgroundLoop:
             self._schedule(function, *args)
 
     def _schedule(self, function: Callable[..., object], *args: Any) -> None:
-        """Call a function on the loop's thread soon.
-
-        To wake the loop takes a system call and a switch of threads, as much as a whole request. So calls
-        that wait share one wake-up.
-        """
-        loop = self.loop
-        self._calls.append((function, args))
-        while loop is not self._woken:
-            self._woken = loop
+        """Call a function on the loop's thread soon."""
+        while True:
+            _ = self.loop  # it runs
+            calls = self._calls
             try:
-                loop.call_soon_threadsafe(self._take_calls, context=contextvars.Context())
+                calls.put(function, args)
             except RuntimeError:
-                if not loop.is_closed():
+                if not calls.loop.is_closed():
                     raise
-                loop = self.loop
             else:
                 return
-
-    def _take_calls(self) -> None:
-        self._woken = None  # first: what is added from now on wakes the loop again
-        calls = [self._calls.popleft() for _ in range(len(self._calls))]
-        for function, args in calls[1:]:
-            asyncio.get_running_loop().call_soon(function, *args, context=contextvars.Context())
-        for function, args in calls[:1]:  # at once: a call that comes alone needs no further turn of the loop
-            function(*args)
 
     def spawn(self, function: Callable[[], Coroutine[Any, Any, None]], context: contextvars.Context) -> None:
         """Run a coroutine function as a task of its own, in this context. It must not raise.
