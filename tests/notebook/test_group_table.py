@@ -135,6 +135,31 @@ def test_a_row_shows_words_without_the_marks_of_markdown() -> None:
     assert words_of("", grows=True) == words_of("# **", grows=True) == ""
 
 
+@pytest.mark.parametrize(
+    ("answer", "read"),
+    [
+        *((same, same) for same in ("1984.", "24. December 1944", "3) Paris", "+ 3", "- 3", "> 5", "2*3*4")),
+        *((same, same) for same in ("---", "[1]: http://x.org", "__init__", r"\d+\.\d+", "*", "#", "- Oslo")),
+        ("2.\n3.", "2. 3."),
+        ("24. **December** 1944", "24. December 1944"),
+        ("[a]: b\n[c]: d", "[a]: b\n[c]: d"),
+        ("```\n```", "```\n```"),
+        ("a\n\n- 3 apples\n- $4\n- pears", "a - 3 apples - $4 pears"),
+        ("> 5\n\nas 2*3*4 is *big*", "> 5 as 2*3*4 is big"),
+        ("- [x] tea\n- [ ] milk", "[x] tea [ ] milk"),
+        ("これは**太字**です", "これは太字です"),
+        ("**Paris**\n\n---\n\nFrance", "Paris France"),
+    ],
+)
+def test_an_answer_that_is_data_stays_what_it_is_in_its_row(answer: str, read: str) -> None:
+    assert words_of(answer) == read
+
+
+def test_the_table_shows_numbers_that_markdown_takes_for_lists() -> None:
+    group = asked(21, lambda _: sse_answer(text("1984.", finish="STOP")))
+    assert table_html(group).count("<td>1984.</td>") == live_html(group).count("<td>1984.</td>") + 1 == 21
+
+
 def test_a_few_rows_stay_folds() -> None:
     assert bundle_of(asked(20))["text/markdown"].count("<details>") == 20
 
