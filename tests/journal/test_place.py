@@ -78,7 +78,8 @@ path, go = Path(sys.argv[1]), Path(sys.argv[2])
 def run():
     with opened(path) as (writer, journal):
         another(writer, "One.")
-        until(lambda: writer.flush() and not writer.trouble, 60)
+        while not writer.flush() or writer.trouble:
+            time.sleep(0.02)
 print("ready", flush=True)
 while not go.exists():
     time.sleep(0.001)

@@ -151,9 +151,9 @@ def run_python(code: str, *flags: str, arguments: Iterable[str] = ()) -> subproc
     )
 
 
-def until(condition: Callable[[], object], patience: float = PATIENCE) -> None:
+def until(condition: Callable[[], object]) -> None:
     """Wait until it holds."""
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline, "it did not come true in time"
         time.sleep(0.01)
