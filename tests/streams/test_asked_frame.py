@@ -22,6 +22,8 @@ import gemini_nb
 from answers import KEY, rig
 from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.simulator import Simulator
+from gemini_nb.streams.group.asked_frame import contents_of
+from gemini_nb.streams.group.prompt import ObjectText
 from scripted import ScriptedServer, json_error, sse_answer, text
 
 FLASH = "gemini-2.5-flash"
@@ -138,11 +140,14 @@ def test_a_dask_frame_takes_the_prompts_that_a_pandas_frame_takes() -> None:
     struct = pd.ArrowDtype(pa.struct([("b", pa.int64())]))
     nested = [{"b": {"c": [number]}} for number in range(4)]
     frame = pd.DataFrame({"o": nested, "s": pd.Series([{"b": 7}] * 4, dtype=struct), "n": list("wxyz")})
-    frame["text"] = ["[draft] a", "b", "[1, 2]", "{}"]
+    frame["text"] = ["(see p. 3) fine", "b", "[1, 2]", "{}"]
+    frame["list"] = pd.Series([[{"b": [number]}] for number in range(4)], dtype=object)
     cases = {
         "{item.o.b.c[0]}": [*"0123"],
         "{item['o']['b']!r:.8}": ["{'c': [0", "{'c': [1", "{'c': [2", "{'c': [3"],
         "{item.s.b} {item.n[0]}": ["7 W", "7 X", "7 Y", "7 Z"],
+        "{item.text[0]} {item.text}": ["( (see p. 3) fine", "b b", "[ [1, 2]", "{ {}"],
+        "{item.list[0].b[-1]} {item.list}": [f"{number} [{{'b': [{number}]}}]" for number in range(4)],
     }
     with ScriptedServer(echo) as server:
         options: dict[str, Any] = {
@@ -164,12 +169,15 @@ def test_a_dask_frame_takes_the_prompts_that_a_pandas_frame_takes() -> None:
             assert typo["error"].str.contains("nothing that can be said").all()
         with pytest.raises(ArgumentError, match="no manager"):
             gemini_nb.ask_frame(cut, "{item.n}", manager=gemini_nb.get_manager(), **options)
-        asked = len(server.requests)
-        cut = dd.from_pandas(frame, npartitions=1)
-        letters = gemini_nb.ask_frame(cut, "{item.text[1]}", **options).compute(scheduler="sync")
-        assert "text that Dask made of an object" in letters["error"][0]
-        assert letters["answer"][2] == "2"  # "Dask made texts of lists" is more likely than a letter of one
-        assert len(server.requests) == asked + 1
+        named = gemini_nb.ask_frame(cut, "{item.text.b}", **options).compute(scheduler="sync")
+        assert named["error"].notna().all()
+
+
+def test_a_text_that_stands_for_an_object_is_a_text_unless_a_part_is_named() -> None:
+    note = ObjectText("[1, {'b': 2}]")
+    note.stands_for = [1, {"b": 2}]
+    prompt = "{item.note[0]} {item.note} {item.note[1].b} {item.note[1]['b']}"
+    assert contents_of(prompt, {"note": note}) == "[ [1, {'b': 2}] 2 2"
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from gemini_nb.errors import ArgumentError, NotAskedError
 from gemini_nb.redaction import excerpt_of
 from gemini_nb.streams.group.frame import ENDS, columns_of, free_names, records_of
 from gemini_nb.streams.group.mapping import map_prompts
-from gemini_nb.streams.group.prompt import first_steps, interpolate
+from gemini_nb.streams.group.prompt import ObjectText, first_steps, interpolate
 from gemini_nb.streams.group.rows import Alone
 from gemini_nb.streams.manager import get_manager
 from gemini_nb.streams.request.request import build_request
@@ -163,13 +163,15 @@ def _contents_of_texts(prompt: str, item: Mapping[Any, Any], texts: Iterable[Any
 def _read(value: Any, name: Any) -> Any:
     if not isinstance(value, str) or not value.startswith(("[", "{", "(")):
         return value
+    text = ObjectText(value)
     try:
-        return ast.literal_eval(value)
+        text.stands_for = ast.literal_eval(value)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         raise ArgumentError(
             f"{excerpt_of(name)} is a text that Dask made of an object, which it does not give back.",
             hint='dask.config.set({"dataframe.convert-string": False}) before the frame is made keeps them.',
         ) from None
+    return text
 
 
 def contents_of(prompt: str, item: object) -> Any:
@@ -187,7 +189,7 @@ def contents_of(prompt: str, item: object) -> Any:
 
 
 def _columns_looked_into(frame: Any, prompt: object) -> set[Any]:
-    """Return the columns of which the prompt wants a part, before anything is asked.
+    """Return the columns of which the prompt wants a part by name, before anything is asked.
 
     Raises:
         ArgumentError: it wants a column that is not there.
@@ -203,7 +205,7 @@ def _columns_looked_into(frame: Any, prompt: object) -> set[Any]:
     except LookupError as error:
         named = ", ".join(map(excerpt_of, columns[:20]))
         raise ArgumentError(f"{error.args[0]} is no column; there are {named}.") from None
-    return {column for _, column, goes_on in wanted if goes_on and column in columns}
+    return {column for _, column, has_name in wanted if has_name and column in columns}
 
 
 def _check_rows(items: list[Any], prompt: str) -> None:

@@ -16,7 +16,7 @@ import copy
 import inspect
 import re
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -45,7 +45,7 @@ from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.runtime.reached import noting_streams
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["first_steps", "interpolate", "python_name"]
+__all__ = ["ObjectText", "first_steps", "interpolate", "python_name"]
 
 _STEP = r"""\.[^\W\d]\w*|\[-?\d+\]|\[(?:'[^'\\\n]*'|"[^"\\\n]*")\]"""
 _FIELD = re.compile(
@@ -69,6 +69,17 @@ _CODE_LINE = re.compile(
     r"""|^\s*(?:(?:def|class|return|import|yield)\b|from\b.*\bimport\b|for\b.*\bin\b.*:|(?:if|while|with)\b[^,]*:)""",
     re.MULTILINE,
 )
+
+
+class ObjectText(str):
+    """A text that may stand for an object: a field that takes a part of it by name takes it of the object.
+
+    Attributes:
+        stands_for: the object.
+    """
+
+    __slots__ = ("stands_for",)
+    stands_for: Any
 
 
 def interpolate(
@@ -324,7 +335,9 @@ def _check_written(text: str, needed: str) -> None:
 
 
 def first_steps(text: str, name: str, value: object) -> list[tuple[str, Any, bool]]:
-    """Return what a prompt wants of a name: as written, what the first step leads to, whether it goes on.
+    """Return what a prompt wants of a name: as written, what the first step leads to, whether a name follows.
+
+    A name is an attribute or a key in quotes; a number is an item of a text, too.
 
     Args:
         text: the prompt.
@@ -341,10 +354,14 @@ def first_steps(text: str, name: str, value: object) -> list[tuple[str, Any, boo
         if match["name"] != name or is_doubled or not (steps := _STEPS.findall(match["steps"])):
             continue
         try:
-            wanted.append((match[0], _step(value, steps[0]), len(steps) > 1))
+            wanted.append((match[0], _step(value, steps[0]), _has_name(steps[1:])))
         except Exception:  # noqa: BLE001 - whatever the value raises
             raise LookupError(match[0]) from None
     return wanted
+
+
+def _has_name(steps: Sequence[str]) -> bool:
+    return any(step[0] == "." or step[1] in "'\"" for step in steps)
 
 
 def _resolve(
@@ -359,6 +376,8 @@ def _resolve(
         goes_on = isinstance(value, StreamGroup) and (step.startswith("[") or step == ".streams")
         if isinstance(value, (Chat, Stream, StreamGroup)) and not goes_on:
             return _Reached(value, tuple(left[index:]))
+        if isinstance(value, ObjectText) and _has_name(left[index:]):
+            value = value.stands_for
         if is_needed and is_missing(value):  # and so is all that it could hold
             return value
         value = _step(value, step)
