@@ -132,6 +132,20 @@ def test_rows_that_do_not_fit_the_prompt_fail_alone_wherever_they_are() -> None:
         assert len(made.server.requests) == 1
 
 
+@pytest.mark.parametrize("place", [1, 88, 119])
+def test_one_row_that_fits_the_prompt_is_asked_wherever_it_is(place: int) -> None:
+    nested = [{"b": 7} if number == place else {"x": 1} for number in range(120)]
+    frame = pd.DataFrame({"a": nested}, index=[number / 7 for number in range(120)])
+    with rig(echo) as made:
+        options: dict[str, Any] = {"manager": made.manager, **made.options}
+        answers = gemini_nb.ask_frame(frame, "{item.a.b}", **options)
+        assert answers["status"].value_counts().to_dict() == {"error": 119, "completed": 1}
+        assert answers["answer"].iloc[place] == "7"
+        with pytest.raises(ArgumentError, match="nothing that can be said"):
+            gemini_nb.ask_frame(frame, "{item.a.c}", **options)
+        assert len(made.server.requests) == 1
+
+
 @pytest.mark.slow
 def test_a_dask_frame_takes_the_prompts_that_a_pandas_frame_takes() -> None:
     dask: Any = import_module("dask")

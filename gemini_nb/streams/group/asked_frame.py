@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import collections
+import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -23,7 +24,7 @@ __all__ = ["OF_THE_RUN", "ask_frame", "contents_of"]
 
 OF_THE_RUN = ("manager", "concurrency", "rpm", "budget", "subscriber", "each")
 """Options that change nothing about what is asked."""
-_LOOKED_AT = 50  # rows of which one must fit the prompt
+_LOOKED_AT = 50  # rows, all over the frame, among which one that fits the prompt is looked for first
 
 _DTYPES = {"string": "string", "integer": "Int64", "number": "Float64", "boolean": "boolean"}
 _END_DTYPES = {"tokens": "Int64", "cost": "Float64", "kept": "boolean"}
@@ -52,7 +53,8 @@ class _AskFrame:
             **options: as `gemini_nb.map` takes them.
 
         Raises:
-            ArgumentError: it is no such frame, or the prompt names a column that is not there.
+            ArgumentError: it is no such frame, or the prompt names a column that is not there, or a part that
+                no row of a pandas frame has.
             ConfigError: an option does not fit, or pandas is missing.
         """
         made = self.meta(schema)
@@ -70,7 +72,7 @@ class _AskFrame:
                 hint="gemini_nb.map takes any list.",
             )
         _columns_looked_into(frame, prompt)
-        _check_rows(records_of(frame[:: -(-len(frame) // _LOOKED_AT) or 1]) or [], prompt)
+        _check_rows(frame, prompt)
         return _ask(frame, prompt, schema, options)
 
     @staticmethod
@@ -208,17 +210,22 @@ def _columns_looked_into(frame: Any, prompt: object) -> set[Any]:
     return {column for _, column, has_name in wanted if has_name and column in columns}
 
 
-def _check_rows(items: list[Any], prompt: str) -> None:
-    """Refuse a prompt that fits none of these rows; one that some do not fit is their own matter."""
-    wrong: ArgumentError | None = None
-    for item in items:
-        try:
-            contents_of(prompt, item)
-        except NotAskedError:  # it has nothing to ask about
-            continue
-        except ArgumentError as error:
-            wrong = wrong or error
-        else:
+def _check_rows(frame: Any, prompt: str) -> None:
+    """Refuse a prompt that fits none of the rows; one that some do not fit is their own matter."""
+    spread = slice(None, None, -(-len(frame) // _LOOKED_AT) or 1)
+    starts = range(0, len(frame), _LOOKED_AT)
+    misfits: list[Any] = []
+    for rows in itertools.chain([spread], (slice(start, start + _LOOKED_AT) for start in starts)):
+        for item in records_of(frame.iloc[rows]) or []:
+            try:
+                interpolate(prompt, {"item": item}, needed="item")
+            except NotAskedError:  # it has nothing to ask about
+                continue
+            except (LookupError, ArgumentError):
+                misfits = misfits or [item]
+            else:
+                return
+        if not misfits:
             return
-    if wrong is not None:
-        raise wrong
+    for item in misfits:
+        contents_of(prompt, item)  # its error has an excerpt of the row, which takes time to make
