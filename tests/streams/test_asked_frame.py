@@ -304,6 +304,8 @@ def test_an_estimate_counts_a_sample_and_generates_nothing() -> None:
         assert all("countTokens" in request.path for request in simulator.requests)
         assert len(simulator.requests) <= 20
         assert gemini_nb.estimate([], "{item}", **options).requests == 0
+        mixed = [{"city": "x"}, *[{"city": {"town": "y"}}] * 3]
+        assert gemini_nb.estimate(mixed, "{item.city.town}", **options).requests == 3
         unknown = gemini_nb.estimate(["a"], "{item}", **{**options, "model": "gemini-99-unheard-of"})
         assert (unknown.low, unknown.high) == (None, None)
 

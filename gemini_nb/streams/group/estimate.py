@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Iterable, Sequence, Sized
 from dataclasses import dataclass
@@ -59,7 +58,7 @@ def estimate(
         **options: as `gemini_nb.map` takes them.
 
     Raises:
-        ArgumentError: the rows have no length, or the prompt names something that they do not have.
+        ArgumentError: the rows have no length, or none of the sample has what the prompt names.
         ConfigError: an option does not fit.
         GeminiError: the service does not count.
     """
@@ -68,12 +67,19 @@ def estimate(
     for name in OF_THE_RUN:
         options.pop(name, None)
     sample, requests = items[:: max(1, -(-len(items) // _SAMPLE))], []
+    misfit: ArgumentError | None = None
     for item in sample:
-        with contextlib.suppress(NotAskedError):  # a row with nothing to ask about
+        try:
             requests.append(
                 build_request(chosen.runtime, contents_of(prompt, item), schema=schema, **options)
             )
+        except NotAskedError:
+            pass  # a row with nothing to ask about
+        except ArgumentError as error:  # in the run it would fail alone
+            misfit = misfit or error
     if not requests:
+        if misfit is not None:
+            raise misfit
         return Estimate(requests=0, input_tokens=0, low=Decimal(), high=Decimal())
     chosen.runtime.check_may_block()
     counts = chosen.runtime.loop.submit(_count(chosen, requests)).result()
