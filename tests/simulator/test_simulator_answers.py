@@ -147,6 +147,18 @@ def test_reading_a_very_long_or_odd_prompt_is_quick() -> None:
     assert time.monotonic() - started < 3
 
 
+@pytest.mark.parametrize(
+    ("asked", "topic"),
+    [
+        ("Describe a lighthouse in 900 words.", "a lighthouse"),
+        ("Plan a day in Lisbon in about 1000 words. Check the weather.", "a day in Lisbon"),
+        ("Why is the sky blue? In two sentences.", "Why is the sky blue"),
+    ],
+)
+def test_a_topic_ends_like_a_phrase_where_a_length_is_asked_for(asked: str, topic: str) -> None:
+    assert read_clues(asked).topic == topic
+
+
 def test_a_json_answer_without_a_schema_is_an_object(client: httpx.Client) -> None:
     assert isinstance(json.loads(answer(client, "About owls", responseMimeType="application/json")), dict)
 

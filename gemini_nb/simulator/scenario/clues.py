@@ -144,7 +144,9 @@ def _count(text: str) -> int:
 
 
 def _topic(text: str) -> str:
-    told = _VERB.sub("", text.strip(" \n:,")).strip(" \n:,")
+    # A length that was asked for has been taken out before these.
+    told = re.sub(r"([.?!]?)[ \t]+([.?!,;])(?=\s|$)", lambda found: found[1] or found[2], text)
+    told = _VERB.sub("", told.strip(" \n:,")).strip(" \n:,")
     sentence = re.split(r"(?<=\w)[.?!](?:\s|$)|\n|:\s", told, maxsplit=1)[0]
     topic = " ".join(re.sub(r",? with .*", "", sentence).split()).strip(" ,;")
     return topic[:80].rstrip() or "your question"
