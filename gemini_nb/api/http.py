@@ -6,6 +6,7 @@ Importing this takes half a second, so it is imported when the first stream star
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TypeVar, cast
@@ -21,11 +22,17 @@ from gemini_nb.config import is_loopback
 from gemini_nb.errors import ConfigError, GeminiError, IdleTimeoutError
 from gemini_nb.redaction import excerpt
 
-__all__ = ["HTTPClients", "IdleTimeout"]
+__all__ = ["HTTPClients", "IdleTimeout", "import_late_parts"]
 
 T = TypeVar("T")
 _LARGE = 256 * 1024
 _LOOK = 30.0  # seconds between two looks of a timeout at the clock; most changes then need no new timer
+
+
+def import_late_parts() -> None:
+    """Import what httpx imports when it makes a client, which is on the loop and would hold it up."""
+    with contextlib.suppress(OSError):  # it is reported where the client is made
+        httpx.create_ssl_context(trust_env=False)
 
 
 class HTTPClients:

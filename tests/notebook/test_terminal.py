@@ -205,7 +205,7 @@ def test_ctrl_c_stops_all_that_a_line_asked_and_ends_the_script(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     assert process.stdout is not None
-    process.stdout.read(60)
+    process.stdout.read(300)  # the note, the row, and some of its answer
     os.kill(process.pid, signal.SIGINT)
     rest, _ = process.communicate(timeout=30)
     assert "KeyboardInterrupt: " in rest

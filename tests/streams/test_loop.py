@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from answers import PATIENCE, hold_loop, join
+from answers import PATIENCE, hold_loop, join, run_python
 from gemini_nb.errors import ConfigError
 from gemini_nb.streams.runtime import loop as loop_module
 from gemini_nb.streams.runtime.loop import BackgroundLoop
@@ -244,3 +244,21 @@ def test_what_was_spawned_and_not_yet_begun_is_not_left_unawaited() -> None:
     go_on.set()
     background.close(PATIENCE)
     assert loop.is_closed()
+
+
+IMPORTS = """
+import sys, threading
+from answers import *
+import gemini_nb
+class Look:
+    def find_spec(self, name, path=None, target=None):
+        if threading.current_thread().name == "gemini_nb-loop":
+            print(name)
+sys.meta_path.insert(0, Look())
+with rig(hello()) as made:
+    made.start().wait()
+"""
+
+
+def test_the_loop_imports_nothing_for_a_stream() -> None:
+    assert run_python(IMPORTS).stdout == ""

@@ -230,7 +230,9 @@ def wait_for(flag: Flag, timeout: float | None) -> None:
 
 def _import_client(future: concurrent.futures.Future[object]) -> None:
     try:
-        import gemini_nb.api.http  # noqa: F401 - imported for its effect, httpx and aiohttp with it
+        from gemini_nb.api.http import import_late_parts  # httpx and aiohttp with it
+
+        import_late_parts()
     finally:  # what failed here fails again, and is reported, where the client is made
         future.set_result(None)
 
