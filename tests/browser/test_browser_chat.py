@@ -27,7 +27,6 @@ IS_SEEN = """(button) => {
 SPIN = "import os\nwhile not os.path.exists('gates/computed'): sum(range(1000))"
 VIEW = "() => { window.jupyterapp.commands.execute('notebook:create-output-view'); }"
 RESTART = "() => window.jupyterapp.shell.currentWidget.context.sessionContext.restartKernel()"
-THEME = "theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})"
 AT_END = "box => Math.abs(box.scrollTop) < 2 && box.scrollHeight > box.clientHeight + 100"
 TOP = "element => element.getBoundingClientRect().top"
 FOCUSED = """() => {
@@ -190,8 +189,7 @@ def test_it_looks_well_and_can_be_used_by_all(desk: Desk) -> None:
     expect(button(box, "Approve")).to_be_visible()
     say(box, "hold")
     for theme in ("JupyterLab Dark", "JupyterLab Light"):
-        page.page.evaluate(THEME, theme)
-        page.page.wait_for_function("theme => document.body.dataset.jpThemeName === theme", arg=theme)
+        page.set_theme(theme)
         found = Axe().run(page.page, context=".gemini-nb-chat").response["violations"]
         assert [(one["id"], one["nodes"][0]["html"]) for one in found] == []
     button(box, "Approve").click()
@@ -231,8 +229,7 @@ def test_in_a_small_window_nothing_is_cut_and_the_keyboard_reaches_all(
     say(box, "hold")
     expect(box).to_contain_text("waiting for s")
     for theme in ("JupyterLab Dark", "JupyterLab Light"):
-        page.page.evaluate(THEME, theme)
-        page.page.wait_for_function("theme => document.body.dataset.jpThemeName === theme", arg=theme)
+        page.set_theme(theme)
         found = Axe().run(page.page, context=".gemini-nb-chat").response["violations"]
         assert [(one["id"], one["nodes"][0]["html"]) for one in found] == []
     assert box.evaluate(INSIDE)

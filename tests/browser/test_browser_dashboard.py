@@ -111,9 +111,6 @@ OVERFLOW = "board => board.scrollWidth - board.clientWidth"
 LUMINANCE = """board => getComputedStyle(board).backgroundColor.match(/[0-9.]+/g)
     .slice(0, 3).reduce((sum, value) => sum + Number(value), 0) / 3"""
 ANIMATION = "row => getComputedStyle(row, '::before').animationName"
-DARK = "() => document.body.dataset.jpThemeLight === 'false'"
-LIGHT = "() => document.body.dataset.jpThemeLight === 'true'"
-THEME = "name => window.jupyterapp.commands.execute('apputils:change-theme', {theme: name})"
 
 
 @pytest.fixture
@@ -244,8 +241,7 @@ def test_themes_narrow_columns_and_no_motion(opened: LabPage) -> None:
     assert active.evaluate(ANIMATION) == "none"
     active.get_by_role("button", name=re.compile("^Timeline")).click()
     expect(active.locator(".gemini-nb-timeline")).to_be_visible()
-    page.page.evaluate(THEME, "JupyterLab Dark")
-    page.page.wait_for_function(DARK)
+    page.set_theme("JupyterLab Dark")
     assert board.evaluate(LUMINANCE) < 80
     page.screenshot("dashboard-dark")
     for width in (900, 700, 480):
@@ -253,8 +249,7 @@ def test_themes_narrow_columns_and_no_motion(opened: LabPage) -> None:
         expect(stop_in(active)).to_be_in_viewport()
         assert board.evaluate(OVERFLOW) <= 0
     page.screenshot("dashboard-narrow")
-    page.page.evaluate(THEME, "JupyterLab Light")  # the server keeps it for whoever comes next
-    page.page.wait_for_function(LIGHT)
+    page.set_theme("JupyterLab Light")  # the server keeps it for whoever comes next
 
 
 def test_hostile_names_stay_text(desk: Desk) -> None:

@@ -13,7 +13,6 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 READ = ("Three tools.", "After them.", "an item", "a quotation", "A heading", "The last line.")
 ALLOWED = 2.0  # pixels
-THEME = "theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})"
 PLACES = """([cell, texts]) => {
   const walker = document.createTreeWalker(cell.querySelector('.jp-OutputArea'), NodeFilter.SHOW_TEXT);
   const top = cell.getBoundingClientRect().top, found = {};
@@ -68,11 +67,11 @@ def test_nothing_moves_when_an_answer_with_tools_ends(desk: Desk, end: str) -> N
 
 
 def test_nothing_moves_in_the_dark_and_in_a_narrow_window(desk: Desk) -> None:
-    desk.page.page.evaluate(THEME, "JupyterLab Dark")
+    desk.page.set_theme("JupyterLab Dark")
     try:
         assert too_far(moved(desk, TOOLS, "whole")) == {}
     finally:
-        desk.page.page.evaluate(THEME, "JupyterLab Light")
+        desk.page.set_theme("JupyterLab Light")
     texts = ("Paragraph 0.", "Paragraph 19.", "The last line.")
     assert (
         too_far(

@@ -29,6 +29,7 @@ from kernels import isolated_environment
 
 __all__ = ["CONNECTED", "JUPYTERLAB", "NOTEBOOK_7", "Browser", "Lab", "LabPage", "LabServer", "find_chromium"]
 
+_SET_THEME = "theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})"
 RESULTS = Path(__file__).parents[2] / "test-results"
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROMIUM_ARGUMENTS = (
@@ -252,6 +253,12 @@ class LabPage:
     def forget_prompts(self) -> None:
         """The cells are others now."""
         self._before.clear()
+
+    def set_theme(self, name: str) -> None:
+        """Change the theme, and wait until it is there and what JupyterLab covers the page with is gone."""
+        self.page.evaluate(_SET_THEME, name)
+        self.page.wait_for_function("name => document.body.dataset.jpThemeName === name", arg=name)
+        expect(self.page.locator("#jupyterlab-splash")).to_have_count(0)
 
     def screenshot(self, name: str) -> Path:
         RESULTS.mkdir(exist_ok=True)
