@@ -58,11 +58,13 @@ def test_stop_in_the_pane_and_in_the_dashboard(desk: Desk) -> None:
     desk.run(1, 2, 3, 4)
     page.output(3).locator(".gemini-nb-pane").get_by_role("button", name="Stop", exact=True).click()
     expect(page.output(3)).to_contain_text("stopped")
+    stopped = page.output(2).locator("[data-stream-id][data-status=stopped]")
+    expect(stopped).to_have_count(1)
     row = page.output(2).locator(".gemini-nb-row").filter(has=page.page.locator("[data-status=active]"))
     expect(row).to_have_count(1)
     row.get_by_role("button", name="Stop", exact=True).click()
     expect(page.output(4)).to_contain_text("stopped")
-    expect(page.output(2).locator("[data-stream-id][data-status=stopped]")).to_have_count(2)
+    expect(stopped).to_have_count(2)
     page.screenshot("stopped")
 
 
