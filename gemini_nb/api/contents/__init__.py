@@ -1,1 +1,1 @@
-"""What a request holds: texts, files, pictures, sounds, and values made into parts."""
+"""What a request holds: texts, files, pictures, sounds, values made into parts, and its generationConfig."""

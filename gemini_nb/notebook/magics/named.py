@@ -15,8 +15,8 @@ from typing import Any
 
 from IPython.core.error import UsageError
 
+from gemini_nb.api.contents.generation import split_config
 from gemini_nb.api.contents.objects import as_mapping
-from gemini_nb.api.generation import split_config
 from gemini_nb.errors import ArgumentError, GeminiError, did_you_mean
 from gemini_nb.streams.conversation.dependencies import Deferred
 from gemini_nb.streams.group.frame import records_of

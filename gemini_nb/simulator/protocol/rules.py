@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gemini_nb.api.generation import thinking_problem
+from gemini_nb.api.contents.generation import thinking_problem
 from gemini_nb.simulator.protocol.contents import check_name
 from gemini_nb.simulator.protocol.fields import body_tokens, snake
 from gemini_nb.simulator.protocol.refusals import invalid

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gemini_nb.api.contents.content import encode_body
-from gemini_nb.api.generation import SCHEMAS, split_config
+from gemini_nb.api.contents.generation import SCHEMAS, split_config
 from gemini_nb.api.wire import Content
 from gemini_nb.config import Settings, choose_model
 from gemini_nb.errors import ArgumentError, ConfigError

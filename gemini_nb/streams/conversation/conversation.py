@@ -17,8 +17,8 @@ from gemini_nb.api import failures, no_answer
 from gemini_nb.api.call import ChunkReceived, ModelCall
 from gemini_nb.api.client import CallEvent, RetryPlanned, call_model
 from gemini_nb.api.contents.content import is_answer
+from gemini_nb.api.contents.generation import is_retiring
 from gemini_nb.api.functions import FunctionCall
-from gemini_nb.api.generation import is_retiring
 from gemini_nb.api.resources.uploads import RemoteFile
 from gemini_nb.api.retry import CoolingDown
 from gemini_nb.api.turn import ModelTurn

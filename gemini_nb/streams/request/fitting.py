@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gemini_nb.api.generation import is_older, thinking_problem
+from gemini_nb.api.contents.generation import is_older, thinking_problem
 from gemini_nb.api.wire import JSON
 from gemini_nb.config import Auth
 from gemini_nb.errors import ConfigError

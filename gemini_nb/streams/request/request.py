@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from gemini_nb.api.call import Timeouts
 from gemini_nb.api.contents.content import encode_body, to_contents, to_part
+from gemini_nb.api.contents.generation import SCHEMAS, merge_once, split_config
 from gemini_nb.api.contents.objects import as_mapping, plain, spell_body, spell_config, spell_content
 from gemini_nb.api.endpoint import Endpoint
 from gemini_nb.api.functions import check_order, with_results_together
-from gemini_nb.api.generation import SCHEMAS, merge_once, split_config
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.wire import JSON, Content, copied
 from gemini_nb.config import Auth, Settings, check_header, choose_keep
