@@ -44,6 +44,11 @@ CELLS = [
     "%gemini_stream -c talk Fifth.",
 ]
 
+ERRORS = """
+from gemini_nb import get_manager
+print([stream.error for stream in get_manager().list_streams(all=True) if stream.error])
+"""
+
 
 class Server:
     """A service that holds its answers back while it is told to, and keeps what it was asked."""
@@ -117,8 +122,10 @@ def notebook_run_in_a_kernel(
 def run_file(kernel: Kernel, path: Path, gate: threading.Event) -> None:
     result = kernel.run(f"%run {path}", cell_id="1")
     assert result.status == "ok", result.error_text
+    assert "Traceback" not in result.stdout + result.stderr, result.stdout + result.stderr
     gate.set()
     assert kernel.run("%gemini_wait").status == "ok"
+    assert kernel.run(ERRORS).stdout == "[]\n"
 
 
 def script_in_a_terminal(
