@@ -180,6 +180,15 @@ def test_importing_the_package_is_cheap() -> None:
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
 
 
+def test_loading_the_extension_leaves_the_renderer_to_its_thread() -> None:
+    loaded = run_python(
+        "import gemini_nb.notebook.magics.extension, sys; "
+        "print([name for name in sys.modules if name.startswith('gemini_nb.notebook.render.') "
+        "and name != 'gemini_nb.notebook.render.words'])"
+    )
+    assert (loaded.stdout.strip(), loaded.stderr) == ("[]", "")
+
+
 def test_every_module_says_what_it_is_for_and_what_it_offers() -> None:
     for name, path in MODULES.items():
         tree = ast.parse(path.read_text(encoding="utf-8"))

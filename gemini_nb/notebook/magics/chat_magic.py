@@ -17,7 +17,6 @@ from gemini_nb.notebook.magics.asking import open_chat
 from gemini_nb.notebook.magics.completion import attachable
 from gemini_nb.notebook.magics.magics import GeminiMagics
 from gemini_nb.notebook.magics.named import read_typed
-from gemini_nb.notebook.render.chat_settled import transcript
 from gemini_nb.streams.chat.chat import Chat
 
 if TYPE_CHECKING:
@@ -71,10 +70,13 @@ class ChatMagic(Magics):
             return
         print(_NO_PAGE.format(name=name))
         if frontend is Frontend.HEADLESS and (exchanges := chat.exchanges()):
+            from gemini_nb.notebook.render.chat_settled import transcript  # few cells need it
+
             display(transcript(name, exchanges), raw=True)
 
     def _open(self, name: str, chat: Chat, settings: dict[str, Any]) -> None:
         from gemini_nb.notebook.chat_box.box import ChatBox, Notebook  # terminals need no widgets
+        from gemini_nb.notebook.render.chat_settled import transcript  # few cells need it
 
         shell, magics = self.shell, self._magics
         runtime = magics.manager.runtime
