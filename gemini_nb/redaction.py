@@ -70,7 +70,8 @@ class _Text:
 _living: weakref.WeakValueDictionary[str, _Text] = weakref.WeakValueDictionary()
 _holders: weakref.WeakSet[Holder] = weakref.WeakSet()
 _lock = threading.Lock()
-_sought: list[frozenset[str]] = [frozenset()]  # by all veils: none may hold a secret itself
+_sought: list[tuple[float, tuple[str, ...]]] = [(-math.inf, ())]
+"""When all veils last looked for secrets, and what they look for since; none may hold a secret itself."""
 
 
 class Secret:
@@ -248,15 +249,15 @@ class Veil:
 
     def __init__(self) -> None:
         self._shown = self._held = ""
-        self._asked_at = -math.inf
+        self._is_new = True  # its stream may have brought a key of its own
 
     def feed(self, text: str) -> str:
         """Return what can be shown with this piece."""
         now = time.monotonic()
-        if now - self._asked_at >= _FRESH:
-            self._asked_at = now
-            _sought[0] = _known()
-        forms = _forms(_sought[0])
+        if self._is_new or now - _sought[0][0] >= _FRESH:
+            self._is_new = False
+            _sought[0] = now, _forms(_known())
+        forms = _sought[0][1]
         if not forms:
             return self.flush() + text
         text = self._without_secrets(self._held + text, forms)
