@@ -16,7 +16,7 @@ from typing import Any
 
 from gemini_nb.api.usage import Usage
 
-__all__ = ["are_known", "load", "load_soon", "price", "total"]
+__all__ = ["are_known", "are_loaded", "load", "load_soon", "price", "total"]
 
 _TIERS = {"ON_DEMAND_FLEX": "flex", "ON_DEMAND_PRIORITY": "priority", "PROVISIONED_THROUGHPUT": "provisioned"}
 _FLEX = (
@@ -41,9 +41,14 @@ def load() -> None:
 
 def load_soon() -> None:
     """Begin to import the price list on a thread of its own."""
-    if not _library and not _loading:
-        _loading.append(threading.Thread(target=load, name="gemini_nb-import", daemon=True))
+    if not _library and not any(thread.is_alive() for thread in _loading):  # in a fork the parent's is not
+        _loading[:] = [threading.Thread(target=load, name="gemini_nb-import", daemon=True)]
         _loading[0].start()
+
+
+def are_loaded() -> bool:
+    """Whether the import is over, with a price list or without."""
+    return bool(_library)
 
 
 def are_known() -> bool:

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 
 from gemini_nb.journal.store import Statement, Store
 
-__all__ = ["clear", "prune"]
+__all__ = ["Pruner", "clear"]
 
 _AT_ONCE = 200  # texts after a batch, a few milliseconds of work
+_SPARE = 50  # a part of the limit by which more is deleted than has to be
 
 _USED = (
     "SELECT (page_count - freelist_count) * page_size FROM pragma_page_count, pragma_freelist_count, "
@@ -20,29 +21,54 @@ _USED = (
 _TEXTS = (
     "SELECT (SELECT coalesce(sum(size), 0) FROM texts) + (SELECT coalesce(sum(length(data)), 0) FROM blobs)"
 )
+_OLDEST = (
+    "SELECT uid, size, (SELECT coalesce(sum(length(data)), 0) FROM uses JOIN blobs USING (hash) "
+    "WHERE uses.uid = texts.uid) FROM texts ORDER BY id LIMIT ?"
+)
 
 
-def prune(store: Store, limit: int) -> None:
-    """Delete the oldest texts where all together are larger than this many bytes.
+class Pruner:
+    """Deletes the oldest texts of a journal where all together are larger than they may be.
 
-    Raises:
-        Trouble: they could not be deleted.
+    To add up their sizes takes a millisecond for ten thousand of them, too much after each batch. So it is
+    done again when so much was added that they may be too large.
+
+    Args:
+        store: the file.
     """
-    if store.read(_USED)[0][0] <= limit:
-        return
-    excess = store.read(_TEXTS)[0][0] - limit
-    going = []
-    for uid, size, files in store.read(
-        "SELECT uid, size, (SELECT coalesce(sum(length(data)), 0) FROM uses JOIN blobs USING (hash) "
-        "WHERE uses.uid = texts.uid) FROM texts ORDER BY id LIMIT ?",
-        [_AT_ONCE],
-    ):
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._limit = 0
+        self._enough = 0  # bytes in use up to which there is nothing to delete, for this limit
+
+    def prune(self, limit: int) -> None:
+        """Delete as many texts as is done at once, where all together have more than this many bytes.
+
+        Raises:
+            Trouble: they could not be deleted.
+        """
+        if limit != self._limit:
+            self._limit = self._enough = limit
+        used = self._store.read(_USED)[0][0]
+        if used <= self._enough:
+            return
+        excess = self._store.read(_TEXTS)[0][0] - limit
         if excess <= 0:
-            break
-        going.append(uid)
-        excess -= size + files
-    if going:
-        store.write(_forget_texts(going))
+            self._enough = used - excess
+            return
+        self._enough = limit
+        self._store.write(_forget_texts(self._oldest(excess + limit // _SPARE)))
+
+    def _oldest(self, excess: int) -> list[str]:
+        """The streams whose texts are together of this size, or as many as are deleted at once."""
+        going = []
+        for uid, size, files in self._store.read(_OLDEST, [_AT_ONCE]):
+            if excess <= 0:
+                break
+            going.append(uid)
+            excess -= size + files
+        return going
 
 
 def clear(store: Store, uids: Sequence[str]) -> None:

@@ -29,6 +29,7 @@ _LONG = 100_000  # characters of other texts likewise: JSON of 5 MB would hold u
 _BLOB_TO = (
     32_000_000  # characters of data that are not kept at all, so that one file does not drive out all else
 )
+_SHORT = 2_000  # bytes of details that are kept as they are
 _LARGEST = 2**63 - 1
 _USAGE = {one.name: one for one in fields(Usage)}
 _PLAIN = Usage()
@@ -207,7 +208,9 @@ def _entry(uid: str, figures: Figures) -> list[Any]:
 
 
 def _packed(details: Any) -> bytes:
-    return zlib.compress(json.dumps(details, default=str).encode(), 1)
+    plain = json.dumps(details, default=str).encode()
+    # Compressing gives up the interpreter, which a computing cell is slow to give back, for each stream.
+    return plain if len(plain) < _SHORT else zlib.compress(plain, 1)
 
 
 def unpack(details: bytes, find: Callable[[str], str | None]) -> Any:
@@ -217,7 +220,8 @@ def unpack(details: bytes, find: Callable[[str], str | None]) -> Any:
         details: the row's column.
         find: gives large data by its hash.
     """
-    return _with_data(json.loads(zlib.decompress(details)), find)
+    plain = details if details.startswith(b"{") else zlib.decompress(details)
+    return _with_data(json.loads(plain), find)
 
 
 def _without_data(value: Any, data: dict[str, str]) -> Any:

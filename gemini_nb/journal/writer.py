@@ -18,7 +18,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from gemini_nb.journal import prune, rows
+from gemini_nb.journal import prices, rows
+from gemini_nb.journal.prune import Pruner
 from gemini_nb.journal.row import Source
 from gemini_nb.journal.store import Store
 from gemini_nb.journal.trouble import Trouble
@@ -49,6 +50,7 @@ class Writer:
     def __init__(self, store: Store, *, limit: int = _DEFAULT_SIZE) -> None:
         self.store = store
         self.limit = limit
+        self._pruner = Pruner(store)
         self.trouble: Trouble | None = None
         """What keeps the file from being written, None while it is."""
         self._queue: queue.SimpleQueue[Source | threading.Event] = queue.SimpleQueue()
@@ -104,6 +106,9 @@ class Writer:
         while True:
             waiting = self._collect()
             self._write()
+            if waiting and not prices.are_loaded():
+                prices.load()
+                self._write()
             for written in waiting:
                 written.set()
             with self._lock:
@@ -131,12 +136,18 @@ class Writer:
         return waiting
 
     def _write(self) -> None:
-        """Write what is due, and keep it where the file cannot be written now."""
+        """Write what is due, and keep it where the file cannot be written now.
+
+        The import of the price list takes seconds beside a computing cell. What ends before that is written
+        at once, and again with its price.
+        """
+        is_priced = prices.are_loaded()
         for uid, progress in list(self._running.items()):
-            if progress.source.is_done:
-                progress.has_ended = True
+            is_done = progress.source.is_done
+            if is_done and is_priced:
                 del self._running[uid]
-            if progress.has_news() or progress.has_ended:
+            if progress.has_news() or (is_done and (is_priced or not progress.has_ended)):
+                progress.has_ended = is_done
                 self._due[uid] = progress
         if not self._due or time.monotonic() < self._retry_at:
             return
@@ -170,7 +181,7 @@ class Writer:
         try:
             if statements := rows.statements(batch, self._known):
                 self.store.write([*rows.process(), *statements])
-                prune.prune(self.store, self.limit)
+                self._pruner.prune(self.limit)
         except Trouble as trouble:
             self._take_trouble(trouble)
             return False

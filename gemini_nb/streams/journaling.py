@@ -8,7 +8,6 @@ from typing import Any
 
 from gemini_nb.api.usage import Usage
 from gemini_nb.api.wire import Content, objects
-from gemini_nb.journal import prices
 from gemini_nb.journal.row import Asked, Figures, Texts
 from gemini_nb.journal.rows import kernel
 from gemini_nb.redaction import scrub_json, scrub_parts
@@ -66,7 +65,6 @@ class StreamSource:
     def figures(self) -> Figures:
         """The small facts so far."""
         stream, record = self._stream, self._stream.record
-        prices.load()
         return Figures(
             stream_id=stream.stream_id,
             model=stream.model,

@@ -11,13 +11,16 @@ import subprocess
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from answers import until
-from gemini_nb.journal import place
+from gemini_nb.journal import place, prices
 from gemini_nb.journal import writer as writer_module
 from gemini_nb.journal.store import Statement
 from journal_rig import Told, another, opened, program
@@ -53,6 +56,36 @@ def test_a_killed_kernel_leaves_what_had_come_and_says_that_it_is_gone(tmp_path:
         (entry,) = journal.streams()
         assert (entry.status, entry.text) == ("error", "One, two,")
         assert "kernel ended" in str(entry.error)
+
+
+def test_an_answer_is_written_before_the_price_list_is_there_and_its_price_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library: list[object] = []
+    begun, there = threading.Event(), threading.Event()
+
+    def load() -> None:
+        begun.set()
+        there.wait(20)
+        library.append(None)
+
+    monkeypatch.setattr(prices, "_library", library)
+    monkeypatch.setattr(prices, "load", load)
+    with opened(tmp_path / "answers.db") as (writer, journal):
+        told = Told()
+        writer.add(told)
+        writer.add(told.ended("An answer."))
+        flushing = threading.Thread(target=writer.flush, args=[20])
+        flushing.start()
+        assert begun.wait(20)
+        assert writer.store.read("SELECT status, cost, text FROM entries JOIN texts USING (uid)") == [
+            ("completed", None, "An answer.")
+        ]
+        told.known = replace(told.known, cost=Decimal("0.25"))
+        there.set()
+        flushing.join()
+        (entry,) = journal.streams()
+        assert (entry.cost, entry.text) == (Decimal("0.25"), "An answer.")
 
 
 def test_text_that_was_taken_back_is_taken_back(tmp_path: Path) -> None:
@@ -462,6 +495,28 @@ def test_texts_are_pruned_oldest_first_and_figures_stay(tmp_path: Path) -> None:
         assert sum(row.output_tokens for row in journal.usage("model")) == 40 * 7
         assert writer.store.read("SELECT count(*) FROM blobs") == [(pruned.count(False),)]
         assert journal.path.stat().st_size < 4_000_000
+
+
+def test_a_large_journal_whose_texts_are_few_is_not_added_up_after_each_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(tmp_path / "answers.db", limit=60_000) as (writer, _):
+        seen: list[str] = []
+        read = writer.store.read
+
+        def watched(sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+            seen.append(sql)
+            return read(sql, values)
+
+        monkeypatch.setattr(writer.store, "read", watched)
+        for number in range(30):
+            told = Told(prompt=str(number))
+            writer.add(told)
+            writer.add(told.ended("x" * 100))
+            writer.flush()
+        (used,) = read("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")[0]
+        assert used > writer.limit
+        assert 1 <= sum("FROM texts" in sql for sql in seen) <= 3
 
 
 def test_a_file_is_kept_once_by_its_content(tmp_path: Path) -> None:
