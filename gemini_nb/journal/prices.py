@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import logging
 import threading
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -17,6 +18,8 @@ from typing import Any
 from gemini_nb.api.usage import Usage
 
 __all__ = ["are_known", "are_loaded", "load", "load_soon", "price", "total"]
+
+logger = logging.getLogger("gemini_nb")
 
 _TIERS = {"ON_DEMAND_FLEX": "flex", "ON_DEMAND_PRIORITY": "priority", "PROVISIONED_THROUGHPUT": "provisioned"}
 _FLEX = (
@@ -32,11 +35,17 @@ _loading: list[threading.Thread] = []
 
 def load() -> None:
     """Import the price list, once; without it no price is known."""
-    if not _library:
-        try:
-            _library.append(importlib.import_module("genai_prices"))
-        except ImportError:
-            _library.append(None)
+    if _library:
+        return
+    try:
+        _library.append(importlib.import_module("genai_prices"))
+    except ImportError:
+        _library.append(None)
+    except Exception as error:  # noqa: BLE001 - a broken installation of it must cost no stream
+        _library.append(None)
+        logger.warning(
+            "genai-prices cannot be imported: %s: %s. Prices are unknown.", type(error).__name__, error
+        )
 
 
 def load_soon() -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import socket
+import sys
 import time
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -133,6 +135,20 @@ def test_without_the_price_list_no_price_is_known_and_all_else_goes_on() -> None
         "    print(gemini_nb.journal().streams()[0].cost)\n"
     )
     assert (done.stdout, done.stderr) == ("None None\nNone\n", "")
+
+
+def test_a_price_list_that_cannot_be_imported_is_said_once_and_costs_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "genai_prices.py").write_text("raise AttributeError('half installed')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "genai_prices", raising=False)
+    monkeypatch.setattr(prices, "_library", [])
+    assert cost(FLASH, usage(3, 4)) is None
+    assert cost(FLASH, usage(3, 4)) is None
+    assert [record.getMessage() for record in caplog.records] == [
+        "genai-prices cannot be imported: AttributeError: half installed. Prices are unknown."
+    ]
 
 
 def counts(sent: int, got: int) -> dict[str, Any]:
