@@ -34,9 +34,16 @@ class Slow:
 slow = Slow()
 """
 
+PAY = """
+def _pay(amount: int) -> str:
+    "Pay."
+    return f"paid {amount}"
+pay = gemini_nb.tool(_pay, name="pay", confirm=True)
+"""
+
 
 class Service:
-    """Answers in capitals: "hold" when the gate opens; "bad" is refused, "pay" calls a tool."""
+    """Answers in capitals: "hold" when the gate opens; "pay" calls a tool; "bad" is refused, also later."""
 
     def __init__(self) -> None:
         self.gate = threading.Event()
@@ -45,7 +52,7 @@ class Service:
     def __call__(self, request: Request) -> list[Step]:
         self.asked.append(request.json)
         words = request.json["contents"][-1]["parts"][-1].get("text", "paid")
-        if words.startswith("bad"):
+        if words.startswith("bad") or (words == "paid" and "pay badly" in self.said):
             return json_error(400)
         if words.startswith("pay"):
             return sse_answer(call("pay", args={"amount": 20}, finish="STOP"))
@@ -302,12 +309,7 @@ def test_it_says_what_cannot_be_sent_and_keeps_the_text(kernel: Kernel, service:
 
 
 def test_tools_ask_in_the_box(kernel: Kernel, service: Service) -> None:
-    kernel.run(
-        "def _pay(amount: int) -> str:\n"
-        "    'Pay.'\n"
-        "    return f'paid {amount}'\n"
-        "pay = gemini_nb.tool(_pay, name='pay', confirm=True)"
-    )
+    kernel.run(PAY)
     box = Box(kernel, "talk -t pay")
     box.enter("pay it")
     box.click("Approve")
@@ -359,6 +361,24 @@ def test_closing_leaves_the_transcript_alone(kernel: Kernel, service: Service) -
     kernel.run("later.wait()")
     assert list(box.shown.outputs[0]) == ["text/markdown", "text/plain"]
     assert "later" not in box.transcript
+
+
+def test_the_old_answer_comes_back_when_an_edit_fails_after_its_box_was_closed(kernel: Kernel) -> None:
+    kernel.run(PAY)
+    box = Box(kernel, "talk -t pay")
+    box.enter("one")
+    box.wait("ONE")
+    box.click("Edit last")
+    box.until(lambda: box.value() == "one")
+    box.enter("pay badly")
+    box.button("Approve")
+    box.until(lambda: "ONE" not in box.transcript)  # its place is taken
+    box.click("Close")
+    box.until(lambda: len(box.shown.outputs) == 1)
+    kernel.run("gemini_nb.get_manager().list_streams()[-1].tool_calls[0].approve()")
+    box.until(lambda: "Nothing came of this message" in box.transcript)
+    assert "You: one" in box.transcript
+    assert "ONE" in box.transcript
 
 
 def test_a_message_that_is_read_while_its_box_is_closed_is_not_sent(kernel: Kernel, service: Service) -> None:

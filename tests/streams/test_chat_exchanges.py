@@ -135,6 +135,15 @@ def test_an_edit_that_fails_leaves_the_chat_as_it_was() -> None:
         assert history(chat) == ["a", "A", "b", "B"]
 
 
+def test_an_edit_tells_what_comes_back_if_it_fails() -> None:
+    with a_chat(*OLD) as (chat, _):
+        ask(chat, "hold", instead=True)
+        begun = ask(chat, "begin", instead=True)
+        next(event for event in begun if event.kind == "text_delta")
+        ((exchange, _),) = chat.exchanges()
+        assert [one.turns for one in exchange.replaces] == [tuple(OLD)]
+
+
 def test_an_edit_stops_the_message_that_is_under_way() -> None:
     with a_chat(*OLD) as (chat, script):
         old = ask(chat, "hold")

@@ -94,7 +94,7 @@ class ChatBox(Container, widgets.VBox):
         self._beside: CellDisplay | None = None
         self._bundle: dict[str, str] = {}
         self._is_keeping = self._keeps_again = self._is_closing = self._was_loaded_again = False
-        self._kept: set[object] | None = None  # the messages that had been sent when it was closed
+        self._kept: set[object] | None = None  # the messages that were known when it was closed
         self._edited: Exchange | None = None
         self._notice, self._notice_kind = "", ""
         self._head = piece("", "gemini-nb-chat-head")
@@ -218,7 +218,8 @@ class ChatBox(Container, widgets.VBox):
         with self._closing:
             if self._is_closing:
                 return
-            self._kept = {key_of(exchange) for exchange, _ in self._exchanges()}
+            shown = [exchange for exchange, _ in self._exchanges()]
+            self._kept = {key_of(one) for exchange in shown for one in (exchange, *exchange.replaces)}
             self._is_closing = True
         self._painter.call(self._close_for_good)
         self.wake()

@@ -63,12 +63,14 @@ class Exchange:
         turns: what the history holds of it: nothing while it is under way, or where nothing came of it.
         typed: what the user typed, where the message was made from that; else empty.
         is_unanswered: whether it has ended, and is no part of the history.
+        replaces: the messages that are back in the history if nothing comes of it.
     """
 
     stream_id: str
     turns: tuple[Content, ...] = ()
     typed: str = ""
     is_unanswered: bool = False
+    replaces: tuple[Exchange, ...] = ()
 
     @property
     def is_under_way(self) -> bool:
@@ -155,8 +157,7 @@ class Messages:
             stream_id, typed = ("", "") if message is None else (message.stream_id, message.typed)
             found.append(Exchange(stream_id, tuple(turns), typed))
             found += [one for turn in turns for one in self._unanswered_after(turn)]
-        under_way = [message for message in self.all if not message.is_over]
-        return [*found, *(Exchange(message.stream_id, typed=message.typed) for message in under_way)]
+        return [*found, *(_under_way(message) for message in self.all if not message.is_over)]
 
     def _unanswered_after(self, turn: Content | None) -> list[Exchange]:
         return [
@@ -213,11 +214,7 @@ class Messages:
 
     def all_known(self) -> Iterator[Message]:
         """Return all messages, and those that others replace once they have begun."""
-        left = list(self.all)
-        while left:
-            message = left.pop()
-            yield message
-            left += message.replaces
+        return _with_replaced(self.all)
 
     def take_back(self, message: Message, history: list[Content]) -> list[Content]:
         """Return the history without what this message replaces, which is kept; the message has begun."""
@@ -283,6 +280,20 @@ def conversation_text(history: Iterable[Content]) -> str:
 def is_message(turn: Content) -> bool:
     """Return whether the user wrote it: a turn of functionResponse parts alone is a tool round's."""
     return turn.get("role") != "model" and any("functionResponse" not in part for part in turn["parts"])
+
+
+def _under_way(message: Message) -> Exchange:
+    replaced = _with_replaced(message.replaces)
+    old = tuple(Exchange(one.stream_id, tuple(one.turns), one.typed) for one in replaced)
+    return Exchange(message.stream_id, typed=message.typed, replaces=old)
+
+
+def _with_replaced(messages: Iterable[Message]) -> Iterator[Message]:
+    left = list(messages)
+    while left:
+        message = left.pop()
+        yield message
+        left += message.replaces
 
 
 def _is(one: object, other: object) -> bool:
