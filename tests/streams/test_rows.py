@@ -25,6 +25,7 @@ import gemini_nb
 from answers import PATIENCE, hold, hold_loop, join, rig, until
 from gemini_nb import RetryPolicy
 from gemini_nb.errors import ArgumentError, ConfigError, NotAskedError
+from gemini_nb.notebook.render.group_table import item_words
 from gemini_nb.streams.group.pace import Pace
 from gemini_nb.streams.group.prompt import interpolate
 from gemini_nb.streams.group.rows import Row
@@ -543,6 +544,22 @@ def test_models_side_by_side_are_columns_of_a_wide_frame() -> None:
         )
         frame = group.wait(PATIENCE).to_frame(wide=True)
     assert frame.to_dict("list") == {"item": ["x", "y"], "gemini-a": ["A", "B"], "gemini-b": ["A", "B"]}
+
+
+def test_rows_that_were_never_asked_have_the_model_of_the_others() -> None:
+    with rig(lambda request: hold()(request) if prompt_of(request) == "3" else echo(request)) as made:
+        rows = [str(number) for number in range(500)]
+        group = gemini_nb.map(rows, concurrency=1, manager=made.manager, **made.options)
+        until(lambda: group.counts.completed == 3)
+        assert item_words(group, 0) == "0"
+        group.stop()
+        assert group.run.rows[-1].stream is None
+        assert "model" not in group.to_frame()
+        wide = group.to_frame(wide=True)
+        assert list(wide) == ["item", group[0].model]
+        assert wide["item"].tolist() == rows
+        assert wide[group[0].model].tolist()[:3] == rows[:3]
+        assert item_words(group, 0) == "0"
 
 
 def priced(request: Any) -> Any:

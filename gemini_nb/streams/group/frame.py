@@ -81,10 +81,11 @@ def result_of(stream: Stream) -> Any:
 
 def _wide_rows(rows: Sequence[Row], asked: list[dict[Any, Any]]) -> list[dict[Any, Any]]:
     """One dictionary for each item, with a column for each model that was asked about it."""
-    models = list(dict.fromkeys(_model(row) for row in rows))
-    by_model = {model: [index for index, row in enumerate(rows) if _model(row) == model] for model in models}
+    by_model: dict[str | None, list[int]] = {}
+    for index, model in enumerate(_models(rows)):
+        by_model.setdefault(model, []).append(index)
     own = list(dict.fromkeys(name for about in asked for name in about))
-    names = free_names(models, own)
+    names = free_names(by_model, own)
     made = []
     for place in range(max(map(len, by_model.values()), default=0)):
         indexes = {model: of[place] for model, of in by_model.items() if place < len(of)}
@@ -94,8 +95,10 @@ def _wide_rows(rows: Sequence[Row], asked: list[dict[Any, Any]]) -> list[dict[An
     return made
 
 
-def _model(row: Row) -> str | None:
-    return row.model if row.stream is None else row.stream.model
+def _models(rows: Sequence[Row]) -> list[str | None]:
+    """The model of each row; one that was never asked has that of the others with its settings."""
+    known = {row.model: row.stream.model for row in rows if row.stream is not None}
+    return [known.get(row.model, row.model) if row.stream is None else row.stream.model for row in rows]
 
 
 def _answered(row: Row) -> Any:
@@ -117,8 +120,8 @@ def _rows(run: Run, asked: list[dict[Any, Any]]) -> list[dict[Any, Any]]:
     answers = [_answer(row.stream) for row in run.rows]
     fields = list(dict.fromkeys(name for answer in answers for name in answer)) or ["answer"]
     ends = [_end(row.stream, run) for row in run.rows]
-    if len({_model(row) for row in run.rows}) > 1:
-        ends = [{**end, "model": _model(row)} for row, end in zip(run.rows, ends, strict=True)]
+    if len(set(models := _models(run.rows))) > 1:
+        ends = [{**end, "model": model} for model, end in zip(models, ends, strict=True)]
     end_names = free_names(ends[0] if ends else (), own)
     field_names = free_names(fields, [*own, *end_names.values()])
     return [
