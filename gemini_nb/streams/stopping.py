@@ -10,7 +10,7 @@ from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.internals import GRACE, StreamInternals
 from gemini_nb.streams.runtime.ending import StreamInterrupted, interrupting
 
-__all__ = ["replacing", "stop_interrupted", "stop_together"]
+__all__ = ["interrupted", "replacing", "stop_interrupted", "stop_together"]
 
 
 def stop_together(streams: Iterable[StreamInternals]) -> None:
@@ -45,5 +45,10 @@ def replacing(streams: Iterable[StreamInternals]) -> Generator[None, None, None]
 def stop_interrupted(streams: Sequence[StreamInternals], unasked: int = 0) -> StreamInterrupted:
     """Stop the streams of an interrupted wait, and return the error that says how many they were."""
     stop_together(streams)
+    return interrupted(streams, unasked)
+
+
+def interrupted(streams: Sequence[StreamInternals], unasked: int = 0) -> StreamInterrupted:
+    """The error that says how many streams an interrupted wait stops."""
     had_ended = sum(stream.record.status in {Status.COMPLETED, Status.ERROR} for stream in streams)
     return interrupting([stream.label for stream in streams], had_ended, unasked=unasked)

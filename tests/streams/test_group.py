@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from typing import Any
@@ -64,6 +65,32 @@ def test_the_managers_own_limit_holds_too() -> None:
         assert (len(made.server.requests), made.manager.statistics().waiting) == (2, 3)
         go_on.set()
         assert group.result() == ["ab"] * 5
+
+
+async def test_awaiting_a_group_gives_its_result() -> None:
+    with rig(lambda request: json_error(400) if prompt_of(request) == "b" else echo(request)) as made:
+        heard: list[str] = []
+        whole = gemini_nb.map(list("acd"), manager=made.manager, **made.options)
+        for stream in whole.streams:
+            stream.subscribe(lambda event: heard.append(event.kind))
+        assert await whole == ["A", "C", "D"]
+        assert heard.count("stream_completed") == 3
+        with pytest.raises(APIError):
+            await gemini_nb.map(list("abc"), manager=made.manager, **made.options)
+        assert await gemini_nb.map([], manager=made.manager, **made.options) == []
+
+
+async def test_cancelling_what_awaits_a_group_stops_it() -> None:
+    with rig(hold()) as made:
+        group = gemini_nb.map(list("abcd"), manager=made.manager, concurrency=2, **made.options)
+        awaiting = asyncio.ensure_future(group)
+        await asyncio.to_thread(made.server.wait_requests, 2)
+        awaiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await awaiting
+        await asyncio.to_thread(group.wait, 20)
+        assert [stream.status for stream in group.streams] == ["stopped"] * 4
+        assert len(made.server.requests) == 2
 
 
 def test_stopping_stops_all_also_those_that_wait() -> None:

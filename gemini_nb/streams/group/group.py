@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Generator, Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import Any, overload
 
@@ -17,11 +17,11 @@ from gemini_nb.streams.group.frame import result_of, to_frame
 from gemini_nb.streams.group.pace import dollars_of
 from gemini_nb.streams.group.rows import Counts
 from gemini_nb.streams.group.run import Run
-from gemini_nb.streams.runtime.ending import StreamInterrupted
+from gemini_nb.streams.runtime.ending import StreamInterrupted, mark_cancelled
 from gemini_nb.streams.runtime.handle import Handle
 from gemini_nb.streams.runtime.loop import Flag
 from gemini_nb.streams.runtime.runtime import Runtime
-from gemini_nb.streams.stopping import stop_interrupted, stop_together
+from gemini_nb.streams.stopping import interrupted, stop_interrupted, stop_together
 from gemini_nb.streams.stream import Stream
 
 __all__ = ["StreamGroup"]
@@ -31,7 +31,8 @@ class StreamGroup(Handle):
     """Streams that belong together, in the order of their prompts.
 
     Iterating gives pairs of a row's number and its stream, in the order in which the rows end, while others
-    still run: `for index, stream in group`, or `async for`.
+    still run: `for index, stream in group`, or `async for`. `await group` is `result()`, which blocks, for
+    coroutines.
 
     Args:
         streams: the streams.
@@ -73,6 +74,25 @@ class StreamGroup(Handle):
         return any(stream is value for stream in self.streams)
 
     async def __aiter__(self) -> AsyncIterator[tuple[int, Stream]]:
+        async for index in self._ends():
+            yield index, self._run.stream(index)
+
+    def __await__(self) -> Generator[Any, None, list[str]]:
+        return self._result_async().__await__()
+
+    async def _result_async(self) -> list[str]:
+        try:
+            async for _ in self._ends():
+                pass
+            return await asyncio.to_thread(self.result)  # subscribers may still be hearing the last of it
+        except asyncio.CancelledError as error:
+            started = self.started
+            mark_cancelled(error, interrupted(started, len(self) - len(started)))
+            self.request_stop()
+            raise
+
+    async def _ends(self) -> AsyncIterator[int]:
+        """The rows' numbers, as they end."""
         run, loop = self._run, asyncio.get_running_loop()
         for seen in itertools.count():
             changed = asyncio.Event()
@@ -86,7 +106,7 @@ class StreamGroup(Handle):
                 changed.clear()
             if seen >= len(run.ended):
                 return
-            yield run.ended[seen], run.stream(run.ended[seen])
+            yield run.ended[seen]
 
     def __repr__(self) -> str:
         counts = self.counts
