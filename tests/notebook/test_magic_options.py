@@ -491,6 +491,7 @@ def test_help_reads_well(shell: Kernel) -> None:
         ("%%gemini_stream -o trip", "%%gemini_stream is a cell magic, but the cell body is empty"),
         ("%%gemini_stream\nWhat is this? {noise}", "bytes of an unknown kind"),
         ("%%gemini_stream --each words[:1]\nHello {item}", "--each takes a name, not 'words[:1]'"),
+        ("%%gemini_stream --each lazy -m gemini-99 --budget 1\n{item}", "no price is known"),
         ("%%gemini_stream -o one --out two\nHello", "--out is there twice"),
         ("%%gemini_stream \u2013o trip\nHello", "Did you mean -o, with a plain hyphen?"),
         ("%%gemini_stream \u2014system Brief\nHello", "Did you mean --system, with a plain hyphen?"),
@@ -501,7 +502,8 @@ def test_help_reads_well(shell: Kernel) -> None:
     ],
 )
 def test_what_a_person_types_wrong(shell: Kernel, cell: str, words: str) -> None:
-    ran(shell, "word = 'word'; none = []; words = [word]; noise = b'\\xff\\x00'\ndef ran(): 'Ran.'")
+    ran(shell, "word = 'word'; none = []; words = [word]; lazy = iter(words); noise = b'\\xff\\x00'")
+    ran(shell, "def ran(): 'Ran.'")
     wrong = shell.run(cell)
     assert words in wrong.error_text + wrong.stderr
     assert "Traceback" not in wrong.error_text

@@ -656,6 +656,22 @@ def test_a_budget_needs_a_price() -> None:
         options = {**made.options, "model": "gemini-99-unheard-of"}
         with pytest.raises(ConfigError, match="no price is known"):
             gemini_nb.map(["a"], budget=1, manager=made.manager, **options)
+        group = gemini_nb.map(["a"], manager=made.manager, **options).wait(PATIENCE)
+        with pytest.raises(ConfigError, match="no price is known"):
+            group.retry(budget=1)
+        rows = gemini_nb.map(
+            iter("b"), each=iter([options]), budget=1, manager=made.manager, **made.options
+        ).wait(PATIENCE)
+        assert "no price is known" in str(rows[0].error)
+        assert len(made.server.requests) == 1
+
+
+def test_settings_of_an_iterator_that_are_no_dictionary_end_the_run() -> None:
+    with rig(echo) as made:
+        each: Any = iter([{}, 3])
+        group = gemini_nb.map(iter("ab"), each=each, manager=made.manager, **made.options)
+        assert group.wait(PATIENCE).texts == ["A"]
+        assert "Settings are a dictionary" in str(group.error)
 
 
 def test_rows_of_a_file_are_read_as_they_are_needed(tmp_path: Path) -> None:

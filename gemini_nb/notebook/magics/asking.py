@@ -96,7 +96,7 @@ def ask(
         if context.above:
             files.insert(0, context.above)
         if args.each:
-            start = _rows_starter(manager, args, cell, files, namespace, settings=each, notes=notes)
+            start = _rows_starter(manager, args, cell, files, namespace, options=options, notes=notes)
         elif len(each) > 1:
             contents = _contents(cell, args, files, namespace, notes=notes)
             start = functools.partial(_start_side_by_side, manager, contents, each)
@@ -121,10 +121,13 @@ def _rows_starter(
     files: Sequence[File | str | Deferred],
     namespace: Mapping[str, Any],
     *,
-    settings: list[dict[str, Any]],
+    options: Mapping[str, Any],
     notes: list[str] | None,
 ) -> Callable[[], Stream | StreamGroup]:
     """Return what starts the rows of `--each`."""
+    models: list[str | None] = args.model or [None]
+    shared = options if len(models) > 1 else {**options, "model": models[0]}
+    settings = [{"model": model} if len(models) > 1 else {} for model in models]
     if notes is not None and (args.raw or _ITEM.search(cell) is None):
         notes.append("The prompt does not name {item}, so all rows are asked the same.")
     named = _named_in(cell, namespace)  # as they are now; rows are asked later
@@ -135,6 +138,7 @@ def _rows_starter(
         rpm=args.rpm,
         budget=args.budget,
         manager=manager,
+        **shared,
         **_rows_of_each(namespace, args, contents_of, settings),
     )
 

@@ -14,7 +14,7 @@ from gemini_nb.api.usage import Usage
 from gemini_nb.errors import ArgumentError, GeminiError
 from gemini_nb.journal import prices
 from gemini_nb.streams.group.frame import result_of, to_frame
-from gemini_nb.streams.group.pace import dollars_of
+from gemini_nb.streams.group.pace import check_prices, dollars_of
 from gemini_nb.streams.group.rows import Counts
 from gemini_nb.streams.group.run import Run
 from gemini_nb.streams.runtime.ending import StreamInterrupted, mark_cancelled
@@ -282,6 +282,7 @@ class StreamGroup(Handle):
             )
         dollars = dollars_of(budget)
         if dollars is not None:
+            check_prices(stream.model for stream in self.started)
             self._run.budget = dollars
         self._run.retry()
         return self

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from decimal import Decimal
 from typing import Any, Unpack
 
 from gemini_nb.api.retry import RetryPolicy
-from gemini_nb.api.usage import Usage
 from gemini_nb.config import choose_keep, choose_model
 from gemini_nb.errors import ArgumentError, ConfigError, GeminiError, NotAskedError
-from gemini_nb.journal import prices
 from gemini_nb.redaction import seal
 from gemini_nb.streams.conversation.keeping import Repeats
 from gemini_nb.streams.events.info import Subscriber
 from gemini_nb.streams.group.frame import is_missing, records_of
 from gemini_nb.streams.group.group import StreamGroup
-from gemini_nb.streams.group.pace import Pace, dollars_of
+from gemini_nb.streams.group.pace import Pace, check_prices, dollars_of
 from gemini_nb.streams.group.rows import Row
 from gemini_nb.streams.group.run import Run, window_of
 from gemini_nb.streams.manager import StreamManager, get_manager
@@ -28,7 +25,7 @@ from gemini_nb.streams.stream import Stream
 __all__ = ["map_prompts"]
 
 _MISSING = object()
-_ANY_USAGE = Usage(prompt_token_count=1, total_token_count=1)
+_SETTINGS = "Settings are a dictionary for each prompt, such as {'model': 'gemini-2.5-pro'}."
 
 
 @takes_options
@@ -74,6 +71,8 @@ def map_prompts(
 
     def start(row: Row) -> Stream:
         question, gate, number_of = _question_of(row), pace.gate(row), repeats.of(row)
+        if run.budget is not None and row.model is not None:
+            check_prices([row.model])
         settings: StreamOptions = {**options, **row.options}  # type: ignore[typeddict-item]  # checked when it starts
         if settings.get("retry") is None:
             settings["retry"] = RetryPolicy(on_cut=chosen.runtime.settings.on_cut, patient=True)
@@ -136,14 +135,8 @@ def _kept_budget(
     """Return the budget; refuse one where what an answer costs is not known."""
     if (dollars := dollars_of(budget)) is None:
         return None
-    prices.load()
     of_rows = {row.model for row in rows} if isinstance(rows, list) else {None}
-    for model in {choose_model(own or options.get("model"), manager.runtime.settings) for own in of_rows}:
-        if prices.price([model], [_ANY_USAGE], at=time.time()) is None:
-            raise ConfigError(
-                f"A budget cannot be kept for {model}, since no price is known.",
-                hint="Leave the budget out, or install the prices: pip install 'gemini-nb[prices]'.",
-            )
+    check_prices(choose_model(own or options.get("model"), manager.runtime.settings) for own in of_rows)
     return dollars
 
 
@@ -159,7 +152,7 @@ def _rows_of(
         raise ArgumentError(f"There are {len(asked)} prompts, but settings for {len(settings)}.")
     known = asked if items is None else list(items)
     if any(not isinstance(own, Mapping) for own in settings):
-        raise ArgumentError("Settings are a dictionary for each prompt, such as {'model': 'gemini-2.5-pro'}.")
+        raise ArgumentError(_SETTINGS)
     if len(known) != len(asked):
         raise ArgumentError(f"There are {len(asked)} prompts, but {len(known)} items.")
     return list(map(Row, asked, known, settings))
@@ -177,4 +170,7 @@ def _rows_as_they_come(
             )
         prompt, *rest = row
         about = prompt if items is None else rest.pop(0)
-        yield Row(prompt, about, rest.pop() if rest else {})
+        own = rest.pop() if rest else {}
+        if not isinstance(own, Mapping):
+            raise ArgumentError(_SETTINGS)
+        yield Row(prompt, about, own)

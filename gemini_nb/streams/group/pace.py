@@ -7,18 +7,21 @@ import contextlib
 import heapq
 import itertools
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from decimal import Decimal, InvalidOperation
 
+from gemini_nb.api.usage import Usage
 from gemini_nb.errors import ConfigError, NotAskedError
+from gemini_nb.journal import prices
 from gemini_nb.streams.group.rows import Row
 from gemini_nb.streams.group.run import Run
 
-__all__ = ["Pace", "dollars_of"]
+__all__ = ["Pace", "check_prices", "dollars_of"]
 
 _FIRST = 8  # places at the beginning: all that run are refused when they meet a quota
 _GROWTH_SECONDS = 0.5  # until there is another place, as long as no quota was met
 _MEAN_TIMES = 2  # times the mean so far is what a running row may yet cost
+_ANY_USAGE = Usage(prompt_token_count=1, total_token_count=1)
 _USED_TIMES = Decimal("1.5")  # times what it has used already
 
 
@@ -190,3 +193,18 @@ def dollars_of(budget: object) -> Decimal | None:
     if isinstance(budget, bool) or not dollars.is_finite() or dollars < 0:
         raise ConfigError(f"budget is a number of US dollars, 0 or more, not {budget!r}.")
     return dollars
+
+
+def check_prices(models: Iterable[str]) -> None:
+    """Refuse a budget where what an answer costs is not known.
+
+    Raises:
+        ConfigError: no price is known of one of these models.
+    """
+    prices.load()
+    for model in set(models):
+        if prices.price([model], [_ANY_USAGE], at=time.time()) is None:
+            raise ConfigError(
+                f"A budget cannot be kept for {model}, since no price is known.",
+                hint="Leave the budget out, or install the prices: pip install 'gemini-nb[prices]'.",
+            )
