@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -91,15 +90,15 @@ def test_googles_client_sends_a_piece_again_that_got_no_status(
 
 
 def test_films_are_processed_and_may_fail(sim: Simulator, client: genai.Client) -> None:
-    sim.files.processing = 0.6  # longer than the next two requests take on a busy machine
+    sim.files.processing = 60
     film = client.files.upload(file=io.BytesIO(b"film"), config={"mime_type": "video/mp4"})
     assert film.state is types.FileState.PROCESSING
     with pytest.raises(errors.ClientError, match="not in an ACTIVE state") as caught:
         client.models.generate_content(model=MODEL, contents=asked(film, "What happens?"))
     assert caught.value.status == "FAILED_PRECONDITION"
-    while (film := client.files.get(name=film.name or "")).state is types.FileState.PROCESSING:
-        time.sleep(0.02)
-    assert film.state is types.FileState.ACTIVE
+    assert client.files.get(name=film.name or "").state is types.FileState.PROCESSING
+    sim.files.finish_processing()
+    assert client.files.get(name=film.name or "").state is types.FileState.ACTIVE
     assert client.models.generate_content(model=MODEL, contents=asked(film, "What happens?")).text
     sim.files.processing, sim.files.failure = 0, "The film has no pictures."
     bad = client.files.upload(file=io.BytesIO(b"no film"), config={"mime_type": "video/mp4"})

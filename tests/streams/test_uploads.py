@@ -176,12 +176,13 @@ def test_a_buckets_address_says_where_it_can_be_read(rig: Desk) -> None:
 def test_a_film_that_is_processed_for_long_is_not_uploaded_again(
     rig: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rig.simulator.files.processing = 0.4
+    rig.simulator.files.processing = 60
     path = film(tmp_path / "film.mp4")
     with monkeypatch.context() as patched:
         patched.setattr("gemini_nb.streams.request.uploads._PATIENCE", 0.0)
         stream = rig.ask(File(path), "What happens?").wait(20)
         assert "not uploaded again" in str(stream.error)
+    rig.simulator.files.finish_processing()
     rig.ask(File(path), "And now?").result(20)
     assert rig.commands.count("start") == 1
 
@@ -246,9 +247,9 @@ def test_trouble_without_an_end_is_given_up(rig: Desk, tmp_path: Path) -> None:
 
 
 def test_the_model_is_asked_when_the_service_has_processed_the_film(rig: Desk, tmp_path: Path) -> None:
-    rig.simulator.files.processing = 0.3
+    rig.simulator.files.processing = 60
     stream = rig.ask(File(film(tmp_path / "film.mp4")), "What happens?")
-    stream.result(20)
+    rig.process(stream).result(20)
     assert statuses(stream) == ["reading", "uploading", "processing", "active"]
     assert rig.commands.count("GET") >= 1
 
@@ -265,18 +266,17 @@ def test_a_file_that_cannot_be_processed_is_said_in_the_services_words(rig: Desk
 
 
 def test_googles_file_that_is_still_processed_is_waited_for(rig: Desk) -> None:
-    rig.simulator.files.processing = 0.3
+    rig.simulator.files.processing = 60
     options = types.HttpOptions(base_url=rig.simulator.base_url)
     with genai.Client(api_key=KEY, http_options=options) as client:
         file = client.files.upload(file=io.BytesIO(b"film"), config={"mime_type": "video/mp4"})
         assert file.state is types.FileState.PROCESSING
         stream = rig.ask(file, "What happens?")
-        stream.result(20)
+        rig.process(stream).result(20)
         assert statuses(stream) == ["reading", "processing", "active"]
-        second = client.files.upload(file=io.BytesIO(b"film"), config={"mime_type": "video/mp4"})
-    for named in (File(second.name or ""), {"fileData": {"fileUri": second.name}}):
-        rig.simulator.files.processing = 0.3
-        assert rig.ask(named, "What happens?").wait(20).error is None
+        for named in (File, lambda name: {"fileData": {"fileUri": name}}):
+            file = client.files.upload(file=io.BytesIO(b"film"), config={"mime_type": "video/mp4"})
+            assert rig.process(rig.ask(named(file.name or ""), "What happens?")).wait(20).error is None
 
 
 def test_a_stop_ends_the_upload_and_tells_the_service(rig: Desk, tmp_path: Path) -> None:
@@ -609,12 +609,12 @@ def test_a_managers_uploads_go_with_it(rig: Desk, tmp_path: Path) -> None:
 def test_an_answer_is_kept_whose_file_was_not_ready_at_first(rig: Desk, tmp_path: Path) -> None:
     rig.ask(File(film(tmp_path / "film.mp4")), "What happens?").result(20)
     options = types.HttpOptions(base_url=rig.simulator.base_url)
-    rig.simulator.files.processing = 0.3
+    rig.simulator.files.processing = 60
     with genai.Client(api_key=KEY, http_options=options) as client:
         name = client.files.upload(file=io.BytesIO(b"film"), config={"mime_type": "video/mp4"}).name
     keep = str(tmp_path / "answers.jsonl")
     contents = [{"fileData": {"fileUri": name, "mimeType": "video/mp4"}}, "What happens?"]
-    said = rig.ask(*contents, keep=keep).result(20)
+    said = rig.process(rig.ask(*contents, keep=keep)).result(20)
     again = rig.ask(*contents, keep=keep)
     assert (again.result(20), again.kept is not None) == (said, True)
 

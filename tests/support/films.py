@@ -48,6 +48,15 @@ class Desk:
     def ask(self, *contents: Any, **options: Any) -> gemini_nb.Stream:
         return self.manager.start_stream(list(contents), **{**self.options, **options})
 
+    def process(self, stream: gemini_nb.Stream) -> gemini_nb.Stream:
+        """Let the service finish with the file once the stream waits for that."""
+        assert any(
+            isinstance(event, gemini_nb.UploadUpdated) and event.upload.status == "processing"
+            for event in stream
+        )
+        self.simulator.files.finish_processing()
+        return stream
+
     @property
     def commands(self) -> list[str]:
         """What was asked of the Files API, in order."""
