@@ -84,9 +84,10 @@ def _badge(stream: Stream) -> str:
 
 
 def _figures(stream: Stream) -> str:
-    """Facts that go with the mark before them: one that is cut for lack of width leaves no mark behind."""
+    """Facts that go with the mark before them: what finds no room goes whole, and the first one has it."""
     first, *others = map(escape, figures.short(stream))
-    return f"<span>{first}</span>" + "".join(f"<span><i> · </i>{fact}</span>" for fact in others)
+    more = "".join(f"<span><i> · </i>{fact}</span>" for fact in others)
+    return f'<span>{first}</span><div class="gemini-nb-more">{more}</div>'
 
 
 def _remarks(stream: Stream) -> str:
