@@ -509,6 +509,31 @@ def test_retry_asks_known_rows_while_the_iterator_blocks() -> None:
         assert group.wait(PATIENCE).texts == list("ABC")
 
 
+def test_a_row_that_was_retried_is_given_once_and_with_its_new_answer() -> None:
+    broken, gate = {"a", "b"}, threading.Event()
+
+    def script(request: Any) -> Any:
+        if prompt_of(request) in broken:
+            return json_error(400)
+        return sse_answer(Wait(gate), text(prompt_of(request).upper(), finish="STOP"))
+
+    with rig(script) as made:
+        group = gemini_nb.map(["a", "b"], manager=made.manager, **made.options).wait(PATIENCE)
+        early = iter(group)
+        assert [next(early)[1].status, next(early)[1].status] == ["error", "error"]
+        broken.clear()
+        group.retry()
+        late = iter(group)
+        gate.set()
+        for pairs in (late, early, iter(group)):
+            assert sorted((index, stream.text) for index, stream in pairs) == [(0, "A"), (1, "B")]
+
+        async def given() -> list[str]:
+            return [stream.text async for _, stream in group]
+
+        assert sorted(asyncio.run(given())) == ["A", "B"]
+
+
 def test_retry_does_not_hide_that_the_reading_broke_off() -> None:
     def rows() -> Iterator[str]:
         yield "a"
@@ -587,6 +612,7 @@ def test_a_larger_budget_asks_what_was_left() -> None:
         assert 1 <= done <= 2  # the second was asked before the first had ended, or was not
         group.retry().wait(PATIENCE)
         assert (group.counts.completed, group.counts.failed) == (done, 6 - done)
+        assert f"{6 - done} rows are left" in str(group.error)
         with pytest.raises(ConfigError):
             group.retry(budget="much")
         assert group.retry(budget=100).wait(PATIENCE).texts == rows

@@ -63,19 +63,21 @@ class StreamGroup(Handle):
         return self.streams[index]
 
     def __iter__(self) -> Iterator[tuple[int, Stream]]:
-        run = self._run
+        run, given = self._run, dict[int, Stream]()
         for seen in itertools.count():
             self._until_ended(seen)
             if seen >= len(run.ended):
                 return
-            yield run.ended[seen], run.stream(run.ended[seen])
+            yield from run.newly_ended(seen, given)
 
     def __contains__(self, value: object) -> bool:
         return any(stream is value for stream in self.streams)
 
     async def __aiter__(self) -> AsyncIterator[tuple[int, Stream]]:
-        async for index in self._ends():
-            yield index, self._run.stream(index)
+        given = dict[int, Stream]()
+        async for place in self._ends():
+            for pair in self._run.newly_ended(place, given):
+                yield pair
 
     def __await__(self) -> Generator[Any, None, list[str]]:
         return self._result_async().__await__()
@@ -92,7 +94,7 @@ class StreamGroup(Handle):
             raise
 
     async def _ends(self) -> AsyncIterator[int]:
-        """The rows' numbers, as they end."""
+        """The places of the rows in the order in which they end, as they do."""
         run, loop = self._run, asyncio.get_running_loop()
         for seen in itertools.count():
             changed = asyncio.Event()
@@ -106,7 +108,7 @@ class StreamGroup(Handle):
                 changed.clear()
             if seen >= len(run.ended):
                 return
-            yield run.ended[seen]
+            yield seen
 
     def __repr__(self) -> str:
         counts = self.counts

@@ -167,11 +167,12 @@ class Pace:
         if spent < run.budget and spent + may_cost + each <= run.budget:
             return True
         if not self._running:
-            left = len(run.rows) - len(run.ended)
+            now = run.counts
+            more = " or more" if now.total is None else ""
             run.end(
                 NotAskedError(
                     f"the budget of ${run.budget} does not allow another row. "
-                    f"${known:.4f} were spent, {left:,} rows are left.",
+                    f"${known:.4f} were spent, {now.waiting + now.running:,}{more} rows are left.",
                     hint="group.retry(budget=…) with a larger one asks them.",
                 )
             )
