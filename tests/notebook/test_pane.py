@@ -18,6 +18,7 @@ from ipywidgets.widgets import widget as widget_module
 
 import gemini_nb
 from gemini_nb.notebook.pane import running_text, widgetry
+from gemini_nb.notebook.pane.painter import painter_of
 from gemini_nb.notebook.pane.pane import StreamPane
 from gemini_nb.notebook.pane.running_text import TextView
 from gemini_nb.notebook.pane.widgetry import messages
@@ -68,7 +69,7 @@ def shows(widget: Any, words: str) -> bool:
 
 def until(condition: Callable[[], object]) -> None:
     done = threading.Event()
-    for _ in range(1000):
+    for _ in range(3000):
         if condition():
             return
         done.wait(0.01)
@@ -89,6 +90,13 @@ def every(widget: Any, kind: type[Any] = widgets.Widget) -> list[Any]:
     """All widgets of a kind, in a widget and its children."""
     inner = [found for child in getattr(widget, "children", ()) for found in every(child, kind)]
     return [*([widget] if isinstance(widget, kind) else []), *inner]
+
+
+def end_paint(manager: gemini_nb.StreamManager) -> None:
+    """Wait until a paint that is under way has drawn all it has to draw."""
+    ended = threading.Event()
+    painter_of(manager.runtime).call(ended.set)
+    assert ended.wait(30)
 
 
 def press(pane: StreamPane, name: str) -> None:
@@ -117,6 +125,7 @@ def test_a_pane_grows_freezes_and_keeps_everything(
         drawn: dict[str, str] = {}
         for number, step in enumerate(steps):
             until(partial(shows, pane, f"Paragraph {number} "))
+            end_paint(manager)
             pieces = {piece.model_id: piece.value for piece in every(pane.children[-1], widgets.HTML)}
             changed = [piece for piece, value in drawn.items() if pieces[piece] != value]
             assert len(changed) <= 1, "only the tail is drawn again"
@@ -126,7 +135,7 @@ def test_a_pane_grows_freezes_and_keeps_everything(
         assert 16 <= longest < len(drawn), "a box that grew with the answer would be sent again and again"
         assert len(drawn) > 16, "finished text is frozen in widgets of its own"
         assert 'data-status="active"' in shown(pane)
-        pane.settled.result(10)
+        pane.settled.result(30)
     text = shown(pane)
     assert [text.count(f"Paragraph {number} ") for number in range(42)] == [1] * 42
     assert "The end." in text
@@ -138,13 +147,13 @@ def test_a_pane_that_is_not_displayed_costs_nothing(manager: gemini_nb.StreamMan
         stream = manager.start_stream("Hello", auth="simulator", base_url=simulator.base_url)
         before = messages()
         pane = StreamPane(stream)
-        stream.wait(10)
+        stream.wait(30)
         stream.runtime.loop.call(lambda: None)
         assert messages() - before <= 1, "at most the layout that all share"
         assert pane.comm is None
         outer = widgets.VBox([pane])  # embedded, it is displayed with what holds it
         outer.get_state()
-        pane.settled.result(10)
+        pane.settled.result(30)
         assert stream.text.split()[0] in shown(pane)
 
 
@@ -161,7 +170,7 @@ def test_a_pane_of_a_short_answer_opens_few_channels(manager: gemini_nb.StreamMa
         until(partial(shows, pane, "Some words."))
         alive = set(widget_module._instances.values()) - set(widgetry._shared.values())
         end.set()
-        pane.settled.result(10)
+        pane.settled.result(30)
     assert len(alive) <= 7, "the pane, its top, head and button, the body, its text and the piece that grows"
 
 
@@ -193,7 +202,7 @@ def test_a_finished_pane_is_one_widget_and_a_detached_one_none(manager: gemini_n
         return set(widget_module._instances.values()) - set(widgetry._shared.values())
 
     with asked(manager, None, "Describe a lighthouse in 400 words.") as (stream, pane):
-        pane.settled.result(10)
+        pane.settled.result(30)
         until(lambda: alive() <= 2)
         sheet, answer = pane.children
         assert sheet in widgetry._shared.values()
@@ -217,9 +226,9 @@ def test_a_display_that_comes_after_the_end_is_waited_for(manager: gemini_nb.Str
             updates.append(obj)
 
     with asked(manager, None, "Why is the sky blue?") as (stream, pane):
-        pane.settled.result(10)
+        pane.settled.result(30)
         pane.settle_into(Handle())
-        pane.settled.result(10)
+        pane.settled.result(30)
         assert stream.text in updates[0]["text/plain"]
 
 
@@ -234,7 +243,7 @@ def test_a_closed_child_leaves_a_page_the_other_widgets() -> None:
 def test_only_its_own_widgets_are_closed(manager: gemini_nb.StreamManager) -> None:
     mine = widgets.Text("mine")
     with asked(manager, None) as (_, pane):
-        pane.settled.result(10)
+        pane.settled.result(30)
         pane.detach()
         until(lambda: pane.comm is None)
     assert mine.comm is not None
@@ -261,9 +270,15 @@ def test_the_head_shows_the_steps_and_the_figures(manager: gemini_nb.StreamManag
         until(lambda: "12 in, 34 out, 5 thinking" in shown(pane))
         assert "first text after" in shown(pane)
         answering.set()
-        pane.settled.result(10)
+        pane.settled.result(30)
     assert "gemini-nb-steps" not in re.sub(r"<style>.*?</style>", "", shown(pane), flags=re.DOTALL)
     assert not every(pane, widgets.Button)
+
+
+def seconds_left(pane: StreamPane) -> float:
+    """How long the pane says that it waits."""
+    found = re.search(r"waiting for quota &lt;b&gt;, retrying in (\d+) s", shown(pane))
+    return math.inf if found is None else int(found[1])
 
 
 def test_what_a_stream_waits_for_is_said(manager: gemini_nb.StreamManager) -> None:
@@ -276,14 +291,15 @@ def test_what_a_stream_waits_for_is_said(manager: gemini_nb.StreamManager) -> No
     with asked(manager, scenario) as (stream, pane):
         until(lambda: "waiting for Gemini" in shown(pane))
         stream.record.wait_for("quota <b>", time.time() + 50)
-        until(lambda: "waiting for quota &lt;b&gt;, retrying in 50 s" in shown(pane))
-        until(lambda: re.search(r"waiting for quota &lt;b&gt;, retrying in 4\d s", shown(pane)))
+        until(lambda: 40 <= seconds_left(pane) <= 50)
+        before = seconds_left(pane)
+        until(lambda: seconds_left(pane) < before)
         assert '<li data-step="now" aria-current="step">retrying' in shown(pane)
         stream.record.wait_for("trip · s1")
         until(lambda: '<li data-step="now" aria-current="step">waiting</li>' in shown(pane))
         assert "waiting for trip · s1" in shown(pane)
         hold.set()
-        pane.settled.result(10)
+        pane.settled.result(30)
 
 
 def test_a_stream_that_says_nothing_for_long_says_so(manager: gemini_nb.StreamManager) -> None:
@@ -291,7 +307,7 @@ def test_a_stream_that_says_nothing_for_long_says_so(manager: gemini_nb.StreamMa
 
     def weather(city: str) -> str:
         """Look up the weather."""
-        hold.wait(10)
+        hold.wait(30)
         return city
 
     def scenario(body: dict[str, Any], model: str) -> Iterator[Any]:
@@ -318,7 +334,7 @@ def test_a_stream_that_says_nothing_for_long_says_so(manager: gemini_nb.StreamMa
         time.sleep(1.1)  # a paint of the head
         assert "no text for" not in shown(pane), "nothing is asked of the model now"
         hold.set()
-        pane.settled.result(10)
+        pane.settled.result(30)
 
 
 def test_thoughts_are_folded_and_their_last_line_lives(manager: gemini_nb.StreamManager) -> None:
@@ -336,7 +352,7 @@ def test_thoughts_are_folded_and_their_last_line_lives(manager: gemini_nb.Stream
         assert [piece.value.count("<details>") for piece in handles] == [1]
         assert "idea" not in handles[0].value, "what is set again would close under the reader"
         hold.set()
-        pane.settled.result(10)
+        pane.settled.result(30)
     assert "<strong>First</strong> idea" in shown(pane)
     assert "<bdi>" not in shown(pane)
 
@@ -365,7 +381,7 @@ def test_a_retry_and_what_it_takes_back_are_said_where_they_happen(manager: gemi
         until(lambda: "<p>New</p>" in shown(pane))
         assert "<del>" in shown(pane), "until it is replaced"
         second.set()
-        pane.settled.result(10)
+        pane.settled.result(30)
     assert "<del>" not in shown(pane)
     assert "long enough" in shown(pane)
 
@@ -375,9 +391,9 @@ def test_an_error_and_a_strange_ending_are_said(manager: gemini_nb.StreamManager
         yield said("partial", "MAX_TOKENS")
 
     with asked(manager, scenario) as (_, ended):
-        ended.settled.result(10)
+        ended.settled.result(30)
     with asked(manager, scenario, model="nothing") as (_, failed):
-        failed.settled.result(10)
+        failed.settled.result(30)
     assert "Cut off: token limit (--max-tokens)" in shown(ended)
     assert 'data-end="cut"' in shown(ended)
     assert "partial" in shown(ended)
@@ -397,7 +413,7 @@ def test_the_stop_button_stops(manager: gemini_nb.StreamManager) -> None:
     with asked(manager, scenario) as (stream, pane):
         until(lambda: "so far" in shown(pane))
         press(pane, "Stop")
-        pane.settled.result(10)
+        pane.settled.result(30)
         hold.set()
     assert stream.status == "stopped"
     assert "so far" in shown(pane)
@@ -420,5 +436,5 @@ def test_a_long_table_is_drawn_less_often_but_to_its_end(manager: gemini_nb.Stre
         until(lambda: "299" in shown(pane))
         assert pane.interval > 0.5
         hold.set()
-        pane.settled.result(10)
+        pane.settled.result(30)
     assert "<td>end</td>" in shown(pane)

@@ -52,7 +52,7 @@ def broken(
         if rest is None:
             stream.stop()
         hold.set()
-        return stream.wait(10)
+        return stream.wait(30)
 
 
 def inside(settled: str) -> str:
@@ -81,7 +81,7 @@ def test_an_answer_has_a_frame_and_headings_below_the_notebooks_own(
         until(lambda: "<h4>One</h4>" in shown(pane))
         until(lambda: "<h5>Two</h5>" in shown(pane))
         hold.set()
-        pane.settled.result(10)
+        pane.settled.result(30)
     for html in (shown(pane), commonmark(to_markdown(stream)), commonmark(entry_of(stream))):
         found = re.findall(r"<h(\d)>(?:<strong>)?(\w+)", html)
         levels = {"One": "4", "Two": "5", "Three": "6", "Six": "6", "Late": "5", "Quoted": "4", "Listed": "4"}
@@ -136,7 +136,7 @@ def test_the_rule_of_the_frame_says_how_it_ended(
             until(lambda: "So far" in stream.text)
             stream.stop()
             ended.set()
-        pane.settled.result(10)
+        pane.settled.result(30)
     assert f"border-left: 3px solid {colour};" in to_markdown(stream)
     assert f'data-end="{way}"' in shown(pane)
 
@@ -164,7 +164,7 @@ def test_a_picture_of_the_models_is_kept_and_other_data_only_named(manager: gemi
         yield said("Done.", "STOP")
 
     with Simulator(scenario=scenario, pace=0) as simulator:
-        stream = manager.start_stream("x", auth="simulator", base_url=simulator.base_url).wait(10)
+        stream = manager.start_stream("x", auth="simulator", base_url=simulator.base_url).wait(30)
     settled = to_markdown(stream)
     assert settled.count("![") == 1
     assert "![an image from the model](data:image/png;base64,aGVsbG8=)" in settled
@@ -194,7 +194,7 @@ def test_a_structured_answer_is_code_live_and_settled(
         assert "<code" in shown(pane)
         assert "&lt;b&gt;" in shown(pane)
         hold.set()
-        pane.settled.result(10)
+        pane.settled.result(30)
     assert '```json\n{"name": "_Ada_", "note": "<b>"}\n```' in to_markdown(stream)
     assert stream.parsed == {"name": "_Ada_", "note": "<b>"}
 
@@ -212,7 +212,7 @@ def test_a_stream_that_goes_on_says_how_to_see_more(manager: gemini_nb.StreamMan
         assert f"show {later} shows more" in to_markdown(stream)
         assert f"show {later} shows more" in to_text(stream)
         ended.set()
-        stream.wait(10)
+        stream.wait(30)
         assert "shows more" not in to_markdown(stream)
 
 
@@ -225,7 +225,7 @@ def test_what_a_call_was_given_and_what_came_of_it_are_told_apart(manager: gemin
         yield {"candidates": [{"content": {"parts": [part]}, "finishReason": "STOP"}]}
 
     with asked(manager, scenario) as (stream, _pane):
-        settled = to_markdown(stream.wait(10))
+        settled = to_markdown(stream.wait(30))
     assert '*arguments*\n\n```json\n{\n  "x": 1\n}\n```\n\n*error*\n\n```\n' in settled
 
 
@@ -250,7 +250,7 @@ def test_events_come_while_a_long_answer_is_settled(
             threads.add(threading.current_thread().name)
             if step == 1:
                 began.set()
-                in_time.append(came.wait(10))
+                in_time.append(came.wait(30))
             yield
 
     def scenario(body: dict[str, Any], model: str) -> Iterator[Any]:
@@ -291,7 +291,7 @@ def test_a_pane_settles_whatever_dies(manager: gemini_nb.StreamManager, way: str
         else:
             painter_of(manager.runtime).call(end)
         ended.set()
-        pane.settled.result(10)
+        pane.settled.result(30)
         until(lambda: len(pane.children) == 2)
         assert "So far." in shown(pane)
         assert "The end." in shown(pane) or "died" in shown(pane) or stream.status == "stopped"
@@ -300,7 +300,7 @@ def test_a_pane_settles_whatever_dies(manager: gemini_nb.StreamManager, way: str
 def test_the_thread_that_renders_ends_with_the_last_manager() -> None:
     manager = gemini_nb.StreamManager()
     with asked(manager, lambda *_: iter([said("Well.", "STOP")])) as (_stream, pane):
-        pane.settled.result(10)
+        pane.settled.result(30)
         manager.shutdown()
     assert "gemini_nb-render" not in {thread.name for thread in threading.enumerate()}
     widgets.Widget.close_all()

@@ -23,6 +23,7 @@ __all__ = ["Places"]
 
 AnyRow: TypeAlias = Row | GroupRow
 _FAR = 1_000_000_000  # CSS orders by integers of 32 bits
+_STEPS = 100  # in a second; a kernel may run for 115 days
 
 
 class Places:
@@ -70,8 +71,8 @@ class Places:
         """The active ones first, oldest first; then those that ended, the last one first."""
         if is_active(entry):
             started = entry.started_at if isinstance(entry, Stream) else entry.stream(0).started_at
-            return -_FAR + int(10 * (started - self._began))
-        return _FAR - int(10 * ((entry.ended_at or time.time()) - self._began))
+            return -_FAR + int(_STEPS * (started - self._began))
+        return _FAR - int(_STEPS * ((entry.ended_at or time.time()) - self._began))
 
     def close(self) -> None:
         """Close the places; the rows close themselves."""
