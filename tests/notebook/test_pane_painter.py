@@ -51,7 +51,7 @@ class Board:
 
 
 async def until_shown(*boards: Board) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while any(  # noqa: ASYNC110 - what is looked at knows no events
             board.shown != board.wanted for board in boards
         ):
@@ -66,11 +66,12 @@ def most_in_one_second(boards: list[Board]) -> int:
 async def test_a_view_is_painted_twenty_times_a_second_at_most(painter: Painter) -> None:
     board = Board(painter)
     start = time.monotonic()
-    while time.monotonic() < start + 0.5:
-        board.change()
-        await asyncio.sleep(0.002)
+    async with asyncio.timeout(30):
+        while time.monotonic() < start + 0.5 or len(board.paints) < 3:
+            board.change()
+            await asyncio.sleep(0.002)
     await until_shown(board)
-    assert 3 <= len(board.paints) <= 12
+    assert 3 <= len(board.paints) <= 2 + 20 * (time.monotonic() - start)
 
 
 async def test_a_view_that_waits_for_its_turn_wakes_the_thread_no_more(
@@ -78,7 +79,7 @@ async def test_a_view_that_waits_for_its_turn_wakes_the_thread_no_more(
 ) -> None:
     """Fifty panes of 20 chunks a second each would wake it a thousand times a second."""
     board = Board(painter)
-    board.interval = 0.4
+    board.interval = 30.0
     board.change()
     await until_shown(board)
     woken = threading.Event()
@@ -92,10 +93,12 @@ async def test_a_view_that_waits_for_its_turn_wakes_the_thread_no_more(
     monkeypatch.setattr(painter._thread, "call", counted)
     board.change()
     painter._thread.loop.call_soon_threadsafe(woken.set)  # behind what the change asked for
-    assert await asyncio.to_thread(woken.wait, 5)
+    assert await asyncio.to_thread(woken.wait, 30)
     for _ in range(100):
         board.change()
     assert len(calls) == 1
+    board.interval = 0.0
+    painter.request(board, sooner=True)
     await until_shown(board)
     assert len(board.paints) == 2
 
@@ -200,7 +203,7 @@ async def test_what_lives_is_painted_by_time_alone(painter: Painter, monkeypatch
 
     board = Living(painter)
     board.change()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while len(board.paints) < 4:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.01)
     await asyncio.sleep(0.15)
@@ -309,6 +312,6 @@ async def test_nothing_is_painted_or_worked_at_while_a_page_connects_and_restore
     page_loads.note_view()  # long before a page that restores would be given up
     await until_shown(board)
     assert board.paints[0] - restored < 2.0
-    assert worked.wait(5)
+    assert worked.wait(30)
     stop_watching()
     assert shell.kernel.shell_handlers == {"kernel_info_request": asked.append}

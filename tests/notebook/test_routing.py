@@ -250,11 +250,11 @@ def test_a_bar_that_is_a_widget_shows_in_its_card_how_far_it_is(shell: Kernel) -
     ask(
         shell,
         "from tqdm.notebook import tqdm\n"
-        "halfway = []\n"
+        "halfway, running = [], lambda: gemini_nb.get_manager().list_streams()[-1]\n"
         "def weather(city: str) -> str:\n"
         "    'Tell the weather of a city.'\n"
         "    for step in tqdm(range(4), mininterval=0):\n"
-        "        halfway.extend(shown.text for call in trip.tool_calls for shown in call.shown)\n"
+        "        halfway.extend(shown.text for call in running().tool_calls for shown in call.shown)\n"
         "        time.sleep(0.15)\n"
         "    return 'cloudless'",
     )

@@ -16,17 +16,17 @@ from kernels import Kernel
 
 
 class Gate:
-    """Holds the answer to one request of an upload back until it is opened."""
+    """Holds the answer to the second request of an upload back, for so many seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float) -> None:
         self.reached = threading.Event()
-        self.number = 2
+        self.number, self.seconds = 2, seconds
 
     def __call__(self, number: int, _request: Any) -> Fault | None:
         if number != self.number:
             return None
         self.reached.set()
-        return Fault(wait=1.5)
+        return Fault(wait=self.seconds)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def html_of(kernel: Kernel) -> str:
 
 def test_the_pane_shows_how_far_an_upload_is(shared: Kernel, simulator: Simulator, tmp_path: Path) -> None:
     path = film(tmp_path / "a<b>.mp4", 24)
-    gate = simulator.file_faults = Gate()
+    gate = simulator.file_faults = Gate(4)
     cell = shared.start(f"%%gemini_stream --file '{path}' -o trip\nWhat happens?")
     shared.finish(cell)
     assert cell.status == "ok", cell.error_text
@@ -103,8 +103,8 @@ def test_a_cell_takes_an_address(shared: Kernel, simulator: Simulator) -> None:
 
 def test_a_stop_in_mid_upload(shared: Kernel, simulator: Simulator, tmp_path: Path) -> None:
     path = film(tmp_path / "stopped.mp4", 23)
-    gate = simulator.file_faults = Gate()
+    gate = simulator.file_faults = Gate(60)
     shared.run(f"%%gemini_stream --file '{path}' -o stopped\nWhat happens?")
     assert gate.reached.wait(20)
-    said = shared.run("%gemini_stop stopped\nprint(stopped.wait(5).status, stopped.uploads[0].status)")
+    said = shared.run("%gemini_stop stopped\nprint(stopped.wait(20).status, stopped.uploads[0].status)")
     assert said.stdout.endswith("stopped cancelled\n"), said.error_text

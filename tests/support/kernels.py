@@ -200,9 +200,11 @@ class Kernel:
             return
         try:
             if self._manager.is_alive():
-                self.wait_until(lambda: not self.dangling, timeout=5)
+                self.wait_until(lambda: not self.dangling, timeout=30)
         except TimeoutError:
             raise AssertionError(f"these boxes hold closed widgets: {self.dangling}") from None
+        except RuntimeError:
+            pass  # it was killed a moment ago
         finally:
             self._client.stop_channels()
             self._manager.shutdown_kernel()
