@@ -48,8 +48,8 @@ def test_a_killed_kernel_leaves_what_had_come_and_says_that_it_is_gone(tmp_path:
     process = program(BEGIN_AND_HOLD, path, "One, |two,")
     assert process.stdout is not None
     assert process.stdout.readline() == "told\n"
-    time.sleep(1.0)
     with opened(path) as (_, journal):
+        until(lambda: [entry.text for entry in journal.streams()] == ["One, two,"])
         (entry,) = journal.streams()
         assert (entry.status, entry.text, entry.prompt) == ("active", "One, two,", "Tell me.")
         kill(process)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import os
 import threading
@@ -764,11 +765,14 @@ def test_managers_can_be_collected_after_their_shutdown(monkeypatch: pytest.Monk
     async def awaited(stream: Stream) -> None:
         await stream
 
+    def are_gone(left: list[weakref.ref[Any]]) -> bool:
+        gc.collect()
+        return not any(one() for one in left)
+
     makers: list[Callable[[], StreamManager]] = [lambda: StreamManager(max_concurrent=1), get_manager]
     for make in makers:
         left = use(make())
-        gc.collect()
-        assert [one() for one in left] == [None] * 3
+        until(functools.partial(are_gone, left))  # the journal's thread may still write
 
 
 @pytest.mark.slow

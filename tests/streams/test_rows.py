@@ -855,7 +855,7 @@ def test_full_collections_are_rarer_while_many_rows_end() -> None:
         group = gemini_nb.map(["a"] * 400, manager=made.manager, concurrency=16, **made.options)
         for _ in group:
             seen.add(gc.get_threshold())
-        assert seen == {before, (701, 11, 120)}
+        assert (701, 11, 120) in seen <= {before, (701, 11, 120)}
         until(lambda: gc.get_threshold() == before)
     gc.set_threshold(*usual)
 

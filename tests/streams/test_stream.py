@@ -346,8 +346,13 @@ import _thread, os, signal, threading
 from answers import *
 with rig(hold()) as made:
     stream = made.start()
+    waits, block_on = threading.Event(), made.manager.runtime.block_on
+    def wait(*arguments):
+        waits.set()
+        block_on(*arguments)
+    made.manager.runtime.block_on = wait
     def interrupt(event):
-        if event.kind == "text_delta":
+        if event.kind == "text_delta" and waits.wait(20):
             os.kill(os.getpid(), signal.SIGINT)
     stream.subscribe(interrupt)
     try:

@@ -106,14 +106,14 @@ def test_an_outage_fails_no_row_and_is_probed(trouble: Any) -> None:
     with rig(script) as made:
         rows = [str(number) for number in range(60)]
         group = gemini_nb.map(rows, manager=made.manager, retry=SOON, **made.options)
-        end = time.monotonic() + 2.5
-        while time.monotonic() < end:
-            time.sleep(0.05)
-        asked = len(seen)
+        began = time.monotonic()
+        time.sleep(2.5)
+        asked, seconds = len(seen), time.monotonic() - began
         assert group.counts.failed == 0
         over.set()
         assert group.wait(PATIENCE).counts.completed == 60
-        assert asked < 3 + 8 * 2 + 10  # a first failure or two of each place, then one probe each 0.3 s
+        # A first failure or two of each place, then one probe each 0.3 s.
+        assert asked < 3 + 8 * 2 + 2 + seconds / 0.3
 
 
 def test_a_server_that_is_overloaded_for_one_row_keeps_no_other_waiting() -> None:
@@ -261,8 +261,7 @@ def test_a_thousand_kept_rows_take_no_place_no_pace_and_no_budget(tmp_path: Path
         options = {**made.options, "keep": path}
         gemini_nb.map(rows, manager=made.manager, concurrency=32, **options).wait(PATIENCE * 3)
         asked = len(made.server.requests)
-        began = time.monotonic()
-        group = gemini_nb.map(rows, manager=made.manager, concurrency=1, rpm=60, **options).wait(PATIENCE)
+        group = gemini_nb.map(rows, manager=made.manager, concurrency=1, rpm=60, **options)
+        group.wait(PATIENCE * 3)  # at that pace they would take a quarter of an hour
         assert group.counts == (1000, 0, 0, 1000, 0, 0, 1000)
-        assert time.monotonic() - began < PATIENCE
         assert len(made.server.requests) == asked == 1000
