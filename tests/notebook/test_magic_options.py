@@ -492,6 +492,7 @@ def test_help_reads_well(shell: Kernel) -> None:
         ("%%gemini_stream\nWhat is this? {noise}", "bytes of an unknown kind"),
         ("%%gemini_stream --each words[:1]\nHello {item}", "--each takes a name, not 'words[:1]'"),
         ("%%gemini_stream --each lazy -m gemini-99 --budget 1\n{item}", "no price is known"),
+        ("%%gemini_stream --each lazy --schema word\n{item}", "'word' is no schema"),
         ("%%gemini_stream -o one --out two\nHello", "--out is there twice"),
         ("%%gemini_stream \u2013o trip\nHello", "Did you mean -o, with a plain hyphen?"),
         ("%%gemini_stream \u2014system Brief\nHello", "Did you mean --system, with a plain hyphen?"),

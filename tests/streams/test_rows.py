@@ -9,6 +9,7 @@ import gc
 import itertools
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -698,6 +699,18 @@ def test_settings_of_an_iterator_that_are_no_dictionary_end_the_run() -> None:
         group = gemini_nb.map(iter("ab"), each=each, manager=made.manager, **made.options)
         assert group.wait(PATIENCE).texts == ["A"]
         assert "Settings are a dictionary" in str(group.error)
+
+
+@pytest.mark.parametrize("wrong", [{"temprature": 1}, {"schema": "nonsense"}, {"service_tier": "cheap"}])
+def test_settings_that_fit_no_row_of_an_iterator_are_refused(wrong: dict[str, Any]) -> None:
+    with rig(echo) as made:
+        options: dict[str, Any] = {"manager": made.manager, **made.options, **wrong}
+        with pytest.raises((TypeError, ConfigError), match=r"temprature|nonsense|cheap"):
+            gemini_nb.map(iter("ab"), **options)
+        group = gemini_nb.map(iter("ab"), each=iter([{}, {}]), **options).wait(PATIENCE)
+        assert re.search("temprature|nonsense|cheap", str(group.error))
+        assert (group.is_over, group.counts.failed, group.counts.waiting) == (True, 1, 0)
+        assert group.to_frame()["status"].tolist() == ["error"]
 
 
 def test_rows_of_a_file_are_read_as_they_are_needed(tmp_path: Path) -> None:

@@ -173,15 +173,16 @@ def _rows_of_each(
     else:
         asked = ((own, item) for item in items for own in settings)
     rows = ((Later(functools.partial(_later, contents_of, item)), item, own) for own, item in asked)
-    prompts, about, each = _columns(list(rows) if isinstance(items, list) else rows)
-    return {"prompts": prompts, "items": about, "each": each}
+    names = ("prompts", "items", "each") if len(settings) > 1 else ("prompts", "items")
+    columns = _columns(list(rows) if isinstance(items, list) else rows, len(names))
+    return dict(zip(names, columns, strict=True))
 
 
-def _columns(rows: Iterable[tuple[Any, ...]]) -> Iterable[Iterable[Any]]:
-    """Return the rows as columns; those of an iterator are iterators."""
+def _columns(rows: Iterable[tuple[Any, ...]], count: int) -> Iterable[Iterable[Any]]:
+    """Return the first columns of the rows; those of an iterator are iterators."""
     if isinstance(rows, list):
-        return [list(column) for column in zip(*rows, strict=True)]
-    return [map(operator.itemgetter(place), one) for place, one in enumerate(itertools.tee(rows, 3))]
+        return [list(column) for column in zip(*rows, strict=True)][:count]
+    return [map(operator.itemgetter(place), one) for place, one in enumerate(itertools.tee(rows, count))]
 
 
 def _later(contents_of: Callable[..., Any], item: Any) -> Any:

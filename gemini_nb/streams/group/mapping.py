@@ -20,6 +20,7 @@ from gemini_nb.streams.group.rows import Row
 from gemini_nb.streams.group.run import Run, window_of
 from gemini_nb.streams.manager import StreamManager, get_manager
 from gemini_nb.streams.request.options import StreamOptions, takes_options
+from gemini_nb.streams.request.request import build_request
 from gemini_nb.streams.stream import Stream
 
 __all__ = ["map_prompts"]
@@ -67,6 +68,8 @@ def map_prompts(
     _check(prompts, concurrency, rpm)
     chosen = manager or get_manager()
     rows = _rows_of(prompts, items, each)
+    if each is None and not isinstance(rows, list):  # the first rows of a list are checked when they start
+        build_request(chosen.runtime, "Are they right?", **options)
     pace, repeats = Pace(concurrency, rpm), Repeats()
 
     def start(row: Row) -> Stream:

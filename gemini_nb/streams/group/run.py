@@ -353,8 +353,7 @@ class Run:
         is_own = isinstance(error, NotAskedError) or isinstance(row.prompt, Alone)
         if is_call and (is_few or not row.number) and not is_own:
             raise error
-        reason = scrub(f"{type(error).__name__}: {error}")
-        failure = error if isinstance(error, GeminiError) else ArgumentError(f"Not asked: {reason}")
+        failure = _failure(error)
         try:
             return self._refuse(row, failure)
         except Exception:
@@ -421,6 +420,11 @@ class Run:
                 self._making += 1
             try:
                 self._make(index, is_call=is_call)
+            except Exception as error:
+                if is_call:
+                    raise
+                self.end(_failure(error))  # not even a stream that has failed can have these settings
+                self.stop()
             finally:
                 with self._lock:
                     self._making -= 1
@@ -477,6 +481,13 @@ class Run:
 def window_of(concurrency: int) -> int:
     """Return how many rows are streams at a time where so many run."""
     return min(max(_WINDOW, 2 * concurrency), _WIDEST)
+
+
+def _failure(error: Exception) -> GeminiError:
+    """Return why a row cannot be asked."""
+    if isinstance(error, GeminiError):
+        return error
+    return ArgumentError(f"Not asked: {scrub(f'{type(error).__name__}: {error}')}")
 
 
 def _may_retry(row: Row) -> bool:
