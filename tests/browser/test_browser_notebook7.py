@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 from test_browser_access import RULE, violations
-from test_browser_chat import BOX, box_of, button, kept, line_of, say
+from test_browser_chat import BOX, IS_SEEN, OVERFLOWS, TOP, box_of, button, kept, line_of, say
 from test_browser_pane import wait_grown
 from test_browser_settled import READ, TOOLS, moved, too_far
 
@@ -17,6 +17,19 @@ from lab import NOTEBOOK_7
 __all__ = ["desk", "kept_desk"]  # fixtures
 
 ADDRESS = NOTEBOOK_7
+NEW_BOX = f"globals().pop('talk', None)\n{BOX}"
+SLOW = """import os, threading, time
+def wait_for(name):
+    while not os.path.exists(f'gates/{name}'): time.sleep(0.01)
+class Slow:
+    def __str__(self):
+        open('gates/reading', 'w').close()
+        wait_for('read')
+        return 'slow'
+slow = Slow()"""
+SENT = """for one in threading.enumerate():
+    if isinstance(one, threading.Timer): one.join()
+print(len(talk.history), 'turns')"""
 FRAME = ".jp-OutputArea-output.jp-RenderedMarkdown > div"
 pytestmark = [
     pytest.mark.browser,
@@ -86,4 +99,52 @@ def test_the_chat_box_from_the_first_message_to_the_transcript(desk: Desk) -> No
     (markdown,) = kept(page)
     assert "> **You:** another" in markdown["text/markdown"]
     assert "hold it" not in markdown["text/plain"]
+    assert page.errors == []
+
+
+def test_a_second_message_follows_the_first_and_the_field_and_stop_stay_where_they_are(desk: Desk) -> None:
+    page = desk.set(["print('above\\n' * 24)", NEW_BOX, SLOW, "wait_for('reading')"])
+    desk.run(1, 2, 3)
+    box = box_of(page, 2)
+    line = line_of(box)
+    say(box, "chat {slow}")
+    desk.run(4)
+    expect(line).to_have_value("chat {slow}")  # it is still being read
+    box.evaluate("box => box.scrollIntoView({block: 'end'})")
+    say(box, "hold it")
+    top = line.evaluate(TOP)
+    desk.open_gate("read")
+    expect(box.locator(".gemini-nb-asked")).to_have_text(["chat {slow}", "hold it"])
+    expect(box).to_contain_text("CHAT SLOW")
+    expect(box).to_contain_text("It begins.")
+    expect(line).to_have_value("")
+    box.locator(".gemini-nb-chat-scroll").evaluate(OVERFLOWS)
+    assert button(box, "Stop").evaluate(IS_SEEN)
+    line.press_sequentially("typed while it grows")
+    desk.open_gate("held")
+    expect(box).to_contain_text("HOLD IT")
+    expect(line).to_be_focused()
+    expect(line).to_have_value("typed while it grows")
+    expect(line).to_be_in_viewport(ratio=1)
+    assert abs(line.evaluate(TOP) - top) < 2
+    assert page.errors == []
+
+
+def test_a_closed_box_shows_what_was_sent_and_sends_nothing_more(desk: Desk) -> None:
+    page = desk.set([NEW_BOX, SLOW, "wait_for('reading')", SENT])
+    desk.run(1, 2)
+    box = box_of(page)
+    say(box, "chat one")
+    expect(box).to_contain_text("CHAT ONE")
+    line_of(box).fill("hello {slow}")
+    button(box, "Send").click()
+    desk.run(3)
+    button(box, "Close").click()
+    settled = page.output(1).locator(".jp-RenderedMarkdown")
+    expect(settled).to_contain_text("CHAT ONE")
+    expect(box).to_have_count(0)
+    desk.open_gate("read")
+    desk.run(4)
+    expect(page.output(4)).to_have_text("2 turns")
+    expect(settled).not_to_contain_text("hello")
     assert page.errors == []

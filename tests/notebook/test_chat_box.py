@@ -26,10 +26,11 @@ painter_of(gemini_nb.get_manager().runtime).call(gate.wait)
 SLOW = """
 import threading
 class Slow:
-    gate, is_read = threading.Event(), threading.Event()
+    gate, is_read, is_known = threading.Event(), threading.Event(), threading.Event()
     def __str__(self):
         self.is_read.set()
         self.gate.wait(20)
+        self.is_known.set()
         return "slow"
 slow = Slow()
 """
@@ -221,6 +222,20 @@ def test_a_message_is_sent_while_the_one_before_still_stands_in_the_field(
     box.wait("ONE", "TWO")
     box.until(lambda: box.value() == "")
     assert len(service.asked) == before + 2
+
+
+def test_a_message_is_sent_after_the_one_that_is_still_being_read(kernel: Kernel, service: Service) -> None:
+    box = Box(kernel)
+    assert kernel.run(SLOW).status == "ok"
+    box.enter("hello {slow}")
+    reading = kernel.run("assert slow.is_read.wait(20) and not slow.is_known.is_set()")
+    assert reading.status == "ok", "the page waits for the kernel before it tells of the next text"
+    for words in ("two", "two", "three"):
+        box.enter(words)
+    kernel.run("slow.gate.set()")
+    box.wait("HELLO SLOW", "TWO", "THREE")
+    assert service.said == ["hello slow", "HELLO SLOW", "two", "TWO", "three"]
+    box.until(lambda: box.value() == "")
 
 
 def test_a_cell_and_the_box_are_one_chat(kernel: Kernel, service: Service) -> None:

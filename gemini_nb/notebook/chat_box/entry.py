@@ -53,6 +53,7 @@ class Entry:
         self._lock = threading.Lock()
         self._entered: tuple[object, str] | None = None  # the page's time of an Enter, and the text before it
         self._under_way: list[str] = []  # what is being sent and still stands in the field
+        self._unsent: list[str] = []  # those of them that are still to be sent
         self._aside = ""
         label = f"Message to {name}"
         self._line = _Line(self._hear, placeholder="Ask Gemini; Enter sends", description=label)
@@ -143,15 +144,25 @@ class Entry:
         _later(_CLICK_GRACE, lambda: self._send_text(self.text))
 
     def _send_text(self, text: str) -> None:
+        """Send a text after those before it; not on this thread, since a page waits for it with its next text."""
         with self._lock:
             if text in self._under_way or not text.strip():  # Enter was pressed twice for the same text
                 return
             self._under_way.append(text)
-        sent = False
+            self._unsent.append(text)
+            if len(self._unsent) == 1:
+                _later(0, self._send_first)
+
+    def _send_first(self) -> None:
+        text, sent = self._unsent[0], False
         try:
             sent = self._send(text)
         finally:
             self._call(lambda: self._clear(text, sent=sent))
+            with self._lock:
+                self._unsent.pop(0)
+                if self._unsent:
+                    _later(0, self._send_first)
 
     def _clear(self, text: str, *, sent: bool) -> None:
         if sent and self.text == text:
