@@ -144,7 +144,7 @@ class Entry:
         _later(_CLICK_GRACE, lambda: self._send_text(self.text))
 
     def _send_text(self, text: str) -> None:
-        """Send a text after those before it; not on this thread, since a page waits for it with its next text."""
+        """Send a text after those before it; not on this thread: a page waits for it with its next text."""
         with self._lock:
             if text in self._under_way or not text.strip():  # Enter was pressed twice for the same text
                 return
