@@ -406,14 +406,16 @@ def test_history_usage_and_old_streams_in_a_kernel_that_was_restarted(kernel: Ke
 
 @pytest.mark.slow
 def test_the_notebook_is_known_where_the_server_tells(tmp_path: Path) -> None:
-    kernel = Kernel(tmp_path / "kernel", {"JPY_SESSION_NAME": "/home/jo/talks/trip.ipynb"})
+    kernel = Kernel(tmp_path / "kernel", {"JPY_SESSION_NAME": "/home/jo/talks/My trip.ipynb"})
     try:
         kernel.run("%load_ext gemini_nb\nimport gemini_nb")
         kernel.run("%%gemini_stream --auth simulator --wait\nHi.")
-        assert "trip.ipynb" in usage_of(kernel, "%gemini_history")
+        assert "trip.ipynb" in usage_of(kernel, "%gemini_history --notebook 'My trip.ipynb'")
+        assert "Nothing of that" in usage_of(kernel, "%gemini_history didn't")
+        assert "is not closed" in kernel.run("%gemini_history 'unclosed").stderr
         found = usage_of(kernel, "print(*[row.key for row in gemini_nb.journal().usage('notebook')])")
-        assert found == "/home/jo/talks/trip.ipynb\n"
-        assert usage_of(kernel, "print(len(gemini_nb.journal().streams(notebook='trip.ipynb')))") == "1\n"
+        assert found == "/home/jo/talks/My trip.ipynb\n"
+        assert usage_of(kernel, "print(len(gemini_nb.journal().streams(notebook='My trip.ipynb')))") == "1\n"
         assert "Nothing of that" in usage_of(kernel, "%gemini_history --notebook rip.ipynb")
     finally:
         kernel.close()

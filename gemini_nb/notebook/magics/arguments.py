@@ -22,6 +22,7 @@ __all__ = [
     "OPTIONS",
     "chat_arguments",
     "parse",
+    "parse_plain",
     "prompt_of",
     "split_line",
     "stream_arguments",
@@ -208,9 +209,7 @@ def parse(magic: Any, line: str, rest: str = _NEXT_LINE) -> argparse.Namespace:
             if not _is_option(word) and (meant := _meant(word)):
                 raise UsageError(f"There is no option {word}. {meant} {_HELP}") from None
         raise UsageError(f"{error}. {rest}") from None
-    for name, value in vars(args).items():
-        unquoted = [_unquoted(one) for one in value] if isinstance(value, list) else _unquoted(value)
-        setattr(args, name, unquoted)
+    _unquote(args)
     for names, settings in _ARGUMENTS:
         name = settings.get("dest", names[-1].lstrip("-").replace("-", "_"))
         if name not in args:
@@ -221,6 +220,23 @@ def parse(magic: Any, line: str, rest: str = _NEXT_LINE) -> argparse.Namespace:
     args.model = [name for name in models if name] or args.model
     _check(args)
     return args
+
+
+def parse_plain(magic: Any, line: str) -> argparse.Namespace:
+    """Read the options of another magic's line, in which an apostrophe is no quote.
+
+    Raises:
+        UsageError: an option or its value is wrong.
+    """
+    args: argparse.Namespace = magic.parser.parse_args(_words(line))
+    _unquote(args)
+    return args
+
+
+def _unquote(args: argparse.Namespace) -> None:
+    for name, value in vars(args).items():
+        unquoted = [_unquoted(one) for one in value] if isinstance(value, list) else _unquoted(value)
+        setattr(args, name, unquoted)
 
 
 def _check_dashes(words: list[str]) -> None:

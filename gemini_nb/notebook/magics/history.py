@@ -10,7 +10,7 @@ from typing import Any
 
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_magic, magics_class
-from IPython.core.magic_arguments import argument, parse_argstring
+from IPython.core.magic_arguments import argument
 from IPython.display import display
 
 from gemini_nb.config import choose_keep
@@ -18,7 +18,7 @@ from gemini_nb.errors import ConfigError, GeminiError, StreamNotFoundError
 from gemini_nb.journal.entries import Entry, Journal
 from gemini_nb.journal.kept.keep_file import KeepFile
 from gemini_nb.notebook.kernel.frontend import Frontend, frontend_of
-from gemini_nb.notebook.magics.arguments import with_arguments
+from gemini_nb.notebook.magics.arguments import parse_plain, with_arguments
 from gemini_nb.notebook.render.words import quantity
 from gemini_nb.streams.manager import get_manager, journal
 
@@ -45,7 +45,7 @@ class HistoryMagics(Magics):
 
         `gemini_nb.journal().to_frame()` gives them as a DataFrame.
         """
-        args = parse_argstring(self.gemini_history, line)
+        args = parse_plain(self.gemini_history, line)
         if args.clear and args.text:
             raise UsageError("--clear takes no text; --notebook NAME clears those of one notebook.")
         if args.n < 1:
@@ -76,7 +76,7 @@ class HistoryMagics(Magics):
 
         `gemini_nb.journal().usage("day")` gives them as a list.
         """
-        args = parse_argstring(self.gemini_usage, line)
+        args = parse_plain(self.gemini_usage, line)
         now = time.localtime()
         with _journal() as kept:
             groups = [
@@ -92,7 +92,7 @@ class HistoryMagics(Magics):
 
 
 def _text(args: argparse.Namespace) -> str | None:
-    return " ".join(args.text).strip("'\"") or None
+    return " ".join(args.text) or None
 
 
 def _of_uploads() -> str:
@@ -106,7 +106,7 @@ def _of_uploads() -> str:
 def _of_kept(args: argparse.Namespace) -> str:
     """The answers of a file as a table, or that they were deleted."""
     try:
-        path = choose_keep(args.keep.strip("'\""), get_manager().runtime.settings)
+        path = choose_keep(args.keep, get_manager().runtime.settings)
         file = KeepFile(path or args.keep, read_only=True)
         if args.clear:
             return f"Deleted {quantity(file.clear(), 'kept answer')} from {file.path}."

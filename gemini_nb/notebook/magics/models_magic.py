@@ -7,10 +7,10 @@ from typing import Any
 
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_magic, magics_class
-from IPython.core.magic_arguments import argument, parse_argstring
+from IPython.core.magic_arguments import argument
 
 from gemini_nb.config import Auth
-from gemini_nb.notebook.magics.arguments import with_arguments
+from gemini_nb.notebook.magics.arguments import parse_plain, with_arguments
 from gemini_nb.streams.manager import StreamManager
 
 __all__ = ["ModelsMagic"]
@@ -37,7 +37,7 @@ class ModelsMagic(Magics):
     @line_magic
     def gemini_models(self, line: str) -> None:
         """List the models that can be asked, with the tokens they take and give: `%gemini_models flash`."""
-        args = parse_argstring(self.gemini_models, line)
+        args = parse_plain(self.gemini_models, line)
         listed = self._find_manager().models(args.auth, fresh=args.fresh)
         found = [model for model in listed if all(word.lower() in model.name.lower() for word in args.words)]
         if not found:
