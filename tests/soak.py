@@ -306,10 +306,16 @@ class Soak:
         figures, samples = self.figures, self.figures.samples
         left = self._tasks()
         facts = self.server.facts()
+        journal = self.manager.runtime.journal()
+        assert journal is not None
+        assert journal.flush(30)  # else a slow disk decides on what the shutdown leaves
         began = time.monotonic()
         self.manager.shutdown()
         shutdown = time.monotonic() - began
         self.server.close()
+        end = time.monotonic() + 20
+        while threading.active_count() > self.threads_before and time.monotonic() < end:
+            time.sleep(0.05)  # a thread that was told to end needs its turn
         gc.collect()
         half = len(samples) // 2
         early, late = samples[len(samples) // 4 : half], samples[-max(1, len(samples) // 4) :]

@@ -28,9 +28,9 @@ def shell(shared: Kernel) -> Kernel:
     return shared
 
 
-def ran(shell: Kernel, code: str) -> str:
+def ran(shell: Kernel, code: str, timeout: float = 30) -> str:
     """Run a cell that must not fail, and return what it printed."""
-    done = shell.run(code)
+    done = shell.run(code, timeout)
     assert done.status == "ok", done.error_text
     return done.stdout
 
@@ -127,12 +127,14 @@ def test_one_item_is_one_answer_and_its_address_is_nobodys_concern(shell: Kernel
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_thousand_items_draw_one_list(shell: Kernel) -> None:
     ran(shell, "many = list(range(1000))")
     before = set(shell.widgets)
     ran(shell, "%%gemini_stream --each many -o lots --concurrency 50\nWrite {item}.")
     assert len(set(shell.widgets) - before) < 30
-    assert ran(shell, "lots.wait(60); print(sum(s.status == 'completed' for s in lots.streams))") == "1000\n"
+    count = "lots.wait(240); print(sum(s.status == 'completed' for s in lots.streams))"
+    assert ran(shell, count, timeout=250) == "1000\n"
 
 
 def test_each_over_a_group_that_still_takes_its_items_asks_about_all_of_them(shell: Kernel) -> None:

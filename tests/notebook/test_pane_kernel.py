@@ -86,7 +86,7 @@ def test_a_pane_that_is_not_displayed_sends_nothing(counting: Counting) -> None:
 def test_a_finished_pane_leaves_one_widget_and_a_cell_that_runs_again_none(counting: Counting) -> None:
     kernel = counting.kernel
     kernel.run("pane_of('short')", cell_id="a")
-    kernel.wait_until(lambda: "The end." in counting.html())
+    kernel.wait_until(lambda: "The end." in counting.html() and len(kernel.widgets) == 6)
     counting.quiet()
     shared = [
         state
@@ -102,6 +102,7 @@ def test_a_finished_pane_leaves_one_widget_and_a_cell_that_runs_again_none(count
     kernel.run("pane_of('long')", cell_id="a")  # the same cell again, and its pane is drawn
     kernel.wait_until(lambda: "Paragraph 29." in counting.html())
     kernel.run("1 + 1", cell_id="a")  # and again, with something else in it
+    kernel.wait_until(lambda: len(kernel.widgets) == 4)
     counting.quiet()
     assert len(kernel.widgets) == 4
     counting.times.clear()
