@@ -183,6 +183,12 @@ def test_several_lines_an_edit_and_closing(desk: Desk) -> None:
 @pytest.mark.slow
 def test_it_looks_well_and_can_be_used_by_all(desk: Desk) -> None:
     page, box = opened(desk)
+    expect(box).to_contain_text("Type a message below.")
+    for theme in ("JupyterLab Dark", "JupyterLab Light"):
+        page.set_theme(theme)
+        found = Axe().run(page.page, context=".gemini-nb-chat").response["violations"]
+        assert [(one["id"], one["nodes"][0]["html"]) for one in found] == []
+        page.screenshot(f"chat-empty-{theme.split()[-1].lower()}")
     say(box, "chat of a long text")
     expect(box).to_contain_text("You said")
     say(box, "pay for it")
@@ -215,6 +221,8 @@ def test_in_a_small_window_nothing_is_cut_and_the_keyboard_reaches_all(
 ) -> None:
     page, box = opened(desk)
     page.page.set_viewport_size({"width": width, "height": height})
+    expect(box).to_contain_text("Type a message below.")
+    page.screenshot(f"chat-empty-{width}")
     line = line_of(box)
     line.fill(f"chat of {'a long question ' * 20}")
     top = line.evaluate(TOP)

@@ -313,8 +313,10 @@ class ChatBox(Container, widgets.VBox):
         gone = [view for key, view in self._views.items() if key not in views]
         self._views = views
         more = len(exchanges) - len(views)
-        earlier = [shared_piece(_earlier_html(more))] if more else []
-        children = (*earlier, *(view.widget for view in views.values()))
+        above = [shared_piece(_earlier_html(more))] if more else []
+        if not views and not self._is_closing:
+            above = [shared_piece(_aside_html(_HINT))]
+        children = (*above, *(view.widget for view in views.values()))
         if self._body.children != children:
             self._body.children = children
         for view in gone:
@@ -407,9 +409,13 @@ class ChatBox(Container, widgets.VBox):
 
 
 _SAID = (GeminiError,)
+_HINT = "Type a message below. {name} in it stands for a variable of this notebook."
 _RUN_AGAIN = "Run this cell again to go on with what it stands for now."
 
 
 def _earlier_html(count: int) -> str:
-    words = quantity(count, "earlier message")
-    return f'<div class="gemini-nb-earlier">{words} in the transcript, which the notebook keeps</div>'
+    return _aside_html(f"{quantity(count, 'earlier message')} in the transcript, which the notebook keeps")
+
+
+def _aside_html(words: str) -> str:
+    return f'<div class="gemini-nb-aside">{words}</div>'
