@@ -713,6 +713,36 @@ def test_settings_that_fit_no_row_of_an_iterator_are_refused(wrong: dict[str, An
         assert group.to_frame()["status"].tolist() == ["error"]
 
 
+def test_a_row_that_is_changed_or_filled_again_while_it_waits_is_asked_as_it_was() -> None:
+    from gemini_nb.notebook.magics.named import items_of
+
+    gate = threading.Event()
+
+    def filled_again() -> Iterator[dict[str, str]]:
+        row = {}
+        for row["city"] in "ab":
+            yield row
+
+    def script(request: Any) -> Any:
+        return sse_answer(Wait(gate), text(prompt_of(request).upper(), finish="STOP"))
+
+    with rig(script) as made:
+        rows, prompts = [{"city": "a"}, {"city": "b"}], [["a"], ["b"]]
+        asked = items_of(rows, "rows")
+        options: dict[str, Any] = {"manager": made.manager, "concurrency": 1, **made.options}
+        group = gemini_nb.map(prompts, items=rows, **options)
+        lazy = gemini_nb.map(iter(prompts), items=filled_again(), **options)
+        until(lambda: len(lazy) == 2)
+        for row in rows:
+            row["city"] = "changed"
+        gate.set()
+        assert [row["city"] for row in asked] == ["a", "b"]
+        assert [item["city"] for item in list(items_of(filled_again(), "rows"))] == ["a", "b"]
+        for one in (group, lazy):
+            frame = one.wait(PATIENCE).to_frame()
+            assert frame[["city", "answer"]].to_numpy().tolist() == [["a", "A"], ["b", "B"]]
+
+
 def test_rows_of_a_file_are_read_as_they_are_needed(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps({"city": name}) + "\n" for name in "abc"))

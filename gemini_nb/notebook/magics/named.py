@@ -19,7 +19,7 @@ from gemini_nb.api.contents.generation import split_config
 from gemini_nb.api.contents.objects import as_mapping
 from gemini_nb.errors import ArgumentError, GeminiError, did_you_mean
 from gemini_nb.streams.conversation.dependencies import Deferred
-from gemini_nb.streams.group.frame import records_of
+from gemini_nb.streams.group.frame import copied, records_of
 from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.group.prompt import interpolate, python_name
 from gemini_nb.streams.request.cached import CachedContent
@@ -202,7 +202,8 @@ def _listed(value: Any) -> list[Any] | Iterator[Any] | None:
         return rows
     if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
         return None
-    return list(value) if isinstance(value, Sized) else iter(value)
+    items = map(copied, value)
+    return list(items) if isinstance(value, Sized) else items
 
 
 def _json_lines(path: Path, name: str) -> Iterator[Any]:

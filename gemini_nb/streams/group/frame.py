@@ -19,6 +19,7 @@ from gemini_nb.streams.stream import Stream
 __all__ = [
     "ENDS",
     "columns_of",
+    "copied",
     "fields_of",
     "free_names",
     "is_missing",
@@ -62,6 +63,11 @@ def records_of(value: Any) -> list[Any] | None:
     if hasattr(value, "iter_rows"):  # polars
         return list(value.iter_rows(named=True))
     return None
+
+
+def copied(row: Any) -> Any:
+    """Return a row as it is now: its dictionary or list may be changed, or filled again for the next row."""
+    return row.copy() if type(row) in {dict, list} else row
 
 
 def is_missing(value: Any) -> bool:

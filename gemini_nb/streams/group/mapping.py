@@ -13,7 +13,7 @@ from gemini_nb.errors import ArgumentError, ConfigError, GeminiError, NotAskedEr
 from gemini_nb.redaction import seal
 from gemini_nb.streams.conversation.keeping import Repeats
 from gemini_nb.streams.events.info import Subscriber
-from gemini_nb.streams.group.frame import is_missing, records_of
+from gemini_nb.streams.group.frame import copied, is_missing, records_of
 from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.group.pace import Pace, check_prices, dollars_of
 from gemini_nb.streams.group.rows import Row
@@ -149,11 +149,11 @@ def _rows_of(
     items = items if items is None else records_of(items) or items
     if not isinstance(prompts, Sized):
         return _rows_as_they_come(prompts, items, each)
-    asked = list(prompts)
+    asked = list(map(copied, prompts))
     settings = [{} for _ in asked] if each is None else list(each)
     if len(settings) != len(asked):
         raise ArgumentError(f"There are {len(asked)} prompts, but settings for {len(settings)}.")
-    known = asked if items is None else list(items)
+    known = asked if items is None else list(map(copied, items))
     if any(not isinstance(own, Mapping) for own in settings):
         raise ArgumentError(_SETTINGS)
     if len(known) != len(asked):
@@ -171,7 +171,7 @@ def _rows_as_they_come(
             raise ArgumentError(
                 f"There are not as many prompts, items and settings: one ends after {number}."
             )
-        prompt, *rest = row
+        prompt, *rest = map(copied, row)
         about = prompt if items is None else rest.pop(0)
         own = rest.pop() if rest else {}
         if not isinstance(own, Mapping):
