@@ -8,7 +8,6 @@ ADDRESS is `lab.NOTEBOOK_7` has it there.
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -44,7 +43,8 @@ SET_CELLS = """sources => {
   });
   notebook.activeCellIndex = 0;
 }"""
-IDLE = "() => window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel.status === 'idle'"
+IDLE = """() => window.jupyterapp.shell.currentWidget?.context?.sessionContext.session?.kernel?.status
+  === 'idle'"""
 
 
 class Desk:
@@ -68,8 +68,9 @@ class Desk:
         page.forget_prompts()
         self._run_first()
         folder = self.lab.server.notebooks / "gates"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)  # kept: a listing in which it is lost covers the page with an error
+        for gate in folder.iterdir():
+            gate.unlink()
         page.errors.clear()
         return page
 
@@ -92,6 +93,7 @@ class Desk:
 
     def open_stage(self) -> None:
         """Make a new kernel one that talks to the stage."""
+        self.page.page.wait_for_function(IDLE)
         self.page.page.evaluate(SET_CELLS, [OPEN])
         self._run_first()
 

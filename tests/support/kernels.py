@@ -24,6 +24,8 @@ from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager
 from jupyter_core.utils import ensure_event_loop
 
+from ports import free_port
+
 if TYPE_CHECKING:
     from jupyter_client.blocking.client import BlockingKernelClient
 
@@ -94,6 +96,9 @@ class Kernel:
         self._manager = KernelManager(
             kernel_name="python3", connection_file=str(folder / "connection.json"), kernel_spec_manager=specs
         )
+        self._manager.cache_ports = False  # the manager's own ports may be taken before the kernel has them
+        for socket in ("shell", "iopub", "stdin", "hb", "control"):
+            setattr(self._manager, f"{socket}_port", free_port())
         if python is not None:
             assert self._manager.kernel_spec is not None
             self._manager.kernel_spec.argv[0] = str(python)

@@ -1,9 +1,10 @@
 """A real JupyterLab in a real browser, for tests of what a person sees.
 
-Three things make the obvious test fail now and then, and are handled here. A cell that is run before the
-kernel is connected is lost. A prompt that reads `[1]` may be that of the run before. And Playwright leaves
-its event loop marked as running in the main thread, which breaks every asynchronous test that comes later:
-`Browser.active()` marks it only while a browser test runs.
+Four things make the obvious test fail now and then, and are handled here. A cell that is run before the
+kernel is connected is lost. A prompt that reads `[1]` may be that of the run before. What is out of sight is
+not drawn and has no `innerText`, but a `textContent`. And Playwright leaves its event loop marked as running
+in the main thread, which breaks every asynchronous test that comes later: `Browser.active()` marks it only
+while a browser test runs.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import asyncio
 import json
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -26,6 +26,7 @@ from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import Locator, Page, ViewportSize, WebSocket, expect, sync_playwright
 
 from kernels import isolated_environment
+from ports import free_port
 
 __all__ = ["CONNECTED", "JUPYTERLAB", "NOTEBOOK_7", "Browser", "Lab", "LabPage", "LabServer", "find_chromium"]
 
@@ -80,8 +81,7 @@ class LabServer:
         self.notebooks.mkdir(parents=True)
         home = folder / "home"
         home.mkdir()
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.url = f"http://127.0.0.1:{free.getsockname()[1]}"
+        self.url = f"http://127.0.0.1:{free_port()}"
         environment = isolated_environment(home)
         environment["JUPYTERLAB_WORKSPACES_DIR"] = str(home / "workspaces")
         environment["JUPYTERLAB_SETTINGS_DIR"] = str(home / "settings")
@@ -220,7 +220,7 @@ class LabPage:
 
     def run(self, i: int) -> None:
         """Run one cell with Ctrl+Enter and return when JupyterLab has taken it."""
-        before = self.prompt(i).inner_text()
+        before = self.prompt(i).text_content() or ""
         self._before[i] = before
         self.cell(i).locator(".cm-content").click()
         self.page.keyboard.press("Control+Enter")
@@ -230,7 +230,7 @@ class LabPage:
         """Run all cells; returns at once."""
         count = self.page.locator(".jp-Notebook .jp-Cell").count()
         self._before = {
-            i: self.prompt(i).inner_text()
+            i: self.prompt(i).text_content() or ""
             for i in range(count)
             if "jp-CodeCell" in (self.cell(i).get_attribute("class") or "")
         }

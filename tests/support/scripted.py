@@ -21,9 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import json
-import random
 import socket
 import struct
 import threading
@@ -31,6 +29,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Self, assert_never
 
+from ports import listen
 from scripted_answers import (
     Answer,
     Close,
@@ -67,25 +66,6 @@ __all__ = [
 
 PATIENCE = 20.0
 """Seconds after which a wait for something that must happen fails the test."""
-
-
-_PORTS = range(10_000, 32_000)
-_next_port = itertools.count(random.randrange(len(_PORTS)))
-
-
-def _listen() -> socket.socket:
-    """Listen on a port that no other server of this machine has had lately.
-
-    A port from the system may be that of a kernel or a server that has just ended, in this or in another
-    worker. What goes on connecting to that one, as ZeroMQ's sockets do, would count as a connection here.
-    """
-    while True:
-        with contextlib.suppress(OSError):  # it is in use
-            port = _PORTS[next(_next_port) % len(_PORTS)]
-            listener = socket.create_server(("127.0.0.1", port), backlog=512)
-            # asyncio does so only for its own sockets; else an answer in pieces waits 40 ms for an ACK.
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return listener
 
 
 @dataclass(slots=True, eq=False)
@@ -138,7 +118,9 @@ class ScriptedServer:
         self._changed = threading.Condition()
         self._open = 0
         self._loop = asyncio.new_event_loop()
-        self._socket = _listen()
+        self._socket = listen(backlog=512)
+        # asyncio does so only for its own sockets; else an answer in pieces waits 40 ms for an ACK.
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self._thread = threading.Thread(target=self._run, name="scripted-server", daemon=True)
