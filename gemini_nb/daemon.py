@@ -3,6 +3,10 @@
 `asyncio.to_thread` and the default executor are joined when the interpreter exits, so one tool that hangs,
 or one token refresh behind a dead proxy, would hold a kernel's shutdown until it is killed. The threads made
 here are daemons, one for each call: they are never joined.
+
+What takes long to import is imported in a thread, too. A child that is forked in the middle of that has the
+module's lock, held by a thread that is not there, so that its own import of the module would never end.
+Therefore a fork waits for these imports.
 """
 
 from __future__ import annotations
@@ -10,13 +14,46 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import os
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-__all__ = ["run_in_daemon_thread"]
+__all__ = ["importing", "run_in_daemon_thread"]
 
 T = TypeVar("T")
+
+_FORK = 10.0  # seconds that a fork waits for imports
+
+# Both survive a reload of this module.
+_imports: dict[threading.Event, int] = globals().get("_imports", {})
+"""What is set at the end of each import that goes on, with its thread."""
+_is_registered: bool = globals().get("_is_registered", False)
+
+
+@contextlib.contextmanager
+def importing() -> Iterator[None]:
+    """Let forks of other threads wait until the imports within this context are done."""
+    done = threading.Event()
+    _imports[done] = threading.get_ident()
+    try:
+        yield
+    finally:
+        _imports.pop(done, None)
+        done.set()
+
+
+def _before_fork() -> None:
+    deadline = time.monotonic() + _FORK
+    for done, thread in list(_imports.items()):
+        if thread != threading.get_ident():
+            done.wait(max(0.0, deadline - time.monotonic()))
+
+
+if hasattr(os, "register_at_fork") and not _is_registered:
+    _is_registered = True
+    os.register_at_fork(before=_before_fork, after_in_child=_imports.clear)
 
 
 async def run_in_daemon_thread(function: Callable[..., T], *args: Any, name: str = "gemini_nb-worker") -> T:

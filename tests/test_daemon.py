@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from answers import run_python
 from gemini_nb.daemon import run_in_daemon_thread
 
 place = contextvars.ContextVar("place", default="nowhere")
@@ -81,3 +82,30 @@ def test_a_thread_that_outlives_its_loop_says_nothing() -> None:
     go.set()
     threads[0].join(20)
     assert not threads[0].is_alive()
+
+
+FORKED = """
+import os, signal, sys, threading
+from gemini_nb.journal import prices
+begun, go_on = threading.Event(), threading.Event()
+class Held:
+    def find_spec(self, name, path=None, target=None):
+        if name == "genai_prices":
+            begun.set()
+            go_on.wait(20)
+sys.meta_path.insert(0, Held())
+prices.load_soon()
+begun.wait(20)
+os.register_at_fork(before=go_on.set)
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    prices.load()
+    os._exit(0)
+print(os.waitpid(child, 0)[1])
+"""
+
+
+def test_a_child_that_is_forked_amid_an_import_can_import_the_same() -> None:
+    done = run_python(FORKED, "-Wignore:This process:DeprecationWarning")
+    assert (done.stdout, done.stderr) == ("0\n", "")

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
 
 from gemini_nb.config import Auth, environment_key, missing_key
+from gemini_nb.daemon import importing
 from gemini_nb.errors import ConfigError, ConnectError, GeminiError, MissingKeyError, without_traceback
 from gemini_nb.redaction import Secret, excerpt, seal, watch
 
@@ -197,10 +198,11 @@ class GoogleCredentials:
             pending.set_exception(without_traceback(error))
 
     def _refresh(self) -> None:
-        import google.auth  # 150 ms that only Vertex AI needs
-        import google.auth.exceptions
-        import requests
-        from google.auth.transport.requests import Request
+        with importing():
+            import google.auth  # 150 ms that only Vertex AI needs
+            import google.auth.exceptions
+            import requests
+            from google.auth.transport.requests import Request
 
         try:
             if self._credentials is None:

@@ -16,6 +16,7 @@ from decimal import Decimal
 from typing import Any
 
 from gemini_nb.api.usage import Usage
+from gemini_nb.daemon import importing
 
 __all__ = ["are_known", "are_loaded", "load", "load_soon", "price", "total"]
 
@@ -38,7 +39,8 @@ def load() -> None:
     if _library:
         return
     try:
-        _library.append(importlib.import_module("genai_prices"))
+        with importing():
+            _library.append(importlib.import_module("genai_prices"))
     except ImportError:
         _library.append(None)
     except Exception as error:  # noqa: BLE001 - a broken installation of it must cost no stream

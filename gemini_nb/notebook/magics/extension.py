@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from gemini_nb.daemon import importing
 from gemini_nb.notebook.kernel.cell_output import CellOutput, cell_output
 from gemini_nb.notebook.kernel.frontend import Frontend, cell_id, frontend_of, notebook_path, request_id
 from gemini_nb.notebook.kernel.page_loads import watch_connections
@@ -221,10 +222,11 @@ def _print_text(made: Stream | StreamGroup, printer: Any, cycle: bool) -> None: 
 
 def _import_renderer() -> None:
     """Import what renders answers. `%load_ext` has no use for it; the first answer would wait for it."""
-    from gemini_nb.notebook.render.group_settled import markdown_of  # noqa: F401 - wanted later
-    from gemini_nb.notebook.render.markdown import to_html
+    with importing():
+        from gemini_nb.notebook.render.group_settled import markdown_of  # noqa: F401 - wanted later
+        from gemini_nb.notebook.render.markdown import to_html
 
-    to_html("")
+        to_html("")
 
 
 def _kernel_loop(shell: Any) -> Callable[[], asyncio.AbstractEventLoop | None]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gemini_nb.config import Auth, Settings, journal_path, simulator_pace
+from gemini_nb.daemon import importing
 from gemini_nb.errors import BlockingCallError, ConfigError, GeminiError, InternalError
 from gemini_nb.journal import prices
 from gemini_nb.journal.writer import Writer, writer_for
@@ -230,9 +231,10 @@ def wait_for(flag: Flag, timeout: float | None) -> None:
 
 def _import_client(future: concurrent.futures.Future[object]) -> None:
     try:
-        from gemini_nb.api.http import import_late_parts  # httpx and aiohttp with it
+        with importing():
+            from gemini_nb.api.http import import_late_parts  # httpx and aiohttp with it
 
-        import_late_parts()
+            import_late_parts()
     finally:  # what failed here fails again, and is reported, where the client is made
         future.set_result(None)
 

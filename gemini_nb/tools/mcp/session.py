@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from gemini_nb.config import is_loopback
-from gemini_nb.daemon import run_in_daemon_thread
+from gemini_nb.daemon import importing, run_in_daemon_thread
 from gemini_nb.errors import ConfigError, ConnectError, GeminiError
 from gemini_nb.redaction import Secret, excerpt, scrub
 from gemini_nb.tools.execution import ToolFailedError
@@ -329,7 +329,8 @@ async def _accept(_name: str, _result: object) -> None:
 
 
 def _import() -> None:
-    importlib.import_module("mcp")
+    with importing():
+        importlib.import_module("mcp")
     for name in (
         "mcp",
         "client",
