@@ -247,7 +247,11 @@ def test_a_worker_that_is_killed_loses_and_pays_for_nothing_twice(
             )
 
         cluster = distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", host="127.0.0.1"
+            n_workers=2,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address="127.0.0.1:0",
+            host="127.0.0.1",
         )
         with cluster, distributed.Client(cluster) as client:
             workers = client.run(os.getpid)
