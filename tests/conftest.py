@@ -9,7 +9,7 @@ import pytest
 
 from gemini_nb.journal import writer
 
-pytest_plugins = ["kernels", "browser_fixtures"]
+pytest_plugins = ["kernels", "browser_fixtures", "calling", "google_accounts"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

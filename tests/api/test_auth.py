@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -10,38 +9,17 @@ from google.auth.credentials import AnonymousCredentials
 from google.oauth2.credentials import Credentials as UserCredentials
 from google.oauth2.service_account import Credentials as ServiceAccountCredentials
 
-from calling import KEY, ask, call_to, endpoint_to, shown
-from gemini_nb.api.auth import AccessToken, ApiKey, Authenticator, GoogleCredentials, authenticator
-from gemini_nb.api.endpoint import Endpoint
+from calling import KEY, ask, call_to, shown
+from gemini_nb.api.auth import AccessToken, ApiKey, GoogleCredentials, authenticator
 from gemini_nb.api.http import HTTPClients
 from gemini_nb.config import Auth
 from gemini_nb.errors import ConfigError, GeminiError
 from gemini_nb.redaction import scrub
+from google_accounts import bearer, vertex, vertex_endpoint
 from scripted import ScriptedServer, json_error, sse_answer, text
 from token_server import TOKEN, TokenServer, claims_of
 
-pytest_plugins = ["google_accounts"]
-
 FINISHED = sse_answer(text("Hello", finish="STOP"))
-
-
-@pytest.fixture(scope="module")
-async def clients() -> AsyncIterator[HTTPClients]:
-    pools = HTTPClients()
-    yield pools
-    await pools.aclose()
-
-
-def vertex(credentials: object) -> Authenticator:
-    return authenticator(Auth.VERTEX_AI, credentials)
-
-
-def vertex_endpoint(server: ScriptedServer, credentials: object) -> Endpoint:
-    return endpoint_to(server.url, auth="vertex_ai", credentials=credentials)
-
-
-def bearer(number: int) -> dict[str, str]:
-    return {"Authorization": f"Bearer {TOKEN}-{number}"}
 
 
 async def test_an_access_token(clients: HTTPClients) -> None:

@@ -15,8 +15,6 @@ from gemini_nb.streams.manager import StreamManager
 from scripted import Answer, Request, ScriptedServer, answer, call, json_error, sse_answer, text
 from token_server import TOKEN, TokenServer
 
-pytest_plugins = ["google_accounts"]
-
 NOW = RetryPolicy(initial_delay=0.0)
 HELLO = sse_answer(text("Hello", finish="STOP"))
 TOOL = sse_answer(call("look"), text("", finish="STOP"))

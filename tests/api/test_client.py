@@ -4,7 +4,6 @@ import asyncio
 import gzip
 import json
 import threading
-from collections.abc import AsyncIterator
 from itertools import pairwise
 from typing import Any
 
@@ -36,13 +35,6 @@ from scripted import (
 
 HELLO = [text("Hel"), text("lo"), text("!", finish="STOP")]
 RETRY_INFO = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "20s"}
-
-
-@pytest.fixture(scope="module")
-async def clients() -> AsyncIterator[HTTPClients]:
-    pools = HTTPClients()
-    yield pools
-    await pools.aclose()
 
 
 async def test_an_answer(clients: HTTPClients) -> None:

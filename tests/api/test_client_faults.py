@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -44,13 +43,6 @@ from scripted import (
 ONCE = RetryPolicy(attempts=1)
 ONCE_KEPT = RetryPolicy(attempts=1, on_cut="keep")
 SHORT = Timeouts(connect=0.4, first_byte=0.1, idle=20.0)
-
-
-@pytest.fixture(scope="module")
-async def clients() -> AsyncIterator[HTTPClients]:
-    pools = HTTPClients()
-    yield pools
-    await pools.aclose()
 
 
 HTML = b"<!doctype html>\n<title>Sign in</title>\n"

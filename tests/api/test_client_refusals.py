@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import email.utils
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -17,13 +16,6 @@ from scripted import Answer, Close, Reset, ScriptedServer, answer, json_error, r
 
 HELLO = [text("Hel"), text("lo"), text("!", finish="STOP")]
 RETRY_INFO = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "20s"}
-
-
-@pytest.fixture(scope="module")
-async def clients() -> AsyncIterator[HTTPClients]:
-    pools = HTTPClients()
-    yield pools
-    await pools.aclose()
 
 
 @pytest.mark.parametrize(

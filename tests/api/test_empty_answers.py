@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -40,13 +39,6 @@ FINAL = [
     "CONTINUATION",
     "SOMETHING_NEW",
 ]
-
-
-@pytest.fixture(scope="module")
-async def clients() -> AsyncIterator[HTTPClients]:
-    pools = HTTPClients()
-    yield pools
-    await pools.aclose()
 
 
 def chunk(*parts: Any, finish: Any = None, message: str | None = None, **candidate: Any) -> dict[str, Any]:

@@ -3,45 +3,21 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from calling import ask, endpoint_to, shown
-from gemini_nb.api.auth import Authenticator, authenticator
-from gemini_nb.api.endpoint import Endpoint
+from calling import ask, shown
 from gemini_nb.api.http import HTTPClients
-from gemini_nb.config import Auth
 from gemini_nb.errors import ConfigError, ConnectError, GeminiError
 from gemini_nb.redaction import scrub
+from google_accounts import bearer, vertex, vertex_endpoint
 from scripted import Answer, Request, ScriptedServer, answer, json_error, sse_answer, text
 from token_server import TOKEN, TokenServer, claims_of
 
-pytest_plugins = ["google_accounts"]
-
 FINISHED = sse_answer(text("Hello", finish="STOP"))
 INVALID_GRANT = {"error": "invalid_grant", "error_description": "Invalid JWT Signature."}
-
-
-@pytest.fixture(scope="module")
-async def clients() -> AsyncIterator[HTTPClients]:
-    pools = HTTPClients()
-    yield pools
-    await pools.aclose()
-
-
-def vertex(credentials: object) -> Authenticator:
-    return authenticator(Auth.VERTEX_AI, credentials)
-
-
-def vertex_endpoint(server: ScriptedServer, credentials: object) -> Endpoint:
-    return endpoint_to(server.url, auth="vertex_ai", credentials=credentials)
-
-
-def bearer(number: int) -> dict[str, str]:
-    return {"Authorization": f"Bearer {TOKEN}-{number}"}
 
 
 @pytest.mark.parametrize("form", ["path", "text", "dictionary"])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import traceback
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+import pytest
 
 from gemini_nb.api.call import ChunkReceived, ModelCall, Timeouts
 from gemini_nb.api.client import CallEvent, RetryPlanned, call_model
@@ -19,7 +21,19 @@ from gemini_nb.config import Settings
 from gemini_nb.errors import GeminiError
 from scripted import Request, ScriptedServer
 
-__all__ = ["BODY", "KEEP", "KEY", "NOW", "Outcome", "ask", "call_to", "collect", "endpoint_to", "shown"]
+__all__ = [
+    "BODY",
+    "KEEP",
+    "KEY",
+    "NOW",
+    "Outcome",
+    "ask",
+    "call_to",
+    "clients",
+    "collect",
+    "endpoint_to",
+    "shown",
+]
 
 KEY = "AIzaSy-made-up-for-tests-0123456789abcd"
 CREDENTIALS = {"api_key": KEY}
@@ -28,6 +42,13 @@ NOW = RetryPolicy(initial_delay=0.0)
 """Asks again without waiting."""
 KEEP = RetryPolicy(initial_delay=0.0, on_cut="keep")
 """The same, but an answer that broke stays as it is."""
+
+
+@pytest.fixture(scope="module")
+async def clients() -> AsyncIterator[HTTPClients]:
+    pools = HTTPClients()
+    yield pools
+    await pools.aclose()
 
 
 @dataclass(kw_only=True)

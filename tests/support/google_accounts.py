@@ -1,4 +1,4 @@
-"""Fixtures: a service account of nobody's, and the server that makes tokens for it."""
+"""A service account of nobody's, the server that makes tokens for it, and what asks with them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,14 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from token_server import TokenServer
+from calling import endpoint_to
+from gemini_nb.api.auth import Authenticator, authenticator
+from gemini_nb.api.endpoint import Endpoint
+from gemini_nb.config import Auth
+from scripted import ScriptedServer
+from token_server import TOKEN, TokenServer
 
-__all__ = ["account", "account_file", "private_key", "tokens"]
+__all__ = ["account", "account_file", "bearer", "private_key", "tokens", "vertex", "vertex_endpoint"]
 
 
 @pytest.fixture(scope="module")
@@ -49,3 +54,15 @@ def account_file(account: dict[str, str], tmp_path: Path) -> Path:
     path = tmp_path / "account.json"
     path.write_text(json.dumps(account), encoding="utf-8")
     return path
+
+
+def vertex(credentials: object) -> Authenticator:
+    return authenticator(Auth.VERTEX_AI, credentials)
+
+
+def vertex_endpoint(server: ScriptedServer, credentials: object) -> Endpoint:
+    return endpoint_to(server.url, auth="vertex_ai", credentials=credentials)
+
+
+def bearer(number: int) -> dict[str, str]:
+    return {"Authorization": f"Bearer {TOKEN}-{number}"}
