@@ -14,13 +14,14 @@ __all__ = ["desk", "kept_desk"]  # fixtures
 pytestmark = pytest.mark.browser
 
 FOCUSED = "element => element === document.activeElement"
-RULE = "frame => getComputedStyle(frame).borderLeftColor"
+RULE = "border-left-color"
+FAILED, ENDED_EARLY = "rgb(211, 47, 47)", "rgb(239, 138, 0)"
 WIDE = "element => element.scrollWidth > element.clientWidth + 10"
 
 
 def violations(page: Page, selector: str) -> dict[str, list[str]]:
     """What axe finds wrong there: the broken rules, with the elements that break them."""
-    assert page.locator(selector).count()
+    expect(page.locator(selector).first).to_be_attached()
     found = Axe().run(page, context=selector)
     return {one["id"]: [node["html"][:200] for node in one["nodes"]] for one in found.response["violations"]}
 
@@ -110,11 +111,11 @@ def test_a_question_and_every_kind_of_end_have_no_violations(desk: Desk) -> None
     frame = ".jp-OutputArea-output.jp-RenderedMarkdown > div"
     expect(page.output(2).locator(frame)).to_contain_text("Stopped by you")
     expect(page.output(3).locator(frame)).to_contain_text("Error:")
-    assert page.output(3).locator(frame).evaluate(RULE) == "rgb(211, 47, 47)"
-    assert page.output(2).locator(frame).evaluate(RULE) == "rgb(239, 138, 0)"
+    expect(page.output(3).locator(frame)).to_have_css(RULE, FAILED)
+    expect(page.output(2).locator(frame)).to_have_css(RULE, ENDED_EARLY)
     assert violations(page.page, ".jp-OutputArea-output.jp-RenderedMarkdown > *") == {}
     desk.new_kernel()  # a notebook that is not trusted is sanitised
-    assert page.output(2).locator(frame).evaluate(RULE) == "rgb(239, 138, 0)"
+    expect(page.output(2).locator(frame)).to_have_css(RULE, ENDED_EARLY)
     desk.open_stage()
 
 

@@ -49,9 +49,15 @@ def line_of(box: Locator) -> Locator:
     return box.locator("input[type=text]")
 
 
-def say(box: Locator, words: str) -> None:
+def enter(box: Locator, words: str) -> None:
     line_of(box).fill(words)
     line_of(box).press("Enter")
+
+
+def say(box: Locator, words: str) -> None:
+    """Send a message, and wait until it has left the field."""
+    enter(box, words)
+    expect(line_of(box)).to_have_value("")
 
 
 def opened(desk: Desk, *more: str) -> tuple[LabPage, Locator]:
@@ -80,7 +86,6 @@ def test_enter_sends_and_the_field_keeps_what_is_typed_meanwhile(desk: Desk) -> 
     expect(line).to_have_value("")
     say(box, "hold it")
     expect(box).to_contain_text("It begins.")
-    expect(line).to_have_value("")
     line.press_sequentially("typed while")
     desk.open_gate("held")
     expect(box).to_contain_text("HOLD IT")
@@ -112,7 +117,7 @@ def test_a_cell_and_the_box_answer_each_other_while_the_kernel_computes(desk: De
     assert button(box, "Stop").evaluate(IS_SEEN), "it stays in reach, however long the answer"
     button(box, "Stop").click()
     expect(box).to_contain_text("Stopped by you")
-    assert page.prompt(3).inner_text() == "[*]:", "all this is answered while the kernel computes"
+    expect(page.prompt(3)).to_have_text("[*]:")  # all this is answered while the kernel computes
     desk.open_gate("computed")
     page.wait_done(3)
     desk.run(4)
@@ -210,8 +215,8 @@ def test_it_looks_well_and_can_be_used_by_all(desk: Desk) -> None:
     expect(button(box, "Stop")).to_have_count(0)
     assert abs(read.evaluate(TOP) - top) < 2, "a reader is not moved"
     page.page.set_viewport_size({"width": 600, "height": 900})
+    page.page.wait_for_function(INSIDE, arg=box.element_handle())
     page.screenshot("chat-narrow")
-    assert box.evaluate(INSIDE)
 
 
 @pytest.mark.slow
@@ -221,6 +226,7 @@ def test_in_a_small_window_nothing_is_cut_and_the_keyboard_reaches_all(
 ) -> None:
     page, box = opened(desk)
     page.page.set_viewport_size({"width": width, "height": height})
+    page.page.wait_for_function(INSIDE, arg=box.element_handle())  # JupyterLab has followed
     expect(box).to_contain_text("Type a message below.")
     page.screenshot(f"chat-empty-{width}")
     line = line_of(box)
@@ -240,7 +246,7 @@ def test_in_a_small_window_nothing_is_cut_and_the_keyboard_reaches_all(
         page.set_theme(theme)
         found = Axe().run(page.page, context=".gemini-nb-chat").response["violations"]
         assert [(one["id"], one["nodes"][0]["html"]) for one in found] == []
-    assert box.evaluate(INSIDE)
+    page.page.wait_for_function(INSIDE, arg=box.element_handle())
     button(box, "Close").focus()
     reached = []
     for _ in range(30):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import pytest
 from playwright.sync_api import expect
@@ -60,10 +61,11 @@ def test_run_all_waits_for_the_new_run(desk: Desk) -> None:
     page = desk.set(["import time; time.sleep(0.5); print(time.time_ns())", "2 + 2"])
     page.run_all()
     page.wait_done(2)
-    first = page.output(1).inner_text()
+    expect(page.output(1)).to_have_text(re.compile(r"^\s*\d+\s*$"))
+    first = page.output(1).text_content() or ""
     page.run_all()
     page.wait_done(1)
-    assert page.output(1).inner_text() != first
+    expect(page.output(1)).not_to_have_text(first)
 
 
 async def test_asynchronous_tests_still_run_after_the_browser(anyio_backend: str) -> None:

@@ -24,7 +24,8 @@ WATCH = """area => {
   window.emptyFrames = 0;
   window.looks = true;
   const look = () => {
-    if (!area.innerText.trim()) window.emptyFrames += 1;
+    const isShown = area.checkVisibility({contentVisibilityAuto: true});  // out of sight, it is not drawn
+    if (isShown && !area.innerText.trim()) window.emptyFrames += 1;
     if (window.looks) requestAnimationFrame(look);
   };
   look();

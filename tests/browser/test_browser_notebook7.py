@@ -6,8 +6,8 @@ import re
 
 import pytest
 from playwright.sync_api import expect
-from test_browser_access import RULE, violations
-from test_browser_chat import BOX, IS_SEEN, OVERFLOWS, TOP, box_of, button, kept, line_of, say
+from test_browser_access import ENDED_EARLY, FAILED, RULE, violations
+from test_browser_chat import BOX, IS_SEEN, OVERFLOWS, TOP, box_of, button, enter, kept, line_of, say
 from test_browser_pane import wait_grown
 from test_browser_settled import READ, TOOLS, moved, too_far
 
@@ -54,7 +54,8 @@ def test_ends_look_like_what_they_are(desk: Desk) -> None:
     expect(stopped).to_contain_text("Stopped by you")
     expect(stopped.locator("sub")).to_have_text(re.compile(r"^stopped · [\d.]+ s"))
     expect(wrong).to_contain_text("Error:")
-    assert (stopped.evaluate(RULE), wrong.evaluate(RULE)) == ("rgb(239, 138, 0)", "rgb(211, 47, 47)")
+    expect(stopped).to_have_css(RULE, ENDED_EARLY)
+    expect(wrong).to_have_css(RULE, FAILED)
     pane = desk.pane(3)
     expect(pane).to_contain_text("Run pay(amount=20)?")
     assert violations(page.page, ".gemini-nb-pane") == {}
@@ -107,11 +108,11 @@ def test_a_second_message_follows_the_first_and_the_field_and_stop_stay_where_th
     desk.run(1, 2, 3)
     box = box_of(page, 2)
     line = line_of(box)
-    say(box, "chat {slow}")
+    enter(box, "chat {slow}")
     desk.run(4)
     expect(line).to_have_value("chat {slow}")  # it is still being read
     box.evaluate("box => box.scrollIntoView({block: 'end'})")
-    say(box, "hold it")
+    enter(box, "hold it")
     top = line.evaluate(TOP)
     desk.open_gate("read")
     expect(box.locator(".gemini-nb-asked")).to_have_text(["chat {slow}", "hold it"])

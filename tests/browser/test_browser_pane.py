@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ __all__ = ["desk", "kept_desk"]  # fixtures
 
 pytestmark = pytest.mark.browser
 
-GROWN = "([pane, length]) => pane.innerText.length > length"
+LENGTH = "shown => shown.textContent.length"
 SCROLLERS = """pane => [pane, ...pane.querySelectorAll('*')].filter(
   box => box.scrollHeight > box.clientHeight + 20 && /auto|scroll/.test(getComputedStyle(box).overflowY)
 ).length"""
@@ -30,7 +31,8 @@ CLOSE_VIEW = """() => {
 VIEW = "() => { window.jupyterapp.commands.execute('notebook:create-output-view'); }"
 INSIDE = """pane => [...pane.querySelectorAll('*')].every(
   element => element.getBoundingClientRect().right <= innerWidth + 1)"""
-TURNS = "([card, name]) => getComputedStyle(card, '::after').animationName === name"
+TURNS = """name => getComputedStyle(
+  document.querySelector('.gemini-nb-call:has([data-status=running])'), '::after').animationName === name"""
 COLOURS = """pane => {
   const of = element => getComputedStyle(element);
   return [of(pane).color, of(pane.querySelector('.gemini-nb-figures')).color,
@@ -48,10 +50,13 @@ def body(pane: Locator) -> Locator:
 
 
 def wait_grown(pane: Locator, by: int = 60) -> None:
+    """Wait until the answer is longer by so many characters; it may be another element then."""
     shown = body(pane)
     expect(shown).to_contain_text(re.compile(r"\w+ \w+"))
-    before = len(shown.inner_text())
-    shown.page.wait_for_function(GROWN, arg=[shown.element_handle(), before + by])
+    before, end = shown.evaluate(LENGTH), time.monotonic() + 30
+    while shown.evaluate(LENGTH) <= before + by:
+        assert time.monotonic() < end, "the answer does not grow"
+        pane.page.wait_for_timeout(50)
 
 
 def test_two_panes_grow_while_a_later_cell_computes(desk: Desk) -> None:
@@ -60,7 +65,7 @@ def test_two_panes_grow_while_a_later_cell_computes(desk: Desk) -> None:
     page.run(3)
     for i in (1, 2):
         wait_grown(desk.pane(i))
-    assert page.prompt(3).inner_text() == "[*]:"
+    expect(page.prompt(3)).to_have_text("[*]:")
     desk.open_gate("grown")
     for i in (1, 2):
         expect(page.output(i).locator(".jp-RenderedMarkdown")).to_contain_text("The end.")
@@ -88,7 +93,7 @@ def test_a_tool_card_through_its_states(desk: Desk) -> None:
     expect(steps.locator("[aria-current=step]")).to_have_text("running tools")
     expect(card.locator("progress")).to_have_attribute("value", "25")
     expect(card.locator(".gemini-nb-printed")).to_have_text("working on light")
-    expect(card.locator(".gemini-nb-state")).to_have_text(re.compile("running · [1-9] s"))
+    expect(card.locator(".gemini-nb-state")).to_have_text(re.compile(r"running · [1-9]\d* s"))
     pane.locator("summary[aria-label='Details of the call of work']").click()
     details = pane.locator(".gemini-nb-call .gemini-nb-inside")
     expect(details).to_contain_text('"topic": "light"')
@@ -122,7 +127,7 @@ def test_a_person_answers_by_click(desk: Desk, name: str, status: str) -> None:
     settled = page.output(1).locator(".jp-RenderedMarkdown")
     expect(settled).to_contain_text("So be it.")
     expect(settled.locator("summary")).to_contain_text("pay(amount=20)")
-    assert page.prompt(2).inner_text() == "[*]:", "the click is answered while the kernel computes"
+    expect(page.prompt(2)).to_have_text("[*]:")  # the click is answered while the kernel computes
     expect(settled.locator("summary")).to_contain_text("done" if status == "done" else "denied by the user")
     desk.open_gate("computed")
     page.wait_done(2)
@@ -136,7 +141,7 @@ def test_stop_keeps_what_came(desk: Desk) -> None:
     desk.pane(1).get_by_role("button", name="Stop", exact=True).click()
     settled = page.output(1).locator(".jp-RenderedMarkdown")
     expect(settled).to_contain_text("stopped")
-    assert page.prompt(2).inner_text() == "[*]:", "the click is answered while the kernel computes"
+    expect(page.prompt(2)).to_have_text("[*]:")  # the click is answered while the kernel computes
     expect(settled).to_contain_text("lighthouses")
     desk.open_gate("computed")
     page.wait_done(2)
@@ -181,13 +186,13 @@ def test_a_page_reloaded_again_and_again_loses_nothing_of_a_fast_answer(desk: De
     page.save()
     for _ in range(5):
         page.reload()
-        expect(desk.pane(1)).to_be_visible(timeout=10_000)
-        wait_grown(desk.pane(1), by=20_000)
-        shown = re.findall(r"Paragraph (\d+)\.", body(desk.pane(1)).inner_text())
+        expect(desk.pane(1)).to_be_visible()
+        wait_grown(desk.pane(1), by=10_000)
+        shown = re.findall(r"Paragraph (\d+)\.", body(desk.pane(1)).text_content() or "")
         assert shown == [str(number) for number in range(1, len(shown) + 1)]
         assert page.errors == []
     desk.open_gate("grown")
-    expect(desk.pane(1)).to_contain_text("The end.")
+    expect(desk.pane(1)).to_contain_text("The end.", timeout=60_000)
 
 
 @pytest.mark.slow
@@ -238,11 +243,14 @@ for stream in streams: display(gemini_nb.StreamPane(stream))"""
 def test_the_pane_of_a_deleted_cell_is_closed(desk: Desk) -> None:
     know = """from ipywidgets.widgets.widget import _instances
 from gemini_nb.notebook.pane.widgetry import _shared
-known = set(_instances)"""
-    count = """import time; time.sleep(1)
-all_panes = {widget.model_id for widget in _shared.values()}
-print(len(set(_instances) - known - all_panes), 'more widgets')"""
-    page = desk.set([know, "%%gemini_stream\ngrow", count])
+known = set(_instances)
+def more(): return len(set(_instances) - known - {widget.model_id for widget in _shared.values()})"""
+    count = "print(more(), 'more widgets')"
+    wait = f"""import time
+end = time.monotonic() + 20
+while more() and time.monotonic() < end: time.sleep(0.05)
+{count}"""
+    page = desk.set([know, "%%gemini_stream\ngrow", count, wait])
     desk.run(1, 2)
     wait_grown(desk.pane(2))
     desk.run(3)
@@ -252,8 +260,8 @@ print(len(set(_instances) - known - all_panes), 'more widgets')"""
     page.page.evaluate("() => { window.jupyterapp.commands.execute('notebook:delete-cell'); }")
     expect(page.page.locator(".gemini-nb-pane")).to_have_count(0)
     page.forget_prompts()
-    desk.run(2)
-    expect(page.output(2)).to_have_text("0 more widgets\n")
+    desk.run(3)
+    expect(page.output(3)).to_have_text("0 more widgets\n")
 
 
 def test_a_dark_theme_and_a_narrow_window(desk: Desk) -> None:
@@ -262,12 +270,10 @@ def test_a_dark_theme_and_a_narrow_window(desk: Desk) -> None:
     desk.run(1)
     pane = desk.pane(1)
     expect(pane.locator("progress")).to_be_visible()
-    theme = "theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})"
     light = pane.evaluate(COLOURS)
-    page.page.evaluate(theme, "JupyterLab Dark")
-    page.page.wait_for_function("() => document.body.dataset.jpThemeLight === 'false'")
+    page.set_theme("JupyterLab Dark")
     dark = pane.evaluate(COLOURS)
-    page.page.evaluate(theme, "JupyterLab Light")
+    page.set_theme("JupyterLab Light")
     for text, background in (
         (light[0], light[2]),
         (light[1], light[2]),
@@ -293,10 +299,11 @@ def test_nothing_moves_for_those_who_ask_for_that(desk: Desk) -> None:
     desk.open_gate("thought")
     desk.run(1)
     card = desk.pane(1).locator(".gemini-nb-call:has([data-status=running])")
-    page.page.wait_for_function(TURNS, arg=[card.element_handle(), "gemini-nb-turn"])
+    expect(card).to_be_visible()
+    page.page.wait_for_function(TURNS, arg="gemini-nb-turn")
     page.page.emulate_media(reduced_motion="reduce")
     try:
-        page.page.wait_for_function(TURNS, arg=[card.element_handle(), "none"])
+        page.page.wait_for_function(TURNS, arg="none")
     finally:
         page.page.emulate_media(reduced_motion="no-preference")
 
@@ -323,10 +330,10 @@ def test_the_answer_is_there_after_saving_and_opening_with_a_new_kernel(desk: De
     desk.open_gate("grown")
     answer = page.output(1).locator(".jp-RenderedMarkdown")
     expect(answer).to_contain_text("The end.")
-    before = answer.locator("h1, p").all_inner_texts()
+    before = answer.locator("h1, p").all_text_contents()
     desk.new_kernel()
     expect(answer).to_contain_text("The end.")
-    assert answer.locator("h1, p").all_inner_texts() == before
+    assert answer.locator("h1, p").all_text_contents() == before
     saved: Any = page.save()
     assert [set(output.data) for output in saved.cells[1].outputs] == [{"text/markdown", "text/plain"}]
     desk.open_stage()

@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 READ = ("Three tools.", "After them.", "an item", "a quotation", "A heading", "The last line.")
 ALLOWED = 2.0  # pixels
-PLACES = """([cell, texts]) => {
+PLACES = """([cell, texts, formulas]) => {
   const walker = document.createTreeWalker(cell.querySelector('.jp-OutputArea'), NodeFilter.SHOW_TEXT);
   const top = cell.getBoundingClientRect().top, found = {};
   while (walker.nextNode()) {
@@ -25,7 +25,9 @@ PLACES = """([cell, texts]) => {
     range.selectNodeContents(walker.currentNode);
     found[text] = range.getBoundingClientRect().top - top;
   }
-  return found;
+  const whole = texts.every(text => text in found)
+    && cell.querySelectorAll('.jp-Cell-outputArea mjx-container').length === formulas;
+  return whole && found;
 }"""
 
 
@@ -38,20 +40,18 @@ def moved(
     pane, cell = desk.pane(1), page.cell(1)
     expect(pane).to_contain_text(texts[-1])
     expect(pane.locator(".gemini-nb-steps [aria-current=step]")).to_have_text("writing")
-    typeset = page.output(1).locator("mjx-container")
-    expect(typeset).to_have_count(formulas)
-    handle = cell.element_handle()
-    before = page.page.evaluate(PLACES, [handle, texts])
+    whole = [cell.element_handle(), texts, formulas]
+    before = page.page.wait_for_function(PLACES, arg=whole).json_value()
     if end == "stopped":
         pane.get_by_role("button", name="Stop", exact=True).click()
     else:
-        (desk.lab.server.notebooks / "gates" / "end").write_text(end)
+        written = desk.lab.server.notebooks / "gates" / "written"
+        written.write_text(end)
+        written.rename(written.with_name("end"))  # whole, since the play looks for it all the time
         desk.open_gate("read")
     expect(page.output(1).locator(".jp-RenderedMarkdown sub")).to_be_attached()
     expect(pane).to_have_count(0)
-    expect(typeset).to_have_count(formulas)
-    after = page.page.evaluate(PLACES, [handle, texts])
-    assert set(before) == set(after) == set(texts)
+    after = page.page.wait_for_function(PLACES, arg=whole).json_value()
     page.screenshot(f"settled-{end}-{width}")
     return {text: round(after[text] - before[text], 1) for text in texts}
 

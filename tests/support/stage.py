@@ -61,7 +61,7 @@ def rush(_: int) -> Iterator[Any]:
     yield said("# A fast answer\n\n")
     number = 0
     while not (GATES / "grown").exists():
-        yield 0.01
+        yield 0.02  # the slower the machine, the longer the answer that it has to settle
         number += 1
         yield said(f"Paragraph {number}. {WORDS * 4}\n\n")
     yield said("The end.", reason="STOP")
@@ -88,10 +88,10 @@ def sources(_: int) -> Iterator[Any]:
 
 @play("slow")
 def slow(_: int) -> Iterator[Any]:
-    for number in range(40):
-        if (GATES / "grown").exists():
-            break
+    number = 0
+    while not (GATES / "grown").exists():
         yield 0.5
+        number += 1
         yield said(f"Step {number}. {WORDS}")
     yield said("\n\nThe end.", reason="STOP")
 
@@ -279,7 +279,8 @@ def succeed(x: int) -> str:
 
 
 def _wait(name: str) -> None:
-    for _ in range(1000):
+    """Wait until the test has made the file, or gives up."""
+    for _ in range(6000):
         if (GATES / name).exists():
             return
         time.sleep(0.01)
