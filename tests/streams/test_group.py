@@ -9,10 +9,10 @@ import pydantic
 import pytest
 
 import gemini_nb
-from answers import PATIENCE, Recorder, always, hello, hold, rig
+from answers import PATIENCE, Recorder, always, hello, hold, rig, until
 from gemini_nb.errors import APIError, ArgumentError, CallerError, ConfigError
 from gemini_nb.streams.group.group import StreamGroup
-from scripted import Wait, json_error, sse_answer, text
+from scripted import Answer, Request, Wait, call, json_error, sse_answer, text
 
 
 def prompt_of(request: Any) -> str:
@@ -74,10 +74,30 @@ async def test_awaiting_a_group_gives_its_result() -> None:
         for stream in whole.streams:
             stream.subscribe(lambda event: heard.append(event.kind))
         assert await whole == ["A", "C", "D"]
-        assert heard.count("stream_completed") == 3
+        until(lambda: heard.count("stream_completed") == 3)
         with pytest.raises(APIError):
             await gemini_nb.map(list("abc"), manager=made.manager, **made.options)
         assert await gemini_nb.map([], manager=made.manager, **made.options) == []
+
+
+async def test_a_tool_that_awaits_a_group_lends_its_place() -> None:
+    inner: list[gemini_nb.StreamGroup] = []
+
+    async def ask() -> list[str]:
+        "Ask others."
+        inner.append(gemini_nb.map(["a", "b"], manager=made.manager, **made.options))
+        return await inner[0]
+
+    def play(request: Request) -> Answer:
+        if prompt_of(request) != "go":
+            return sse_answer(text(prompt_of(request).upper(), finish="STOP"))
+        is_over = "functionResponse" in str(request.json["contents"][-1])
+        return sse_answer(text("Done.", finish="STOP") if is_over else call("ask", finish="STOP"))
+
+    with rig(play, max_concurrent=1) as made:
+        stream = made.manager.start_stream("go", tools=[ask], **made.options)
+        assert await stream == "Done."
+        assert inner[0].texts == ["A", "B"]
 
 
 async def test_cancelling_what_awaits_a_group_stops_it() -> None:

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any, overload
 
 from gemini_nb.api.usage import Usage
+from gemini_nb.daemon import run_in_daemon_thread
 from gemini_nb.errors import ArgumentError, GeminiError
 from gemini_nb.journal import prices
 from gemini_nb.streams.group.frame import result_of, to_frame
@@ -83,10 +84,16 @@ class StreamGroup(Handle):
         return self._result_async().__await__()
 
     async def _result_async(self) -> list[str]:
+        run = self._run
         try:
-            async for _ in self._ends():
-                pass
-            return await asyncio.to_thread(self.result)  # subscribers may still be hearing the last of it
+            for seen in itertools.count():
+                for stream in run.active:
+                    stream.ending.check_may_wait()
+                    await stream.ending.wait_async()
+                if run.is_over:
+                    break
+                await self._until_ended_async(seen)
+            return await run_in_daemon_thread(self.result)  # subscribers may still be hearing the last of it
         except asyncio.CancelledError as error:
             started = self.started
             mark_cancelled(error, interrupted(started, len(self) - len(started)))
@@ -95,18 +102,9 @@ class StreamGroup(Handle):
 
     async def _ends(self) -> AsyncIterator[int]:
         """The places of the rows in the order in which they end, as they do."""
-        run, loop = self._run, asyncio.get_running_loop()
         for seen in itertools.count():
-            changed = asyncio.Event()
-
-            def wake(event: asyncio.Event = changed) -> None:
-                with contextlib.suppress(RuntimeError):  # the loop was closed
-                    loop.call_soon_threadsafe(event.set)
-
-            while not run.when_changed(seen, wake):
-                await changed.wait()
-                changed.clear()
-            if seen >= len(run.ended):
+            await self._until_ended_async(seen)
+            if seen >= len(self._run.ended):
                 return
             yield seen
 
@@ -295,6 +293,18 @@ class StreamGroup(Handle):
         while not run.when_changed(seen, changed.set):
             self.runtime.block_on(changed, _left(deadline))
             changed = Flag()
+
+    async def _until_ended_async(self, seen: int) -> None:
+        """Wait on the running loop until more rows have ended than these, or all."""
+        loop, changed = asyncio.get_running_loop(), asyncio.Event()
+
+        def wake() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop was closed
+                loop.call_soon_threadsafe(changed.set)
+
+        while not self._run.when_changed(seen, wake):
+            await changed.wait()
+            changed.clear()
 
 
 class _Streams(Sequence[Stream]):
