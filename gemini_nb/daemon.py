@@ -24,7 +24,7 @@ __all__ = ["importing", "run_in_daemon_thread"]
 
 T = TypeVar("T")
 
-_FORK = 10.0  # seconds that a fork waits for imports
+_FORK = 3.0  # seconds that a fork waits for imports; a lock of the journal is held meanwhile
 
 # Both survive a reload of this module.
 _imports: dict[threading.Event, int] = globals().get("_imports", {})
@@ -34,7 +34,7 @@ _is_registered: bool = globals().get("_is_registered", False)
 
 @contextlib.contextmanager
 def importing() -> Iterator[None]:
-    """Let forks of other threads wait until the imports within this context are done."""
+    """Make forks in other threads wait for the imports within this context."""
     done = threading.Event()
     _imports[done] = threading.get_ident()
     try:
@@ -45,10 +45,10 @@ def importing() -> Iterator[None]:
 
 
 def _before_fork() -> None:
-    deadline = time.monotonic() + _FORK
-    for done, thread in list(_imports.items()):
-        if thread != threading.get_ident():
-            done.wait(max(0.0, deadline - time.monotonic()))
+    deadline, here = time.monotonic() + _FORK, threading.get_ident()
+    while others := [done for done, thread in list(_imports.items()) if thread != here]:
+        if not others[0].wait(max(0.0, deadline - time.monotonic())):
+            return
 
 
 if hasattr(os, "register_at_fork") and not _is_registered:

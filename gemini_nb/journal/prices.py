@@ -46,15 +46,18 @@ def load() -> None:
     except Exception as error:  # noqa: BLE001 - a broken installation of it must cost no stream
         _library.append(None)
         logger.warning(
-            "genai-prices cannot be imported: %s: %s. Prices are unknown.", type(error).__name__, error
+            "genai-prices cannot be imported: %s: %s. Prices are unknown until it is installed again.",
+            type(error).__name__,
+            error,
         )
 
 
 def load_soon() -> None:
     """Begin to import the price list on a thread of its own."""
     if not _library and not any(thread.is_alive() for thread in _loading):  # in a fork the parent's is not
-        _loading[:] = [threading.Thread(target=load, name="gemini_nb-import", daemon=True)]
-        _loading[0].start()
+        thread = threading.Thread(target=load, name="gemini_nb-import", daemon=True)
+        _loading[:] = [thread]
+        thread.start()
 
 
 def are_loaded() -> bool:

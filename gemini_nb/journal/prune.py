@@ -12,7 +12,7 @@ from gemini_nb.journal.store import Statement, Store
 __all__ = ["Pruner", "clear"]
 
 _AT_ONCE = 200  # texts after a batch, a few milliseconds of work
-_SPARE = 50  # a part of the limit by which more is deleted than has to be
+_SPARE = 50  # a fiftieth of the limit more is deleted than necessary
 
 _USED = (
     "SELECT (page_count - freelist_count) * page_size FROM pragma_page_count, pragma_freelist_count, "

@@ -90,6 +90,7 @@ class Writer:
         elif not self._queue.empty():  # added when no thread could begin any more
             self._flushing.set()
             self._collect()
+            prices.load()
             self._write()
         if time.monotonic() < deadline:
             self.store.close()

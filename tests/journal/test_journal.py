@@ -274,7 +274,7 @@ def tell(event):
             print(event.stream_id, time.monotonic(), flush=True)
 def ask(number):
     manager.start_stream(f"question {number}", tell, **options)
-story = manager.start_stream("Tell a story in 5,000 words.", **options)
+story = manager.start_stream("Tell a story in 20,000 words.", **options)
 print(story.stream_id, flush=True)
 for number in range(200):
     ask(number)
