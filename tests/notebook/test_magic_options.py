@@ -494,6 +494,11 @@ def test_help_reads_well(shell: Kernel) -> None:
         ("%%gemini_stream\nWhat is this? {noise}", "bytes of an unknown kind"),
         ("%%gemini_stream --each words[:1]\nHello {item}", "--each takes a name, not 'words[:1]'"),
         ("%%gemini_stream --each lazy -m gemini-99 --budget 1\n{item}", "no price is known"),
+        (
+            "%%gemini_stream --each lazy -m gemini-3.8-flash -m gemini-99 --budget 1\n{item}",
+            "for gemini-99, since no price is known",
+        ),
+        ("%%gemini_stream --each lazy -m A -m B --schema word\n{item}", "'word' is no schema"),
         ("%%gemini_stream --each lazy --schema word\n{item}", "'word' is no schema"),
         ("%%gemini_stream -o one --out two\nHello", "--out is there twice"),
         ("%%gemini_stream \u2013o trip\nHello", "Did you mean -o, with a plain hyphen?"),
@@ -508,6 +513,7 @@ def test_what_a_person_types_wrong(shell: Kernel, cell: str, words: str) -> None
     ran(shell, "word = 'word'; none = []; words = [word]; lazy = iter(words); noise = b'\\xff\\x00'")
     ran(shell, "def ran(): 'Ran.'")
     wrong = shell.run(cell)
+    assert wrong.status == "error"
     assert words in wrong.error_text + wrong.stderr
     assert "Traceback" not in wrong.error_text
 

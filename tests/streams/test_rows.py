@@ -686,11 +686,13 @@ def test_a_budget_needs_a_price() -> None:
         group = gemini_nb.map(["a"], manager=made.manager, **options).wait(PATIENCE)
         with pytest.raises(ConfigError, match="no price is known"):
             group.retry(budget=1)
-        rows = gemini_nb.map(
-            iter("b"), each=iter([options]), budget=1, manager=made.manager, **made.options
-        ).wait(PATIENCE)
-        assert "no price is known" in str(rows[0].error)
-        assert len(made.server.requests) == 1
+        each = iter([{"model": FLASH}, {}])
+        rows = gemini_nb.map(iter("ab"), each=each, budget=100, manager=made.manager, **options).wait(
+            PATIENCE
+        )
+        assert [stream.text for stream in rows.streams] == ["A", ""]
+        assert "no price is known" in str(rows[1].error)
+        assert len(made.server.requests) == 2
 
 
 def test_settings_of_an_iterator_that_are_no_dictionary_end_the_run() -> None:

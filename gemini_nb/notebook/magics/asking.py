@@ -28,7 +28,7 @@ from gemini_nb.streams.chat.chat import Chat
 from gemini_nb.streams.chat.messages import Origin
 from gemini_nb.streams.conversation.dependencies import Deferred
 from gemini_nb.streams.group.group import StreamGroup
-from gemini_nb.streams.group.mapping import map_prompts
+from gemini_nb.streams.group.mapping import check_rows, map_prompts
 from gemini_nb.streams.group.prompt import interpolate
 from gemini_nb.streams.group.rows import Later
 from gemini_nb.streams.manager import StreamManager
@@ -130,6 +130,8 @@ def _rows_starter(
     settings = [{"model": model} if len(models) > 1 else {} for model in models]
     if notes is not None and (args.raw or _ITEM.search(cell) is None):
         notes.append("The prompt does not name {item}, so all rows are asked the same.")
+    if len(models) > 1:
+        check_rows(manager, [{**options, **own} for own in settings], args.budget)
     named = _named_in(cell, namespace)  # as they are now; rows are asked later
     contents_of = functools.partial(_contents_of_item, cell, args, files, named, notes=notes)
     return functools.partial(

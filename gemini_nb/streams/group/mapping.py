@@ -23,9 +23,10 @@ from gemini_nb.streams.request.options import StreamOptions, takes_options
 from gemini_nb.streams.request.request import build_request
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["map_prompts"]
+__all__ = ["check_rows", "map_prompts"]
 
 _MISSING = object()
+_PROBE = "Hello"  # any prompt: only the settings are checked
 _SETTINGS = "Settings are a dictionary for each prompt, such as {'model': 'gemini-2.5-pro'}."
 
 
@@ -69,14 +70,14 @@ def map_prompts(
     chosen = manager or get_manager()
     rows = _rows_of(prompts, items, each)
     if each is None and not isinstance(rows, list):  # the first rows of a list are checked when they start
-        build_request(chosen.runtime, "Are they right?", **options)
+        build_request(chosen.runtime, _PROBE, **options)
     pace, repeats = Pace(concurrency, rpm), Repeats()
 
     def start(row: Row) -> Stream:
         question, gate, number_of = _question_of(row), pace.gate(row), repeats.of(row)
-        if run.budget is not None and row.model is not None:
-            check_prices([row.model])
         settings: StreamOptions = {**options, **row.options}  # type: ignore[typeddict-item]  # checked when it starts
+        if run.budget is not None and each is not None:
+            check_prices([choose_model(settings.get("model"), chosen.runtime.settings)])
         if settings.get("retry") is None:
             settings["retry"] = RetryPolicy(on_cut=chosen.runtime.settings.on_cut, patient=True)
         return chosen.start_stream(question, subscriber, gate=gate, number_of=number_of, **settings)
@@ -85,7 +86,7 @@ def map_prompts(
         return chosen.refuse_stream(error, subscriber, **{**options, **row.options})
 
     run = pace.run = Run(rows, start, refuse, window_of(concurrency))
-    run.budget, run.keeps = _kept_budget(budget, chosen, options, rows), _keeps(chosen, options, rows)
+    run.budget, run.keeps = _kept_budget(budget, chosen, options, rows, each), _keeps(chosen, options, rows)
     chosen.add_group(run)
     group = StreamGroup(run, runtime=chosen.runtime)
     try:
@@ -126,6 +127,18 @@ def _check(prompts: object, concurrency: object, rpm: object) -> None:
         )
 
 
+def check_rows(manager: StreamManager, settings: Iterable[Mapping[str, Any]], budget: object) -> None:
+    """Check all settings that rows of an iterator may have, before the first row is read.
+
+    Raises:
+        ConfigError: a value does not fit, or the price that a budget needs is not known.
+    """
+    for own in settings:
+        request = build_request(manager.runtime, _PROBE, **own)
+        if dollars_of(budget) is not None:
+            check_prices([request.endpoint.model])
+
+
 def _keeps(manager: StreamManager, options: StreamOptions, rows: Iterable[Row]) -> bool:
     """Whether rows may be among kept answers."""
     of_rows = any(row.options.get("keep") for row in rows) if isinstance(rows, list) else False
@@ -133,12 +146,15 @@ def _keeps(manager: StreamManager, options: StreamOptions, rows: Iterable[Row]) 
 
 
 def _kept_budget(
-    budget: object, manager: StreamManager, options: StreamOptions, rows: Iterable[Row]
+    budget: object, manager: StreamManager, options: StreamOptions, rows: Iterable[Row], each: object
 ) -> Decimal | None:
-    """Return the budget; refuse one where what an answer costs is not known."""
+    """Return the budget; refuse one where what an answer costs is not known.
+
+    Rows of an iterator with settings of their own are checked when they start.
+    """
     if (dollars := dollars_of(budget)) is None:
         return None
-    of_rows = {row.model for row in rows} if isinstance(rows, list) else {None}
+    of_rows = {row.model for row in rows} if isinstance(rows, list) else {None} if each is None else set()
     check_prices(choose_model(own or options.get("model"), manager.runtime.settings) for own in of_rows)
     return dollars
 
