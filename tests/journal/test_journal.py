@@ -413,6 +413,9 @@ def test_the_notebook_is_known_where_the_server_tells(tmp_path: Path) -> None:
         assert "trip.ipynb" in usage_of(kernel, "%gemini_history --notebook 'My trip.ipynb'")
         assert "Nothing of that" in usage_of(kernel, "%gemini_history didn't")
         assert "is not closed" in kernel.run("%gemini_history 'unclosed").stderr
+        for magic in ("gemini_history", "gemini_usage", "gemini_models"):
+            said = kernel.run(f"%{magic} 'tis").stderr
+            assert f"The quote before 'tis' is not closed. %{magic}? lists" in said
         found = usage_of(kernel, "print(*[row.key for row in gemini_nb.journal().usage('notebook')])")
         assert found == "/home/jo/talks/My trip.ipynb\n"
         assert usage_of(kernel, "print(len(gemini_nb.journal().streams(notebook='My trip.ipynb')))") == "1\n"
@@ -450,6 +453,7 @@ def test_a_journal_that_cannot_be_is_said_in_the_notebook_once(kernel: Kernel, t
         return sum(result.stderr.count("left as it is") for result in results)
 
     kernel.wait_until(lambda: count() > 0)  # the journal's thread says it
+    results.append(kernel.run("%%gemini_stream --auth simulator --wait\nHi."))
     assert count() == 1
     assert foreign.read_text() == "Dear diary,\n"
     assert "left as it is" in kernel.run("%gemini_history").stderr

@@ -228,7 +228,9 @@ def parse_plain(magic: Any, line: str) -> argparse.Namespace:
     Raises:
         UsageError: an option or its value is wrong.
     """
-    args: argparse.Namespace = magic.parser.parse_args(_words(line))
+    args: argparse.Namespace = magic.parser.parse_args(
+        _words(line, f"%{magic.parser.prog}? lists the options.")
+    )
     _unquote(args)
     return args
 
@@ -319,7 +321,7 @@ def _check(args: argparse.Namespace) -> None:
             raise UsageError(message.format(**vars(args)))
 
 
-def _words(line: str) -> list[str]:
+def _words(line: str, rest: str = _HELP) -> list[str]:
     """Split options at spaces, as IPython does, but not within the quotes of `--system="Be brief"`.
 
     The quotes stay until argparse is through, so that a quoted value may begin with a dash.
@@ -329,7 +331,7 @@ def _words(line: str) -> list[str]:
         text, end = word
         value = text.partition("=")[2] if text.startswith("-") else text
         if value[:1] in {"'", '"'} and _unquoted(value) == value:
-            raise UsageError(f"The quote before {value[1:40]!r} is not closed. {_HELP}")
+            raise UsageError(f"The quote before {value[1:40]!r} is not closed. {rest}")
         words.append(text)
     return words
 
