@@ -78,6 +78,15 @@ def test_an_item_without_a_text_and_a_long_one_are_shown_in_few_words() -> None:
     assert time.process_time() - start < 1
 
 
+def test_labels_name_the_model_only_where_several_are_asked() -> None:
+    group = asked(2)
+    words = [item_words(group, index) for index in range(2)]
+    group.run.rows[0].stream = None  # it waits for its turn to be asked again
+    assert [item_words(group, index) for index in range(2)] == words == ["0", "1"]
+    models = asked(2, each=[{"model": "gemini-a"}, {"model": "gemini-b"}])
+    assert [item_words(models, index) for index in range(2)] == ["0 · gemini-a", "1 · gemini-b"]
+
+
 def test_a_row_that_lacks_what_is_asked_and_cannot_be_shown_is_named_by_its_type() -> None:
     with pytest.raises(gemini_nb.GeminiError, match="nothing that can be said of <Wordless>"):
         contents_of("Describe {item.town}", Wordless())

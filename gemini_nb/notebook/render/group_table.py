@@ -61,8 +61,8 @@ def item_words(group: StreamGroup, index: int) -> str:
     if not group.has_items:
         return model
     words = one_line(plain(_ADDRESS.sub("", scrub(_beginning(rows[index].item)))), 80)
-    are_several = model_of(rows[-1]) not in {"", model_of(rows[0])}
-    return f"{words} · {model}" if are_several else words
+    ends = {model_of(rows[0]), model_of(rows[-1])}
+    return f"{words} · {model}" if len(ends) > 1 and "" not in {model, *ends} else words
 
 
 def _beginning(item: object) -> str:
