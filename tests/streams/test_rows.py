@@ -729,7 +729,7 @@ def test_a_row_that_is_changed_or_filled_again_while_it_waits_is_asked_as_it_was
         return sse_answer(Wait(gate), text(prompt_of(request).upper(), finish="STOP"))
 
     with rig(script) as made:
-        rows, prompts = [{"city": "a"}, {"city": "b"}], [["a"], ["b"]]
+        rows, prompts = [{"city": "a"}, collections.OrderedDict(city="b")], [["a"], ["b"]]
         asked = items_of(rows, "rows")
         options: dict[str, Any] = {"manager": made.manager, "concurrency": 1, **made.options}
         group = gemini_nb.map(prompts, items=rows, **options)

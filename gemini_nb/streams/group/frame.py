@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import copy
 import dataclasses
 import numbers
 from collections.abc import Iterable, Mapping, Sequence
@@ -67,7 +68,7 @@ def records_of(value: Any) -> list[Any] | None:
 
 def copied(row: Any) -> Any:
     """Return a row as it is now: its dictionary or list may be changed, or filled again for the next row."""
-    return row.copy() if type(row) in {dict, list} else row
+    return copy.copy(row) if isinstance(row, (dict, list)) else row
 
 
 def is_missing(value: Any) -> bool:
