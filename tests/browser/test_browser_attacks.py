@@ -37,6 +37,15 @@ WIDE = """shown => [...shown.querySelectorAll('*')].filter(
   element => element.getBoundingClientRect().width > shown.getBoundingClientRect().width + 1
     && !element.closest('pre, table, code, mjx-container')).map(element => element.outerHTML.slice(0, 100))"""
 
+TAKEN = """\
+import asyncio, threading, gemini_nb
+from gemini_nb.notebook.kernel import cell_output
+taken = threading.Event()
+gemini_nb.get_manager().runtime.loop.call(
+    lambda: asyncio.get_running_loop().call_later(cell_output._TAKEN, taken.set))
+print(taken.wait())"""
+"""Waits until a page that has not taken an answer was asked once more."""
+
 
 @pytest.fixture
 def requests(desk: Desk) -> Iterator[list[str]]:
@@ -83,7 +92,7 @@ def click_links(page: Page, shown: Locator) -> list[str]:
 @pytest.mark.slow
 def test_a_hostile_answer_does_nothing_live_and_settled(desk: Desk, requests: list[str]) -> None:
     ask = "%%gemini_stream -t attack_tool,attack_error -o hostile --thinking\nattack"
-    page = desk.set([ask, "import json\nprint('the cell beneath')", "print(len(repr(hostile)))"])
+    page = desk.set([ask, "import json\nprint('the cell beneath')", TAKEN])
     page.page.evaluate(ARM)
     desk.run(1, 2)
     pane = desk.pane(1)
@@ -104,7 +113,9 @@ def test_a_hostile_answer_does_nothing_live_and_settled(desk: Desk, requests: li
     desk.open_gate("attacked")
     settled = page.output(1).locator(".jp-RenderedMarkdown")
     expect(settled).to_contain_text("Unharmed.")
-    page.page.wait_for_timeout(1500)  # asked once more to take the answer, the page would fold all again
+    desk.run(3)  # asked once more to take the answer later, the page would fold all again
+    expect(page.output(3)).to_have_text("True")
+    expect(settled).to_contain_text("Unharmed.")
     expect(settled.locator("mjx-container").first).to_be_attached()  # formulas were typeset
     provoke(page.page, settled)
     assert settled.evaluate(HARM) == NO_HARM
