@@ -182,7 +182,7 @@ def test_enter_sends_and_the_transcript_is_kept(kernel: Kernel, service: Service
     kernel.run("city = 'Lisbon'")
     box = Box(kernel, '-s "Be brief"')  # without a name
     assert box.transcript == "Chat chat: 0 messages"
-    box.until(lambda: "Type a message below" in box.html)
+    box.until(lambda: "Write {name} to insert a variable of this notebook." in box.html)
     box.ask("tell me of {city}", "tell me of {city}", "TELL ME OF LISBON")
     assert "Type a message below" not in box.html
     assert service.asked[-1]["systemInstruction"]["parts"][0]["text"] == "Be brief"

@@ -409,7 +409,7 @@ class ChatBox(Container, widgets.VBox):
 
 
 _SAID = (GeminiError,)
-_HINT = "Type a message below. {name} in it stands for a variable of this notebook."
+_HINT = "Type a message below. Write {name} to insert a variable of this notebook."
 _RUN_AGAIN = "Run this cell again to go on with what it stands for now."
 
 
