@@ -31,6 +31,8 @@ class Slow:
         self.is_read.set()
         self.gate.wait(20)
         self.is_known.set()
+        return self.words()
+    def words(self):
         return "slow"
 slow = Slow()
 """
@@ -238,6 +240,26 @@ def test_a_message_is_sent_after_the_one_that_is_still_being_read(kernel: Kernel
     box.wait("HELLO SLOW", "TWO", "THREE")
     assert service.said == ["hello slow", "HELLO SLOW", "two", "TWO", "three"]
     box.until(lambda: box.value() == "")
+
+
+@pytest.mark.parametrize(("words", "said"), [("''", "empty"), ("sys.exit()", "Reading it was broken off")])
+def test_what_waits_behind_a_message_that_is_not_sent_is_not_sent_and_not_lost(
+    kernel: Kernel, service: Service, words: str, said: str
+) -> None:
+    box = Box(kernel)
+    assert kernel.run(f"{SLOW}\nimport sys\nslow.words = lambda: {words}").status == "ok"
+    before = len(service.asked)
+    box.enter("{slow}")
+    assert kernel.run("assert slow.is_read.wait(20)").status == "ok"
+    box.enter("two")
+    box.enter("three")
+    kernel.run("slow.gate.set()")
+    box.until(lambda: "Not sent, and no longer in the field" in box.html)
+    assert all(one in box.html for one in ("Not sent. ", said, "{slow}", "two"))
+    assert (box.value(), len(service.asked)) == ("three", before)
+    box.enter()
+    box.wait("THREE")
+    assert service.said == ["three"]
 
 
 def test_a_cell_and_the_box_are_one_chat(kernel: Kernel, service: Service) -> None:

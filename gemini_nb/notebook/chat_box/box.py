@@ -101,7 +101,7 @@ class ChatBox(Container, widgets.VBox):
         self._body = box([], "gemini-nb-chat-body")
         scroll = box([scroll_key("Messages"), self._body], "gemini-nb-chat-scroll")
         self._said = piece("", "gemini-nb-chat-said")
-        self._entry = Entry(name, self.send, self._painter.call)
+        self._entry = Entry(name, self.send, self._refuse, self._painter.call)
         self._controls = Controls(self, self._entry.fold)
         self._top = box([self._head, self._controls.close_button], "gemini-nb-chat-top")
         sheet = shared_piece(style("chat"), "gemini-nb-style")
@@ -137,8 +137,8 @@ class ChatBox(Container, widgets.VBox):
         """Draw what changed soon. From any thread."""
         self._painter.request(self)
 
-    def send(self, text: str) -> bool:
-        """Send a message, and return whether it was sent; else a notice says why not.
+    def send(self, text: str) -> str:
+        """Send a message, and return why it was not sent, "" where it was.
 
         Not on the rendering thread: what a message names is the user's own.
         """
@@ -157,10 +157,9 @@ class ChatBox(Container, widgets.VBox):
                 self._edited = None
         except Exception as error:  # noqa: BLE001 - what a user's own objects raise is said where the user looks
             words = str(error) if isinstance(error, _SAID) else f"{type(error).__name__}: {error}"
-            self.say(scrub(f"Not sent. {words}"), "error")
-            return False
+            return f"Not sent. {words}"
         self.say("\n".join(dict.fromkeys(notes)))
-        return True
+        return ""
 
     def edit_last(self) -> None:
         """Put the last message into the field, to be asked anew; a second time, give that up."""
@@ -270,6 +269,11 @@ class ChatBox(Container, widgets.VBox):
             self._edited = None
             raise GeminiError("The chat has gone on since you began to edit. Sending now goes on at its end.")
         return exchanges[-1][0]
+
+    def _refuse(self, why: str, texts: list[str]) -> None:
+        """Say why a message was not sent, and keep the texts that have left the field."""
+        gone = [f'Not sent, and no longer in the field: "{text}"' for text in texts]
+        self.say(scrub("\n".join([why, *gone])), "error")
 
     def _give_back(self, question: str) -> None:
         if not self._entry.text.strip():

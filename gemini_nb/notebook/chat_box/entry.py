@@ -42,16 +42,21 @@ class Entry:
 
     Args:
         name: what the chat is called.
-        send: takes a text, on any thread but that, and returns whether it was sent.
+        send: sends a text, on any thread but that, and returns why it was not sent, "" where it was.
+        refuse: says why something was not sent; takes also the texts that stand in the field no more.
         call: calls a function on the rendering thread.
     """
 
     def __init__(
-        self, name: str, send: Callable[[str], bool], call: Callable[[Callable[[], object]], object]
+        self,
+        name: str,
+        send: Callable[[str], str],
+        refuse: Callable[[str, list[str]], object],
+        call: Callable[[Callable[[], object]], object],
     ) -> None:
-        self._send, self._call = send, call
+        self._send, self._refuse, self._call = send, refuse, call
         self._lock = threading.Lock()
-        self._entered: tuple[object, str] | None = None  # the page's time of an Enter, and the text before it
+        self._entered: tuple[object] | None = None  # the page's time of an Enter whose text may be to come
         self._under_way: list[str] = []  # what is being sent and still stands in the field
         self._unsent: list[str] = []  # those of them that are still to be sent
         self._aside = ""
@@ -125,49 +130,74 @@ class Entry:
         """Take a message of the page about the line, on whichever thread handles those."""
         data, at = message["content"]["data"], message.get("header", {}).get("date")
         if data.get("method") == "custom" and data["content"].get("event") == "submit":
-            entered = self._entered = (at, str(self._line.value))
-            _later(_GRACE, partial(self._take, entered, entered[1]))
+            self._enter(at, _GRACE, partial(str, self._line.value))
         elif data.get("method") == "update" and "value" in data.get("state", {}):
             before = self._entered
             if before is not None and _together(before[0], at):
                 self._take(before, str(self._line.value))
 
+    def _clicked(self) -> None:
+        self._enter(None, _CLICK_GRACE, lambda: self.text)
+
+    def _enter(self, at: object, grace: float, text: Callable[[], str]) -> None:
+        """Wait for the text that belongs to Enter or Send; where none comes, take this."""
+        entered = (at,)
+        with self._lock:
+            _later(grace, lambda: self._take(entered, text()))
+            self._entered = entered
+
     def _take(self, entered: object, text: str) -> None:
-        """Send what Enter was pressed for, once."""
+        """Send once what was entered, after what was before; not on this thread: a page waits for it."""
         with self._lock:
             if self._entered is not entered:
                 return
             self._entered = None
-        self._send_text(text)
-
-    def _clicked(self) -> None:
-        _later(_CLICK_GRACE, lambda: self._send_text(self.text))
-
-    def _send_text(self, text: str) -> None:
-        """Send a text after those before it; not on this thread: a page waits for it with its next text."""
-        with self._lock:
             if text in self._under_way or not text.strip():  # Enter was pressed twice for the same text
                 return
             self._under_way.append(text)
             self._unsent.append(text)
-            if len(self._unsent) == 1:
-                _later(0, self._send_first)
+            is_first = len(self._unsent) == 1
+        if is_first:
+            self._start()
+
+    def _start(self) -> None:
+        try:
+            _later(0, self._send_first)
+        except RuntimeError:
+            self._give_up("Not sent. The system starts no more threads now. Try again later.")
 
     def _send_first(self) -> None:
-        text, sent = self._unsent[0], False
+        text, why_not = self._unsent[0], "Not sent. Reading it was broken off."
         try:
-            sent = self._send(text)
+            why_not = self._send(text)
         finally:
-            self._call(lambda: self._clear(text, sent=sent))
-            with self._lock:
-                self._unsent.pop(0)
-                if self._unsent:
-                    _later(0, self._send_first)
+            if why_not:
+                self._give_up(why_not)
+            else:
+                self._go_on(text)
 
-    def _clear(self, text: str, *, sent: bool) -> None:
-        if sent and self.text == text:
+    def _go_on(self, sent: str) -> None:
+        with self._lock:
+            self._unsent.pop(0)
+            is_more = bool(self._unsent)
+        if is_more:
+            self._start()
+        self._call(lambda: self._clear(sent))
+
+    def _give_up(self, why: str) -> None:
+        """Send nothing of what waits: it was entered to follow what is not sent."""
+        with self._lock:
+            texts = self._unsent[:]
+            self._unsent.clear()
+            for text in texts:
+                self._under_way.remove(text)
+        shown = self.text
+        self._refuse(why, [text for text in texts if text != shown])
+
+    def _clear(self, sent: str) -> None:
+        if self.text == sent:
             self.end_edit()
-        self._under_way.remove(text)
+        self._under_way.remove(sent)
 
 
 class _Line(Counted, widgets.Text):
