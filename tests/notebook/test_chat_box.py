@@ -262,6 +262,21 @@ def test_what_waits_behind_a_message_that_is_not_sent_is_not_sent_and_not_lost(
     assert service.said == ["three"]
 
 
+def test_the_last_message_is_not_edited_while_another_is_being_read(kernel: Kernel, service: Service) -> None:
+    box = Box(kernel)
+    box.ask("one", "ONE")
+    assert kernel.run(SLOW).status == "ok"
+    box.enter("hello {slow}")
+    assert kernel.run("assert slow.is_read.wait(20)").status == "ok"
+    box.click("Edit last")
+    box.until(lambda: "A message is still being sent" in box.html)
+    kernel.run("slow.gate.set()")
+    box.wait("ONE", "HELLO SLOW")
+    assert service.said == ["one", "ONE", "hello slow"]
+    box.until(lambda: box.value() == "")
+    box.begin_edit("hello {slow}")
+
+
 def test_a_cell_and_the_box_are_one_chat(kernel: Kernel, service: Service) -> None:
     box = Box(kernel, "talk")
     box.enter("one")
@@ -407,10 +422,8 @@ def test_closing_leaves_the_transcript_alone(kernel: Kernel, service: Service) -
 def test_the_old_answer_comes_back_when_an_edit_fails_after_its_box_was_closed(kernel: Kernel) -> None:
     kernel.run(PAY)
     box = Box(kernel, "talk -t pay")
-    box.enter("one")
-    box.wait("ONE")
-    box.click("Edit last")
-    box.until(lambda: box.value() == "one")
+    box.ask("one", "ONE")
+    box.begin_edit("one")
     box.enter("pay badly")
     box.button("Approve")
     box.until(lambda: "ONE" not in box.transcript)  # its place is taken

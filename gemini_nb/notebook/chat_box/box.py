@@ -163,6 +163,9 @@ class ChatBox(Container, widgets.VBox):
 
     def edit_last(self) -> None:
         """Put the last message into the field, to be asked anew; a second time, give that up."""
+        if self._entry.is_sending:  # it would be sent in place of the last message, or no longer be
+            self.say("A message is still being sent. Wait until the chat shows it.", "error")
+            return
         if self._edited is not None:
             self._edited = None
             self.say("")

@@ -76,6 +76,12 @@ class Entry:
         return _UNFOLDED in self.widget._dom_classes  # noqa: SLF001 - ipywidgets has no other name for them
 
     @property
+    def is_sending(self) -> bool:
+        """Whether something was entered that is still to be sent."""
+        with self._lock:
+            return self._entered is not None or bool(self._unsent)
+
+    @property
     def text(self) -> str:
         """What is typed, as far as the page has told."""
         return str((self._area if self.is_unfolded else self._line).value)
