@@ -86,6 +86,7 @@ def opened(path: Path, **options: Any) -> Iterator[tuple[Writer, Journal]]:
         yield writer, Journal(writer)
     finally:
         writer.close()
+        writer._due.clear()  # of a file that cannot be written: later tests would hear of it
 
 
 def another(writer: Writer, *answers: str) -> None:
