@@ -69,7 +69,7 @@ class StreamGroup(Handle):
             self._until_ended(seen)
             if seen >= len(run.ended):
                 return
-            yield from run.newly_ended(seen, given)
+            yield from _newly_ended(run, seen, given)
 
     def __contains__(self, value: object) -> bool:
         return any(stream is value for stream in self.streams)
@@ -77,7 +77,7 @@ class StreamGroup(Handle):
     async def __aiter__(self) -> AsyncIterator[tuple[int, Stream]]:
         given = dict[int, Stream]()
         async for place in self._ends():
-            for pair in self._run.newly_ended(place, given):
+            for pair in _newly_ended(self._run, place, given):
                 yield pair
 
     def __await__(self) -> Generator[Any, None, list[str]]:
@@ -327,6 +327,22 @@ class _Streams(Sequence[Stream]):
 
     def __repr__(self) -> str:
         return f"<{len(self)} streams>"
+
+
+def _newly_ended(run: Run, place: int, given: dict[int, Stream]) -> list[tuple[int, Stream]]:
+    """Return the row that ended at this place, unless it is asked again, or was given since.
+
+    Args:
+        run: the rows.
+        place: a place in `run.ended`.
+        given: the stream that was given last of each row, which takes this one.
+    """
+    index = run.ended[place]
+    stream = run.rows[index].stream
+    if stream is None or not stream.record.is_done or given.get(index) is stream:
+        return []
+    given[index] = stream
+    return [(index, stream)]
 
 
 def _left(deadline: float | None) -> float | None:

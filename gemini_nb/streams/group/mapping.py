@@ -75,11 +75,9 @@ def map_prompts(
 
     def start(row: Row) -> Stream:
         question, gate, number_of = _question_of(row), pace.gate(row), repeats.of(row)
-        settings: StreamOptions = {**options, **row.options}  # type: ignore[typeddict-item]  # checked when it starts
+        settings = _settings_of(row, options, chosen)
         if run.budget is not None and each is not None:
             check_prices([choose_model(settings.get("model"), chosen.runtime.settings)])
-        if settings.get("retry") is None:
-            settings["retry"] = RetryPolicy(on_cut=chosen.runtime.settings.on_cut, patient=True)
         return chosen.start_stream(question, subscriber, gate=gate, number_of=number_of, **settings)
 
     def refuse(row: Row, error: GeminiError) -> Stream:
@@ -88,13 +86,25 @@ def map_prompts(
     run = pace.run = Run(rows, start, refuse, window_of(concurrency))
     run.budget, run.keeps = _kept_budget(budget, chosen, options, rows, each), _keeps(chosen, options, rows)
     chosen.add_group(run)
-    group = StreamGroup(run, runtime=chosen.runtime)
+    return _begun(StreamGroup(run, runtime=chosen.runtime))
+
+
+def _begun(group: StreamGroup) -> StreamGroup:
+    """Begin to ask its rows, and return it."""
     try:
-        run.begin()
+        group.run.begin()
     except BaseException:
         group.stop()  # nothing else would have a handle on them
         raise
     return group
+
+
+def _settings_of(row: Row, options: StreamOptions, manager: StreamManager) -> StreamOptions:
+    """Return the settings that a row is asked with: its own before those that all share."""
+    settings: StreamOptions = {**options, **row.options}  # type: ignore[typeddict-item]  # checked when it starts
+    if settings.get("retry") is None:
+        settings["retry"] = RetryPolicy(on_cut=manager.runtime.settings.on_cut, patient=True)
+    return settings
 
 
 def _question_of(row: Row) -> Any:

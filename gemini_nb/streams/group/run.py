@@ -211,20 +211,6 @@ class Run:
             raise IndexError(f"There is no row {index}; {count:,} have been read so far.")
         return self._make(index % count)
 
-    def newly_ended(self, place: int, given: dict[int, Stream]) -> list[tuple[int, Stream]]:
-        """Return the row that ended at this place, unless it is asked again, or was given since.
-
-        Args:
-            place: a place in `ended`.
-            given: the stream that was given last of each row, which takes this one.
-        """
-        index = self.ended[place]
-        stream = self.rows[index].stream
-        if stream is None or not stream.record.is_done or given.get(index) is stream:
-            return []
-        given[index] = stream
-        return [(index, stream)]
-
     @property
     def ended_at(self) -> float | None:
         """When its last row ended, None while it goes on."""
