@@ -235,7 +235,7 @@ def choose_keep(keep: object, settings: Settings) -> str | None:
     Raises:
         ConfigError: it is no path.
     """
-    default = os.path.join(settings.folder or "", DEFAULT_KEEP)  # noqa: PTH118 - it is a text from here on
+    default = str(Path(settings.folder or "", DEFAULT_KEEP))
     configured = None if settings.keep == "" else settings.keep  # as `%config` is used to take it back
     for value in (keep, configured, os.environ.get("GEMINI_NB_KEEP", "").strip() or None):
         if value is None:

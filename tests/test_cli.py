@@ -160,7 +160,7 @@ def test_a_missing_jupyterlab_is_named(
 def test_the_simulator_gets_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[dict[str, object]] = []
     module = types.ModuleType("gemini_nb.simulator")
-    module.serve = lambda **settings: calls.append(settings)  # type: ignore[attr-defined]  # a stand-in
+    monkeypatch.setattr(module, "serve", lambda **settings: calls.append(settings), raising=False)
     monkeypatch.setitem(sys.modules, "gemini_nb.simulator", module)
     assert cli.main(["simulator"]) == 0
     assert cli.main(["simulator", "--port", "9000", "--key", "made-up", "--pace", "2"]) == 0

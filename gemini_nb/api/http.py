@@ -214,7 +214,7 @@ def _built(
 @functools.lru_cache(maxsize=64)  # to parse one costs as much as to decode an answer
 def _parsed(url: str) -> httpx.URL:
     parsed = httpx.URL(url)
-    parsed.host  # noqa: B018 - it is decoded here, and may be no name
+    _ = parsed.host  # decoded here, where an invalid name raises
     return parsed
 
 

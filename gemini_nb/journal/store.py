@@ -53,7 +53,7 @@ class Store:
         self._default = default
         self._located: Path | None = None
         self._connection: sqlite3.Connection | None = None
-        self._identity: tuple[int, int] | None = None
+        self.identity: tuple[int, int] | None = None
 
     @property
     def is_open(self) -> bool:
@@ -72,7 +72,7 @@ class Store:
                 for sql, values in statements:
                     connection.execute(sql, values)
                 connection.execute("COMMIT")
-                if place.identity_of(self.path) == self._identity:
+                if place.identity_of(self.path) == self.identity:
                     return  # else it was set aside or deleted meanwhile
 
     def read(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -114,14 +114,14 @@ class Store:
             _sqlite.release()
 
     def _open(self) -> sqlite3.Connection:
-        if self._connection is not None and place.identity_of(self.path) == self._identity:
+        if self._connection is not None and place.identity_of(self.path) == self.identity:
             return self._connection
         self._let_go()
         for _ in range(_TRIES):
             try:
                 return self._connect()
             except sqlite3.OperationalError:
-                if place.identity_of(self.path) == self._identity:
+                if place.identity_of(self.path) == self.identity:
                     raise
         return self._connect()
 
@@ -133,10 +133,10 @@ class Store:
             return self._connect_alone(shared=place.is_shared(self.path.parent))
 
     def _connect_alone(self, *, shared: bool) -> sqlite3.Connection:
-        open_here = [store._identity for store in _open]  # noqa: SLF001 - its own class
+        open_here = [store.identity for store in _open]
         if place.identity_of(self.path) not in open_here and not place.prepared(self.path):
             place.make(self.path, shared=shared)
-        self._identity = place.identity_of(self.path)
+        self.identity = place.identity_of(self.path)
         # Never made by `connect`: a file that another process has just set aside must not come back empty.
         address = f"file:{quote(os.fsencode(self.path))}?mode=rw"
         connection = sqlite3.connect(
@@ -167,11 +167,11 @@ class Store:
     def _take_trouble(self, error: sqlite3.Error | OSError) -> Trouble:
         """What an error means; a damaged file of ours goes out of the way of a new one."""
         trouble = trouble_of(self.path, error)
-        if not trouble.is_broken or self._identity is None:
+        if not trouble.is_broken or self.identity is None:
             return trouble
-        self._abandon()
+        self.abandon()
         try:
-            aside = place.set_aside(self.path, self._identity)
+            aside = place.set_aside(self.path, self.identity)
         except OSError as failure:
             return trouble_of(self.path, failure)
         hint = f"It was set aside as {aside}; a new one begins." if aside else "A new one has begun."
@@ -186,15 +186,15 @@ class Store:
         if self._connection is None:
             return
         with place.alone_in(self.path.parent):
-            if place.identity_of(self.path) != self._identity:
-                self._abandon()
+            if place.identity_of(self.path) != self.identity:
+                self.abandon()
                 return
             with contextlib.suppress(sqlite3.Error):
                 self._connection.close()
         self._connection = None
         _open.remove(self)
 
-    def _abandon(self) -> None:
+    def abandon(self) -> None:
         """Forget the connection without closing it, ever."""
         if self._connection is not None:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
@@ -234,7 +234,7 @@ def _after_fork_in_child() -> None:
     _sqlite = threading.Lock()
     _held.clear()
     for store in _open.copy():
-        store._abandon()  # noqa: SLF001 - its own module
+        store.abandon()
 
 
 if hasattr(os, "register_at_fork") and "_is_registered" not in globals():  # twice would wait for itself

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
@@ -319,12 +320,12 @@ def test_an_emptied_file_holds_nothing(path: Path) -> None:
     assert list(file.records()) == [TWO]
 
 
-def _write_many(path: str, name: str, started: object) -> None:
+def _write_many(path: str, name: str, started: Event) -> None:
     file = KeepFile(path)
     for number in range(1, 100_000):
         file.append(record(f"{name} {number}", "x" * 3000))
         if number == 20:
-            started.set()  # type: ignore[attr-defined]  # an event of multiprocessing
+            started.set()
 
 
 @pytest.mark.slow

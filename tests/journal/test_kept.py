@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -51,11 +52,10 @@ def offline() -> Iterator[StreamManager]:
 
 def counted(request: Request) -> Answer:
     """An answer that no other has."""
-    counted.number += 1  # type: ignore[attr-defined]  # of this process
-    return sse_answer(text(f"answer {counted.number}", finish="STOP"))  # type: ignore[attr-defined]
+    return sse_answer(text(f"answer {next(_numbers)}", finish="STOP"))
 
 
-counted.number = 0  # type: ignore[attr-defined]
+_numbers = itertools.count(1)
 
 
 def call(name: str, **args: Any) -> dict[str, Any]:

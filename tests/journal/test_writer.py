@@ -565,7 +565,7 @@ def test_a_file_that_hangs_costs_a_warning_and_no_wait(
             free.wait(30)
             return opens()
 
-        writer.store._open = hang  # type: ignore[method-assign]
+        monkeypatch.setattr(writer.store, "_open", hang)
         began = time.monotonic()
         another(writer, "One.")
         assert time.monotonic() - began < 5

@@ -526,7 +526,7 @@ def test_streams_that_end_by_the_hundred_do_not_flood_the_page(
 
 
 def test_it_refreshes_four_times_a_second_at_most(
-    manager: gemini_nb.StreamManager, simulator: Simulator
+    manager: gemini_nb.StreamManager, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     board = on_page(Dashboard(manager))
     painted: list[float] = []
@@ -536,7 +536,7 @@ def test_it_refreshes_four_times_a_second_at_most(
         painted.append(time.monotonic())
         return paint()
 
-    board.paint = counted  # type: ignore[method-assign]  # to watch it
+    monkeypatch.setattr(board, "paint", counted)
     manager.start_stream("long", auth="simulator", base_url=simulator.base_url)
     for _ in range(30):
         manager.start_stream("short", auth="simulator", base_url=simulator.base_url)

@@ -97,9 +97,12 @@ def test_the_same_prompt_makes_the_same_calls(client: httpx.Client) -> None:
 def test_each_place_and_each_code_gets_a_call_of_its_own(client: httpx.Client) -> None:
     stock = {
         "name": "stock_price",
-        "parameters": {"type": "OBJECT", "properties": {"ticker": {"type": "STRING"}}},
+        "parameters": {
+            "type": "OBJECT",
+            "properties": {"ticker": {"type": "STRING"}},
+            "required": ["ticker"],
+        },
     }
-    stock["parameters"]["required"] = ["ticker"]  # type: ignore[index]  # a dict, three words above
     ((first, second),) = Talk(client, "How are the AAPL and MSFT stocks doing?", WEATHER, stock).rounds()
     assert [first, second] == [("stock_price", {"ticker": "AAPL"}), ("stock_price", {"ticker": "MSFT"})]
     (made,) = Talk(client, "weather in paris, oslo and rome", WEATHER).rounds()

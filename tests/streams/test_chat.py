@@ -328,7 +328,7 @@ def test_an_edited_history_is_what_is_sent() -> None:
         chat.history[1:] = [{"role": "model", "parts": [{"text": "Uno."}]}]
         chat.send("And?").result()
         assert made.server.requests[0].json["contents"] == [user("First?"), model("Uno."), user("And?")]
-        chat.history.append(3)  # type: ignore[arg-type]  # a person's mistake
+        chat.history.append(3)  # type: ignore[arg-type]  # a user's mistake
         with pytest.raises(ArgumentError, match="cannot hold a int"):
             chat.send("And?")
 

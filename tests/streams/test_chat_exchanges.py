@@ -93,7 +93,7 @@ def test_a_change_is_told_and_what_was_taken_back_is_gone() -> None:
         assert shown(chat) == [("{a}", 2, False)]
         chat.history = [*chat.history, *OLD]
         assert shown(chat) == [("{a}", 2, False), ("", 2, False)]
-        chat.history = "no history"  # type: ignore[assignment]
+        chat.history = "no history"  # type: ignore[assignment]  # a user's mistake
         with pytest.raises(ArgumentError, match="list of turns"):
             chat.exchanges()
 

@@ -418,12 +418,12 @@ def test_what_stands_beside_a_stream_is_taken_when_it_is_asked(tmp_path: Any, is
     gate = threading.Event()
     path = tmp_path / "notes.txt"
     path.write_text("before")
-    turn = {"role": "user", "parts": [{"text": "before"}]}
+    turn: dict[str, Any] = {"role": "user", "parts": [{"text": "before"}]}
     with rig(gated(gate)) as made:
         poem = made.start("first")
         stream = made.start([turn, poem] if is_turn else [gemini_nb.File(path), poem])
         path.write_text("after")
-        turn["parts"][0]["text"] = "after"  # type: ignore[index]  # it is a list of parts
+        turn["parts"][0]["text"] = "after"
         gate.set()
         stream.wait(PATIENCE)
         sent = str(made.server.requests[-1].json)

@@ -7,15 +7,12 @@ import base64
 import os
 import signal
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
-warnings.simplefilter("ignore")
-
-from mcp.server import MCPServer  # noqa: E402
-from mcp.server.mcpserver import Context  # noqa: E402, TC002 - the package reads the annotations
-from mcp_types import (  # noqa: E402
+from mcp.server import MCPServer
+from mcp.server.mcpserver import Context  # noqa: TC002 - the package reads the annotations
+from mcp_types import (
     AudioContent,
     BlobResourceContents,
     CallToolResult,

@@ -143,9 +143,10 @@ def spell_tool(tool: Any) -> Any:
 def spell_answer(answer: dict[str, Any]) -> dict[str, Any]:
     """A GenerateContentResponse with the wire's names, from a server that writes google-genai's objects."""
     try:
-        return _whole(answer, "the answer")  # type: ignore[no-any-return]  # of the same kind
+        spelled: dict[str, Any] = _whole(answer, "the answer")
     except ArgumentError:
         return answer
+    return spelled
 
 
 def spell_part(part: Mapping[str, Any], path: str = "a part") -> dict[str, Any]:

@@ -46,7 +46,6 @@ class _Nothing(list[SimpleCompletion]):
 def matcher(shell: Any, find_manager: Callable[[], StreamManager]) -> Callable[[Any], Any]:
     """Return the matcher that IPython asks; put it into `shell.Completer.custom_matchers`."""
 
-    @context_matcher(identifier="gemini_nb")  # type: ignore[untyped-decorator]  # IPython's
     def match(context: Any) -> Any:
         lines = context.full_text.split("\n")[: context.cursor_line]
         line = context.line_with_cursor[: context.cursor_position]
@@ -73,7 +72,8 @@ def matcher(shell: Any, find_manager: Callable[[], StreamManager]) -> Callable[[
             offered = [*_names(shell, (Stream, StreamGroup)), *_all("stream", ids)]
         return _answer(offered, fragment[len(before) :])
 
-    return match  # type: ignore[no-any-return]  # see above
+    made: Callable[[Any], Any] = context_matcher(identifier="gemini_nb")(match)
+    return made
 
 
 def _old_ids(manager: StreamManager, fragment: str) -> list[str]:

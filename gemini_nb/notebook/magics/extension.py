@@ -213,7 +213,7 @@ def _to_markdown(made: Stream | StreamGroup) -> str:
     return markdown_of(made)
 
 
-def _print_text(made: Stream | StreamGroup, printer: Any, cycle: bool) -> None:  # noqa: ARG001 - IPython's signature
+def _print_text(made: Stream | StreamGroup, printer: Any, _cycle: bool) -> None:
     from gemini_nb.notebook.render.group_settled import text_of  # see _import_renderer
 
     nested = len(printer.stack) > 1  # in a list or a dictionary

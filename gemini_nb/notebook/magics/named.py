@@ -11,6 +11,7 @@ import keyword
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from pathlib import Path, PurePath
+from types import GenericAlias
 from typing import Any
 
 from IPython.core.error import UsageError
@@ -137,7 +138,7 @@ def value_of(name: str, namespace: Mapping[str, Any], option: str) -> Any:
 def _schema(name: str, namespace: Mapping[str, Any]) -> Any:
     """Return the type of this name, one of Python's own too, or a list of such."""
     if (found := _LIST.fullmatch(name)) is not None:
-        return list[_schema(found[1], namespace)]  # type: ignore[misc]  # it is known when it runs
+        return GenericAlias(list, (_schema(found[1], namespace),))
     own = {one: value for one, value in vars(builtins).items() if isinstance(value, type)}
     value = value_of(name, {**own, **namespace}, "--schema")
     if inspect.isroutine(value):

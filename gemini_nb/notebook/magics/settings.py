@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import os
+from pathlib import Path
 from typing import Any
 
 from traitlets import Bool, CaselessStrEnum, Float, Int, Unicode, Union, observe
@@ -118,6 +118,6 @@ class GeminiNB(Configurable):
 
 def _here() -> str | None:
     try:
-        return os.getcwd()  # noqa: PTH109 - a text, as it is needed
+        return str(Path.cwd())
     except OSError:  # the folder was deleted
         return None

@@ -153,7 +153,8 @@ class CachedContent:
         found: Any = dict(options)
         if found.get("endpoint") is None:
             found |= {name: value for name, value in self._options.items() if found.get(name) is None}
-        return found  # type: ignore[no-any-return]  # a TypedDict cannot be made of names
+        completed: StreamOptions = found
+        return completed
 
     def _reached(self) -> tuple[Endpoint, Runtime]:
         if self._endpoint is None or self._runtime is None:

@@ -11,7 +11,7 @@ import contextlib
 import contextvars
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,9 +22,6 @@ from gemini_nb.streams.runtime.readers import sleep_until_set
 if TYPE_CHECKING:
     from gemini_nb.streams.events.record import StreamRecord
     from gemini_nb.streams.runtime.runtime import Runtime
-
-
-from collections.abc import Sequence
 
 __all__ = ["Ending", "StreamInterrupted", "in_tool_of", "interrupting", "mark_cancelled", "waiting_for"]
 

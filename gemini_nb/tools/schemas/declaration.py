@@ -139,8 +139,8 @@ def _hints(function: Callable[..., Any], name: str) -> dict[str, Any]:
     if isinstance(inner, type):
         if fields := getattr(inner, "__pydantic_fields__", None):
             return _field_hints(fields)
-        if inspect.isfunction(inner.__init__):  # type: ignore[misc]  # read, never called
-            inner = inner.__init__  # type: ignore[misc]  # read, never called
+        if inspect.isfunction(constructor := inspect.getattr_static(inner, "__init__")):
+            inner = constructor
     elif not inspect.isroutine(inner):
         inner = inspect.unwrap(type(inner).__call__)
     try:
