@@ -8,16 +8,23 @@ there is work.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from gemini_nb.errors import InternalError
 
-__all__ = ["Background", "KernelLoop", "background"]
+__all__ = ["Background", "KernelLoop", "background", "running_loop"]
 
 T = TypeVar("T")
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the loop that runs the calling code, None outside of every loop."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 class KernelLoop:
@@ -67,11 +74,8 @@ class Background:
 
     def here(self) -> asyncio.AbstractEventLoop:
         """Return the running loop if streams run on it, else the one that `find` returns."""
-        with contextlib.suppress(RuntimeError):
-            running = asyncio.get_running_loop()
-            if running in self.loops:
-                return running
-        return self.find()
+        running = running_loop()
+        return running if running is not None and running in self.loops else self.find()
 
 
 def _no_loop() -> asyncio.AbstractEventLoop:

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_markdown import commonmark, nbconvert, walk
-from test_pane import displayed, manager, shown, until
+from test_pane import displayed, manager, shown
 from test_transcript import make
 
 import gemini_nb
-from answers import rig
+from answers import rig, until
 from gemini_nb.notebook.pane.pane import whole_html
 from gemini_nb.notebook.render.blocks.blocks import CallBlock, PartBlock, TextBlock
 from gemini_nb.notebook.render.history import entry_bundle

@@ -7,7 +7,7 @@ import itertools
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -16,8 +16,10 @@ import ipywidgets as widgets
 import pytest
 from comm.base_comm import BaseComm
 from ipywidgets.widgets.widget import _instances
+from test_pane import said, shown
 
 import gemini_nb
+from answers import until
 from gemini_nb.notebook.dashboard import rows as dashboard_rows
 from gemini_nb.notebook.dashboard.dashboard import Dashboard, dashboard
 from gemini_nb.notebook.dashboard.look import line_html, totals_html
@@ -83,19 +85,6 @@ def simulator() -> Iterator[Simulator]:
         yield simulator
 
 
-def said(text: str, reason: str | None = None) -> dict[str, Any]:
-    candidate: dict[str, Any] = {"content": {"role": "model", "parts": [{"text": text}]}}
-    if reason:
-        candidate["finishReason"] = reason
-    return {"candidates": [candidate]}
-
-
-def shown(widget: Any) -> str:
-    """All HTML of a widget and its children."""
-    own = widget.value if isinstance(widget, widgets.HTML) else ""
-    return own + "".join(shown(child) for child in getattr(widget, "children", ()))
-
-
 def rows_of(board: Dashboard) -> list[Any]:
     """The rows in the order in which the page shows them."""
     if not board.children:
@@ -112,15 +101,6 @@ def on_page(board: Dashboard) -> Dashboard:
     """Show it, as a cell whose value it is does."""
     board._repr_mimebundle_()
     return board
-
-
-def until(condition: Callable[[], bool]) -> None:
-    done = threading.Event()
-    for _ in range(3000):
-        if condition():
-            return
-        done.wait(0.01)
-    raise AssertionError("it never happened")
 
 
 def after_paints(manager: gemini_nb.StreamManager, seconds: float) -> None:

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from test_pane import asked, manager, said, shown, until
+from test_pane import asked, manager, said, shown
 
 import gemini_nb
+from answers import until
 from gemini_nb.notebook.dashboard.dashboard import Dashboard
 from gemini_nb.notebook.render.settled import to_markdown, to_text
 from gemini_nb.notebook.render.terminal import print_stream

@@ -9,18 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from answers import KEY, PATIENCE
+from answers import KEY, PATIENCE, is_running
 from kernels import Kernel
 from scripted import ScriptedServer, sse_answer, text
 
 SERVER = str(Path(__file__).parents[1] / "support" / "mcp_server.py")
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def test_a_cell_uses_a_server_that_ends_with_the_kernel(make_kernel: Callable[..., Kernel]) -> None:

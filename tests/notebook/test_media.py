@@ -14,11 +14,11 @@ from typing import Any
 import httpx
 import pytest
 from test_markdown import nbconvert
-from test_pane import displayed, manager, shown, until
+from test_pane import displayed, manager, shown
 from test_transcript import make
 
 import gemini_nb
-from answers import rig
+from answers import rig, until
 from gemini_nb import Audio
 from gemini_nb.notebook.pane.pane import whole_html
 from gemini_nb.notebook.render.blocks.blocks import AudioBlock

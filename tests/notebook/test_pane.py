@@ -17,6 +17,7 @@ from IPython.display import DisplayHandle
 from ipywidgets.widgets import widget as widget_module
 
 import gemini_nb
+from answers import until
 from gemini_nb.notebook.pane import running_text, widgetry
 from gemini_nb.notebook.pane.painter import painter_of
 from gemini_nb.notebook.pane.pane import StreamPane
@@ -65,15 +66,6 @@ def displayed(stream: gemini_nb.Stream) -> StreamPane:
 
 def shows(widget: Any, words: str) -> bool:
     return words in shown(widget)
-
-
-def until(condition: Callable[[], object]) -> None:
-    done = threading.Event()
-    for _ in range(3000):
-        if condition():
-            return
-        done.wait(0.01)
-    raise AssertionError("it never happened")
 
 
 @contextmanager

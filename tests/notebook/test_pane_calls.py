@@ -9,9 +9,10 @@ from typing import Any
 
 import ipywidgets as widgets
 import pytest
-from test_pane import asked, every, manager, press, shown, until
+from test_pane import asked, every, manager, press, shown
 
 import gemini_nb
+from answers import until
 from gemini_nb.notebook.pane.card import CallView, call_html
 from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.events.states import ToolStatus

@@ -10,9 +10,10 @@ from typing import Any
 import ipywidgets as widgets
 import pytest
 from test_markdown import commonmark
-from test_pane import asked, displayed, happens, manager, said, shown, until
+from test_pane import asked, displayed, happens, manager, said, shown
 
 import gemini_nb
+from answers import until
 from gemini_nb.notebook.pane import pane as pane_module
 from gemini_nb.notebook.pane.painter import painter_of
 from gemini_nb.notebook.render.history import entry_bundle

@@ -9,19 +9,10 @@ import pydantic
 import pytest
 
 import gemini_nb
-from answers import PATIENCE, Recorder, always, hello, hold, rig, until
+from answers import PATIENCE, Recorder, always, echo, hello, hold, prompt_of, rig, until
 from gemini_nb.errors import APIError, ArgumentError, CallerError, ConfigError
 from gemini_nb.streams.group.group import StreamGroup
 from scripted import Answer, Request, Wait, call, json_error, sse_answer, text
-
-
-def prompt_of(request: Any) -> str:
-    words: str = request.json["contents"][0]["parts"][0]["text"]
-    return words
-
-
-def echo(request: Any) -> Any:
-    return sse_answer(text(prompt_of(request).upper(), finish="STOP"))
 
 
 def test_results_come_in_the_order_of_the_prompts() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from answers import rig
+from answers import rebuilt, rig
 from calling import NOW, ask, call_to
 from gemini_nb.api.client import call_model
 from gemini_nb.api.http import HTTPClients
@@ -47,17 +47,6 @@ def token(value: str, words: str, finish: str | None = None) -> dict[str, Any]:
     made = text(words, finish=finish)
     made["candidates"][0]["continuationToken"] = value
     return made
-
-
-def rebuilt(stream: Stream) -> str:
-    """The text that a subscriber makes of the events."""
-    told = ""
-    for event in stream.events:
-        if event.kind == "text_delta":
-            told += event.text
-        elif event.kind == "text_rewound":
-            told = told[: event.length]
-    return told
 
 
 def kinds(stream: Stream) -> list[str]:

@@ -23,7 +23,7 @@ import pytest
 from IPython.core.error import UsageError
 
 import gemini_nb
-from answers import PATIENCE, hold, hold_loop, join, rig, until
+from answers import PATIENCE, echo, hold, hold_loop, join, prompt_of, rig, until
 from gemini_nb import RetryPolicy
 from gemini_nb.errors import ArgumentError, ConfigError, NotAskedError
 from gemini_nb.notebook.render.group_table import item_words
@@ -35,15 +35,6 @@ from scripted import Wait, json_error, sse_answer, text
 
 FLASH = "gemini-2.5-flash"
 ONCE = RetryPolicy(restarts=0)
-
-
-def prompt_of(request: Any) -> str:
-    words: str = request.json["contents"][0]["parts"][0]["text"]
-    return words
-
-
-def echo(request: Any) -> Any:
-    return sse_answer(text(prompt_of(request).upper(), finish="STOP"))
 
 
 def test_rows_are_asked_in_their_order_those_that_ask_again_too() -> None:

@@ -26,6 +26,7 @@ from answers import (
     hold,
     hold_loop,
     join,
+    rebuilt,
     rig,
     run_python,
     until,
@@ -63,16 +64,6 @@ def first_text(stream: Stream) -> None:
     recorder = Recorder()
     stream.subscribe(recorder)
     recorder.wait("text_delta")
-
-
-def rebuilt(stream: Stream) -> str:
-    words = ""
-    for event in stream.events:
-        if event.kind == "text_delta":
-            words += event.text
-        elif event.kind == "text_rewound":
-            words = words[: event.length]
-    return words
 
 
 def ends(stream: Stream) -> list[str]:

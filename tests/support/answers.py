@@ -28,10 +28,14 @@ __all__ = [
     "Recorder",
     "Rig",
     "always",
+    "echo",
     "hello",
     "hold",
     "hold_loop",
+    "is_running",
     "join",
+    "prompt_of",
+    "rebuilt",
     "rig",
     "run_python",
     "until",
@@ -87,6 +91,17 @@ def hello(words: str = "Hello") -> Callable[[Request], Answer]:
     return always(text(words, finish="STOP"))
 
 
+def prompt_of(request: Request) -> str:
+    """The first text of a request."""
+    words: str = request.json["contents"][0]["parts"][0]["text"]
+    return words
+
+
+def echo(request: Request) -> Answer:
+    """The prompt in capitals."""
+    return sse_answer(text(prompt_of(request).upper(), finish="STOP"))
+
+
 def hold(words: str = "one ") -> Callable[[Request], Answer]:
     """An answer that begins and never ends."""
     return always(text(words), Wait())
@@ -116,6 +131,17 @@ class Recorder:
     def wait(self, kind: str, count: int = 1) -> None:
         with self._changed:
             assert self._changed.wait_for(lambda: self.kinds.count(kind) >= count, PATIENCE), self.kinds
+
+
+def rebuilt(stream: Stream) -> str:
+    """The text that a subscriber makes of the events."""
+    words = ""
+    for event in stream.events:
+        if event.kind == "text_delta":
+            words += event.text
+        elif event.kind == "text_rewound":
+            words = words[: event.length]
+    return words
 
 
 def hold_loop(loop: BackgroundLoop) -> threading.Event:
@@ -149,6 +175,14 @@ def run_python(code: str, *flags: str, arguments: Iterable[str] = ()) -> subproc
         timeout=60,
         check=False,
     )
+
+
+def is_running(pid: int) -> bool:
+    """Whether the process lives; one that only was not waited for yet does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def until(condition: Callable[[], object]) -> None:

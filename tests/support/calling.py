@@ -19,7 +19,7 @@ from gemini_nb.api.sse import MAX_EVENT_BYTES
 from gemini_nb.api.turn import ModelTurn
 from gemini_nb.config import Settings
 from gemini_nb.errors import GeminiError
-from scripted import Request, ScriptedServer
+from scripted import ScriptedServer
 
 __all__ = [
     "BODY",
@@ -126,7 +126,3 @@ async def ask(
 def shown(error: BaseException) -> str:
     """The most that a traceback can show of an error: every frame with its variables."""
     return "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
-
-
-def keys_of(requests: list[Request]) -> set[str | None]:
-    return {request.headers.get("x-goog-api-key") for request in requests}

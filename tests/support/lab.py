@@ -180,7 +180,7 @@ class LabPage:
         self.path = server.notebooks / notebook
         self.errors: list[str] = []
         """Uncaught JavaScript errors of the page."""
-        self.frames_received = self.bytes_received = self.frames_sent = self.bytes_sent = 0
+        self.frames_received = self.bytes_received = 0
         page.on("websocket", self._count)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         self._before: dict[int, str] = {}
@@ -280,12 +280,7 @@ class LabPage:
             self.frames_received += 1
             self.bytes_received += len(payload)
 
-        def sent(payload: str | bytes) -> None:
-            self.frames_sent += 1
-            self.bytes_sent += len(payload)
-
         socket.on("framereceived", received)
-        socket.on("framesent", sent)
 
 
 class Lab:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import gemini_nb
-from answers import PATIENCE, Rig, rig, run_python
+from answers import PATIENCE, Rig, is_running, rig, run_python
 from gemini_nb.tools.mcp.server import _free_name
 from scripted import Answer, sse_answer, text
 
@@ -95,14 +95,6 @@ def wait_until(holds: Callable[[], object], what: str = "it") -> None:
     while not holds():
         assert time.monotonic() < deadline, f"{what} did not come"
         time.sleep(0.02)
-
-
-def is_running(pid: int) -> bool:
-    """Whether the process lives; one that only was not waited for yet does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def pid_in(notes: Path) -> int:

@@ -17,7 +17,7 @@ from gemini_nb.streams.runtime.loop import Flag
 from gemini_nb.streams.runtime.runtime import BlockOn, wait_for
 from gemini_nb.streams.stopping import stop_interrupted
 from gemini_nb.streams.stream import Stream
-from gemini_nb.tools.kernel import KernelLoop
+from gemini_nb.tools.kernel import KernelLoop, running_loop
 
 __all__ = ["await_made", "blocking_wait", "stopping"]
 
@@ -89,7 +89,7 @@ def blocking_wait(kernel: KernelLoop) -> BlockOn:
             except TimeoutError:
                 if left <= 0:
                     raise
-            loop = _running_loop()
+            loop = running_loop()
             if kernel.has_work and loop is not None and loop is kernel.find():
                 kernel.is_pumped = True
                 try:
@@ -98,10 +98,3 @@ def blocking_wait(kernel: KernelLoop) -> BlockOn:
                     kernel.is_pumped = False
 
     return block_on
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None

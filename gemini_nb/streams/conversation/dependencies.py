@@ -21,6 +21,7 @@ from gemini_nb.errors import GeminiError, NotAskedError
 from gemini_nb.redaction import scrub
 from gemini_nb.streams.events.record import StreamRecord
 from gemini_nb.streams.events.states import Status
+from gemini_nb.streams.runtime.readers import waker
 from gemini_nb.streams.stream import Stream
 
 __all__ = [
@@ -161,12 +162,8 @@ class Dependencies:
         Raises:
             NotAskedError: one that must complete did not; the others are not waited for.
         """
-        loop, changed = asyncio.get_running_loop(), asyncio.Event()
-
-        def wake() -> None:
-            with contextlib.suppress(RuntimeError):  # the loop was closed
-                loop.call_soon_threadsafe(changed.set)
-
+        changed = asyncio.Event()
+        wake = waker(changed)
         for need in self._needs:
             for stream in need.streams:
                 stream.ending.check_may_wait()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from gemini_nb.errors import BlockingCallError
 from gemini_nb.streams.runtime.loop import Flag
-from gemini_nb.streams.runtime.readers import sleep_until_set
+from gemini_nb.streams.runtime.readers import sleep_until_set, waker
 
 if TYPE_CHECKING:
     from gemini_nb.streams.events.record import StreamRecord
@@ -220,13 +220,7 @@ class Ending:
     async def wait_async(self) -> None:
         """Wait on the running loop, whichever it is."""
         ready = asyncio.Event()
-        loop = asyncio.get_running_loop()
-
-        def wake() -> None:
-            with contextlib.suppress(RuntimeError):  # that loop was closed
-                loop.call_soon_threadsafe(ready.set)
-
-        self._wakers.append(wake)
+        self._wakers.append(waker(ready))
         with waiting_for(self._record):
             while not self._reached.is_set():
                 ready.clear()

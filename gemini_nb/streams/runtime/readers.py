@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gemini_nb.streams.events.events import StreamEvent
     from gemini_nb.streams.runtime.runtime import Runtime
 
-__all__ = ["EventReader", "sleep_until_set"]
+__all__ = ["EventReader", "sleep_until_set", "waker"]
 
 POLL = 0.1
 """Seconds after which a wait on a kernel's loop looks up: ipykernel turns Ctrl-C into a cancellation that is
@@ -93,7 +93,7 @@ class EventReader:
                 self.close()
                 raise StopAsyncIteration
             ready = asyncio.Event()
-            self._wake = _waker(ready)
+            self._wake = waker(ready)
             try:
                 if not self._cursor.has_more and not self._cursor.at_end:
                     with self._waiting():
@@ -108,7 +108,8 @@ class EventReader:
         return bool(self._buffer)
 
 
-def _waker(ready: asyncio.Event) -> Callable[[], object]:
+def waker(ready: asyncio.Event) -> Callable[[], object]:
+    """Return what sets the event from any thread; once the running loop is closed it does nothing."""
     loop = asyncio.get_running_loop()
 
     def wake() -> None:

@@ -24,7 +24,7 @@ from gemini_nb.daemon import run_in_daemon_thread
 from gemini_nb.errors import ArgumentError, BlockingCallError, ConfigError
 from gemini_nb.redaction import Secret, scrub, seal
 from gemini_nb.tools.execution import ToolFailedError
-from gemini_nb.tools.kernel import background
+from gemini_nb.tools.kernel import background, running_loop
 from gemini_nb.tools.mcp.session import Session, Target
 from gemini_nb.tools.output import current_target
 from gemini_nb.tools.report import Report
@@ -149,7 +149,7 @@ class MCPServer(ToolSource):
             BlockingCallError: asked for on the background loop's own thread.
         """
         loop = background.find()
-        if loop is _running():
+        if loop is running_loop():
             raise BlockingCallError(
                 "The background loop cannot wait for itself.", hint="Use `await server.list_tools()` there."
             )
@@ -161,7 +161,7 @@ class MCPServer(ToolSource):
             session, self._session = self._session, None
         if session is not None and session.is_alive:
             ended = session.end()
-            if session.loop is not _running():
+            if session.loop is not running_loop():
                 with contextlib.suppress(concurrent.futures.TimeoutError, concurrent.futures.CancelledError):
                     ended.result(_CLOSING)
 
@@ -290,16 +290,9 @@ def _free_name(wanted: str, server: str, taken: Collection[str]) -> str:
     return name
 
 
-def _running() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
-
-
 async def _on(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> T:
     """Await a coroutine on its loop, which may be another one than this."""
-    if loop is _running():
+    if loop is running_loop():
         return await coroutine
     return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, loop))
 
