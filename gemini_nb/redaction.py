@@ -11,6 +11,7 @@ JSON, URLs and base64.
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import json
 import math
@@ -30,8 +31,10 @@ __all__ = [
     "Secret",
     "Veil",
     "excerpt",
+    "looking_once",
     "partial_secret",
     "scrub",
+    "scrub_arriving",
     "scrub_bytes",
     "scrub_json",
     "scrub_parts",
@@ -46,7 +49,9 @@ _KEYS = ("GOOGLE_API_KEY", "GEMINI_API_KEY", "GOOGLE_OAUTH_ACCESS_TOKEN", "CLOUD
 _PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 _HELD_FROM = 4  # characters
 _DEEPEST = 200  # levels: twice what the service takes; deeper values are only ever looked at
-_FRESH = 0.25  # seconds for which a veil takes what is secret to stay the same
+_FRESH = 0.25  # seconds for which a veil takes what is secret to stay the same, unless a new one arrives
+_MANY = 10_000  # values of a level that are looked at together
+_NUMBERS = {int, float, bool, type(None)}
 
 J = TypeVar("J")
 
@@ -70,8 +75,11 @@ class _Text:
 _living: weakref.WeakValueDictionary[str, _Text] = weakref.WeakValueDictionary()
 _holders: weakref.WeakSet[Holder] = weakref.WeakSet()
 _lock = threading.Lock()
-_sought: list[tuple[float, tuple[str, ...]]] = [(-math.inf, ())]
-"""When all veils last looked for secrets, and what they look for since; none may hold a secret itself."""
+_arrivals = 0  # of secrets and of objects that hold some
+_sought: list[tuple[float, int, tuple[str, ...]]] = [(-math.inf, 0, ())]
+"""When all veils last looked for secrets, how many had arrived then, and what they look for since; none may
+hold a secret itself."""
+_batch = threading.local()
 
 
 class Secret:
@@ -84,9 +92,14 @@ class Secret:
     __slots__ = ("__weakref__", "_text")
 
     def __init__(self, text: str) -> None:
+        global _arrivals
         text = text.strip()
         with _lock:
-            self._text = _living.get(text) or _living.setdefault(text, _Text(text))
+            found = _living.get(text)
+            if found is None:
+                found = _living[text] = _Text(text)
+                _arrivals += 1
+            self._text = found
 
     def reveal(self) -> str:
         """Return the text itself, for a request header and nothing else."""
@@ -141,13 +154,25 @@ def seal(credentials: object) -> object:
 
 def watch(holder: Holder) -> None:
     """Let the scrubber ask this object for its secrets for as long as it lives."""
+    global _arrivals
     with _lock:
         _holders.add(holder)
+        _arrivals += 1
 
 
 def scrub(text: str) -> str:
     """Take every secret out of a text that came from a server, a tool or an exception."""
-    return text if len(text) < _SHORTEST else _replaced(text, _forms(_known()))
+    return text if len(text) < _SHORTEST else _replaced(text, _sought_now())
+
+
+@contextlib.contextmanager
+def looking_once() -> Iterator[None]:
+    """Take what is secret to stay the same within this block, on this thread; for many values together."""
+    _batch.forms = _forms(_known())
+    try:
+        yield
+    finally:
+        del _batch.forms
 
 
 def excerpt(text: str, limit: int = 200) -> str:
@@ -170,13 +195,13 @@ def partial_secret(text: str) -> int:
 
     A text that arrives in pieces is shown without them, since the rest may follow.
     """
-    forms = _forms(_known())
+    forms = _sought_now()
     return _dangling(text, forms) if forms else 0
 
 
 def scrub_bytes(data: bytes) -> bytes:
     """Take every secret out of bytes of any kind; their number stays, so that offsets in a file do."""
-    for form in _forms(_known()):
+    for form in _sought_now():
         raw = form.encode("utf-8", "surrogatepass")
         if raw in data:
             data = data.replace(raw, b"*" * len(raw))
@@ -188,8 +213,47 @@ def scrub_json(value: J) -> J:
 
     Mask what is nested too deeply to be looked at, or holds itself.
     """
-    cleaned: J = _Walk(_forms(_known())).clean(value, _DEEPEST)
+    return _scrubbed(value, _sought_now())
+
+
+def scrub_arriving(value: J) -> J:
+    """Do the same for what a stream says, by what a `Veil` knows of secrets."""
+    return _scrubbed(value, _sought_of_late())
+
+
+def _scrubbed(value: J, forms: tuple[str, ...]) -> J:
+    texts = _texts_in(value)
+    if texts is not None:
+        whole = "\0".join(texts)
+        if not any(form in whole for form in forms):
+            return value
+    cleaned: J = _Walk(forms).clean(value, _DEEPEST)
     return cleaned
+
+
+def _texts_in(value: object) -> list[str] | None:
+    """Return the texts and keys of a plain JSON value; None where it is large, deep or of other types."""
+    texts: list[str] = []
+    level: list[Any] = [value]
+    for _ in range(_DEEPEST):
+        inner: list[Any] = []
+        for item in level:
+            kind = type(item)
+            if kind is str:
+                texts.append(item)
+            elif kind is dict:
+                inner += item
+                inner += item.values()
+            elif kind is list or kind is tuple:
+                inner += item
+            elif kind not in _NUMBERS:
+                return None
+        if not inner:
+            return texts
+        if len(inner) > _MANY:
+            return None
+        level = inner
+    return None
 
 
 class _Walk:
@@ -250,15 +314,10 @@ class Veil:
 
     def __init__(self) -> None:
         self._shown = self._held = ""
-        self._is_new = True  # its stream may have brought a key of its own
 
     def feed(self, text: str) -> str:
         """Return what can be shown with this piece."""
-        now = time.monotonic()
-        if self._is_new or now - _sought[0][0] >= _FRESH:
-            self._is_new = False
-            _sought[0] = now, _forms(_known())
-        forms = _sought[0][1]
+        forms = _sought_of_late()
         if not forms:
             return self.flush() + text
         text = self._without_secrets(self._held + text, forms)
@@ -296,6 +355,22 @@ def _dangling(text: str, forms: tuple[str, ...]) -> int:
 def _beginnings(forms: tuple[str, ...]) -> re.Pattern[str]:
     starts = "|".join(sorted({re.escape(form[:_HELD_FROM]) for form in forms}))
     return re.compile(f"(?={starts})")
+
+
+def _sought_of_late() -> tuple[str, ...]:
+    """What to look for in a text that comes in pieces: to look for secrets costs more than one of them."""
+    since, arrivals, forms = _sought[0]
+    now = time.monotonic()
+    if arrivals != _arrivals or now - since >= _FRESH:
+        arrivals = _arrivals  # before the look, so that what arrives meanwhile is looked for next time
+        forms = _forms(_known())
+        _sought[0] = now, arrivals, forms
+    return forms
+
+
+def _sought_now() -> tuple[str, ...]:
+    forms: tuple[str, ...] | None = getattr(_batch, "forms", None)
+    return _forms(_known()) if forms is None else forms
 
 
 def _known() -> frozenset[str]:

@@ -13,7 +13,18 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from gemini_nb.errors import ConfigError
-from gemini_nb.redaction import Secret, Veil, scrub, scrub_bytes, scrub_json, scrub_parts, seal, watch
+from gemini_nb.redaction import (
+    Secret,
+    Veil,
+    looking_once,
+    scrub,
+    scrub_arriving,
+    scrub_bytes,
+    scrub_json,
+    scrub_parts,
+    seal,
+    watch,
+)
 
 KEY = "AIzaSy-made-up-for-tests-0123456789abcd"
 
@@ -233,6 +244,34 @@ def test_a_veil_holds_no_ordinary_word_back() -> None:
     veil = Veil()
     assert secret
     assert [veil.feed(word) for word in ("A", "I", "z", " and")] == ["A", "I", "z", " and"]
+
+
+def test_a_veil_hides_a_secret_that_has_just_arrived() -> None:
+    veil = Veil()
+    assert veil.feed("Once upon a time") == "Once upon a time"
+    secret = Secret(KEY)
+    assert veil.feed(f" there was {KEY}.") == " there was [secret]."
+    assert scrub_arriving(({"id": KEY}, [], None)) == ({"id": "[secret]"}, [], None)
+    assert secret
+
+
+def test_many_values_are_scrubbed_after_one_look() -> None:
+    class Tokens:
+        looks = 0
+
+        def secrets(self) -> list[str]:
+            self.looks += 1
+            return ["ya29.first-token"]
+
+    tokens = Tokens()
+    watch(tokens)
+    with looking_once():
+        for _ in range(3):
+            assert scrub_json({"a": ["ya29.first-token"]}) == {"a": ["[secret]"]}
+            assert scrub("ya29.first-token") == "[secret]"
+    assert tokens.looks == 1
+    assert scrub("ya29.first-token") == "[secret]"
+    assert tokens.looks == 2
 
 
 def test_an_object_may_be_asked_for_its_secrets() -> None:

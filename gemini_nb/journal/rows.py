@@ -266,10 +266,11 @@ def _trillionths(dollars: Decimal | None) -> int | None:
 def _bindable(value: Any) -> Any:
     """A value that SQLite takes: no half of a character, no number of a server's that is too large."""
     if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            return value.encode("utf-8", "replace").decode()
+        if not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                return value.encode("utf-8", "replace").decode()
         return str(value)
     if isinstance(value, int):
         return max(-_LARGEST, min(_LARGEST, value))

@@ -23,6 +23,7 @@ from gemini_nb.journal.prune import Pruner
 from gemini_nb.journal.row import Source
 from gemini_nb.journal.store import Store
 from gemini_nb.journal.trouble import Trouble
+from gemini_nb.redaction import looking_once
 
 __all__ = ["Writer", "close_all", "writer_for"]
 
@@ -180,7 +181,9 @@ class Writer:
             with contextlib.suppress(RuntimeError):  # no thread begins while the interpreter ends
                 slow.start()
         try:
-            if statements := rows.statements(batch, self._known):
+            with looking_once():
+                statements = rows.statements(batch, self._known)
+            if statements:
                 self.store.write([*rows.process(), *statements])
                 self._pruner.prune(self.limit)
         except Trouble as trouble:
