@@ -5,6 +5,7 @@
 #   make coverage    the same, and how much of the package it ran: less than the floor in pyproject.toml fails
 #   make test-slow   the slow tests
 #   make soak        a hundred streams at a time under random faults; SECONDS=600 says how long
+#   make night       ten thousand rows in JupyterLab, with broken requests and a killed kernel; ROWS=300 for fewer
 #   make bench       what a chunk costs, against google-genai and a bare socket, and fifty panes; BENCH_ARGS=--full for all
 #
 # DEMO_ARGS="--port 9999 --no-browser" and PYTEST_ARGS="-k pane" are passed on, PYTHON=python3.12 chooses a
@@ -17,6 +18,7 @@ BENCH_ARGS ?=
 DEMO_ARGS ?=
 SECONDS ?= 600
 PYTEST_ARGS ?=
+ROWS ?= 10000
 WORKERS ?= 3
 BROWSERS := chromium chromium-browser google-chrome google-chrome-stable
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
@@ -27,7 +29,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # An environment that was half made, or whose Python has gone, is made again.
 VENV_IF_BROKEN = $(shell $(BIN)/python -c "import pip" 2>/dev/null || echo venv)
 
-.PHONY: bench coverage demo quick-tests soak test test-slow lint types browser venv
+.PHONY: bench coverage demo night quick-tests soak test test-slow lint types browser venv
 .SUFFIXES:
 
 demo: $(VENV)/.installed-demo
@@ -60,6 +62,9 @@ bench: $(VENV)/.installed-test
 
 soak: $(VENV)/.installed-test
 	@$(BIN)/python tests/soak.py --seconds $(SECONDS)
+
+night: $(VENV)/.installed-test browser
+	@$(BIN)/python tests/night.py --rows $(ROWS)
 
 lint: $(VENV)/.installed-test
 	@echo "Checking style"

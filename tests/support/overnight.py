@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import collections
 import json
-import os
 import random
+import re
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from gemini_nb.simulator import Fault
 
-__all__ = ["ASK", "CONCURRENCY", "FACTS", "ROWS", "SETUP", "Service", "check_morning", "judge"]
+__all__ = ["ASK", "CONCURRENCY", "FACTS", "Service", "judge", "kept_rows", "setup_of"]
 
-ROWS = int(os.environ.get("OVERNIGHT_ROWS", "2000"))
-"""A night's: `OVERNIGHT_ROWS=10000 make test-slow`."""
 CONCURRENCY = 32
-PER_MINUTE = 6000
-SETUP = f"""
+PER_MINUTE = 4200
+USAGE = {"promptTokenCount": 8, "candidatesTokenCount": 12, "totalTokenCount": 20}
+SETUP = """
 %load_ext gemini_nb
 from dataclasses import dataclass
 
@@ -27,18 +27,47 @@ from dataclasses import dataclass
 class Judged:
     number: int
     is_even: bool
+    note: str
 
-rows = [{{"number": number}} for number in range({ROWS})]
+def right(number):
+    return Judged(number, number % 2 == 0, f"Nº {number}")
+
+rows = [{"number": number} for number in range(COUNT)]
 """
 ASK = f"""%%gemini_stream --each rows --schema Judged --concurrency {CONCURRENCY} --keep "KEEP" -o judged
 Judge the number {{item.number}}."""
+FACTS = """
+import json, resource
+frame = judged.wait(600).to_frame()
+print(json.dumps({
+    "right": sum(one == right(number) for number, one in enumerate(judged.results)),
+    "rows": len(judged),
+    "counts": judged.counts,
+    "statuses": frame["status"].value_counts().to_dict(),
+    "kept": int(frame["kept"].sum()),
+    "tokens": [judged.usage.total_token_count, int(frame["tokens"].sum())],
+    "numbers": (frame["number"] == range(len(frame))).all().item(),
+    "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+}))
+"""
 BROKEN = [
     Fault(reset=True),
+    Fault(close=True),
     Fault(status=500),
     Fault(status=503),
+    Fault(status=502, body="html"),
+    Fault(error=503, error_after=1),
     Fault(cut=1, inside="json"),
+    Fault(cut=1, inside="character", how="rst"),
+    Fault(cut=1, inside="event", how="end"),
+    Fault(error=500, error_after=1, error_form="raw"),
     Fault(no_finish=True),
 ]
+
+
+def setup_of(rows: int) -> str:
+    """Return the cell that makes so many rows."""
+    return SETUP.replace("COUNT", str(rows))
 
 
 def number_in(body: Any) -> int:
@@ -47,30 +76,51 @@ def number_in(body: Any) -> int:
 
 def judge(body: dict[str, Any], model: str) -> Iterator[Any]:
     number = number_in(body)
-    text = json.dumps({"number": number, "is_even": number % 2 == 0})
+    answer = {"number": number, "is_even": number % 2 == 0, "note": f"Nº {number}"}
+    text = json.dumps(answer, ensure_ascii=False)
     for piece, reason in ((text[:9], None), (text[9:], "STOP")):
         candidate: dict[str, Any] = {"content": {"role": "model", "parts": [{"text": piece}]}}
-        yield {"candidates": [{**candidate, "finishReason": reason} if reason else candidate]}
+        if reason is None:
+            yield {"candidates": [candidate]}
+        else:
+            yield {"candidates": [{**candidate, "finishReason": reason}], "usageMetadata": USAGE}
+
+
+def kept_rows(path: Path) -> set[int]:
+    """Return the rows whose answers are in a keep file."""
+    return {
+        int(number) for number in re.findall(r'"prompt": "Judge the number (\d+)\..*\]}\n', path.read_text())
+    }
 
 
 class Service:
-    """Breaks a tenth of what is within its quota, and counts the answers that are whole."""
+    """Breaks a tenth of what is within its quota, and counts the answers that are whole.
 
-    def __init__(self) -> None:
+    Args:
+        rows: how many will be asked.
+        seed: decides which requests are broken, and how.
+    """
+
+    def __init__(self, rows: int, seed: int = 3) -> None:
+        self.rows = rows
         self.whole: collections.Counter[int] = collections.Counter()
-        self.refused = self.broken = 0
-        self._random, self._lock = random.Random(3), threading.Lock()
-        self._left, self._last = PER_MINUTE / 60, time.monotonic()
+        self.requests = self.refused = self.broken = 0
+        self.kept_at_kill: set[int] = set()
+        self.under_way: set[int] = set()
+        """Rows that had been answered, and not kept, when the kernel was killed."""
+        self._random, self._lock = random.Random(seed), threading.Lock()
+        self._left, self._last = 0.0, time.monotonic()  # so that some are refused, however slow the machine
 
     def wait_for(self, rows: int) -> None:
         """Wait until this many have been answered."""
         end = time.monotonic() + 200 + rows / 5
         while len(self.whole) < rows:
-            assert time.monotonic() < end
+            assert time.monotonic() < end, f"{len(self.whole):,} rows were answered, {rows:,} are waited for"
             time.sleep(0.01)
 
     def fault(self, _: int, request: Any) -> Fault | None:
         with self._lock:
+            self.requests += 1
             now, most = time.monotonic(), PER_MINUTE / 60
             self._left, self._last = min(most, self._left + (now - self._last) * most), now
             if self._left < 1:
@@ -83,32 +133,33 @@ class Service:
             self.whole[number_in(request.body)] += 1
             return None
 
+    def note_kill(self, keep: Path) -> None:
+        """Note what was kept and what was under way, once the kernel is dead."""
+        with self._lock:
+            self.kept_at_kill = kept_rows(keep)
+            self.under_way = set(self.whole) - self.kept_at_kill
 
-FACTS = """
-frame = judged.wait(300).to_frame()
-right = [one == Judged(number, number % 2 == 0) for number, one in enumerate(judged.results)]
-statuses = frame['status'].value_counts().to_dict()
-print(all(right), len(right), statuses, int(frame['kept'].sum()), *judged.counts)
-"""
+    def check(self, said: str, settled: str) -> dict[str, Any]:
+        """Check that all rows are right, and paid for once but for those under way; return the facts.
 
-
-def check_morning(service: Service, said: str, settled: str) -> None:
-    """All rows are right, each was paid for once but for those under way at the kill, and a table shows them.
-
-    Args:
-        service: what was asked.
-        said: what `FACTS` printed.
-        settled: the Markdown that shows the group.
-    """
-    is_right, length, *_ = said.split()
-    kept, *counts = map(int, said.split()[-8:])
-    assert (is_right, int(length)) == ("True", ROWS), said
-    assert f"{{'completed': {ROWS}}}" in said
-    assert counts == [ROWS, 0, 0, ROWS, 0, 0, kept]
-    assert kept >= ROWS / 2 - 2 * CONCURRENCY
-    assert service.broken > ROWS / 20
-    assert set(service.whole) == set(range(ROWS))
-    assert sum(service.whole.values()) <= ROWS + CONCURRENCY
-    assert f"**{ROWS:,} answers**: {ROWS:,} completed" in settled
-    assert settled.count("✓") == 100
-    assert "| 0 | True | ✓ |" in settled
+        Args:
+            said: what `FACTS` printed.
+            settled: the Markdown that shows the group.
+        """
+        facts: dict[str, Any] = json.loads(said)
+        rows, kept = self.rows, facts["kept"]
+        assert (facts["right"], facts["rows"], facts["numbers"]) == (rows, rows, True), said
+        assert facts["statuses"] == {"completed": rows}, said
+        assert facts["counts"] == [rows, 0, 0, rows, 0, 0, kept], said
+        assert facts["tokens"][0] == facts["tokens"][1] >= USAGE["totalTokenCount"] * rows, said
+        assert kept >= len(self.kept_at_kill) >= rows / 2 - CONCURRENCY, said
+        assert (self.broken > rows / 20, self.refused > 0) == (True, True), (self.broken, self.refused)
+        assert set(self.whole) == set(range(rows))
+        again = {row: times for row, times in self.whole.items() if times > 1}
+        assert set(again) <= self.under_way, f"paid for again: {again}; under way: {sorted(self.under_way)}"
+        assert set(again.values()) <= {2}, f"paid for again: {again}"
+        assert len(self.under_way) <= CONCURRENCY
+        assert f"**{rows:,} answers**: {rows:,} completed" in settled, settled[:500]
+        assert settled.count("✓") == 100
+        assert "| 0 | True | Nº 0 | ✓ |" in settled, settled[:500]
+        return facts
