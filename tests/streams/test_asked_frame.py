@@ -8,6 +8,7 @@ import enum
 import json
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from decimal import Decimal
@@ -19,12 +20,12 @@ import pandas as pd
 import pytest
 
 import gemini_nb
-from answers import KEY, rig
+from answers import KEY, PATIENCE, rig
 from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.simulator import Simulator
 from gemini_nb.streams.group.asked_frame import contents_of
 from gemini_nb.streams.group.prompt import ObjectText
-from scripted import ScriptedServer, json_error, sse_answer, text
+from scripted import ScriptedServer, Wait, answer, json_error, sse_answer, text
 
 FLASH = "gemini-2.5-flash"
 
@@ -101,8 +102,6 @@ def test_a_frame_without_rows_gives_one_without_rows() -> None:
     ("frame", "prompt", "words"),
     [
         (pd.DataFrame({"city": ["x"]}), "{item.town}", "item.town"),
-        (pd.DataFrame({"city": ["x"]}), "  ", "prompt"),
-        (pd.DataFrame({"city": ["x"]}), 7, "prompt"),
         ([{"city": "x"}], "{item.city}", "DataFrame"),
         (pd.DataFrame([["x", "y"]], columns=["city", "city"]), "{item.city}", "Two columns"),
     ],
@@ -326,3 +325,54 @@ def test_what_cannot_be_estimated_is_refused() -> None:
             gemini_nb.estimate(["x"], "{item}", **options)
         with pytest.raises(ConfigError):
             gemini_nb.estimate(["x"], "{item}", **options, endpoint=f"{made.server.url}/own")
+
+
+def test_an_estimate_of_rows_that_alternate_counts_those_that_are_asked() -> None:
+    with Simulator() as simulator, rig(echo) as made:
+        options: dict[str, Any] = {"auth": "gemini", "credentials": {"api_key": KEY}, "manager": made.manager}
+        options |= {"base_url": simulator.base_url, "model": FLASH}
+
+        def counted(rows: list[Any]) -> tuple[int, int]:
+            found = gemini_nb.estimate(rows, "{item}", **options)
+            assert found == gemini_nb.estimate(rows, "{item}", **options)
+            return found.requests, found.input_tokens
+
+        few = ["a word", float("nan")] * 100
+        assert counted(few)[0] == 100
+        many = ["a word", None] * 5000
+        assert 4500 < counted(many)[0] < 5500
+        short, both = counted(["a"] * 1000)[1], counted(["a", *["word " * 200] * 9] * 100)[1]
+        assert both > 5 * short  # every tenth of a hundred thousand is short, not all of them
+
+
+def test_an_estimate_says_which_stream_is_to_be_waited_for() -> None:
+    gate = threading.Event()
+
+    def script(request: Any) -> Any:
+        if "countTokens" in request.path:
+            return answer(body=b'{"totalTokens": 7}')
+        if "fail" in request.body.decode():
+            return json_error(403)
+        return sse_answer(Wait(gate), text("a poem", finish="STOP"))
+
+    with rig(script) as made:
+        options: dict[str, Any] = {**made.options, "manager": made.manager}
+        poem, failed = made.start("a poem"), made.start("fail").wait(PATIENCE)
+        for rows in ([poem], [{"text": poem}], [{"text": [poem, failed]}]):
+            with pytest.raises(ArgumentError, match=r"still run.*wait\(\)"):
+                gemini_nb.estimate(rows, "{item}", **options)
+        gate.set()
+        poem.wait(PATIENCE)
+        assert gemini_nb.estimate([{"text": poem}, failed], "{item}", **options).requests == 1
+
+
+def test_what_is_no_prompt_for_many_rows_is_refused() -> None:
+    wrong: list[Any] = [None, 7, "", " ", ["{item}"], b"{item}"]
+    with rig(echo) as made:
+        options: dict[str, Any] = {**made.options, "manager": made.manager}
+        for prompt in wrong:
+            with pytest.raises(ArgumentError, match="estimate takes a prompt, a text such as"):
+                gemini_nb.estimate(["a"], prompt, **options)
+            with pytest.raises(ArgumentError, match="ask_frame takes a prompt, a text such as"):
+                gemini_nb.ask_frame(pd.DataFrame({"a": ["x"]}), prompt, **options)
+        assert made.server.requests == []

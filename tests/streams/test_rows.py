@@ -12,13 +12,16 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from decimal import Decimal
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa  # type: ignore[import-untyped]
 import pytest
 from IPython.core.error import UsageError
 
@@ -345,6 +348,53 @@ def test_what_cannot_be_read_is_refused_by_the_cell() -> None:
     for value in (np.array(7), Unruly("x"), type("Odd", (list,), {"__iter__": lambda _: 1 / 0})([1])):
         with pytest.raises(UsageError, match="--each"):
             items_of(value, "rows")
+
+
+async def _arriving() -> AsyncIterator[str]:
+    yield "a"
+
+
+def test_rows_are_what_a_user_would_list(tmp_path: Path) -> None:
+    from gemini_nb.notebook.magics.named import items_of
+
+    frame = pd.DataFrame({"a": [1, 2]})
+    rows: list[Any] = [{"a": 1}, {"a": 2}]
+    for value in (
+        frame,
+        pl.DataFrame(rows),
+        pa.Table.from_pylist(rows),
+        iter(rows),
+        {1: rows[0], 2: rows[1]}.values(),
+    ):
+        assert list(items_of(value, "towns")) == rows
+    coroutine, dask = asyncio.sleep(0), import_module("dask.dataframe")
+    with rig(echo) as made, contextlib.closing(coroutine):
+        stream = made.start("Hi").wait(PATIENCE)
+        others: list[tuple[Any, str]] = [
+            ({"a": 1}, r"a dict: make it list\(towns.values\(\)\), or list\(towns.items\(\)\)"),
+            (collections.Counter("ab"), r"a Counter: make it list"),
+            (_arriving(), r"an async_generator: read it first, \[row async for row in towns\]"),
+            (coroutine, "a coroutine: await it first"),
+            (dask.from_pandas(frame, npartitions=1), "a DataFrame: compute it first.*ask_frame"),
+            (pl.DataFrame(rows).lazy(), r"a LazyFrame: collect it first, towns.collect\(\)"),
+            (stream, "a Stream: list its text"),
+            (bytearray(b"ab"), "a bytearray"),
+        ]
+        for value, words in others:
+            with pytest.raises(UsageError, match=f"--each takes a list or a frame; 'towns' is {words}"):
+                items_of(value, "towns")
+            said = words.replace("towns", "(prompts|items|rows)")
+            options: dict[str, Any] = {"manager": made.manager, **made.options}
+            with pytest.raises(ArgumentError, match=f"map takes a list of prompts, not {said}"):
+                gemini_nb.map(value, **options)
+            with pytest.raises(ArgumentError, match=f"items are a list or a frame, not {said}"):
+                gemini_nb.map(["a"], items=value, **options)
+            with pytest.raises(ArgumentError, match=f"estimate takes a list or a frame, not {said}"):
+                gemini_nb.estimate(value, "{item}", **options)
+        for each in ({"model": FLASH}, "ab", 7):
+            with pytest.raises(ArgumentError, match="Settings are a dictionary for each prompt"):
+                gemini_nb.map(iter("ab"), each=each, **options)  # type: ignore[arg-type]
+        assert len(made.server.requests) == 1
 
 
 def test_an_iterator_that_never_goes_on_is_stopped() -> None:
@@ -697,13 +747,71 @@ def test_settings_of_an_iterator_that_are_no_dictionary_end_the_run() -> None:
 @pytest.mark.parametrize("wrong", [{"temprature": 1}, {"schema": "nonsense"}, {"service_tier": "cheap"}])
 def test_settings_that_fit_no_row_of_an_iterator_are_refused(wrong: dict[str, Any]) -> None:
     with rig(echo) as made:
-        options: dict[str, Any] = {"manager": made.manager, **made.options, **wrong}
-        with pytest.raises((TypeError, ConfigError), match=r"temprature|nonsense|cheap"):
-            gemini_nb.map(iter("ab"), **options)
-        group = gemini_nb.map(iter("ab"), each=iter([{}, {}]), **options).wait(PATIENCE)
-        assert re.search("temprature|nonsense|cheap", str(group.error))
+        options: dict[str, Any] = {"manager": made.manager, **made.options}
+        known: list[Any] = [None, iter([{}, {}])]
+        for each in known:
+            with pytest.raises((TypeError, ConfigError), match=r"temprature|nonsense|cheap"):
+                gemini_nb.map(iter("ab"), each=each, **options, **wrong)
+        group = gemini_nb.map(iter("ab"), each=iter([wrong, {}]), **options).wait(PATIENCE)
+        assert re.search("temprature|nonsense|cheap", str(group.streams[0].error))
+        assert group.texts == ["", "B"]
+
+
+def test_rows_of_an_iterator_that_no_key_fits_end_the_run() -> None:
+    with rig(echo) as made:
+        group = gemini_nb.map(iter("ab"), each=iter([{}, {}]), auth="gemini", manager=made.manager)
+        assert "key" in str(group.wait(PATIENCE).error)
         assert (group.is_over, group.counts.failed, group.counts.waiting) == (True, 1, 0)
         assert group.to_frame()["status"].tolist() == ["error"]
+
+
+def test_what_rows_with_settings_of_their_own_share_is_checked_at_the_call() -> None:
+    wrong: list[dict[str, Any]] = [
+        {"auth": "gemnii"},
+        {"fresh": 1},
+        {"generation_config": 7},
+        {"headers": {"Host": "x"}},
+        {"keep": 7},
+        {"metadata": 7},
+        {"retry": 3},
+        {"safety_settings": 7},
+        {"system_instruction": " "},
+        {"timeout": 0},
+        {"tool_config": 7},
+        {"tools": 7},
+        {"turn_limit": -1},
+    ]
+    with rig(echo) as made:
+        own = made.options
+        for one in wrong:
+            with pytest.raises((ArgumentError, ConfigError)):
+                gemini_nb.map(iter("ab"), each=iter([own, own]), manager=made.manager, **one)
+        assert made.server.requests == []
+        assert made.manager.list_streams(all=True) == []
+        # A key, or a model that takes what is asked of it, may be a row's own.
+        shared: dict[str, Any] = {"generation_config": {"thinking_config": {"thinking_budget": 0}}}
+        each = iter([{**own, "model": FLASH}] * 2)
+        group = gemini_nb.map(iter("ab"), each=each, manager=made.manager, **shared)
+        assert group.result(PATIENCE) == ["A", "B"]
+
+
+def test_tools_that_can_be_read_once_go_with_every_row() -> None:
+    def once() -> dict[str, Any]:
+        safety = {"category": "HARM_CATEGORY_HARASSMENT", "threshold": "BLOCK_NONE"}
+        return {"tools": iter([{"google_search": {}}]), "safety_settings": iter([safety])}
+
+    with rig(echo) as made:
+        options: dict[str, Any] = {"manager": made.manager, **made.options}
+        gemini_nb.map(["a", "b"], **options, **once()).wait(PATIENCE)
+        gemini_nb.map(iter("ab"), **options, **once()).wait(PATIENCE)
+        gemini_nb.ask_frame(pd.DataFrame({"x": ["a", "b"]}), "{item.x}", **options, **once())
+        chat = gemini_nb.Chat(**options, **once())
+        for words in "ab":
+            chat.send(words).wait(PATIENCE)
+        asked = [
+            (request.json["tools"], len(request.json["safetySettings"])) for request in made.server.requests
+        ]
+        assert asked == [([{"googleSearch": {}}], 1)] * 8
 
 
 def test_a_row_that_is_changed_or_filled_again_while_it_waits_is_asked_as_it_was() -> None:

@@ -9,7 +9,7 @@ import itertools
 import json
 import keyword
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterator, Mapping, Sized
 from pathlib import Path, PurePath
 from types import GenericAlias
 from typing import Any
@@ -20,7 +20,7 @@ from gemini_nb.api.contents.generation import split_config
 from gemini_nb.api.contents.objects import as_mapping
 from gemini_nb.errors import ArgumentError, GeminiError, did_you_mean
 from gemini_nb.streams.conversation.dependencies import Deferred
-from gemini_nb.streams.group.frame import copied, records_of
+from gemini_nb.streams.group.frame import copied, records_of, why_no_rows
 from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.group.prompt import interpolate, python_name
 from gemini_nb.streams.request.cached import CachedContent
@@ -186,23 +186,21 @@ def items_of(value: Any, name: str) -> list[Any] | Iterator[Any]:
     if isinstance(value, PurePath):
         return _json_lines(Path(value), name)
     try:
-        items = _listed(value)
-    except GeminiError:
+        items = _listed(value, name)
+    except (GeminiError, UsageError):
         raise
     except Exception as error:
         raise UsageError(f"--each: {name!r} cannot be read: {type(error).__name__}: {error}") from error
-    if items is None:
-        raise UsageError(f"--each takes a list or a frame; {name!r} is of type {type(value).__name__}.")
     if isinstance(items, list) and not items:
         raise UsageError(f"--each: {name!r} is empty.")
     return items
 
 
-def _listed(value: Any) -> list[Any] | Iterator[Any] | None:
+def _listed(value: Any, name: str) -> list[Any] | Iterator[Any]:
     if (rows := records_of(value)) is not None:
         return rows
-    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
-        return None
+    if (why := why_no_rows(value, name)) is not None:
+        raise UsageError(f"--each takes a list or a frame; {name!r} is {why}.")
     items = map(copied, value)
     return list(items) if isinstance(value, Sized) else items
 

@@ -18,7 +18,7 @@ from gemini_nb.streams.conversation.dependencies import Deferred, Need, defer
 from gemini_nb.streams.conversation.orchestrator import ToolOrchestrator
 from gemini_nb.streams.events.info import Subscriber
 from gemini_nb.streams.manager import StreamManager, get_manager
-from gemini_nb.streams.request.options import StreamOptions, takes_options
+from gemini_nb.streams.request.options import StreamOptions, for_several, takes_options
 from gemini_nb.streams.stopping import replacing
 from gemini_nb.streams.stream import Stream
 
@@ -430,4 +430,5 @@ def _turns(history: Iterable[object]) -> list[Content]:
 
 def _sealed(options: dict[str, Any]) -> dict[str, Any]:
     """Return the options with credentials that a traceback may show."""
-    return {name: seal(value) if name == "credentials" else value for name, value in options.items()}
+    own = for_several(options)
+    return {name: seal(value) if name == "credentials" else value for name, value in own.items()}

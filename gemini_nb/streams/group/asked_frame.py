@@ -17,10 +17,11 @@ from gemini_nb.streams.group.mapping import map_prompts
 from gemini_nb.streams.group.prompt import ObjectText, first_steps, interpolate
 from gemini_nb.streams.group.rows import Alone
 from gemini_nb.streams.manager import get_manager
+from gemini_nb.streams.request.options import for_several
 from gemini_nb.streams.request.request import build_request
 from gemini_nb.tools.schemas.schema import OutputSchema
 
-__all__ = ["OF_THE_RUN", "ask_frame", "contents_of"]
+__all__ = ["OF_THE_RUN", "ask_frame", "check_prompt", "contents_of"]
 
 OF_THE_RUN = ("manager", "concurrency", "rpm", "budget", "subscriber", "each")
 """Options that change nothing about what is asked."""
@@ -57,7 +58,7 @@ class _AskFrame:
                 no row of a pandas frame has.
             ConfigError: an option does not fit, or pandas is missing.
         """
-        made = self.meta(schema)
+        made, options = self.meta(schema), for_several(options)
         if is_from(frame, "dask", "DataFrame"):
             if options.get("manager") is not None:
                 raise ArgumentError("A Dask frame takes no manager: each worker process has its own.")
@@ -176,6 +177,18 @@ def _read(value: Any, name: Any) -> Any:
     return text
 
 
+def check_prompt(prompt: object, function: str) -> None:
+    """Refuse what is no prompt for many rows.
+
+    Raises:
+        ArgumentError: it is no text, or an empty one.
+    """
+    if isinstance(prompt, str) and prompt.strip():
+        return
+    what = "an empty one" if isinstance(prompt, str) else f"a {type(prompt).__name__}"
+    raise ArgumentError(f"{function} takes a prompt, a text such as 'Where is {{item.city}}?', not {what}.")
+
+
 def contents_of(prompt: str, item: object) -> Any:
     """Return what is asked about an item.
 
@@ -190,14 +203,13 @@ def contents_of(prompt: str, item: object) -> Any:
     return pieces[0] if isinstance(pieces, list) and len(pieces) == 1 else pieces
 
 
-def _columns_looked_into(frame: Any, prompt: object) -> set[Any]:
+def _columns_looked_into(frame: Any, prompt: str) -> set[Any]:
     """Return the columns of which the prompt wants a part by name, before anything is asked.
 
     Raises:
         ArgumentError: it wants a column that is not there.
     """
-    if not isinstance(prompt, str) or not prompt.strip():
-        raise ArgumentError("ask_frame takes a prompt, a string that is not empty.")
+    check_prompt(prompt, "ask_frame")
     if not (columns := list(frame.columns)):
         return set()
     if twice := [name for name, count in collections.Counter(columns).items() if count > 1]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import time
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -12,16 +14,19 @@ from gemini_nb.api.resources.counting import count_tokens
 from gemini_nb.api.usage import Usage
 from gemini_nb.errors import ArgumentError, NotAskedError
 from gemini_nb.journal import prices
+from gemini_nb.streams.conversation.dependencies import Deferred, growing
 from gemini_nb.streams.events.record import StreamRecord
-from gemini_nb.streams.group.asked_frame import OF_THE_RUN, contents_of
-from gemini_nb.streams.group.frame import records_of
+from gemini_nb.streams.group.asked_frame import OF_THE_RUN, check_prompt, contents_of
+from gemini_nb.streams.group.frame import records_of, why_no_rows
 from gemini_nb.streams.manager import StreamManager, get_manager
+from gemini_nb.streams.request.options import for_several
 from gemini_nb.streams.request.request import StreamRequest, build_request
 from gemini_nb.streams.request.uploads import uploads_of
 
 __all__ = ["Estimate", "estimate"]
 
 _SAMPLE = 10  # rows whose tokens are counted
+_LOOKED_AT = 1000  # rows of which is found out how many can be asked
 _LONG_ANSWER = 2000  # tokens of a long answer with its thoughts, where the request sets no limit
 
 
@@ -58,53 +63,98 @@ def estimate(
         **options: as `gemini_nb.map` takes them.
 
     Raises:
-        ArgumentError: the rows have no length, or none of the sample has what the prompt names.
+        ArgumentError: the rows have no length, the prompt is no text, none of the sample has what it names,
+            or a stream in it still runs.
         ConfigError: an option does not fit.
         GeminiError: the service does not count.
     """
+    check_prompt(prompt, "estimate")
     items = _listed(rows)
     chosen = manager or get_manager()
-    for name in OF_THE_RUN:
-        options.pop(name, None)
-    sample, requests = items[:: max(1, -(-len(items) // _SAMPLE))], []
-    misfit: ArgumentError | None = None
-    for item in sample:
+    settings = {name: value for name, value in for_several(options).items() if name not in OF_THE_RUN}
+    looked_at = _spread(items, _LOOKED_AT)
+    asked, misfits = _asked_about(prompt, looked_at)
+    requests: list[StreamRequest] = []
+    sample = _spread(asked, _SAMPLE)
+    for contents in sample:
         try:
-            requests.append(
-                build_request(chosen.runtime, contents_of(prompt, item), schema=schema, **options)
-            )
-        except NotAskedError:
-            pass  # a row with nothing to ask about
+            requests.append(build_request(chosen.runtime, contents, schema=schema, **settings))
         except ArgumentError as error:  # in the run it would fail alone
-            misfit = misfit or error
+            misfits.append(error)
     if not requests:
-        if misfit is not None:
-            raise misfit
+        if misfits:
+            raise misfits[0]
         return Estimate(requests=0, input_tokens=0, low=Decimal(), high=Decimal())
     chosen.runtime.check_may_block()
     counts = chosen.runtime.loop.submit(_count(chosen, requests)).result()
     mean = sum(counts) / len(counts)
-    asked = round(len(items) * len(requests) / len(sample))
+    count = round(len(items) * len(asked) / len(looked_at) * len(requests) / len(sample))
     request = requests[0]
     limit = (request.body.get("generationConfig") or {}).get("maxOutputTokens")
     return Estimate(
-        requests=asked,
-        input_tokens=round(mean * asked),
-        low=_price(request, mean, 0, asked),
-        high=_price(request, mean, limit if isinstance(limit, int) else _LONG_ANSWER, asked),
+        requests=count,
+        input_tokens=round(mean * count),
+        low=_price(request, mean, 0, count),
+        high=_price(request, mean, limit if isinstance(limit, int) else _LONG_ANSWER, count),
     )
 
 
-def _listed(rows: Any) -> Sequence[Any]:
+def _spread(items: Sequence[Any], most: int) -> Sequence[Any]:
+    """Return so many of them, one from each stretch: every n-th of a list that alternates are all alike.
+
+    Lists of the same length are sampled at the same places, so that equal questions have equal answers.
+    """
+    count = len(items)
+    if count <= most:
+        return items
+    chance = random.Random(count)  # noqa: S311 - it chooses a sample
+    return [items[chance.randrange(at * count // most, (at + 1) * count // most)] for at in range(most)]
+
+
+def _asked_about(prompt: str, items: Iterable[Any]) -> tuple[list[Any], list[ArgumentError]]:
+    """Return what is asked about those rows that can be asked, and what is wrong with others.
+
+    Raises:
+        ArgumentError: a row holds a stream that still runs.
+    """
+    asked: list[Any] = []
+    misfits: list[ArgumentError] = []
+    deferred: list[Deferred] = []
+    for item in items:
+        try:
+            contents = contents_of(prompt, item)
+        except NotAskedError:  # a row with nothing to ask about
+            continue
+        except ArgumentError as error:  # in the run it would fail alone
+            misfits.append(error)
+            continue
+        (deferred if isinstance(contents, Deferred) else asked).append(contents)
+    for need in (need for contents in deferred for need in contents.needs):
+        if need.pending or growing(need.target):
+            raise ArgumentError(
+                f"The tokens cannot be counted yet, since {need.words} still runs.",
+                hint="Wait until it has ended, as with wait(), and estimate then.",
+            )
+    for contents in deferred:  # where a stream failed, the row is not asked
+        with contextlib.suppress(NotAskedError):
+            for need in contents.needs:
+                need.check()
+            asked.append(contents.complete())
+    return asked, misfits
+
+
+def _listed(rows: Any) -> list[Any]:
     records = records_of(rows)
     if records is not None:
         return records
-    if isinstance(rows, (str, bytes)) or not isinstance(rows, Iterable) or not isinstance(rows, Sized):
-        raise ArgumentError(
-            f"estimate takes a list or a frame, not a {type(rows).__name__}.",
-            hint="An iterator has no length, and would be used up: list(rows).",
-        )
-    return list(rows)
+    if (why := why_no_rows(rows, "rows")) is not None:
+        raise ArgumentError(f"estimate takes a list or a frame, not {why}.")
+    if hasattr(rows, "__len__"):
+        return list(rows)
+    raise ArgumentError(
+        f"estimate takes a list or a frame, not a {type(rows).__name__}.",
+        hint="An iterator has no length, and would be used up: list(rows).",
+    )
 
 
 async def _count(manager: StreamManager, requests: list[StreamRequest]) -> list[int]:

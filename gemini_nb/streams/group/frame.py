@@ -6,7 +6,7 @@ import collections
 import copy
 import dataclasses
 import numbers
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Awaitable, Iterable, Mapping, Sequence
 from typing import Any
 
 from gemini_nb.api.contents.objects import is_from
@@ -15,6 +15,7 @@ from gemini_nb.errors import ArgumentError
 from gemini_nb.streams.conversation.dependencies import streams_in, whole_text
 from gemini_nb.streams.group.rows import Row
 from gemini_nb.streams.group.run import Run
+from gemini_nb.streams.runtime.handle import Handle
 from gemini_nb.streams.stream import Stream
 
 __all__ = [
@@ -27,10 +28,12 @@ __all__ = [
     "records_of",
     "result_of",
     "to_frame",
+    "why_no_rows",
 ]
 
 ENDS = ("status", "finish_reason", "error", "tokens", "cost", "kept")
 """The columns that say how a row ended."""
+_TABLES = ("pyarrow", "Table", "RecordBatch")
 
 
 def to_frame(run: Run, *, has_items: bool, wide: bool) -> Any:
@@ -51,19 +54,52 @@ def columns_of(stream: Stream | None, run: Run, fields: Sequence[str]) -> list[A
 
 
 def records_of(value: Any) -> list[Any] | None:
-    """Return the rows of a pandas or polars frame as dictionaries; None for anything else.
+    """Return the rows of a frame (pandas, polars) or a table of pyarrow's as dictionaries; None of others.
 
     Raises:
         ArgumentError: two columns have the same name, and one would be lost.
     """
-    if hasattr(value, "to_dict") and hasattr(value, "columns"):  # pandas
-        counts = collections.Counter(value.columns)
-        if twice := [name for name, count in counts.items() if count > 1]:
-            raise ArgumentError(f"Two columns of the frame are called {twice[0]!r}.", hint="Rename one.")
-        return list(value.to_dict("records"))
-    if hasattr(value, "iter_rows"):  # polars
+    if is_from(value, "polars", "DataFrame"):  # which has a to_dict of another kind
         return list(value.iter_rows(named=True))
+    if is_from(value, *_TABLES):
+        _check_columns(value.column_names)
+        return list(value.to_pylist())
+    if hasattr(value, "to_dict") and hasattr(value, "columns"):  # pandas
+        _check_columns(value.columns)
+        return list(value.to_dict("records"))
     return None
+
+
+def _check_columns(names: Iterable[Any]) -> None:
+    if twice := [name for name, count in collections.Counter(names).items() if count > 1]:
+        raise ArgumentError(f"Two columns of the frame are called {twice[0]!r}.", hint="Rename one.")
+
+
+def why_no_rows(value: object, name: str) -> str | None:
+    """Say what a value is that is not taken for rows, and what to do with it; None where it is rows.
+
+    Args:
+        value: what was passed as rows; that it can be iterated does not mean that the user wants it.
+        name: what the user calls it.
+    """
+    instead = None
+    if isinstance(value, Mapping):
+        instead = f"make it list({name}.values()), or list({name}.items()) for pairs"
+    elif is_from(value, "dask", "DataFrame", "Series"):
+        instead = f"compute it first, {name}.compute(), or gemini_nb.ask_frame asks about its rows"
+    elif is_from(value, "polars", "LazyFrame"):
+        instead = f"collect it first, {name}.collect()"
+    elif isinstance(value, AsyncIterable) and not isinstance(value, Iterable):
+        instead = f"read it first, [row async for row in {name}]"
+    elif isinstance(value, Handle):
+        instead = "list its text, or texts"
+    elif isinstance(value, Awaitable):
+        instead = f"await it first, await {name}"
+    is_one = isinstance(value, (str, bytes, bytearray, memoryview)) or not isinstance(value, Iterable)
+    if instead is None and (not is_one or is_from(value, *_TABLES)):
+        return None
+    kind = type(value).__name__
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}" + (f": {instead}" if instead else "")
 
 
 def copied(row: Any) -> Any:

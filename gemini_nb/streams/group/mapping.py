@@ -13,20 +13,21 @@ from gemini_nb.errors import ArgumentError, ConfigError, GeminiError, NotAskedEr
 from gemini_nb.redaction import seal
 from gemini_nb.streams.conversation.keeping import Repeats
 from gemini_nb.streams.events.info import Subscriber
-from gemini_nb.streams.group.frame import copied, is_missing, records_of
+from gemini_nb.streams.group.frame import copied, is_missing, records_of, why_no_rows
 from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.group.pace import Pace, check_prices, dollars_of
 from gemini_nb.streams.group.rows import Row
 from gemini_nb.streams.group.run import Run, window_of
 from gemini_nb.streams.manager import StreamManager, get_manager
-from gemini_nb.streams.request.options import StreamOptions, takes_options
-from gemini_nb.streams.request.request import build_request
+from gemini_nb.streams.request.options import StreamOptions, for_several, takes_options
+from gemini_nb.streams.request.request import build_request, check_settings
 from gemini_nb.streams.stream import Stream
 
 __all__ = ["check_rows", "map_prompts"]
 
 _MISSING = object()
 _PROBE = "Hello"  # any prompt: only the settings are checked
+_ONE = "One prompt alone goes to start_stream."
 _SETTINGS = "Settings are a dictionary for each prompt, such as {'model': 'gemini-2.5-pro'}."
 
 
@@ -65,12 +66,17 @@ def map_prompts(
         ArgumentError: no list of prompts, or not as many settings.
         ConfigError: a value does not fit; what was started is stopped.
     """
+    options = for_several(options)
     options["credentials"] = seal(options.get("credentials"))
     _check(prompts, concurrency, rpm)
+    _check_columns(items, each)
     chosen = manager or get_manager()
     rows = _rows_of(prompts, items, each)
-    if each is None and not isinstance(rows, list):  # the first rows of a list are checked when they start
-        build_request(chosen.runtime, _PROBE, **options)
+    if not isinstance(rows, list):  # the first rows of a list are checked when they start
+        if each is None:
+            build_request(chosen.runtime, _PROBE, **options)
+        else:
+            check_settings(chosen.runtime, options)
     pace, repeats = Pace(concurrency, rpm), Repeats()
 
     def start(row: Row) -> Stream:
@@ -125,16 +131,21 @@ def _check(prompts: object, concurrency: object, rpm: object) -> None:
         raise ConfigError(f"concurrency is a whole number, at least 1, not {concurrency!r}.")
     if rpm is not None and (isinstance(rpm, bool) or not isinstance(rpm, (int, float)) or not rpm > 0):
         raise ConfigError(f"rpm is a number of requests a minute, greater than 0, not {rpm!r}.")
-    if isinstance(prompts, (str, bytes, Mapping)) or not isinstance(prompts, Iterable):
-        raise ArgumentError(
-            f"map takes a list of prompts, not a {type(prompts).__name__}.",
-            hint="One prompt alone goes to start_stream.",
-        )
+    if (why := why_no_rows(prompts, "prompts")) is not None:
+        raise ArgumentError(f"map takes a list of prompts, not {why}.", hint=_ONE)
     if records_of(prompts) is not None:
         raise ArgumentError(
             "map takes a list of prompts, not a frame.",
             hint='gemini_nb.ask_frame(frame, "… {item.column} …"), or frame["column"].',
         )
+
+
+def _check_columns(items: object, each: object) -> None:
+    """Refuse what are no items and no settings of rows."""
+    if items is not None and (why := why_no_rows(items, "items")) is not None:
+        raise ArgumentError(f"items are a list or a frame, not {why}.")
+    if each is not None and (why := why_no_rows(each, "each")) is not None:
+        raise ArgumentError(_SETTINGS if isinstance(each, Mapping) else f"{_SETTINGS} This is {why}.")
 
 
 def check_rows(manager: StreamManager, settings: Iterable[Mapping[str, Any]], budget: object) -> None:
@@ -184,7 +195,7 @@ def _rows_of(
         raise ArgumentError(_SETTINGS)
     if len(known) != len(asked):
         raise ArgumentError(f"There are {len(asked)} prompts, but {len(known)} items.")
-    return list(map(Row, asked, known, settings))
+    return list(map(Row, asked, known, map(for_several, settings)))
 
 
 def _rows_as_they_come(
@@ -202,4 +213,4 @@ def _rows_as_they_come(
         own = rest.pop() if rest else {}
         if not isinstance(own, Mapping):
             raise ArgumentError(_SETTINGS)
-        yield Row(prompt, about, own)
+        yield Row(prompt, about, for_several(own))

@@ -7,14 +7,15 @@ import functools
 import inspect
 import os
 import textwrap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypedDict, TypeVar
 
 from gemini_nb.api.retry import RetryPolicy
 
-__all__ = ["RequestOptions", "StreamOptions", "check_names", "takes_options"]
+__all__ = ["RequestOptions", "StreamOptions", "check_names", "for_several", "takes_options"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+M = TypeVar("M", bound=Mapping[str, object])
 
 _DEFAULTS: Mapping[str, Any] = {"tools": (), "turn_limit": 10, "fresh": False}
 _PLACE = "**options: as in `StreamOptions`."
@@ -95,6 +96,18 @@ def check_names(options: Mapping[str, Any]) -> None:
             near = difflib.get_close_matches(name, names, 1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise TypeError(f"A stream has no option {name!r}.{hint}")
+
+
+def for_several(options: M) -> M:
+    """Return the options for several requests: the first would use up an iterator of tools.
+
+    Args:
+        options: as in `StreamOptions`.
+    """
+    made: Any = {
+        name: list(value) if isinstance(value, Iterator) else value for name, value in options.items()
+    }
+    return made  # type: ignore[no-any-return]  # of the same type of dictionary
 
 
 def takes_options(function: F) -> F:

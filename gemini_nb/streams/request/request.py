@@ -15,7 +15,7 @@ from gemini_nb.api.endpoint import Endpoint
 from gemini_nb.api.functions import check_order, with_results_together
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.wire import JSON, Content, copied
-from gemini_nb.config import Auth, Settings, check_header, choose_keep
+from gemini_nb.config import Auth, Settings, check_header, choose_auth, choose_keep
 from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.streams.request.cached import CachedContent, check_beside_cache, with_cache
 from gemini_nb.streams.request.destination import find_endpoint
@@ -34,6 +34,7 @@ __all__ = [
     "TIERS",
     "StreamRequest",
     "build_request",
+    "check_settings",
     "complete_request",
     "with_tools_of_sources",
 ]
@@ -166,16 +167,44 @@ def build_request(
         contents=turns,
         body=fit(body, endpoint.model, endpoint.auth),
         tools=toolset,
-        turn_limit=_checked_turn_limit(options.get("turn_limit", 10)),
-        retry=_checked_retry(options.get("retry"), runtime.settings),
-        timeouts=_timeouts(options.get("timeout")),
-        metadata=_metadata(options.get("metadata")),
-        headers=_headers(options.get("headers")),
         schema=output if is_checked else None,
         kept=kept,
-        fresh=_checked_fresh(options.get("fresh", False)),
         held={cache.name: cache.digest} if isinstance(cache, CachedContent) else {},
+        **_own_settings(runtime, options),
     )
+
+
+def check_settings(runtime: Runtime, options: StreamOptions) -> None:
+    """Check what no other setting can mend, where each row has settings of its own that are not known yet.
+
+    Raises:
+        ArgumentError: something that cannot be sent.
+        ConfigError: a value does not fit.
+        TypeError: there is no such option.
+    """
+    check_names(options)
+    _own_settings(runtime, options)
+    choose_keep(options.get("keep"), runtime.settings)
+    if (auth := options.get("auth")) is not None:
+        choose_auth(auth, None, runtime.settings)
+    if (schema := options.get("schema")) is not None:
+        OutputSchema(schema)
+    ToolSet(as_tools(options.get("tools", ())))
+    split_config(options.get("generation_config") or {})
+    given = {wire: options.get(name) for name, wire in _FIELDS.items()}
+    _fields({wire: value for wire, value in given.items() if value is not None}, {})
+
+
+def _own_settings(runtime: Runtime, options: StreamOptions) -> dict[str, Any]:
+    """Return the settings that are nothing of the request's body, checked."""
+    return {
+        "turn_limit": _checked_turn_limit(options.get("turn_limit", 10)),
+        "retry": _checked_retry(options.get("retry"), runtime.settings),
+        "timeouts": _timeouts(options.get("timeout")),
+        "metadata": _metadata(options.get("metadata")),
+        "headers": _headers(options.get("headers")),
+        "fresh": _checked_fresh(options.get("fresh", False)),
+    }
 
 
 def complete_request(
