@@ -182,8 +182,7 @@ class Client(HttpxAiohttpClient):
             body: what is sent.
             connect: seconds until a connection stands.
         """
-        transport = self._transport_for_url(url)
-        assert isinstance(transport, _Transport)  # there is no other
+        transport = cast("_Transport", self._transport_for_url(url))  # there is no other
         given = {name.lower() for name in headers}
         own = {name: value for name, value in self._own_headers.items() if name not in given}
         return Answer(await transport.post(str(url), {**own, **headers}, body, connect), url.host)
