@@ -42,7 +42,7 @@ def no_journal_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """No key, project or proxy of the person who runs the tests decides how they end, or takes them in."""
+    """No key, project or proxy of the user who runs the tests decides how they end, or is sent."""
     for name in list(os.environ):
         if name.startswith(("GEMINI_", "GOOGLE_")) or name.upper().endswith("_PROXY"):
             monkeypatch.delenv(name)

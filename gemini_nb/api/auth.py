@@ -107,8 +107,8 @@ class GoogleCredentials:
     """google-auth's credentials: application default, a service account, or an object of the caller's.
 
     google-auth blocks while it refreshes, up to minutes behind a dead proxy, so a refresh runs in a thread of
-    its own, one at a time: a hundred streams that find an expired token, on any loop, cause one refresh, and
-    one of them that is stopped meanwhile takes nothing from the others.
+    its own, one at a time: a hundred streams that find an expired token, on any loop, cause one refresh. It
+    goes on for the others when one of them is stopped.
 
     Args:
         credentials: the credentials, or None for the application default ones, found on first use.
@@ -159,7 +159,7 @@ class GoogleCredentials:
         return headers
 
     def secrets(self) -> list[str]:
-        """Return what the credentials hold now; others may refresh them at any time."""
+        """Return the secrets that the credentials hold now; other code may refresh them at any time."""
         holders: list[object] = [self._credentials, self._caller_gave]
         holders += [getattr(one, "_source_credentials", None) for one in holders.copy()]
         return [text for one in holders for name in _SECRETS if (text := _field(one, name))]
@@ -244,7 +244,7 @@ def _refused(error: Exception) -> GeminiError:
     reason = error.args[0] if error.args else ""  # google-auth's second one is the whole answer
     if getattr(error, "retryable", False):
         return ConnectError(
-            f"Google's token server is not at work: {excerpt(str(reason), 500)}",
+            f"Google's token server does not work at present: {excerpt(str(reason), 500)}",
             hint="Trying again later usually helps.",
         )
     if not type(error).__module__.startswith("google."):
@@ -277,10 +277,10 @@ def _share(
 
 
 class NoCredentials:
-    """Stands where there is no key, for a stream that may not need one.
+    """The authenticator of a stream that has no key and may not need one, such as one of kept answers.
 
     Args:
-        error: what is raised where one is needed.
+        error: raised when a request needs the key after all.
     """
 
     identity = "no key"
@@ -418,6 +418,6 @@ def _checked(secret: Secret) -> Secret:
     text = secret.reveal()
     if not text.isascii() or not text.isprintable() or " " in text:
         raise ConfigError(
-            "The key or token has characters that none has.", hint="Copy it again, without quotes."
+            "The key or token holds characters that no key has.", hint="Copy it again, without quotes."
         )
     return secret

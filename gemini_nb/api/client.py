@@ -88,7 +88,7 @@ async def call_model(
         call: what to ask.
         turn: an empty turn, which is filled while events are yielded.
         jitter: random numbers from 0 to 1.
-        take_place: awaited before each request, to wait for a place among those that run.
+        take_place: waits, before each request, for a place among the streams that run.
 
     Raises:
         GeminiError: the call failed for good. What had arrived is in `turn`.

@@ -128,8 +128,8 @@ def _keyless(url: str) -> str:
     names = {name.lower() for name, _ in parse_qsl(urlsplit(url).query, keep_blank_values=True)}
     if names & _KEYS:
         raise ConfigError(
-            f"An endpoint does not carry a key or token, as {min(names & _KEYS)!r} is.",
-            hint='It would be in every log. Pass credentials={"api_key": ...}.',
+            f"The endpoint's URL holds a key or token: {min(names & _KEYS)!r}.",
+            hint='It would be in every log. Leave it out of the URL, and pass credentials={"api_key": ...}.',
         )
     return url
 

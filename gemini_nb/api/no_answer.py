@@ -12,10 +12,10 @@ from gemini_nb.redaction import excerpt
 
 __all__ = ["blocked", "empty"]
 
-_OTHERWISE = "Ask again, or ask otherwise."
+_OTHERWISE = "Ask again, or in other words."
 _REPHRASE = "Rephrase the question; `safety_settings` cannot switch this off."
 _IMAGE = "Describe the image in other words."
-_TOOLS = "Ask again, ask otherwise, or simplify the tools."
+_TOOLS = "Ask again, ask in other words, or simplify the tools."
 _HINTS = {
     "STOP": _TOOLS,
     "TOO_MANY_TOOL_CALLS": "Ask for less at once, or offer fewer tools.",

@@ -86,14 +86,14 @@ class Outages:
         return Endurance(self._service(quota))
 
     def note_answer(self, quota: Hashable) -> None:
-        """The service answers, so nothing waits for it any more."""
+        """Note that the service answered, so that nothing waits for it any more."""
         service = self._service(quota)
         service.answers += 1
         service.failures, service.is_down = 0, False
         service.changed.set()
 
     def note_failure(self, quota: Hashable, pause: float, reason: str) -> None:
-        """A request found the service in trouble.
+        """Note that a request found the service in trouble.
 
         Args:
             quota: as in `endurance`.
@@ -111,7 +111,7 @@ class Outages:
             service.until = max(service.until, now + pause)
 
     async def admit(self, quota: Hashable, pause: float) -> AsyncGenerator[CoolingDown, None]:
-        """Wait until the service answers, or until it is this call's turn to try; says how long.
+        """Wait until the service answers or it is this call's turn to try; yield each wait as it begins.
 
         Args:
             quota: as in `endurance`.

@@ -117,10 +117,10 @@ def was_stale(error: Exception) -> bool:
 
 
 class _NoCookies(httpx.Cookies):
-    """Keeps none: a cookie of one key's answers would go along with another key's requests."""
+    """A jar that stays empty: a cookie of one key's answers would go along with another key's requests."""
 
     def extract_cookies(self, response: httpx.Response) -> None:
-        """Keep none."""
+        """Take no cookie from a response."""
 
 
 _NO_COOKIES = _NoCookies()
@@ -193,7 +193,7 @@ class Client(HttpxAiohttpClient):
 
     @property
     def cookies(self) -> httpx.Cookies:
-        """None, ever."""
+        """A jar that stays empty."""
         return _NO_COOKIES
 
     @cookies.setter

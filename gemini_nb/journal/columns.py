@@ -1,7 +1,7 @@
-"""What stands in a row of the journal, as far as it is what belongs there.
+"""Reading the columns of a row of the journal, whatever stands in them.
 
-A flipped bit, or a program that wrote into the file, must not hide all other entries: a value that is none of
-its column is read as a missing one.
+A flipped bit, or a program that wrote into the file, must not hide all other entries: a value of
+the wrong kind is read as a missing one.
 """
 
 from __future__ import annotations

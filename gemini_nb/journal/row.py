@@ -84,7 +84,7 @@ class Texts:
 
 
 class Source(Protocol):
-    """A stream, as the writer's thread asks it."""
+    """A stream, as the writer's thread reads it."""
 
     @property
     def uid(self) -> str:

@@ -127,7 +127,7 @@ class Progress:
         return entry, piece, self._texts(text) if self.has_ended or is_new else None
 
     def written(self) -> None:
-        """What the last look gave is in the file."""
+        """Note that the file holds what the last `look` returned."""
         self._figures, self._text = self._next
         self._now = None
 

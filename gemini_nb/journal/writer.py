@@ -168,7 +168,12 @@ class Writer:
             if len(batch) > 1:
                 return all(self._write_batch([progress]) for progress in batch)
             self._running.pop(batch[0].source.uid, None)
-            self._warn(Trouble(f"The journal failed: {type(error).__name__}: {error}.", "It is a bug."))
+            self._warn(
+                Trouble(
+                    f"The journal failed: {type(error).__name__}: {error}.",
+                    "This is a bug in gemini_nb: please report it.",
+                )
+            )
         for progress in batch:
             progress.written()
             self._due.pop(progress.source.uid, None)

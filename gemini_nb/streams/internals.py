@@ -153,7 +153,7 @@ class StreamInternals:
         return str(self._request.body.get("serviceTier") or "unspecified").lower()
 
     def on_late_output(self, callback: Callable[[], object]) -> None:
-        """Have this called when a tool reports progress after its call ended, for which there is no event.
+        """Call this when a tool reports progress after its call has ended, for which there is no event.
 
         Loop thread only.
         """
@@ -188,7 +188,7 @@ class StreamInternals:
         self._request = request
 
     def let_go(self) -> None:
-        """Drop the reference to what runs it; it has ended."""
+        """Drop the reference to the orchestrator of a stream that has ended."""
         self._request_stop = _nothing
 
     def shrink(self, like: StreamRequest | None) -> StreamRequest | None:
@@ -219,7 +219,7 @@ class StreamInternals:
         return () if self._made_subscribers is None else self._made_subscribers.targets
 
     def request_stop(self, *, asked_again: bool = False) -> None:
-        """Ask for the stop and return at once, from any thread.
+        """Request the stop and return at once. From any thread.
 
         Args:
             asked_again: its question is asked again by another stream; those that wait for it say so.
@@ -273,7 +273,7 @@ def _nothing() -> None:
 
 
 def _is_alike(one: StreamRequest, other: StreamRequest) -> bool:
-    """Whether two requests differ in nothing that an ended stream tells of them."""
+    """Whether two requests are equal in everything that an ended stream shows of them."""
     return (
         (one.endpoint.url, one.endpoint.auth, one.retry)
         == (other.endpoint.url, other.endpoint.auth, other.retry)

@@ -46,7 +46,7 @@ class Stoppable(Protocol):
     """Streams that belong together, of which some are still to start."""
 
     def stop(self) -> None:
-        """Start no further one."""
+        """Start no further stream."""
 
 
 class StreamManager:
@@ -314,13 +314,13 @@ class StreamManager:
         self.get_stream(stream).stop()
 
     def add_group(self, group: Stoppable) -> None:
-        """Know of streams that belong together, for dashboards; it is kept alive by what runs alone."""
+        """List a group for dashboards, by a weak reference: only its running streams keep it alive."""
         with self._lock:
             self._groups = [*(known for known in self._groups if known() is not None), weakref.ref(group)]
 
     @property
     def groups(self) -> list[Stoppable]:
-        """The groups whose rows run, and those that the user still holds; oldest first."""
+        """The groups with running rows, and those that the user still refers to; oldest first."""
         return [group for known in self._groups if (group := known()) is not None]
 
     def request_stop_all(self) -> None:
@@ -366,7 +366,7 @@ class StreamManager:
         self.get_stream(stream).unsubscribe(subscriber)
 
     def statistics(self) -> Statistics:
-        """Return counts over all streams that ever ran here, those too that are listed no more."""
+        """Return counts over all streams that ever ran here, also those that are no longer listed."""
         with self._lock:
             return self._tally.count(self._streams.values())
 

@@ -170,7 +170,7 @@ class ToolCallWatch(_Watch):
 
     Args:
         call: the call.
-        description: what the model was told of the tool.
+        description: the description of the tool that the model got.
     """
 
     def __init__(self, call: ToolCall, description: str) -> None:

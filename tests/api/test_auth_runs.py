@@ -154,7 +154,7 @@ def test_which_host_a_location_is_asked_at(
 
 
 class Busy(TokenServer):
-    """A token server that is not at work for its first requests."""
+    """A token server that refuses its first requests."""
 
     def __init__(self, busy: int) -> None:
         super().__init__()
@@ -196,5 +196,5 @@ def test_a_token_server_that_stays_busy_is_asked_by_us_too_and_then_told(
         assert len(made.requests) == 5 * 3
     assert isinstance(stream.error, ConnectError)
     assert (stream.retries, stream.error.attempts) == (4, 5)
-    assert "token server is not at work" in str(stream.error)
+    assert "token server does not work at present" in str(stream.error)
     assert "Trying again later" in stream.error.hint

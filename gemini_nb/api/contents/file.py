@@ -77,7 +77,7 @@ Deleter = Callable[["File", dict[str, Any]], bool]
 
 
 class _Remote:
-    """What deletes uploads: the room of streams, which stands below this one, puts it here."""
+    """Holds the function that deletes uploads: `gemini_nb.streams` sets it, which cannot be imported here."""
 
     delete: Deleter
 
@@ -147,13 +147,13 @@ class File:
         return local_part(path, kind) if is_large else content_part(path, kind)
 
     def delete(self, **options: Any) -> bool:
-        """Delete what was uploaded of it from Google's servers; the file on this machine stays.
+        """Delete the uploads of this file from Google's servers; the file on this machine stays.
 
         Args:
             **options: `auth`, `credentials`, `base_url` and `api_version`, as `start_stream` takes them.
 
         Returns:
-            Whether there was something to delete.
+            Whether there was an upload to delete.
 
         Raises:
             ConfigError: it is an address, which was never uploaded.
@@ -324,7 +324,7 @@ def _type_of_file(path: Path) -> str:
     if kind is None:
         raise ConfigError(
             f"The type of {printable(str(path))} is not known.",
-            hint='Say it in Python: gemini_nb.File(path, "image/png").',
+            hint='Name it in Python: gemini_nb.File(path, "image/png").',
         )
     return kind
 

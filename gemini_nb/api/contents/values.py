@@ -73,7 +73,9 @@ def _typed(blob: dict[str, Any]) -> dict[str, Any]:
     check_size(len(data) * 3 // 4, kind, "The data")
     kind = kind or type_of_bytes(base64.b64decode(data))
     if not kind:
-        raise ConfigError("The data have no mime_type, and their beginning does not tell it.")
+        raise ConfigError(
+            "The data has no mime_type, and its first bytes do not show one.", hint="Set its mime_type."
+        )
     return {**blob, "mimeType": kind}
 
 

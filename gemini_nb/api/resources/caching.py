@@ -25,7 +25,7 @@ _VERTEX = re.compile(r"(.*)/((projects/[^/]+/locations/[^/]+)/.+):streamGenerate
 
 
 async def make_cache(clients: HTTPClients, endpoint: Endpoint, body: JSON) -> JSON:
-    """Make a cache and return what the service says of it.
+    """Make a cache and return the service's description of it.
 
     Args:
         clients: the connection pools of the running loop.
@@ -44,7 +44,7 @@ async def make_cache(clients: HTTPClients, endpoint: Endpoint, body: JSON) -> JS
 
 
 async def change_cache(clients: HTTPClients, endpoint: Endpoint, name: str, body: JSON) -> JSON:
-    """Change when a cache is gone, and return what the service says of it."""
+    """Change when a cache expires, and return the service's description of it."""
     return await _ask(clients, endpoint, "PATCH", f"{_places(endpoint)[0]}/{quote(name)}", body)
 
 

@@ -28,7 +28,7 @@ class Model:
 
     Attributes:
         name: the id to ask for, such as "gemini-3.8-flash".
-        display_name: its name for people, empty where the service gives none, as Vertex AI does.
+        display_name: a readable name, empty where the service gives none, as with Vertex AI.
         input_token_limit: tokens a request may have, None where the service does not say.
         output_token_limit: tokens an answer may have.
         methods: what it can do, such as "generateContent".

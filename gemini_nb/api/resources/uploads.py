@@ -46,7 +46,7 @@ _RESTARTS = 3  # of an upload that the service has forgotten
 _WHOSE = "Is the base URL that of Gemini?"
 _FINAL, _ACTIVE = "final", "active"
 
-Tell = Callable[[int, str], object]
+Report = Callable[[int, str], object]
 """Called with the bytes that were sent so far, and with what went wrong since."""
 
 
@@ -140,7 +140,7 @@ class Sender:
         mime_type: its type.
         retry: how often and how patiently to go on after trouble.
         headers: more headers of the requests.
-        tell: is told how far it is, up to once for each quarter of a megabyte.
+        report: called with the progress, up to once for each quarter of a megabyte.
         jitter: random numbers from 0 to 1.
     """
 
@@ -153,7 +153,7 @@ class Sender:
         *,
         retry: RetryPolicy,
         headers: Mapping[str, str],
-        tell: Tell,
+        report: Report,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._clients = clients
@@ -162,7 +162,7 @@ class Sender:
         self._mime_type = mime_type
         self._retry = retry
         self._headers = dict(headers)
-        self._tell = tell
+        self._report = report
         self._jitter = jitter
         self._name = ""
         self._url = ""
@@ -170,7 +170,7 @@ class Sender:
         self._sent = 0
 
     async def send(self) -> RemoteFile:
-        """Send the whole file, and return what it has become.
+        """Send the whole file, and return the service's description of it.
 
         Raises:
             ConfigError: the file changed, or cannot be read.
@@ -191,7 +191,7 @@ class Sender:
                     wait = self._wait(error, failed)
                     if wait is None:
                         raise
-                    self._tell(self._sent, excerpt(error.message, 120))
+                    self._report(self._sent, excerpt(error.message, 120))
                 await asyncio.sleep(wait)
         except BaseException:
             self.cancel_soon()
@@ -206,7 +206,7 @@ class Sender:
         return self._retry.delay(failed, hint=error.retry_after, jitter=self._jitter())
 
     def cancel_soon(self) -> None:
-        """Tell the service that the rest does not come, without waiting for its answer."""
+        """Cancel the upload at the service, without waiting for its answer."""
         url, self._url = self._url, ""
         if url:
             task = asyncio.get_running_loop().create_task(self._cancel(url), name="gemini_nb-cancel-upload")
@@ -228,7 +228,7 @@ class Sender:
             data = await run_in_daemon_thread(self._file.read, self._sent, size, name="gemini_nb-upload-read")
             file = await self._send_piece(data, is_last=self._sent + size == self._file.size)
             self._sent += size
-            self._tell(self._sent, "")
+            self._report(self._sent, "")
             if file is not None:
                 self._url = ""
                 return file
@@ -317,7 +317,7 @@ class Sender:
             for start in range(0, len(data), _SLICE):
                 yield data[start : start + _SLICE]
                 idle.begin(_SILENCE)
-                self._tell(self._sent + min(start + _SLICE, len(data)), "")
+                self._report(self._sent + min(start + _SLICE, len(data)), "")
 
         try:
             status, said, body = await self._clients.upload(

@@ -2,13 +2,13 @@
 
 A dump of what the server sent loses the timing that makes a stream a stream, and cannot say which question it
 answers. The whole request in every record would hold a history of fifty turns fifty times. So a record has
-the chunks with the seconds between them, and of the question what tells two of them apart: its last words,
+the chunks with the seconds between them, and of the question what sets it apart from others: its last words,
 and a short form of each of its places.
 
 The journal does not hold these records: an entry is a stream, with its tool calls, its trouble and what came
 of a broken answer, and the chunks of an answer are several times as long as its text.
 
-Keep files are shared, so a line may be anybody's: reading checks all of it, and raises nothing but
+Keep files are shared, so a line may come from anywhere: reading checks all of it, and raises nothing but
 `RecordError`.
 """
 

@@ -1,9 +1,9 @@
 """Where a message is typed: one line that Enter sends, or several with a Send button.
 
-A page tells of Enter first and of the text right after it, in two messages, and of the text alone when the
-user leaves the field. So Enter waits a moment for its text; what comes later, by the page's own clock, was
-told because the user left. Nothing but the value of a field is ever changed: with any other change the page
-would put the last value it told in the place of what the user is typing.
+A page reports Enter first and the text right after it, in two messages, and the text alone when the user
+leaves the field. So Enter waits a moment for its text; what comes later, by the page's own clock, was sent
+because the user left. Nothing but the value of a field is ever changed: with any other change the page would
+put the last value that it sent in the place of what the user is typing.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from gemini_nb.notebook.pane.widgetry import (
 
 __all__ = ["Entry"]
 
-_GRACE = 0.4  # seconds that Enter waits for its text; where none comes, the text is as it was told before
+_GRACE = 0.4  # seconds that Enter waits for its text; else the text is the one sent before
 _TOGETHER = 0.05  # seconds between Enter and its text on the page, at most
-_CLICK_GRACE = 0.2  # seconds that Send waits: a busy page tells of the text a moment after the click
+_CLICK_GRACE = 0.2  # seconds that Send waits: a busy page sends the text a moment after the click
 _UNFOLDED = "gemini-nb-unfolded"
 _UNFOLD, _FOLD = "Several lines", "One line"
 
@@ -83,7 +83,7 @@ class Entry:
 
     @property
     def text(self) -> str:
-        """What is typed, as far as the page has told."""
+        """What is typed, as far as the page has sent it."""
         return str((self._area if self.is_unfolded else self._line).value)
 
     def put(self, text: str) -> None:
@@ -231,8 +231,8 @@ def _later(seconds: float, action: Callable[[], object]) -> None:
     timer.start()
 
 
-def _together(entered: object, told: object) -> bool:
+def _together(entered: object, sent: object) -> bool:
     """Whether a text belongs to the Enter before it; a page that does not say when is believed."""
-    if isinstance(entered, datetime) and isinstance(told, datetime):
-        return abs((told - entered).total_seconds()) < _TOGETHER
+    if isinstance(entered, datetime) and isinstance(sent, datetime):
+        return abs((sent - entered).total_seconds()) < _TOGETHER
     return True

@@ -1,6 +1,6 @@
 """When a page connects to the kernel and restores its widgets: until then no widget may be opened.
 
-A page that loads hears each message before it knows the widgets that stand. It waits two seconds for each
+A page that loads gets each message before it knows the widgets that exist. It waits two seconds for each
 unknown one that a new widget names (the shared layout is enough), then gives the new one up for good. What
 comes behind waits as long, the kernel's reply with all widgets included. A fast answer opens several widgets
 a second, so the page would never get through and stay at "Loading widget...".
@@ -24,24 +24,24 @@ _free_at = 0.0
 
 
 def free_at() -> float:
-    """When widgets may be opened again, in the time of `time.monotonic`. It may become earlier."""
+    """Return when widgets may be opened again, in the time of `time.monotonic`. It may become earlier."""
     return _free_at
 
 
 def note_restore() -> None:
-    """A page asks for the state of its widgets. From any thread."""
-    global _free_at  # there is one kernel, and all its pages hear the same
+    """Note that a page asks for the state of its widgets. From any thread."""
+    global _free_at  # there is one kernel, and all its pages get the same messages
     _free_at = time.monotonic() + _RESTORING
 
 
 def note_view() -> None:
-    """A page shows a widget, which it does only once it has made them all. From any thread."""
+    """Note that a page shows a widget, which it does only once it has made them all. From any thread."""
     global _free_at
     _free_at = min(_free_at, time.monotonic())
 
 
 def watch_connections(shell: Any) -> Undo:
-    """Notice each page that connects; returns what ends that."""
+    """Watch for pages that connect; return the function that ends the watch."""
     kernel = getattr(shell, "kernel", None)
     undos = [
         _watch(handlers)

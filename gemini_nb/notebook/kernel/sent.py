@@ -2,7 +2,7 @@
 
 A page whose cell was moved has forgotten the ids of its displays, but not the request that ran the cell. Such
 a cell can only be cleared and filled anew, which takes all of its output. So what else stands there must be
-known, and only what was sent tells it.
+known, and only the messages that were sent say so.
 """
 
 from __future__ import annotations
@@ -44,18 +44,18 @@ class SentOutputs:
         def send_watched(
             this: Any,
             stream: Any,
-            told: Any,
+            message: Any,
             content: Any = None,
             parent: Any = None,
             *rest: Any,
             **more: Any,
         ) -> Any:
             if this is session:
-                if isinstance(told, Mapping):
-                    self.note(told["header"]["msg_type"], told["content"], told["parent_header"])
+                if isinstance(message, Mapping):
+                    self.note(message["header"]["msg_type"], message["content"], message["parent_header"])
                 else:
-                    self.note(told, content, parent)
-            return send(this, stream, told, content, parent, *rest, **more)
+                    self.note(message, content, parent)
+            return send(this, stream, message, content, parent, *rest, **more)
 
         self._watches = True
         self._append(request_id(shell), "unknown")  # what this very cell has sent before

@@ -80,7 +80,7 @@ def ask(
         local_ns: the names of the function that asks, which go first.
         notes: takes what the user should know of the prompt, a line each.
         run: the ids of the cell, to which a chat's message belongs, and of this run of it, if there are any.
-        context: what the cells before it have to say.
+        context: what earlier cells contribute.
         before_start: called when all is ready, before the first stream is there.
 
     Raises:

@@ -77,7 +77,7 @@ def matcher(shell: Any, find_manager: Callable[[], StreamManager]) -> Callable[[
 
 
 def _old_ids(manager: StreamManager, fragment: str) -> list[str]:
-    """Those of the journal, the newest first; they are longer than the names in this kernel."""
+    """The ids of the journal's entries, newest first; they are longer than ids of this kernel's streams."""
     writer = manager.runtime.journal()
     return [] if writer is None or writer.trouble else Journal(writer).ids(fragment)
 

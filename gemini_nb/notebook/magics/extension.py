@@ -79,7 +79,7 @@ class _Extension:
         return self._manager
 
     def asked_by(self, _: None) -> Stream | StreamGroup | None:
-        """What the magic asked that has just returned, which returns nothing, since that would be shown."""
+        """Return what the magic that just ended asked. It returns nothing itself: IPython would show it."""
         return self._magics.asked
 
     def register(self) -> None:

@@ -395,7 +395,7 @@ class Chat:
 
 
 class _Sent:
-    """A chat as one message with a place of its own sees it."""
+    """The chat that a stream belongs to, with a message whose place in the history is known already."""
 
     def __init__(self, chat: Chat, message: Message, *, append: bool) -> None:
         self._chat, self._message, self._append = chat, message, append

@@ -73,7 +73,7 @@ def read_chat(
     for name, found in kept.items():
         if not _CHECKS[name](found):
             raise ConfigError(
-                f"{path}: its {name} cannot be used.", hint=f"Chat.load(path, {name}=...) says another."
+                f"{path}: its {name} cannot be used.", hint=f"Pass another: Chat.load(path, {name}=...)."
             )
     _check_tools(path, tools, options.get("tools"))
     return history, kept

@@ -71,7 +71,7 @@ class _Queue:
 
     Attributes:
         running: how many have a place.
-        waiting: those that want one, in the order of their coming.
+        waiting: those that wait for a place, in the order in which they came.
     """
 
     running: int = 0

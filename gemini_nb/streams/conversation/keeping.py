@@ -37,7 +37,7 @@ class Repeats:
         self._numbers: dict[tuple[object, str], int] = {}
 
     def of(self, row: object) -> Callable[[str], int]:
-        """Return what gives this row's number by its question's key; asked again, it is the same."""
+        """Return a function that gives this row's number by its question's key, the same when asked again."""
 
         def number(key: str) -> int:
             if (row, key) not in self._numbers:

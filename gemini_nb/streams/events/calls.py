@@ -71,8 +71,8 @@ class ToolCall:
         output: what it printed and logged, as a terminal shows it. Of more than 20,000 characters the last
             ones, under a line that says how many went before.
         shown: what it displayed beside text, and the table that it returned.
-        progress: how far it said it is, from 0 to 1, None where it did not.
-        progress_text: what it said it is doing.
+        progress: the progress that it reported, from 0 to 1; None where it reported none.
+        progress_text: what it reported to be doing.
         waits_for: what keeps it from starting, such as "the kernel" while a cell computes.
         turn: the model call that asked for it, from 1.
         started_at: when it began to run, in seconds since the epoch.

@@ -238,10 +238,10 @@ class StreamRecord:
         if phase is Phase.AWAITING_FINAL_RESPONSE:
             self.turn += 1
             self._output.begin_call()
-        self._hear("")
+        self._note_activity("")
         self._append(events.PhaseChanged, phase=phase, turn=self.turn)
 
-    def _hear(self, activity: Literal["", "thinking", "writing"]) -> None:
+    def _note_activity(self, activity: Literal["", "thinking", "writing"]) -> None:
         self.activity, self.heard_at = activity, time.time()
 
     def silent_for(self, now: float) -> float:
@@ -269,13 +269,13 @@ class StreamRecord:
         for text in pieces:
             if self.first_output_at is None:
                 self.first_output_at = time.time()
-            self._hear("writing")
+            self._note_activity("writing")
             seq = len(log := self.log)
             log.append(events.TextDelta(stream_id=self.stream_id, seq=seq, time=self.heard_at, text=text))
 
     def _show_thought(self, text: str) -> None:
         if text:
-            self._hear("thinking")
+            self._note_activity("thinking")
             self._append(events.ThoughtDelta, text=text)
 
     def _unveil(self) -> None:
@@ -287,7 +287,7 @@ class StreamRecord:
     def add_part(self, part: Part) -> None:
         """Add a part that is neither text nor a function call."""
         self._unveil()
-        self._hear("writing")
+        self._note_activity("writing")
         self._output.parts += 1
         self._append(events.PartReceived, part=scrub_json(duplicate(part)))
 
@@ -384,7 +384,7 @@ class StreamRecord:
     def retry(self, attempt: int, delay: float, reason: str, keeps: int | None = None) -> None:
         """Note that a model call is made again."""
         self._check_active()
-        self._hear("")
+        self._note_activity("")
         self.retries += 1
         self._append(events.RetryScheduled, attempt=attempt, delay=delay, reason=scrub(reason), keeps=keeps)
 

@@ -60,7 +60,7 @@ class CachedContent:
         model: the model that can read it.
         auth: the service.
         tokens: of what it holds.
-        expires: when it is gone, as the service said last.
+        expires: when it expires, as the service said last.
         tools: the functions that the model may call when it reads it.
         digest: of what it holds, by which a kept answer is found.
     """
@@ -112,7 +112,7 @@ class CachedContent:
         self.expires = expiry_of(run(runtime, change()))
 
     def delete(self) -> None:
-        """Delete it; deleting twice is once, and one that has expired is gone.
+        """Delete the cache. Deleting it twice, or after it has expired, does nothing.
 
         Raises:
             GeminiError: the service refuses or cannot be reached.
@@ -184,7 +184,7 @@ class CachedContent:
 
 
 def run(runtime: Runtime, asking: Coroutine[Any, Any, T]) -> T:
-    """Wait for what is asked on the background loop; Ctrl-C ends the asking, too."""
+    """Run a coroutine on the background loop and return its result; Ctrl-C cancels it."""
     try:
         runtime.check_may_block()
     except BaseException:
@@ -273,7 +273,7 @@ def seconds_of(ttl: object) -> str:
 
 
 def expiry_of(said: JSON) -> dt.datetime:
-    """Return when a cache is gone.
+    """Return when a cache expires.
 
     Raises:
         ProtocolError: the service does not say.

@@ -45,8 +45,8 @@ def fit_files(contents: list[Content], endpoint: Endpoint) -> list[Content]:
             raise ConfigError(f"Vertex AI has no Files API, so it cannot read {uri}.", hint=_BUCKET)
         if not kind and "://" in uri:
             raise ConfigError(
-                f"Vertex AI wants to be told the type of {scrub(uri.partition('?')[0])}.",
-                hint='For example gemini_nb.File(address, "image/png").',
+                f"Vertex AI needs the type of {scrub(uri.partition('?')[0])}.",
+                hint='Name it: gemini_nb.File(address, "image/png").',
             )
         return None
 

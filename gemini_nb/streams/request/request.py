@@ -95,7 +95,7 @@ class StreamRequest:
     held: Mapping[str, str] = field(default_factory=dict)
 
     def bar_to(self, name: str, *, is_first: bool) -> str | None:
-        """Say why a model that calls this function was not allowed to, None where it was.
+        """Return why the request does not allow a call of this function, None where it does.
 
         Args:
             name: the function.

@@ -25,7 +25,7 @@ _REPORT = 0.25  # seconds between two events of one upload
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a job is."""
+    """The progress of a job."""
 
     status: UploadStatus = UploadStatus.READING
     size: int | None = None
@@ -44,15 +44,15 @@ class Job:
         self._task = asyncio.ensure_future(work(self))
         self._task.add_done_callback(self._end)
 
-    def tell(self, **facts: Any) -> None:
-        """Tell all who wait how far it is."""
+    def report(self, **facts: Any) -> None:
+        """Report new facts to every stream that waits."""
         self.now = replace(self.now, **facts)
         for listener in self._listeners:
             listener(self.now)
 
-    def tell_sent(self, sent: int, note: str) -> None:
-        """Tell how many bytes were sent."""
-        self.tell(status=UploadStatus.UPLOADING, sent=sent, note=note)
+    def report_sent(self, sent: int, note: str) -> None:
+        """Report how many bytes were sent."""
+        self.report(status=UploadStatus.UPLOADING, sent=sent, note=note)
 
     async def wait(self, listener: Callable[[Progress], object]) -> RemoteFile:
         """Wait for its end. When the last stream that waits has gone, cancel it."""
@@ -72,7 +72,7 @@ class Job:
     def _end(self, task: asyncio.Future[RemoteFile]) -> None:
         self._forget()
         if not task.cancelled():
-            task.exception()  # it was told to those who waited, if any did
+            task.exception()  # those that waited, if any, have raised it
 
 
 class ShownUpload:
@@ -86,14 +86,14 @@ class ShownUpload:
         self._last = Progress()
 
     def begin(self) -> int:
-        """Show it, with what is known so far."""
+        """Show the upload in the stream, with what is known so far."""
         if self._index is None:
             self._index = self._record.add_upload(self._name)
             self._record.wait_for(f"the upload of {self._name}")
         return self._index
 
-    def hear(self, now: Progress) -> None:
-        """Take how far it is; the same state is told four times a second at most."""
+    def update(self, now: Progress) -> None:
+        """Show the progress; while only the bytes change, four times a second at most."""
         record = self._record
         shows = self._index is not None or now.status not in {UploadStatus.READING, UploadStatus.ACTIVE}
         if record.is_done or not shows:
@@ -124,5 +124,5 @@ class ShownUpload:
 
 
 def facts_of(now: Progress) -> dict[str, Any]:
-    """Return how far a job is, by the names of its fields."""
+    """Return the progress as a dictionary, by the names of its fields."""
     return {name: getattr(now, name) for name in ("status", "size", "sent", "is_reused", "note")}

@@ -94,7 +94,7 @@ class Memory:
 
         Args:
             path: the file.
-            note: is told the open file, to close it from outside.
+            note: called with the open file, so that the caller can close it.
 
         Raises:
             ConfigError: it cannot be read.

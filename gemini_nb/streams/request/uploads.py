@@ -95,7 +95,7 @@ class Uploads:
         Args:
             clients: the connection pools of the running loop.
             request: where they go, and how patiently.
-            record: is told how far each file is.
+            record: shows the progress of each file.
             contents: the conversation.
             ready: what this stream has found ready before, by its address; takes what is found now.
             again: look at every file, since the model's service has just refused one.
@@ -139,7 +139,7 @@ class Uploads:
             hashed = await self._hash(path)
             key = (asker.service, asker.owner, hashed.digest, mime_type)
             work = functools.partial(self._provide, asker, path, hashed, mime_type)
-            return await self._job(key, work, asker).wait(shown.hear)
+            return await self._job(key, work, asker).wait(shown.update)
 
     async def _named(self, asker: _Asker, record: StreamRecord, name: str) -> RemoteFile | None:
         """Return an upload that a prompt names; None where only the model's service can say what it is."""
@@ -148,7 +148,7 @@ class Uploads:
         try:
             with shown.failing():
                 return await self._job(key, functools.partial(self._find, asker, name), asker).wait(
-                    shown.hear
+                    shown.update
                 )
         except ProtocolError:  # a gateway that knows models only
             return None
@@ -176,7 +176,7 @@ class Uploads:
             file = await work(job)
             self._seen[key] = (time.monotonic(), file)
         else:
-            job.tell(status=UploadStatus.ACTIVE, is_reused=True)
+            job.report(status=UploadStatus.ACTIVE, is_reused=True)
         return file
 
     async def _provide(
@@ -198,13 +198,13 @@ class Uploads:
     async def _reused(self, asker: _Asker, hashed: Hashed, mime_type: str, job: Job) -> RemoteFile | None:
         endpoint = asker.request.endpoint
         for known in await run_in_daemon_thread(self.memory.by_hash, endpoint, hashed.digest, mime_type):
-            job.tell(size=known.size)
+            job.report(size=known.size)
             file = await _look(asker, known.name)
             if file is None or file.state == "FAILED":
                 await run_in_daemon_thread(self.memory.forget, endpoint, known.name)
                 continue
             self.memory.use(known, endpoint)
-            job.tell(is_reused=True)
+            job.report(is_reused=True)
             return file
         return None
 
@@ -220,7 +220,7 @@ class Uploads:
                 await run_in_daemon_thread(claim)
 
         while not await run_in_daemon_thread(claim):
-            job.tell(note="another kernel uploads it")
+            job.report(note="another kernel uploads it")
             await asyncio.sleep(_FIRST_LOOK)
         prolonging = asyncio.create_task(prolong())
         try:
@@ -254,7 +254,7 @@ class Uploads:
         try:
             if local.signature != hashed.signature:
                 raise _changed(path)
-            job.tell(status=UploadStatus.UPLOADING, size=local.size, note="")
+            job.report(status=UploadStatus.UPLOADING, size=local.size, note="")
             sender = Sender(
                 asker.clients,
                 endpoint,
@@ -262,7 +262,7 @@ class Uploads:
                 mime_type,
                 retry=request.retry,
                 headers=request.headers,
-                tell=job.tell_sent,
+                report=job.report_sent,
             )
             file = await sender.send()
         finally:
@@ -286,7 +286,7 @@ class Uploads:
                 if hashed.digest == known.hash:
                     work = functools.partial(self._provide, asker, path, hashed, known.mime_type)
                     key = (asker.service, asker.owner, known.hash, known.mime_type)
-                    return await self._job(key, work, asker).wait(lambda now: job.tell(**facts_of(now)))
+                    return await self._job(key, work, asker).wait(lambda now: job.report(**facts_of(now)))
         raise APIError(
             f"{name} is not there: it has expired or was deleted, or it is another key's.",
             hint="Uploads are kept for 48 hours. Pass the file itself: gemini_nb.File(path).",
@@ -297,7 +297,7 @@ class Uploads:
     async def _until_active(self, asker: _Asker, file: RemoteFile, name: str, job: Job) -> RemoteFile:
         wait, deadline = _FIRST_LOOK, time.monotonic() + _PATIENCE
         while file.state == "PROCESSING":
-            job.tell(status=UploadStatus.PROCESSING, note="")
+            job.report(status=UploadStatus.PROCESSING, note="")
             if time.monotonic() > deadline:
                 raise APIError(
                     f"The service still processes {name} after {_PATIENCE / 60:.0f} minutes.",
@@ -317,7 +317,7 @@ class Uploads:
                 status_code=400,
                 api_status="FAILED",
             )
-        job.tell(status=UploadStatus.ACTIVE, note="")
+        job.report(status=UploadStatus.ACTIVE, note="")
         return file
 
     async def _hash(self, path: Path) -> Hashed:

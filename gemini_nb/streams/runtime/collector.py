@@ -20,7 +20,7 @@ _SECONDS = 1.0
 
 
 class _Collector:
-    """Knows how many rows end, and has full collections rarer as long as they are many."""
+    """Counts the rows that end, and makes full collections rarer while many do."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -61,7 +61,7 @@ class _Collector:
         self._timer.start()
 
     def _look(self) -> None:
-        """Set it back when few rows have ended of late."""
+        """Restore the collector's thresholds once few rows end."""
         with self._lock:
             before = self._before
             if time.monotonic() < self._busy_until:

@@ -186,7 +186,7 @@ class Ending:
 
         Raises:
             BlockingCallError: the wait could never end.
-            StreamInterrupted: the wait was interrupted; a coroutine hears of it as its cancellation.
+            StreamInterrupted: the wait was interrupted; a coroutine sees this as its cancellation.
         """
         self.check_may_wait()
         try:

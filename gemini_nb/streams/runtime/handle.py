@@ -1,4 +1,4 @@
-"""What stands for something that runs: a copy would be a second handle with half of its state."""
+"""The base of handles on what runs: a copy would be a second handle with half of the state."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ __all__ = ["Handle"]
 
 
 class Handle:
-    """Its copies are itself, in deep copies of what holds it, too; it is not pickled."""
+    """A handle on something that runs. Copying it, deep copies included, returns itself; pickling fails."""
 
     _instead: ClassVar[str]
-    """What to pickle in its place."""
+    """The end of the error: what to pickle in its place."""
 
     def __copy__(self) -> Self:
         return self

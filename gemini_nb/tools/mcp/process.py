@@ -23,7 +23,7 @@ _LOG_SIZE = 64 * 1024  # bytes of stderr kept: the last ones
 _LONGEST = 64 * 2**20  # bytes of one message
 _CHUNK = 256 * 1024  # bytes that are taken at once
 _LARGE = 200_000  # bytes of a message that is not parsed on the loop of all the streams
-_GRACE = 0.4  # seconds from the end of its input until it is told to end
+_GRACE = 0.4  # seconds from the end of its input until it is signalled to end
 _PATIENCE = 0.2  # seconds for each step after that: a manager that shuts down gives its tasks one
 _KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has only the latter
 

@@ -98,7 +98,7 @@ class Session:
         return self._ready.done()
 
     def end(self) -> concurrent.futures.Future[None]:
-        """Close it soon; from any thread. Returns what is done when it is closed."""
+        """Close the session soon. From any thread; the returned future is done when it is closed."""
         self._is_open = False
         if self._pid == os.getpid():
             with contextlib.suppress(RuntimeError):  # the loop was closed, and this with it
@@ -106,7 +106,7 @@ class Session:
         return self._ended
 
     async def use(self, ask: Callable[[Session], Coroutine[Any, Any, T]]) -> T:
-        """Ask it something once it has started. On its loop.
+        """Wait until the session has started, and return what `ask` gets from it. On its loop.
 
         Raises:
             ConfigError: it did not start.
@@ -193,7 +193,7 @@ class Session:
             if report is not None:
                 self._reports.remove(report)
 
-    async def _hear(self, params: Any) -> None:
+    async def _show_log(self, params: Any) -> None:
         """Put a log message where the calls are shown: it does not say which of them it belongs to."""
         text = params.data if isinstance(params.data, str) else repr(params.data)
         for report in self._reports:
@@ -251,7 +251,7 @@ class Session:
         client = Client(
             transport,
             client_info=Implementation(name="gemini_nb", version="0"),
-            logging_callback=self._hear,
+            logging_callback=self._show_log,
             log_level="info",
             cache=None,  # what the server offers is asked for each time: it may have changed
         )
