@@ -62,3 +62,12 @@ def test_links_lead_to_files_that_are_there(page: Path) -> None:
 
 def test_every_page_is_linked_from_the_first() -> None:
     assert [page.name for page in PAGES if f"(docs/{page.name})" not in README] == []
+
+
+def test_the_map_of_rooms_names_every_package_and_no_file_that_is_not_there() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    places = re.findall(r"`([\w/.]+(?:/|\.py))`", page)
+    roots = (ROOT, *(path.parent for path in (ROOT / "gemini_nb").rglob("__init__.py")))
+    assert [place for place in places if not any((root / place).exists() for root in roots)] == []
+    packages = {path.parent.name for path in (ROOT / "gemini_nb").glob("*/**/__init__.py")}
+    assert packages - {place.rstrip("/").rpartition("/")[2] for place in places} == set()

@@ -88,7 +88,7 @@ def test_a_file_that_failed_or_was_never_uploaded_is_refused() -> None:
 
 
 def test_data_that_do_not_say_what_they_are_are_refused() -> None:
-    with pytest.raises(ConfigError, match="have no mime_type"):
+    with pytest.raises(ConfigError, match="has no mime_type"):
         to_part(types.Blob(data=b"\x00\x01"))
 
 

@@ -34,9 +34,7 @@ class HistoryMagics(Magics):
         argument("--notebook", metavar="NAME", help="only those of this notebook"),
         argument("--clear", action="store_true", help="delete all, or those of --notebook, from the journal"),
         argument("--keep", nargs="?", const="on", metavar="FILE", help="a file of kept answers instead"),
-        argument(
-            "--files", action="store_true", help="what is uploaded, its size, and until when it is there"
-        ),
+        argument("--files", action="store_true", help="what is uploaded, its size, and when it expires"),
         argument("text", nargs="*", metavar="TEXT", help="only those whose prompt or answer has this in it"),
     )
     @line_magic
