@@ -57,7 +57,7 @@ DEFAULT_KEEP = "answers.jsonl"
 
 _MODEL = re.compile(r"(?!/)[^\s\x00-\x1f\x7f?&#%\\]+(?<!/)")
 _ODD = re.compile(r'[\x00-\x20\x7f\\"<>]')
-_FOLDER_VARIABLES = ("XDG_DATA_HOME", "HOME", "LOCALAPPDATA", "USERPROFILE")
+_FOLDER_VARIABLES = ("LOCALAPPDATA", "USERPROFILE") if os.name == "nt" else ("XDG_DATA_HOME", "HOME")
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
 

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ChunkReceived", "ModelCall", "Timeouts", "chunks_of", "request_once"]
 
-# What `json.loads` calls, without its questions about the argument. NaN is not JSON, and could not go back.
-_DECODE = json.JSONDecoder(parse_constant=lambda _: None).decode
+# What `json.loads` calls, without its questions about the argument and its looks for white space around it.
+# NaN is not JSON, and could not go back.
+_DECODE = json.JSONDecoder(parse_constant=lambda _: None).raw_decode
 
 _TIER = "x-gemini-service-tier"
 
@@ -235,7 +236,9 @@ def _values(data: str, *, at_end: bool) -> list[JSON]:
 
 def _decode(text: str, *, at_end: bool) -> Any:
     try:
-        return _DECODE(shallow(text))
+        value, end = _DECODE(text := shallow(text))
+        if end != len(text):
+            raise json.JSONDecodeError("Extra data", text, end)
     except (ValueError, RecursionError) as error:
         if at_end or _breaks_off(text, error):
             raise StreamCutError("The answer was cut in the middle of an event.", hint=_CUT) from None
@@ -243,6 +246,7 @@ def _decode(text: str, *, at_end: bool) -> Any:
             f"The server sent an event that is not JSON: {excerpt(text)}",
             hint="A proxy on the way may have changed it, or the base URL is another service's.",
         ) from None
+    return value
 
 
 def _breaks_off(text: str, error: Exception) -> bool:

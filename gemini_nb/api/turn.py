@@ -6,7 +6,7 @@ import json
 
 from gemini_nb.api.contents.content import is_answer, is_plain_text, sendable
 from gemini_nb.api.functions import FunctionCall, read_calls
-from gemini_nb.api.usage import Usage
+from gemini_nb.api.usage import NO_USAGE, Usage
 from gemini_nb.api.wire import JSON, Content, Part, objects, parts_of
 from gemini_nb.redaction import excerpt, scrub
 
@@ -50,6 +50,7 @@ class ModelTurn:
         "_metadata_shown",
         "_open_text",
         "_parts",
+        "_reading",
         "_request_start",
         "_resumed",
         "_stale",
@@ -78,7 +79,8 @@ class ModelTurn:
         self.is_simulated = False
         self.metadata: JSON = {}
         self.usage: JSON = {}
-        self._counted: tuple[JSON, Usage] = {}, Usage()
+        self._counted: tuple[JSON, Usage] = {}, NO_USAGE
+        self._reading: tuple[list[Part], list[FunctionCall]] | None = None
         self._usage_before: list[Usage] = []
         self._parts: list[Part] = []
         self._open_text: list[str] = []
@@ -92,6 +94,7 @@ class ModelTurn:
         if self.usage:
             self._usage_before.append(self._count())
         self.usage = {}
+        self._reading = None
         self._tier: JSON = {}
         self._close_text()
         self._request_start = len(self._parts)
@@ -138,6 +141,7 @@ class ModelTurn:
         Citations and grounding are returned as parts, too, named by their own field, so that they can be
         shown where they came; they do not become part of the history.
         """
+        self._reading = None
         self._add_response(chunk)
         candidate = self._candidate(chunk)
         if candidate is None:
@@ -253,7 +257,9 @@ class ModelTurn:
         return self._read()[1]
 
     def _read(self) -> tuple[list[Part], list[FunctionCall]]:
-        return read_calls(self.parts, is_whole=self.finish_reason == "STOP")
+        if self._reading is None:
+            self._reading = read_calls(self.parts, is_whole=self.finish_reason == "STOP")
+        return self._reading
 
     @property
     def has_output(self) -> bool:
@@ -273,7 +279,7 @@ class ModelTurn:
     @property
     def total_usage(self) -> Usage:
         """The tokens of all requests for this turn, those that were cut and made again, too."""
-        return sum(self.requests, Usage())
+        return sum(self.requests, NO_USAGE)
 
     @property
     def requests(self) -> tuple[Usage, ...]:

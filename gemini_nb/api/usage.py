@@ -9,7 +9,7 @@ from typing import Any
 
 from gemini_nb.api.wire import objects
 
-__all__ = ["Usage"]
+__all__ = ["NO_USAGE", "Usage"]
 
 _WORD = re.compile(r"\w{1,64}")  # no text of a server's gets from here into what is shown
 
@@ -52,19 +52,20 @@ class Usage:
         """Read a usageMetadata object; counts it lacks are 0."""
         found: dict[str, Any] = {}
         for wire, value in metadata.items():
-            name = _NAMES.get(wire, "")
-            if name.endswith("_count") and isinstance(value, int):
-                found[name] = value
-            elif name.endswith("_details"):
+            name = _NAMES.get(wire)
+            if name in _COUNTS:
+                if isinstance(value, int):
+                    found[name] = value
+            elif name in _DETAILS:
                 found[name] = _by_modality(value)
-            elif (
-                name in {"traffic_type", "service_tier"} and isinstance(value, str) and _WORD.fullmatch(value)
-            ):
+            elif name is not None and isinstance(value, str) and _WORD.fullmatch(value):
                 found[name] = value.lower() if name == "service_tier" else value
         return cls(**found)
 
     def __add__(self, other: Usage) -> Usage:
-        if self == _NOTHING:  # the usual case: one model call, made once, whose counts come with every chunk
+        if (
+            self is NO_USAGE or self == NO_USAGE
+        ):  # the usual case: one model call, made once, whose counts come with every chunk
             return other
         return Usage(**{name: _sum(getattr(self, name), getattr(other, name)) for name in _WIRE})
 
@@ -95,4 +96,7 @@ def _sum(one: Any, other: Any) -> Any:
 _SNAKE = re.compile("_([a-z])")
 _WIRE = {one.name: _SNAKE.sub(lambda found: found[1].upper(), one.name) for one in fields(Usage)}
 _NAMES = {wire: name for name, wire in _WIRE.items()}
-_NOTHING = Usage()
+_COUNTS = {name for name in _WIRE if name.endswith("_count")}
+_DETAILS = {name for name in _WIRE if name.endswith("_details")}
+NO_USAGE = Usage()
+"""No tokens at all."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from typing import Any
 
-from gemini_nb.api.usage import Usage
+from gemini_nb.api.usage import NO_USAGE, Usage
 from gemini_nb.journal import rows
 
 __all__ = ["PastCall", "call_from", "checked", "dollars", "usage_from", "whole"]
@@ -25,7 +25,6 @@ _NEVER_EMPTY = {"uid", "stream_id", "kernel", "model", "auth", "status"}
 _COUNTS = {"retries", "cost", "saved", "pid"}
 _TIMES = {"started_at", "first_output_at", "ended_at", "kept"}
 _LAST = 253_370_764_800.0  # the year 9999, behind which there are no dates
-_PLAIN = Usage()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,12 +93,12 @@ def dollars(trillionths: Any) -> Decimal | None:
 def usage_from(found: Any) -> Usage:
     """Token counts from their JSON value."""
     if not isinstance(found, dict):
-        return _PLAIN
+        return NO_USAGE
     return Usage(**{one.name: found[one.name] for one in fields(Usage) if _fits(one.name, found)})
 
 
 def _fits(name: str, found: Mapping[str, Any]) -> bool:
-    value, usual = found.get(name), getattr(_PLAIN, name)
+    value, usual = found.get(name), getattr(NO_USAGE, name)
     if isinstance(usual, Mapping):
         return isinstance(value, dict) and all(type(count) is int for count in value.values())
     return type(value) is (str if usual is None else int)

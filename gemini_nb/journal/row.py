@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Protocol
 
-from gemini_nb.api.usage import Usage
+from gemini_nb.api.usage import NO_USAGE, Usage
 
 __all__ = ["Asked", "Figures", "Source", "Texts"]
 
@@ -48,8 +48,8 @@ class Figures:
     started_at: float
     first_output_at: float | None = None
     ended_at: float | None = None
-    usage: Usage = field(default_factory=Usage)
-    spent: Usage = field(default_factory=Usage)
+    usage: Usage = NO_USAGE
+    spent: Usage = NO_USAGE
     cost: Decimal | None = None
     saved: Decimal | None = None
     kept: float | None = None

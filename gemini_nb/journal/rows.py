@@ -15,7 +15,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from gemini_nb.api.usage import Usage
+from gemini_nb.api.usage import NO_USAGE, Usage
 from gemini_nb.journal.row import Figures, Source
 from gemini_nb.journal.store import Statement, multi_row
 
@@ -32,7 +32,6 @@ _BLOB_TO = (
 _SHORT = 2_000  # bytes of details that are kept as they are
 _LARGEST = 2**63 - 1
 _USAGE = {one.name: one for one in fields(Usage)}
-_PLAIN = Usage()
 
 _FIXED = ("uid", "stream_id", "kernel", "model", "auth", "notebook", "cell", "started_at", "day")
 _CHANGING = (
@@ -193,7 +192,7 @@ def _forget_pieces(ended: Sequence[str]) -> list[Statement]:
 
 def _entry(uid: str, figures: Figures) -> list[Any]:
     usage, spent = figures.usage, figures.spent
-    shown = {name: getattr(usage, name) for name in _USAGE if getattr(usage, name) != getattr(_PLAIN, name)}
+    shown = {name: getattr(usage, name) for name in _USAGE if getattr(usage, name) != getattr(NO_USAGE, name)}
     made = {
         "uid": uid,
         "kernel": _kernel,

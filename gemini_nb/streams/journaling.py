@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from gemini_nb.api.usage import Usage
+from gemini_nb.api.usage import NO_USAGE
 from gemini_nb.api.wire import Content, objects
 from gemini_nb.journal.row import Asked, Figures, Texts
 from gemini_nb.journal.rows import kernel
@@ -79,7 +79,7 @@ class StreamSource:
             first_output_at=record.first_output_at,
             ended_at=record.ended_at,
             usage=record.usage,
-            spent=sum(record.requests, Usage()),
+            spent=sum(record.requests, NO_USAGE),
             cost=stream.cost,
             saved=stream.saved,
             kept=None if record.kept is None else record.kept.timestamp(),

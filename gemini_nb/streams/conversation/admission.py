@@ -37,8 +37,7 @@ class Place:
 
     def __init__(self, gate: Gate) -> None:
         self.gate = gate
-        self._held = contextlib.AsyncExitStack()
-        self._is_held = False
+        self._held: AbstractAsyncContextManager[object] | None = None
         self._leaving: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -47,22 +46,28 @@ class Place:
     async def __aexit__(self, *_: object) -> None:
         if self._leaving is not None:
             await self._leaving
-        await self._held.aclose()
+        held, self._held = self._held, None
+        if held is not None:
+            await _leave(held)
 
     def lend(self) -> None:
         """Give it to the others until it is taken again."""
-        if self._is_held:
-            self._is_held = False
-            self._leaving = asyncio.get_running_loop().create_task(self._held.aclose())
+        held, self._held = self._held, None
+        if held is not None:
+            self._leaving = asyncio.get_running_loop().create_task(_leave(held))
 
     async def take(self) -> None:
         """Wait for a place, where none is held."""
-        if self._is_held:
-            return
         if self._leaving is not None:
             await self._leaving
-        await self._held.enter_async_context(self.gate())
-        self._is_held = True
+        if self._held is None:
+            gate = self.gate()
+            await gate.__aenter__()
+            self._held = gate
+
+
+async def _leave(held: AbstractAsyncContextManager[object]) -> None:
+    await held.__aexit__(None, None, None)
 
 
 @dataclass(slots=True)

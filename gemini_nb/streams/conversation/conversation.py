@@ -22,7 +22,7 @@ from gemini_nb.api.functions import FunctionCall
 from gemini_nb.api.resources.uploads import RemoteFile
 from gemini_nb.api.retry import CoolingDown
 from gemini_nb.api.turn import ModelTurn
-from gemini_nb.api.usage import Usage
+from gemini_nb.api.usage import NO_USAGE, Usage
 from gemini_nb.api.wire import JSON, Content, Part, duplicate
 from gemini_nb.config import Auth, replay_pace
 from gemini_nb.errors import APIError, EmptyAnswerError, SchemaMismatchError, TurnLimitError
@@ -69,7 +69,7 @@ class Conversation:
         """Numbers its first question among the equal ones of its group; see `Repeats`."""
         self._keeper: Keeper | None = None
         self._kept: CallRecord | None = None
-        self._spent = Usage()
+        self._spent = NO_USAGE
         self._requests: tuple[Usage, ...] = ()
         self._uploads: dict[str, RemoteFile] = {}
         self._counted: JSON | None = None

@@ -162,6 +162,12 @@ class Dependencies:
         Raises:
             NotAskedError: one that must complete did not; the others are not waited for.
         """
+        if self._needs:
+            await self._wait_for_needs()
+            self._record.waits_on.clear()
+        self._record.go_on()
+
+    async def _wait_for_needs(self) -> None:
         changed = asyncio.Event()
         wake = waker(changed)
         for need in self._needs:
@@ -173,10 +179,8 @@ class Dependencies:
             for need in self._needs:
                 need.check()
             if not self._say():
-                break
+                return
             await changed.wait()
-        self._record.waits_on.clear()
-        self._record.go_on()
 
     def _say(self) -> bool:
         """Say what is waited for; returns whether there is anything."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any, Literal, TypeVar
 
-from gemini_nb.api.usage import Usage
+from gemini_nb.api.usage import NO_USAGE, Usage
 from gemini_nb.api.wire import Part, duplicate
 from gemini_nb.errors import GeminiError, InternalError
 from gemini_nb.redaction import scrub, scrub_json
@@ -109,7 +109,7 @@ class StreamRecord:
         self.finish_message = ""
         self.model_version: str | None = None
         self.response_id: str | None = None
-        self.usage = Usage()
+        self.usage = NO_USAGE
         self.requests: tuple[Usage, ...] = ()  # the same for each request, by which long prompts are billed
         self.searches: tuple[int, ...] = ()  # of each model call that searched the web, its queries
         self.saved = Saved()
@@ -409,7 +409,7 @@ class StreamRecord:
             yield events.ThoughtDelta(stream_id=name, seq=0, time=began, text=thoughts)
         if text := self.text:
             yield events.TextDelta(stream_id=name, seq=0, time=began, text=text)
-        if self.usage != Usage():
+        if self.usage != NO_USAGE:
             yield events.UsageUpdated(stream_id=name, seq=0, time=ended, usage=self.usage)
         if self.error is not None:
             yield events.StreamFailed(stream_id=name, seq=0, time=ended, error=self.error)

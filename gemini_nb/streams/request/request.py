@@ -57,6 +57,8 @@ _KINDS: tuple[tuple[str, type | tuple[type, ...], str], ...] = (
     ("toolConfig", Mapping, "a dictionary"),
     ("generationConfig", Mapping, "a dictionary"),
 )
+_POLICY = RetryPolicy()
+_TIMEOUTS = Timeouts()
 _FOREIGN = {"config", "messages", "prompt"}  # of google-genai's calls, and of other clients' bodies
 
 
@@ -435,7 +437,7 @@ def _checked_fresh(fresh: bool) -> bool:
 
 def _checked_retry(retry: RetryPolicy | None, settings: Settings) -> RetryPolicy:
     if retry is None:
-        return RetryPolicy(on_cut=settings.on_cut)
+        return _POLICY if settings.on_cut == _POLICY.on_cut else RetryPolicy(on_cut=settings.on_cut)
     if not isinstance(retry, RetryPolicy):
         raise ArgumentError(f"retry is a RetryPolicy, not a {type(retry).__name__}.")
     return retry
@@ -443,7 +445,7 @@ def _checked_retry(retry: RetryPolicy | None, settings: Settings) -> RetryPolicy
 
 def _timeouts(timeout: float | None) -> Timeouts:
     if timeout is None:
-        return Timeouts()
+        return _TIMEOUTS
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0:
         raise ConfigError(f"timeout is the seconds without a byte to bear, greater than 0, not {timeout!r}.")
-    return Timeouts(first_byte=timeout, idle=timeout, connect=min(timeout, Timeouts().connect))
+    return Timeouts(first_byte=timeout, idle=timeout, connect=min(timeout, _TIMEOUTS.connect))

@@ -66,7 +66,9 @@ class Subscription:
         self._failed = False
         self.target = target
         self._cursor = Cursor(log, self._wake, replay=replay)
-        self._enqueue()
+        # A thread that woke up for a stream that has not begun would find nothing.
+        if self._cursor.has_more or self._cursor.at_end or not delivery.has_threads:
+            self._enqueue()
 
     def close(self) -> None:
         """Stop calling the callback. A call under way ends by itself."""
@@ -165,6 +167,11 @@ class Delivery:
         self._batch: list[Subscription] = []  # the loop thread's, as all that follows
         self._flush_timer: asyncio.TimerHandle | None = None
         self._flushed_at = _NOW
+
+    @property
+    def has_threads(self) -> bool:
+        """Whether there are threads, so that the loop need not start one."""
+        return bool(self._threads)
 
     def enqueue(self, subscription: Subscription) -> bool:
         """Deliver what is new to this subscription soon; False after the end of all threads."""
