@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -22,13 +22,12 @@ from gemini_nb.simulator.protocol.contents import check_contents, files_in
 from gemini_nb.simulator.protocol.fields import TOO_DEEP, body_tokens, camel, parse_json, read_message
 from gemini_nb.simulator.protocol.files import FileStore, is_file_path
 from gemini_nb.simulator.protocol.refusals import RefusalError, invalid, not_found
-from gemini_nb.simulator.protocol.resources import owner_of
-from gemini_nb.simulator.protocol.routes import Route
+from gemini_nb.simulator.protocol.routes import Route, owner_of
 from gemini_nb.simulator.protocol.signatures import FIELD, is_token, make_token, read_token
 from gemini_nb.simulator.record import Fields, Record, Request
 from gemini_nb.simulator.recordings import Recordings, bare_path
 from gemini_nb.simulator.scenario.answer import answer_prompt
-from gemini_nb.simulator.scenario.chunks import Step, one_response, stream_chunks
+from gemini_nb.simulator.scenario.chunks import Step, one_response, skip_chunks, stream_chunks
 from gemini_nb.simulator.scenario.prompt import read_prompt
 
 __all__ = ["Scenario", "Service"]
@@ -80,7 +79,7 @@ class Service:
                 return Reply(steps=[self.caches.answer(request, self.api_key, check_files)])
             route = routes.find_route(verb, path if self.recordings is None else bare_path(path))
             wrapped = route.method == "streamGenerateContent" and query.get("alt") != "sse"
-            routes.check_access(route, headers, query, self.api_key)
+            routes.check_access(route, request, self.api_key)
             if problem is not None:
                 raise problem
             return self._routed(route, request, wrapped=wrapped)
@@ -141,12 +140,14 @@ class Service:
         token, start = prompt.body.get(FIELD), 0
         if is_token(token) or (token is not None and self.scenario is None):  # a script may know of others
             start = read_token(token, prompt.model, prompt.body)
-        steps: Iterable[Step]
+        steps: Iterator[Step]
         if self.scenario is None:
             steps = stream_chunks(answer_prompt(prompt), prompt, after=start)
         else:
             asked = {name: value for name, value in body.items() if not start or camel(name) != FIELD}
-            steps = self._note_sent(_after(start, self.scenario(asked, prompt.model)))
+            steps = iter(self.scenario(asked, prompt.model))
+            skip_chunks(steps, start)
+            steps = self._note_sent(steps)
         steps = shape_answer(
             steps, fault, lambda events: make_token(start + events, prompt.model, prompt.body)
         )
@@ -193,24 +194,13 @@ class Service:
             return None
         return self.caches.find(name, model, request)
 
-    def _note_sent(self, steps: Iterable[Step]) -> Iterable[Step]:
+    def _note_sent(self, steps: Iterable[Step]) -> Iterator[Step]:
         """Note which fields a script's parts have, since the service takes back what it has sent."""
         for step in steps:
             for candidate in objects(step.get("candidates")) if isinstance(step, Mapping) else ():
                 for part in parts_of(candidate):
                     self._sent.update(map(camel, part))
             yield step
-
-
-def _after(events: int, steps: Iterable[Step]) -> Iterable[Step]:
-    """Yield a script without its first chunks, and without what stands before and between them."""
-    rest = iter(steps)
-    while events:
-        step = next(rest, None)
-        if step is None:
-            return
-        events -= isinstance(step, Mapping)
-    yield from rest
 
 
 def _refuse(error: RefusalError, *, wrapped: bool) -> Reply:

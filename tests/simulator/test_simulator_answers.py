@@ -153,6 +153,8 @@ def test_reading_a_very_long_or_odd_prompt_is_quick() -> None:
         ("Describe a lighthouse in 900 words.", "a lighthouse"),
         ("Plan a day in Lisbon in about 1000 words. Check the weather.", "a day in Lisbon"),
         ("Why is the sky blue? In two sentences.", "Why is the sky blue"),
+        ("Write a long text of 600 words about the lighthouses of Brittany.", "the lighthouses of Brittany"),
+        ("Write me a haiku about frogs", "a haiku about frogs"),
     ],
 )
 def test_a_topic_ends_like_a_phrase_where_a_length_is_asked_for(asked: str, topic: str) -> None:

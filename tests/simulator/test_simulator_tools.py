@@ -113,6 +113,13 @@ def test_where_nothing_matches_the_first_tool_is_called(client: httpx.Client) ->
     assert Talk(client, "Good morning", CLOCK, WEATHER).rounds() == [[("now", {})]]
 
 
+def test_a_tool_that_needs_a_place_is_not_called_where_none_is_named(client: httpx.Client) -> None:
+    talk = Talk(client, "Explain the Kalman filter to a sailor in 60 words.", WEATHER)
+    assert talk.rounds() == []
+    assert "simulated answer about the Kalman filter" in talk.text
+    assert len(Talk(client, "Describe a river in Peru.", WEATHER).rounds()) == 1
+
+
 def test_calling_can_be_forbidden_demanded_and_restricted(client: httpx.Client) -> None:
     def config(mode: str, *names: str) -> dict[str, Any]:
         calling = {"mode": mode, **({"allowedFunctionNames": names} if names else {})}

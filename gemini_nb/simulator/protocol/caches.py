@@ -19,8 +19,14 @@ from typing import Any
 from gemini_nb.simulator.protocol.contents import check_contents
 from gemini_nb.simulator.protocol.fields import body_tokens, read_message
 from gemini_nb.simulator.protocol.refusals import RefusalError, invalid, not_found
-from gemini_nb.simulator.protocol.resources import list_page, owner_of, timestamp
-from gemini_nb.simulator.protocol.routes import Route, check_access, check_model
+from gemini_nb.simulator.protocol.routes import (
+    Route,
+    check_access,
+    check_model,
+    list_page,
+    owner_of,
+    timestamp,
+)
 from gemini_nb.simulator.protocol.rules import Asked, check_settings
 from gemini_nb.simulator.record import Request
 
@@ -105,7 +111,7 @@ class CacheStore:
         if match is None:
             raise not_found(f"The simulator serves nothing for {request.path}.")
         route = Route(version=match["version"], vertex=bool(match["project"]), method="createCachedContent")
-        check_access(route, request.headers, request.query, accepted)
+        check_access(route, request, accepted)
         prefix, owner = f"{match['project'] or ''}cachedContents/", owner_of(request)
         with self._lock:
             if match["id"] is None and request.method == "POST":

@@ -27,7 +27,6 @@ __all__ = [
     "field_names",
     "parse_json",
     "part_tokens",
-    "read_body",
     "read_message",
     "snake",
     "text_tokens",
@@ -132,11 +131,6 @@ def parse_json(raw: bytes) -> Any:
     except RecursionError:
         raise invalid(TOO_DEEP) from None
     return value
-
-
-def read_body(value: Any, *, vertex: bool, known: Collection[str] = ()) -> dict[str, Any]:
-    """Read a generateContent body, as `read_message` does."""
-    return read_message(value, "Request", "", vertex=vertex, known=known)
 
 
 def read_message(

@@ -19,8 +19,7 @@ from typing import Any
 
 from gemini_nb.simulator.protocol.fields import read_message
 from gemini_nb.simulator.protocol.refusals import RefusalError, invalid, not_found
-from gemini_nb.simulator.protocol.resources import list_page, owner_of, timestamp
-from gemini_nb.simulator.protocol.routes import Route, check_access
+from gemini_nb.simulator.protocol.routes import Route, check_access, list_page, owner_of, timestamp
 from gemini_nb.simulator.record import Fields, Request
 
 __all__ = ["GRANULARITY", "FileReply", "FileStore", "is_file_path"]
@@ -153,7 +152,7 @@ class FileStore:
         match, method = _PATH.fullmatch(request.path), request.method
         upload_id = request.query.get("upload_id")
         if not upload_id:
-            check_access(Route(version="v1", vertex=False), request.headers, request.query, accepted)
+            check_access(Route(version="v1", vertex=False), request, accepted)
         id_, rest = (match["id"], match["rest"]) if match else (None, None)
         with self._lock:
             if match and match["upload"] and method == "POST" and not id_ and not rest:

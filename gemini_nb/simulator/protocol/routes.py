@@ -1,4 +1,4 @@
-"""Where requests go: paths, who may ask, and the models that there are.
+"""Where requests go: paths, who may ask, the models that there are, and what lists and times look like.
 
 Every id that begins like one of Google's is taken, listed or not: a model that came out yesterday must not be
 refused by a list from last month. And a credential is always demanded, where the backend looks for it (API
@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
-from gemini_nb.simulator.protocol.refusals import not_found, refused_key, refused_token
-from gemini_nb.simulator.protocol.resources import list_page
-from gemini_nb.simulator.record import Fields
+from gemini_nb.simulator.protocol.refusals import invalid, not_found, refused_key, refused_token
+from gemini_nb.simulator.record import Request
 
 __all__ = [
     "INPUT_TOKEN_LIMIT",
@@ -27,6 +27,9 @@ __all__ = [
     "find_route",
     "generation",
     "list_models",
+    "list_page",
+    "owner_of",
+    "timestamp",
 ]
 
 METHODS = ("streamGenerateContent", "generateContent", "countTokens")
@@ -103,10 +106,10 @@ def find_route(verb: str, path: str) -> Route:
     raise not_found(f"The simulator serves nothing for {verb} {path}.")
 
 
-def check_access(route: Route, headers: Fields, query: Fields, accepted: str | None) -> None:
+def check_access(route: Route, request: Request, accepted: str | None) -> None:
     """Refuse a request that brings no credential, or a wrong one; an `accepted` of None takes any."""
-    key = headers.get("x-goog-api-key", "").strip() or query.get("key", "").strip()
-    scheme, _, token = headers.get("authorization", "").strip().partition(" ")
+    key = _api_key(request)
+    scheme, _, token = request.headers.get("authorization", "").strip().partition(" ")
     token = token.strip() if scheme.lower() == "bearer" else ""
     if not key and not (route.vertex and token):
         raise refused_token(given=False) if route.vertex and not route.express else refused_key(given=False)
@@ -168,3 +171,41 @@ def generation(model: str) -> int:
     if match := _FAMILY.match(model):
         return int(match[1])
     return 4 if model.endswith("-latest") else 0
+
+
+def owner_of(request: Request) -> str:
+    """Return the key or token that a request comes with: who asks, as the owner of files and caches."""
+    return _api_key(request) or request.headers.get("authorization", "").strip()
+
+
+def _api_key(request: Request) -> str:
+    return request.headers.get("x-goog-api-key", "").strip() or request.query.get("key", "").strip()
+
+
+def timestamp(when: float) -> str:
+    """Write seconds since the epoch as the services do."""
+    return datetime.fromtimestamp(when, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def list_page(
+    field: str, items: Sequence[Any], query: Mapping[str, str], *, size: int, most: int | None = None
+) -> dict[str, Any]:
+    """Answer a list request with the page that its query asks for.
+
+    Args:
+        field: what the list is called.
+        items: all there is.
+        query: the parameters of the URL, with `pageSize` and `pageToken` in any spelling.
+        size: how many stand on a page that does not say.
+        most: how many a page may have; None for any number.
+    """
+    names = {name.replace("_", "").lower(): value for name, value in query.items()}
+    try:
+        size, start = int(names.get("pagesize") or size), int(names.get("pagetoken") or 0)
+    except ValueError:
+        raise invalid("The page token or page size is not valid.") from None
+    if most is not None and not 1 <= size <= most:
+        raise invalid(f"The page size is between 1 and {most}.", "page_size")
+    end = start + max(1, size)
+    answer: dict[str, Any] = {field: list(items[start:end])} if items[start:end] else {}
+    return {**answer, "nextPageToken": str(end)} if end < len(items) else answer

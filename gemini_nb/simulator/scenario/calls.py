@@ -7,13 +7,11 @@ has been answered is taken off it. Nothing has to be remembered between requests
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from gemini_nb.simulator.protocol.history import Exchange
-from gemini_nb.simulator.scenario.clues import LONGEST, Clues, name_words, read_clues, stem
+from gemini_nb.simulator.scenario.clues import Clues, name_words, read_clues, stem
 from gemini_nb.simulator.scenario.prompt import Declaration, Prompt
 from gemini_nb.simulator.scenario.values import is_place, make_arguments
 
@@ -28,18 +26,24 @@ _VERB = re.compile("get|fetch|find|look|lookup|search|list|read|show|set|make|do
 
 def next_calls(prompt: Prompt) -> list[dict[str, Any]]:
     """Return the functionCalls of the next round; none when everything was asked and answered."""
-    done = Counter(exchange.name for exchanges in prompt.rounds for exchange in exchanges)
+    exchanges = [exchange for exchanges in prompt.rounds for exchange in exchanges]
+    # An argument may be what an earlier tool returned under its name: the id of the hotel that was found.
+    facts: dict[str, Any] = {}
+    for exchange in exchanges:
+        result = exchange.response.get("result", exchange.response.get("output", exchange.response))
+        facts |= result if isinstance(result, Mapping) else {}
+    answered = len(exchanges)
     for planned in _plan(prompt):
-        waiting = []
-        for call in planned:
-            if done[call["name"]]:
-                done[call["name"]] -= 1
-            else:
-                waiting.append(call)
-        if waiting:
-            facts = _facts(exchange for exchanges in prompt.rounds for exchange in exchanges)
-            return [{**call, "args": _informed(call["args"], facts)} for call in waiting]
+        if answered < len(planned):
+            return [{**call, "args": _informed(call["args"], facts)} for call in planned[answered:]]
+        answered -= len(planned)
     return []
+
+
+def _informed(args: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: facts[name] if type(facts.get(name)) is type(value) else value for name, value in args.items()
+    }
 
 
 def introduce(calls: Iterable[Mapping[str, Any]]) -> str:
@@ -51,25 +55,8 @@ def introduce(calls: Iterable[Mapping[str, Any]]) -> str:
     return f"Let me call {' and '.join(asked)}."
 
 
-def _facts(exchanges: Iterable[Exchange]) -> dict[str, Any]:
-    """Collect what earlier tools returned, by name: an id from one is an argument of the next."""
-    facts: dict[str, Any] = {}
-    for exchange in exchanges:
-        result = exchange.response.get("result", exchange.response.get("output", exchange.response))
-        if isinstance(result, Mapping):
-            facts |= result
-    return facts
-
-
-def _informed(args: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: facts[name] if type(facts.get(name)) is type(value) else value for name, value in args.items()
-    }
-
-
 def _plan(prompt: Prompt) -> list[list[dict[str, Any]]]:
-    text = prompt.clues.text[:LONGEST]
-    chosen = _choose(prompt)
+    text, chosen = prompt.clues.text, _choose(prompt)
     if not _IN_ORDER.search(text):
         return [[call for declaration in chosen for call in _calls_of(declaration, prompt)]]
     clauses = _CLAUSE.split(text)
@@ -81,13 +68,21 @@ def _plan(prompt: Prompt) -> list[list[dict[str, Any]]]:
 
 
 def _choose(prompt: Prompt) -> list[Declaration]:
-    """Take the tools that the prompt mentions by name, else by description, else the first."""
+    """Take the tools that the prompt mentions by name, else by description, else the first of use.
+
+    One that must be given a place is of no use to a prompt that names none, unless a tool must be called.
+    """
     words, declarations = prompt.clues.words, prompt.functions
     named = [one for one in declarations if _subject(one) & words]
     described = [
         one for one in declarations if words & set(map(stem, re.findall(r"[^\W\d_]{5,}", one.description)))
     ]
-    return named or described or list(declarations[:1])
+    useful = [
+        one
+        for one in declarations
+        if prompt.mode == "ANY" or prompt.clues.places or not is_place(_only_text(one.schema))
+    ]
+    return named or described or useful[:1]
 
 
 def _subject(declaration: Declaration) -> set[str]:
@@ -120,7 +115,7 @@ def _calls_of(declaration: Declaration, prompt: Prompt) -> list[dict[str, Any]]:
 
 def _near(declaration: Declaration, clues: Clues) -> Clues:
     """Narrow the names to the sentence that mentions the tool, where that sentence has some."""
-    for sentence in _SENTENCE.split(clues.text[:LONGEST]):
+    for sentence in _SENTENCE.split(clues.text):
         read = read_clues(sentence)
         if read.names and _subject(declaration) & read.words:
             return replace(clues, names=read.names, places=read.places)

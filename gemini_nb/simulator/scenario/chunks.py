@@ -16,12 +16,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from gemini_nb.simulator.protocol.fields import CHARACTERS_PER_TOKEN, part_tokens, text_tokens
-from gemini_nb.simulator.protocol.resources import timestamp
+from gemini_nb.simulator.protocol.routes import timestamp
 from gemini_nb.simulator.protocol.signatures import sign_call, sign_text
 from gemini_nb.simulator.scenario.answer import Answer
 from gemini_nb.simulator.scenario.prompt import Prompt
 
-__all__ = ["Step", "one_response", "stream_chunks"]
+__all__ = ["Step", "one_response", "skip_chunks", "stream_chunks"]
 
 Step = Mapping[str, Any] | float | bytes | threading.Event
 """What is delivered: a chunk, a delay in seconds, bytes as they are, or an event to wait for."""
@@ -41,10 +41,15 @@ def stream_chunks(answer: Answer, prompt: Prompt, *, after: int = 0) -> Iterator
     """
     envelope = _Envelope(prompt, answer)
     steps = _all_chunks(answer, prompt, envelope)
-    while after > 0 and (step := next(steps, None)) is not None:
-        after -= isinstance(step, Mapping)
+    skip_chunks(steps, after)
     envelope.forget()
     yield from steps
+
+
+def skip_chunks(steps: Iterator[Step], count: int) -> None:
+    """Take so many chunks off, with what stands before and between them."""
+    while count > 0 and (step := next(steps, None)) is not None:
+        count -= isinstance(step, Mapping)
 
 
 def _all_chunks(answer: Answer, prompt: Prompt, envelope: _Envelope) -> Iterator[Step]:

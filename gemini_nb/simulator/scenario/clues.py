@@ -10,13 +10,11 @@ import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
-__all__ = ["LONGEST", "NAME", "Clues", "Number", "name_words", "read_clues", "stem"]
+__all__ = ["NAME", "Clues", "Number", "name_words", "read_clues", "stem"]
 
-LONGEST = 8_000
-"""Characters that are read of a prompt, into which a whole document may have been pasted."""
-
-_WORD = re.compile(r"[^\W\d_]+(?:['\u2019-][^\W\d_]+)*")
-_QUOTED = re.compile(r"\"([^\"\n]{1,300})\"(?!\s*:)|\u201c([^\u201d\n]{1,300})\u201d|`([^`\n]{1,300})`")
+_LONGEST = 8_000  # characters that are read, since a whole document may have been pasted
+_WORD = re.compile(r"[^\W\d_]+")
+_QUOTED = re.compile(r"[\"\u201c]([^\"\u201d\n]{1,300})[\"\u201d](?!\s*:)|`([^`\n]{1,300})`")
 _NUMBER = re.compile(
     r"(?<![\w.,:/-])(-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?)(?![\w:/]|-\d|\.\d)(?:[ -]([^\W\d_]+))?"
 )
@@ -45,9 +43,9 @@ _NO_NAME = re.compile(
     re.IGNORECASE,
 )
 """Words that are no part of a name, though they may have a capital where a sentence begins."""
-_VERB = re.compile(
-    r"^(?:please )?(?:plan|explain|describe|write|summari[sz]e|tell me|give me|compare|show)\b\s*"
-    r"(?:(?:about|on|of)\b)?",
+_REQUEST = re.compile(
+    r"^(?:please )?(?:plan|explain|describe|write|summari[sz]e|tell|give|compare|show)\b(?: me\b)?"
+    r"(?: an? (?:long |short )?text\b)?\s*(?:(?:about|on|of)\b)?",
     re.IGNORECASE,
 )
 
@@ -64,7 +62,7 @@ class Clues:
     """What a prompt says.
 
     Attributes:
-        text: the prompt.
+        text: the prompt, as far as it is read.
         topic: what it is about: its first sentence without the verb.
         words: the stems of its words.
         names: its capitalised phrases, in order.
@@ -90,9 +88,8 @@ class Clues:
 
 def read_clues(text: str) -> Clues:
     """Read a prompt."""
-    read = text[:LONGEST]
-    length = _LENGTH.search(read)
-    rest = _LENGTH.sub("", read)
+    text = text[:_LONGEST]
+    length, rest = _LENGTH.search(text), _LENGTH.sub("", text)
     names = _names(rest)
     places = [name for found in _PLACES.findall(rest) for name in re.findall(NAME, found)]
     if not names and (lower := _LOWER_PLACES.search(rest)):
@@ -100,18 +97,18 @@ def read_clues(text: str) -> Clues:
     return Clues(
         text=text,
         topic=_topic(rest),
-        words=frozenset(stem(part) for word in _WORD.findall(read) for part in {word, *word.split("-")}),
+        words=frozenset(map(stem, _WORD.findall(text))),
         names=tuple(dict.fromkeys(names)),
         places=tuple(dict.fromkeys(places)),
-        quoted=tuple(next(filter(None, groups)) for groups in _QUOTED.findall(read)),
+        quoted=tuple(one or other for one, other in _QUOTED.findall(text)),
         numbers=_numbers(rest),
-        length=(_count(length[1]), length[2].lower()) if length else None,
+        length=(_count(length[1].lower()), length[2].lower()) if length else None,
     )
 
 
 def stem(word: str) -> str:
     """Cut the plural's s, roughly, and fold case."""
-    word = word.lower().partition("'")[0]
+    word = word.lower()
     return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
 
 
@@ -139,14 +136,13 @@ def _numbers(text: str) -> tuple[Number, ...]:
     return tuple(Number(float(one.replace(",", "")), stem(unit)) for one, unit in _NUMBER.findall(digits))
 
 
-def _count(text: str) -> int:
-    return _NUMBER_WORDS.get(text.lower()) or (int(text.replace(",", "")) if text[0].isdigit() else 1)
+def _count(word: str) -> int:
+    return _NUMBER_WORDS.get(word, 1) if word.isalpha() else int(word.replace(",", ""))
 
 
 def _topic(text: str) -> str:
-    # A length that was asked for has been taken out before these.
-    told = re.sub(r"([.?!]?)[ \t]+([.?!,;])(?=\s|$)", lambda found: found[1] or found[2], text)
-    told = _VERB.sub("", told.strip(" \n:,")).strip(" \n:,")
-    sentence = re.split(r"(?<=\w)[.?!](?:\s|$)|\n|:\s", told, maxsplit=1)[0]
-    topic = " ".join(re.sub(r",? with .*", "", sentence).split()).strip(" ,;")
+    # The sentence may end in a gap: a length that was asked for has been taken out before the full stop.
+    text = _REQUEST.sub("", re.sub(r"\s+([.?!,;])", r"\1", text).strip(" \n:,"))
+    sentence = re.split(r"(?<=\w)[.?!](?:\s|$)|\n|:\s", text.strip(" \n:,"), maxsplit=1)[0]
+    topic = " ".join(re.sub(r",? with .*", "", sentence).split()).strip(" ,;.?!")
     return topic[:80].rstrip() or "your question"

@@ -10,7 +10,7 @@ from typing import Any
 from gemini_nb.simulator.protocol import history
 from gemini_nb.simulator.protocol.caches import Cache
 from gemini_nb.simulator.protocol.contents import check_contents
-from gemini_nb.simulator.protocol.fields import read_body
+from gemini_nb.simulator.protocol.fields import read_message
 from gemini_nb.simulator.protocol.routes import Route, check_model, generation
 from gemini_nb.simulator.protocol.rules import Asked, check_length, check_settings
 from gemini_nb.simulator.scenario.clues import Clues, read_clues
@@ -33,7 +33,8 @@ class Prompt(Asked):
 
     Attributes:
         seed: decides, with the text, what is made up.
-        clues: what was read from the user's last message.
+        text: the user's last message.
+        clues: what was read from it.
         previous: the user's message before that, empty in a first turn.
         rounds: the calls made since those last words, with their results.
         tokens: the length of the prompt, the cached part of it included.
@@ -41,6 +42,7 @@ class Prompt(Asked):
     """
 
     seed: int
+    text: str
     clues: Clues
     previous: str
     rounds: list[list[history.Exchange]]
@@ -74,7 +76,7 @@ class Prompt(Asked):
 
     def rng(self, *purpose: object) -> random.Random:
         """Return a random generator that is the same for the same prompt and purpose."""
-        return random.Random(f"{self.seed}|{self.clues.text.strip()}|{purpose}")
+        return random.Random(f"{self.seed}|{self.text.strip()}|{purpose}")
 
 
 def read_prompt(
@@ -101,7 +103,7 @@ def read_prompt(
     check_model(route)
     model, vertex = route.model, route.vertex
     streaming = route.method == "streamGenerateContent"
-    body = read_body(value, vertex=vertex, known=known)
+    body = read_message(value, "Request", "", vertex=vertex, known=known)
     check_contents(body, vertex=vertex)
     tokens = check_length(body)
     check_settings(Asked(body=body, model=model, vertex=vertex, streaming=streaming))
@@ -117,6 +119,7 @@ def read_prompt(
         if "image" in model:
             history.check_image_signatures(turns)
     messages = [turn.text for turn in turns if turn.kind == "user" and turn.text.strip()]
+    previous, text = ["", "", *messages][-2:]
     cached_tokens = cache.tokens if cache is not None else 0
     return Prompt(
         body=body,
@@ -124,8 +127,9 @@ def read_prompt(
         vertex=vertex,
         streaming=streaming,
         seed=seed,
-        clues=read_clues(messages[-1] if messages else ""),
-        previous=messages[-2] if len(messages) > 1 else "",
+        text=text,
+        clues=read_clues(text),
+        previous=previous,
         rounds=history.current_rounds(turns),
         tokens=tokens + cached_tokens,
         cached_tokens=cached_tokens,

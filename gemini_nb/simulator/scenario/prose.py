@@ -22,6 +22,7 @@ __all__ = ["NOTE", "describe_results", "looks_back", "think", "write_prose"]
 NOTE = "(This is a simulated answer.)"
 """What every answer says once."""
 _LONGEST_VALUE = 300
+_MOST = 20_000  # words, sentences or whatever was asked for
 _ECHO = re.compile(
     r"(?is)^\s*(?:please )?(?:say|repeat|echo|(?:reply|answer) with)\b(?: exactly| after me)?\s*:?\s*(.+)"
 )
@@ -66,7 +67,9 @@ print(averages)
 }
 """What a pane must be able to show, by the words that ask for it."""
 _JOINTS = {"sentence": " ", "line": "  \n", "bullet": "\n- ", "paragraph": "\n\n"}
-_DAY = """| Time | Plan |
+_DAY = """A day could look like this:
+
+| Time | Plan |
 | --- | --- |
 | 09:00 | Breakfast and a first walk |
 | 11:00 | One museum or one market |
@@ -99,7 +102,7 @@ def looks_back(prompt: Prompt) -> bool:
 def write_prose(prompt: Prompt) -> str:
     """Write the whole answer to a prompt without tools."""
     clues = prompt.clues
-    if echoed := _ECHO.match(clues.text):
+    if echoed := _ECHO.match(prompt.text):
         return f"{clues.quoted[0] if clues.quoted else echoed[1].strip()}\n\n{NOTE}"
     if looks_back(prompt):
         return f"You asked before: \u201c{_short(prompt.previous)}\u201d {NOTE}"
@@ -107,81 +110,78 @@ def write_prose(prompt: Prompt) -> str:
         return f"Hello! What would you like to know? {NOTE}"
     sentences = itertools.cycle(prompt.rng("prose").sample(_SENTENCES, len(_SENTENCES)))
     count, unit = _wished_length(clues)
+    opening = f"This is a simulated answer about {clues.topic}."
     if joint := _JOINTS.get(unit):
-        first = f"This is a simulated answer about {clues.topic}."
-        texts = [first, *itertools.islice(sentences, min(max(count, 1), 500) - 1)]
+        texts = [opening, *itertools.islice(sentences, count - 1)]
         return "- " * (unit == "bullet") + joint.join(texts)
     if unit and count <= 20:
-        words = f"Simulated answer about {clues.topic}: {' '.join(_SENTENCES)}".split()
-        return " ".join(words[: max(count, 1)])
-    blocks = [block for asked, block in _BLOCKS.items() if clues.mentions(*asked.split())]
-    if not blocks and clues.mentions("plan", "itinerary"):
-        blocks = [_DAY]
+        return " ".join(f"Simulated answer about {clues.topic}: {next(sentences)}".split()[:count])
     title = f"## {clues.topic[:1].upper()}{clues.topic[1:]}"
+    blocks = [block for asked, block in _BLOCKS.items() if clues.mentions(*asked.split())]
+    blocks = blocks or _wished_plan(clues)
     if unit:
-        made = [title] * (count >= 120) + [f"This is a simulated answer about {clues.topic}.", *blocks]
-        made += _paragraphs(sentences, min(count, 20_000) - _words("\n\n".join(made)))
-    else:
-        last = " ".join(itertools.islice(sentences, 3))
-        made = [title, *_opening(prompt), *(blocks or _BLOCKS.values()), last]
-    return "\n\n".join(made)
+        return _filled([*[title] * (count >= 120), opening, *blocks], sentences, count)
+    closing = " ".join(itertools.islice(sentences, 3))
+    return "\n\n".join([title, *_question(prompt), *(blocks or _BLOCKS.values()), closing])
 
 
 def describe_results(prompt: Prompt) -> str:
     """Write the answer that rests on what the tools returned."""
-    exchanges = [exchange for exchanges in prompt.rounds for exchange in exchanges]
-    lines = [f"Here is what the tools returned. {NOTE}", ""]
-    lines += [_sentence(exchange) for exchange in exchanges]
-    if prompt.clues.mentions("plan", "itinerary"):
-        lines += ["", "With that, the day could look like this:", "", _DAY]
-    text = "\n".join([*lines, "", "A real model would now write its answer from this."])
+    results = "\n".join(_result(exchange) for exchanges in prompt.rounds for exchange in exchanges)
+    blocks = [f"Here is what the tools returned. {NOTE}", results, *_wished_plan(prompt.clues)]
     count, unit = _wished_length(prompt.clues)
-    more = _paragraphs(itertools.cycle(_SENTENCES), count - _words(text)) if unit == "word" else ()
-    return "\n\n".join([text, *more])
+    end = "A real model would now write its answer from this."
+    return _filled([*blocks, end], itertools.cycle(_SENTENCES), count if unit == "word" else 0)
 
 
 def _wished_length(clues: Clues) -> tuple[int, str]:
     """Return how long the answer should be, such as (3, "sentence"); no unit where any length will do."""
-    if clues.length is None and clues.mentions("long", "detailed", "essay"):
+    if clues.length is not None:
+        return min(max(clues.length[0], 1), _MOST), clues.length[1]
+    if clues.mentions("long", "detailed", "essay"):
         return 900, "word"
-    return clues.length or ((2, "sentence") if clues.mentions("short", "brief", "briefly") else (0, ""))
+    return (2, "sentence") if clues.mentions("short", "brief", "briefly") else (0, "")
 
 
-def _opening(prompt: Prompt) -> Iterator[str]:
-    yield f"You asked: \u201c{_short(prompt.clues.text)}\u201d {NOTE}"
-    blobs = [
-        part.get("inlineData") or part.get("fileData") or {} for part in prompt.body["contents"][-1]["parts"]
-    ]
-    if kinds := [f"`{blob['mimeType']}`" for blob in blobs if blob.get("mimeType")]:
-        yield f"You sent {' and '.join(kinds)}; the simulator cannot look into it."
+def _wished_plan(clues: Clues) -> list[str]:
+    return [_DAY] if clues.mentions("plan", "itinerary") else []
+
+
+def _question(prompt: Prompt) -> Iterator[str]:
+    """Repeat what was asked, and name what came with it."""
+    yield f"You asked: \u201c{_short(prompt.text)}\u201d {NOTE}"
+    parts = prompt.body["contents"][-1]["parts"]
+    kinds = [(part.get("inlineData") or part.get("fileData") or {}).get("mimeType") for part in parts]
+    if named := " and ".join(f"`{kind}`" for kind in kinds if kind):
+        yield f"You sent {named}; the simulator cannot look into it."
     if prompt.previous:
         yield f"Before that you asked: \u201c{_short(prompt.previous)}\u201d"
 
 
-def _paragraphs(sentences: Iterator[str], count: int) -> Iterator[str]:
-    """Make paragraphs of about 70 words until `count` words are there."""
-    while count > 8:
-        paragraph: list[str] = []
-        while count > 4 and _words(" ".join(paragraph)) < 70:
-            paragraph.append(next(sentences))
-            count -= _words(paragraph[-1])
-        yield " ".join(paragraph)
+def _filled(blocks: list[str], sentences: Iterator[str], count: int) -> str:
+    """Join blocks, and add paragraphs until there are about so many words."""
+    missing = count - _words("\n\n".join(blocks))
+    while missing > 8:
+        blocks.append(" ".join(itertools.islice(sentences, min(5, 1 + missing // 16))))
+        missing -= _words(blocks[-1])
+    return "\n\n".join(blocks)
 
 
-def _sentence(exchange: Exchange) -> str:
+def _result(exchange: Exchange) -> str:
+    """Say what a call returned, as an item of a list."""
     asked = ", ".join(map(_short, exchange.args.values()))
-    response: Any = exchange.response
-    error = response.get("error")
+    start = f"- **{exchange.name}**" + f" ({asked})" * bool(asked)
+    result: Any = exchange.response
+    error = result.get("error")
     if error is not None:
-        message = error.get("message", error) if isinstance(error, Mapping) else error
-        says = f" failed: {_short(message)}"
-    else:
-        if len(response) == 1:
-            response = response.get("output", response.get("result", response))
-        if isinstance(response, Mapping):
-            response = ", ".join(f"{key}: {_short(value)}" for key, value in response.items())
-        says = f": {'done, without a value' if response in (None, '', []) else _short(response)}"
-    return f"- **{exchange.name}**{f' ({asked})' if asked else ''}{says}"
+        return (
+            f"{start} failed: {_short(error.get('message', error) if isinstance(error, Mapping) else error)}"
+        )
+    if len(result) == 1:
+        result = result.get("output", result.get("result", result))
+    if isinstance(result, Mapping):
+        result = ", ".join(f"{key}: {_short(value)}" for key, value in result.items())
+    return f"{start}: {'done, without a value' if result in (None, '', []) else _short(result)}"
 
 
 def _short(value: Any) -> str:

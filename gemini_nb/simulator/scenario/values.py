@@ -13,17 +13,17 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from gemini_nb.simulator.protocol.fields import camel
-from gemini_nb.simulator.scenario.clues import LONGEST, NAME, Clues, name_words, stem
+from gemini_nb.simulator.scenario.clues import NAME, Clues, name_words, stem
 
 __all__ = ["is_place", "make_arguments", "make_value"]
 
 _MAX_DEPTH = 5
 _NUMBERS = {"integer", "number"}
-_SAID = (
+_ASSIGNED = (
     r"(?:(?:^|[\n,;{{(:\"'])\s*{0}[\"']?\s*:|\b{0}\s*=)\s*"
     r"(\"[^\"\n]*\"|(?:[^\n\"{{\[,;}}]|,(?=\d))+?)(?=\s*(?:[,;}}\n]|\.?$|\.\s))"
 )
@@ -67,9 +67,8 @@ _NOTES = {
 }
 """What the service has no keyword for stands in the description, by itself or in brackets at its end."""
 _SHAPES = ("AB-123", "ABC-1234", "A1", "a1", "en-US", "#1f6feb", "+15551234567", "12.50", "1.0.0")
-_PLACE = re.compile(
-    "city|cities|town|place|location|country|region|area|origin|destination|from|to|airport|station"
-)
+"""Texts that are tried where a schema has a pattern."""
+_PLACE = re.compile("city|cities|town|place|location|country|region|area|origin|destination|from|to|airport")
 
 
 def make_arguments(schema: Any, clues: Clues) -> dict[str, Any]:
@@ -100,6 +99,10 @@ class _Walk:
         self._root = root
         self._clues = clues
         self._whole = whole
+        self._today = datetime.now().astimezone().date()
+        self._text = clues.text.replace("tomorrow", str(self._today + timedelta(1))).replace(
+            "today", str(self._today)
+        )
         self._numbers = [number.value for number in clues.numbers]
         self._texts = list(dict.fromkeys((*clues.quoted, *clues.names)))
         self._taken: list[Any] = []
@@ -125,41 +128,33 @@ class _Walk:
             return value if isinstance(value, bool) else True
         if kind == "null":
             return None
-        return _fit(value if isinstance(value, str) else self._text(schema, name), schema)
+        return _fit(value if isinstance(value, str) else self._made_up(schema, name), schema)
 
-    def _plain(self, schema: Any) -> dict[str, Any]:
+    def _plain(self, schema: Any, depth: int = 0) -> dict[str, Any]:
         """Resolve references, merge `allOf` and take the first alternative that is not null."""
-        plain = {camel(key): value for key, value in schema.items()} if isinstance(schema, Mapping) else {}
-        for _ in range(20):
-            if reference := plain.pop("$ref", None) or plain.pop("ref", None):
-                plain = {**self._target(str(reference)), **plain}
-            elif parts := plain.pop("allOf", None):
-                for part in map(self._plain, parts):
-                    properties = {**part.get("properties", {}), **plain.get("properties", {})}
-                    required = [*part.get("required", ()), *plain.get("required", ())]
-                    plain = {**part, **plain, "properties": properties, "required": required}
-            elif options := plain.pop("anyOf", None) or plain.pop("oneOf", None):
-                usable = [one for one in options if isinstance(one, Mapping)]
-                usable.sort(key=lambda one: str(one.get("type")).lower() == "null")
-                plain = {**(usable[0] if usable else {}), **plain}
-            else:
-                break
-        return {**_noted(str(plain.get("description"))), **plain}
+        own = {camel(key): value for key, value in schema.items()} if isinstance(schema, Mapping) else {}
+        options = [one for key in ("anyOf", "oneOf") for one in own.pop(key, None) or ()]
+        options.sort(key=lambda one: isinstance(one, Mapping) and str(one.get("type")).lower() == "null")
+        reference = own.pop("$ref", own.pop("ref", None))
+        parts = [self._target(reference), *(own.pop("allOf", None) or ()), *options[:1]]
+        plain = _noted(str(own.get("description")))
+        for part in (*(self._plain(one, depth + 1) for one in parts if one and depth < _MAX_DEPTH), own):
+            properties = {**plain.get("properties", {}), **(part.get("properties") or {})}
+            required = [*plain.get("required", ()), *(part.get("required") or ())]
+            plain = {**plain, **part, "properties": properties, "required": required}
+        return plain
 
-    def _target(self, reference: str) -> Mapping[str, Any]:
-        target: Any = self._root
-        for step in filter(None, reference.lstrip("#").split("/")):
-            key = step.replace("~1", "/").replace("~0", "~")
-            target = target.get(key, target.get(key.removeprefix("$"))) if isinstance(target, Mapping) else {}
-        return target if isinstance(target, Mapping) else {}
+    def _target(self, reference: Any) -> Any:
+        """Return the definition that a reference names; the OpenAPI subset calls the definitions `defs`."""
+        definitions = self._root.get("$defs") or self._root.get("defs") or {}
+        return self._root if reference == "#" else definitions.get(str(reference).rpartition("/")[2])
 
     def _object(self, schema: Mapping[str, Any], depth: int) -> dict[str, Any]:
-        given: Mapping[str, Any] = schema.get("properties") or {}
+        given, required = schema["properties"], [name for name in schema["required"] if isinstance(name, str)]
         extra = schema.get("additionalProperties")
         if not given and depth < _MAX_DEPTH and isinstance(extra, Mapping):
-            count = max(2, int(schema.get("minProperties") or 0))
+            count = max(2, int(_number_in(schema, "minProperties", 0)))
             return {f"item {number}": self.value(extra, "item", depth + 1) for number in range(1, count + 1)}
-        required = [name for name in schema.get("required") or () if isinstance(name, str)]
         ordered = [name for name in schema.get("propertyOrdering") or () if name in given]
         return {
             name: self.value(given.get(name, {}), name, depth + 1)
@@ -176,12 +171,13 @@ class _Walk:
         if isinstance(fixed := schema.get("prefixItems"), list):
             return [self.value(item, name, depth + 1) for item in fixed]
         inner = self._plain(schema.get("items"))
-        least, most = int(schema.get("minItems") or 0), int(schema.get("maxItems") or 99)
-        if inner.get("enum"):
-            return list(inner["enum"])[: min(max(least, 1), most)]
         kind = _kind(inner)
-        found = len(self._texts if kind == "string" else self._numbers if kind in _NUMBERS else ())
-        count = least if depth > _MAX_DEPTH else min(max(least, found or 1 + self._whole), most)
+        found = self._texts if kind == "string" else self._numbers if kind in _NUMBERS else ()
+        wished = 0 if depth > _MAX_DEPTH else len(found) or 1 + self._whole
+        least, most = _number_in(schema, "minItems", 0), _number_in(schema, "maxItems", 99)
+        count = int(min(max(least, wished), most))
+        if inner.get("enum"):
+            return list(inner["enum"])[:count]
         items: list[Any] = []
         for number in range(1, count + 1):
             item = self.value(inner, name, depth + 1)
@@ -195,7 +191,7 @@ class _Walk:
             return next((one for one in enum if clues.mentions(*name_words(str(one)))), None)
         if not words:
             return None
-        assigned = re.search(_SAID.format("[ _-]?".join(words)), clues.text[:LONGEST], re.IGNORECASE)
+        assigned = re.search(_ASSIGNED.format("[ _-]?".join(words)), self._text, re.IGNORECASE)
         text = assigned[1].strip('"') if assigned else ""
         if kind in _NUMBERS:
             with contextlib.suppress(ValueError):
@@ -208,41 +204,44 @@ class _Walk:
             if not clues.mentions(*(word for word in words if len(word) > 2)):
                 return None
             denied = rf"\b(?:no|not|without|never) (?:{'|'.join(words)})"
-            return text.lower() not in {"no", "false"} and not re.search(denied, clues.text.lower())
-        return text or self._found(schema, words) if kind == "string" else None
+            return text.lower() not in {"no", "false"} and not re.search(denied, self._text.lower())
+        return text or self._found({str(schema.get("format")), *words}) if kind == "string" else None
 
-    def _found(self, schema: Mapping[str, Any], words: list[str]) -> str | None:
+    def _found(self, words: set[str]) -> str | None:
+        """Return what has the form that one of these words asks for, such as an address or a date."""
         for keys, pattern in _FOUND:
-            if any(re.fullmatch(keys, word) for word in (str(schema.get("format")), *words)):
-                found = re.finditer(pattern, self._clues.text[:LONGEST])
-                if texts := [match[match.lastindex or 0].strip() for match in found]:
-                    return next((text for text in texts if text not in self._taken), texts[0])
-        dated = "date" in words and self._clues.mentions("today", "tomorrow")
-        return self._day().date().isoformat() if dated else None
-
-    def _day(self) -> datetime:
-        return datetime.now(UTC) + timedelta(days=self._clues.mentions("tomorrow"))
+            if any(re.fullmatch(keys, word) for word in words):
+                found = [match[match.lastindex or 0].strip() for match in re.finditer(pattern, self._text)]
+                if found:
+                    return next((text for text in found if text not in self._taken), found[0])
+        return None
 
     def _number(self, schema: Mapping[str, Any], value: Any, *, whole: bool) -> float:
         if not isinstance(value, int | float):
             value = self._numbers[0] if self._numbers and not self._whole else 1
         if value in self._numbers:
             self._numbers.remove(value)
-        multiple = schema.get("multipleOf")
-        step = float(multiple) if isinstance(multiple, int | float) and multiple > 0 else float(whole)
-        low, high = _bounds(schema, step or 1e-6)
+        step = max(_number_in(schema, "multipleOf", whole), 0.0)
+        edge = step or 1e-6  # how far inside an exclusive bound the next number is
+        low = max(
+            _number_in(schema, "minimum", -math.inf), _number_in(schema, "exclusiveMinimum", -math.inf) + edge
+        )
+        high = min(
+            _number_in(schema, "maximum", math.inf), _number_in(schema, "exclusiveMaximum", math.inf) - edge
+        )
         value = min(max(value, low), high)
         if step:
-            least = math.ceil(low / step) if low > -math.inf else low
-            value = float(min(max(round(value / step), least), high // step) * step)
+            value = round(value / step) * step
+            value += step * ((value < low) - (value > high))
         return int(value) if whole or (value == value // 1 and abs(value) < 1e15) else round(value, 10)
 
-    def _text(self, schema: Mapping[str, Any], name: str) -> str:
+    def _made_up(self, schema: Mapping[str, Any], name: str) -> str:
         words, form = name_words(name), str(schema.get("format", ""))
+        day = self._found({"date"}) or str(self._today)
         if form == "date-time":
-            return self._day().strftime("%Y-%m-%dT%H:%M:00Z")
+            return f"{day}T12:00:00Z"
         if form == "date" or "date" in words:
-            return self._day().date().isoformat()
+            return day
         for word in (form, *words):
             if word in _MADE_UP:
                 return _MADE_UP[word] + ":00" * (form == "time")
@@ -275,25 +274,21 @@ def _kind(schema: Mapping[str, Any]) -> str:
     return "array" if "items" in schema or "prefixItems" in schema else "string"
 
 
-def _bounds(schema: Mapping[str, Any], step: float) -> tuple[float, float]:
-    """Return the least and the largest number; in older schemas an exclusive bound is true."""
-    bounds = []
-    for end, sign in (("inimum", 1), ("aximum", -1)):
-        bound, exclusive = schema.get(f"m{end}"), schema.get(f"exclusiveM{end}")
-        limits = [sign * bound + step * (exclusive is True)] if isinstance(bound, int | float) else []
-        if isinstance(exclusive, int | float) and exclusive is not True and exclusive is not False:
-            limits.append(sign * exclusive + step)
-        bounds.append(max(limits, default=-math.inf))
-    return bounds[0], -bounds[1]
+def _number_in(schema: Mapping[str, Any], keyword: str, otherwise: float) -> float:
+    """Return a keyword's number, which protobuf may write as text."""
+    try:
+        return float(schema.get(keyword, otherwise))
+    except (TypeError, ValueError):
+        return otherwise
 
 
 def _fit(text: str, schema: Mapping[str, Any]) -> str:
     """Make a text obey the schema's pattern and lengths."""
-    least, most = int(schema.get("minLength") or 0), int(schema.get("maxLength") or 1_000_000)
+    least, most = int(_number_in(schema, "minLength", 0)), int(_number_in(schema, "maxLength", 1e6))
     if isinstance(pattern := schema.get("pattern"), str):
         runs = [letter * count for count in range(1, 41) for letter in "Aa10"]
         tries = [text, text.lower(), text.upper(), re.sub(r"\W+", "-", text.lower()), *_SHAPES, *runs]
         with contextlib.suppress(re.error):
-            fits = [one for one in tries if least <= len(one) <= most and re.search(pattern, one)]
-            text = fits[0] if fits else text
+            fits = (one for one in tries if least <= len(one) <= most and re.search(pattern, one))
+            text = next(fits, text)
     return text.ljust(least, ".")[:most]
