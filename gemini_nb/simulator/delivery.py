@@ -14,20 +14,22 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from gemini_nb.api.sse import encode
-from gemini_nb.simulator.scenario.chunks import Step
 
 __all__ = [
     "ArrayEncoder",
     "BrokenOffError",
-    "BytesEncoder",
     "Encoder",
     "End",
     "Pause",
     "Reply",
     "SSEEncoder",
     "Sink",
+    "Step",
     "deliver",
 ]
+
+Step = Mapping[str, Any] | float | bytes | threading.Event
+"""What is delivered: a chunk, a delay in seconds, bytes as they are, or an event to wait for."""
 
 End = Literal["fin", "rst", "end", "length"]
 """How a connection ends: closed, reset, properly, or closed although Content-Length promised more."""
@@ -52,9 +54,12 @@ class BrokenOffError(Exception):
 
 
 class Encoder:
-    """Writes a body of one JSON object, for methods that do not stream."""
+    """Writes a body of one JSON object, for methods that do not stream, or of bytes, of another type."""
 
     content_type = "application/json; charset=UTF-8"
+
+    def __init__(self, content_type: str | None = None) -> None:
+        self.content_type = content_type or self.content_type
 
     def chunk(self, chunk: Mapping[str, Any]) -> bytes:
         """Encode one chunk."""
@@ -79,6 +84,7 @@ class ArrayEncoder(Encoder):
     """Writes one JSON array over many lines, what a stream is without `alt=sse`."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._before = b"["
 
     def chunk(self, chunk: Mapping[str, Any]) -> bytes:
@@ -90,13 +96,6 @@ class ArrayEncoder(Encoder):
     def end(self) -> bytes:
         """Close the array; one without elements is opened, too."""
         return b"[]" if self._before == b"[" else b"]"
-
-
-class BytesEncoder(Encoder):
-    """Names the type of a body that is no JSON, and whose steps are bytes."""
-
-    def __init__(self, content_type: str) -> None:
-        self.content_type = content_type
 
 
 class Sink:

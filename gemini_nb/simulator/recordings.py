@@ -19,9 +19,8 @@ from gemini_nb.journal.kept.answers import nearest, quoted
 from gemini_nb.journal.kept.call_record import CallRecord
 from gemini_nb.journal.kept.keep_file import KeepFile
 from gemini_nb.journal.kept.key import Question, bare_model, question_of
-from gemini_nb.simulator.delivery import BytesEncoder, Reply
+from gemini_nb.simulator.delivery import Encoder, Reply, Step
 from gemini_nb.simulator.protocol.refusals import not_found
-from gemini_nb.simulator.scenario.chunks import Step
 
 __all__ = ["Recordings", "bare_path"]
 
@@ -67,7 +66,7 @@ class Recordings:
             found = self._find(question.numbered(number))
         if found is not None:
             self._asked[question.key] = number
-            return Reply(encoder=BytesEncoder(_STREAM), steps=_steps(found))
+            return Reply(encoder=Encoder(_STREAM), steps=_steps(found))
         if (path := self._bodies.get(model)) is not None:
             return _of_body(path)
         what = f"No answer in {self._kept.path.name} is kept for {quoted(question.prompt)} of {model}."
@@ -97,4 +96,4 @@ def _of_body(path: Path) -> Reply:
             status, kind = int(json.loads(data)["error"]["code"]), "application/json"
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{path.name} is not a recorded answer ({type(error).__name__}).") from None
-    return Reply(status=status, encoder=BytesEncoder(kind), steps=iter([data]))
+    return Reply(status=status, encoder=Encoder(kind), steps=iter([data]))

@@ -11,7 +11,7 @@ from typing import Any
 
 from gemini_nb.api.wire import objects, parts_of
 from gemini_nb.errors import ConfigError
-from gemini_nb.simulator.delivery import ArrayEncoder, Encoder, Reply, SSEEncoder
+from gemini_nb.simulator.delivery import ArrayEncoder, Encoder, Reply, SSEEncoder, Step
 from gemini_nb.simulator.faults.answers import shape_answer
 from gemini_nb.simulator.faults.fault import Fault, parse_fault, split_model
 from gemini_nb.simulator.faults.plan import FaultPlan, ModelFaults
@@ -27,7 +27,7 @@ from gemini_nb.simulator.protocol.signatures import FIELD, is_token, make_token,
 from gemini_nb.simulator.record import Fields, Record, Request
 from gemini_nb.simulator.recordings import Recordings, bare_path
 from gemini_nb.simulator.scenario.answer import answer_prompt
-from gemini_nb.simulator.scenario.chunks import Step, one_response, skip_chunks, stream_chunks
+from gemini_nb.simulator.scenario.chunks import one_response, skip_chunks, stream_chunks
 from gemini_nb.simulator.scenario.prompt import read_prompt
 
 __all__ = ["Scenario", "Service"]

@@ -217,6 +217,19 @@ def test_a_structured_answer_validates(client: httpx.Client, text: str) -> None:
         assert raw == answer(client, text, **config)
 
 
+class Log(BaseModel):
+    days: Annotated[list[date], Field(min_length=2)]
+    kinds: Annotated[list[Literal["note"]], Field(min_length=2)]
+    codes: Annotated[list[Annotated[str, Field(pattern="^[A-Z]{3}$")]], Field(min_length=2)]
+    share: Annotated[float, Field(gt=1, lt=4, multiple_of=2)]
+
+
+def test_items_that_repeat_and_numbers_between_open_bounds_fit_their_schema() -> None:
+    for schema in (Log.model_json_schema(), clean_schema(Log.model_json_schema())):
+        for text in ("", "ABC and 7 notes", "tomorrow"):
+            Log.model_validate(make_value(schema, read_clues(text)))
+
+
 def test_the_openapi_dialect_of_schemas_is_read(client: httpx.Client) -> None:
     schema = {
         "type": "OBJECT",

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from gemini_nb.simulator.delivery import Step
 from gemini_nb.simulator.faults.fault import Fault
 from gemini_nb.simulator.protocol.signatures import FIELD
-from gemini_nb.simulator.scenario.chunks import Step
 
 __all__ = ["shape_answer"]
 

@@ -19,17 +19,16 @@ from typing import Any
 from gemini_nb.simulator.delivery import (
     ArrayEncoder,
     BrokenOffError,
-    BytesEncoder,
     Encoder,
     End,
     Pause,
     Reply,
     Sink,
     SSEEncoder,
+    Step,
 )
 from gemini_nb.simulator.faults.fault import Fault
 from gemini_nb.simulator.protocol.refusals import RefusalError
-from gemini_nb.simulator.scenario.chunks import Step
 
 __all__ = ["break_reply", "refusal"]
 
@@ -73,9 +72,9 @@ def refusal(fault: Fault, model: str, *, wrapped: bool) -> Reply:
         # The date has whole seconds, so it is rounded up: a client that waits for it must not come too early.
         headers["Retry-After"] = formatdate(math.ceil(time.time() + fault.retry_date), usegmt=True)
     if fault.body == "empty" or code in {204, 304}:
-        return Reply(status=code, headers=headers, encoder=BytesEncoder("text/plain"), steps=[])
+        return Reply(status=code, headers=headers, encoder=Encoder("text/plain"), steps=[])
     if fault.body == "html":
-        page = BytesEncoder("text/html; charset=UTF-8")
+        page = Encoder("text/html; charset=UTF-8")
         return Reply(status=code, headers=headers, encoder=page, steps=[_HTML % {b"code": code}])
     array = fault.body == "array" or (wrapped and fault.body is None)
     encoder = ArrayEncoder() if array else Encoder()
@@ -247,6 +246,7 @@ class _OddEncoder(SSEEncoder):
     """Server-sent events that are right, but not as Gemini writes them."""
 
     def __init__(self, words: frozenset[str]) -> None:
+        super().__init__()
         self._words = words
         self._newline = "\n" if "lf" in words else "\r" if "cr" in words else "\r\n"
         self._count = 0

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from gemini_nb.simulator.protocol.fields import read_message
 from gemini_nb.simulator.protocol.refusals import invalid
 
-__all__ = ["check_json_schema", "check_schema"]
+__all__ = ["check_json_schema", "check_schema", "find_definition"]
 
 _TYPES = {"TYPE_UNSPECIFIED", "STRING", "NUMBER", "INTEGER", "BOOLEAN", "ARRAY", "OBJECT", "NULL"}
 _INNER = ("items", "additionalProperties", "prefixItems", "anyOf", "oneOf", "allOf")
@@ -61,7 +61,7 @@ def _edges(schema: dict[str, Any], path: str) -> dict[str, dict[str, bool]]:
         reference = new.pop()
         if reference in edges:
             continue
-        target = _target(reference, schema)
+        target = find_definition(reference, schema)
         if target is None:
             raise invalid(f"{path}: reference to undefined schema {reference}.", path)
         edges[reference] = {}
@@ -98,7 +98,7 @@ def _reach(start: str, edges: Mapping[str, Mapping[str, bool]]) -> set[str]:
     return found
 
 
-def _target(reference: str, root: Mapping[str, Any]) -> Any:
+def find_definition(reference: str, root: Mapping[str, Any]) -> Any:
     """Return what a reference stands for; definitions are under `$defs`, nowhere else."""
     if reference == "#":
         return root

@@ -87,8 +87,8 @@ def _choose(prompt: Prompt) -> list[Declaration]:
 
 def _subject(declaration: Declaration) -> set[str]:
     words = name_words(declaration.name.rpartition(".")[2])
-    told = [word for word in words if len(word) > 2 and not _VERB.fullmatch(word)]
-    return set(map(stem, told or words))
+    nouns = [word for word in words if len(word) > 2 and not _VERB.fullmatch(word)]
+    return set(map(stem, nouns or words))
 
 
 def _position(declaration: Declaration, clauses: list[str]) -> tuple[bool, int]:

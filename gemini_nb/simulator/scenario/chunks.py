@@ -15,16 +15,14 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from gemini_nb.simulator.delivery import Step
 from gemini_nb.simulator.protocol.fields import CHARACTERS_PER_TOKEN, part_tokens, text_tokens
 from gemini_nb.simulator.protocol.routes import timestamp
 from gemini_nb.simulator.protocol.signatures import sign_call, sign_text
 from gemini_nb.simulator.scenario.answer import Answer
 from gemini_nb.simulator.scenario.prompt import Prompt
 
-__all__ = ["Step", "one_response", "skip_chunks", "stream_chunks"]
-
-Step = Mapping[str, Any] | float | bytes | threading.Event
-"""What is delivered: a chunk, a delay in seconds, bytes as they are, or an event to wait for."""
+__all__ = ["one_response", "skip_chunks", "stream_chunks"]
 
 _FIRST = (0.2, 0.4)
 _THOUGHT = (0.12, 0.25)

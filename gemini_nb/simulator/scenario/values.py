@@ -9,6 +9,7 @@ with its upper-case types and `nullable`.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import math
 import re
@@ -17,11 +18,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from gemini_nb.simulator.protocol.fields import camel
+from gemini_nb.simulator.protocol.schemas import find_definition
 from gemini_nb.simulator.scenario.clues import NAME, Clues, name_words, stem
 
 __all__ = ["is_place", "make_arguments", "make_value"]
 
 _MAX_DEPTH = 5
+_INSIDE = 1e-6  # how far a number stays from a bound that is excluded
 _NUMBERS = {"integer", "number"}
 _ASSIGNED = (
     r"(?:(?:^|[\n,;{{(:\"'])\s*{0}[\"']?\s*:|\b{0}\s*=)\s*"
@@ -96,13 +99,13 @@ class _Walk:
     """Walks over a schema once; what was taken from the prompt is not taken again while there is more."""
 
     def __init__(self, root: Mapping[str, Any], clues: Clues, *, whole: bool) -> None:
-        self._root = root
+        self._root = {"$defs": root.get("defs"), **root}  # as the OpenAPI subset calls the definitions
         self._clues = clues
         self._whole = whole
         self._today = datetime.now().astimezone().date()
-        self._text = clues.text.replace("tomorrow", str(self._today + timedelta(1))).replace(
-            "today", str(self._today)
-        )
+        days = {"today": self._today, "tomorrow": self._today + timedelta(1)}
+        named = rf"(?i)\b(?:{'|'.join(days)})\b"
+        self._dated = re.sub(named, lambda found: str(days[found[0].lower()]), clues.text)
         self._numbers = [number.value for number in clues.numbers]
         self._texts = list(dict.fromkeys((*clues.quoted, *clues.names)))
         self._taken: list[Any] = []
@@ -135,19 +138,14 @@ class _Walk:
         own = {camel(key): value for key, value in schema.items()} if isinstance(schema, Mapping) else {}
         options = [one for key in ("anyOf", "oneOf") for one in own.pop(key, None) or ()]
         options.sort(key=lambda one: isinstance(one, Mapping) and str(one.get("type")).lower() == "null")
-        reference = own.pop("$ref", own.pop("ref", None))
-        parts = [self._target(reference), *(own.pop("allOf", None) or ()), *options[:1]]
+        reference = str(own.pop("$ref", own.pop("ref", ""))).replace("#/defs/", "#/$defs/")
+        parts = [find_definition(reference, self._root), *(own.pop("allOf", None) or ()), *options[:1]]
         plain = _noted(str(own.get("description")))
         for part in (*(self._plain(one, depth + 1) for one in parts if one and depth < _MAX_DEPTH), own):
             properties = {**plain.get("properties", {}), **(part.get("properties") or {})}
             required = [*plain.get("required", ()), *(part.get("required") or ())]
             plain = {**plain, **part, "properties": properties, "required": required}
         return plain
-
-    def _target(self, reference: Any) -> Any:
-        """Return the definition that a reference names; the OpenAPI subset calls the definitions `defs`."""
-        definitions = self._root.get("$defs") or self._root.get("defs") or {}
-        return self._root if reference == "#" else definitions.get(str(reference).rpartition("/")[2])
 
     def _object(self, schema: Mapping[str, Any], depth: int) -> dict[str, Any]:
         given, required = schema["properties"], [name for name in schema["required"] if isinstance(name, str)]
@@ -177,11 +175,13 @@ class _Walk:
         least, most = _number_in(schema, "minItems", 0), _number_in(schema, "maxItems", 99)
         count = int(min(max(least, wished), most))
         if inner.get("enum"):
-            return list(inner["enum"])[:count]
+            return list(itertools.islice(itertools.cycle(inner["enum"]), count))
         items: list[Any] = []
         for number in range(1, count + 1):
             item = self.value(inner, name, depth + 1)
-            items.append(f"{item} {number}" if isinstance(item, str) and item in items else item)
+            if kind == "string" and item in items and not inner.keys() & {"const", "format"}:
+                item = _fit(f"{item} {number}", inner)
+            items.append(item)
         return items
 
     def _said(self, schema: Mapping[str, Any], kind: str, name: str) -> Any:
@@ -191,7 +191,7 @@ class _Walk:
             return next((one for one in enum if clues.mentions(*name_words(str(one)))), None)
         if not words:
             return None
-        assigned = re.search(_ASSIGNED.format("[ _-]?".join(words)), self._text, re.IGNORECASE)
+        assigned = re.search(_ASSIGNED.format("[ _-]?".join(words)), clues.text, re.IGNORECASE)
         text = assigned[1].strip('"') if assigned else ""
         if kind in _NUMBERS:
             with contextlib.suppress(ValueError):
@@ -204,14 +204,14 @@ class _Walk:
             if not clues.mentions(*(word for word in words if len(word) > 2)):
                 return None
             denied = rf"\b(?:no|not|without|never) (?:{'|'.join(words)})"
-            return text.lower() not in {"no", "false"} and not re.search(denied, self._text.lower())
+            return text.lower() not in {"no", "false"} and not re.search(denied, clues.text.lower())
         return text or self._found({str(schema.get("format")), *words}) if kind == "string" else None
 
     def _found(self, words: set[str]) -> str | None:
         """Return what has the form that one of these words asks for, such as an address or a date."""
         for keys, pattern in _FOUND:
             if any(re.fullmatch(keys, word) for word in words):
-                found = [match[match.lastindex or 0].strip() for match in re.finditer(pattern, self._text)]
+                found = [match[match.lastindex or 0].strip() for match in re.finditer(pattern, self._dated)]
                 if found:
                     return next((text for text in found if text not in self._taken), found[0])
         return None
@@ -222,13 +222,15 @@ class _Walk:
         if value in self._numbers:
             self._numbers.remove(value)
         step = max(_number_in(schema, "multipleOf", whole), 0.0)
-        edge = step or 1e-6  # how far inside an exclusive bound the next number is
-        low = max(
-            _number_in(schema, "minimum", -math.inf), _number_in(schema, "exclusiveMinimum", -math.inf) + edge
+        lows = (
+            _number_in(schema, "minimum", -math.inf),
+            _number_in(schema, "exclusiveMinimum", -math.inf) + _INSIDE,
         )
-        high = min(
-            _number_in(schema, "maximum", math.inf), _number_in(schema, "exclusiveMaximum", math.inf) - edge
+        highs = (
+            _number_in(schema, "maximum", math.inf),
+            _number_in(schema, "exclusiveMaximum", math.inf) - _INSIDE,
         )
+        low, high = max(lows), min(highs)
         value = min(max(value, low), high)
         if step:
             value = round(value / step) * step
