@@ -170,14 +170,14 @@ def test_what_is_painted_seldom_is_frozen_in_few_pieces() -> None:
     """Where many answers grow, some kilobytes that are sent again cost less than a widget for each."""
     paragraph = f"{'word ' * 100}\n\n"
     often, seldom = TextView(), TextView()
-    for number in range(1, 21):
+    for number in range(1, 41):
         often.draw(paragraph * number)
         seldom._drawn_at = -1e9
         seldom.draw(paragraph * number)
     assert seldom.frozen == 1
     assert often.frozen > 3
     for view in (often, seldom):
-        assert shown(view.widget).count("word") == 2000
+        assert shown(view.widget).count("word") == 4000
         view.close()
 
 

@@ -41,7 +41,7 @@ _TOGETHER = 3  # views in one frame: so many at full rate are smooth in every br
 _TICK = 1.0
 _LOOK_AGAIN = 0.2  # while a page restores its widgets, which may end early
 _SHARE = 0.1  # of the time
-_CROWD, _CROWD_SHARE = 20, 0.035  # so many living views are not all read as they grow
+_CROWD, _CROWD_SHARE = 20, 0.026  # so many living views are not all read as they grow
 _LONGEST = 1.0  # one slow paint, such as the first, must not freeze the page
 _ONE_PAINT = 60  # messages that one paint may need
 _HEADROOM = 40  # for those that come from elsewhere: a display, a click, a view that does not count
@@ -242,8 +242,8 @@ class Painter:
         self._next = max(start + _INTERVAL, end + rest, self._room_at(end))
         if self._closing:
             self._schedule(0.0)
-        for view in list(self._dirty):
-            self._schedule(self._painted.get(view, 0.0) + view.interval)
+        if self._dirty:
+            self._schedule(min(self._painted.get(view, 0.0) + view.interval for view in list(self._dirty)))
         if self._living and self._ticker is None:
             self._ticker = self._loop.call_later(_TICK, self._tick)
         self._end_if_idle()

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 import ipywidgets as widgets
+from traitlets import Int
 
 from gemini_nb.notebook.kernel import cells
 from gemini_nb.notebook.kernel.cell_output import CellDisplay
@@ -75,6 +76,7 @@ class StreamPane(OpensWhenNamed, Container, widgets.VBox):
     stands_alone = True
     """Whether it is shown by a cell; one that is a part of something else goes with that."""
     sent = 0  # apart from what `widgetry` counts
+    _view_count = Int(None, allow_none=True).tag(sync=True, echo_update=False)  # no page asks for another's
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
@@ -283,11 +285,10 @@ class _Live:
         self._head = piece(head_html(stream, is_live=True), "gemini-nb-headline")
         self._head_due = 0.0
         self._head_state: object = None
-        self._body = box([], "gemini-nb-body")
+        self._body: Any = None  # until there is something in it: a box that is filled later sends twice
         buttons = [] if stream.is_done else [stop_button(stream)]
-        top = box([self._head, *buttons], "gemini-nb-top")
+        self._top = box([self._head, *buttons], "gemini-nb-top")
         self._notes: Any = None
-        pane.children = (look.sheet(), top, self._body)
         self._paint_notes()
         self._cursor = Cursor(stream.log, self.wake)
         self.wake()
@@ -319,12 +320,21 @@ class _Live:
         self.transcript.apply_all(self._cursor.take())
         self._paint_head()
         if self._cursor.at_end:  # what follows in a moment shows all of it
+            self._arrange()
             return False
         more = self._paint_thoughts()
         more = self._paint_blocks() or more
+        self._arrange()
         if more:
             self.wake()
         return True
+
+    def _arrange(self) -> None:
+        thoughts = None if self._thoughts is None else self._thoughts.widget
+        parts = (look.sheet(), self._top, thoughts, self._body, self._notes)
+        children = tuple(part for part in parts if part is not None)
+        if self._pane.children != children:
+            self._pane.children = children
 
     def _paint_head(self) -> None:
         """Draw a new state at once; for figures once a second is enough."""
@@ -348,8 +358,6 @@ class _Live:
             if not thoughts:
                 return False
             self._thoughts = ThoughtsView()
-            style, top, *rest = self._pane.children
-            self._pane.children = (style, top, self._thoughts.widget, *rest)
         return self._thoughts.draw(
             thoughts, self.transcript.thoughts_draft, thinking=self.transcript.thinking
         )
@@ -362,7 +370,6 @@ class _Live:
             set_value(self._notes, shown)
         elif shown:
             self._notes = piece(shown)
-            self._pane.children = (*self._pane.children, self._notes)
 
     def _paint_blocks(self) -> bool:
         blocks, changed = self.transcript.blocks, self.transcript.changed
@@ -379,7 +386,9 @@ class _Live:
             if messages() - before > _ENOUGH:
                 break
         children = tuple(widget for view in self._views if view is not None for widget in view.widgets)
-        if self._body.children != children:
+        if self._body is None:
+            self._body = box(children, "gemini-nb-body") if children else None
+        elif self._body.children != children:
             self._body.children = children
         return bool(changed)
 

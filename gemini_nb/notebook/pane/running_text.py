@@ -23,7 +23,7 @@ _TAIL = 1600  # characters that a tail may have before its finished part is froz
 _FORMULAS = 400  # the same for a tail that waits to be typeset
 _SECTION = 16  # pieces that stand in one box
 _SELDOM = 0.8  # seconds between two paints from which on the length of a paint matters less than its messages
-_HELD = 6000  # characters of HTML that are finished and sent again, where that is seldom
+_HELD = 16_000  # characters of HTML that are finished and sent again, where that is seldom
 
 
 class TextView:
