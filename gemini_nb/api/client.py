@@ -244,7 +244,7 @@ class _Recovery:
         return policy.delay(self._failures, hint=failure.retry_after, jitter=self._jitter())
 
     def _delay_of_restart(self, failure: GeminiError) -> float | None:
-        """Return the same for a request that had shown some of its answer."""
+        """Return the seconds until the next request, where the failed one had shown some of its answer."""
         policy, token = self._call.retry, self._turn.continuation_token
         if token != self._checkpoint:
             self._checkpoint, self._restarts = token, 0

@@ -187,7 +187,7 @@ class _Call:
         self._add_pieces(first["functionCall"])
 
     def goes_on_with(self, call: Part) -> bool:
-        """Whether this is a piece of it, and not the next call."""
+        """Whether a piece belongs to this call, and not to the next one."""
         return not call.get("name") or (call.get("id") is not None and call.get("id") == self._call.get("id"))
 
     def add(self, part: Part) -> None:
@@ -256,7 +256,7 @@ def _steps(path: object) -> tuple[str | int, ...]:
 
 
 def _inside(holder: Any, step: str | int, following: str | int) -> Any:
-    """Return what stands at a step, made where there is nothing."""
+    """Return the value at a step of a path; make an empty one where there is none."""
     inner = _at(holder, step)
     if inner is None:
         inner = [] if isinstance(following, int) else {}

@@ -82,15 +82,15 @@ def known(store: Store) -> list[Uploaded]:
 
 
 def claim(store: Store, service: str, owner: str, content: str, holder: str, *, seconds: float) -> bool:
-    """Say that a content is being uploaded, unless another holder has said so and its time is not over.
+    """Claim the upload of a content, unless another holder's claim has not run out.
 
     Args:
         store: the journal's file.
         service: where it goes.
         owner: the fingerprint of the key.
         content: its hash and type.
-        holder: who says so; may say it again, which prolongs it.
-        seconds: for how long, should it not be released.
+        holder: who claims it; claiming it again prolongs the claim.
+        seconds: how long the claim holds, unless it is released.
 
     Returns:
         Whether it is this holder who uploads it.

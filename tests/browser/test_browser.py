@@ -1,4 +1,4 @@
-"""What a person sees in a real JupyterLab: the quickstart, what stops an answer, many answers in one cell."""
+"""What a user sees in a real JupyterLab: the quickstart, what stops an answer, many answers in one cell."""
 
 from __future__ import annotations
 

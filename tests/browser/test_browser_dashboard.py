@@ -1,4 +1,4 @@
-"""The dashboard in a real JupyterLab: what a person sees, presses and is spared.
+"""The dashboard in a real JupyterLab: what a user sees, presses and is spared.
 
 All tests share one notebook, in which cell 0 belongs to the desk.
 """
@@ -261,7 +261,7 @@ def test_themes_narrow_columns_and_no_motion(opened: LabPage) -> None:
         expect(stop_in(active)).to_be_in_viewport()
         page.page.wait_for_function(FITS, arg=board.element_handle())
     page.screenshot("dashboard-narrow")
-    page.set_theme("JupyterLab Light")  # the server keeps it for whoever comes next
+    page.set_theme("JupyterLab Light")  # the server keeps it for the next test
 
 
 def test_hostile_names_stay_text(desk: Desk) -> None:

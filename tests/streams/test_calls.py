@@ -223,7 +223,7 @@ MISSING = object()
 
 
 def test_a_null_means_a_default_that_is_null_or_told_as_null() -> None:
-    def look(a: int = None, b: Any = MISSING, c: str = "c") -> list[bool]:  # type: ignore[assignment]  # noqa: RUF013 - people write it
+    def look(a: int = None, b: Any = MISSING, c: str = "c") -> list[bool]:  # type: ignore[assignment]  # noqa: RUF013 - users write it
         return [a is None, b is MISSING, c == "c"]
 
     with rig(once(asks("look", {"a": None, "b": None}), asks("look", {"c": None}))) as made:

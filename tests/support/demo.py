@@ -19,7 +19,7 @@ ADDRESS = re.compile(r"http://127\.0\.0\.1:(\d+)/lab/tree/quickstart\.ipynb\?tok
 
 
 class Demo:
-    """A running `gemini-nb demo`, started by a person with settings that are all wrong for it."""
+    """A running `gemini-nb demo`, started by a user with settings that are all wrong for it."""
 
     def __init__(self, folder: Path, *lab_args: str) -> None:
         self.temporary = folder / "tmp"

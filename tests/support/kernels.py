@@ -38,7 +38,7 @@ PRIVATE = ("GEMINI_", "GOOGLE_", "JUPYTER", "IPYTHON", "JPY_", "XDG_DATA_HOME")
 
 
 def isolated_environment(home: Path) -> dict[str, str]:
-    """Give the environment without the person's keys, proxies and Jupyter settings, and `home` as home."""
+    """Give the environment without the user's keys, proxies and Jupyter settings, and `home` as home."""
     environment = {
         name: value
         for name, value in os.environ.items()
@@ -361,5 +361,5 @@ def make_shared_kernel(
 
 @pytest.fixture
 def kernel(make_kernel: Callable[..., Kernel]) -> Kernel:
-    """A fresh kernel, started with nothing of the person's and shut down after the test."""
+    """A fresh kernel, started without the user's own settings, and shut down after the test."""
     return make_kernel()

@@ -1,4 +1,4 @@
-"""A real JupyterLab in a real browser, for tests of what a person sees.
+"""A real JupyterLab in a real browser, for tests of what a user sees.
 
 Four things make the obvious test fail now and then, and are handled here. A cell that is run before the
 kernel is connected is lost. A prompt that reads `[1]` may be that of the run before. What is out of sight is
@@ -73,7 +73,7 @@ def find_chromium() -> str | None:
 
 
 class LabServer:
-    """A JupyterLab server that knows nothing of the person's settings; without a token, so for tests only."""
+    """A JupyterLab server that knows nothing of the user's settings; without a token, so for tests only."""
 
     def __init__(self, folder: Path) -> None:
         self.notebooks = folder / "notebooks"

@@ -1,4 +1,4 @@
-"""Tools that ask a person, or a function of the person's, before they run."""
+"""Tools that ask the user, or a function of the user's, before they run."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def typed(kind: Any) -> Callable[..., Any]:
         (bool, {"type": "boolean"}),
         (list[str], {"type": "array", "items": {"type": "string"}}),
         (dict[str, int], {"type": "object", "additionalProperties": {"type": "integer"}}),
-        (Optional[int], {"anyOf": [{"type": "integer"}, {"type": "null"}]}),  # noqa: UP045 - people write it
+        (Optional[int], {"anyOf": [{"type": "integer"}, {"type": "null"}]}),  # noqa: UP045 - users write it
         (int | None, {"anyOf": [{"type": "integer"}, {"type": "null"}]}),
         (Literal["a", "b"], {"type": "string", "enum": ["a", "b"]}),
         (dt.datetime, {"type": "string", "format": "date-time"}),
@@ -133,7 +133,7 @@ def test_composed_types_are_defined_in_the_schema(kind: type[Any]) -> None:
         (float, 2, 2.0),
         (bool, "true", True),
         (list[int], ["1", 2], [1, 2]),
-        (Optional[int], None, None),  # noqa: UP045 - people write it
+        (Optional[int], None, None),  # noqa: UP045 - users write it
         (Colour, "red", Colour.RED),
         (Point, {"x": 1}, Point(1)),
         (Options, {"fast": True}, {"fast": True}),
@@ -165,7 +165,7 @@ def test_missing_and_unknown_arguments_are_named() -> None:
 def test_defaults_are_the_functions_own() -> None:
     thing = object()
 
-    def take(a: int, b: Any = thing, c: list[int] = [], d: Colour = Colour.RED, e: float = math.inf) -> Any:  # noqa: B006 - people write it
+    def take(a: int, b: Any = thing, c: list[int] = [], d: Colour = Colour.RED, e: float = math.inf) -> Any:  # noqa: B006 - users write it
         return b, c, d, e
 
     made = schema(take)

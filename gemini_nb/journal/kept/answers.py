@@ -70,7 +70,7 @@ class KeptAnswers:
         return self._lock(question.key).locked()
 
     async def begin(self, question: Question) -> Callable[[], None]:
-        """Wait until no other stream asks this. Until the function that it returns is called, none will."""
+        """Wait until no other stream asks this; others wait until the returned function is called."""
         lock = self._lock(question.key)
         await lock.acquire()
         held = [lock]

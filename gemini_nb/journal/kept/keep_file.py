@@ -53,7 +53,7 @@ class _Source:
     bad: int = 0
 
     def goes_on(self, file: BinaryIO) -> bool:
-        """Whether what was read of it stands there still."""
+        """Whether the file still holds what was read of it."""
         if self.state is not None and _state_of(os.fstat(file.fileno()))[:2] != self.state[:2]:
             return False
         file.seek(self.read_to - len(self.tail))

@@ -78,12 +78,12 @@ class Question:
 
     @cached_property
     def plain_key(self) -> str:
-        """The same where it does not count which simulator answered."""
+        """The key without the address of the simulator that answered."""
         return key_of(self.service, self.model, self.number, _without(self.places, SERVER))
 
     @cached_property
     def loose_key(self) -> str:
-        """The same where what the tools returned does not count either."""
+        """The plain key without the results of tools."""
         return key_of(self.service, self.model, self.number, _without(self.places, SERVER, RESULTS))
 
     def numbered(self, number: int) -> Question:

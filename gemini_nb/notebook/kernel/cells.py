@@ -144,7 +144,7 @@ def _goes_on(made: Stream | StreamGroup) -> bool:
 
 
 def _left_history(stream: Stream | None, manager: StreamManager, listed: list[Stream]) -> bool:
-    """Whether it is listed no longer, as far as the kernel's own manager decides that."""
+    """Whether a stream of the kernel's own manager is no longer listed there; streams of others stay."""
     if stream is None:
         return False
     return stream.runtime is manager.runtime and all(stream is not other for other in listed)

@@ -176,7 +176,7 @@ class Chat:
         return [(exchange, listed.get(exchange.stream_id)) for exchange in found]
 
     def dismiss(self, stream_id: str) -> None:
-        """Forget a message that nothing came of."""
+        """Forget a message that brought nothing into the history."""
         with self._lock:
             self._messages.dismiss(stream_id)
         self._changed()

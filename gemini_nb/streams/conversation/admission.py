@@ -51,13 +51,13 @@ class Place:
             await _leave(held)
 
     def lend(self) -> None:
-        """Give it to the others until it is taken again."""
+        """Lend the place to other streams until `take` is called."""
         held, self._held = self._held, None
         if held is not None:
             self._leaving = asyncio.get_running_loop().create_task(_leave(held))
 
     async def take(self) -> None:
-        """Wait for a place, where none is held."""
+        """Wait for a place, unless one is held already."""
         if self._leaving is not None:
             await self._leaving
         if self._held is None:

@@ -40,7 +40,7 @@ _here: dict[tuple[str, str, str], tuple[Uploaded, Endpoint]] = globals().get("_h
 
 
 class Hashed(NamedTuple):
-    """The hash of a file's content, and by what the file is known not to have changed since."""
+    """The hash of a file's content, and the file's signature by which a change is noticed."""
 
     digest: str
     signature: Signature
@@ -133,7 +133,7 @@ class Memory:
         return sorted(found.values(), key=lambda one: -one.uploaded_at)
 
     def claim(self, endpoint: Endpoint, content: str, holder: str) -> bool:
-        """Say, for a minute, that a content is being uploaded; False where another kernel says so.
+        """Claim the upload of a content for a minute; return False where another kernel has claimed it.
 
         Args:
             endpoint: where it goes.
@@ -147,7 +147,7 @@ class Memory:
         return is_ours
 
     def release(self, endpoint: Endpoint, content: str, holder: str) -> None:
-        """Take back what `claim` said."""
+        """Give a claim back."""
         with self._written() as store:
             if store is not None:
                 book.release(store, *owner_of(endpoint), content, holder)

@@ -1,7 +1,7 @@
 """Which streams the text of a value is made of, found out by making it.
 
-A set, a frame or an object of the user's can hold a stream without any path to it. What it says of one that
-still runs is a hole, so a stream whose text is read meanwhile is noted.
+A set, a frame or an object of the user's can hold a stream without any path to it, and its text would lack
+the answer of a stream that still runs. So each stream whose text is read while that text is made is noted.
 """
 
 from __future__ import annotations

@@ -225,7 +225,7 @@ class MCPServer(ToolSource):
         return await _on(session.loop, session.use(ask))
 
     def _current(self) -> Session:
-        """The session; a new one where there is none, or none that lives."""
+        """Return the session; make a new one where there is none, or where it has ended."""
         with self._lock:
             if self._session is None or not self._session.is_alive:
                 self._session = Session(self._target, background.here(), self._timeout)
