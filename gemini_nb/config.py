@@ -195,7 +195,10 @@ def check_url(url: str, *, allow_http: bool) -> str:
             hint='One looks like "https://host" or "http://127.0.0.1:8765".',
         )
     if "@" in parts.netloc or "#" in url:
-        raise ConfigError("The base URL must not carry a user, password or fragment.")
+        raise ConfigError(
+            "The base URL must not carry a user, password or fragment.",
+            hint='Leave it out; a key goes into credentials={"api_key": ...}.',
+        )
     if parts.scheme == "http" and not (allow_http or is_loopback(host)):
         raise ConfigError(
             f"A key would travel unencrypted to {host}.",

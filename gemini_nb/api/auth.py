@@ -320,7 +320,10 @@ def _vertex(credentials: object) -> Authenticator:
         return _share(("default", path), None, lambda: None)
     if not isinstance(credentials, Mapping):
         if not all(hasattr(credentials, name) for name in ("refresh", "token", "valid")):
-            raise ConfigError(f"A {type(credentials).__name__} is not a google-auth Credentials object.")
+            raise ConfigError(
+                f"A {type(credentials).__name__} is not a google-auth Credentials object.",
+                hint='Pass one, as google.auth.default() gives it first, or {"service_account": path}.',
+            )
         return _share(("object", id(credentials)), credentials, lambda: _scoped(credentials))
     known = {"project_id", "location", "service_account", "access_token", "api_key"}
     unknown = set(credentials) - known
@@ -353,7 +356,10 @@ def _account_info(account: Any) -> dict[str, Any]:
             account = json.loads(Path(account).expanduser().read_text(encoding="utf-8"))
         info: dict[str, Any] = dict(account)
     except OSError as error:
-        raise ConfigError(f"The service account's file cannot be read: {error.strerror}.") from None
+        raise ConfigError(
+            f"The service account's file cannot be read: {error.strerror}.",
+            hint='Check the path in credentials={"service_account": path}.',
+        ) from None
     except (ValueError, TypeError) as error:
         raise _no_account(error) from None
     return info
@@ -402,7 +408,9 @@ def _mapping(credentials: object) -> Mapping[str, object]:
         return {}
     if isinstance(credentials, Mapping):
         return credentials
-    raise ConfigError(f"Credentials are a dictionary, not a {type(credentials).__name__}.")
+    raise ConfigError(
+        f"Credentials are a dictionary, not a {type(credentials).__name__}.", hint='Pass {"api_key": ...}.'
+    )
 
 
 def _secret(value: object) -> Secret | None:

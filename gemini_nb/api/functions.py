@@ -377,7 +377,10 @@ def _check_answers(turn: _Turn, results: Sequence[Any]) -> None:
             )
         left.remove(found)
     if left:
-        raise ArgumentError(f"The result of {_named(left[0])} answers no call of contents[{turn.position}].")
+        raise ArgumentError(
+            f"The result of {_named(left[0])} answers no call of contents[{turn.position}].",
+            hint="Give it the name and the id of the call that it answers, or leave it out.",
+        )
 
 
 def _named(call: Any) -> str:

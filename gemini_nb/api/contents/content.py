@@ -140,7 +140,7 @@ def to_part(value: object) -> Part:
         )
     part = spell_part(plain(mapping))
     if not part:
-        raise ConfigError("A part of the prompt is empty.")
+        raise ConfigError("A part of the prompt is empty.", hint="Leave it out, or fill it in.")
     _check_part(part)
     return part
 
@@ -345,9 +345,15 @@ def encode_body(body: Mapping[str, Any]) -> bytes:
         )
         encoded = text.encode()
     except UnicodeEncodeError as error:
-        raise ArgumentError(f"The request holds text that is not valid Unicode: {error.reason}.") from None
+        raise ArgumentError(
+            f"The request holds text that is not valid Unicode: {error.reason}.",
+            hint='text.encode("utf-8", "replace").decode() mends a text.',
+        ) from None
     except (TypeError, ValueError, RecursionError) as error:
-        raise ArgumentError(f"The request cannot be written as JSON: {error}.") from None
+        raise ArgumentError(
+            f"The request cannot be written as JSON: {error}.",
+            hint="JSON has texts, finite numbers, lists, dictionaries, true, false and null.",
+        ) from None
     if len(encoded) > MAX_REQUEST_BYTES:
         size, limit = len(encoded) / 2**20, MAX_REQUEST_BYTES // 2**20
         raise ConfigError(

@@ -263,7 +263,10 @@ def _checked_uri(uri: str) -> str:
             hint="Download it, and pass its path.",
         )
     if "@" in parts.netloc:
-        raise ConfigError("The address of a file must not hold a user or a password.")
+        raise ConfigError(
+            "The address of a file must not hold a user or a password.",
+            hint="Download the file, and pass its path.",
+        )
     _seal(uri, shown)
     return uri
 
@@ -307,14 +310,16 @@ def _check_file(path: Path, mime_type: str) -> int:
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from None
     if not is_file:
-        raise ConfigError(f"{shown} is not a file{', but a folder' if path.is_dir() else ''}.")
+        folder = ", but a folder" if path.is_dir() else ""
+        raise ConfigError(f"{shown} is not a file{folder}.", hint="Pass files, each by itself.")
     if not size:
         raise ConfigError(f"{shown} is empty.", hint="Gemini takes no empty file.")
     if mime_type == "application/pdf":
         check_size(size, mime_type, shown)
     if size > MAX_FILE_BYTES:
         raise ConfigError(
-            f"{shown} has {size / _MB:,.1f} MB; a file has {MAX_FILE_BYTES // _MB:,} MB at most."
+            f"{shown} has {size / _MB:,.1f} MB; a file has {MAX_FILE_BYTES // _MB:,} MB at most.",
+            hint="Send it in parts.",
         )
     return size
 

@@ -275,7 +275,8 @@ class Sender:
             return urlunsplit((own.scheme, own.netloc, given.path, given.query, ""))
         if given.scheme != "https" or not (given.hostname or "").endswith(".googleapis.com"):
             raise ProtocolError(
-                f"The service named a foreign address to upload to: {excerpt(given.hostname or '')}."
+                f"The service named a foreign address to upload to: {excerpt(given.hostname or '')}.",
+                hint=_WHOSE,
             )
         return url
 

@@ -281,7 +281,9 @@ def expiry_of(said: JSON) -> dt.datetime:
     try:
         found = dt.datetime.fromisoformat(str(said.get("expireTime")))
     except ValueError:
-        raise ProtocolError("The answer does not say when the cache expires.") from None
+        raise ProtocolError(
+            "The answer does not say when the cache expires.", hint="Is the base URL that of Gemini?"
+        ) from None
     return found if found.tzinfo is not None else found.replace(tzinfo=dt.UTC)
 
 

@@ -281,7 +281,10 @@ def _kept(runtime: Runtime, keep: str | None, options: StreamOptions, auth: Auth
     """Return the kept answers to use; a file that is only played back must exist."""
     is_replay = auth is Auth.RECORDING
     if is_replay and options.get("keep") is False:
-        raise ConfigError("The recording is a file of kept answers, so keep cannot be False.")
+        raise ConfigError(
+            "The recording is a file of kept answers, so keep cannot be False.",
+            hint="Leave keep out, or name the file.",
+        )
     if keep is None and is_replay:
         keep = choose_keep(True, runtime.settings)
     return None if keep is None else runtime.kept_answers(keep, read_only=is_replay)

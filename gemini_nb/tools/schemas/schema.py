@@ -56,7 +56,10 @@ class OutputSchema:
             self.json_schema = clean_schema(self._adapter.json_schema())
         except Exception as error:  # noqa: BLE001 - a type may be anything, and so may its failure
             reason = str(error).partition("\n")[0]
-            raise ConfigError(f"{self.name} cannot be described to the model: {reason}") from None
+            raise ConfigError(
+                f"{self.name} cannot be described to the model: {reason}",
+                hint="Use types that JSON can say, such as str, int, list[str] or a dataclass.",
+            ) from None
 
     @property
     def generation_config(self) -> dict[str, Any]:
