@@ -6,7 +6,6 @@ Google does, and nothing but the time of a cache can be changed.
 
 from __future__ import annotations
 
-import math
 import re
 import secrets
 import threading
@@ -18,7 +17,7 @@ from typing import Any
 
 from gemini_nb.simulator.protocol.contents import check_contents
 from gemini_nb.simulator.protocol.fields import body_tokens, read_message
-from gemini_nb.simulator.protocol.refusals import RefusalError, invalid, not_found
+from gemini_nb.simulator.protocol.refusals import RefusalError, invalid, not_served
 from gemini_nb.simulator.protocol.routes import (
     Route,
     check_access,
@@ -109,7 +108,7 @@ class CacheStore:
         """Answer one request about caches; `check_files` refuses contents with files that are not there."""
         match = _PATH.fullmatch(request.path)
         if match is None:
-            raise not_found(f"The simulator serves nothing for {request.path}.")
+            raise not_served(request.method, request.path)
         route = Route(version=match["version"], vertex=bool(match["project"]), method="createCachedContent")
         check_access(route, request, accepted)
         prefix, owner = f"{match['project'] or ''}cachedContents/", owner_of(request)
@@ -134,7 +133,7 @@ class CacheStore:
                 if request.method == "PATCH":
                     _change(cache, request.body)
                 return cache.resource
-        raise not_found(f"The simulator serves nothing for {request.method} {request.path}.")
+        raise not_served(request.method, request.path)
 
     def _find(self, name: str, owner: str) -> Cache:
         cache = self._caches.get(name)
@@ -206,10 +205,8 @@ def _expiry(given: Mapping[str, Any], now: float) -> float | None:
         return None
     try:
         expires = datetime.fromisoformat(given["expireTime"]).timestamp()
-    except ValueError:
-        expires = math.nan
-    if math.isnan(expires):
-        raise invalid(f"Invalid value at 'cached_content.expire_time', {given['expireTime']!r}")
+    except (ValueError, OverflowError):
+        raise invalid(f"Invalid value at 'cached_content.expire_time', {given['expireTime']!r}") from None
     if expires <= now:
         raise invalid("expire_time must be in the future.", "cached_content.expire_time")
     return expires

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gemini_nb.simulator.protocol.fields import read_message
-from gemini_nb.simulator.protocol.refusals import RefusalError, invalid, not_found
+from gemini_nb.simulator.protocol.refusals import RefusalError, invalid, not_found, not_served
 from gemini_nb.simulator.protocol.routes import Route, check_access, list_page, owner_of, timestamp
 from gemini_nb.simulator.record import Fields, Request
 
@@ -170,7 +170,7 @@ class FileStore:
                     return {}, {}
                 if id_ and rest == ":download" and self._find(id_, owner_of(request)):
                     raise invalid("Only generated files can be downloaded.")
-        raise not_found(f"The simulator serves nothing for {method} {request.path}.")
+        raise not_served(method, request.path)
 
     def _start(self, request: Request, address: str) -> FileReply:
         headers = request.headers

@@ -12,6 +12,7 @@ __all__ = [
     "RefusalError",
     "invalid",
     "not_found",
+    "not_served",
     "refused_key",
     "refused_token",
     "unknown_field",
@@ -65,6 +66,11 @@ def unknown_field(name: str, path: str) -> RefusalError:
 def not_found(message: str) -> RefusalError:
     """Build a 404."""
     return RefusalError(404, "NOT_FOUND", message)
+
+
+def not_served(verb: str, path: str) -> RefusalError:
+    """Build the 404 for a path or a verb that leads nowhere."""
+    return not_found(f"The simulator serves nothing for {verb} {path}.")
 
 
 def refused_key(*, given: bool) -> RefusalError:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from gemini_nb.simulator.protocol.refusals import invalid, not_found, refused_key, refused_token
+from gemini_nb.simulator.protocol.refusals import invalid, not_found, not_served, refused_key, refused_token
 from gemini_nb.simulator.record import Request
 
 __all__ = [
@@ -103,7 +103,7 @@ def find_route(verb: str, path: str) -> Route:
                 name=name or "",
                 method=method,
             )
-    raise not_found(f"The simulator serves nothing for {verb} {path}.")
+    raise not_served(verb, path)
 
 
 def check_access(route: Route, request: Request, accepted: str | None) -> None:

@@ -59,18 +59,13 @@ def _digest(salt: bytes, message: str) -> bytes:
 
 def _canonical(call: Mapping[str, Any]) -> str:
     """Return the call's JSON, equal for calls that mean the same: 2 and 2.0, no arguments and none given."""
-    value = [call.get("name"), call.get("id"), _plain(call.get("args") or {})]
-    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+    value = json.dumps([call.get("name"), call.get("id"), call.get("args") or {}])
+    return json.dumps(json.loads(value, parse_float=_whole), sort_keys=True, ensure_ascii=False)
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value
+def _whole(number: str) -> float:
+    value = float(number)
+    return int(value) if value.is_integer() else value
 
 
 def make_token(events: int, model: str, body: Mapping[str, Any]) -> str:
