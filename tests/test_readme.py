@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,3 +72,16 @@ def test_the_map_of_rooms_names_every_package_and_no_file_that_is_not_there() ->
     assert [place for place in places if not any((root / place).exists() for root in roots)] == []
     packages = {path.parent.name for path in (ROOT / "gemini_nb").glob("*/**/__init__.py")}
     assert packages - {place.rstrip("/").rpartition("/")[2] for place in places} == set()
+
+
+def test_every_dependency_says_what_it_is_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = [*project["dependencies"]]
+    for extra, more in project["optional-dependencies"].items():
+        wanted += more if extra not in {"demo", "test"} else []
+    names = {re.split(r"[\[<>=; ]", one)[0] for one in wanted}
+    page = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
+    said = set(
+        re.findall(r"[\w-]+", " ".join(line.split("|")[1] for line in page.splitlines() if "|" in line))
+    )
+    assert names - said == set()
