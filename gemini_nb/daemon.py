@@ -2,7 +2,7 @@
 
 `asyncio.to_thread` and the default executor are joined when the interpreter exits, so one tool that hangs,
 or one token refresh behind a dead proxy, would hold a kernel's shutdown until it is killed. The threads made
-here are daemons, one for each call: they are never joined.
+here are daemons, one for each call or one for a queue of them: they are never joined.
 
 What takes long to import is imported in a thread, too. A child that is forked in the middle of that has the
 module's lock, held by a thread that is not there, so that its own import of the module would never end.
@@ -12,6 +12,7 @@ Therefore a fork waits for these imports.
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import contextvars
 import os
@@ -20,7 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-__all__ = ["importing", "run_in_daemon_thread"]
+__all__ = ["DaemonQueue", "importing", "run_in_daemon_thread"]
 
 T = TypeVar("T")
 
@@ -62,9 +63,51 @@ async def run_in_daemon_thread(function: Callable[..., T], *args: Any, name: str
     The caller's context variables are copied. Cancelling the awaiting task abandons the thread, since nothing
     can end a thread from outside: its result is thrown away.
     """
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-    context = contextvars.copy_context()
+    future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+    threading.Thread(target=_call_for(future, function, *args), name=name, daemon=True).start()
+    return await future
+
+
+class DaemonQueue:
+    """Calls functions one after the other in a daemon thread, which ends when none is left.
+
+    To start a thread for each of ten thousand short calls takes longer than the calls, and keeps the loop
+    waiting each time.
+
+    Args:
+        name: the thread's.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._calls: collections.deque[tuple[asyncio.Future[Any], Callable[[], None]]] = collections.deque()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    async def run(self, function: Callable[..., T], *args: Any) -> T:
+        """Call `function(*args)` after those before it; one whose awaiting task is cancelled is left out."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        with self._lock:
+            self._calls.append((future, _call_for(future, function, *args)))
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+                self._thread.start()
+        return await future
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                if not self._calls:
+                    self._thread = None
+                    return
+                future, call = self._calls.popleft()
+            if not future.cancelled():
+                call()
+
+
+def _call_for(future: asyncio.Future[T], function: Callable[..., T], *args: Any) -> Callable[[], None]:
+    """Return what calls the function on another thread, and gives its result to the future on its loop."""
+    loop, context = future.get_loop(), contextvars.copy_context()
 
     def finish(result: T | None, error: BaseException | None) -> None:
         if future.done():
@@ -87,5 +130,4 @@ async def run_in_daemon_thread(function: Callable[..., T], *args: Any, name: str
         with contextlib.suppress(RuntimeError):  # the loop was closed, nothing waits for it any more
             loop.call_soon_threadsafe(finish, result, error)
 
-    threading.Thread(target=run, name=name, daemon=True).start()
-    return await future
+    return run

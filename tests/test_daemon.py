@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from answers import run_python
-from gemini_nb.daemon import run_in_daemon_thread
+from gemini_nb.daemon import DaemonQueue, run_in_daemon_thread
 
 place = contextvars.ContextVar("place", default="nowhere")
 
@@ -44,6 +44,36 @@ async def test_many_at_once_wait_for_nobody() -> None:
     everybody = threading.Barrier(40)
     places = await asyncio.gather(*(run_in_daemon_thread(everybody.wait, 20) for _ in range(40)))
     assert sorted(places) == list(range(40))
+
+
+async def test_a_queue_calls_one_after_the_other_in_a_thread_that_ends() -> None:
+    queue, go = DaemonQueue("queue"), threading.Event()
+    order: list[int] = []
+    place.set("here")
+
+    def note(number: int) -> tuple[int, str, threading.Thread]:
+        go.wait(20)
+        order.append(number)
+        if number == 3:
+            raise SystemExit
+        return number, place.get(), threading.current_thread()
+
+    tasks = [asyncio.create_task(queue.run(note, number)) for number in range(6)]
+    await asyncio.sleep(0)
+    tasks[4].cancel()
+    await asyncio.sleep(0)
+    go.set()
+    done = await asyncio.gather(*tasks, return_exceptions=True)
+    threads = {one[2] for one in done if isinstance(one, tuple)}
+    assert (order, len(threads)) == ([0, 1, 2, 3, 5], 1)
+    assert [one[:2] for one in done if isinstance(one, tuple)] == [(n, "here") for n in (0, 1, 2, 5)]
+    assert [type(one) for one in done[3:5]] == [RuntimeError, asyncio.CancelledError]
+    thread = threads.pop()
+    assert (thread.daemon, thread.name) == (True, "queue")
+    await asyncio.to_thread(thread.join, 20)
+    assert not thread.is_alive()
+    again = (await queue.run(note, 7))[2]
+    assert again is not thread
 
 
 async def test_a_cancelled_wait_abandons_the_thread() -> None:

@@ -26,7 +26,7 @@ import pytest
 from IPython.core.error import UsageError
 
 import gemini_nb
-from answers import PATIENCE, echo, hold, hold_loop, join, prompt_of, rig, until
+from answers import PATIENCE, echo, hold, hold_loop, join, prompt_of, rig, run_python, until
 from gemini_nb import RetryPolicy
 from gemini_nb.errors import ArgumentError, ConfigError, NotAskedError
 from gemini_nb.notebook.render.group_table import item_words
@@ -34,6 +34,8 @@ from gemini_nb.streams.group.pace import Pace
 from gemini_nb.streams.group.prompt import interpolate
 from gemini_nb.streams.group.rows import Row
 from gemini_nb.streams.group.run import window_of
+from gemini_nb.tools.schemas.schema import OutputSchema
+from gemini_nb.tools.tool import Tool
 from scripted import Wait, json_error, sse_answer, text
 
 FLASH = "gemini-2.5-flash"
@@ -795,6 +797,28 @@ def test_what_rows_with_settings_of_their_own_share_is_checked_at_the_call() -> 
         assert group.result(PATIENCE) == ["A", "B"]
 
 
+def test_what_rows_share_is_described_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    described: list[object] = []
+    for kind in (OutputSchema, Tool):
+        made: Any = kind.__init__
+
+        def note(self: object, *args: Any, made: Any = made, **more: Any) -> None:
+            described.append(type(self))
+            made(self, *args, **more)
+
+        monkeypatch.setattr(kind, "__init__", note)
+
+    def look(town: str) -> str:
+        """Look it up."""
+        return town
+
+    with rig(lambda _: sse_answer(text("7", finish="STOP"))) as made_rig:
+        options: dict[str, Any] = {"manager": made_rig.manager, "schema": int, "tools": [look]}
+        group = gemini_nb.map([*"abcdef"], **made_rig.options, **options).wait(PATIENCE)
+        assert group.results == [7] * 6
+        assert described == [OutputSchema, Tool]
+
+
 def test_tools_that_can_be_read_once_go_with_every_row() -> None:
     def once() -> dict[str, Any]:
         safety = {"category": "HARM_CATEGORY_HARASSMENT", "threshold": "BLOCK_NONE"}
@@ -874,6 +898,35 @@ def test_a_pipe_without_a_writer_blocks_no_cell_and_is_stopped(tmp_path: Path) -
                 writer.write(row)
                 next(iter(group))
         assert group.wait(PATIENCE).results == ["A", "B"]
+
+
+BLOCKED = """
+import os, sys, threading, pathlib
+import gemini_nb
+from answers import until
+from gemini_nb.notebook.magics.named import items_of
+
+nobody_writes, _ = os.pipe()
+sources = [items_of(pathlib.Path(sys.argv[1]), "rows"), (line for line in os.fdopen(nobody_writes))]
+groups = [gemini_nb.map(rows, auth="gemini", credentials={"api_key": "any"}) for rows in sources]
+until(lambda: all(group.run._is_reading for group in groups))
+for group in groups:
+    group.stop()
+threads = [one for one in threading.enumerate() if one.name == "gemini_nb-rows"]
+print(all(group.is_over for group in groups), [one.daemon for one in threads], flush=True)
+child = os.fork()
+if not child:
+    print(gemini_nb.get_manager().statistics().total, flush=True)
+    sys.exit(7)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
+def test_a_thread_that_still_reads_a_pipe_holds_up_no_fork_and_no_exit(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    done = run_python(BLOCKED, "-Wignore:This process:DeprecationWarning", arguments=[str(tmp_path / "pipe")])
+    assert (done.stdout, done.stderr, done.returncode) == ("True [True, True]\n0\n7\n", "", 0)
 
 
 def test_a_file_without_an_end_of_line_is_not_read_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:

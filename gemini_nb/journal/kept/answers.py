@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from gemini_nb.api.call import ChunkReceived, chunks_of
 from gemini_nb.api.turn import ModelTurn
-from gemini_nb.daemon import run_in_daemon_thread
+from gemini_nb.daemon import DaemonQueue
 from gemini_nb.errors import ConfigError, GeminiError
 from gemini_nb.journal.kept.call_record import CallRecord
 from gemini_nb.journal.kept.keep_file import KeepFile
@@ -41,6 +41,7 @@ class KeptAnswers:
 
     def __init__(self, file: KeepFile) -> None:
         self.file = file
+        self._queue = DaemonQueue("gemini_nb-kept")
         self.added = 0
         """How many answers were kept by these streams."""
         self._added: dict[bytes, int] = {}  # by question: when, as that number was then
@@ -58,8 +59,7 @@ class KeptAnswers:
 
     async def run(self, function: Callable[..., T], *args: Any) -> T:
         """Call a function that works on the file, off the loop, one at a time."""
-        async with self._lock(""):
-            return await run_in_daemon_thread(function, *args, name="gemini_nb-kept")
+        return await self._queue.run(function, *args)
 
     def was_added(self, question: Question, since: int) -> bool:
         """Whether a stream kept an answer to this since `added` was that number."""

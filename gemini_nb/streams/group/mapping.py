@@ -22,6 +22,8 @@ from gemini_nb.streams.manager import StreamManager, get_manager
 from gemini_nb.streams.request.options import StreamOptions, for_several, takes_options
 from gemini_nb.streams.request.request import build_request, check_settings
 from gemini_nb.streams.stream import Stream
+from gemini_nb.tools.schemas.schema import OutputSchema
+from gemini_nb.tools.tool import described
 
 __all__ = ["check_rows", "map_prompts"]
 
@@ -66,8 +68,7 @@ def map_prompts(
         ArgumentError: no list of prompts, or not as many settings.
         ConfigError: a value does not fit; what was started is stopped.
     """
-    options = for_several(options)
-    options["credentials"] = seal(options.get("credentials"))
+    options = _described_once(options)
     _check(prompts, concurrency, rpm)
     _check_columns(items, each)
     chosen = manager or get_manager()
@@ -93,6 +94,17 @@ def map_prompts(
     run.budget, run.keeps = _kept_budget(budget, chosen, options, rows, each), _keeps(chosen, options, rows)
     chosen.add_group(run)
     return _begun(StreamGroup(run, runtime=chosen.runtime))
+
+
+def _described_once(options: StreamOptions) -> StreamOptions:
+    """Return the options for all rows; to describe a type or a function for each takes a millisecond."""
+    options = for_several(options)
+    options["credentials"] = seal(options.get("credentials"))
+    if options.get("schema") is not None:
+        options["schema"] = OutputSchema(options["schema"])
+    if "tools" in options:
+        options["tools"] = described(options["tools"])
+    return options
 
 
 def _begun(group: StreamGroup) -> StreamGroup:

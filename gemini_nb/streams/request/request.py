@@ -189,8 +189,7 @@ def check_settings(runtime: Runtime, options: StreamOptions) -> None:
     choose_keep(options.get("keep"), runtime.settings)
     if (auth := options.get("auth")) is not None:
         choose_auth(auth, None, runtime.settings)
-    if (schema := options.get("schema")) is not None:
-        OutputSchema(schema)
+    _output(options.get("schema"), {})
     ToolSet(as_tools(options.get("tools", ())))
     split_config(options.get("generation_config") or {})
     given = {wire: options.get(name) for name, wire in _FIELDS.items()}
@@ -315,7 +314,7 @@ def _output(schema: object, config: JSON) -> OutputSchema | None:
     if schema is not None and given:
         raise ArgumentError(f"schema is given twice, by itself and as {given[0]}.", hint="Leave one out.")
     if schema is not None:
-        return OutputSchema(schema)
+        return schema if isinstance(schema, OutputSchema) else OutputSchema(schema)
     if len(given) != 1:  # of two, the service says that it takes one
         return None
     kind = config.get("responseMimeType") or "application/json"
