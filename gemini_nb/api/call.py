@@ -126,9 +126,14 @@ async def request_once(
             turn.is_simulated = answer.headers.get("server") == _SIMULATOR
             if tier := answer.headers.get(_TIER):
                 turn.set_tier(tier)
-            async with contextlib.aclosing(_chunks(answer, call, turn, idle)) as chunks:
-                async for chunk in chunks:
+            decoder = SSEDecoder(max_event_bytes=call.max_event_bytes)
+            read = _Read([])
+            while not read.is_last:
+                read = await _read(answer, decoder, idle)
+                for chunk in _chunks_in(read, call.endpoint, turn):
                     yield chunk
+                idle.seconds = min(timeouts.idle, _LINGER) if turn.is_surely_finished else timeouts.idle
+            _check_end(read, answer, decoder, turn)
         finally:
             with contextlib.suppress(Exception):  # closing reports again what went wrong before
                 await answer.aclose()
@@ -156,19 +161,15 @@ async def _read(answer: Answer, decoder: SSEDecoder, idle: IdleTimeout) -> _Read
         return _Read([], is_last=True, failure=failures.broken(error, answer.host))
 
 
-async def _chunks(
-    answer: Answer, call: ModelCall, turn: ModelTurn, idle: IdleTimeout
-) -> AsyncGenerator[ChunkReceived, None]:
-    decoder = SSEDecoder(max_event_bytes=call.max_event_bytes)
-    read = _Read([])
-    while not read.is_last:
-        read = await _read(answer, decoder, idle)
-        for event in read.events:
-            for value in _values(event.data, at_end=read.is_last):
-                _raise_error_in(value, event, call.endpoint)
-                yield _chunk(event.data, value, turn)
-        seconds = call.timeouts.idle
-        idle.seconds = min(seconds, _LINGER) if turn.is_surely_finished else seconds
+def _chunks_in(read: _Read, endpoint: Endpoint, turn: ModelTurn) -> Iterator[ChunkReceived]:
+    for event in read.events:
+        for value in _values(event.data, at_end=read.is_last):
+            _raise_error_in(value, event, endpoint)
+            yield _chunk(event.data, value, turn)
+
+
+def _check_end(read: _Read, answer: Answer, decoder: SSEDecoder, turn: ModelTurn) -> None:
+    """Fail where the body broke off, or ended before the model did."""
     if read.failure is not None and not turn.is_surely_finished:
         raise read.failure
     if not turn.is_finished:

@@ -77,6 +77,12 @@ class EventLog:
             except Exception as error:  # noqa: BLE001 - a broken reader must not break the stream
                 logger.warning("a reader failed: %s", scrub(f"{type(error).__name__}: {error}"))
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether the newest event only continues the text, as the one before it did."""
+        events = self._events
+        return len(events) > 1 and events[-1].kind in _CONTINUING and events[-2].kind in _CONTINUING
+
     def since(self, position: int) -> list[StreamEvent]:
         """Return the events from a position on."""
         return self._events[position:]
@@ -167,8 +173,7 @@ class Cursor:
     @property
     def goes_on(self) -> bool:
         """Whether the newest event only continues the text, as the one before it did."""
-        log = self._log
-        return len(log) > 1 and log[-1].kind in _CONTINUING and log[-2].kind in _CONTINUING
+        return self._log.goes_on
 
     @property
     def has_more(self) -> bool:

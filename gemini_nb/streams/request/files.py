@@ -29,16 +29,12 @@ def fit_files(contents: list[Content], endpoint: Endpoint) -> list[Content]:
     Raises:
         ConfigError: a file cannot be sent there.
     """
-    try:
-        root: str | None = files_root(endpoint)
-    except ConfigError:
-        root = None
 
     def fit(data: JSON) -> Part | None:
         uri, kind = str(data.get("fileUri")), str(data.get("mimeType") or "")
         if is_local(data):
             path = path_of(uri)
-            return None if root is not None else _inside(path, kind)
+            return None if _takes_uploads(endpoint) else _inside(path, kind)
         if endpoint.auth is not Auth.VERTEX_AI:
             return None
         if upload_name(uri):
@@ -51,6 +47,14 @@ def fit_files(contents: list[Content], endpoint: Endpoint) -> list[Content]:
         return None
 
     return replace_files(contents, fit)
+
+
+def _takes_uploads(endpoint: Endpoint) -> bool:
+    try:
+        files_root(endpoint)
+    except ConfigError:
+        return False
+    return True
 
 
 def path_of(uri: str) -> Path:
