@@ -64,7 +64,7 @@ class Report(Target):
         with self._lock:
             return tuple(shown for _, shown in self._shown)
 
-    def put(self, name: str, text: str) -> None:  # both streams stand in one card
+    def put(self, _name: str, text: str) -> None:  # both streams stand in one card
         """Append printed text."""
         with self._lock:
             self._clear_if_due()
