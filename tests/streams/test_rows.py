@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import polars as pl
-import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow as pa
 import pytest
 from IPython.core.error import UsageError
 
@@ -395,7 +395,7 @@ def test_rows_are_what_a_user_would_list(tmp_path: Path) -> None:
                 gemini_nb.estimate(value, "{item}", **options)
         for each in ({"model": FLASH}, "ab", 7):
             with pytest.raises(ArgumentError, match="Settings are a dictionary for each prompt"):
-                gemini_nb.map(iter("ab"), each=each, **options)  # type: ignore[arg-type]
+                gemini_nb.map(iter("ab"), each=each, **options)  # type: ignore[arg-type]  # wrong on purpose
         assert len(made.server.requests) == 1
 
 
