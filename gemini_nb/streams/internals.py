@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from decimal import Decimal
 
 from gemini_nb.api.wire import Content
 from gemini_nb.streams.events.info import Waiting
@@ -38,6 +39,7 @@ class StreamInternals:
         self._request = request
         self._runtime = runtime
         self._request_stop = stop
+        self._final_cost: Decimal | None = None
         self._made_subscribers: Subscribers | None = None
         self._made_ending: Ending | None = Ending(record, runtime)
 

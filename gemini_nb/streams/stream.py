@@ -142,8 +142,14 @@ class Stream(Handle, StreamInternals):
             return Decimal()
         if record.first_output_at is not None and not record.usage.total_token_count:
             return None  # its tokens come at its end
+        if self._final_cost is not None:  # a dashboard adds up hundreds, four times a second
+            return self._final_cost
+        is_final = record.is_done
         models = (record.model_version, self.model)
-        return price(models, record.requests, record.searches, at=record.started_at)
+        found = price(models, record.requests, record.searches, at=record.started_at)
+        if is_final:
+            self._final_cost = found
+        return found
 
     @property
     def saved(self) -> Decimal | None:

@@ -29,7 +29,7 @@ from gemini_nb.redaction import scrub
 from gemini_nb.streams.runtime.loop import BackgroundLoop
 from gemini_nb.streams.runtime.runtime import Runtime
 
-__all__ = ["BUDGET", "Painter", "View", "painter_of", "retire"]
+__all__ = ["BUDGET", "Painter", "View", "painter_of", "retire", "tidy"]
 
 logger = logging.getLogger("gemini_nb")
 
@@ -203,7 +203,7 @@ class Painter:
         steps = self._work.popleft()
         if self._guarded(lambda: next(steps, self) is not self):
             self._work.append(steps)
-        _tidy()
+        tidy()
         self._go_on_working()
         self._end_if_idle()
 
@@ -234,7 +234,6 @@ class Painter:
         if room <= start:
             for _ in range(min(_CLOSED_TOGETHER, len(self._closing))):
                 self._guarded(self._closing.popleft())
-        _tidy()
         end = time.monotonic()
         # Time of this thread's own: beside a cell that computes, most of the clock's is waiting for its turn.
         share = _SHARE if len(self._living) < _CROWD else _CROWD_SHARE
@@ -295,8 +294,8 @@ class Painter:
             return False
 
 
-def _tidy() -> None:
-    """Let the collector look at what is young while little of it is left.
+def tidy() -> None:
+    """Let the collector look at what is young when a text was rendered, and little of its trees is left.
 
     Else it does so in the middle of a piece, takes a tree that is about to go for one that stays, and soon
     walks the whole heap, which holds every thread up for tens of milliseconds, or more in a full notebook.

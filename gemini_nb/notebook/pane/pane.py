@@ -23,7 +23,7 @@ from gemini_nb.notebook.kernel.cell_output import CellDisplay
 from gemini_nb.notebook.kernel.page_loads import note_view
 from gemini_nb.notebook.pane import look
 from gemini_nb.notebook.pane.blocks import BlockView, block_html, view_for
-from gemini_nb.notebook.pane.painter import Painter, painter_of
+from gemini_nb.notebook.pane.painter import Painter, painter_of, tidy
 from gemini_nb.notebook.pane.running_text import TextView
 from gemini_nb.notebook.pane.stepper import head_html
 from gemini_nb.notebook.pane.thoughts import ThoughtsView, thoughts_html
@@ -206,7 +206,9 @@ class StreamPane(OpensWhenNamed, Container, widgets.VBox):
         try:
             if self._live is None:
                 self._live = _Live(self, self._painter)
-            if self._live.paint():
+            more = self._live.paint()
+            tidy()
+            if more:
                 return True
         except Exception:
             if self._stream.is_done:  # a cell waits for it, however long it takes
