@@ -13,6 +13,7 @@ from gemini_nb.notebook.pane.widgetry import (
     box,
     button,
     close_tree,
+    set_value,
     shared_layout,
 )
 from gemini_nb.streams.chat.messages import Exchange
@@ -66,16 +67,16 @@ class Controls:
     def draw(self, exchanges: Sequence[tuple[Exchange, Stream | None]], *, is_editing: bool) -> None:
         """Offer what can be done with a chat of these messages."""
         is_under_way = bool(exchanges) and exchanges[-1][0].is_under_way
-        _set(self._edit, "disabled", not exchanges and not is_editing)
-        _set(self._edit, "description", _GIVE_UP if is_editing else _EDIT)
-        _set(self._take_back, "disabled", not exchanges or is_under_way)
+        set_value(self._edit, not exchanges and not is_editing, "disabled")
+        set_value(self._edit, _GIVE_UP if is_editing else _EDIT, "description")
+        set_value(self._take_back, not exchanges or is_under_way, "disabled")
         names = tuple(self._actions.names())
         if names != self._names.options:
             chosen = self._names.value
             self._names.options = names
             self._names.value = chosen if chosen in names else next(iter(names), None)
-        _set(self._names, "disabled", not names)
-        _set(self._attach, "disabled", not names)
+        set_value(self._names, not names, "disabled")
+        set_value(self._attach, not names, "disabled")
 
     def close(self) -> None:
         """Close the widgets."""
@@ -92,8 +93,3 @@ class _Names(Counted, widgets.Dropdown):
 
     def __init__(self, **traits: Any) -> None:
         super().__init__(layout=shared_layout(), **traits)
-
-
-def _set(widget: Any, name: str, value: object) -> None:
-    if getattr(widget, name) != value:
-        setattr(widget, name, value)

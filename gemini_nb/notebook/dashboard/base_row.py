@@ -14,7 +14,7 @@ import ipywidgets as widgets
 from ipywidgets.widgets.widget_bool import ToggleButtonStyle
 from ipywidgets.widgets.widget_string import HTMLStyle
 
-from gemini_nb.notebook.pane.widgetry import answer_where_asked
+from gemini_nb.notebook.pane.widgetry import answer_where_asked, set_value
 
 __all__ = ["BaseRow", "RowStyle"]
 
@@ -102,15 +102,15 @@ class BaseRow(abc.ABC):
         return bool(self._fold.value) != (self._unfolded is not None)
 
     def _paint_all(self) -> int:
-        sent = _set(self._line, "value", self._line_html())
-        sent += _set(self._stop, "disabled", not self._may_stop)
-        sent += _set(self._stop, "tooltip", f"Stop {self._name}")
+        sent = set_value(self._line, self._line_html())
+        sent += set_value(self._stop, not self._may_stop, "disabled")
+        sent += set_value(self._stop, f"Stop {self._name}", "tooltip")
         return sent + self.paint_more()
 
     def paint_more(self) -> int:
         """Draw what unfolds, and take it away where it is folded. Returns the messages sent."""
         if not self._fold.value:
-            sent = _set(self._fold, "tooltip", self._fold_words)
+            sent = set_value(self._fold, self._fold_words, "tooltip")
             if self._unfolded is None:
                 return sent
             self.box.children = self.box.children[:3]
@@ -119,22 +119,15 @@ class BaseRow(abc.ABC):
             return 2 + sent
         shown = self._more_html()
         if self._unfolded is not None:
-            return _set(self._unfolded, "value", shown)
+            return set_value(self._unfolded, shown)
         self._unfolded = widgets.HTML(
             shown, layout=self._style.box, style=self._style.html, _dom_classes=("gemini-nb-unfolded",)
         )
         self.box.children = (*self.box.children[:3], self._unfolded)
         # A screen reader learns the button's state from its name alone.
-        return 2 + _set(self._fold, "tooltip", f"{self._fold_words}, shown below")
+        return 2 + set_value(self._fold, f"{self._fold_words}, shown below", "tooltip")
 
     def close(self) -> None:
         """Close its widgets; what it shares stays."""
         for widget in (*self.box.children, self.box):
             widget.close()
-
-
-def _set(widget: Any, name: str, value: object) -> int:
-    if getattr(widget, name) == value:
-        return 0
-    setattr(widget, name, value)
-    return 1

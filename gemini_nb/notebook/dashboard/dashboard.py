@@ -23,7 +23,7 @@ from gemini_nb.notebook.dashboard.rows import ROW_COST, Allowance, Row
 from gemini_nb.notebook.kernel.frontend import Frontend, frontend_of
 from gemini_nb.notebook.kernel.page_loads import note_view
 from gemini_nb.notebook.pane.painter import painter_of
-from gemini_nb.notebook.pane.widgetry import answer_where_asked
+from gemini_nb.notebook.pane.widgetry import answer_where_asked, set_value
 from gemini_nb.notebook.render.entries import Entry, entries_of, is_active, name_of, streams_in
 from gemini_nb.notebook.render.stream_table import table
 from gemini_nb.notebook.static import style
@@ -148,15 +148,15 @@ class Dashboard(widgets.VBox):
             return False
         entries, totals = entries_of(self._manager), self._manager.statistics()
         active = [entry for entry in entries if is_active(entry)]
-        _set(self._totals, "value", totals_html(totals))
-        _set(self._stop_all, "disabled", not active)
+        set_value(self._totals, totals_html(totals))
+        set_value(self._stop_all, not active, "disabled")
         arranged = self._arrange(_chosen(entries, active))
         shown = sum(is_active(row.entry) for row in self._rows.values())
         counted = [streams_in(row.entry) for row in self._rows.values()]
         running = totals.active - sum(running for running, _ in counted)
         finished = totals.total - totals.active - sum(ended for _, ended in counted)
         more = more_html(max(0, running), max(0, finished), shown=len(self._rows))
-        _set(self._more, "value", more)
+        set_value(self._more, more)
         drawn = self._draw_rows(max(_PAUSE, shown * _PAUSE_FOR_EACH))
         going_on = active or any(row.has_running_tools for row in self._rows.values())
         if going_on or not arranged or not drawn:
@@ -218,11 +218,6 @@ def _chosen(entries: Iterable[Entry], active: list[Entry]) -> list[Entry]:
         key=lambda entry: entry.ended_at or 0.0,
     )
     return [*active[:_ROWS], *finished]
-
-
-def _set(widget: Any, name: str, value: object) -> None:
-    if getattr(widget, name) != value:
-        setattr(widget, name, value)
 
 
 _dashboards: weakref.WeakKeyDictionary[StreamManager, Dashboard] = weakref.WeakKeyDictionary()

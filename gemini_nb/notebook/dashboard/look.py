@@ -140,9 +140,7 @@ def _pace(stream: Stream, trace: Trace, now: float) -> str:
 
 def _figures(stream: Stream) -> str:
     """The time, and beside it what a narrow page leaves out."""
-    took, *rest = [
-        ", ".join(f"<span>{escape(one)}</span>" for one in fact.split(", ")) for fact in figures.short(stream)
-    ]
+    took, *rest = map(_unbroken, figures.short(stream))
     more = f'<span class="gemini-nb-tokens"> · {" · ".join(rest)}</span>' if rest else ""
     return (
         f'<span class="gemini-nb-figures" title="{figures.details(stream)}">'

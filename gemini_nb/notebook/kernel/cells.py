@@ -20,7 +20,7 @@ from gemini_nb.streams.manager import StreamManager, get_manager
 from gemini_nb.streams.stopping import replacing
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["register_asked", "register_view", "replacing_earlier"]
+__all__ = ["is_running", "register_asked", "register_view", "replacing_earlier"]
 
 _NAME = "gemini_nb_cells"
 
@@ -86,7 +86,7 @@ class _Cells:
 
     def earlier(self) -> list[Stream | StreamGroup]:
         cell = self._current()
-        return [] if cell.run == request_id(self._shell) else list(filter(_goes_on, cell.asked))
+        return [] if cell.run == request_id(self._shell) else list(filter(is_running, cell.asked))
 
     def add(self, made: Stream | StreamGroup) -> None:
         cell, run = self._current(), request_id(self._shell)
@@ -111,7 +111,7 @@ class _Cells:
         for name, cell in list(self._cells.items()):
             old = [view for view, _ in cell.views if _left_history(view.stream, manager, listed)]
             cell.views = [pair for pair in cell.views if pair[0] not in old]
-            cell.asked = list(filter(_goes_on, cell.asked))
+            cell.asked = list(filter(is_running, cell.asked))
             gone += old
             if not cell.views and not cell.asked:
                 del self._cells[name]
@@ -139,7 +139,8 @@ def _running(made: Stream | StreamGroup) -> list[Stream]:
     return [made] if isinstance(made, Stream) else made.run.active
 
 
-def _goes_on(made: Stream | StreamGroup) -> bool:
+def is_running(made: Stream | StreamGroup) -> bool:
+    """Whether more will come."""
     return not (made.is_done if isinstance(made, Stream) else made.is_over)
 
 

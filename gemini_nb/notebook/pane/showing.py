@@ -12,6 +12,7 @@ from typing import Any
 
 from IPython.display import display
 
+from gemini_nb.notebook.kernel.cells import is_running
 from gemini_nb.notebook.kernel.frontend import Frontend, frontend_of, request_id
 from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.stream import Stream
@@ -42,11 +43,6 @@ def show(shell: Any, made: Stream | StreamGroup) -> None:
 
     made.wait_only()
     display(bundle_of(made), raw=True)
-
-
-def is_running(made: Stream | StreamGroup) -> bool:
-    """Whether more will come."""
-    return not (made.is_done if isinstance(made, Stream) else made.is_over)
 
 
 def displayer(shell: Any) -> property:

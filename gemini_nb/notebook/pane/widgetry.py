@@ -204,10 +204,12 @@ def box(children: Sequence[widgets.Widget], *classes: str, **traits: Any) -> Any
     return _Box(list(children), layout=shared_layout(), _dom_classes=tuple(classes), **traits)
 
 
-def set_value(widget: Any, value: str) -> None:
-    """Send a value if it is new."""
-    if widget.value != value:
-        widget.value = value
+def set_value(widget: Any, value: object, name: str = "value") -> int:
+    """Send a value if it is new; returns how many messages that took."""
+    if getattr(widget, name) == value:
+        return 0
+    setattr(widget, name, value)
+    return 1
 
 
 def stop_button(stream: Stream) -> widgets.Button:
