@@ -73,9 +73,11 @@ class GeminiError(Exception):
         attempts: requests made for the model call that failed.
         is_permanent: whether asking again cannot help, though others of its kind pass.
         per_minute: requests a minute that the server says it allows, None where it does not.
+        is_foreign: whether something else answered in the service's place, such as a hotel's login page.
     """
 
     per_minute: float | None = None
+    is_foreign: bool = False
 
     def __init__(
         self,

@@ -236,11 +236,14 @@ class _Recovery:
             self._stalls += 1
             if self._stalls >= _MAX_STALLS:
                 return None
-        if not policy.is_retryable(failure):
+        is_retryable = policy.is_retryable(failure)
+        if not is_retryable and not failure.is_foreign:
             return None
         self._failures += 1
         if policy.patient and is_trouble(failure) and self._endurance.endures(failure):
             return policy.backoff(self._failures, hint=failure.retry_after, jitter=self._jitter())
+        if not is_retryable or (policy.patient and failure.is_foreign):
+            return None
         return policy.delay(self._failures, hint=failure.retry_after, jitter=self._jitter())
 
     def _delay_of_restart(self, failure: GeminiError) -> float | None:

@@ -150,6 +150,7 @@ def refused(status: int, headers: Mapping[str, str], body: bytes, endpoint: Endp
             "message": f"a redirect to {excerpt(headers.get('location', 'nowhere'))}, which is not followed"
         }
     made = reported({**error, "code": status}, endpoint)
+    made.is_foreign = 300 <= status < 400 or status == 511  # Network Authentication Required
     if made.retry_after is None and not made.is_permanent:
         made.retry_after = parse_retry_after(headers.get("retry-after"), time.time())
     return made
@@ -310,7 +311,7 @@ def not_sent(error: Exception, host: str) -> GeminiError:
     cause = error.__cause__ or error
     names = {cls.__name__ for cls in type(cause).__mro__} | {type(error).__name__}
     if isinstance(found := _inner(cause), ssl.SSLError) and (failure := _without_trust(found, host)):
-        return failure
+        return _foreign(failure)
     if "ClientHttpProxyError" in names:
         return _refused_by_proxy(cause, host)
     names.add(type(found).__name__)
@@ -322,7 +323,9 @@ def not_sent(error: Exception, host: str) -> GeminiError:
         return ConfigError(f"The URL of {host} cannot be used: {detail}", hint="Check the base URL.")
     if names & {"ClientResponseError", "HttpProcessingError"}:
         detail = excerpt(str(getattr(cause, "message", "") or cause))  # without the 400 that no server sent
-        return ProtocolError(f"What {host} answered is not HTTP: {detail}", hint="Check the base URL.")
+        return _foreign(
+            ProtocolError(f"What {host} answered is not HTTP: {detail}", hint="Check the base URL.")
+        )
     return TransportError(
         f"{host} closed the connection before it answered: {_reason(cause)}", hint=_ON_THE_WAY
     )
@@ -352,6 +355,11 @@ def _inner(cause: BaseException) -> object:
         if (inner := getattr(cause, name, None)) is not None:
             return inner
     return cause
+
+
+def _foreign(error: GeminiError) -> GeminiError:
+    error.is_foreign = True
+    return error
 
 
 def _without_trust(error: ssl.SSLError, host: str) -> GeminiError | None:

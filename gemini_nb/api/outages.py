@@ -28,6 +28,8 @@ _OF_THE_ROW = 20  # failures of one call while others were answered: that is its
 
 def is_trouble(error: GeminiError) -> bool:
     """Whether a failure is about the quota, the server or the connection, and not about what is asked."""
+    if error.is_foreign:
+        return True
     if isinstance(error, APIError):
         return error.status_code in _STATUS
     return isinstance(error, TransportError)
@@ -61,6 +63,8 @@ class Endurance:
         service = self._service
         if error.status_code == 429:
             return True
+        if error.is_foreign and not service.answers:
+            return False  # its address may be wrong; later it is the network that leads elsewhere for a while
         if not service.answers and error.status_code is None:
             return time.monotonic() - service.since < _NEVER_ANSWERED
         self._own += service.answers != self._answers

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import math
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ import gemini_nb
 from answers import PATIENCE, always, rig
 from gemini_nb import RetryPolicy
 from gemini_nb.api.retry import requests_per_minute
-from scripted import Reset, Wait, json_error, sse_answer, text
+from scripted import Close, Reset, Wait, answer, json_error, sse_answer, text
 
 SOON = RetryPolicy(patient=True, initial_delay=0.01, max_delay=0.3)
 
@@ -114,6 +117,67 @@ def test_an_outage_fails_no_row_and_is_probed(trouble: Any) -> None:
         assert group.wait(PATIENCE).counts.completed == 60
         # A first failure or two of each place, then one probe each 0.3 s.
         assert asked < 3 + 8 * 2 + 2 + seconds / 0.3
+
+
+def sign_in(number: int) -> Any:
+    """What a hotel's network says in the service's place."""
+    page = f"<title>Sign in</title> session {number}, no file".encode()
+    return answer(200, {"Content-Type": "text/html"}, page)
+
+
+FOREIGN: list[Callable[[int], Any]] = [
+    sign_in,
+    lambda _: answer(302, {"Location": "https://wifi.invalid/sign-in"}),
+    lambda _: answer(511, {"Content-Type": "text/html"}, b"<title>Sign in</title>"),
+    lambda _: [b"SIGN IN FIRST\r\n\r\n", Close()],
+]
+
+
+def test_what_answers_in_the_services_place_for_a_while_fails_no_row() -> None:
+    for foreign in FOREIGN:
+        asked = itertools.count()
+
+        def script(request: Any, foreign: Any = foreign, asked: Any = asked) -> Any:
+            number = next(asked)
+            return foreign(number) if 3 <= number < 9 else ok(request)
+
+        with rig(script) as made:
+            group = gemini_nb.map(list("abcdefghij"), manager=made.manager, retry=SOON, **made.options)
+            assert group.wait(PATIENCE).texts == ["ok"] * 10
+            assert len(made.server.requests) == 16
+            stream = made.start("one", retry=RetryPolicy()).wait(PATIENCE)
+            assert stream.status == "completed"
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda: [*sse_answer(text("o"))[:-1], Reset()],
+        lambda: sse_answer(text("o"), {"error": {"code": 500, "message": "An internal error."}}),
+    ],
+)
+def test_a_row_whose_answer_breaks_six_times_is_whole_in_the_end(broken: Callable[[], Any]) -> None:
+    asked = itertools.count()
+    with rig(lambda request: broken() if 0 < next(asked) < 7 else ok(request)) as made:
+        options: dict[str, Any] = {"manager": made.manager, **made.options}
+        first = gemini_nb.map(["a"], **options).wait(PATIENCE)
+        soon = dataclasses.replace(first[0].request.retry, initial_delay=0.01, max_delay=0.05)
+        group = gemini_nb.map(["a"], retry=soon, **options).wait(PATIENCE)
+        assert (group.texts, len(made.server.requests)) == (["ok"], 8)
+
+
+def test_what_answers_in_the_services_place_from_the_beginning_ends_the_run() -> None:
+    for foreign in FOREIGN:
+        asked = itertools.count()
+
+        def script(request: Any, foreign: Any = foreign, asked: Any = asked) -> Any:
+            return foreign(next(asked))
+
+        with rig(script) as made:
+            group = gemini_nb.map([*"abcdefghij"] * 10, manager=made.manager, **made.options)
+            assert group.wait(PATIENCE).counts.failed == 100
+            assert "5 rows failed alike" in str(group.error)
+            assert len(made.server.requests) < 20
 
 
 def test_a_server_that_is_overloaded_for_one_row_keeps_no_other_waiting() -> None:

@@ -28,6 +28,7 @@ from gemini_nb.tools.tool import described
 __all__ = ["check_rows", "map_prompts"]
 
 _MISSING = object()
+_TIMES = 8  # of ten thousand rows, four failures in a row meet one where a tenth of all requests fails
 _PROBE = "Hello"  # any prompt: only the settings are checked
 _ONE = "One prompt alone goes to start_stream."
 _SETTINGS = "Settings are a dictionary for each prompt, such as {'model': 'gemini-2.5-pro'}."
@@ -121,7 +122,8 @@ def _settings_of(row: Row, options: StreamOptions, manager: StreamManager) -> St
     """Return the settings that a row is asked with: its own before those that all share."""
     settings: StreamOptions = {**options, **row.options}  # type: ignore[typeddict-item]  # checked when it starts
     if settings.get("retry") is None:
-        settings["retry"] = RetryPolicy(on_cut=manager.runtime.settings.on_cut, patient=True)
+        on_cut = manager.runtime.settings.on_cut
+        settings["retry"] = RetryPolicy(attempts=_TIMES, restarts=_TIMES, on_cut=on_cut, patient=True)
     return settings
 
 

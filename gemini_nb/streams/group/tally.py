@@ -81,10 +81,10 @@ class Refusals:
             return None
         if error.status_code == 429 and (error.is_permanent or "limit: 0" in error.message):
             return error
-        is_refusal = error.status_code in _REFUSALS or isinstance(error, ConnectError)
+        is_refusal = error.is_foreign or error.status_code in _REFUSALS or isinstance(error, ConnectError)
         if not is_refusal or model in self._answering:
             return None
-        kind = (model, error.status_code, error.message)
+        kind = (model, error.status_code, type(error) if error.is_foreign else error.message)
         self._alike[kind] += 1
         alike = self._alike[kind]
         if alike < (_ALIKE if _is_of_the_account(error) else _ALIKE_ROWS):
@@ -96,6 +96,8 @@ class Refusals:
 
 def _is_of_the_account(error: GeminiError) -> bool:
     """Whether a refusal is about the key, the model or the account, and not about what a row asks."""
+    if error.is_foreign:
+        return True
     if error.status_code == 400:
         return "API key" in error.message or getattr(error, "api_status", None) == "FAILED_PRECONDITION"
     return "file" not in error.message.lower()
