@@ -18,6 +18,7 @@ __all__ = ["ASK", "CONCURRENCY", "FACTS", "Service", "judge", "kept_rows", "setu
 
 CONCURRENCY = 32
 PER_MINUTE = 4200
+PATIENCE = 120.0  # seconds without a request, after which the run has ended or hangs
 USAGE = {"promptTokenCount": 8, "candidatesTokenCount": 12, "totalTokenCount": 20}
 SETUP = """
 %load_ext gemini_nb
@@ -112,10 +113,14 @@ class Service:
         self._left, self._last = 0.0, time.monotonic()  # so that some are refused, however slow the machine
 
     def wait_for(self, rows: int) -> None:
-        """Wait until this many have been answered."""
-        end = time.monotonic() + 200 + rows / 5
-        while len(self.whole) < rows:
-            assert time.monotonic() < end, f"{len(self.whole):,} rows were answered, {rows:,} are waited for"
+        """Wait until this many have been answered, as long as it goes on."""
+        seen, end = -1, 0.0
+        while (answered := len(self.whole)) < rows:
+            if self.requests > seen:
+                seen, end = self.requests, time.monotonic() + PATIENCE
+            assert time.monotonic() < end, (
+                f"{answered:,} of {rows:,} rows were answered, and nothing is asked"
+            )
             time.sleep(0.01)
 
     def fault(self, _: int, request: Any) -> Fault | None:
