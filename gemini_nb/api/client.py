@@ -233,7 +233,7 @@ class _Recovery:
         if failure.status_code in {400, 404} and turn.continuation_token is not None:
             return 0.0
         if isinstance(failure, IdleTimeoutError):
-            self._stalls += 1
+            self._stalls += not policy.patient or self._endurance.is_own
             if self._stalls >= _MAX_STALLS:
                 return None
         is_retryable = policy.is_retryable(failure)

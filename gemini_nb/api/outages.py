@@ -58,6 +58,11 @@ class Endurance:
         self._answers = service.answers
         self._own = 0
 
+    @property
+    def is_own(self) -> bool:
+        """Whether others were answered since its last failure, so that this one is its own."""
+        return self._service.answers != self._answers
+
     def endures(self, error: GeminiError) -> bool:
         """Whether the call is made again after this failure, whatever the number of its attempts."""
         service = self._service
@@ -67,7 +72,7 @@ class Endurance:
             return False  # its address may be wrong; later it is the network that leads elsewhere for a while
         if not service.answers and error.status_code is None:
             return time.monotonic() - service.since < _NEVER_ANSWERED
-        self._own += service.answers != self._answers
+        self._own += self.is_own
         self._answers = service.answers
         return self._own < _OF_THE_ROW
 

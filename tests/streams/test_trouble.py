@@ -166,6 +166,15 @@ def test_a_row_whose_answer_breaks_six_times_is_whole_in_the_end(broken: Callabl
         assert (group.texts, len(made.server.requests)) == (["ok"], 8)
 
 
+def test_a_service_that_is_silent_for_all_fails_no_row() -> None:
+    asked = itertools.count()
+    with rig(lambda request: [Wait()] if 0 < next(asked) < 5 else ok(request)) as made:
+        options: dict[str, Any] = {"manager": made.manager, "retry": SOON, **made.options}
+        gemini_nb.map(["a"], **options).wait(PATIENCE)
+        group = gemini_nb.map(["a"], timeout=0.2, **options).wait(PATIENCE)
+        assert (group.texts, len(made.server.requests) >= 6) == (["ok"], True)
+
+
 def test_what_answers_in_the_services_place_from_the_beginning_ends_the_run() -> None:
     for foreign in FOREIGN:
         asked = itertools.count()
