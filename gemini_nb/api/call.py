@@ -1,4 +1,4 @@
-"""One request of a model call over HTTP: open, decode, and notice what went wrong."""
+"""One request of a model call over httpx: open, decode, and notice what went wrong."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import json
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from gemini_nb.api import failures, no_answer
 from gemini_nb.api.contents.content import encode_body
@@ -18,9 +18,10 @@ from gemini_nb.errors import GeminiError, IdleTimeoutError, ProtocolError, Strea
 from gemini_nb.redaction import excerpt
 
 if TYPE_CHECKING:
+    import httpx
+
     from gemini_nb.api.endpoint import Endpoint
     from gemini_nb.api.http import HTTPClients, IdleTimeout
-    from gemini_nb.api.transport import Answer
     from gemini_nb.api.turn import ModelTurn
 
 __all__ = ["ChunkReceived", "ModelCall", "Timeouts", "chunks_of", "request_once"]
@@ -117,28 +118,40 @@ async def request_once(
     timeouts = call.timeouts
     idle = clients.idle_timeout(timeouts.connect, timeouts.first_byte)
     try:
-        answer = await clients.post(call.endpoint.url, headers, content, connect=timeouts.connect, idle=idle)
+        response = await clients.post(
+            call.endpoint.url, headers, content, connect=timeouts.connect, idle=idle
+        )
         try:
-            if answer.status_code != 200:
+            body = _body(response)
+            if response.status_code != 200:
                 idle.seconds = min(timeouts.idle, _ERROR_BODY_SECONDS)
-                error = await _error_body(answer, idle)
-                raise failures.refused(answer.status_code, answer.headers, error, call.endpoint)
-            turn.is_simulated = answer.headers.get("server") == _SIMULATOR
-            if tier := answer.headers.get(_TIER):
+                error = await _error_body(body, idle)
+                raise failures.refused(response.status_code, response.headers, error, call.endpoint)
+            turn.is_simulated = response.headers.get("server") == _SIMULATOR
+            if tier := response.headers.get(_TIER):
                 turn.set_tier(tier)
             decoder = SSEDecoder(max_event_bytes=call.max_event_bytes)
             read = _Read([])
-            while not read.is_last:
-                read = await _read(answer, decoder, idle)
-                for chunk in _chunks_in(read, call.endpoint, turn):
-                    yield chunk
-                idle.seconds = min(timeouts.idle, _LINGER) if turn.is_surely_finished else timeouts.idle
-            _check_end(read, answer, decoder, turn)
+            async with contextlib.aclosing(body):
+                while not read.is_last:
+                    read = await _read(body, decoder, idle, response.url.host)
+                    for chunk in _chunks_in(read, call.endpoint, turn):
+                        yield chunk
+                    idle.seconds = min(timeouts.idle, _LINGER) if turn.is_surely_finished else timeouts.idle
+            _check_end(read, response, decoder, turn)
         finally:
             with contextlib.suppress(Exception):  # closing reports again what went wrong before
-                await answer.aclose()
+                await response.aclose()
+                del response.stream  # it leads back to the response
     finally:
         idle.close()
+
+
+def _body(response: httpx.Response) -> AsyncGenerator[bytes, None]:
+    if "content-encoding" in response.headers:
+        return cast("AsyncGenerator[bytes, None]", response.aiter_bytes())
+    # httpx's decoding is two generators more for every chunk to pass, for nothing
+    return cast("AsyncGenerator[bytes, None]", aiter(cast("httpx.AsyncByteStream", response.stream)))
 
 
 class _Read(NamedTuple):
@@ -149,16 +162,19 @@ class _Read(NamedTuple):
     failure: GeminiError | None = None
 
 
-async def _read(answer: Answer, decoder: SSEDecoder, idle: IdleTimeout) -> _Read:
+async def _read(
+    body: AsyncGenerator[bytes, None], decoder: SSEDecoder, idle: IdleTimeout, host: str
+) -> _Read:
     try:
-        data = await idle.wait(answer.read())
-        return _Read(decoder.feed(data)) if data else _Read(decoder.finish(), is_last=True)
+        return _Read(decoder.feed(await idle.wait(anext(body))))
+    except StopAsyncIteration:
+        return _Read(decoder.finish(), is_last=True)
     except IdleTimeoutError as silence:
         return _Read([], is_last=True, failure=silence)
     except GeminiError:
         raise
     except Exception as error:  # noqa: BLE001 - each transport has its own exceptions
-        return _Read([], is_last=True, failure=failures.broken(error, answer.host))
+        return _Read([], is_last=True, failure=failures.broken(error, host))
 
 
 def _chunks_in(read: _Read, endpoint: Endpoint, turn: ModelTurn) -> Iterator[ChunkReceived]:
@@ -168,12 +184,12 @@ def _chunks_in(read: _Read, endpoint: Endpoint, turn: ModelTurn) -> Iterator[Chu
             yield _chunk(event.data, value, turn)
 
 
-def _check_end(read: _Read, answer: Answer, decoder: SSEDecoder, turn: ModelTurn) -> None:
+def _check_end(read: _Read, response: httpx.Response, decoder: SSEDecoder, turn: ModelTurn) -> None:
     """Fail where the body broke off, or ended before the model did."""
     if read.failure is not None and not turn.is_surely_finished:
         raise read.failure
     if not turn.is_finished:
-        _raise_unfinished(answer, decoder, turn)
+        _raise_unfinished(response, decoder, turn)
 
 
 def _raise_error_in(value: JSON, event: ServerSentEvent, endpoint: Endpoint) -> None:
@@ -257,8 +273,8 @@ def _breaks_off(text: str, error: Exception) -> bool:
     return error.pos >= len(text) - _LITERAL or error.msg.startswith("Unterminated")
 
 
-def _raise_unfinished(answer: Answer, decoder: SSEDecoder, turn: ModelTurn) -> None:
-    kind = answer.headers.get("content-type", "")
+def _raise_unfinished(response: httpx.Response, decoder: SSEDecoder, turn: ModelTurn) -> None:
+    kind = response.headers.get("content-type", "")
     # A cut may leave half the word `data` of an event.
     strange = decoder.junk and not "data".startswith(decoder.junk.strip())
     if not turn.has_output and (strange or "html" in kind):
@@ -274,9 +290,10 @@ def _raise_unfinished(answer: Answer, decoder: SSEDecoder, turn: ModelTurn) -> N
     raise StreamCutError("The answer ended without a finishReason: it was cut on the way.", hint=_CUT)
 
 
-async def _error_body(answer: Answer, idle: IdleTimeout) -> bytes:
+async def _error_body(pieces: AsyncGenerator[bytes, None], idle: IdleTimeout) -> bytes:
     body = b""
     with contextlib.suppress(Exception):  # a broken error body leaves the status, which says more
-        while len(body) < _MAX_ERROR_BODY and (data := await idle.wait(answer.read())):
-            body += data
+        async with contextlib.aclosing(pieces) as stream:
+            while len(body) < _MAX_ERROR_BODY:
+                body += await idle.wait(anext(stream))
     return body[:_MAX_ERROR_BODY]

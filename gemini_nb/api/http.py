@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import TypeVar
+from typing import TypeVar, cast
 from urllib.parse import urlsplit
 
 import httpx
@@ -17,7 +17,7 @@ import httpx
 from gemini_nb.api import failures
 from gemini_nb.api.outages import Outages
 from gemini_nb.api.retry import Cooldowns
-from gemini_nb.api.transport import Answer, Body, Client, make_client, on_connected, was_stale
+from gemini_nb.api.transport import Client, make_client, on_connected, was_stale
 from gemini_nb.config import is_loopback
 from gemini_nb.errors import ConfigError, GeminiError, IdleTimeoutError
 from gemini_nb.redaction import excerpt
@@ -71,8 +71,8 @@ class HTTPClients:
 
     async def post(
         self, url: str, headers: Mapping[str, str], content: bytes, *, connect: float, idle: IdleTimeout
-    ) -> Answer:
-        """Send a request and return the answer, its body unread.
+    ) -> httpx.Response:
+        """Send a request and return the response, its body unread.
 
         Args:
             url: where it goes.
@@ -85,33 +85,11 @@ class HTTPClients:
             ConfigError: it cannot be put together.
             GeminiError: it got no answer.
         """
-        own = {
-            "Content-Type": "application/json",
-            "Content-Length": str(len(content)),
-            "Accept": "text/event-stream",
-        }
-        body = functools.partial(_pieces, content) if len(content) > _LARGE else lambda: content
-        return await self._post(url, {**headers, **own}, body, connect, idle)
-
-    async def _post(
-        self,
-        url: str,
-        headers: Mapping[str, str],
-        body: Callable[[], Body],
-        connect: float,
-        idle: IdleTimeout,
-    ) -> Answer:
-        client, parsed = self._client_for(url), _checked(url, headers)
-        answer = None
-        while answer is None:  # as often as the pool holds a connection that its server has given up
-            try:
-                answer = await idle.wait(client.post_streaming(parsed, headers, body(), connect))
-            except GeminiError:
-                raise
-            except Exception as error:  # noqa: BLE001 - each transport has its own exceptions
-                if not was_stale(error):
-                    raise failures.not_sent(error, parsed.host) from None
-        return answer
+        client = self._client_for(url)
+        response = None
+        while response is None:  # as often as the pool holds a connection that its server has given up
+            response = await _send(client, _request(client, url, headers, content, connect), idle)
+        return response
 
     async def upload(
         self,
@@ -121,8 +99,8 @@ class HTTPClients:
         *,
         connect: float,
         idle: IdleTimeout,
-    ) -> tuple[int, Mapping[str, str], bytes]:
-        """Post a body that is made while it is sent, and return the answer's status, headers and body.
+    ) -> httpx.Response:
+        """Post a body that is made while it is sent, and return the response, its body read.
 
         Args:
             url: where it goes.
@@ -135,18 +113,19 @@ class HTTPClients:
             ConfigError: it cannot be put together.
             GeminiError: it got no whole answer.
         """
-        answer = await self._post(url, headers, pieces, connect, idle)
-        said = b""
+        client = self._client_for(url)
+        response = None
+        while response is None:
+            response = await _send(client, _built(client, url, headers, pieces(), connect), idle)
         try:
-            while data := await idle.wait(answer.read()):
-                said += data
+            await idle.wait(response.aread())
         except GeminiError:
             raise
         except Exception as error:  # noqa: BLE001 - each transport has its own exceptions
-            raise failures.broken(error, answer.host) from None
+            raise failures.broken(error, urlsplit(url).hostname or "") from None
         finally:
-            await answer.aclose()
-        return answer.status_code, answer.headers, said
+            await response.aclose()
+        return response
 
     async def get(
         self,
@@ -187,19 +166,49 @@ class HTTPClients:
             await client.aclose()
 
 
-def _checked(url: str, headers: Mapping[str, str]) -> httpx.URL:
-    """Return the URL.
+def _request(
+    client: Client, url: str, headers: Mapping[str, str], content: bytes, connect: float
+) -> httpx.Request:
+    body = _pieces(content) if len(content) > _LARGE else content
+    own = {
+        "Content-Type": "application/json",
+        "Content-Length": str(len(content)),
+        "Accept": "text/event-stream",
+    }
+    return _built(client, url, {**headers, **own}, body, connect)
 
-    Raises:
-        ConfigError: it is none, or a header is none.
-    """
+
+def _built(
+    client: Client,
+    url: str,
+    headers: Mapping[str, str],
+    content: bytes | AsyncIterator[bytes],
+    connect: float,
+) -> httpx.Request:
     # aiohttp finds this out when it has connected, and forgets to close the connection.
     if not all(value.isascii() and value.isprintable() for value in headers.values()):
         raise _not_made(ValueError("a header holds a character that no header can hold"))
+    # `client.build_request` makes four sets of headers in place of one, and parses each.
+    own = {name.lower() for name in headers}
+    defaults = [(name, value) for name, value in client.headers.items() if name not in own]
+    # In this transport `pool` covers all of connecting, the name look-up and a proxy's answer, too.
+    timeout = {"connect": connect, "pool": connect}
+    stream = (
+        httpx.ByteStream(content) if isinstance(content, bytes) else cast("httpx.AsyncByteStream", content)
+    )
     try:
-        return _parsed(url)
+        request = httpx.Request(
+            "POST",
+            _parsed(url),
+            headers=[*defaults, *headers.items()],
+            stream=stream,
+            extensions={"timeout": timeout},
+        )
+        if isinstance(stream, httpx.ByteStream):
+            request.read()
     except (ValueError, TypeError, httpx.InvalidURL) as error:
         raise _not_made(error) from None
+    return request
 
 
 @functools.lru_cache(maxsize=64)  # to parse one costs as much as to decode an answer
@@ -213,6 +222,18 @@ async def _pieces(content: bytes) -> AsyncIterator[bytes]:
     # aiohttp warns of large bodies in one piece: they would all be copied into the socket's buffer at once.
     for start in range(0, len(content), _LARGE):
         yield content[start : start + _LARGE]
+
+
+async def _send(client: Client, request: httpx.Request, idle: IdleTimeout) -> httpx.Response | None:
+    """Return the answer, or None where the connection had been closed before the request went out on it."""
+    try:
+        return await idle.wait(client.ask(request))
+    except GeminiError:
+        raise
+    except Exception as error:  # noqa: BLE001 - each transport has its own exceptions
+        if was_stale(error):
+            return None
+        raise failures.not_sent(error, request.url.host) from None
 
 
 def _not_made(error: Exception) -> ConfigError:

@@ -18,16 +18,15 @@ import contextvars
 import functools
 import math
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import Callable
 from types import NoneType
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport, HttpxAiohttpClient
-from httpx_aiohttp.transport import AiohttpResponseStream, map_aiohttp_exceptions
 
 from gemini_nb.errors import ConfigError
 from gemini_nb.redaction import excerpt
@@ -35,9 +34,7 @@ from gemini_nb.redaction import excerpt
 if TYPE_CHECKING:
     from aiohttp.connector import Connection
 
-__all__ = ["Answer", "Body", "Client", "make_client", "on_connected", "was_stale"]
-
-Body: TypeAlias = bytes | AsyncIterator[bytes]
+__all__ = ["Client", "make_client", "on_connected", "was_stale"]
 
 _RESTED = 1.0  # seconds; no server keeps an idle connection for less
 
@@ -126,70 +123,18 @@ class _NoCookies(httpx.Cookies):
 _NO_COOKIES = _NoCookies()
 
 
-class Answer:
-    """The answer to a post, its body unread.
-
-    httpx's request and response copy and parse each header several times, and hand every chunk through two
-    generators: together half of what a request over aiohttp costs.
-
-    Attributes:
-        status_code: the HTTP status.
-        headers: by names in any case.
-        host: who answered.
-    """
-
-    __slots__ = ("_decoded", "_response", "headers", "host", "status_code")
-
-    def __init__(self, response: aiohttp.ClientResponse, host: str) -> None:
-        self.status_code = response.status
-        self.headers: Mapping[str, str] = response.headers
-        self.host = host
-        self._response = response
-        self._decoded: AsyncGenerator[bytes, None] | None = None
-        if "Content-Encoding" in response.headers:
-            stream = AiohttpResponseStream(response)
-            whole = httpx.Response(response.status, headers=response.raw_headers, stream=stream)
-            self._decoded = cast("AsyncGenerator[bytes, None]", whole.aiter_bytes())
-
-    async def read(self) -> bytes:
-        """Return the next bytes of the body, none at its end."""
-        if self._decoded is not None:
-            return await anext(self._decoded, b"")
-        try:
-            return await self._response.content.read(AiohttpResponseStream.CHUNK_SIZE)
-        except Exception:
-            with map_aiohttp_exceptions():
-                raise
-
-    async def aclose(self) -> None:
-        """Give the connection back where the body was read to its end, and close it where it was not."""
-        if self._decoded is not None:
-            await self._decoded.aclose()
-        await self._response.__aexit__(None, None, None)
-
-
 class Client(HttpxAiohttpClient):
     """httpx's client over this transport; it takes what httpx's own takes, proxies of the environment too."""
 
-    async def post_streaming(
-        self, url: httpx.URL, headers: Mapping[str, str], body: Body, connect: float
-    ) -> Answer:
-        """Post a body and return the answer, its body unread.
+    async def ask(self, request: httpx.Request) -> httpx.Response:
+        """Send a request and return its response, its body unread.
 
-        Args:
-            url: where it goes.
-            headers: of this request, beside those of the client.
-            body: what is sent.
-            connect: seconds until a connection stands.
+        httpx's `send` also handles redirects, cookies, hooks and authentication, which no request here has,
+        and wraps the body in one more generator, which every chunk would pay for.
         """
-        transport = cast("_Transport", self._transport_for_url(url))  # there is no other
-        given = {name.lower() for name in headers}
-        own = {name: value for name, value in self._own_headers.items() if name not in given}
-        return Answer(await transport.post(str(url), {**own, **headers}, body, connect), url.host)
-
-    @functools.cached_property
-    def _own_headers(self) -> dict[str, str]:
-        return dict(self.headers)
+        response = await self._transport_for_url(request.url).handle_async_request(request)
+        response.request = request
+        return response
 
     @property
     def cookies(self) -> httpx.Cookies:
@@ -220,30 +165,6 @@ class _Transport(AiohttpTransport):
         return aiohttp.ClientSession(
             connector=connector, response_class=_Response, cookie_jar=aiohttp.DummyCookieJar()
         )
-
-    async def post(
-        self, url: str, headers: Mapping[str, str], body: Body, connect: float
-    ) -> aiohttp.ClientResponse:
-        """Do what `handle_async_request` does, without httpx's request and response."""
-        if not isinstance(self.client, aiohttp.ClientSession):
-            self.client = self.get_client()
-        proxy = self.proxy
-        try:
-            return await self.client.post(
-                url,
-                headers=headers,
-                data=body,
-                allow_redirects=False,
-                auto_decompress=False,
-                # `connect` covers all of connecting, the name look-up and a proxy's answer, too.
-                timeout=aiohttp.ClientTimeout(sock_connect=connect, connect=connect),
-                proxy=str(proxy.url) if proxy else None,
-                proxy_auth=aiohttp.BasicAuth(*proxy.auth) if proxy and proxy.auth else None,
-                proxy_headers=proxy.headers if proxy else None,
-            )
-        except Exception:
-            with map_aiohttp_exceptions():
-                raise
 
 
 class _Response(aiohttp.ClientResponse):

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
+import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -151,22 +152,23 @@ class Model:
         told = self.parts(version)[:parts]
         return "".join(part.get("text", "") for part in told if not part.get("thought"))
 
-    def respond(self, content: bytes) -> _Answer:
+    def respond(self, request: httpx.Request) -> httpx.Response:
         trouble = self.troubles[self.asked] if self.asked < len(self.troubles) else Trouble()
         self.asked += 1
-        token = json.loads(content).get("continuationToken")
+        token = json.loads(request.content).get("continuationToken")
         # Without a token to forget, a 400 would be the end.
         status = None if trouble.status == 400 and token is None else trouble.status
         if status is not None:
-            refusal = json.dumps({"error": {"code": status, "message": "no"}}).encode()
-            return _Answer([refusal], status_code=status)
+            return httpx.Response(status, json={"error": {"code": status, "message": "no"}}, request=request)
         if token is None:
             version, start = self.told, 0
             self.told += 1
         else:
             version, start = map(int, token.split(":"))
         data = self._body(version, start, trouble)
-        return _Answer(split(data, self.places), resets=trouble.resets)
+        stream = _Body(split(data, self.places), trouble.resets)
+        headers = {"Content-Type": "text/event-stream"}
+        return httpx.Response(200, headers=headers, stream=stream, request=request)
 
     def _body(self, version: int, start: int, trouble: Trouble) -> bytes:
         parts = self.parts(version)
@@ -202,25 +204,15 @@ class Model:
         return body
 
 
-class _Answer:
-    """What a post gives, without a server."""
+class _Body(httpx.AsyncByteStream):
+    def __init__(self, pieces: list[bytes], resets: bool) -> None:
+        self._pieces, self._resets = pieces, resets
 
-    headers: ClassVar = {"content-type": "text/event-stream"}
-    host = "127.0.0.1"
-
-    def __init__(self, pieces: list[bytes], *, status_code: int = 200, resets: bool = False) -> None:
-        self.status_code = status_code
-        self._pieces = iter(pieces)
-        self._resets = resets
-
-    async def read(self) -> bytes:
-        piece = next(filter(None, self._pieces), b"")
-        if not piece and self._resets:
-            raise ConnectionResetError
-        return piece
-
-    async def aclose(self) -> None:
-        pass
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self._pieces:
+            yield piece
+        if self._resets:
+            raise httpx.ReadError("reset")
 
 
 class Follower:
@@ -286,10 +278,10 @@ def converse(manager: StreamManager, model: Model, policy: RetryPolicy) -> tuple
     made.stream.record.log.attach(follower)
     with pytest.MonkeyPatch.context() as patch:
 
-        async def post(clients: object, url: str, headers: object, content: bytes, **_: object) -> _Answer:
-            return model.respond(content)
+        async def send(client: object, request: httpx.Request, idle: object) -> httpx.Response:
+            return model.respond(request)
 
-        patch.setattr("gemini_nb.api.http.HTTPClients.post", post)
+        patch.setattr("gemini_nb.api.http._send", send)
         made.start().wait(20)
     return made, follower
 

@@ -321,17 +321,15 @@ class Sender:
                 self._report(self._sent + min(start + _SLICE, len(data)), "")
 
         try:
-            status, said, body = await self._clients.upload(
-                self._url, headers, slices, connect=_SECONDS, idle=idle
-            )
+            response = await self._clients.upload(self._url, headers, slices, connect=_SECONDS, idle=idle)
         finally:
             idle.close()
-        if status != 200:
-            raise failures.refused(status, said, body, self._endpoint)
-        state = said.get("x-goog-upload-status")
-        if state == _FINAL and is_last:
-            return _file_in(_json(body).get("file"))
-        if state != _ACTIVE or is_last:
+        if response.status_code != 200:
+            raise failures.refused(response.status_code, response.headers, response.content, self._endpoint)
+        status = response.headers.get("x-goog-upload-status")
+        if status == _FINAL and is_last:
+            return _file_in(_json(response.content).get("file"))
+        if status != _ACTIVE or is_last:
             raise TransportError("The service did not say whether a piece of the upload arrived.")
         return None
 
