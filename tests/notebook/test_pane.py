@@ -206,6 +206,16 @@ def test_a_finished_pane_is_one_widget_and_a_detached_one_none(manager: gemini_n
         until(lambda: as_shown(stream.text) in shown(pane))
 
 
+def test_a_settled_pane_painted_again_names_no_closed_widget(manager: gemini_nb.StreamManager) -> None:
+    with asked(manager, None, "Describe a lighthouse in 40 words.") as (_, pane):
+        pane.settled.result(30)
+        pane._painter.call(pane.paint)
+        painted = threading.Event()
+        pane._painter.call(painted.set)
+        assert painted.wait(30)
+        assert [child.comm is not None for child in pane.children] == [True, True]
+
+
 def test_a_display_that_comes_after_the_end_is_waited_for(manager: gemini_nb.StreamManager) -> None:
     """A quick answer has ended before `display` has returned the handle of its pane."""
     updates: list[Any] = []

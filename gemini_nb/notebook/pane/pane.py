@@ -321,8 +321,9 @@ class _Live:
         """Draw what changed; returns whether more will come."""
         self.transcript.apply_all(self._cursor.take())
         self._paint_head()
-        if self._cursor.at_end:  # what follows in a moment shows all of it
-            self._arrange()
+        if self._cursor.at_end:  # what follows in a moment shows all of it, or stands there already
+            if not self._pane.children:
+                self._arrange()
             return False
         more = self._paint_thoughts()
         more = self._paint_blocks() or more
