@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -24,6 +25,14 @@ def by_orchestrator(contents: str, model: str) -> object:
     return gemini_nb.ToolOrchestrator(
         None, None, contents, "gemini", model=model, credentials={"api_key": KEY}
     )
+
+
+@pytest.mark.parametrize("options", [{"tools": 7}, {"schema": "a text"}, {"concurrency": 0}])
+def test_refused_rows_show_no_key(options: dict[str, Any]) -> None:
+    with pytest.raises(gemini_nb.GeminiError) as caught:
+        gemini_nb.map(["a"], auth="gemini", credentials={"api_key": KEY}, **options)
+    shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    assert KEY not in "".join(shown.format())
 
 
 @pytest.mark.parametrize("start", [by_manager, by_orchestrator])

@@ -430,5 +430,6 @@ def _turns(history: Iterable[object]) -> list[Content]:
 
 def _sealed(options: dict[str, Any]) -> dict[str, Any]:
     """Return the options with credentials that a traceback may show."""
-    own = for_several(options)
-    return {name: seal(value) if name == "credentials" else value for name, value in own.items()}
+    return for_several(
+        {name: seal(value) if name == "credentials" else value for name, value in options.items()}
+    )

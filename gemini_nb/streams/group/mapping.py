@@ -69,6 +69,7 @@ def map_prompts(
         ArgumentError: no list of prompts, or not as many settings.
         ConfigError: a value does not fit; what was started is stopped.
     """
+    options["credentials"] = seal(options.get("credentials"))  # before anything can fail and show them
     options = _described_once(options)
     _check(prompts, concurrency, rpm)
     _check_columns(items, each)
@@ -100,7 +101,6 @@ def map_prompts(
 def _described_once(options: StreamOptions) -> StreamOptions:
     """Return the options for all rows; to describe a type or a function for each takes a millisecond."""
     options = for_several(options)
-    options["credentials"] = seal(options.get("credentials"))
     if options.get("schema") is not None:
         options["schema"] = OutputSchema(options["schema"])
     if "tools" in options:
