@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Hashable
 from dataclasses import dataclass, field
 
 from gemini_nb.api.retry import CoolingDown
-from gemini_nb.errors import APIError, GeminiError, TransportError
+from gemini_nb.errors import APIError, GeminiError, IdleTimeoutError, TransportError
 
 __all__ = ["Endurance", "Outages", "is_trouble"]
 
@@ -23,7 +23,7 @@ _STATUS = frozenset({429, 502, 503, 529})
 _NEVER_ANSWERED = (
     120.0  # seconds that a server may be unreachable which has never answered: its address may be wrong
 )
-_OF_THE_ROW = 20  # failures of one call while others were answered: that is its own trouble
+_OF_THE_ROW = 20  # failures of one call while others were answered, and silences: that is its own trouble
 
 
 def is_trouble(error: GeminiError) -> bool:
@@ -72,7 +72,7 @@ class Endurance:
             return False  # its address may be wrong; later it is the network that leads elsewhere for a while
         if not service.answers and error.status_code is None:
             return time.monotonic() - service.since < _NEVER_ANSWERED
-        self._own += self.is_own
+        self._own += self.is_own or isinstance(error, IdleTimeoutError)  # each takes minutes
         self._answers = service.answers
         return self._own < _OF_THE_ROW
 

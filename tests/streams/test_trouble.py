@@ -139,12 +139,14 @@ def test_what_answers_in_the_services_place_for_a_while_fails_no_row() -> None:
 
         def script(request: Any, foreign: Any = foreign, asked: Any = asked) -> Any:
             number = next(asked)
-            return foreign(number) if 3 <= number < 9 else ok(request)
+            return foreign(number) if 4 <= number < 10 else ok(request)
 
         with rig(script) as made:
-            group = gemini_nb.map(list("abcdefghij"), manager=made.manager, retry=SOON, **made.options)
+            options: dict[str, Any] = {"manager": made.manager, "retry": SOON, **made.options}
+            assert gemini_nb.map(["z"], **options).wait(PATIENCE).texts == ["ok"]
+            group = gemini_nb.map(list("abcdefghij"), **options)
             assert group.wait(PATIENCE).texts == ["ok"] * 10
-            assert len(made.server.requests) == 16
+            assert len(made.server.requests) == 17
             stream = made.start("one", retry=RetryPolicy()).wait(PATIENCE)
             assert stream.status == "completed"
 
@@ -164,6 +166,17 @@ def test_a_row_whose_answer_breaks_six_times_is_whole_in_the_end(broken: Callabl
         soon = dataclasses.replace(first[0].request.retry, initial_delay=0.01, max_delay=0.05)
         group = gemini_nb.map(["a"], retry=soon, **options).wait(PATIENCE)
         assert (group.texts, len(made.server.requests)) == (["ok"], 8)
+
+
+def test_a_last_row_to_which_the_service_is_always_silent_fails_in_the_end() -> None:
+    asked = itertools.count()
+    with rig(lambda request: [Wait()] if next(asked) else ok(request)) as made:
+        options: dict[str, Any] = {"manager": made.manager, "retry": SOON, **made.options}
+        gemini_nb.map(["a"], **options).wait(PATIENCE)
+        options["retry"] = dataclasses.replace(SOON, max_delay=0.02)
+        group = gemini_nb.map(["a"], timeout=0.02, **options).wait(PATIENCE)
+        assert isinstance(group[0].error, gemini_nb.IdleTimeoutError)
+        assert len(made.server.requests) <= 22
 
 
 def test_a_service_that_is_silent_for_all_fails_no_row() -> None:
