@@ -278,10 +278,11 @@ def _kind(schema: Mapping[str, Any]) -> str:
 
 def _number_in(schema: Mapping[str, Any], keyword: str, otherwise: float) -> float:
     """Return a keyword's number, which protobuf may write as text."""
-    try:
-        return float(schema.get(keyword, otherwise))
-    except (TypeError, ValueError):
-        return otherwise
+    given = schema.get(keyword, otherwise)
+    with contextlib.suppress(TypeError, ValueError):
+        if not isinstance(given, bool) and math.isfinite(number := float(given)):
+            return number
+    return otherwise
 
 
 def _fit(text: str, schema: Mapping[str, Any]) -> str:
