@@ -83,9 +83,10 @@ class Night:
 
     def _evening(self) -> LabPage:
         page = self._lab.open([*self._cells, "%gemini_dashboard"])
-        for number in range(3):
+        for number in range(2):
             self._run(page, number)
         expect(page.output(1)).to_contain_text(f"/{self._service.rows:,}", timeout=PATIENCE)
+        self._run(page, 2)
         page.save()
         page.close()
         return page

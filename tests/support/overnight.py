@@ -110,7 +110,8 @@ class Service:
         self.under_way: set[int] = set()
         """Rows that had been answered, and not kept, when the kernel was killed."""
         self._random, self._lock = random.Random(seed), threading.Lock()
-        self._left, self._last = 0.0, time.monotonic()  # so that some are refused, however slow the machine
+        self._quota = min(PER_MINUTE, 4 * rows)  # few rows must not all be answered before the kill
+        self._left = self._last = 0.0
 
     def wait_for(self, rows: int) -> None:
         """Wait until this many have been answered, as long as it goes on."""
@@ -126,11 +127,13 @@ class Service:
     def fault(self, _: int, request: Any) -> Fault | None:
         with self._lock:
             self.requests += 1
-            now, most = time.monotonic(), PER_MINUTE / 60
+            now, most = time.monotonic(), self._quota / 60
+            if self.requests == 1:
+                self._last = now  # so that the first is refused, however slow the machine
             self._left, self._last = min(most, self._left + (now - self._last) * most), now
             if self._left < 1:
                 self.refused += 1
-                return Fault(status=429, retry_info=0.1, quota=PER_MINUTE)
+                return Fault(status=429, retry_info=0.1, quota=self._quota)
             self._left -= 1
             if self._random.random() < 0.1:
                 self.broken += 1
