@@ -119,6 +119,7 @@ def test_a_question_and_every_kind_of_end_have_no_violations(desk: Desk) -> None
     desk.open_stage()
 
 
+@pytest.mark.slow
 def test_the_dashboard_has_no_violations(desk: Desk) -> None:
     page = desk.set(
         ["%%gemini_stream -o one\nscrolls", "%%gemini_stream -t work\ncall it", "%gemini_dashboard"]
