@@ -30,6 +30,7 @@ from gemini_nb import errors
 __all__ = [
     "Secret",
     "Veil",
+    "carry",
     "excerpt",
     "looking_once",
     "partial_secret",
@@ -39,6 +40,7 @@ __all__ = [
     "scrub_json",
     "scrub_parts",
     "seal",
+    "sealed",
     "watch",
 ]
 
@@ -141,6 +143,23 @@ class _Sealed(Mapping[object, object]):
         raise TypeError("Credentials are not pickled or copied into a file.")
 
 
+class _Carried(_Sealed):
+    """The same for other processes, which cannot ask without."""
+
+    __slots__ = ()
+
+    def __init__(self, values: Mapping[object, object]) -> None:
+        self._values = {name: carry(value) for name, value in values.items()}
+
+    def __reduce__(self) -> Any:
+        return _Carried, (dict(self._values),)
+
+
+def carry(credentials: object) -> object:
+    """Return credentials that a traceback with variables may show, and that other processes may get."""
+    return _Carried(credentials) if isinstance(credentials, Mapping) else credentials
+
+
 def seal(credentials: object) -> object:
     """Return credentials that a traceback with variables may show; objects of other kinds stay as they are.
 
@@ -150,6 +169,11 @@ def seal(credentials: object) -> object:
     if isinstance(credentials, Mapping) and not isinstance(credentials, _Sealed):
         return _Sealed(credentials)
     return Secret(credentials) if isinstance(credentials, str) else credentials
+
+
+def sealed(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options of a stream whose credentials a traceback may show."""
+    return {name: seal(value) if name == "credentials" else value for name, value in options.items()}
 
 
 def watch(holder: Holder) -> None:

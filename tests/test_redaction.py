@@ -16,6 +16,7 @@ from gemini_nb.errors import ConfigError
 from gemini_nb.redaction import (
     Secret,
     Veil,
+    carry,
     looking_once,
     scrub,
     scrub_arriving,
@@ -109,6 +110,15 @@ def test_sealed_credentials_are_read_but_not_shown() -> None:
     assert repr(sealed) == "<credentials: 7, api_key, service_account>"
     assert KEY not in repr(dict(sealed)["service_account"])
     assert seal(sealed) is sealed
+
+
+def test_credentials_for_other_processes_are_pickled_but_not_shown() -> None:
+    given = {"service_account": {"private_key": KEY}, "api_key": KEY}
+    carried = carry(given)
+    assert pickle.loads(pickle.dumps(carried)) == carried == given
+    assert repr(carried) == "<credentials: api_key, service_account>"
+    assert KEY not in repr(dict(carried)["service_account"])
+    assert seal(carried) is carried
 
 
 def test_a_bare_string_is_sealed_too() -> None:

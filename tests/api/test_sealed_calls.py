@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+import pandas as pd
 import pytest
 
 import gemini_nb
@@ -27,12 +28,20 @@ def by_orchestrator(contents: str, model: str) -> object:
     )
 
 
-@pytest.mark.parametrize("options", [{"tools": 7}, {"schema": "a text"}, {"concurrency": 0}])
+@pytest.mark.parametrize("options", [{"tools": 7}, {"schema": "a text"}, {"timeout": -1}])
 def test_refused_rows_show_no_key(options: dict[str, Any]) -> None:
-    with pytest.raises(gemini_nb.GeminiError) as caught:
-        gemini_nb.map(["a"], auth="gemini", credentials={"api_key": KEY}, **options)
-    shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
-    assert KEY not in "".join(shown.format())
+    own: dict[str, Any] = {"auth": "gemini", **options}
+    frame = pd.DataFrame({"city": ["Oslo"]})
+    for ask in (
+        lambda: gemini_nb.map(["a"], credentials={"api_key": KEY}, **own),
+        lambda: gemini_nb.map(["a"], each=[{"credentials": {"api_key": KEY}}], **own),
+        lambda: gemini_nb.ask_frame(frame, "{item.city}", credentials={"api_key": KEY}, **own),
+        lambda: gemini_nb.estimate(frame, "{item.city}", credentials={"api_key": KEY}, **own),
+    ):
+        with pytest.raises(gemini_nb.GeminiError) as caught:
+            ask()
+        shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+        assert KEY not in "".join(shown.format())
 
 
 @pytest.mark.parametrize("start", [by_manager, by_orchestrator])

@@ -11,7 +11,7 @@ from typing import Any, NoReturn, Self, Unpack
 from gemini_nb.api.contents.content import to_turns
 from gemini_nb.api.wire import Content
 from gemini_nb.errors import ArgumentError, ConfigError
-from gemini_nb.redaction import seal
+from gemini_nb.redaction import seal, sealed
 from gemini_nb.streams.chat.file import read_chat, write_chat
 from gemini_nb.streams.chat.messages import Exchange, Message, Messages, Origin, is_message
 from gemini_nb.streams.conversation.dependencies import Deferred, Need, defer
@@ -430,6 +430,4 @@ def _turns(history: Iterable[object]) -> list[Content]:
 
 def _sealed(options: dict[str, Any]) -> dict[str, Any]:
     """Return the options with credentials that a traceback may show."""
-    return for_several(
-        {name: seal(value) if name == "credentials" else value for name, value in options.items()}
-    )
+    return for_several(sealed(options))

@@ -11,7 +11,7 @@ from typing import Any
 from gemini_nb.api.contents.objects import is_from
 from gemini_nb.api.contents.values import import_pandas
 from gemini_nb.errors import ArgumentError, NotAskedError
-from gemini_nb.redaction import excerpt_of
+from gemini_nb.redaction import carry, excerpt_of, seal
 from gemini_nb.streams.group.frame import ENDS, columns_of, free_names, records_of
 from gemini_nb.streams.group.mapping import map_prompts
 from gemini_nb.streams.group.prompt import ObjectText, first_steps, interpolate
@@ -58,8 +58,10 @@ class _AskFrame:
                 no row of a pandas frame has.
             ConfigError: an option does not fit, or pandas is missing.
         """
+        is_dask = is_from(frame, "dask", "DataFrame")
+        options["credentials"] = (carry if is_dask else seal)(options.get("credentials"))
         made, options = self.meta(schema), for_several(options)
-        if is_from(frame, "dask", "DataFrame"):
+        if is_dask:
             if options.get("manager") is not None:
                 raise ArgumentError("A Dask frame takes no manager: each worker process has its own.")
             made_of = frame._meta  # noqa: SLF001 - Dask documents it as the way to a frame's types

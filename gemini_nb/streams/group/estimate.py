@@ -14,6 +14,7 @@ from gemini_nb.api.resources.counting import count_tokens
 from gemini_nb.api.usage import Usage
 from gemini_nb.errors import ArgumentError, NotAskedError
 from gemini_nb.journal import prices
+from gemini_nb.redaction import sealed
 from gemini_nb.streams.conversation.dependencies import Deferred, growing
 from gemini_nb.streams.events.record import StreamRecord
 from gemini_nb.streams.group.asked_frame import OF_THE_RUN, check_prompt, contents_of
@@ -68,6 +69,7 @@ def estimate(
         ConfigError: an option does not fit.
         GeminiError: the service does not count.
     """
+    options = sealed(options)  # before anything can fail and show them
     check_prompt(prompt, "estimate")
     items = _listed(rows)
     chosen = manager or get_manager()

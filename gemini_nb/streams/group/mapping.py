@@ -10,7 +10,7 @@ from typing import Any, Unpack
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.config import choose_keep, choose_model
 from gemini_nb.errors import ArgumentError, ConfigError, GeminiError, NotAskedError
-from gemini_nb.redaction import seal
+from gemini_nb.redaction import seal, sealed
 from gemini_nb.streams.conversation.keeping import Repeats
 from gemini_nb.streams.events.info import Subscriber
 from gemini_nb.streams.group.frame import copied, is_missing, records_of, why_no_rows
@@ -70,6 +70,7 @@ def map_prompts(
         ConfigError: a value does not fit; what was started is stopped.
     """
     options["credentials"] = seal(options.get("credentials"))  # before anything can fail and show them
+    each = list(map(_sealed, each)) if isinstance(each, (list, tuple)) else each
     options = _described_once(options)
     _check(prompts, concurrency, rpm)
     _check_columns(items, each)
@@ -106,6 +107,11 @@ def _described_once(options: StreamOptions) -> StreamOptions:
     if "tools" in options:
         options["tools"] = described(options["tools"])
     return options
+
+
+def _sealed(own: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A row's settings, which are checked later."""
+    return sealed(own) if isinstance(own, Mapping) else own
 
 
 def _begun(group: StreamGroup) -> StreamGroup:
@@ -209,7 +215,7 @@ def _rows_of(
         raise ArgumentError(_SETTINGS)
     if len(known) != len(asked):
         raise ArgumentError(f"There are {len(asked)} prompts, but {len(known)} items.")
-    return list(map(Row, asked, known, map(for_several, settings)))
+    return list(map(Row, asked, known, map(for_several, map(sealed, settings))))
 
 
 def _rows_as_they_come(
@@ -227,4 +233,4 @@ def _rows_as_they_come(
         own = rest.pop() if rest else {}
         if not isinstance(own, Mapping):
             raise ArgumentError(_SETTINGS)
-        yield Row(prompt, about, for_several(own))
+        yield Row(prompt, about, for_several(sealed(own)))
