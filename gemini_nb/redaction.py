@@ -149,7 +149,9 @@ class _Carried(_Sealed):
     __slots__ = ()
 
     def __init__(self, values: Mapping[object, object]) -> None:
-        self._values = {name: carry(value) for name, value in values.items()}
+        self._values = {
+            name: carry(value) if isinstance(value, Mapping) else value for name, value in values.items()
+        }
 
     def __reduce__(self) -> Any:
         return _Carried, (dict(self._values),)
@@ -157,7 +159,7 @@ class _Carried(_Sealed):
 
 def carry(credentials: object) -> object:
     """Return credentials that a traceback with variables may show, and that other processes may get."""
-    return _Carried(credentials) if isinstance(credentials, Mapping) else credentials
+    return _Carried(credentials) if isinstance(credentials, Mapping) else seal(credentials)
 
 
 def seal(credentials: object) -> object:

@@ -11,7 +11,7 @@ from typing import Any, NoReturn, Self, Unpack
 from gemini_nb.api.contents.content import to_turns
 from gemini_nb.api.wire import Content
 from gemini_nb.errors import ArgumentError, ConfigError
-from gemini_nb.redaction import seal, sealed
+from gemini_nb.redaction import seal
 from gemini_nb.streams.chat.file import read_chat, write_chat
 from gemini_nb.streams.chat.messages import Exchange, Message, Messages, Origin, is_message
 from gemini_nb.streams.conversation.dependencies import Deferred, Need, defer
@@ -73,7 +73,7 @@ class Chat:
         self.on_change: list[Callable[[], object]] = []
         """Called on any thread when the chat has changed, not when `history` is set; must not block."""
         self._manager = manager
-        self._options = _sealed(options)
+        self._options = for_several(options)
         self._of_cell = False
         self._messages = Messages()
         self._queue: list[Stream] = []  # those under way, in the order of asking
@@ -159,7 +159,7 @@ class Chat:
 
     def _start(self, contents: object, place: _Sent, options: Mapping[str, Any]) -> Stream:
         manager = self._manager or get_manager()
-        return manager.start_stream(contents, chat=place, **{**self._options, **_sealed(dict(options))})
+        return manager.start_stream(contents, chat=place, **{**self._options, **for_several(dict(options))})
 
     def exchanges(self) -> list[tuple[Exchange, Stream | None]]:
         """The messages in the order of reading, with their streams as far as those are listed.
@@ -192,7 +192,7 @@ class Chat:
 
     def adopt(self, options: Mapping[str, Any]) -> None:
         """Take a cell's settings as the defaults, as long as the chat has no others."""
-        self._options, self._of_cell = _sealed(dict(options)), True
+        self._options, self._of_cell = for_several(dict(options)), True
 
     def rewind(self, messages: int = 1) -> list[Content]:
         """Take back the last messages with all that was answered to them, and return those turns.
@@ -310,7 +310,7 @@ class Chat:
             ConfigError: the file holds no chat, one of a newer format, or a value that cannot be; or it names
                 a tool that is not among those that were given.
         """
-        options = _sealed(options)
+        options = for_several(options)
         history, settings = read_chat(path, options)
         return cls(history, manager=manager, **{**settings, **options})
 
@@ -426,8 +426,3 @@ def _turns(history: Iterable[object]) -> list[Content]:
             hint="A first message goes into send().",
         )
     return to_turns(history)
-
-
-def _sealed(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options with credentials that a traceback may show."""
-    return for_several(sealed(options))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import time
 from collections.abc import AsyncIterator, Generator, Iterable, Iterator, Sequence
@@ -21,6 +20,7 @@ from gemini_nb.streams.group.run import Run
 from gemini_nb.streams.runtime.ending import StreamInterrupted, mark_cancelled
 from gemini_nb.streams.runtime.handle import Handle
 from gemini_nb.streams.runtime.loop import Flag
+from gemini_nb.streams.runtime.readers import waker
 from gemini_nb.streams.runtime.runtime import Runtime
 from gemini_nb.streams.stopping import interrupted, stop_interrupted, stop_together
 from gemini_nb.streams.stream import Stream
@@ -296,12 +296,8 @@ class StreamGroup(Handle):
 
     async def _until_ended_async(self, seen: int) -> None:
         """Wait on the running loop until more rows have ended than these, or all."""
-        loop, changed = asyncio.get_running_loop(), asyncio.Event()
-
-        def wake() -> None:
-            with contextlib.suppress(RuntimeError):  # the loop was closed
-                loop.call_soon_threadsafe(changed.set)
-
+        changed = asyncio.Event()
+        wake = waker(changed)
         while not self._run.when_changed(seen, wake):
             await changed.wait()
             changed.clear()

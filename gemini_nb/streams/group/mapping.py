@@ -215,7 +215,7 @@ def _rows_of(
         raise ArgumentError(_SETTINGS)
     if len(known) != len(asked):
         raise ArgumentError(f"There are {len(asked)} prompts, but {len(known)} items.")
-    return list(map(Row, asked, known, map(for_several, map(sealed, settings))))
+    return list(map(Row, asked, known, map(for_several, settings)))
 
 
 def _rows_as_they_come(
@@ -233,4 +233,4 @@ def _rows_as_they_come(
         own = rest.pop() if rest else {}
         if not isinstance(own, Mapping):
             raise ArgumentError(_SETTINGS)
-        yield Row(prompt, about, for_several(sealed(own)))
+        yield Row(prompt, about, for_several(own))

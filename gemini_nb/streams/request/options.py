@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypedDict, TypeVar
 
 from gemini_nb.api.retry import RetryPolicy
+from gemini_nb.redaction import sealed
 
 __all__ = ["RequestOptions", "StreamOptions", "check_names", "for_several", "takes_options"]
 
@@ -99,15 +100,16 @@ def check_names(options: Mapping[str, Any]) -> None:
 
 
 def for_several(options: M) -> M:
-    """Return the options for several requests: the first would use up an iterator of tools.
+    """Return the options for several requests, sealed: the first would use up an iterator of tools.
 
     Args:
         options: as in `StreamOptions`.
     """
-    made: Any = {
-        name: list(value) if isinstance(value, Iterator) else value for name, value in options.items()
+    own: Any = {
+        name: list(value) if isinstance(value, Iterator) else value for name, value in sealed(options).items()
     }
-    return made  # type: ignore[no-any-return]  # of the same type of dictionary
+    made: M = own
+    return made
 
 
 def takes_options(function: F) -> F:

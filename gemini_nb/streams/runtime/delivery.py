@@ -66,7 +66,8 @@ class Subscription:
         self._failed = False
         self.target = target
         self._cursor = Cursor(log, self._wake, replay=replay)
-        # A thread that woke up for a stream that has not begun would find nothing.
+        # A thread that woke up for a stream that has not begun would find nothing; the first starts one here,
+        # so that the loop need not.
         if self._cursor.has_more or self._cursor.at_end or not delivery.has_threads:
             self._enqueue()
 
