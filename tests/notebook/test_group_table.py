@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -167,6 +169,39 @@ def test_an_answer_that_is_data_stays_what_it_is_in_its_row(answer: str, read: s
 def test_the_table_shows_numbers_that_markdown_takes_for_lists() -> None:
     group = asked(21, lambda _: sse_answer(text("1984.", finish="STOP")))
     assert table_html(group).count("<td>1984.</td>") == live_html(group).count("<td>1984.</td>") + 1 == 21
+
+
+@pytest.mark.parametrize("count", [2, 40])
+def test_a_run_that_was_cut_short_says_why(count: int) -> None:
+    def rows() -> Iterator[str]:
+        yield from map(str, range(count))
+        raise OSError("the database has gone")
+
+    with rig(echo) as made:
+        group = gemini_nb.map(rows(), manager=made.manager, **made.options).wait(PATIENCE)
+        for words in bundle_of(group).values():
+            assert "the database has gone" in words
+
+
+def test_a_run_of_which_no_row_could_be_read_says_why_and_nothing_else() -> None:
+    def rows() -> Iterator[str]:
+        yield from map(str, 7)  # type: ignore[call-overload]  # which raises
+
+    with rig(echo) as made:
+        group = gemini_nb.map(rows(), manager=made.manager, **made.options).wait(PATIENCE)
+        words = bundle_of(group)["text/plain"]
+        assert "not iterable" in words
+        assert "used up" not in words
+
+
+def test_a_table_says_why_answers_are_not_kept(tmp_path: Path) -> None:
+    (keep := tmp_path / "kept.jsonl").write_text('{"a": 1}\n')
+    with rig(echo) as made:
+        rows = list(map(str, range(40)))
+        group = gemini_nb.map(rows, keep=keep, manager=made.manager, **made.options).wait(PATIENCE)
+        (said,) = group.run.remarks
+        for words in bundle_of(group).values():
+            assert said.split(".")[0] in words.replace("\\", "")
 
 
 def test_a_few_rows_stay_folds() -> None:

@@ -105,6 +105,19 @@ def test_an_interrupt_stops_the_stream_of_a_waiting_cell(shell: Kernel, start: s
     assert_stopped(run, shell)
 
 
+def test_an_interrupt_stops_a_cell_that_waits_for_a_row(shell: Kernel) -> None:
+    shell.run(
+        "import threading\nheld = threading.Event()\ndef few():\n    yield 'a'\n    held.wait()\nrows = few()"
+    )
+    run = shell.start("%%gemini_stream --wait --each rows -o asked\nSay {item}.")
+    shell.wait_until(lambda: any(message["msg_type"] == "display_data" for message in run.messages))
+    shell.interrupt()
+    shell.finish(run)
+    assert run.status == "error"
+    assert "was stopped" in run.error_text or "were stopped" in run.error_text
+    shell.run("held.set()")
+
+
 PRESS = """
 import contextlib, signal, sys
 @contextlib.contextmanager

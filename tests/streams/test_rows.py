@@ -647,6 +647,32 @@ def test_a_budget_ends_a_run_before_it_is_passed() -> None:
         assert 2 <= group.counts.completed < 10
 
 
+def test_a_larger_budget_is_not_passed_by_a_retry() -> None:
+    """Rows that were not asked cost nothing, and say nothing of what one costs."""
+    with rig(priced) as made:
+        rows = [str(number) for number in range(100)]
+        options = {**made.options, "model": FLASH}
+        group = gemini_nb.map(rows, budget=6, manager=made.manager, **options).wait(PATIENCE)
+        group.retry(budget=40).wait(PATIENCE)
+        assert group.cost is not None
+        assert 20 < group.cost <= 40
+
+
+def test_results_of_a_stopped_group_stand_beside_their_rows() -> None:
+    with rig(lambda request: [Wait()]) as made:
+        rows = [str(number) for number in range(500)]
+        group = gemini_nb.map(rows, manager=made.manager, **made.options)
+        group.stop()
+        assert group.result(PATIENCE) == group.texts == [""] * 500
+
+
+def test_whole_numbers_of_numpy_are_numbers() -> None:
+    with rig(echo) as made:
+        options: dict[str, Any] = {"concurrency": np.int64(4), "rpm": np.int64(60_000)}
+        group = gemini_nb.map(["a", "b"], manager=made.manager, **options, **made.options)
+        assert group.wait(PATIENCE).texts == ["A", "B"]
+
+
 def test_a_larger_budget_asks_what_was_left() -> None:
     with rig(priced) as made:
         rows = [str(number) for number in range(6)]

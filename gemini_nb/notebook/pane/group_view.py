@@ -12,6 +12,7 @@ import ipywidgets as widgets
 
 from gemini_nb.notebook.kernel import cells
 from gemini_nb.notebook.kernel.cell_output import CellDisplay
+from gemini_nb.notebook.pane.look import notice_html
 from gemini_nb.notebook.pane.painter import painter_of
 from gemini_nb.notebook.pane.pane import StreamPane, said_by_tools, whole, whole_html
 from gemini_nb.notebook.pane.widgetry import button, close_tree, piece, set_value
@@ -21,6 +22,7 @@ from gemini_nb.notebook.render.group_table import (
     is_table,
     item_words,
     live_html,
+    notes_of,
     progress_line,
     table_html,
 )
@@ -213,7 +215,7 @@ class _List(GroupView):
             f'<progress {most}value="{done}" aria-label="answers"></progress> '
             f"{escape(progress_line(group, self._rate.of(done)))} · {seconds}",
         )
-        set_value(self._table, live_html(group, failures=self._is_of_failures))
+        set_value(self._table, _notes_html(group) + live_html(group, failures=self._is_of_failures))
         if how_many.failed and self._filter not in self._top.children:
             self._top.children = (*self._top.children[:1], self._filter, *self._top.children[1:])
 
@@ -223,7 +225,8 @@ class _List(GroupView):
         names = " ".join(stream.stream_id for stream in self.group[:_NAMED])
         names = names if len(self.group) <= _NAMED else "NAME, the one given by -o,"
         head = f"<p><b>{quantity(len(self.group), 'answer')}</b>: {escape(counts(self.group))}</p>"
-        old, self.children = self.children, (piece(style("group")), whole(head + folds, names))
+        shown = whole(head + _notes_html(self.group) + folds, names)
+        old, self.children = self.children, (piece(style("group")), shown)
         for child in old:
             close_tree(child)
 
@@ -233,6 +236,10 @@ class _List(GroupView):
             f"{whole_html(self.group[index], transcript)}</details>"
             for index, transcript in sorted(transcripts.items())
         )
+
+
+def _notes_html(group: StreamGroup) -> str:
+    return "".join(map(notice_html, notes_of(group)))
 
 
 class _Columns(GroupView):

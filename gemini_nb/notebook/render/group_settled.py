@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TypeAlias
 
-from gemini_nb.notebook.render.group_table import is_table, item_words, table_markdown, table_text
+from gemini_nb.notebook.render.group_table import is_table, item_words, notes_of, table_markdown, table_text
 from gemini_nb.notebook.render.markdown import escape
-from gemini_nb.notebook.render.settled import mimebundle, title_html, to_markdown, to_text
+from gemini_nb.notebook.render.settled import literal, mimebundle, title_html, to_markdown, to_text
 from gemini_nb.notebook.render.transcript import Transcript
 from gemini_nb.notebook.render.words import dollars, quantity
 from gemini_nb.streams.events.states import Status
@@ -63,7 +63,8 @@ def _to_markdown(group: StreamGroup, transcripts: Transcripts = MappingProxyType
     folds = [_fold(group, index, text) for index, text in enumerate(made)]
     if len(group) > SHOWN:
         folds.append(f"… and {len(group) - SHOWN:,} more; `to_frame()` has them all.")
-    return "\n\n".join([f"**{_answers(group)}**: {escape(counts(group))}", *folds])
+    notes = [f"> {literal(note)}" for note in notes_of(group)]
+    return "\n\n".join([f"**{_answers(group)}**: {escape(counts(group))}", *notes, *folds])
 
 
 def _fold(group: StreamGroup, index: int, text: str) -> str:
@@ -79,11 +80,10 @@ def _to_text(group: StreamGroup, transcripts: Transcripts = MappingProxyType({})
         f"[{item_words(group, index)}]\n{to_text(stream, transcripts.get(index))}"
         for index, stream in enumerate(group[:SHOWN])
     ]
-    return "\n\n".join([f"{_answers(group)}: {counts(group)}", *pieces])
+    return "\n\n".join([f"{_answers(group)}: {counts(group)}", *notes_of(group), *pieces])
 
 
 def _answers(group: StreamGroup) -> str:
-    why = (
-        "" if len(group) or not group.is_over else " (no row was read; an iterator that was used up has none)"
-    )
+    is_used_up = group.is_over and not len(group) and group.error is None
+    why = " (no row was read; an iterator that was used up has none)" if is_used_up else ""
     return f"{quantity(len(group), 'answer')}{why}"

@@ -29,6 +29,7 @@ __all__ = [
     "item_words",
     "live_html",
     "live_rows",
+    "notes_of",
     "progress_line",
     "row_words",
     "table_html",
@@ -45,6 +46,7 @@ _FIELDS = 8  # columns of an answer
 _WORDS = 160  # of an answer
 _FIELD_WORDS = 60
 _REASON_WORDS = 120
+_NOTE_WORDS = 400
 _LOOKED_AT = 2_000  # characters of an item
 _ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
 
@@ -52,6 +54,13 @@ _ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
 def is_table(group: StreamGroup) -> bool:
     """Whether a group has too many rows for each answer to be shown whole."""
     return group.has_items and len(group) > _FOLDS
+
+
+def notes_of(group: StreamGroup) -> list[str]:
+    """What is to be known of all: why no more rows are asked; of a table, what its streams say beside."""
+    run = group.run
+    notes = list(run.remarks) if is_table(group) else [str(run.error)] if run.error is not None else []
+    return [one_line(scrub(note), _NOTE_WORDS) for note in notes]
 
 
 def item_words(group: StreamGroup, index: int) -> str:
@@ -175,12 +184,13 @@ def table_markdown(group: StreamGroup, head: str) -> str:
     rows = [[literal(cell) or " " for cell in row] for row in _cells(group)]
     lines = [f"| {' | '.join(row)} |" for row in rows]
     lines.insert(1, f"|{' --- |' * len(rows[0])}")
-    return "\n\n".join([head, "\n".join(lines), *_rest(group)])
+    notes = [f"> {literal(note)}" for note in notes_of(group)]
+    return "\n\n".join([head, *notes, "\n".join(lines), *_rest(group)])
 
 
 def table_text(group: StreamGroup, head: str) -> str:
     """The same as plain text."""
-    return "\n".join([head, "", *aligned(_cells(group)), *_rest(group)])
+    return "\n".join([head, *notes_of(group), "", *aligned(_cells(group)), *_rest(group)])
 
 
 def table_html(group: StreamGroup) -> str:

@@ -20,7 +20,7 @@ from gemini_nb.streams.group.run import Run
 from gemini_nb.streams.runtime.ending import StreamInterrupted, mark_cancelled
 from gemini_nb.streams.runtime.handle import Handle
 from gemini_nb.streams.runtime.loop import Flag
-from gemini_nb.streams.runtime.readers import waker
+from gemini_nb.streams.runtime.readers import sleep_until_set, waker
 from gemini_nb.streams.runtime.runtime import Runtime
 from gemini_nb.streams.stopping import interrupted, stop_interrupted, stop_together
 from gemini_nb.streams.stream import Stream
@@ -249,9 +249,9 @@ class StreamGroup(Handle):
         return stop_interrupted(started, len(self) - len(started))
 
     def result(self, timeout: float | None = None) -> list[str]:
-        """Wait for all and return their texts; the first failure is raised."""
+        """Wait for all and return their texts, empty for rows not asked; the first failure is raised."""
         self.wait(timeout)
-        made = [stream.outcome() for stream in self.started]
+        made = ["" if row.stream is None else row.stream.outcome() for row in self._run.rows]
         if self._run.error is not None:
             raise self._run.error
         return made
@@ -299,7 +299,7 @@ class StreamGroup(Handle):
         changed = asyncio.Event()
         wake = waker(changed)
         while not self._run.when_changed(seen, wake):
-            await changed.wait()
+            await sleep_until_set(changed)  # for a Ctrl-C, which does not wake a loop
             changed.clear()
 
 

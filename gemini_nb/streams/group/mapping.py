@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import numbers
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from decimal import Decimal
 from typing import Any, Unpack
@@ -147,9 +148,9 @@ def _question_of(row: Row) -> Any:
 
 def _check(prompts: object, concurrency: object, rpm: object) -> None:
     """Refuse what `map_prompts` cannot take."""
-    if not isinstance(concurrency, int) or isinstance(concurrency, bool) or concurrency < 1:
+    if isinstance(concurrency, bool) or not isinstance(concurrency, numbers.Integral) or int(concurrency) < 1:
         raise ConfigError(f"concurrency is a whole number, at least 1, not {concurrency!r}.")
-    if rpm is not None and (isinstance(rpm, bool) or not isinstance(rpm, (int, float)) or not rpm > 0):
+    if rpm is not None and (isinstance(rpm, bool) or not isinstance(rpm, numbers.Real) or not float(rpm) > 0):
         raise ConfigError(f"rpm is a number of requests a minute, greater than 0, not {rpm!r}.")
     if (why := why_no_rows(prompts, "prompts")) is not None:
         raise ArgumentError(f"map takes a list of prompts, not {why}.", hint=_ONE)

@@ -178,10 +178,15 @@ class Run:
 
     @property
     def paid(self) -> int:
-        """How many rows have ended that were asked, and not kept already."""
+        """How often rows have ended that were asked, and not kept already."""
         with self._lock:
             self.absorb()
-            return len(self.ended) - self._tally.kept
+            return self._tally.asked
+
+    @property
+    def remarks(self) -> list[str]:
+        """What is to be known beside the answers: why no more were asked, and what their streams say."""
+        return [*([] if self.error is None else [str(self.error)]), *self._tally.remarks]
 
     @property
     def spent(self) -> tuple[Decimal, int]:
@@ -276,7 +281,8 @@ class Run:
     def when_changed(self, seen: int, wake: Callable[[], object]) -> bool:
         """Have `wake` called once more rows have ended than `seen`, or all; return whether that is so."""
         with self._lock:
-            self._wakers.append(wake)
+            if wake not in self._wakers:
+                self._wakers.append(wake)
             self.absorb()
             return len(self.ended) > seen or self.is_over
 

@@ -14,6 +14,7 @@ __all__ = ["Refusals", "Tally"]
 
 _ALIKE = 5  # refusals of a key, a model or an account with which a run ends
 _ALIKE_ROWS = 50  # refusals that may be the rows' own
+_REMARKS = 3
 _REFUSALS = frozenset({400, 401, 403, 404, 412})
 
 
@@ -23,6 +24,8 @@ class Tally:
     Attributes:
         by_status: how many ended how; a row that is asked again is taken out.
         kept: how many of the answers were kept ones.
+        asked: how often the service was asked a row, those too that are asked again.
+        remarks: the first of what their streams say beside the answers, such as why these are not kept.
         usage: their tokens.
         spent: what they cost in US dollars, as far as it is known.
         of_unknown_cost: of how many it is not.
@@ -30,7 +33,8 @@ class Tally:
 
     def __init__(self) -> None:
         self.by_status: collections.Counter[Status] = collections.Counter()
-        self.kept = 0
+        self.kept = self.asked = 0
+        self.remarks: dict[str, None] = {}
         self.usage = Usage()
         self.spent = Decimal()
         self.of_unknown_cost = 0
@@ -49,7 +53,14 @@ class Tally:
             self.of_unknown_cost += 1
         else:
             self.spent += cost
-        self.kept += stream.status is Status.COMPLETED and stream.kept is not None
+        is_kept = stream.status is Status.COMPLETED and stream.kept is not None
+        self.kept += is_kept
+        is_unasked = isinstance(stream.error, NotAskedError) or (
+            stream.status is Status.STOPPED and cost == 0
+        )
+        self.asked += not is_kept and not is_unasked
+        if stream.remarks and len(self.remarks) < _REMARKS:
+            self.remarks[stream.remarks] = None
 
 
 class Refusals:
