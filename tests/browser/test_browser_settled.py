@@ -25,9 +25,12 @@ PLACES = """([cell, texts, formulas]) => {
     range.selectNodeContents(walker.currentNode);
     found[text] = range.getBoundingClientRect().top - top;
   }
-  const whole = texts.every(text => text in found)
+  const whole = texts.every(text => text in found) && document.fonts.status === 'loaded'
     && cell.querySelectorAll('.jp-Cell-outputArea mjx-container').length === formulas;
-  return whole && found;
+  const seen = JSON.stringify(found);  // MathJax makes its formulas first, and their styles and fonts later
+  window.framesAlike = seen === window.seenBefore ? window.framesAlike + 1 : 0;
+  window.seenBefore = seen;
+  return whole && window.framesAlike >= 10 && found;
 }"""
 
 

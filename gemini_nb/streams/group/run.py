@@ -431,9 +431,9 @@ class Run:
         try:
             row = next(self._source, None)
         except BaseException as error:  # noqa: BLE001 - whatever the user's iterator raises, sys.exit() too
-            reason = scrub(f"{type(error).__name__}: {error}")
+            reason = scrub(f"{type(error).__name__}: {error}").rstrip(".")
             hint = _LISTING if "thread" in reason.lower() else _MENDING
-            made = NotAskedError(f"No row was read after number {len(self.rows)}: {reason}", hint=hint)
+            made = NotAskedError(f"No row was read after number {len(self.rows)}: {reason}.", hint=hint)
         with self._lock:
             self._is_reading = False
             if row is None:
