@@ -14,39 +14,26 @@ import logging
 import socket
 import struct
 import threading
-import weakref
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote
 
-import tornado.httpserver
-import tornado.web
-from tornado.iostream import StreamClosedError
-from tornado.web import HTTPError, RequestHandler
+from aiohttp import web
 
-from gemini_nb.simulator.delivery import BrokenOffError, Encoder, Sink, deliver
+from gemini_nb.simulator.delivery import BrokenOffError, Sink, deliver
 from gemini_nb.simulator.protocol.refusals import RefusalError
+from gemini_nb.simulator.protocol.requests import Fields
 from gemini_nb.simulator.protocol.rules import PAYLOAD_LIMIT
-from gemini_nb.simulator.record import Fields
 from gemini_nb.simulator.service import Service
-
-if TYPE_CHECKING:
-    from tornado.iostream import IOStream
 
 __all__ = ["HOST", "Server"]
 
 _log = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
+_NAME = {"Server": "gemini-nb-simulator"}
 _BACKLOG = 1024
 _PATIENCE = 0.5
 _NEXT_TRY = 0.02
-
-
-def _bind(port: int) -> socket.socket:
-    listener = socket.create_server((HOST, port), backlog=_BACKLOG)
-    # Its connections inherit this; else the second piece of an answer waits 40 ms for an ACK of the first.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return listener
 
 
 class Server:
@@ -62,15 +49,21 @@ class Server:
 
     def __init__(self, service: Service, port: int) -> None:
         self._service = service
-        # tornado's own bind_sockets leaks the socket when the port is taken.
-        self._socket = _bind(port)
+        self._socket = socket.create_server((HOST, port), backlog=_BACKLOG)
         self.port: int = self._socket.getsockname()[1]
-        self.running: set[asyncio.Task[None]] = set()
+        self.running: set[asyncio.Task[Any] | None] = set()
         """The answers that are being written."""
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
-        self._listener: _Listener | None = None
+        self._listens = threading.Event()
+        self._listener: asyncio.Server | None = None
         self._reopening: asyncio.Task[None] | None = None
+        # A larger body is read, too, so that the service can say what is wrong with it.
+        application = web.Application(client_max_size=2 * PAYLOAD_LIMIT)
+        application.router.add_route("*", "/{path:.*}", self._answer)
+        self._runner = web.AppRunner(
+            application, handler_cancellation=True, access_log=None, shutdown_timeout=_PATIENCE
+        )
         self.thread = threading.Thread(target=self._run, name="gemini_nb-simulator", daemon=True)
         self.thread.start()
 
@@ -86,6 +79,36 @@ class Server:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
             runner.run(self._serve())
 
+    async def _serve(self) -> None:
+        await self._runner.setup()
+        self._listener = await self._loop.create_server(self._factory, sock=self._socket, backlog=_BACKLOG)
+        self._listens.set()
+        await self._stop.wait()
+        if self._reopening is not None:
+            self._reopening.cancel()
+        await self._stop_listening()
+        answers = [answer for answer in self.running if answer is not None]
+        for answer in answers:
+            answer.cancel()
+        await asyncio.gather(*answers, return_exceptions=True)
+        await self._runner.cleanup()
+
+    async def _stop_listening(self) -> None:
+        """Close the listener, once each connection that it has accepted has got its transport."""
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            for one in listener.sockets:
+                self._loop.remove_reader(one.fileno())
+            try:
+                for _ in range(3):
+                    await asyncio.sleep(0)
+            finally:
+                listener.close()
+
+    def _factory(self) -> asyncio.Protocol:
+        assert self._runner.server is not None
+        return self._runner.server()
+
     def refuse(self, seconds: float) -> None:
         """Stop listening and reset all connections; listen on the same port again after so many seconds."""
         done: concurrent.futures.Future[None] = concurrent.futures.Future()
@@ -93,184 +116,99 @@ class Server:
         def refuse() -> None:
             if self._reopening is not None:
                 self._reopening.cancel()
-            if self._listener is not None:
-                self._listener.reset()
-                self._listener = None
-            self._reopening = self._loop.create_task(self._reopen(seconds), name="gemini_nb-reopening")
-            done.set_result(None)
+            self._reset_connections()
+            self._reopening = self._loop.create_task(self._reopen(seconds, done), name="gemini_nb-reopening")
 
         if threading.current_thread() is self.thread:
             refuse()
             return
+        self._listens.wait(10 * _PATIENCE)
         with contextlib.suppress(RuntimeError, TimeoutError):  # the loop has ended, and refuses anyhow
             self._loop.call_soon_threadsafe(refuse)
             done.result(10 * _PATIENCE)
 
-    async def _reopen(self, seconds: float) -> None:
+    def _reset_connections(self) -> None:
+        for connection in self._runner.server.connections if self._runner.server else ():
+            _close(connection.transport, reset=True)
+
+    async def _reopen(self, seconds: float, done: concurrent.futures.Future[None]) -> None:
+        try:
+            await self._stop_listening()
+            self._reset_connections()
+            await asyncio.sleep(0)  # a transport closes its socket in the loop's next round
+        finally:
+            done.set_result(None)
         await asyncio.sleep(seconds)
         while self._listener is None:
             try:
-                self._socket = _bind(self.port)
-                self._listener = self._listen()
+                self._listener = await self._loop.create_server(
+                    self._factory, HOST, self.port, backlog=_BACKLOG
+                )
             except OSError:  # an outgoing connection may hold the port for a moment
                 await asyncio.sleep(_NEXT_TRY)
 
-    def _listen(self) -> _Listener:
-        self._socket.setblocking(False)
-        handler: Any = (r".*", _Handler, {"service": self._service, "running": self.running})
-        application = tornado.web.Application([handler], log_function=lambda _: None)
-        # A larger body is read, too, so that the service can say what is wrong with it.
-        listener = _Listener(application, decompress_request=True, max_body_size=2 * PAYLOAD_LIMIT)
-        listener.add_socket(self._socket)
-        return listener
-
-    async def _serve(self) -> None:
-        self._listener = self._listen()
-        await self._stop.wait()
-        if self._reopening is not None:
-            self._reopening.cancel()
-        if self._listener is not None:
-            self._listener.stop()
-        answers = list(self.running)
-        for answer in answers:
-            answer.cancel()
-        await asyncio.gather(*answers, return_exceptions=True)
-        if self._listener is not None:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._listener.close_all_connections(), _PATIENCE)
-
-
-class _Listener(tornado.httpserver.HTTPServer):
-    """tornado's server, which does not say which connections it has."""
-
-    def initialize(self, *args: Any, **options: Any) -> None:
-        """Take what tornado's server takes."""
-        super().initialize(*args, **options)
-        self._streams: weakref.WeakSet[IOStream] = weakref.WeakSet()
-
-    def handle_stream(self, stream: IOStream, address: Any) -> None:
-        """Take a connection."""
-        self._streams.add(stream)
-        super().handle_stream(stream, address)
-
-    def reset(self) -> None:
-        """Stop listening and reset all connections."""
-        self.stop()
-        for stream in list(self._streams):
-            _reset_connection(stream)
-
-
-class _Handler(RequestHandler):
-    """Answers every path; the service knows which of them there are."""
-
-    def initialize(self, service: Service, running: set[asyncio.Task[None]]) -> None:
-        """Take what the application hands to each handler."""
-        self._service = service
-        self._running = running
-        self._delivery: asyncio.Task[None] | None = None
-
-    def set_default_headers(self) -> None:
-        """Name the server, also in errors."""
-        self.set_header("Server", "gemini-nb-simulator")
-
-    def check_xsrf_cookie(self) -> None:
-        """No cookies are used, so none can be forged."""
-
-    def compute_etag(self) -> None:
-        """Answers are not cached."""
-
-    async def prepare(self) -> None:
-        """Answer the request, whatever its verb."""
-        request = self.request
-        query = Fields(
-            (name, values[-1].decode("utf-8", "replace")) for name, values in request.query_arguments.items()
-        )
-        headers = Fields(request.headers.get_all())
-        reply = self._service.reply(request.method or "", unquote(request.path), query, headers, request.body)
-        self.set_status(reply.status)
-        for name, value in reply.headers.items():
-            self.set_header(name, value)
-        sink = reply.breaking(_HandlerSink(self, reply.encoder))
-        self._delivery = asyncio.create_task(
-            deliver(reply.steps, reply.encoder, sink, pace=self._service.pace),
-            name="gemini_nb-simulated-answer",
-        )
-        self._running.add(self._delivery)
-        self._delivery.add_done_callback(self._running.discard)
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        task = asyncio.current_task()
+        self.running.add(task)
         try:
+            return await self._write(request)
+        finally:
+            self.running.discard(task)
+
+    async def _write(self, request: web.Request) -> web.StreamResponse:
+        response: web.StreamResponse | None = None
+        try:
+            path, raw = unquote(request.rel_url.raw_path), await request.read()
+            query, headers = Fields(request.query.items()), Fields(request.headers.items())
+            reply = self._service.reply(request.method, path, query, headers, raw)
+            headers_sent = {**_NAME, "Content-Type": reply.encoder.content_type, **reply.headers}
+            response = web.StreamResponse(status=reply.status, headers=headers_sent)
+            sink = reply.breaking(_Connection(request, response))
             try:
-                await self._delivery
+                await deliver(reply.steps, reply.encoder, sink, pace=self._service.pace)
             except BrokenOffError as broken:
                 await sink.break_off(broken.how)
-        except (asyncio.CancelledError, StreamClosedError):
-            sink.cut()
-        except Exception:
-            if not self._headers_written:
-                raise
+        except ConnectionError:  # the client has left
+            pass
+        except Exception as error:  # noqa: BLE001 - it is logged, and the client hears of it
+            _log.exception("The simulator failed.")
+            if response is None or not response.prepared:
+                failure = RefusalError(500, "INTERNAL", f"The simulator failed: {error!r}")
+                return web.json_response(failure.to_json(), status=500, headers=_NAME)
             # The status is gone already, so a broken connection is the only way left to say that it failed.
-            _log.exception("A scenario failed after its answer had begun.")
-            sink.cut()
-
-    def on_connection_close(self) -> None:
-        """Stop answering a client that left."""
-        if self._delivery is not None:
-            self._delivery.cancel()
-
-    def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Answer with an error body where the server itself failed."""
-        error = kwargs.get("exc_info", (None, None, None))[1]
-        status, words = "INTERNAL", f"The simulator failed: {error!r}"
-        if status_code < 500:
-            status, words = "INVALID_ARGUMENT", f"The simulator cannot read this: {error}"
-        self.set_header("Content-Type", "application/json; charset=UTF-8")
-        self.finish(RefusalError(status_code, status, words).to_json())
-
-    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        """Log a failure without the request, whose URL may hold a key."""
-        if not isinstance(value, HTTPError):
-            _log.error("The simulator failed.", exc_info=(typ, value, tb))
+            _close(request.transport)
+        return response or web.Response()
 
 
-class _HandlerSink(Sink):
-    """Writes to the connection of one handler."""
+class _Connection(Sink):
+    """Writes to the connection of one request."""
 
-    def __init__(self, handler: _Handler, encoder: Encoder) -> None:
-        self._handler = handler
-        self._content_type = encoder.content_type
-        self._opened = False
+    def __init__(self, request: web.Request, response: web.StreamResponse) -> None:
+        self._request = request
+        self._response = response
 
     async def write(self, data: bytes) -> None:
-        self._open()
-        self._handler.write(data)
-        await self._handler.flush()
+        await self._response.prepare(self._request)
+        if data:
+            await self._response.write(data)
 
     async def finish(self) -> None:
-        self._open()
-        await self._handler.finish()
+        await self._response.prepare(self._request)
+        await self._response.write_eof()
 
     def cut(self, *, reset: bool = False) -> None:
-        connection: Any = self._handler.request.connection
-        if reset:
-            _reset_connection(connection.stream)
-        connection.stream.close()
-        if not self._handler._finished:  # noqa: SLF001 - tornado has no public name for it
-            self._handler.finish()
-
-    def _open(self) -> None:
-        if not self._opened:
-            self._opened = True
-            self._handler.set_header("Content-Type", self._content_type)
-            # Small pieces must leave at once; otherwise the system holds them back to send them together.
-            connection: Any = self._handler.request.connection
-            connection.stream.set_nodelay(True)
+        _close(self._request.transport, reset=reset)
 
 
-def _reset_connection(stream: Any) -> None:
-    """Close tornado's stream so that the other side sees a reset.
+def _close(transport: asyncio.BaseTransport | None, *, reset: bool = False) -> None:
+    """Close a connection, or reset it.
 
     A socket that lingers for no time is reset when it is closed; one that does not linger says goodbye.
     """
-    if not stream.closed():
+    if transport is None:
+        return
+    if reset:
         with contextlib.suppress(OSError):
-            stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        stream.close()
+            linger = struct.pack("ii", 1, 0)
+            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    transport.close()

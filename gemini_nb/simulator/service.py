@@ -6,29 +6,23 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 from gemini_nb.api.wire import objects, parts_of
 from gemini_nb.errors import ConfigError
+from gemini_nb.simulator.breaking import break_reply, refusal, shape_answer
 from gemini_nb.simulator.delivery import ArrayEncoder, Encoder, Reply, SSEEncoder, Step
-from gemini_nb.simulator.faults.answers import shape_answer
-from gemini_nb.simulator.faults.fault import Fault, parse_fault, split_model
-from gemini_nb.simulator.faults.plan import FaultPlan, ModelFaults
-from gemini_nb.simulator.faults.wire import break_reply, refusal
-from gemini_nb.simulator.protocol import routes, rules
-from gemini_nb.simulator.protocol.caches import Cache, CacheStore, is_cache_path
-from gemini_nb.simulator.protocol.contents import check_contents, files_in
+from gemini_nb.simulator.faults import Fault, FaultPlan, ModelFaults, parse_fault, split_model
+from gemini_nb.simulator.protocol import history, requests, rules
 from gemini_nb.simulator.protocol.fields import TOO_DEEP, body_tokens, camel, parse_json, read_message
-from gemini_nb.simulator.protocol.files import FileStore, is_file_path
+from gemini_nb.simulator.protocol.history import FIELD, is_token, make_token, read_token
 from gemini_nb.simulator.protocol.refusals import RefusalError, invalid, not_found
-from gemini_nb.simulator.protocol.routes import Route, owner_of
-from gemini_nb.simulator.protocol.signatures import FIELD, is_token, make_token, read_token
-from gemini_nb.simulator.record import Fields, Record, Request
+from gemini_nb.simulator.protocol.requests import Fields, Record, Request, Route, owner_of
+from gemini_nb.simulator.protocol.storage import CACHE_PATH, FILE_PATH, Cache, CacheStore, FileStore
 from gemini_nb.simulator.recordings import Recordings, bare_path
 from gemini_nb.simulator.scenario.answer import answer_prompt
 from gemini_nb.simulator.scenario.chunks import one_response, skip_chunks, stream_chunks
-from gemini_nb.simulator.scenario.prompt import read_prompt
+from gemini_nb.simulator.scenario.prompt import Prompt, read_clues
 
 __all__ = ["Scenario", "Service"]
 
@@ -42,23 +36,27 @@ Scenario = Callable[[dict[str, Any], str], Iterable[Step]]
 class Service:
     """Answers requests, and remembers them; the attributes are what `Simulator` is made with."""
 
-    api_key: str | None = field(default=None, repr=False)
-    pace: float = 1.0
-    seed: int = 0
-    scenario: Scenario | None = None
-    verify: bool = True
-    plan: FaultPlan = field(default_factory=FaultPlan, repr=False)
-    files: FileStore = field(default_factory=FileStore, repr=False)
-    file_plan: FaultPlan = field(default_factory=FaultPlan, repr=False)
-    caches: CacheStore = field(default_factory=CacheStore, repr=False)
-    record: Record = field(default_factory=Record, repr=False)
-    recordings: Recordings | None = None
+    api_key: str | None = field(repr=False)
+    pace: float
+    seed: int
+    scenario: Scenario | None
+    verify: bool
+    recordings: Recordings | None
+    plan: FaultPlan = field(repr=False)
+    file_plan: FaultPlan = field(repr=False)
+    record: Record = field(default_factory=Record, init=False, repr=False)
+    files: FileStore = field(init=False, repr=False)
+    caches: CacheStore = field(init=False, repr=False)
     _of_models: ModelFaults = field(default_factory=ModelFaults, init=False, repr=False)
     _sent: set[str] = field(default_factory=set, init=False, repr=False)
 
+    def __post_init__(self) -> None:
+        self.files = FileStore(pace=self.pace)
+        self.caches = CacheStore(self.files)
+
     def reply(self, verb: str, path: str, query: Fields, headers: Fields, raw: bytes) -> Reply:
         """Answer one request; whatever is wrong with it becomes an error body."""
-        about_files = is_file_path(path)
+        about_files = FILE_PATH.fullmatch(path) is not None
         is_piece = about_files and "upload_id" in query  # its body is the file's
         body: Any = None
         problem: RefusalError | None = None
@@ -74,12 +72,11 @@ class Service:
         try:
             if about_files:
                 return self._answer_about_files(request, raw, problem)
-            if is_cache_path(path) and problem is None:
-                check_files = partial(self._check_files, request)
-                return Reply(steps=[self.caches.answer(request, self.api_key, check_files)])
-            route = routes.find_route(verb, path if self.recordings is None else bare_path(path))
+            if CACHE_PATH.fullmatch(path) and problem is None:
+                return Reply(steps=[self.caches.answer(request, self.api_key)])
+            route = requests.find_route(verb, path if self.recordings is None else bare_path(path))
             wrapped = route.method == "streamGenerateContent" and query.get("alt") != "sse"
-            routes.check_access(route, request, self.api_key)
+            requests.check_access(route, request, self.api_key)
             if problem is not None:
                 raise problem
             return self._routed(route, request, wrapped=wrapped)
@@ -128,15 +125,7 @@ class Service:
             if route.method != "streamGenerateContent" or not isinstance(body, dict):
                 raise not_found(f"Nothing is recorded for {route.method}, only streams are.")
             return self.recordings.reply(route.model, body)
-        prompt = read_prompt(
-            route,
-            body,
-            seed=self.seed,
-            verify=self.verify,
-            known=self._sent,
-            find_cache=partial(self._find_cache, request),
-            check_files=partial(self._check_files, request),
-        )
+        prompt = self._read(route, request)
         token, start = prompt.body.get(FIELD), 0
         if is_token(token) or (token is not None and self.scenario is None):  # a script may know of others
             start = read_token(token, prompt.model, prompt.body)
@@ -158,41 +147,70 @@ class Service:
         encoder = SSEEncoder() if query.get("alt") == "sse" else ArrayEncoder()
         return Reply(headers=headers, encoder=encoder, steps=steps)
 
+    def _read(self, route: Route, request: Request) -> Prompt:
+        """Check a request by all rules, and read it; its body takes in what its cache holds."""
+        requests.check_model(route)
+        model, vertex = route.model, route.vertex
+        streaming = route.method == "streamGenerateContent"
+        body = read_message(request.body, "Request", "", vertex=vertex, known=self._sent)
+        rules.check_contents(body, vertex=vertex)
+        tokens, cached = rules.check_length(body), 0
+        rules.check_settings(rules.Asked(body=body, model=model, vertex=vertex, streaming=streaming))
+        cache = self._find_cache(request, body, model)
+        self.files.check_used(body, owner_of(request))
+        if cache is not None:
+            contents = [*cache.held.get("contents", ()), *body["contents"]]
+            body, cached = {**cache.held, **body, "contents": contents}, cache.tokens
+        turns = history.read_turns(body["contents"])
+        history.check_order(turns)
+        if self.verify and requests.generation(model) >= 3:
+            history.check_signatures(turns, vertex=vertex, pictures="image" in model)
+        messages = [turn.text for turn in turns if turn.kind == "user" and turn.text.strip()]
+        previous, text = ["", "", *messages][-2:]
+        return Prompt(
+            body=body,
+            model=model,
+            vertex=vertex,
+            streaming=streaming,
+            seed=self.seed,
+            text=text,
+            clues=read_clues(text),
+            previous=previous,
+            rounds=history.current_rounds(turns),
+            tokens=tokens + cached,
+            cached_tokens=cached,
+        )
+
     def _look_up(self, route: Route, request: Request) -> dict[str, Any]:
         """Answer a request about models or about the length of a prompt."""
         if route.method == "list":
-            return routes.list_models(route, request.query)
-        routes.check_model(route)
+            return requests.list_models(route, request.query)
+        requests.check_model(route)
         if route.method == "get":
-            return routes.describe_model(route.model, route)
+            return requests.describe_model(route.model, route)
         # The developer API counts a whole request only when it comes wrapped in generateContentRequest.
         message = "Request" if route.vertex else "Count"
         asked = read_message(request.body, message, "", vertex=route.vertex)
         body: dict[str, Any] = asked.pop("generateContentRequest", asked)
         if body is not asked and asked:
             raise invalid("Set generate_content_request or contents, not both.")
-        check_contents(body, vertex=route.vertex)
-        self._check_files(request, body)
+        rules.check_contents(body, vertex=route.vertex)
+        self.files.check_used(body, owner_of(request))
         count = body_tokens(body)
         answer = {"totalTokens": count, "promptTokensDetails": [{"modality": "TEXT", "tokenCount": count}]}
         if route.vertex:
             texts = [part.get("text", "") for content in body["contents"] for part in content["parts"]]
             answer["totalBillableCharacters"] = sum(len("".join(text.split())) for text in texts)
-        name = body.get("cachedContent")
-        if name is not None and (cache := self._find_cache(request, name, route.model)):
+        if cache := self._find_cache(request, body, route.model):
             answer |= {"totalTokens": count + cache.tokens, "cachedContentTokenCount": cache.tokens}
         return answer
 
-    def _check_files(self, request: Request, body: Mapping[str, Any]) -> None:
-        """Refuse a file that is not there for this caller, or not ready."""
-        for name in files_in(body):
-            self.files.check_uri(name, owner_of(request))
-
-    def _find_cache(self, request: Request, name: str, model: str) -> Cache | None:
-        """Return the cache of this name; a script may know of one that was never made here."""
-        if self.scenario is not None and name not in self.caches.names:
+    def _find_cache(self, request: Request, body: Mapping[str, Any], model: str) -> Cache | None:
+        """Return the cache that a body names; a script may know of one that was never made here."""
+        name = body.get("cachedContent")
+        if name is None or (self.scenario is not None and name not in self.caches.names):
             return None
-        return self.caches.find(name, model, request)
+        return self.caches.find(name, model, owner_of(request))
 
     def _note_sent(self, steps: Iterable[Step]) -> Iterator[Step]:
         """Note which fields a script's parts have, since the service takes back what it has sent."""

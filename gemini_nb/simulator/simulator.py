@@ -11,10 +11,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from gemini_nb.errors import CallerError, ConfigError
-from gemini_nb.simulator.faults.plan import FaultPlan, FaultSource
-from gemini_nb.simulator.protocol.caches import CacheStore
-from gemini_nb.simulator.protocol.files import FileStore
-from gemini_nb.simulator.record import Request
+from gemini_nb.simulator.faults import FaultPlan, FaultSource
+from gemini_nb.simulator.protocol.requests import Request
+from gemini_nb.simulator.protocol.storage import CacheStore, FileStore
 from gemini_nb.simulator.recordings import Recordings
 from gemini_nb.simulator.service import Scenario, Service
 
@@ -85,7 +84,6 @@ class Simulator:
             scenario=scenario,
             verify=scenario is None if verify is None else verify,
             plan=FaultPlan(faults),
-            files=FileStore(pace=pace),
             file_plan=FaultPlan(file_faults),
             recordings=None if recordings is None else Recordings(Path(recordings)),
         )

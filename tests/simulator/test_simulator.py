@@ -34,8 +34,8 @@ def waiting(body: dict[str, Any], model: str) -> Iterator[dict[str, Any] | threa
     yield threading.Event()
 
 
-def test_importing_it_does_not_import_tornado() -> None:
-    code = "import sys, gemini_nb.simulator; sys.exit('tornado' in sys.modules)"
+def test_importing_it_does_not_import_a_server() -> None:
+    code = "import sys, gemini_nb.simulator; sys.exit('aiohttp' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -77,9 +77,14 @@ def test_an_empty_key_is_refused_at_once() -> None:
 
 
 def test_its_connections_do_not_wait_until_pieces_are_acknowledged() -> None:
-    with Simulator() as sim:
-        assert sim._server is not None
-        assert sim._server._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    with Simulator() as sim, httpx.Client(base_url=sim.base_url, headers=KEY) as client:
+        assert client.get("/v1/models").status_code == 200
+        server = sim._server and sim._server._runner.server
+        assert server
+        [connection] = server.connections
+        assert connection.transport is not None
+        accepted = connection.transport.get_extra_info("socket")
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_close_is_quick_while_streams_are_open() -> None:

@@ -16,7 +16,7 @@ import pytest
 from pydantic import AnyUrl, BaseModel, Field, TypeAdapter
 
 from gemini_nb.simulator import Simulator
-from gemini_nb.simulator.scenario.clues import read_clues
+from gemini_nb.simulator.scenario.prompt import read_clues
 from gemini_nb.simulator.scenario.values import make_arguments, make_value
 from gemini_nb.tools.schemas.wire_schema import clean_schema
 

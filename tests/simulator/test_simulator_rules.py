@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from gemini_nb.simulator import Simulator
-from gemini_nb.simulator.protocol import contents, rules
+from gemini_nb.simulator.protocol import rules
 from simulator_wire import KEY, MODEL, TOKEN, WEATHER, Talk, ask, chunks_of, refused
 
 USER = {"role": "user", "parts": [{"text": "hi"}]}
@@ -248,7 +248,7 @@ def test_a_request_has_a_size_at_most(client: httpx.Client, monkeypatch: pytest.
     body = parts({"inlineData": {"mimeType": "image/png", "data": "A" * 20_000}})
     assert "payload size exceeds" in refused(send(client, body), 400, "INVALID_ARGUMENT")["message"]
     monkeypatch.undo()
-    monkeypatch.setattr(contents, "_PDF_LIMIT", 10_000)
+    monkeypatch.setattr(rules, "MAX_PDF_BYTES", 10_000)
     assert send(client, body).status_code == 200
     body["contents"][0]["parts"][0]["inlineData"]["mimeType"] = "application/pdf"
     assert "exceeds the limit" in refused(send(client, body), 400, "INVALID_ARGUMENT")["message"]

@@ -11,8 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from gemini_nb.simulator.scenario.clues import Clues, name_words, read_clues, stem
-from gemini_nb.simulator.scenario.prompt import Declaration, Prompt
+from gemini_nb.simulator.scenario.prompt import Clues, Declaration, Prompt, name_words, read_clues, stem
 from gemini_nb.simulator.scenario.values import is_place, make_arguments
 
 __all__ = ["introduce", "next_calls"]

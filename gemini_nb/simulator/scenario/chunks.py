@@ -17,8 +17,8 @@ from typing import Any
 
 from gemini_nb.simulator.delivery import Step
 from gemini_nb.simulator.protocol.fields import CHARACTERS_PER_TOKEN, part_tokens, text_tokens
-from gemini_nb.simulator.protocol.routes import timestamp
-from gemini_nb.simulator.protocol.signatures import sign_call, sign_text
+from gemini_nb.simulator.protocol.history import sign_call, sign_text
+from gemini_nb.simulator.protocol.requests import timestamp
 from gemini_nb.simulator.scenario.answer import Answer
 from gemini_nb.simulator.scenario.prompt import Prompt
 

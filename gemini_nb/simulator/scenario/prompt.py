@@ -3,19 +3,159 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Mapping
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from gemini_nb.simulator.protocol import history
-from gemini_nb.simulator.protocol.caches import Cache
-from gemini_nb.simulator.protocol.contents import check_contents
-from gemini_nb.simulator.protocol.fields import read_message
-from gemini_nb.simulator.protocol.routes import Route, check_model, generation
-from gemini_nb.simulator.protocol.rules import Asked, check_length, check_settings
-from gemini_nb.simulator.scenario.clues import Clues, read_clues
+from gemini_nb.simulator.protocol.rules import Asked
 
-__all__ = ["Declaration", "Prompt", "read_prompt"]
+__all__ = [
+    "NAME",
+    "Clues",
+    "Declaration",
+    "Number",
+    "Prompt",
+    "name_words",
+    "read_clues",
+    "stem",
+]
+
+_LONGEST = 8_000  # characters that are read, since a whole document may have been pasted
+_WORD = re.compile(r"[^\W\d_]+")
+_QUOTED = re.compile(r"[\"\u201c]([^\"\u201d\n]{1,300})[\"\u201d](?!\s*:)|`([^`\n]{1,300})`")
+_NUMBER = re.compile(
+    r"(?<![\w.,:/-])(-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?)(?![\w:/]|-\d|\.\d)(?:[ -]([^\W\d_]+))?"
+)
+_NUMBER_WORDS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "ten": 10}
+_LENGTH = re.compile(
+    rf"(?:\b(?:in|with|of|as)\s+(?:about\s+)?)?\b(\d[\d,]*|{'|'.join(_NUMBER_WORDS)}|one|a)[ -]"
+    r"(?:short |single )?(word|sentence|line|bullet|paragraph)s?\b(?: points?\b)?",
+    re.IGNORECASE,
+)
+_CAPITAL = r"(?:[A-Z\u00c0-\u00de][\w'\u2019.-]*\w|[A-Z])"
+NAME = rf"{_CAPITAL}(?: (?:(?:de|da|do|la|of the) )?{_CAPITAL})*(?:, ?[A-Z]{{2}}\b)?"
+"""The pattern of capitalised words that belong together, as in "Rio de Janeiro" and "Paris, TX"."""
+_NEXT = r"(?:,| and| or| to| vs\.?| und| y| et) (?:and )?"
+_PLACES = re.compile(
+    rf"\b(?i:in|near|to|from|around|between|visit|nach|en)\s+(?:the\s+)?({NAME}(?:{_NEXT}{NAME})*)"
+)
+_LOWER = r"[a-z-]{3,}(?: (?!(?:and|for|like|next|now|please|this|to\w*|with)\b)[a-z-]{3,})?"
+_LOWER_PLACES = re.compile(
+    rf"\b(?:in|near|to|from)\s+(?!an?\b|the\b|my\b|your\b)({_LOWER}(?:(?:, | and ){_LOWER})*)(?![\w/.])"
+)
+_NO_NAME = re.compile(
+    r"the|an?|from|to|with|i|we|you|it|he|she|they|th(?:is|at|ese|ere)|wh(?:at|ich|o|y|en|ere)|how|if|in|on|at"
+    r"|for|and|but|is|are|do|does|can|please|first|then|today|tomorrow"
+    r"|answer|book|check|compare|convert|describe|explain|find|get|give|list|look|make|name|plan|read|reserve"
+    r"|search|send|show|simulate|summari[sz]e|tell|translate|write",
+    re.IGNORECASE,
+)
+"""Words that are no part of a name, though they may have a capital where a sentence begins."""
+_REQUEST = re.compile(
+    r"^(?:please )?(?:plan|explain|describe|write|summari[sz]e|tell|give|compare|show)\b(?: me\b)?"
+    r"(?: an? (?:long |short )?text\b)?\s*(?:(?:about|on|of)\b)?",
+    re.IGNORECASE,
+)
+
+
+class Number(NamedTuple):
+    """A number of the prompt, with the stem of the word after it: "night" in "4 nights"."""
+
+    value: float
+    unit: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clues:
+    """What a prompt says.
+
+    Attributes:
+        text: the prompt, as far as it is read.
+        topic: what it is about: its first sentence without the verb.
+        words: the stems of its words.
+        names: its capitalised phrases, in order.
+        places: those that stand where a place stands, as in "in Oslo and Bergen".
+        quoted: its quotations, in order.
+        numbers: its numbers, in order, without those that say how long the answer should be.
+        length: how long the answer should be, such as (3, "sentence"); None where the prompt does not say.
+    """
+
+    text: str
+    topic: str
+    words: frozenset[str]
+    names: tuple[str, ...]
+    places: tuple[str, ...]
+    quoted: tuple[str, ...]
+    numbers: tuple[Number, ...]
+    length: tuple[int, str] | None
+
+    def mentions(self, *words: str) -> bool:
+        """Whether any of these words occurs, in singular or plural."""
+        return any(stem(word) in self.words for word in words)
+
+
+def read_clues(text: str) -> Clues:
+    """Read a prompt."""
+    text = text[:_LONGEST]
+    length, rest = _LENGTH.search(text), _LENGTH.sub("", text)
+    names = _names(rest)
+    places = [name for found in _PLACES.findall(rest) for name in re.findall(NAME, found)]
+    if not names and (lower := _LOWER_PLACES.search(rest)):
+        names = places = [word.title() for word in re.split(", | and ", lower[1])]
+    return Clues(
+        text=text,
+        topic=_topic(rest),
+        words=frozenset(map(stem, _WORD.findall(text))),
+        names=tuple(dict.fromkeys(names)),
+        places=tuple(dict.fromkeys(places)),
+        quoted=tuple(one or other for one, other in _QUOTED.findall(text)),
+        numbers=_numbers(rest),
+        length=(_count(length[1].lower()), length[2].lower()) if length else None,
+    )
+
+
+def stem(word: str) -> str:
+    """Cut the plural's s, roughly, and fold case."""
+    word = word.lower()
+    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
+
+
+def name_words(name: str) -> list[str]:
+    """Split an identifier into its words, in lower case."""
+    return [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)]
+
+
+def _names(text: str) -> list[str]:
+    names = []
+    for match in re.finditer(NAME, text):
+        words = match[0].split()
+        starts = (text[: match.start()].rstrip(" \t\"'(*#-") or ".")[-1] in ".!?:\n\u00bf\u00a1"
+        while words and _NO_NAME.fullmatch(words[0]):
+            starts = False
+            words.pop(0)
+        # Any word has a capital where a sentence begins: "Reserve a table", but also "Oslo and Bergen".
+        if words and not (starts and len(words) == 1 and not re.match(_NEXT + "[A-Z]", text[match.end() :])):
+            names.append(" ".join(words))
+    return names
+
+
+def _numbers(text: str) -> tuple[Number, ...]:
+    digits = _WORD.sub(lambda match: str(_NUMBER_WORDS.get(match[0].lower(), match[0])), text)
+    return tuple(Number(float(one.replace(",", "")), stem(unit)) for one, unit in _NUMBER.findall(digits))
+
+
+def _count(word: str) -> int:
+    return _NUMBER_WORDS.get(word, 1) if word.isalpha() else int(word.replace(",", ""))
+
+
+def _topic(text: str) -> str:
+    # The sentence may end in a gap: a length that was asked for has been taken out before the full stop.
+    text = _REQUEST.sub("", re.sub(r"\s+([.?!,;])", r"\1", text).strip(" \n:,"))
+    sentence = re.split(r"(?<=\w)[.?!](?:\s|$)|\n|:\s", text.strip(" \n:,"), maxsplit=1)[0]
+    topic = " ".join(re.sub(r",? with .*", "", sentence).split()).strip(" ,;.?!")
+    return topic[:80].rstrip() or "your question"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,60 +217,3 @@ class Prompt(Asked):
     def rng(self, *purpose: object) -> random.Random:
         """Return a random generator that is the same for the same prompt and purpose."""
         return random.Random(f"{self.seed}|{self.text.strip()}|{purpose}")
-
-
-def read_prompt(
-    route: Route,
-    value: Any,
-    *,
-    seed: int,
-    verify: bool,
-    known: Collection[str],
-    find_cache: Callable[[str, str], Cache | None],
-    check_files: Callable[[Mapping[str, Any]], None],
-) -> Prompt:
-    """Check a request body by all rules of the service, and read it.
-
-    Args:
-        route: where it was sent.
-        value: the JSON of the body.
-        seed: decides, with the text, what is made up.
-        verify: whether signatures of function calls are checked.
-        known: fields of parts that the table of fields does not have and that may come back.
-        find_cache: finds the cache of a name, for a model.
-        check_files: refuses a body with files that are not there.
-    """
-    check_model(route)
-    model, vertex = route.model, route.vertex
-    streaming = route.method == "streamGenerateContent"
-    body = read_message(value, "Request", "", vertex=vertex, known=known)
-    check_contents(body, vertex=vertex)
-    tokens = check_length(body)
-    check_settings(Asked(body=body, model=model, vertex=vertex, streaming=streaming))
-    cache = find_cache(body["cachedContent"], model) if "cachedContent" in body else None
-    check_files(body)
-    if cache is not None:
-        contents = [*cache.held.get("contents", ()), *body["contents"]]
-        body = {**cache.held, **body, "contents": contents}
-    turns = history.read_turns(body["contents"])
-    history.check_order(turns)
-    if verify and generation(model) >= 3:
-        history.check_signatures(turns, vertex=vertex)
-        if "image" in model:
-            history.check_image_signatures(turns)
-    messages = [turn.text for turn in turns if turn.kind == "user" and turn.text.strip()]
-    previous, text = ["", "", *messages][-2:]
-    cached_tokens = cache.tokens if cache is not None else 0
-    return Prompt(
-        body=body,
-        model=model,
-        vertex=vertex,
-        streaming=streaming,
-        seed=seed,
-        text=text,
-        clues=read_clues(text),
-        previous=previous,
-        rounds=history.current_rounds(turns),
-        tokens=tokens + cached_tokens,
-        cached_tokens=cached_tokens,
-    )

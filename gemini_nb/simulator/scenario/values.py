@@ -18,8 +18,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from gemini_nb.simulator.protocol.fields import camel
-from gemini_nb.simulator.protocol.schemas import find_definition
-from gemini_nb.simulator.scenario.clues import NAME, Clues, name_words, stem
+from gemini_nb.simulator.protocol.rules import find_definition
+from gemini_nb.simulator.scenario.prompt import NAME, Clues, name_words, stem
 
 __all__ = ["is_place", "make_arguments", "make_value"]
 
