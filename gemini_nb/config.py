@@ -9,17 +9,20 @@ from __future__ import annotations
 import functools
 import ipaddress
 import math
+import numbers
+import operator
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from gemini_nb.errors import ArgumentError, ConfigError, MissingKeyError
-from gemini_nb.redaction import Secret
+from gemini_nb.redaction import Secret, excerpt_of
 
 __all__ = [
     "DEFAULT_KEEP",
@@ -38,7 +41,10 @@ __all__ = [
     "is_loopback",
     "journal_path",
     "missing_key",
+    "real_number",
     "replay_pace",
+    "truth_value",
+    "whole_number",
 ]
 
 DEFAULT_MODEL = "gemini-3.8-flash"
@@ -101,6 +107,33 @@ class Settings:
     on_cut: Literal["restart", "keep"] = "restart"
     journal: str | os.PathLike[str] | bool | None = None
     journal_megabytes: int = 256
+
+
+def whole_number(value: Any) -> int | None:
+    """Return a whole number as an int, numpy's too; None where it is none: True and 2.0 are not."""
+    try:
+        return None if truth_value(value) is not None else operator.index(value)
+    except TypeError:
+        return None
+
+
+def real_number(value: Any) -> float | None:
+    """Return a number as an int or a float, numpy's too; None for True, NaN, and what no float can hold."""
+    whole = whole_number(value)
+    if truth_value(value) is not None or not isinstance(value, (numbers.Real, Decimal)):
+        return None
+    try:
+        number = float(value)
+    except (OverflowError, ValueError):  # 10**400, a signalling NaN
+        return None
+    return None if math.isnan(number) else number if whole is None else whole
+
+
+def truth_value(value: Any) -> bool | None:
+    """Return True or False, numpy's too, as a bool; None where it is neither: 1 and "yes" are not."""
+    kind = type(value)
+    is_numpys = kind.__module__ == "numpy" and kind.__name__ in {"bool", "bool_"}
+    return bool(value) if is_numpys or isinstance(value, bool) else None
 
 
 def choose_model(model: str | None, settings: Settings) -> str:
@@ -248,10 +281,11 @@ def choose_keep(keep: object, settings: Settings) -> str | None:
             if isinstance(path, str) and path.strip():
                 word = path.lower()
                 return default if word in _TRUE else None if word in _FALSE else path
-        elif isinstance(value, bool):
-            return default if value else None
+        elif (is_on := truth_value(value)) is not None:
+            return default if is_on else None
         raise ConfigError(
-            f"{value!r} is not a file of kept answers.", hint=f'It is a path, such as "{DEFAULT_KEEP}".'
+            f"{excerpt_of(value)} is not a file of kept answers.",
+            hint=f'It is a path, such as "{DEFAULT_KEEP}".',
         )
     return None
 
@@ -263,9 +297,10 @@ def replay_pace(settings: Settings) -> float:
         ConfigError: it is not a number, or negative.
     """
     pace = settings.replay_pace
-    if isinstance(pace, bool) or not isinstance(pace, (int, float)) or not 0 <= pace < math.inf:
-        raise ConfigError(f"replay_pace is a number, 0 or more, not {pace!r}.")
-    return float(pace)
+    number = real_number(pace)
+    if number is None or not 0 <= number < math.inf:
+        raise ConfigError(f"replay_pace is a number, 0 or more, not {excerpt_of(pace)}.")
+    return float(number)
 
 
 def journal_path(settings: Settings) -> tuple[Path, bool] | None:

@@ -16,11 +16,13 @@ import math
 import re
 import time
 import zoneinfo
-from collections.abc import AsyncGenerator, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from gemini_nb.config import real_number, truth_value, whole_number
 from gemini_nb.errors import APIError, ConfigError, GeminiError, TransportError
+from gemini_nb.redaction import excerpt_of
 
 __all__ = [
     "LONGEST_WAIT",
@@ -86,20 +88,28 @@ class RetryPolicy:
     patient: bool = False
 
     def __post_init__(self) -> None:
-        if not _is_whole(self.attempts) or self.attempts < 1:
+        if self._read("attempts", whole_number) < 1:
             raise ConfigError(
-                f"attempts counts the first request, so it is at least 1, not {self.attempts!r}."
+                f"attempts counts the first request, so it is at least 1, not {excerpt_of(self.attempts)}."
             )
         for name in ("initial_delay", "max_delay", "max_server_delay"):
-            seconds = getattr(self, name)
-            if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds >= 0:
-                raise ConfigError(f"{name} is a number of seconds, 0 or more, not {seconds!r}.")
-        if not _is_whole(self.restarts) or self.restarts < 0:
-            raise ConfigError(f"restarts is a whole number, 0 or more, not {self.restarts!r}.")
+            if self._read(name, real_number) < 0:
+                seconds = excerpt_of(getattr(self, name))
+                raise ConfigError(f"{name} is a number of seconds, 0 or more, not {seconds}.")
+        if self._read("restarts", whole_number) < 0:
+            raise ConfigError(f"restarts is a whole number, 0 or more, not {excerpt_of(self.restarts)}.")
         if self.on_cut not in ("restart", "keep"):
             raise ConfigError(f'on_cut is "restart" or "keep", not {self.on_cut!r}.')
-        if not isinstance(self.patient, bool):
-            raise ConfigError(f"patient is True or False, not {self.patient!r}.")
+        if self._read("patient", truth_value) < 0:
+            raise ConfigError(f"patient is True or False, not {excerpt_of(self.patient)}.")
+
+    def _read(self, name: str, read: Callable[[object], float | None]) -> float:
+        """Make the number of this name a plain one, and return it; -1 where it is none."""
+        value = read(getattr(self, name))
+        if value is None:
+            return -1
+        object.__setattr__(self, name, value)
+        return value
 
     def is_retryable(self, error: GeminiError) -> bool:
         """Whether the same request can succeed later. A quota of zero cannot."""
@@ -141,10 +151,6 @@ class RetryPolicy:
         asked = hint + min(ceiling, hint * 0.1) * jitter
         # A date that is past, or 0, is no figure to go by: five requests would go out in one moment.
         return asked if hint >= self.initial_delay else max(own, asked)
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def parse_retry_after(value: str | None, now: float) -> float | None:

@@ -16,10 +16,10 @@ from gemini_nb.api.contents.content import to_turns
 from gemini_nb.api.contents.file import File, remote
 from gemini_nb.api.resources.catalogue import Model, list_models
 from gemini_nb.api.wire import Content
-from gemini_nb.config import Settings
+from gemini_nb.config import Settings, whole_number
 from gemini_nb.errors import ArgumentError, ConfigError, GeminiError, StreamNotFoundError
 from gemini_nb.journal.entries import Journal
-from gemini_nb.redaction import scrub, seal
+from gemini_nb.redaction import excerpt_of, scrub, seal
 from gemini_nb.streams.conversation.admission import ITS_TURN, Admission, Gate
 from gemini_nb.streams.conversation.orchestrator import ToolOrchestrator
 from gemini_nb.streams.counts import Statistics, Tally
@@ -104,9 +104,12 @@ class StreamManager:
 
     @history.setter
     def history(self, length: int) -> None:
-        if not isinstance(length, int) or isinstance(length, bool) or length < 0:
-            raise ConfigError(f"history is a number of finished streams, 0 or more, not {length!r}.")
-        self._history = length
+        count = whole_number(length)
+        if count is None or count < 0:
+            raise ConfigError(
+                f"history is a number of finished streams, 0 or more, not {excerpt_of(length)}."
+            )
+        self._history = count
 
     @takes_options
     def start_stream(

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gemini_nb.api.wire import duplicate
+from gemini_nb.config import truth_value
 from gemini_nb.daemon import run_in_daemon_thread
 from gemini_nb.errors import ConfigError
 from gemini_nb.redaction import scrub
@@ -118,8 +119,8 @@ async def check_with(confirm: Callable[..., Any], call: object, kernel: KernelLo
         raise _failed(error) from None
     if answer is None:
         return None
-    if isinstance(answer, bool) or type(answer).__name__ in {"bool", "bool_"}:  # numpy's, too
-        return bool(answer)
+    if (is_allowed := truth_value(answer)) is not None:
+        return is_allowed
     raise ToolFailedError(
         f"its confirm function returned a {type(answer).__name__}, which is neither True, False nor None"
     )

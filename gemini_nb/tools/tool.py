@@ -11,7 +11,9 @@ from concurrent.futures import Executor
 from typing import Any, TypeAlias, overload
 
 from gemini_nb.api.contents.objects import as_mapping, plain, spell_tool
+from gemini_nb.config import real_number, truth_value
 from gemini_nb.errors import ArgumentError, ConfigError
+from gemini_nb.redaction import excerpt_of
 from gemini_nb.tools.schemas.declaration import Signature, check_callable, declare
 from gemini_nb.tools.schemas.openapi import tidy_declaration
 
@@ -71,13 +73,15 @@ class Tool:
                 f"{self.name} is asynchronous and cannot run on an Executor.",
                 hint='Use run_on="kernel" or "background", or make it an ordinary function.',
             )
-        _check_timeout(timeout)
+        seconds = _checked_timeout(timeout)
         if not isinstance(self.description, str):
             raise ConfigError(f"A description is text, not a {type(description).__name__}.")
+        if (is_on := truth_value(confirm)) is not None:
+            confirm = is_on
         if not (confirm is None or isinstance(confirm, bool) or callable(confirm)):
             raise ConfigError(f"confirm is True, False or a function of the call, not {confirm!r}.")
         self.run_on = run_on
-        self.timeout = timeout
+        self.timeout = seconds
         self.signature = self._describe(inner)
         self.confirm = (
             _confirm_of(function) if confirm is None else confirm
@@ -152,12 +156,13 @@ def _confirm_of(function: Any) -> bool | Callable[..., object]:
     return function.confirm
 
 
-def _check_timeout(timeout: Any) -> None:
-    number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
-    if timeout is not None and not (number and timeout > 0):
+def _checked_timeout(timeout: Any) -> float | None:
+    seconds = real_number(timeout)
+    if timeout is not None and (seconds is None or not seconds > 0):
         raise ConfigError(
-            f"A tool's timeout is a number of seconds greater than 0, or None, not {timeout!r}."
+            f"A tool's timeout is a number of seconds greater than 0, or None, not {excerpt_of(timeout)}."
         )
+    return seconds
 
 
 class ToolSource(abc.ABC):

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from decimal import Decimal
+from fractions import Fraction
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from IPython.core.error import UsageError
 import gemini_nb
 from answers import PATIENCE, echo, hold, hold_loop, join, prompt_of, rig, run_python, until
 from gemini_nb import RetryPolicy
-from gemini_nb.errors import ArgumentError, ConfigError, NotAskedError
+from gemini_nb.errors import ArgumentError, CallerError, ConfigError, NotAskedError
 from gemini_nb.notebook.render.group_table import item_words
 from gemini_nb.streams.group.pace import Pace
 from gemini_nb.streams.group.prompt import interpolate
@@ -666,11 +667,59 @@ def test_results_of_a_stopped_group_stand_beside_their_rows() -> None:
         assert group.result(PATIENCE) == group.texts == [""] * 500
 
 
-def test_whole_numbers_of_numpy_are_numbers() -> None:
+def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
+    options: dict[str, Any] = {
+        "concurrency": np.int64(4),
+        "rpm": np.float32(60_000),
+        "budget": np.float64(2.5),
+        "timeout": np.int64(5),
+        "turn_limit": np.int16(3),
+        "fresh": np.False_,
+        "keep": np.False_,
+        "retry": RetryPolicy(attempts=np.int64(2), max_delay=np.float32(0.5), patient=np.True_),  # type: ignore[arg-type]  # what a frame gives
+        "model": FLASH,
+        "generation_config": {"temperature": np.float32(0.5), "seed": np.int64(7), "topP": Fraction(1, 2)},
+        "tool_config": {"includeServerSideToolInvocations": np.True_},
+        "each": [{}, {"generation_config": {"max_output_tokens": np.uint8(9)}, "timeout": np.float16(2)}],
+    }
+    with rig(priced) as made:
+        group = gemini_nb.map(["a", "b"], manager=made.manager, **{**made.options, **options})
+        assert group.wait(PATIENCE).texts == ["a", "b"]
+        first, second = sorted((one.json for one in made.server.requests), key=str)
+        made.manager.history = made.manager.max_concurrent = np.int64(5)  # type: ignore[assignment]
+    configs = [one["generationConfig"] for one in (first, second)]
+    assert {"temperature": 0.5, "seed": 7, "topP": 0.5} in configs
+    assert {"maxOutputTokens": 9} in configs
+    assert first["toolConfig"] == {"includeServerSideToolInvocations": True}
+    request = group.streams[0].request
+    assert (type(request.timeouts.idle), type(request.turn_limit), request.retry.attempts) == (int, int, 2)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"timeout": seconds} for seconds in (0, float("nan"), np.float32("nan"), np.True_, 10**400, "5")),
+        *({"turn_limit": limit} for limit in (-1, 2.0, np.float64(2), float("nan"), np.False_, "3")),
+        *({"fresh": word} for word in (1, np.int64(1), None, "no", float("nan"))),
+        *({"keep": word} for word in (1, float("nan"))),
+        *({"generation_config": {"temperature": value}} for value in (float("nan"), np.float32("nan"))),
+        {"generation_config": {"temperature": np.float64("inf")}},
+    ],
+)
+def test_settings_that_are_no_such_number_are_refused(options: dict[str, Any]) -> None:
     with rig(echo) as made:
-        options: dict[str, Any] = {"concurrency": np.int64(4), "rpm": np.int64(60_000)}
-        group = gemini_nb.map(["a", "b"], manager=made.manager, **options, **made.options)
-        assert group.wait(PATIENCE).texts == ["A", "B"]
+        for ask in (made.start, lambda prompt, **own: gemini_nb.map([prompt], manager=made.manager, **own)):
+            with pytest.raises(CallerError):
+                ask("a", **{**made.options, **options})
+        assert made.server.requests == []
+
+
+@pytest.mark.parametrize("name", ["attempts", "initial_delay", "max_delay", "max_server_delay", "restarts"])
+def test_a_retry_policy_takes_no_number_that_is_none(name: str) -> None:
+    wrong: tuple[Any, ...] = (float("nan"), np.float32("nan"), True, np.True_, "1", -1, None)
+    for value in wrong:
+        with pytest.raises(ConfigError):
+            RetryPolicy(**{name: value})
 
 
 def test_a_larger_budget_asks_what_was_left() -> None:
@@ -711,8 +760,11 @@ def test_a_used_up_budget_leaves_out_no_kept_row(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        *({"rpm": rpm} for rpm in (0, -1, "x", True, float("nan"))),
-        *({"budget": budget} for budget in (-1, "much", "", True, float("nan"), "inf", b"2", [1])),
+        *(
+            {"rpm": rpm}
+            for rpm in (0, -1, "x", True, np.True_, float("nan"), float("inf"), 10**400, 10**5000)
+        ),
+        *({"budget": budget} for budget in (-1, "much", "", True, float("nan"), "inf", b"2", [1], 10**5000)),
         *({"concurrency": places} for places in (0, -1, 2.0, True, None)),
     ],
 )
@@ -722,9 +774,9 @@ def test_what_is_no_limit_is_refused(options: dict[str, Any]) -> None:
         gemini_nb.map(["a"], manager=made.manager, **made.options, **options)
 
 
-def test_no_limit_on_the_pace_is_infinite() -> None:
+def test_more_places_than_there_are_rows_are_no_error() -> None:
     with rig(echo) as made:
-        options: dict[str, Any] = {"rpm": float("inf"), "concurrency": 10**9}
+        options: dict[str, Any] = {"rpm": 1e300, "concurrency": 10**9}
         group = gemini_nb.map(["a", "b"], manager=made.manager, **made.options, **options).wait(PATIENCE)
         assert group.texts == ["A", "B"]
 

@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gemini_nb.api.wire import PART_OBJECTS
+from gemini_nb.config import real_number, truth_value, whole_number
 from gemini_nb.errors import ArgumentError
 
 __all__ = [
@@ -93,7 +94,12 @@ def _plain(value: Any) -> Any:
         return base64.b64encode(bytes(value)).decode("ascii")
     if isinstance(value, (dt.datetime, dt.date)):
         return value.isoformat()
-    return _plain(_dump(value)) if _is_model(value) else value
+    if _is_model(value):
+        return _plain(_dump(value))
+    for read in (truth_value, whole_number, real_number):  # numpy's
+        if (scalar := read(value)) is not None:
+            return scalar
+    return value
 
 
 def _is_model(value: object) -> bool:

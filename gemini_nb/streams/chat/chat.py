@@ -10,8 +10,9 @@ from typing import Any, NoReturn, Self, Unpack
 
 from gemini_nb.api.contents.content import to_turns
 from gemini_nb.api.wire import Content
+from gemini_nb.config import whole_number
 from gemini_nb.errors import ArgumentError, ConfigError
-from gemini_nb.redaction import seal
+from gemini_nb.redaction import excerpt_of, seal
 from gemini_nb.streams.chat.file import read_chat, write_chat
 from gemini_nb.streams.chat.messages import Exchange, Message, Messages, Origin, is_message
 from gemini_nb.streams.conversation.dependencies import Deferred, Need, defer
@@ -206,8 +207,10 @@ class Chat:
             ConfigError: there are not so many.
             BlockingCallError: called in a tool of this chat, or on the background loop's own thread.
         """
-        if not isinstance(messages, int) or messages < 0:
-            raise ConfigError(f"rewind takes a number of messages, 0 or more, not {messages!r}.")
+        count = whole_number(messages)
+        if count is None or count < 0:
+            raise ConfigError(f"rewind takes a number of messages, 0 or more, not {excerpt_of(messages)}.")
+        messages = count
         self._wait_until_idle()
         with self._lock:
             history = self._history()

@@ -14,7 +14,9 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
+from gemini_nb.config import whole_number
 from gemini_nb.errors import ConfigError
+from gemini_nb.redaction import excerpt_of
 
 if TYPE_CHECKING:
     from gemini_nb.streams.stream import Stream
@@ -167,6 +169,7 @@ class Admission:
 
 
 def _checked(limit: int | None) -> int | None:
-    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
-        raise ConfigError(f"max_concurrent is at least 1, or None for no limit, not {limit!r}.")
-    return limit
+    count = whole_number(limit)
+    if limit is not None and (count is None or count < 1):
+        raise ConfigError(f"max_concurrent is at least 1, or None for no limit, not {excerpt_of(limit)}.")
+    return count

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import numbers
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from decimal import Decimal
 from typing import Any, Unpack
 
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.config import choose_keep, choose_model
-from gemini_nb.errors import ArgumentError, ConfigError, GeminiError, NotAskedError
+from gemini_nb.errors import ArgumentError, GeminiError, NotAskedError
 from gemini_nb.redaction import seal, sealed
 from gemini_nb.streams.conversation.keeping import Repeats
 from gemini_nb.streams.events.info import Subscriber
@@ -73,8 +72,9 @@ def map_prompts(
     options["credentials"] = seal(options.get("credentials"))  # before anything can fail and show them
     each = list(map(_sealed, each)) if isinstance(each, (list, tuple)) else each
     options = _described_once(options)
-    _check(prompts, concurrency, rpm)
+    _check(prompts)
     _check_columns(items, each)
+    pace = Pace(concurrency, rpm)
     chosen = manager or get_manager()
     rows = _rows_of(prompts, items, each)
     if not isinstance(rows, list):  # the first rows of a list are checked when they start
@@ -82,7 +82,7 @@ def map_prompts(
             build_request(chosen.runtime, _PROBE, **options)
         else:
             check_settings(chosen.runtime, options)
-    pace, repeats = Pace(concurrency, rpm), Repeats()
+    repeats = Repeats()
 
     def start(row: Row) -> Stream:
         question, gate, number_of = _question_of(row), pace.gate(row), repeats.of(row)
@@ -94,7 +94,7 @@ def map_prompts(
     def refuse(row: Row, error: GeminiError) -> Stream:
         return chosen.refuse_stream(error, subscriber, **{**options, **row.options})
 
-    run = pace.run = Run(rows, start, refuse, window_of(concurrency))
+    run = pace.run = Run(rows, start, refuse, window_of(pace.most))
     run.budget, run.keeps = _kept_budget(budget, chosen, options, rows, each), _keeps(chosen, options, rows)
     chosen.add_group(run)
     return _begun(StreamGroup(run, runtime=chosen.runtime))
@@ -146,12 +146,8 @@ def _question_of(row: Row) -> Any:
     return question
 
 
-def _check(prompts: object, concurrency: object, rpm: object) -> None:
-    """Refuse what `map_prompts` cannot take."""
-    if isinstance(concurrency, bool) or not isinstance(concurrency, numbers.Integral) or int(concurrency) < 1:
-        raise ConfigError(f"concurrency is a whole number, at least 1, not {concurrency!r}.")
-    if rpm is not None and (isinstance(rpm, bool) or not isinstance(rpm, numbers.Real) or not float(rpm) > 0):
-        raise ConfigError(f"rpm is a number of requests a minute, greater than 0, not {rpm!r}.")
+def _check(prompts: object) -> None:
+    """Refuse what `map_prompts` cannot take for prompts."""
     if (why := why_no_rows(prompts, "prompts")) is not None:
         raise ArgumentError(f"map takes a list of prompts, not {why}.", hint=_ONE)
     if records_of(prompts) is not None:

@@ -6,13 +6,16 @@ import asyncio
 import contextlib
 import heapq
 import itertools
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from decimal import Decimal, InvalidOperation
 
 from gemini_nb.api.usage import Usage
+from gemini_nb.config import real_number, whole_number
 from gemini_nb.errors import ConfigError, NotAskedError
 from gemini_nb.journal import prices
+from gemini_nb.redaction import excerpt_of
 from gemini_nb.streams.group.rows import Row
 from gemini_nb.streams.group.run import Run
 
@@ -34,15 +37,27 @@ class Pace:
     Args:
         concurrency: rows that run at a time.
         rpm: requests a minute, None for no pace.
+
+    Raises:
+        ConfigError: one of them is no such number.
     """
 
     def __init__(self, concurrency: int, rpm: float | None) -> None:
-        self._most = concurrency
-        self._free = concurrency if rpm is not None else min(concurrency, _FIRST)
+        places, rate = whole_number(concurrency), real_number(rpm)
+        if places is None or places < 1:
+            raise ConfigError(f"concurrency is a whole number, at least 1, not {excerpt_of(concurrency)}.")
+        if rpm is not None and (rate is None or not 0 < rate < math.inf):
+            raise ConfigError(
+                f"rpm is a number of requests a minute, greater than 0, not {excerpt_of(rpm)}.",
+                hint="Leave it out for no limit.",
+            )
+        self.most = places
+        """Rows that run at a time, at most."""
+        self._free = places if rate is not None else min(places, _FIRST)
         self._grown = 0.0  # of the next place
         self._cut_at = 0.0
         self._growing: asyncio.TimerHandle | None = None
-        self._step = None if rpm is None else 60.0 / rpm
+        self._step = None if rate is None else 60.0 / rate
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []  # a heap, the first row on top
         self._asked = itertools.count()
         self._running = 0
@@ -88,11 +103,11 @@ class Pace:
 
     def _grow(self) -> None:
         self._grown = 0.0
-        self._free = min(self._most, self._free + 1)
+        self._free = min(self.most, self._free + 1)
 
     def _grow_soon(self) -> None:
         """Give another place after a while, also where answers take long; until a quota was met."""
-        if self._growing is None and self._free < self._most and not self._cut_at:
+        if self._growing is None and self._free < self.most and not self._cut_at:
             self._growing = asyncio.get_running_loop().call_later(_GROWTH_SECONDS, self._grow_now)
 
     def _grow_now(self) -> None:
@@ -189,10 +204,10 @@ def dollars_of(budget: object) -> Decimal | None:
         return None
     try:
         dollars = Decimal(str(budget))
-    except InvalidOperation:
+    except (InvalidOperation, ValueError):  # the latter of whole numbers of thousands of digits
         dollars = Decimal(-1)
     if isinstance(budget, bool) or not dollars.is_finite() or dollars < 0:
-        raise ConfigError(f"budget is a number of US dollars, 0 or more, not {budget!r}.")
+        raise ConfigError(f"budget is a number of US dollars, 0 or more, not {excerpt_of(budget)}.")
     return dollars
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from gemini_nb.api.endpoint import Endpoint
 from gemini_nb.api.resources.caching import change_cache, delete_cache
 from gemini_nb.api.wire import JSON
-from gemini_nb.config import Auth
+from gemini_nb.config import Auth, real_number
 from gemini_nb.errors import APIError, ArgumentError, CallerError, ConfigError, GeminiError, ProtocolError
 from gemini_nb.tools.tool import ToolSet
 
@@ -262,8 +262,8 @@ def seconds_of(ttl: object) -> str:
         seconds = ttl.total_seconds()
     elif isinstance(ttl, str) and (found := _TTL.fullmatch(ttl.strip().lower())):
         seconds = float(found[1]) * _UNITS[found[2]]
-    elif isinstance(ttl, int | float) and not isinstance(ttl, bool):
-        seconds = float(ttl)
+    elif (number := real_number(ttl)) is not None:
+        seconds = number
     if not 1 <= seconds < 10 * 365 * 86400:
         raise ConfigError(
             f"ttl is how long the cache stays, not {ttl!r}.",

@@ -15,8 +15,18 @@ from gemini_nb.api.endpoint import Endpoint
 from gemini_nb.api.functions import check_order, with_results_together
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.wire import JSON, Content, copied
-from gemini_nb.config import Auth, Settings, check_header, choose_auth, choose_keep
+from gemini_nb.config import (
+    Auth,
+    Settings,
+    check_header,
+    choose_auth,
+    choose_keep,
+    real_number,
+    truth_value,
+    whole_number,
+)
 from gemini_nb.errors import ArgumentError, ConfigError
+from gemini_nb.redaction import excerpt_of
 from gemini_nb.streams.request.cached import CachedContent, check_beside_cache, with_cache
 from gemini_nb.streams.request.destination import find_endpoint
 from gemini_nb.streams.request.files import fit_files
@@ -334,12 +344,12 @@ def _fields(beside: JSON, config: JSON) -> JSON:
         if name == "systemInstruction":
             body[name] = _instruction(value)
         elif name == "safetySettings":
-            settings = [_mapping(setting, "a safety setting") for setting in _listed(value)]
+            settings = [plain(_mapping(setting, "a safety setting")) for setting in _listed(value)]
             body[name] = spell_config(settings, name)
         elif name == "serviceTier":
             body[name] = _tier(value)
         elif name == "toolConfig":
-            if spelled := spell_config(_mapping(value, name), name):
+            if spelled := spell_config(plain(_mapping(value, name)), name):
                 body[name] = spelled
         else:
             body[name] = plain(value)
@@ -425,15 +435,19 @@ def _instruction(value: object) -> Content:
 
 
 def _checked_turn_limit(turn_limit: int) -> int:
-    if not isinstance(turn_limit, int) or isinstance(turn_limit, bool) or turn_limit < 0:
-        raise ConfigError(f"turn_limit is a whole number of tool rounds, 0 or more, not {turn_limit!r}.")
-    return turn_limit
+    limit = whole_number(turn_limit)
+    if limit is None or limit < 0:
+        raise ConfigError(
+            f"turn_limit is a whole number of tool rounds, 0 or more, not {excerpt_of(turn_limit)}."
+        )
+    return limit
 
 
 def _checked_fresh(fresh: bool) -> bool:
-    if not isinstance(fresh, bool):
-        raise ConfigError(f"fresh is True or False, not {fresh!r}.")
-    return fresh
+    is_fresh = truth_value(fresh)
+    if is_fresh is None:
+        raise ConfigError(f"fresh is True or False, not {excerpt_of(fresh)}.")
+    return is_fresh
 
 
 def _checked_retry(retry: RetryPolicy | None, settings: Settings) -> RetryPolicy:
@@ -447,6 +461,9 @@ def _checked_retry(retry: RetryPolicy | None, settings: Settings) -> RetryPolicy
 def _timeouts(timeout: float | None) -> Timeouts:
     if timeout is None:
         return _TIMEOUTS
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0:
-        raise ConfigError(f"timeout is the seconds without a byte to bear, greater than 0, not {timeout!r}.")
-    return Timeouts(first_byte=timeout, idle=timeout, connect=min(timeout, _TIMEOUTS.connect))
+    seconds = real_number(timeout)
+    if seconds is None or not seconds > 0:
+        raise ConfigError(
+            f"timeout is the seconds without a byte to bear, greater than 0, not {excerpt_of(timeout)}."
+        )
+    return Timeouts(first_byte=seconds, idle=seconds, connect=min(seconds, _TIMEOUTS.connect))
