@@ -1,6 +1,8 @@
-"""Faults in how an answer arrives: refused, broken off, silent, slow, oddly written, compressed.
+"""What faults do: to what an answer says, and to how it arrives.
 
-Some count events and must see chunks, so they sit in front of the encoder; others count bytes, behind it.
+What it says is changed before anything is encoded, so a stream, an array and a single response have it alike.
+Of the others, those that count events must see chunks, and sit in front of the encoder; what counts bytes
+sits behind it.
 """
 
 from __future__ import annotations
@@ -54,72 +56,58 @@ def shape_answer(steps: Iterable[Step], fault: Fault, token: Callable[[int], str
         fault: what goes wrong.
         token: makes the token to go on with after so many of these chunks.
     """
-    shaping, count = _Shaping(fault, token), 0
+    count, before = 0, None
     for step in steps:
         if not isinstance(step, Mapping):
             yield step
-        elif (last := shaping.end(step, count)) is not None:
+            continue
+        if last := _end(step, before or step, count, fault, token):
             yield from last
             return
-        else:
-            count += 1
-            yield from shaping.change(step, count)
-
-
-class _Shaping:
-    """Says of each chunk what comes in its place."""
-
-    def __init__(self, fault: Fault, token: Callable[[int], str]) -> None:
-        self._fault = fault
-        self._token = token
-        self._ratings = _ratings(fault.rated) if fault.rated else {}
-        self._before: Mapping[str, Any] | None = None
-
-    def end(self, chunk: Mapping[str, Any], count: int) -> list[Mapping[str, Any]] | None:
-        """Return what ends the answer in place of this chunk, after so many; None where it goes on."""
-        fault = self._fault
-        if fault.blocked is not None:
-            return [_blocked(chunk, {"blockReason": fault.blocked, **self._ratings})]
-        if fault.empty is not None:
-            last = _bare(chunk, _CONTENTS[fault.empty], finishReason=fault.finish or "STOP")
-            return [last] * (1 + fault.finish_twice)
-        if count == fault.continuation:
-            end = {"finishReason": "CONTINUATION", FIELD: self._token(count)}
-            return [_bare(self._before or chunk, _EMPTY_TEXT, **end)]
-        if count == fault.finish_after:
-            return [_bare(chunk, _CONTENTS["role"], **self._reason())]
-        return None
-
-    def change(self, chunk: Mapping[str, Any], count: int) -> Iterator[Mapping[str, Any]]:
-        """Yield the chunk, the so-manyth, as the fault changes it, and what comes before and after it."""
-        fault = self._fault
+        count, before, chunk = count + 1, step, step
         if count == 1 and fault.checkpoint == 0:  # a chunk of its own
-            yield _bare(chunk, _CONTENTS["role"], **{FIELD: self._token(0)})
-        self._before = chunk
+            yield _bare(chunk, _CONTENTS["role"], **{FIELD: token(0)})
         if fault.finish in _WITHOUT_CALLS:
             chunk = _drop_calls(chunk)
-        reason = _first(chunk).get("finishReason")
-        if reason is None:
-            yield _with(chunk, **{FIELD: self._token(count)}) if count == fault.checkpoint else chunk
-            return
-        if fault.finish is not None:
-            chunk = _with(chunk, **self._reason())
-        if fault.no_finish:
-            first = {name: value for name, value in _first(chunk).items() if name != "finishReason"}
-            chunk = {**chunk, "candidates": [first, *chunk["candidates"][1:]]}
+        if (reason := _first(chunk).get("finishReason")) is None:
+            yield _with(chunk, **{FIELD: token(count)}) if count == fault.checkpoint else chunk
+            continue
+        if fault.finish is not None or fault.no_finish:
+            chunk = _with(chunk, **_reason(fault))
         yield chunk
         if fault.finish_twice:
             yield _bare(chunk, _EMPTY_TEXT, finishReason=fault.finish or reason)
 
-    def _reason(self) -> dict[str, Any]:
-        told = _WITHOUT_CALLS.get(self._fault.finish or "")
-        more = {"finishMessage": told} if told else {}
-        return {"finishReason": self._fault.finish, **self._ratings, **more}
+
+def _end(
+    chunk: Mapping[str, Any],
+    before: Mapping[str, Any],
+    count: int,
+    fault: Fault,
+    token: Callable[[int], str],
+) -> list[Mapping[str, Any]]:
+    """Return what ends the answer in place of this chunk, after so many; nothing where it goes on."""
+    if fault.blocked is not None:
+        return [_blocked(chunk, {"blockReason": fault.blocked, **_ratings(fault)})]
+    if fault.empty is not None:
+        last = _bare(chunk, _CONTENTS[fault.empty], finishReason=fault.finish or "STOP")
+        return [last] * (1 + fault.finish_twice)
+    if count == fault.continuation:
+        return [_bare(before, _EMPTY_TEXT, finishReason="CONTINUATION", **{FIELD: token(count)})]
+    return [_bare(chunk, _CONTENTS["role"], **_reason(fault))] if count == fault.finish_after else []
 
 
-def _ratings(category: str) -> dict[str, Any]:
+def _reason(fault: Fault) -> dict[str, Any]:
+    told = _WITHOUT_CALLS.get(fault.finish or "")
+    more = {"finishMessage": told} if told else {}
+    return {"finishReason": fault.finish, **_ratings(fault), **more}
+
+
+def _ratings(fault: Fault) -> dict[str, Any]:
     """Return the ratings that say which category blocked."""
-    name = f"HARM_CATEGORY_{category.removeprefix('HARM_CATEGORY_')}"
+    if fault.rated is None:
+        return {}
+    name = f"HARM_CATEGORY_{fault.rated.removeprefix('HARM_CATEGORY_')}"
     ratings = [{"category": name, "probability": "HIGH", "blocked": True}]
     others = {"HARM_CATEGORY_HARASSMENT", "HARM_CATEGORY_HATE_SPEECH"} - {name}
     harmless = [{"category": other, "probability": "NEGLIGIBLE"} for other in sorted(others)]
@@ -136,13 +124,10 @@ def _blocked(chunk: Mapping[str, Any], feedback: Mapping[str, Any]) -> dict[str,
 
 
 def _drop_calls(chunk: Mapping[str, Any]) -> dict[str, Any]:
-    candidates = []
-    for candidate in chunk.get("candidates", ()):
-        content = candidate.get("content", {})
-        parts = [part for part in content.get("parts", ()) if "functionCall" not in part]
-        # A content without parts would not be sent; an empty text keeps the count of events.
-        candidates.append({**candidate, "content": {**content, "parts": parts or [{"text": ""}]}})
-    return {**chunk, "candidates": candidates}
+    content = _first(chunk).get("content", {})
+    parts = [part for part in content.get("parts", ()) if "functionCall" not in part]
+    # A content without parts would not be sent; an empty text keeps the count of events.
+    return _with(chunk, content={**content, "parts": parts or [{"text": ""}]})
 
 
 def _first(chunk: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -157,7 +142,9 @@ def _bare(chunk: Mapping[str, Any], content: Mapping[str, Any], **fields: Any) -
 
 
 def _with(chunk: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
-    return {**chunk, "candidates": [{**_first(chunk), **fields}, *(chunk.get("candidates") or ())[1:]]}
+    """Return the chunk with these fields in its candidate; None takes one away."""
+    changed = {name: value for name, value in {**_first(chunk), **fields}.items() if value is not None}
+    return {**chunk, "candidates": [changed, *(chunk.get("candidates") or ())[1:]]}
 
 
 _STATUSES = {

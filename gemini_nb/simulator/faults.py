@@ -71,8 +71,8 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Annotated, Any, Literal, TypeVar
+from dataclasses import fields
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import pydantic
 from pydantic import BeforeValidator, Field, StringConstraints
@@ -216,14 +216,8 @@ class Fault:
 _FIELDS = {field.name.replace("_", "-"): field for field in fields(Fault)}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spec:
-    """A fault and how often it strikes.
-
-    Attributes:
-        fault: what goes wrong; None where the spec says `none`.
-        times: for how many requests, None for all.
-    """
+class Spec(NamedTuple):
+    """A fault (None where it says `none`), and for how many requests it strikes (None for all)."""
 
     fault: Fault | None
     times: int | None = 1

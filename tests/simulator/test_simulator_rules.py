@@ -117,7 +117,7 @@ def declared(**schema: Any) -> dict[str, Any]:
         (config(thinkingConfig={"thinkingLevel": "DEEP"}), "is not a thinking level"),
         (config(thinkingConfig={"thinkingLevel": "MINIMAL"}), "MINIMAL is not supported for this model"),
         (ask(serviceTier="first_class"), "service_tier"),
-        (ask(safetySettings=[{"category": "RUDE", "threshold": "OFF"}]), "safety_settings.category"),
+        (ask(safetySettings=[{"category": "RUDE", "threshold": "OFF"}]), "safety_settings[0].category"),
         (ask(safetySettings=[{"method": "SEVERITY"}]), 'Unknown name "method"'),
         (ask(modelArmorConfig={}), 'Unknown name "modelArmorConfig"'),
         (ask(tools=[{"enterpriseWebSearch": {}}]), 'Unknown name "enterpriseWebSearch"'),

@@ -1,4 +1,4 @@
-"""What a request's body may hold: fields and their kinds, and how many tokens it counts as.
+"""What a request's body may hold: fields and their kinds, schemas; and how many tokens it counts as.
 
 The services refuse a field that they do not know, which is how a client learns that it misspelt one; and, as
 for all protobuf JSON, they take `snake_case` for `camelCase`, null for nothing and one message for a list of
@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from typing import Any
+from urllib.parse import unquote
 
 from gemini_nb.simulator.protocol.refusals import RefusalError, invalid, unknown_field
 
@@ -24,7 +25,10 @@ __all__ = [
     "TOO_DEEP",
     "body_tokens",
     "camel",
+    "check_json_schema",
+    "check_schema",
     "field_names",
+    "find_definition",
     "parse_json",
     "part_tokens",
     "read_message",
@@ -34,7 +38,7 @@ __all__ = [
 
 _TABLE = """
     Request: contents=Content* systemInstruction=Content tools=Tool* toolConfig=ToolConfig
-        generationConfig=Config safetySettings=Safety* cachedContent=text labels=text% serviceTier=text
+        generationConfig=Config safetySettings=Safety* cachedContent=text labels=text% serviceTier=|Tier
         continuationToken=text model=text store=bool@d modelArmorConfig=object@v outputConfig=object@v
     Content: role=text parts=Part*
     Part: text=text thought=bool thoughtSignature inlineData=Blob fileData=FileData functionCall=Call
@@ -58,13 +62,13 @@ _TABLE = """
     Declaration: name=text description=text parameters=object parametersJsonSchema response=object
         responseJsonSchema behavior=text
     ToolConfig: functionCallingConfig=Calling retrievalConfig=object includeServerSideToolInvocations=bool@d
-    Calling: mode=text allowedFunctionNames=text* streamFunctionCallArguments=bool@v
-    Safety: category=text threshold=text method=text@v
-    Config: temperature=number topP=number topK=number candidateCount=int maxOutputTokens=int
-        stopSequences=text*
-        responseLogprobs=bool logprobs=int presencePenalty=number frequencyPenalty=number seed=int
-        responseMimeType=text responseSchema=object responseJsonSchema responseModalities=text*
-        mediaResolution=text speechConfig=object imageConfig=object audioTranscriptionConfig=object
+    Calling: mode=|Mode allowedFunctionNames=text* streamFunctionCallArguments=bool@v
+    Safety: category=|Category threshold=|Threshold method=|Method@v
+    Config: temperature=number:0:2 topP=number:0:1 topK=number:1:inf candidateCount=int
+        maxOutputTokens=int:1:inf stopSequences=text* responseLogprobs=bool logprobs=int:0:20
+        presencePenalty=number:-2:2 frequencyPenalty=number:-2:2 seed=int:-2147483648:2147483647
+        responseMimeType=|Type responseSchema=object responseJsonSchema responseModalities=|Modality*
+        mediaResolution=|Resolution speechConfig=object imageConfig=object audioTranscriptionConfig=object
         responseFormat thinkingConfig=Thinking routingConfig=object@v modelConfig=object@v
         audioTimestamp=bool@v enableEnhancedCivicAnswers=bool@d
     Thinking: includeThoughts=bool thinkingBudget=int thinkingLevel=text
@@ -77,9 +81,23 @@ _TABLE = """
     File: name=text displayName=text mimeType=text sizeBytes=int
     Cache: name=text model=text ttl=text expireTime=text displayName=text contents=Content*
         systemInstruction=Content tools=Tool* toolConfig=ToolConfig encryptionSpec=object@v
+    Mode: MODE_UNSPECIFIED AUTO ANY NONE VALIDATED
+    Tier: unspecified flex standard priority
+    Type: text/plain application/json text/x.enum
+    Modality: MODALITY_UNSPECIFIED TEXT IMAGE AUDIO VIDEO
+    Resolution: MEDIA_RESOLUTION_UNSPECIFIED MEDIA_RESOLUTION_LOW MEDIA_RESOLUTION_MEDIUM
+        MEDIA_RESOLUTION_HIGH
+    Category: HARM_CATEGORY_UNSPECIFIED HARM_CATEGORY_HARASSMENT HARM_CATEGORY_HATE_SPEECH
+        HARM_CATEGORY_SEXUALLY_EXPLICIT HARM_CATEGORY_DANGEROUS_CONTENT HARM_CATEGORY_JAILBREAK
+        HARM_CATEGORY_CIVIC_INTEGRITY HARM_CATEGORY_IMAGE_HATE HARM_CATEGORY_IMAGE_DANGEROUS_CONTENT
+        HARM_CATEGORY_IMAGE_HARASSMENT HARM_CATEGORY_IMAGE_SEXUALLY_EXPLICIT
+    Threshold: HARM_BLOCK_THRESHOLD_UNSPECIFIED BLOCK_LOW_AND_ABOVE BLOCK_MEDIUM_AND_ABOVE BLOCK_ONLY_HIGH
+        BLOCK_NONE OFF
+    Method: HARM_BLOCK_METHOD_UNSPECIFIED SEVERITY PROBABILITY
 """
-"""Each message's fields: `=` and the kind, `*` for a list, `%` for a mapping, `@d` on the developer API only,
-`@v` on Vertex AI only. Kinds with a capital letter are messages."""
+"""Each message's fields: `=` and the kind, with its bounds, `*` for a list, `%` for a mapping, `@d` on the
+developer API only, `@v` on Vertex AI only. Kinds with a capital letter are messages, those with `|`
+one of the words that stand at the end."""
 
 _KINDS: dict[str, tuple[type, ...]] = {
     "text": (str,),
@@ -194,6 +212,13 @@ class _Reader:
     def _single(self, value: Any, kind: str, path: str) -> Any:
         if kind in self._messages:
             return self.read(value, kind, path)
+        if kind.startswith("|"):
+            words = self._messages[kind[1:]]
+            if str(value).upper() not in map(str.upper, words):
+                path = snake(path)
+                raise invalid(f"Invalid value at '{path}': {value!r} is none of {' '.join(words)}.", path)
+            return value
+        kind, _, bounds = kind.partition(":")
         if kind not in _KINDS:
             return value
         if kind in {"int", "number"} and isinstance(value, str):
@@ -202,6 +227,10 @@ class _Reader:
             value = int(value)
         if not isinstance(value, _KINDS[kind]) or (isinstance(value, bool) and kind != "bool"):
             raise _wrong(path, _WORDS.get(kind, f"a {kind}"), value)
+        if bounds:
+            low, high = map(float, bounds.split(":"))
+            if not low <= float(str(value)) <= high:
+                raise _wrong(path, f"a number from {low:g} to {high:g}", value)
         return value
 
 
@@ -215,6 +244,102 @@ def _number(text: str) -> Any:
 def _wrong(path: str, expected: str, value: Any) -> RefusalError:
     path = snake(path)
     return invalid(f"Invalid value at '{path}': {expected} is expected, not {json.dumps(value)[:80]}", path)
+
+
+_TYPES = {"TYPE_UNSPECIFIED", "STRING", "NUMBER", "INTEGER", "BOOLEAN", "ARRAY", "OBJECT", "NULL"}
+_INNER = ("items", "additionalProperties", "prefixItems", "anyOf", "oneOf", "allOf")
+
+
+def check_schema(schema: Any, path: str) -> None:
+    """Check a schema of the OpenAPI subset; a JSON schema in its place is a common mistake."""
+    if schema is not None:
+        _check_read(read_message(schema, "Schema", path, vertex=False), path)
+
+
+def _check_read(schema: Mapping[str, Any], path: str) -> None:
+    properties = schema.get("properties", {})
+    kind = schema.get("type", "OBJECT" if properties else "TYPE_UNSPECIFIED")
+    if not isinstance(kind, str) or kind.upper() not in _TYPES:
+        raise invalid(f"Invalid value at '{path}.type': {kind!r} is not a type.", path)
+    if kind.upper() == "ARRAY" and "items" not in schema:
+        raise invalid(f"* GenerateContentRequest.{path}.items: missing field.", path)
+    if missing := [name for name in schema.get("required", ()) if name not in properties]:
+        raise invalid(f"{path}.required: property is not defined: {', '.join(missing)}", path)
+    for name, inner in properties.items():
+        _check_read(inner, f"{path}.properties[{name}]")
+    for inner in (*filter(None, [schema.get("items")]), *schema.get("anyOf", ())):
+        _check_read(inner, f"{path}.items")
+
+
+def check_json_schema(schema: Any, path: str) -> None:
+    """Check the references of a JSON schema; the service ignores keywords that it does not know."""
+    if not isinstance(schema, dict):
+        return
+    edges = _edges(schema, path)
+    for source, targets in edges.items():
+        for target, optional in targets.items():
+            if not optional and source in _reach(target, edges):
+                raise invalid(
+                    f"{path}: the cyclic reference {target} may only stand in a property that is not"
+                    " required.",
+                    path,
+                )
+
+
+def _edges(schema: dict[str, Any], path: str) -> dict[str, dict[str, bool]]:
+    """Return which schema refers to which, each with whether it may be left out."""
+    edges: dict[str, dict[str, bool]] = {}
+    named = schema.get("$defs")
+    new = ["#", *(f"#/$defs/{name}" for name in (named if isinstance(named, dict) else ()))]
+    while new:
+        reference = new.pop()
+        if reference in edges:
+            continue
+        target = find_definition(reference, schema)
+        if target is None:
+            raise invalid(f"{path}: reference to undefined schema {reference}.", path)
+        edges[reference] = {}
+        for one, optional in _references(target, path, optional=False):
+            edges[reference][one] = edges[reference].get(one, True) and optional
+        new += edges[reference]
+    return edges
+
+
+def _references(schema: Any, path: str, *, optional: bool) -> Iterator[tuple[str, bool]]:
+    """Yield the references in a schema, each with whether it stands in a property that may be left out."""
+    if not isinstance(schema, dict):
+        return
+    if isinstance(schema.get("$ref"), str):
+        if any(not name.startswith("$") for name in schema):
+            raise invalid(f"{path}: beside $ref, a schema may only set properties that begin with $.", path)
+        yield schema["$ref"], optional
+    required = schema.get("required") or ()
+    if isinstance(properties := schema.get("properties"), dict):
+        for name, inner in properties.items():
+            yield from _references(inner, path, optional=optional or name not in required)
+    for keyword in _INNER:
+        value = schema.get(keyword)
+        for inner in value if isinstance(value, list) else [value]:
+            yield from _references(inner, path, optional=optional)
+
+
+def _reach(start: str, edges: Mapping[str, Mapping[str, bool]]) -> set[str]:
+    found, new = {start}, [start]
+    while new:
+        targets = edges[new.pop()].keys() - found
+        found |= targets
+        new += targets
+    return found
+
+
+def find_definition(reference: str, root: Mapping[str, Any]) -> Any:
+    """Return what a reference stands for; definitions are under `$defs`, nowhere else."""
+    if reference == "#":
+        return root
+    found = re.fullmatch(r"#/\$defs/([^/]+)", reference)
+    definitions = root.get("$defs")
+    name = unquote(found[1]).replace("~1", "/").replace("~0", "~") if found else None
+    return definitions.get(name) if isinstance(definitions, dict) else None
 
 
 def text_tokens(text: str) -> int:

@@ -126,16 +126,10 @@ def _token_digest(count: bytes, model: str, body: Mapping[str, Any]) -> bytes:
 
 @dataclass(slots=True)
 class Turn:
-    """Neighbouring contents of one side.
+    """Neighbouring contents of one side."""
 
-    Attributes:
-        kind: the model, the user, or results of function calls and nothing else.
-        position: the index of its first content.
-        parts: the parts of all its contents.
-    """
-
-    kind: Literal["model", "user", "results"]
-    position: int
+    kind: Literal["model", "user", "results"]  # results: of function calls, and nothing else
+    position: int  # of its first content
     parts: list[dict[str, Any]] = field(default_factory=list)
 
     @property

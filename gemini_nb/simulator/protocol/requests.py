@@ -186,21 +186,13 @@ _FAMILY = re.compile(r"gemini-(\d+)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """Where a request goes.
-
-    Attributes:
-        version: the API version in the path.
-        vertex: True for the paths of Vertex AI.
-        express: True for a Vertex AI path without project, which takes an API key.
-        name: the resource name of the model, such as "models/gemini-3.8-flash"; empty for the list.
-        method: the custom method after the colon; "get" or "list" without one.
-    """
+    """Where a request goes."""
 
     version: str
-    vertex: bool
-    express: bool = False
-    name: str = ""
-    method: str = "list"
+    vertex: bool  # whether it goes to a path of Vertex AI
+    express: bool = False  # whether to one without project, which takes an API key
+    name: str = ""  # the model's resource name, such as "models/gemini-3.8-flash"; empty for the list
+    method: str = "list"  # the custom method after the colon; "get" or "list" without one
 
     @property
     def model(self) -> str:

@@ -11,13 +11,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote
 
 from gemini_nb.api.contents.file import MAX_PDF_BYTES
 from gemini_nb.api.contents.generation import thinking_problem
 from gemini_nb.api.functions import is_callable_name
 from gemini_nb.api.wire import PART_OBJECTS
-from gemini_nb.simulator.protocol.fields import body_tokens, field_names, read_message, snake
+from gemini_nb.simulator.protocol.fields import body_tokens, check_json_schema, check_schema, field_names
 from gemini_nb.simulator.protocol.refusals import RefusalError, invalid
 from gemini_nb.simulator.protocol.requests import INPUT_TOKEN_LIMIT, generation
 
@@ -26,19 +25,19 @@ __all__ = [
     "PAYLOAD_LIMIT",
     "Asked",
     "check_contents",
-    "check_json_schema",
     "check_length",
     "check_name",
-    "check_schema",
     "check_settings",
     "files_in",
-    "find_definition",
 ]
 
 _SIBLINGS = field_names("Part") - {"text", *PART_OBJECTS}
 """Fields of a part beside the one that holds its data."""
 _ROLES = frozenset({"user", "model", "tool"})
 _FILE = re.compile(r"(?:https://generativelanguage\.googleapis\.com/v\w+/)?(files/[^/]+)")
+PAYLOAD_LIMIT = 100 * 1024 * 1024
+"""Bytes of a request at most."""
+_JSON = "application/json"
 MIME_TYPE = re.compile(r"[\w.+-]+/[\w.+*-]+(;.*)?")
 
 
@@ -176,148 +175,14 @@ def _content_error(problem: str, field: str) -> RefusalError:
     return invalid(f"* GenerateContentRequest.{problem}.", field)
 
 
-_TYPES = {"TYPE_UNSPECIFIED", "STRING", "NUMBER", "INTEGER", "BOOLEAN", "ARRAY", "OBJECT", "NULL"}
-_INNER = ("items", "additionalProperties", "prefixItems", "anyOf", "oneOf", "allOf")
-
-
-def check_schema(schema: Any, path: str) -> None:
-    """Check a schema of the OpenAPI subset; a JSON schema in its place is a common mistake."""
-    if schema is not None:
-        _check_read(read_message(schema, "Schema", path, vertex=False), path)
-
-
-def _check_read(schema: Mapping[str, Any], path: str) -> None:
-    properties = schema.get("properties", {})
-    kind = schema.get("type", "OBJECT" if properties else "TYPE_UNSPECIFIED")
-    if not isinstance(kind, str) or kind.upper() not in _TYPES:
-        raise invalid(f"Invalid value at '{path}.type': {kind!r} is not a type.", path)
-    if kind.upper() == "ARRAY" and "items" not in schema:
-        raise invalid(f"* GenerateContentRequest.{path}.items: missing field.", path)
-    if missing := [name for name in schema.get("required", ()) if name not in properties]:
-        raise invalid(f"{path}.required: property is not defined: {', '.join(missing)}", path)
-    for name, inner in properties.items():
-        _check_read(inner, f"{path}.properties[{name}]")
-    for inner in (*filter(None, [schema.get("items")]), *schema.get("anyOf", ())):
-        _check_read(inner, f"{path}.items")
-
-
-def check_json_schema(schema: Any, path: str) -> None:
-    """Check the references of a JSON schema; the service ignores keywords that it does not know."""
-    if not isinstance(schema, dict):
-        return
-    edges = _edges(schema, path)
-    for source, targets in edges.items():
-        for target, optional in targets.items():
-            if not optional and source in _reach(target, edges):
-                raise invalid(
-                    f"{path}: the cyclic reference {target} may only stand in a property that is not"
-                    " required.",
-                    path,
-                )
-
-
-def _edges(schema: dict[str, Any], path: str) -> dict[str, dict[str, bool]]:
-    """Return which schema refers to which, each with whether it may be left out."""
-    edges: dict[str, dict[str, bool]] = {}
-    named = schema.get("$defs")
-    new = ["#", *(f"#/$defs/{name}" for name in (named if isinstance(named, dict) else ()))]
-    while new:
-        reference = new.pop()
-        if reference in edges:
-            continue
-        target = find_definition(reference, schema)
-        if target is None:
-            raise invalid(f"{path}: reference to undefined schema {reference}.", path)
-        edges[reference] = {}
-        for one, optional in _references(target, path, optional=False):
-            edges[reference][one] = edges[reference].get(one, True) and optional
-        new += edges[reference]
-    return edges
-
-
-def _references(schema: Any, path: str, *, optional: bool) -> Iterator[tuple[str, bool]]:
-    """Yield the references in a schema, each with whether it stands in a property that may be left out."""
-    if not isinstance(schema, dict):
-        return
-    if isinstance(schema.get("$ref"), str):
-        if any(not name.startswith("$") for name in schema):
-            raise invalid(f"{path}: beside $ref, a schema may only set properties that begin with $.", path)
-        yield schema["$ref"], optional
-    required = schema.get("required") or ()
-    if isinstance(properties := schema.get("properties"), dict):
-        for name, inner in properties.items():
-            yield from _references(inner, path, optional=optional or name not in required)
-    for keyword in _INNER:
-        value = schema.get(keyword)
-        for inner in value if isinstance(value, list) else [value]:
-            yield from _references(inner, path, optional=optional)
-
-
-def _reach(start: str, edges: Mapping[str, Mapping[str, bool]]) -> set[str]:
-    found, new = {start}, [start]
-    while new:
-        targets = edges[new.pop()].keys() - found
-        found |= targets
-        new += targets
-    return found
-
-
-def find_definition(reference: str, root: Mapping[str, Any]) -> Any:
-    """Return what a reference stands for; definitions are under `$defs`, nowhere else."""
-    if reference == "#":
-        return root
-    found = re.fullmatch(r"#/\$defs/([^/]+)", reference)
-    definitions = root.get("$defs")
-    name = unquote(found[1]).replace("~1", "/").replace("~0", "~") if found else None
-    return definitions.get(name) if isinstance(definitions, dict) else None
-
-
-PAYLOAD_LIMIT = 100 * 1024 * 1024
-"""Bytes of a request at most."""
-_JSON = "application/json"
-_ENUMS = {
-    "toolConfig.functionCallingConfig.mode": "MODE_UNSPECIFIED AUTO ANY NONE VALIDATED",
-    "generationConfig.mediaResolution": "MEDIA_RESOLUTION_UNSPECIFIED MEDIA_RESOLUTION_LOW"
-    " MEDIA_RESOLUTION_MEDIUM MEDIA_RESOLUTION_HIGH",
-    "generationConfig.responseModalities": "MODALITY_UNSPECIFIED TEXT IMAGE AUDIO VIDEO",
-    "generationConfig.responseMimeType": "text/plain application/json text/x.enum",
-    "serviceTier": "unspecified flex standard priority",
-    "safetySettings.category": "HARM_CATEGORY_UNSPECIFIED HARM_CATEGORY_HARASSMENT HARM_CATEGORY_HATE_SPEECH"
-    " HARM_CATEGORY_SEXUALLY_EXPLICIT HARM_CATEGORY_DANGEROUS_CONTENT HARM_CATEGORY_JAILBREAK"
-    " HARM_CATEGORY_CIVIC_INTEGRITY HARM_CATEGORY_IMAGE_HATE"
-    " HARM_CATEGORY_IMAGE_DANGEROUS_CONTENT HARM_CATEGORY_IMAGE_HARASSMENT"
-    " HARM_CATEGORY_IMAGE_SEXUALLY_EXPLICIT",
-    "safetySettings.threshold": "HARM_BLOCK_THRESHOLD_UNSPECIFIED BLOCK_LOW_AND_ABOVE BLOCK_MEDIUM_AND_ABOVE"
-    " BLOCK_ONLY_HIGH BLOCK_NONE OFF",
-    "safetySettings.method": "HARM_BLOCK_METHOD_UNSPECIFIED SEVERITY PROBABILITY",
-}
-_RANGES = {
-    "temperature": (0, 2),
-    "topP": (0, 1),
-    "topK": (1, float("inf")),
-    "maxOutputTokens": (1, float("inf")),
-    "presencePenalty": (-2, 2),
-    "frequencyPenalty": (-2, 2),
-    "logprobs": (0, 20),
-    "seed": (-(2**31), 2**31 - 1),
-}
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """A request, and what the rules look at.
+    """A request, and what the rules look at."""
 
-    Attributes:
-        body: the body, in camelCase.
-        model: the bare id of the model.
-        vertex: whether it came over Vertex AI.
-        streaming: whether the answer is to be streamed.
-    """
-
-    body: Mapping[str, Any]
-    model: str
-    vertex: bool
-    streaming: bool
+    body: Mapping[str, Any]  # in camelCase
+    model: str  # its bare id
+    vertex: bool  # whether it came over Vertex AI
+    streaming: bool  # whether the answer is to be streamed
 
     @property
     def family(self) -> int:
@@ -428,7 +293,6 @@ def check_length(body: Mapping[str, Any]) -> int:
 
 def check_settings(asked: Asked) -> None:
     """Check everything beside the contents: tools, their configuration, the generation config."""
-    _check_enums(asked.body)
     _check_config(asked)
     _check_declarations(asked.declarations)
     for is_refused, words in _refused(asked):
@@ -453,13 +317,6 @@ def _check_declarations(declarations: Iterable[Mapping[str, Any]]) -> None:
 
 def _check_config(asked: Asked) -> None:
     config = asked.config
-    for name, (low, high) in _RANGES.items():
-        if name in config and not low <= config[name] <= high:
-            raise invalid(
-                f"Invalid value at 'generation_config.{snake(name)}': a number from {low:g} to {high:g} is"
-                f" expected, not {config[name]:g}.",
-                f"generation_config.{snake(name)}",
-            )
     stops = config.get("stopSequences", [])
     if len(stops) > 5 or not all(stops):
         raise invalid("Invalid value at 'generation_config.stop_sequences': at most 5, none of them empty.")
@@ -467,21 +324,3 @@ def _check_config(asked: Asked) -> None:
         raise invalid(problem, "generation_config.thinking_config")
     check_schema(config.get("responseSchema"), "generation_config.response_schema")
     check_json_schema(config.get("responseJsonSchema"), "generation_config.response_json_schema")
-
-
-def _check_enums(body: Mapping[str, Any]) -> None:
-    for path, names in _ENUMS.items():
-        taken = {name.upper() for name in names.split()}
-        for value in _values(body, path.split(".")):
-            if str(value).upper() not in taken:
-                raise invalid(f"Invalid value at '{snake(path)}': {value!r} is none of {names}.", snake(path))
-
-
-def _values(value: Any, path: list[str]) -> Iterator[Any]:
-    if isinstance(value, list):
-        for item in value:
-            yield from _values(item, path)
-    elif not path:
-        yield value
-    elif path[0] in value:
-        yield from _values(value[path[0]], path[1:])

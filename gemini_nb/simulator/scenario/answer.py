@@ -199,19 +199,12 @@ def _words(text: str) -> int:
 
 @dataclass(slots=True, kw_only=True)
 class Answer:
-    """One model call's answer.
+    """One model call's answer."""
 
-    Attributes:
-        thoughts: summaries of thoughts, shown when the request asks for them and counted in any case.
-        parts: the parts, texts in full; function calls without id and signature.
-        metadata: further fields of the candidate's last chunk, such as groundingMetadata.
-        prompt_tokens_of_tools: tokens of what server-side tools put into the prompt.
-    """
-
-    thoughts: list[str] = field(default_factory=list)
-    parts: list[dict[str, Any]]
-    metadata: dict[str, Any] = field(default_factory=dict)
-    prompt_tokens_of_tools: int = 0
+    thoughts: list[str] = field(default_factory=list)  # summaries; shown only where the request asks for them
+    parts: list[dict[str, Any]]  # texts in full; function calls without id and signature
+    metadata: dict[str, Any] = field(default_factory=dict)  # fields of the last chunk's candidate
+    prompt_tokens_of_tools: int = 0  # of what server-side tools put into the prompt
 
 
 _SOURCES = (

@@ -8,19 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from gemini_nb.simulator.protocol import history
+from gemini_nb.simulator.protocol.history import Exchange
 from gemini_nb.simulator.protocol.rules import Asked
 
-__all__ = [
-    "NAME",
-    "Clues",
-    "Declaration",
-    "Number",
-    "Prompt",
-    "name_words",
-    "read_clues",
-    "stem",
-]
+__all__ = ["NAME", "Clues", "Declaration", "Number", "Prompt", "name_words", "read_clues", "stem"]
 
 _LONGEST = 8_000  # characters that are read, since a whole document may have been pasted
 _WORD = re.compile(r"[^\W\d_]+")
@@ -69,27 +60,16 @@ class Number(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clues:
-    """What a prompt says.
+    """What a prompt says."""
 
-    Attributes:
-        text: the prompt, as far as it is read.
-        topic: what it is about: its first sentence without the verb.
-        words: the stems of its words.
-        names: its capitalised phrases, in order.
-        places: those that stand where a place stands, as in "in Oslo and Bergen".
-        quoted: its quotations, in order.
-        numbers: its numbers, in order, without those that say how long the answer should be.
-        length: how long the answer should be, such as (3, "sentence"); None where the prompt does not say.
-    """
-
-    text: str
-    topic: str
-    words: frozenset[str]
-    names: tuple[str, ...]
-    places: tuple[str, ...]
+    text: str  # as far as it is read
+    topic: str  # its first sentence without the verb
+    words: frozenset[str]  # the stems of them
+    names: tuple[str, ...]  # its capitalised phrases, in order
+    places: tuple[str, ...]  # those that stand where a place stands, as in "in Oslo and Bergen"
     quoted: tuple[str, ...]
-    numbers: tuple[Number, ...]
-    length: tuple[int, str] | None
+    numbers: tuple[Number, ...]  # in order, without those that say how long the answer should be
+    length: tuple[int, str] | None  # how long it should be, such as (3, "sentence")
 
     def mentions(self, *words: str) -> bool:
         """Whether any of these words occurs, in singular or plural."""
@@ -169,24 +149,14 @@ class Declaration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt(Asked):
-    """One valid request; its body includes what the cache holds that it names.
+    """One valid request; its body includes what the cache holds that it names."""
 
-    Attributes:
-        seed: decides, with the text, what is made up.
-        text: the user's last message.
-        clues: what was read from it.
-        previous: the user's message before that, empty in a first turn.
-        rounds: the calls made since those last words, with their results.
-        tokens: the length of the prompt, the cached part of it included.
-        cached_tokens: of them those of the cache.
-    """
-
-    seed: int
-    text: str
+    seed: int  # decides, with the text, what is made up
+    text: str  # the user's last message
     clues: Clues
-    previous: str
-    rounds: list[list[history.Exchange]]
-    tokens: int
+    previous: str  # the user's message before that, empty in a first turn
+    rounds: list[list[Exchange]]  # the calls made since those last words, with their results
+    tokens: int  # of the prompt, the cached part included
     cached_tokens: int
 
     @property

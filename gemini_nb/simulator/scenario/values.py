@@ -17,8 +17,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from gemini_nb.simulator.protocol.fields import camel
-from gemini_nb.simulator.protocol.rules import find_definition
+from gemini_nb.simulator.protocol.fields import camel, find_definition
 from gemini_nb.simulator.scenario.prompt import NAME, Clues, name_words, stem
 
 __all__ = ["is_place", "make_arguments", "make_value"]
@@ -75,19 +74,14 @@ _PLACE = re.compile("city|cities|town|place|location|country|region|area|origin|
 
 
 def make_arguments(schema: Any, clues: Clues) -> dict[str, Any]:
-    """Make the arguments of a call: what is required, and of the rest what the prompt names.
-
-    Args:
-        schema: the schema of the parameters; anything but an object schema gives no arguments.
-        clues: what the prompt says.
-    """
-    value = _Walk(schema, clues, whole=False).value(schema, "", 0) if isinstance(schema, Mapping) else {}
+    """Make the arguments of a call: what is required, and of the rest what the prompt names."""
+    value = make_value(schema, clues, whole=False)
     return value if isinstance(value, dict) else {}
 
 
-def make_value(schema: Any, clues: Clues) -> Any:
-    """Make an instance of a schema with all its properties."""
-    return _Walk(schema, clues, whole=True).value(schema, "", 0) if isinstance(schema, Mapping) else {}
+def make_value(schema: Any, clues: Clues, *, whole: bool = True) -> Any:
+    """Make an instance of a schema, with all its properties where it is to be `whole`."""
+    return _Walk(schema, clues, whole=whole).value(schema, "", 0) if isinstance(schema, Mapping) else {}
 
 
 def is_place(name: str) -> bool:
@@ -120,7 +114,7 @@ class _Walk:
             return self._object(schema, depth)
         if kind == "array":
             return self._array(schema, name, depth)
-        given = [self._said(schema, kind, name), schema.get("default"), schema.get("example")]
+        given = [self._said(schema, name), schema.get("default"), schema.get("example")]
         given += schema["examples"] if isinstance(schema.get("examples"), list) else ()
         self._taken.append(value := next((one for one in given if one is not None), None))
         if schema.get("enum"):
@@ -155,15 +149,11 @@ class _Walk:
             return {f"item {number}": self.value(extra, "item", depth + 1) for number in range(1, count + 1)}
         ordered = [name for name in schema.get("propertyOrdering") or () if name in given]
         return {
-            name: self.value(given.get(name, {}), name, depth + 1)
+            name: self.value(inner, name, depth + 1)
             for name in dict.fromkeys([*ordered, *given, *required])
-            if name in required or self._is_wanted(given.get(name, {}), name, depth)
+            for inner in [self._plain(given.get(name, {}))]
+            if name in required or (self._whole and depth < _MAX_DEPTH) or self._said(inner, name) is not None
         }
-
-    def _is_wanted(self, schema: Any, name: str, depth: int) -> bool:
-        """Whether a property that is not required is made: where all are, or where the prompt names it."""
-        schema = self._plain(schema)
-        return (self._whole and depth < _MAX_DEPTH) or self._said(schema, _kind(schema), name) is not None
 
     def _array(self, schema: Mapping[str, Any], name: str, depth: int) -> list[Any]:
         if isinstance(fixed := schema.get("prefixItems"), list):
@@ -184,9 +174,9 @@ class _Walk:
             items.append(item)
         return items
 
-    def _said(self, schema: Mapping[str, Any], kind: str, name: str) -> Any:
+    def _said(self, schema: Mapping[str, Any], name: str) -> Any:
         """Return what the prompt says of a property by name; None where it says nothing."""
-        clues, words = self._clues, name_words(name)
+        clues, words, kind = self._clues, name_words(name), _kind(schema)
         if enum := schema.get("enum"):
             return next((one for one in enum if clues.mentions(*name_words(str(one)))), None)
         if not words:
@@ -222,15 +212,10 @@ class _Walk:
         if value in self._numbers:
             self._numbers.remove(value)
         step = max(_number_in(schema, "multipleOf", whole), 0.0)
-        lows = (
-            _number_in(schema, "minimum", -math.inf),
-            _number_in(schema, "exclusiveMinimum", -math.inf) + _INSIDE,
-        )
-        highs = (
-            _number_in(schema, "maximum", math.inf),
-            _number_in(schema, "exclusiveMaximum", math.inf) - _INSIDE,
-        )
-        low, high = max(lows), min(highs)
+        low = max(_number_in(schema, name, -math.inf) for name in ("minimum", "exclusiveMinimum"))
+        high = min(_number_in(schema, name, math.inf) for name in ("maximum", "exclusiveMaximum"))
+        low += _INSIDE * (low == _number_in(schema, "exclusiveMinimum", -math.inf))
+        high -= _INSIDE * (high == _number_in(schema, "exclusiveMaximum", math.inf))
         value = min(max(value, low), high)
         if step:
             value = round(value / step) * step
