@@ -490,6 +490,10 @@ def test_help_reads_well(shell: Kernel) -> None:
             "%%gemini_stream --each words\nSum up {item.txet}",
             "{item.txet} is nothing that can be said of 'word'",
         ),
+        (
+            "%%gemini_stream --each towns\nWhere is {city}?",
+            "{city} is a column, which the prompt names {item.city}.",
+        ),
         ("%%gemini_stream -o trip", "%%gemini_stream is a cell magic, but the cell body is empty"),
         ("%%gemini_stream\nWhat is this? {noise}", "bytes of an unknown kind"),
         ("%%gemini_stream --each words[:1]\nHello {item}", "--each takes a name, not 'words[:1]'"),
@@ -511,6 +515,7 @@ def test_help_reads_well(shell: Kernel) -> None:
 )
 def test_what_a_person_types_wrong(shell: Kernel, cell: str, words: str) -> None:
     ran(shell, "word = 'word'; none = []; words = [word]; lazy = iter(words); noise = b'\\xff\\x00'")
+    ran(shell, "towns = [{'ward': 'Oslo'}]")
     ran(shell, "def ran(): 'Ran.'")
     wrong = shell.run(cell)
     assert wrong.status == "error"

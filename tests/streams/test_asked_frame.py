@@ -90,6 +90,52 @@ def test_columns_may_be_numbers() -> None:
         assert list(answers["answer"]) == ["OSLO"]
 
 
+@pytest.mark.parametrize(
+    ("prompt", "words"),
+    [
+        ("Judge {0}", r"\{0\} stands for nothing; the columns are 'city', 7, 'two words', 'b'"),
+        ("Judge {}: {:.2f}", r"\{\} stands for nothing"),
+        ("{item.city}: {1:>3}", r"\{1:>3\} stands"),
+        ("Where is {city}?", r"Did you mean \{item\.city\}\? \{\{city\}\} sends the braces"),
+        ("Where is {ctiy.name!r}?", r"Did you mean \{item\.city\}"),
+        ("Where is {row['two words']}?", r"Did you mean \{item\['two words'\]\}"),
+        ("How many {7}?", r"Did you mean \{item\[7\]\}"),
+        ("Is {b} = {city.upper()}?", r"\{b\} stands"),
+        ("{item.city}: {len(city)} or { city }", r"\{len\(city\)\} stands"),
+        ("{len(item)} letters", r"\{len\(item\)\} stands"),
+        ("Where is {item.ctiy}?", r"item\.ctiy\} is no column.* Did you mean \{item\.city\}"),
+        ("{item[8]}", r"is no column; the columns are 'city', 7"),
+    ],
+)
+def test_braces_that_name_no_column_are_refused(prompt: str, words: str) -> None:
+    frame = pd.DataFrame({"city": ["oslo"], 7: [1], "two words": ["x"], "b": [2]})
+    with rig(echo) as made:
+        options: dict[str, Any] = {**made.options, "manager": made.manager}
+        with pytest.raises(ArgumentError, match=words):
+            gemini_nb.ask_frame(frame, prompt, **options)
+        with pytest.raises(ArgumentError):
+            gemini_nb.estimate(frame, prompt, **options)
+        assert made.server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("prompt", "sent"),
+    [
+        ('As {"stars": 1, "b": {}}: {item.city}', 'AS {"STARS": 1, "B": {}}: OSLO'),
+        ("{{city}}, {{0}}, {{item.city}} of {item.city}", "{CITY}, {0}, {ITEM.CITY} OF OSLO"),
+        (r"\frac{1}{2} $x_{0}{city}$ `{city}` a{3} f'{city}' {item.b}", None),
+        ("def f(): return {city: x for city in y} # {item.b}", None),
+        ("{1: 2} {2,3} [a-z]{2} ${city} {item.b}", None),
+    ],
+)
+def test_braces_that_mean_themselves_are_sent(prompt: str, sent: str | None) -> None:
+    frame = pd.DataFrame({"city": ["oslo"], "b": ["{city} {0} {{b}}"]})
+    with rig(echo) as made:
+        options: dict[str, Any] = {**made.options, "manager": made.manager}
+        answers = gemini_nb.ask_frame(frame, prompt, **options)
+    assert answers["answer"][0] == (sent or prompt.replace("{item.b}", "{city} {0} {{b}}").upper())
+
+
 def test_a_frame_without_rows_gives_one_without_rows() -> None:
     with rig(echo) as made:
         empty = pd.DataFrame({"city": pd.Series(dtype="str")})

@@ -120,7 +120,9 @@ def test_a_row_of_nothing_but_missing_values_is_not_asked() -> None:
         assert asked["status"].tolist() == ["error", "completed", "completed"]
         assert "{item.text}, {item.stars:.0f}, {item.n}, {item.when:%Y} are missing" in asked["error"][0]
         assert len(made.server.requests) == 2
-        assert gemini_nb.estimate(frame[:1], "{item.text}", **options).requests == 0
+        for rows in (frame[:1], [None] * 5, frame.astype(object).where(frame.isna(), None)):
+            with pytest.raises(ArgumentError, match=r"None of these rows can be asked: \{item.* is missing"):
+                gemini_nb.estimate(rows, "{item}" if isinstance(rows, list) else "{item.text}", **options)
 
 
 @pytest.mark.parametrize("bad", [7, 77])

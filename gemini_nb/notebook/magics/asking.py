@@ -27,9 +27,11 @@ from gemini_nb.redaction import excerpt_of
 from gemini_nb.streams.chat.chat import Chat
 from gemini_nb.streams.chat.messages import Origin
 from gemini_nb.streams.conversation.dependencies import Deferred
+from gemini_nb.streams.group.asked_frame import field_of
+from gemini_nb.streams.group.frame import fields_of
 from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.group.mapping import check_rows, map_prompts
-from gemini_nb.streams.group.prompt import interpolate
+from gemini_nb.streams.group.prompt import interpolate, strays
 from gemini_nb.streams.group.rows import Later
 from gemini_nb.streams.manager import StreamManager
 from gemini_nb.streams.stream import Stream
@@ -141,7 +143,7 @@ def _rows_starter(
         budget=args.budget,
         manager=manager,
         **shared,
-        **_rows_of_each(namespace, args, contents_of, settings),
+        **_rows_of_each(namespace, args, cell, contents_of, settings),
     )
 
 
@@ -163,6 +165,7 @@ def _start_side_by_side(
 def _rows_of_each(
     namespace: Mapping[str, Any],
     args: argparse.Namespace,
+    cell: str,
     contents_of: Callable[..., Any],
     settings: list[dict[str, Any]],
 ) -> dict[str, Any]:
@@ -170,6 +173,8 @@ def _rows_of_each(
     items = items_of(value_of(args.each, namespace, "--each"), args.each)
     if isinstance(items, list):
         asked: Iterable[tuple[dict[str, Any], Any]] = [(own, item) for own in settings for item in items]
+        if not args.raw:
+            _check_columns(cell, items[0], namespace)
         with contextlib.suppress(NotAskedError):  # a row with nothing to ask about
             contents_of(items[0])  # so that a mistake in the prompt is the cell's
     else:
@@ -178,6 +183,17 @@ def _rows_of_each(
     names = ("prompts", "items", "each") if len(settings) > 1 else ("prompts", "items")
     columns = _columns(list(rows) if isinstance(items, list) else rows, len(names))
     return dict(zip(names, columns, strict=True))
+
+
+def _check_columns(cell: str, item: Any, namespace: Mapping[str, Any]) -> None:
+    """Refuse a column's name in braces by itself, which would be sent with each row."""
+    columns = fields_of(item)
+    for braces, name in strays(cell, "item", columns):
+        if name in columns and name not in namespace and not braces[0].startswith("{{"):
+            raise UsageError(
+                f"--each: {braces[0]} is a column, which the prompt names {field_of(name)}. "
+                "With --raw all braces are sent as they are."
+            )
 
 
 def _columns(rows: Iterable[tuple[Any, ...]], count: int) -> Iterable[Iterable[Any]]:

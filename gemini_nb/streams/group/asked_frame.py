@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import collections
+import difflib
 import itertools
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from gemini_nb.api.contents.objects import is_from
@@ -14,17 +16,18 @@ from gemini_nb.errors import ArgumentError, NotAskedError
 from gemini_nb.redaction import carry, excerpt_of, seal
 from gemini_nb.streams.group.frame import ENDS, columns_of, free_names, records_of
 from gemini_nb.streams.group.mapping import map_prompts
-from gemini_nb.streams.group.prompt import ObjectText, first_steps, interpolate
+from gemini_nb.streams.group.prompt import ObjectText, first_steps, interpolate, strays
 from gemini_nb.streams.group.rows import Alone
 from gemini_nb.streams.manager import get_manager
 from gemini_nb.streams.request.options import for_several
 from gemini_nb.streams.request.request import build_request
 from gemini_nb.tools.schemas.schema import OutputSchema
 
-__all__ = ["OF_THE_RUN", "ask_frame", "check_prompt", "contents_of"]
+__all__ = ["OF_THE_RUN", "ask_frame", "check_prompt", "checked_prompt", "contents_of", "field_of"]
 
 OF_THE_RUN = ("manager", "concurrency", "rpm", "budget", "subscriber", "each")
 """Options that change nothing about what is asked."""
+_NAMED = 20  # columns that an error lists
 _LOOKED_AT = 50  # rows, all over the frame, among which one that fits the prompt is looked for first
 
 _DTYPES = {"string": "string", "integer": "Int64", "number": "Float64", "boolean": "boolean"}
@@ -68,6 +71,7 @@ class _AskFrame:
             made.index = made_of.index[:0]
             texts = {name for name, kind in made_of.dtypes.items() if str(kind) == "string"}
             texts &= _columns_looked_into(frame, prompt)
+            prompt = checked_prompt(prompt, frame.columns)
             return frame.map_partitions(_ask, prompt, schema, options, texts, meta=made)
         if not is_from(frame, "pandas", "DataFrame"):
             raise ArgumentError(
@@ -75,6 +79,7 @@ class _AskFrame:
                 hint="gemini_nb.map takes any list.",
             )
         _columns_looked_into(frame, prompt)
+        prompt = checked_prompt(prompt, frame.columns)
         _check_rows(frame, prompt)
         return _ask(frame, prompt, schema, options)
 
@@ -191,6 +196,49 @@ def check_prompt(prompt: object, function: str) -> None:
     raise ArgumentError(f"{function} takes a prompt, a text such as 'Where is {{item.city}}?', not {what}.")
 
 
+def checked_prompt(prompt: str, columns: Iterable[Any]) -> str:
+    """Return a prompt for many rows, with single braces for double ones that would be refused if single.
+
+    Args:
+        prompt: what the user wrote.
+        columns: the names of what a row has.
+
+    Raises:
+        ArgumentError: it has braces in a sentence that stand for nothing, such as {0} or {city}, and would be
+            sent with each row.
+    """
+    columns, escaped = list(columns), set[int]()
+    for braces, _ in strays(prompt, "item", columns):
+        if braces[0].startswith("{{") and braces[0].endswith("}}"):
+            escaped |= {braces.start(), braces.end() - 1}
+        else:
+            raise ArgumentError(
+                f"{braces[0]} stands for nothing; {_listed(columns)}",
+                hint=f"{_meant(braces[1], columns)}{{{braces[0]}}} sends the braces.",
+            )
+    return "".join(letter for place, letter in enumerate(prompt) if place not in escaped)
+
+
+def _listed(columns: Sequence[Any]) -> str:
+    if not columns:
+        return "{item} is the row."
+    more = f" and {len(columns) - _NAMED:,} more" if len(columns) > _NAMED else ""
+    return f"the columns are {', '.join(map(excerpt_of, columns[:_NAMED]))}{more}."
+
+
+def _meant(written: str, columns: Sequence[Any]) -> str:
+    """Say which column was meant, where one is near."""
+    names = {str(name): name for name in columns}
+    words = [written, *re.findall(r"\w+", written)]
+    near = [one for word in words for one in difflib.get_close_matches(word, names, 1)]
+    return f"Did you mean {field_of(names[near[0]])}? " if near else ""
+
+
+def field_of(column: Any) -> str:
+    """Return how a prompt names a column."""
+    return f"{{item.{column}}}" if str(column).isidentifier() else f"{{item[{column!r}]}}"
+
+
 def contents_of(prompt: str, item: object) -> Any:
     """Return what is asked about an item.
 
@@ -219,8 +267,10 @@ def _columns_looked_into(frame: Any, prompt: str) -> set[Any]:
     try:
         wanted = first_steps(prompt, "item", {name: name for name in columns})
     except LookupError as error:
-        named = ", ".join(map(excerpt_of, columns[:20]))
-        raise ArgumentError(f"{error.args[0]} is no column; there are {named}.") from None
+        raise ArgumentError(
+            f"{error.args[0]} is no column; {_listed(columns)}",
+            hint=_meant(error.args[0][5:], columns).strip(),
+        ) from None
     return {column for _, column, has_name in wanted if has_name and column in columns}
 
 

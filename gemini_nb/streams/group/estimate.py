@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
 import time
 from collections.abc import Iterable, Sequence
@@ -12,13 +11,13 @@ from typing import Any
 
 from gemini_nb.api.resources.counting import count_tokens
 from gemini_nb.api.usage import Usage
-from gemini_nb.errors import ArgumentError, NotAskedError
+from gemini_nb.errors import ArgumentError, GeminiError, NotAskedError
 from gemini_nb.journal import prices
 from gemini_nb.redaction import sealed
 from gemini_nb.streams.conversation.dependencies import Deferred, growing
 from gemini_nb.streams.events.record import StreamRecord
-from gemini_nb.streams.group.asked_frame import OF_THE_RUN, check_prompt, contents_of
-from gemini_nb.streams.group.frame import records_of, why_no_rows
+from gemini_nb.streams.group.asked_frame import OF_THE_RUN, check_prompt, checked_prompt, contents_of
+from gemini_nb.streams.group.frame import fields_of, records_of, why_no_rows
 from gemini_nb.streams.manager import StreamManager, get_manager
 from gemini_nb.streams.request.options import for_several
 from gemini_nb.streams.request.request import StreamRequest, build_request
@@ -64,14 +63,15 @@ def estimate(
         **options: as `gemini_nb.map` takes them.
 
     Raises:
-        ArgumentError: the rows have no length, the prompt is no text, none of the sample has what it names,
-            or a stream in it still runs.
+        ArgumentError: the rows have no length, the prompt is no text or has braces that stand for nothing,
+            none of the sample has what it names, or a stream in it still runs.
         ConfigError: an option does not fit.
         GeminiError: the service does not count.
     """
     options = sealed(options)  # before anything can fail and show them
     check_prompt(prompt, "estimate")
     items = _listed(rows)
+    prompt = checked_prompt(prompt, fields_of(items[0]) if items else ())
     chosen = manager or get_manager()
     settings = {name: value for name, value in for_several(options).items() if name not in OF_THE_RUN}
     looked_at = _spread(items, _LOOKED_AT)
@@ -85,7 +85,8 @@ def estimate(
             misfits.append(error)
     if not requests:
         if misfits:
-            raise misfits[0]
+            why = misfits[0].message.removeprefix("Not asked: ")
+            raise ArgumentError(f"None of these rows can be asked: {why}", hint=misfits[0].hint)
         return Estimate(requests=0, input_tokens=0, low=Decimal(), high=Decimal())
     chosen.runtime.check_may_block()
     counts = chosen.runtime.loop.submit(_count(chosen, requests)).result()
@@ -113,21 +114,19 @@ def _spread(items: Sequence[Any], most: int) -> Sequence[Any]:
     return [items[chance.randrange(at * count // most, (at + 1) * count // most)] for at in range(most)]
 
 
-def _asked_about(prompt: str, items: Iterable[Any]) -> tuple[list[Any], list[ArgumentError]]:
+def _asked_about(prompt: str, items: Iterable[Any]) -> tuple[list[Any], list[GeminiError]]:
     """Return what is asked about those rows that can be asked, and what is wrong with others.
 
     Raises:
         ArgumentError: a row holds a stream that still runs.
     """
     asked: list[Any] = []
-    misfits: list[ArgumentError] = []
+    misfits: list[GeminiError] = []
     deferred: list[Deferred] = []
     for item in items:
         try:
             contents = contents_of(prompt, item)
-        except NotAskedError:  # a row with nothing to ask about
-            continue
-        except ArgumentError as error:  # in the run it would fail alone
+        except (NotAskedError, ArgumentError) as error:  # in the run it would fail alone
             misfits.append(error)
             continue
         (deferred if isinstance(contents, Deferred) else asked).append(contents)
@@ -138,10 +137,12 @@ def _asked_about(prompt: str, items: Iterable[Any]) -> tuple[list[Any], list[Arg
                 hint="Wait until it has ended, as with wait(), and estimate then.",
             )
     for contents in deferred:  # where a stream failed, the row is not asked
-        with contextlib.suppress(NotAskedError):
+        try:
             for need in contents.needs:
                 need.check()
             asked.append(contents.complete())
+        except NotAskedError as error:
+            misfits.append(error)
     return asked, misfits
 
 

@@ -16,7 +16,7 @@ import copy
 import inspect
 import re
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -45,7 +45,7 @@ from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.runtime.reached import noting_streams
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["ObjectText", "first_steps", "interpolate", "python_name"]
+__all__ = ["ObjectText", "first_steps", "interpolate", "python_name", "strays"]
 
 _STEP = r"""\.[^\W\d]\w*|\[-?\d+\]|\[(?:'[^'\\\n]*'|"[^"\\\n]*")\]"""
 _FIELD = re.compile(
@@ -54,6 +54,8 @@ _FIELD = re.compile(
 )
 _CONVERSIONS: Mapping[str, Callable[[object], str]] = {"r": repr, "s": str, "a": ascii}
 _BRACES = re.compile(r"\{([^{}\n]{1,200})\}")
+_ANY_BRACES = re.compile(r"\{\{?([^{}\n]{0,200})\}\}?")
+_PLACE = re.compile(r"\d*(?:[!:]\S*)?")
 _WORD = re.compile(r"[^\W\d]\w+")
 _EXPRESSIONS = (ast.Attribute, ast.BinOp, ast.Call, ast.Name, ast.Subscript)
 _ONLY_NAMES = "Give it a name first, since braces take only names, their attributes and single items"
@@ -265,7 +267,7 @@ def _prose_of(text: str, namespaces: tuple[Mapping[str, Any], ...], notes: list[
 
     It is as long as the text, so that what is found in one stands at the same place in the other.
     """
-    sentences = _CODE.sub(lambda code: re.sub(r"[^\n]", "`", code[0]), text)
+    sentences = _without_code(text)
     kinds = {
         match.start(): kind for match in _BRACES.finditer(sentences) if (kind := _kind(match, namespaces))
     }
@@ -277,6 +279,10 @@ def _prose_of(text: str, namespaces: tuple[Mapping[str, Any], ...], notes: list[
             why = _TOO_MANY_BLANKS if kinds[match.start()] is ast.Name else _ONLY_NAMES
             notes.append(f"{why}: {match[0]} was sent as it is.")
     return prose
+
+
+def _without_code(text: str) -> str:
+    return _CODE.sub(lambda code: re.sub(r"[^\n]", "`", code[0]), text)
 
 
 def _kind(match: re.Match[str], namespaces: tuple[Mapping[str, Any], ...]) -> type[ast.expr] | None:
@@ -295,21 +301,35 @@ def _kind(match: re.Match[str], namespaces: tuple[Mapping[str, Any], ...]) -> ty
 
 
 def _looks_like_variable(prose: str, match: re.Match[str]) -> bool:
-    spec = match["spec"]
-    has_format = spec is None or (_FORMAT.fullmatch(spec) is not None and not spec.isalnum()) or spec == "all"
-    if len(match["name"]) < 2 or match["open"] != "{" or match["close"] != "}" or not has_format:
+    if match["open"] != "{" or match["close"] != "}" or not _has_format(match):
         return False
     return prose[match.start()] == "{" and _stands_in_prose(prose, match)
 
 
-def _stands_in_prose(prose: str, match: re.Match[str]) -> bool:
-    """Whether braces stand in a sentence, not in JSON, code or LaTeX."""
+def _has_format(match: re.Match[str]) -> bool:
+    """Whether a field has a name of some length, and what a variable would have for a format, if any."""
+    spec = match["spec"]
+    is_format = spec is None or (_FORMAT.fullmatch(spec) is not None and not spec.isalnum()) or spec == "all"
+    return is_format and len(match["name"]) >= 2
+
+
+def _stands_in_prose(prose: str, match: re.Match[str], *, is_sure: bool = False) -> bool:
+    """Whether braces stand in a sentence, not in JSON, code or LaTeX.
+
+    Args:
+        prose: the prompt without code and formulas.
+        match: the braces.
+        is_sure: whether they count also on a line that has signs of code.
+    """
     before = prose[max(0, match.start() - 1) : match.start()]
     if before.isalnum() or before in set("_^\\}])$\"'`#%{"):
         return False
+    if is_sure:
+        return True
     start = max(prose.rfind("\n", 0, match.start()) + 1, match.start() - _NEAR)
     end = prose.find("\n", match.end(), match.end() + _NEAR)
-    return _CODE_LINE.search(prose[start : end if end >= 0 else match.end() + _NEAR]) is None
+    after = prose[match.end() : end if end >= 0 else match.end() + _NEAR]
+    return _CODE_LINE.search(f"{prose[start : match.start()]}{{}}{after}") is None
 
 
 def _left_out(value: Any, match: re.Match[str]) -> list[str]:
@@ -358,6 +378,36 @@ def first_steps(text: str, name: str, value: object) -> list[tuple[str, Any, boo
         except Exception:  # noqa: BLE001 - whatever the value raises
             raise LookupError(match[0]) from None
     return wanted
+
+
+def strays(text: str, name: str, parts: Iterable[Any]) -> list[tuple[re.Match[str], str | None]]:
+    """Return braces in sentences that name no row, and look as if they did: `{0}`, `{city}`, `{len(city)}`.
+
+    Args:
+        text: the prompt.
+        name: what a row is called in it, such as "item".
+        parts: the names of what a row has.
+
+    Returns:
+        The braces, single or double, and the name that stands in them, None for a number or an expression.
+    """
+    known: dict[str, Any] = {part: part for part in parts if isinstance(part, str)} | {name: name}
+    prose = _without_code(text)
+    found: list[tuple[re.Match[str], str | None]] = []
+    for match in _ANY_BRACES.finditer(text):
+        whole, inner = f"{{{match[1]}}}", match[1].strip()
+        field = _FIELD.fullmatch(whole)
+        if field is not None and field["name"] == name:
+            continue
+        called = None if field is None else python_name(field["name"])
+        braces = _BRACES.fullmatch(whole)
+        is_known = called in known or (field is None and braces is not None and _kind(braces, (known,)))
+        is_place = _PLACE.fullmatch(inner) and (inner or f"{{{name}" not in text)  # {} is JSON, too
+        is_stray = is_known or is_place or (field is not None and _has_format(field))
+        is_text = prose[match.start()] == "{" and _stands_in_prose(prose, match, is_sure=called in known)
+        if is_stray and is_text:
+            found.append((match, called))
+    return found
 
 
 def _has_name(steps: Sequence[str]) -> bool:
