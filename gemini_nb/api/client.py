@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 __all__ = ["CallEvent", "RetryPlanned", "call_model"]
 
 _MAX_REPEATS = 2  # after a mistake of the model: its next sample is usually sound
-_MAX_STALLS = 2  # requests that fall silent before their first output
 _MAX_EMPTY_CONTINUATIONS = 64  # in a row; one may be all thinking, but no whole answer has so many
 _COOLDOWN_STATUS = {429, 503, 529}
 _SENTENCE = re.compile(r".{3,200}?\.(?= [A-Z*]|$)", re.DOTALL)
@@ -95,7 +94,7 @@ async def call_model(
     """
     quota, pause_seconds = call.endpoint.quota, call.retry.max_delay
     outages = clients.outages
-    recovery = _Recovery(call, turn, jitter, outages.endurance(quota))
+    recovery = _Recovery(call, turn, jitter, outages.endurance(quota, patient=call.retry.patient))
     while True:
         await take_place()
         if call.retry.patient or quota in clients.cooldowns:
@@ -166,7 +165,6 @@ class _Recovery:
         self._endurance = endurance
         self._failures = 0  # in a row, without output
         self._restarts = 0  # without progress
-        self._stalls = 0
         self._mistakes = 0
         self._refreshed = False
         self._checkpoint: str | None = None
@@ -232,10 +230,8 @@ class _Recovery:
             return 0.0
         if failure.status_code in {400, 404} and turn.continuation_token is not None:
             return 0.0
-        if isinstance(failure, IdleTimeoutError):
-            self._stalls += not policy.patient or self._endurance.is_own
-            if self._stalls >= _MAX_STALLS:
-                return None
+        if isinstance(failure, IdleTimeoutError) and not self._endurance.note_silence():
+            return None
         is_retryable = policy.is_retryable(failure)
         if not is_retryable and not failure.is_foreign:
             return None
@@ -251,7 +247,8 @@ class _Recovery:
         policy, token = self._call.retry, self._turn.continuation_token
         if token != self._checkpoint:
             self._checkpoint, self._restarts = token, 0
-        self._failures = self._stalls = 0
+        self._failures = 0
+        self._endurance.note_output()
         is_cut = policy.is_retryable(failure) or isinstance(failure, ProtocolError)
         if policy.on_cut == "keep" or failure.is_permanent or not is_cut:
             return None

@@ -24,6 +24,7 @@ _NEVER_ANSWERED = (
     120.0  # seconds that a server may be unreachable which has never answered: its address may be wrong
 )
 _OF_THE_ROW = 20  # failures of one call while others were answered, and silences: that is its own trouble
+_MAX_SILENCES = 2  # of one call before its first output; of a patient one those that others did not meet
 
 
 def is_trouble(error: GeminiError) -> bool:
@@ -51,17 +52,29 @@ class Endurance:
 
     Args:
         service: how the service fares.
+        patient: whether it waits for the service, as one of many rows.
     """
 
-    def __init__(self, service: _Service) -> None:
+    def __init__(self, service: _Service, *, patient: bool) -> None:
         self._service = service
+        self._patient = patient
         self._answers = service.answers
         self._own = 0
+        self._silences = 0
 
     @property
-    def is_own(self) -> bool:
+    def _is_own(self) -> bool:
         """Whether others were answered since its last failure, so that this one is its own."""
         return self._service.answers != self._answers
+
+    def note_output(self) -> None:
+        """Note that an answer had begun: silences count anew."""
+        self._silences = 0
+
+    def note_silence(self) -> bool:
+        """Note that nothing came for too long, before any output, and return whether to ask again."""
+        self._silences += self._is_own or not self._patient
+        return self._silences < _MAX_SILENCES
 
     def endures(self, error: GeminiError) -> bool:
         """Whether the call is made again after this failure, whatever the number of its attempts."""
@@ -72,7 +85,7 @@ class Endurance:
             return False  # its address may be wrong; later it is the network that leads elsewhere for a while
         if not service.answers and error.status_code is None:
             return time.monotonic() - service.since < _NEVER_ANSWERED
-        self._own += self.is_own or isinstance(error, IdleTimeoutError)  # each takes minutes
+        self._own += self._is_own or isinstance(error, IdleTimeoutError)  # each takes minutes
         self._answers = service.answers
         return self._own < _OF_THE_ROW
 
@@ -86,13 +99,14 @@ class Outages:
     def _service(self, quota: Hashable) -> _Service:
         return self._services.setdefault(quota, _Service())
 
-    def endurance(self, quota: Hashable) -> Endurance:
+    def endurance(self, quota: Hashable, *, patient: bool) -> Endurance:
         """Return what decides how long one call goes on.
 
         Args:
             quota: what is shared: base URL, model and caller.
+            patient: whether it waits for the service, as one of many rows.
         """
-        return Endurance(self._service(quota))
+        return Endurance(self._service(quota), patient=patient)
 
     def note_answer(self, quota: Hashable) -> None:
         """Note that the service answered, so that nothing waits for it any more."""
