@@ -77,7 +77,6 @@ class GeminiError(Exception):
     """
 
     per_minute: float | None = None
-    is_foreign: bool = False
 
     def __init__(
         self,
@@ -89,6 +88,7 @@ class GeminiError(Exception):
         retry_after: float | None = None,
         attempts: int = 1,
         is_permanent: bool = False,
+        is_foreign: bool = False,
     ) -> None:
         message, hint = clean(message), clean(hint)
         super().__init__(message)
@@ -99,6 +99,7 @@ class GeminiError(Exception):
         self.retry_after = retry_after
         self.attempts = attempts
         self.is_permanent = is_permanent
+        self.is_foreign = is_foreign
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".rstrip()

@@ -278,13 +278,12 @@ def _raise_unfinished(response: httpx.Response, decoder: SSEDecoder, turn: Model
     # A cut may leave half the word `data` of an event.
     strange = decoder.junk and not "data".startswith(decoder.junk.strip())
     if not turn.has_output and (strange or "html" in kind):
-        error = ProtocolError(
+        raise ProtocolError(
             f"The server's answer is not a Gemini stream but {excerpt(kind) or 'of no named type'}: "
             f"{excerpt(decoder.junk)}",
             hint="A proxy, a login page or a wrong base URL answers in Gemini's place.",
+            is_foreign=True,
         )
-        error.is_foreign = True
-        raise error
     if turn.lacks_candidates:
         raise no_answer.empty(turn)
     raise StreamCutError("The answer ended without a finishReason: it was cut on the way.", hint=_CUT)

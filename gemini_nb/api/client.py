@@ -232,13 +232,13 @@ class _Recovery:
             return 0.0
         if isinstance(failure, IdleTimeoutError) and not self._endurance.note_silence():
             return None
-        is_retryable = policy.is_retryable(failure)
-        if not is_retryable and not failure.is_foreign:
+        is_elsewhere = policy.patient and failure.is_foreign  # for a while, or its address is wrong
+        if not is_elsewhere and not policy.is_retryable(failure):
             return None
         self._failures += 1
         if policy.patient and is_trouble(failure) and self._endurance.endures(failure):
             return policy.backoff(self._failures, hint=failure.retry_after, jitter=self._jitter())
-        if not is_retryable or (policy.patient and failure.is_foreign):
+        if is_elsewhere:
             return None
         return policy.delay(self._failures, hint=failure.retry_after, jitter=self._jitter())
 

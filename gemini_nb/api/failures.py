@@ -149,14 +149,14 @@ def refused(status: int, headers: Mapping[str, str], body: bytes, endpoint: Endp
         error = {
             "message": f"a redirect to {excerpt(headers.get('location', 'nowhere'))}, which is not followed"
         }
-    made = reported({**error, "code": status}, endpoint)
-    made.is_foreign = 300 <= status < 400 or status == 511  # Network Authentication Required
+    is_foreign = 300 <= status < 400 or status == 511  # Network Authentication Required
+    made = reported({**error, "code": status}, endpoint, is_foreign=is_foreign)
     if made.retry_after is None and not made.is_permanent:
         made.retry_after = parse_retry_after(headers.get("retry-after"), time.time())
     return made
 
 
-def reported(error: Mapping[str, Any], endpoint: Endpoint) -> GeminiError:
+def reported(error: Mapping[str, Any], endpoint: Endpoint, *, is_foreign: bool = False) -> GeminiError:
     """Return the error for the server's error object, from an error body or from inside a stream."""
     status, name = _status_and_name(error.get("code"), error.get("status"))
     details = list(objects(error.get("details")))
@@ -174,6 +174,7 @@ def reported(error: Mapping[str, Any], endpoint: Endpoint) -> GeminiError:
         api_status=name or _NAMES.get(status),
         retry_after=asked,
         is_permanent=is_permanent,
+        is_foreign=is_foreign,
     )
     if status == 429:
         made.per_minute = requests_per_minute(details)
@@ -311,7 +312,7 @@ def not_sent(error: Exception, host: str) -> GeminiError:
     cause = error.__cause__ or error
     names = {cls.__name__ for cls in type(cause).__mro__} | {type(error).__name__}
     if isinstance(found := _inner(cause), ssl.SSLError) and (failure := _without_trust(found, host)):
-        return _foreign(failure)
+        return failure
     if "ClientHttpProxyError" in names:
         return _refused_by_proxy(cause, host)
     names.add(type(found).__name__)
@@ -323,8 +324,8 @@ def not_sent(error: Exception, host: str) -> GeminiError:
         return ConfigError(f"The URL of {host} cannot be used: {detail}", hint="Check the base URL.")
     if names & {"ClientResponseError", "HttpProcessingError"}:
         detail = excerpt(str(getattr(cause, "message", "") or cause))  # without the 400 that no server sent
-        return _foreign(
-            ProtocolError(f"What {host} answered is not HTTP: {detail}", hint="Check the base URL.")
+        return ProtocolError(
+            f"What {host} answered is not HTTP: {detail}", hint="Check the base URL.", is_foreign=True
         )
     return TransportError(
         f"{host} closed the connection before it answered: {_reason(cause)}", hint=_ON_THE_WAY
@@ -357,11 +358,6 @@ def _inner(cause: BaseException) -> object:
     return cause
 
 
-def _foreign(error: GeminiError) -> GeminiError:
-    error.is_foreign = True
-    return error
-
-
 def _without_trust(error: ssl.SSLError, host: str) -> GeminiError | None:
     if isinstance(error, ssl.SSLCertVerificationError):
         return ConnectError(
@@ -369,12 +365,14 @@ def _without_trust(error: ssl.SSLError, host: str) -> GeminiError | None:
             hint="Behind a company's proxy, put its certificate into SSL_CERT_FILE. Otherwise check the base "
             "URL and this machine's clock: another server may be answering.",
             is_permanent=True,
+            is_foreign=True,
         )
     if error.reason in _NO_TLS:
         return ConnectError(
             f"{host} does not speak TLS on this port.",
             hint="Check the base URL's port. http:// is for servers on this machine only.",
             is_permanent=True,
+            is_foreign=True,
         )
     return None
 

@@ -92,23 +92,30 @@ class Refusals:
             return None
         if error.status_code == 429 and (error.is_permanent or "limit: 0" in error.message):
             return error
-        is_refusal = error.is_foreign or error.status_code in _REFUSALS or isinstance(error, ConnectError)
-        if not is_refusal or model in self._answering:
+        if model in self._answering or (refusal := _refusal_in(error)) is None:
             return None
-        kind = (model, error.status_code, type(error) if error.is_foreign else error.message)
+        reason, enough = refusal
+        kind = (model, error.status_code, reason)
         self._alike[kind] += 1
         alike = self._alike[kind]
-        if alike < (_ALIKE if _is_of_the_account(error) else _ALIKE_ROWS):
+        if alike < enough:
             return None
         summary = type(error)(f"{alike} rows failed alike: {error.message}")
         summary.hint = error.hint
         return summary
 
 
+def _refusal_in(error: GeminiError) -> tuple[object, int] | None:
+    """Return what refusals of one kind share, and how many of them end a run; None where it is no refusal."""
+    if error.is_foreign:  # what a login page says may differ each time
+        return type(error), _ALIKE
+    if error.status_code not in _REFUSALS and not isinstance(error, ConnectError):
+        return None
+    return error.message, _ALIKE if _is_of_the_account(error) else _ALIKE_ROWS
+
+
 def _is_of_the_account(error: GeminiError) -> bool:
     """Whether a refusal is about the key, the model or the account, and not about what a row asks."""
-    if error.is_foreign:
-        return True
     if error.status_code == 400:
         return "API key" in error.message or getattr(error, "api_status", None) == "FAILED_PRECONDITION"
     return "file" not in error.message.lower()
