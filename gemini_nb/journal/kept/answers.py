@@ -50,12 +50,8 @@ class KeptAnswers:
             weakref.WeakValueDictionary()
         )
 
-    def _lock(self, name: str) -> asyncio.Lock:
-        place = (id(asyncio.get_running_loop()), name)
-        lock = self._locks.get(place)
-        if lock is None:
-            lock = self._locks[place] = asyncio.Lock()
-        return lock
+    def _lock(self, question: Question) -> asyncio.Lock:
+        return self._locks.setdefault((id(asyncio.get_running_loop()), question.key), asyncio.Lock())
 
     async def run(self, function: Callable[..., T], *args: Any) -> T:
         """Call a function that works on the file, off the loop, one at a time."""
@@ -67,11 +63,11 @@ class KeptAnswers:
 
     def is_asked(self, question: Question) -> bool:
         """Whether a stream asks this now."""
-        return self._lock(question.key).locked()
+        return self._lock(question).locked()
 
     async def begin(self, question: Question) -> Callable[[], None]:
         """Wait until no other stream asks this; others wait until the returned function is called."""
-        lock = self._lock(question.key)
+        lock = self._lock(question)
         await lock.acquire()
         held = [lock]
 
