@@ -199,7 +199,7 @@ def check_settings(runtime: Runtime, options: StreamOptions) -> None:
     choose_keep(options.get("keep"), runtime.settings)
     if (auth := options.get("auth")) is not None:
         choose_auth(auth, None, runtime.settings)
-    ToolSet(as_tools(options.get("tools", ())))
+    ToolSet(options.get("tools"))
     split_config(options.get("generation_config") or {})
     given = {wire: options.get(name) for name, wire in _FIELDS.items()}
     _fields({wire: value for wire, value in given.items() if value is not None}, {})
