@@ -83,10 +83,13 @@ def map_prompts(
         else:
             check_settings(chosen.runtime, options)
     repeats = Repeats()
+    patient = RetryPolicy(
+        attempts=_TIMES, restarts=_TIMES, on_cut=chosen.runtime.settings.on_cut, patient=True
+    )
 
     def start(row: Row) -> Stream:
         question, gate, number_of = _question_of(row), pace.gate(row), repeats.of(row)
-        settings = _settings_of(row, options, chosen)
+        settings = _settings_of(row, options, patient)
         if run.budget is not None and each is not None:
             check_prices([choose_model(settings.get("model"), chosen.runtime.settings)])
         return chosen.start_stream(question, subscriber, gate=gate, number_of=number_of, **settings)
@@ -125,12 +128,11 @@ def _begun(group: StreamGroup) -> StreamGroup:
     return group
 
 
-def _settings_of(row: Row, options: StreamOptions, manager: StreamManager) -> StreamOptions:
-    """Return the settings that a row is asked with: its own before those that all share."""
+def _settings_of(row: Row, options: StreamOptions, retry: RetryPolicy) -> StreamOptions:
+    """Return the settings that a row is asked with: its own, then those that all share, then this policy."""
     settings: StreamOptions = {**options, **row.options}  # type: ignore[typeddict-item]  # checked when it starts
     if settings.get("retry") is None:
-        on_cut = manager.runtime.settings.on_cut
-        settings["retry"] = RetryPolicy(attempts=_TIMES, restarts=_TIMES, on_cut=on_cut, patient=True)
+        settings["retry"] = retry
     return settings
 
 
