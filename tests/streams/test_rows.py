@@ -304,6 +304,8 @@ def test_a_frame_is_no_list_of_prompts_but_one_of_items() -> None:
             gemini_nb.map(frame, manager=made.manager, **made.options)
         group = gemini_nb.map(["a", "b"], items=frame, manager=made.manager, **made.options).wait(PATIENCE)
         assert list(group.to_frame()["city"]) == ["oslo", "rome"]
+        empty = gemini_nb.map([], items=frame[frame["n"] > 2], manager=made.manager, **made.options)
+        assert empty.wait(PATIENCE).texts == []
 
 
 def test_a_wait_that_is_too_short_says_what_is_missing() -> None:

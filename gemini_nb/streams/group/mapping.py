@@ -202,7 +202,8 @@ def _kept_budget(
 def _rows_of(
     prompts: Iterable[object], items: Iterable[object] | None, each: Iterable[Mapping[str, Any]] | None
 ) -> Iterable[Row]:
-    items = items if items is None else records_of(items) or items
+    if items is not None and (records := records_of(items)) is not None:
+        items = records
     if not isinstance(prompts, Sized):
         return _rows_as_they_come(prompts, items, each)
     asked = list(map(copied, prompts))
