@@ -491,8 +491,8 @@ def test_help_reads_well(shell: Kernel) -> None:
             "{item.txet} is nothing that can be said of 'word'",
         ),
         (
-            "%%gemini_stream --each towns\nWhere is {city}?",
-            "{city} is a column, which the prompt names {item.city}.",
+            "%%gemini_stream --each towns\nWhere is {ward}?",
+            "{ward} is a column, which the prompt names {item.ward}.",
         ),
         ("%%gemini_stream -o trip", "%%gemini_stream is a cell magic, but the cell body is empty"),
         ("%%gemini_stream\nWhat is this? {noise}", "bytes of an unknown kind"),
