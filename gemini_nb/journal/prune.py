@@ -19,7 +19,8 @@ _USED = (
     "pragma_page_size"
 )
 _TEXTS = (
-    "SELECT (SELECT coalesce(sum(size), 0) FROM texts) + (SELECT coalesce(sum(length(data)), 0) FROM blobs)"
+    "SELECT (SELECT coalesce(sum(size), 0) FROM texts) + (SELECT coalesce(sum(length(data)), 0) FROM blobs), "
+    "(SELECT coalesce(sum(length(CAST(text AS BLOB))), 0) FROM pieces)"
 )
 _OLDEST = (
     "SELECT uid, size, (SELECT coalesce(sum(length(data)), 0) FROM uses JOIN blobs USING (hash) "
@@ -53,9 +54,10 @@ class Pruner:
         used = self._store.read(_USED)[0][0]
         if used <= self._enough:
             return
-        excess = self._store.read(_TEXTS)[0][0] - limit
+        texts, pieces = self._store.read(_TEXTS)[0]
+        excess = texts - limit
         if excess <= 0:
-            self._enough = used - excess
+            self._enough = used - pieces - excess  # pieces become texts, which take their room in the file
             return
         self._enough = limit
         self._store.write(_forget_texts(self._oldest(excess + limit // _SPARE)))

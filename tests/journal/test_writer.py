@@ -497,6 +497,21 @@ def test_texts_are_pruned_oldest_first_and_figures_stay(tmp_path: Path) -> None:
         assert journal.path.stat().st_size < 4_000_000
 
 
+def test_texts_are_pruned_that_were_pieces_when_all_texts_were_added_up(tmp_path: Path) -> None:
+    with opened(tmp_path / "answers.db", limit=1_000_000) as (writer, _):
+        running = [Told() for _ in range(5)]
+        for told in running:
+            writer.add(told)
+        writer.flush()
+        for told in running:
+            told.answer = "x" * 400_000
+        writer.flush()
+        for told in running:
+            writer.add(told.ended(told.answer))
+            writer.flush()
+        assert writer.store.read("SELECT count(*), sum(size) < 1000000 FROM texts") == [(2, 1)]
+
+
 def test_a_large_journal_whose_texts_are_few_is_not_added_up_after_each_batch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
