@@ -1,10 +1,11 @@
 """A hundred streams at a time under random faults, for minutes: what a table of single faults cannot show.
 
-Run it with `make soak`, or `make soak SECONDS=3600`. A simulator in a process of its own strikes a third of
-all requests. Every stream is compared, when it ends, with the answer of the same prompt without faults, and
-so is what its subscribers made of the events. Some streams call tools, some are stopped midway, some have
-subscribers that raise, sleep, come late or leave; meanwhile a thread asks the manager for everything it
-knows. In the end memory, tasks, threads and open files must be where they were after the warm-up.
+Run it with `make soak`, or `make soak SECONDS=3600`; `tests/soak.py --seed N` draws the faults again of the run
+that printed this seed. A simulator in a process of its own strikes a third of all requests. Every stream is
+compared, when it ends, with the answer of the same prompt without faults, and so is what its subscribers made
+of the events. Some streams call tools, some are stopped midway, some have subscribers that raise, sleep, come
+late or leave; meanwhile a thread asks the manager for everything it knows. In the end memory, tasks, threads
+and open files must be where they were after the warm-up.
 """
 
 from __future__ import annotations
@@ -392,12 +393,14 @@ def main() -> None:
     logging.getLogger("gemini_nb").setLevel(
         logging.ERROR
     )  # its subscribers raise, and that is told each time
+    sys.stdout.write(f"seed {options.seed}\n")  # first, so that a run that fails says it, too
+    sys.stdout.flush()
     soak = Soak(options.seconds, options.pace, options.seed)
     soak.run()
     figures = soak.close()
     width = max(map(len, figures))
     lines = [f"| {name:{width}} | {value} |" for name, value in figures.items()]
-    sys.stdout.write("\n".join([f"| {'seed':{width}} | {options.seed} |", *lines]) + "\n")
+    sys.stdout.write("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":
