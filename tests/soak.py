@@ -1,11 +1,11 @@
 """A hundred streams at a time under random faults, for minutes: what a table of single faults cannot show.
 
-Run it with `make soak`, or `make soak SECONDS=3600`; `tests/soak.py --seed N` draws the faults again of the run
-that printed this seed. A simulator in a process of its own strikes a third of all requests. Every stream is
-compared, when it ends, with the answer of the same prompt without faults, and so is what its subscribers made
-of the events. Some streams call tools, some are stopped midway, some have subscribers that raise, sleep, come
-late or leave; meanwhile a thread asks the manager for everything it knows. In the end memory, tasks, threads
-and open files must be where they were after the warm-up.
+Run it with `make soak`, or `make soak SECONDS=3600`; `tests/soak.py --seed N` draws the faults again of the
+run that printed this seed. A simulator in a process of its own strikes a third of all requests. Every stream
+is compared, when it ends, with the answer of the same prompt without faults, and so is what its subscribers
+made of the events. Some streams call tools, some are stopped midway, some have subscribers that raise, sleep,
+come late or leave; meanwhile a thread asks the manager for everything it knows. In the end memory, tasks,
+threads and open files must be where they were after the warm-up.
 """
 
 from __future__ import annotations
