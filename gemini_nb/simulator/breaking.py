@@ -7,7 +7,6 @@ sits behind it.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 import time
@@ -22,10 +21,9 @@ from gemini_nb.simulator.delivery import (
     ArrayEncoder,
     BrokenOffError,
     Encoder,
-    End,
     Pause,
+    Piece,
     Reply,
-    Sink,
     SSEEncoder,
     Step,
 )
@@ -238,8 +236,8 @@ def break_reply(reply: Reply, fault: Fault, model: str) -> Reply:
     if fault.sse and isinstance(encoder, SSEEncoder):
         encoder = _OddEncoder(fault.sse)
     steps = _Breaker(fault, encoder, model).run(reply.steps)
-    breaking = partial(_FaultySink, fault=fault)
-    return replace(reply, headers=headers, encoder=encoder, steps=steps, breaking=breaking)
+    mangle = partial(_mangled, fault=fault)
+    return replace(reply, headers=headers, encoder=encoder, steps=steps, mangle=mangle)
 
 
 class _Breaker:
@@ -309,52 +307,43 @@ class _Breaker:
         return half + data[len(body) :] if self._fault.inside == "event" else half
 
 
-class _FaultySink(Sink):
-    """Compresses, drips, and breaks off after a number of bytes."""
-
-    def __init__(self, sink: Sink, fault: Fault) -> None:
-        self._sink = sink
-        self._left = fault.cut_bytes
-        self._end: End = fault.how or "fin"
-        self._size = fault.drip
-        self._pause = _DRIP_PAUSE if fault.drip_pause is None else fault.drip_pause
-        # 31 stands for a gzip header in front of a window of full size.
-        self._gzip = zlib.compressobj(wbits=31) if fault.gzip else None
-
-    async def write(self, data: bytes) -> None:
-        if data and self._gzip is not None:
-            data = self._gzip.compress(data) + self._gzip.flush(zlib.Z_SYNC_FLUSH)
-        await self._pass_on(data)
-
-    async def finish(self) -> None:
-        if self._gzip is not None:
-            await self._pass_on(self._gzip.flush())
-        if self._left is not None:  # it was to break off before
-            await self._sink.write(b"")
-            raise BrokenOffError(self._end)
-        await self._sink.finish()
-
-    def cut(self, *, reset: bool = False) -> None:
-        self._sink.cut(reset=reset)
-
-    async def break_off(self, how: End) -> None:
-        if how == "end" and self._gzip is not None and self._left is None:
-            await self._sink.write(self._gzip.flush())
-        await self._sink.break_off(how)
-
-    async def _pass_on(self, data: bytes) -> None:
-        broken = self._left is not None and len(data) >= self._left
-        if self._left is not None:
-            data = data[: self._left]
-            self._left -= len(data)
-        if self._size is None:
-            await self._sink.write(data)
-        else:
-            for start in range(0, max(len(data), 1), self._size):
-                await self._sink.write(data[start : start + self._size])
-                await asyncio.sleep(self._pause)
+def _mangled(pieces: Iterable[Piece], fault: Fault) -> Iterator[Piece]:
+    """Compress a body, let it drip, and break off after a number of bytes."""
+    left, how = fault.cut_bytes, fault.how or "fin"
+    pause = Pause(_DRIP_PAUSE if fault.drip_pause is None else fault.drip_pause)
+    for piece in _zipped(pieces) if fault.gzip else pieces:
+        if not isinstance(piece, bytes):
+            yield piece
+            continue
+        data, broken = piece, left is not None and len(piece) >= left
+        if left is not None:
+            data = data[:left]
+            left -= len(data)
+        for start in range(0, max(len(data), 1), fault.drip or max(len(data), 1)):
+            yield data[start : start + fault.drip] if fault.drip else data
+            if fault.drip:
+                yield pause
         if broken:
-            raise BrokenOffError(self._end)
+            raise BrokenOffError(how)
+    if left is not None:  # it was to break off before
+        yield b""
+        raise BrokenOffError(how)
+
+
+def _zipped(pieces: Iterable[Piece]) -> Iterator[Piece]:
+    # 31 stands for a gzip header in front of a window of full size.
+    zipper = zlib.compressobj(wbits=31)
+    try:
+        for piece in pieces:
+            if isinstance(piece, bytes) and piece:
+                yield zipper.compress(piece) + zipper.flush(zlib.Z_SYNC_FLUSH)
+            else:
+                yield piece
+    except BrokenOffError as broken:
+        if broken.how == "end":
+            yield zipper.flush()
+        raise
+    yield zipper.flush()
 
 
 class _OddEncoder(SSEEncoder):

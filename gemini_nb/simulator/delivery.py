@@ -1,7 +1,7 @@
 """Chunks on their way to the client: encoded, timed, written.
 
-An iterator of steps says what happens when, an encoder turns chunks into bytes, and a sink takes the bytes to
-the connection. A sink that cuts, delays or compresses can stand between without either end knowing.
+An iterator of steps says what happens when, and an encoder turns its chunks into pieces of bytes. What cuts,
+delays or compresses stands between these two iterators and the connection, without either end knowing.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -21,9 +21,9 @@ __all__ = [
     "Encoder",
     "End",
     "Pause",
+    "Piece",
     "Reply",
     "SSEEncoder",
-    "Sink",
     "Step",
     "deliver",
 ]
@@ -45,8 +45,12 @@ class Pause:
     seconds: float
 
 
+Piece = float | bytes | threading.Event | Pause
+"""What is left of the steps once chunks are encoded."""
+
+
 class BrokenOffError(Exception):
-    """Raised by steps and sinks where the answer is to end on purpose; `how` says how."""
+    """Raised where the answer is to end on purpose; `how` says how."""
 
     def __init__(self, how: End) -> None:
         super().__init__(f"The answer was to break off: {how}.")
@@ -98,68 +102,45 @@ class ArrayEncoder(Encoder):
         return b"[]" if self._before == b"[" else b"]"
 
 
-class Sink:
-    """Takes the bytes of one response."""
-
-    async def write(self, data: bytes) -> None:
-        """Send bytes; the first call opens the response, even with none."""
-        raise NotImplementedError
-
-    async def finish(self) -> None:
-        """End the response properly."""
-        raise NotImplementedError
-
-    def cut(self, *, reset: bool = False) -> None:
-        """Drop the connection; `reset` as a crashed server does, otherwise as one that closes it."""
-        raise NotImplementedError
-
-    async def break_off(self, how: End) -> None:
-        """End the response where it is."""
-        if how == "end":
-            await self.write(b"")
-            await self.finish()
-        else:
-            self.cut(reset=how == "rst")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """How a request is answered.
-
-    Attributes:
-        status: the HTTP status.
-        headers: headers beside the content type.
-        encoder: turns the steps into a body.
-        steps: what happens when.
-        breaking: puts what breaks off by itself between the bytes and the connection.
-    """
+    """How a request is answered."""
 
     status: int = 200
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)  # beside the content type
     encoder: Encoder = field(default_factory=Encoder)
     steps: Iterable[Step | Pause]
-    breaking: Callable[[Sink], Sink] = lambda sink: sink
+    mangle: Callable[[Iterator[Piece]], Iterable[Piece]] = lambda pieces: pieces  # changes bytes on their way
+
+    def pieces(self) -> Iterable[Piece]:
+        """Encode the steps."""
+        return self.mangle(self._encoded())
+
+    def _encoded(self) -> Iterator[Piece]:
+        for step in self.steps:
+            yield self.encoder.chunk(step) if isinstance(step, Mapping) else step
+        if end := self.encoder.end():
+            yield end
 
 
-async def deliver(steps: Iterable[Step | Pause], encoder: Encoder, sink: Sink, *, pace: float) -> None:
-    """Take all steps in turn and end the response; delays are multiplied by `pace`."""
+async def deliver(
+    pieces: Iterable[Piece], write: Callable[[bytes], Coroutine[Any, Any, None]], *, pace: float
+) -> None:
+    """Write all pieces in turn; delays are multiplied by `pace`."""
     gave_way = True
-    for step in steps:
-        if isinstance(step, Mapping | bytes):
+    for piece in pieces:
+        if isinstance(piece, bytes):
             if not gave_way:
                 # A write that succeeds at once does not suspend, and would keep all other answers waiting.
                 await asyncio.sleep(0)
-            await sink.write(step if isinstance(step, bytes) else encoder.chunk(step))
+            await write(piece)
             gave_way = False
             continue
-        if isinstance(step, threading.Event):
-            while not step.is_set():  # noqa: ASYNC110 - it is set by other threads
+        if isinstance(piece, threading.Event):
+            while not piece.is_set():  # noqa: ASYNC110 - it is set by other threads
                 await asyncio.sleep(_POLL)
-        elif isinstance(step, Pause):
-            await asyncio.sleep(step.seconds)
+        elif isinstance(piece, Pause):
+            await asyncio.sleep(piece.seconds)
         else:
-            await asyncio.sleep(max(0.0, step * pace))
+            await asyncio.sleep(max(0.0, piece * pace))
         gave_way = True
-    if end := encoder.end():
-        await sink.write(end)
-    await sink.finish()

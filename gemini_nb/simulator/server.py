@@ -19,17 +19,17 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from gemini_nb.simulator.delivery import BrokenOffError, Sink, deliver
+from gemini_nb.simulator.delivery import BrokenOffError, End, Reply, deliver
 from gemini_nb.simulator.protocol.refusals import RefusalError
 from gemini_nb.simulator.protocol.requests import Fields
 from gemini_nb.simulator.protocol.rules import PAYLOAD_LIMIT
 from gemini_nb.simulator.service import Service
 
-__all__ = ["HOST", "Server"]
+__all__ = ["Server"]
 
 _log = logging.getLogger(__name__)
 
-HOST = "127.0.0.1"
+_HOST = "127.0.0.1"
 _NAME = {"Server": "gemini-nb-simulator"}
 _BACKLOG = 1024
 _PATIENCE = 0.5
@@ -49,7 +49,7 @@ class Server:
 
     def __init__(self, service: Service, port: int) -> None:
         self._service = service
-        self._socket = socket.create_server((HOST, port), backlog=_BACKLOG)
+        self._socket = socket.create_server((_HOST, port), backlog=_BACKLOG)
         self.port: int = self._socket.getsockname()[1]
         self.running: set[asyncio.Task[Any] | None] = set()
         """The answers that are being written."""
@@ -142,7 +142,7 @@ class Server:
         while self._listener is None:
             try:
                 self._listener = await self._loop.create_server(
-                    self._factory, HOST, self.port, backlog=_BACKLOG
+                    self._factory, _HOST, self.port, backlog=_BACKLOG
                 )
             except OSError:  # an outgoing connection may hold the port for a moment
                 await asyncio.sleep(_NEXT_TRY)
@@ -161,13 +161,9 @@ class Server:
             path, raw = unquote(request.rel_url.raw_path), await request.read()
             query, headers = Fields(request.query.items()), Fields(request.headers.items())
             reply = self._service.reply(request.method, path, query, headers, raw)
-            headers_sent = {**_NAME, "Content-Type": reply.encoder.content_type, **reply.headers}
-            response = web.StreamResponse(status=reply.status, headers=headers_sent)
-            sink = reply.breaking(_Connection(request, response))
-            try:
-                await deliver(reply.steps, reply.encoder, sink, pace=self._service.pace)
-            except BrokenOffError as broken:
-                await sink.break_off(broken.how)
+            sent = {**_NAME, "Content-Type": reply.encoder.content_type, **reply.headers}
+            response = web.StreamResponse(status=reply.status, headers=sent)
+            await self._deliver(reply, request, response)
         except ConnectionError:  # the client has left
             pass
         except Exception as error:  # noqa: BLE001 - it is logged, and the client hears of it
@@ -179,25 +175,22 @@ class Server:
             _close(request.transport)
         return response or web.Response()
 
+    async def _deliver(self, reply: Reply, request: web.Request, response: web.StreamResponse) -> None:
+        async def write(data: bytes) -> None:
+            await response.prepare(request)  # once; the headers are sent even where there is no data yet
+            if data:
+                await response.write(data)
 
-class _Connection(Sink):
-    """Writes to the connection of one request."""
-
-    def __init__(self, request: web.Request, response: web.StreamResponse) -> None:
-        self._request = request
-        self._response = response
-
-    async def write(self, data: bytes) -> None:
-        await self._response.prepare(self._request)
-        if data:
-            await self._response.write(data)
-
-    async def finish(self) -> None:
-        await self._response.prepare(self._request)
-        await self._response.write_eof()
-
-    def cut(self, *, reset: bool = False) -> None:
-        _close(self._request.transport, reset=reset)
+        how: End = "end"
+        try:
+            await deliver(reply.pieces(), write, pace=self._service.pace)
+        except BrokenOffError as broken:
+            how = broken.how
+        if how == "end":
+            await write(b"")
+            await response.write_eof()
+        else:
+            _close(request.transport, reset=how == "rst")
 
 
 def _close(transport: asyncio.BaseTransport | None, *, reset: bool = False) -> None:

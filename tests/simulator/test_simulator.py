@@ -19,7 +19,7 @@ import pytest
 
 from gemini_nb.errors import CallerError, ConfigError
 from gemini_nb.simulator import Scenario, Simulator
-from gemini_nb.simulator.delivery import Sink, SSEEncoder, deliver
+from gemini_nb.simulator.delivery import deliver
 from simulator_wire import KEY, MODEL, STREAM, ask, chunks_of, text_of
 
 
@@ -231,19 +231,12 @@ def test_delays_are_multiplied_by_the_pace() -> None:
 async def test_an_answer_without_delays_gives_way_to_others() -> None:
     written = 0
 
-    class Ready(Sink):
-        """A connection that takes everything at once."""
+    async def write(data: bytes) -> None:  # a connection that takes everything at once
+        nonlocal written
+        written += 1
+        assert written < 1000
 
-        async def write(self, data: bytes) -> None:
-            nonlocal written
-            written += 1
-            assert written < 1000
-
-        async def finish(self) -> None: ...
-
-        def cut(self, *, reset: bool = False) -> None: ...
-
-    writing = asyncio.create_task(deliver(itertools.repeat({"n": 1}), SSEEncoder(), Ready(), pace=0))
+    writing = asyncio.create_task(deliver(itertools.repeat(b"1"), write, pace=0))
     for _ in range(10):
         await asyncio.sleep(0)
     assert 0 < written < 20

@@ -255,28 +255,26 @@ def check_signatures(turns: Sequence[Turn], *, vertex: bool, pictures: bool) -> 
 def current_rounds(turns: Sequence[Turn]) -> list[list[Exchange]]:
     """Return the calls made since the user last spoke, round by round, with their results."""
     rounds = []
-    current = list(_current(turns))
-    for turn, after in pairwise(current):
-        if turn.kind != "model" or after.kind != "results" or not turn.calls:
-            continue
-        waiting = list(after.results)
-        exchanges = []
-        for call in turn.calls:
-            result = _result_of(call, waiting)
-            waiting.remove(result)
-            response = result.get("response")
-            answer = response if isinstance(response, dict) else {"output": response}
-            exchanges.append(Exchange(str(call.get("name")), call.get("args") or {}, answer))
-        rounds.append(exchanges)
+    for turn, after in pairwise(_current(turns)):
+        if turn.kind == "model" and turn.calls and after.kind == "results":
+            waiting = list(after.results)
+            rounds.append([_exchange(call, waiting) for call in turn.calls])
     return rounds
 
 
-def _result_of(call: dict[str, Any], results: list[dict[str, Any]]) -> dict[str, Any]:
-    by_id = [result for result in results if result.get("id") and result["id"] == call.get("id")]
-    by_name = [
-        result for result in results if result.get("name") == call.get("name") and not result.get("id")
-    ]
-    return (by_id or by_name or results)[0]
+def _exchange(call: dict[str, Any], waiting: list[dict[str, Any]]) -> Exchange:
+    """Take a call's result off those that wait: the one with its id, else one of its name without id."""
+
+    def rank(result: dict[str, Any]) -> int:
+        if result.get("id"):
+            return 0 if result["id"] == call.get("id") else 2
+        return 1 if result.get("name") == call.get("name") else 2
+
+    result = min(waiting, key=rank)
+    waiting.remove(result)
+    response = result.get("response")
+    answer = response if isinstance(response, dict) else {"output": response}
+    return Exchange(str(call.get("name")), call.get("args") or {}, answer)
 
 
 def _current(turns: Sequence[Turn]) -> Sequence[Turn]:

@@ -22,14 +22,7 @@ _TYPE = "type.googleapis.com/google.rpc."
 
 
 class RefusalError(Exception):
-    """A request that is answered with an error body.
-
-    Attributes:
-        code: the HTTP status.
-        status: Google's name for it.
-        message: what is wrong.
-        details: typed details, as in `google.rpc.Status`.
-    """
+    """A request that is answered with an error body: HTTP's status, Google's name for it, what is wrong."""
 
     def __init__(
         self, code: int, status: str, message: str, details: list[dict[str, Any]] | None = None
