@@ -18,7 +18,7 @@ from typing import Any
 from gemini_nb.api.usage import Usage
 from gemini_nb.daemon import importing
 
-__all__ = ["are_known", "are_loaded", "load", "load_soon", "price", "total"]
+__all__ = ["are_known", "are_loaded", "dollars", "load", "load_soon", "price", "total"]
 
 logger = logging.getLogger("gemini_nb")
 
@@ -98,6 +98,13 @@ def total(prices: Iterable[Decimal | None]) -> Decimal | None:
     """The sum; None where one of them is not known."""
     known = list(prices)
     return None if None in known else sum((one for one in known if one is not None), Decimal())
+
+
+def dollars(amount: Decimal) -> str:
+    """A sum of money: $1.23, $0.0045; small ones with two digits that say something."""
+    if not amount or amount >= Decimal("0.1"):
+        return f"${amount:,.2f}"
+    return f"${amount:.{1 - amount.adjusted()}f}"
 
 
 def _bare(model: str | None) -> str | None:

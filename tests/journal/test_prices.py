@@ -16,12 +16,12 @@ import pytest
 from answers import rig, run_python
 from gemini_nb.api.usage import Usage
 from gemini_nb.journal import prices
+from gemini_nb.journal.prices import dollars
 from gemini_nb.notebook.dashboard.look import line_html, totals_html
 from gemini_nb.notebook.dashboard.trace import Trace
 from gemini_nb.notebook.render import figures
 from gemini_nb.notebook.render.group_settled import markdown_of, text_of
 from gemini_nb.notebook.render.settled import to_text
-from gemini_nb.notebook.render.words import dollars
 from gemini_nb.streams.group.mapping import map_prompts
 from gemini_nb.streams.manager import StreamManager
 from scripted import Close, sse_answer, text

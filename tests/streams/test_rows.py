@@ -736,6 +736,7 @@ def test_a_larger_budget_asks_what_was_left() -> None:
         group.retry().wait(PATIENCE)
         assert (group.counts.completed, group.counts.failed) == (done, 6 - done)
         assert f"{6 - done} rows are left" in str(group.error)
+        assert "rows are left" not in str(group.errors[-1])
         with pytest.raises(ConfigError):
             group.retry(budget="much")
         assert group.retry(budget=100).wait(PATIENCE).texts == rows
@@ -753,7 +754,10 @@ def test_a_used_up_budget_leaves_out_no_kept_row(tmp_path: Path) -> None:
         assert (counts.total, counts.kept, counts.failed) == (300, 50, 300 - counts.completed)
         assert counts.completed - counts.kept == len(made.server.requests) - asked <= 3
         assert group.texts[250:] == rows[250:]
-        assert "the budget of $6" in str(group.error)
+        assert f"the budget of $6.00 does not allow another row; ${group.cost:.2f} was spent. " in str(
+            group.error
+        )
+        assert f" {counts.failed} rows are left." in str(group.error)
         frame = group.to_frame()
         assert frame["status"].value_counts().to_dict() == {
             "completed": counts.completed,
@@ -785,12 +789,27 @@ def test_more_places_than_there_are_rows_are_no_error() -> None:
         assert group.texts == ["A", "B"]
 
 
+def test_a_small_sum_is_said_with_digits_that_say_something() -> None:
+    def cheap(request: Any) -> Any:
+        counts = {"promptTokenCount": 0, "candidatesTokenCount": 3, "totalTokenCount": 3}
+        return sse_answer({**text("A", finish="STOP"), "usageMetadata": counts})
+
+    with rig(cheap) as made:
+        options = {**made.options, "model": FLASH}
+        group = gemini_nb.map(iter("abc"), budget="0.00001", manager=made.manager, **options).wait(PATIENCE)
+        said = r"the budget of \$0\.000010 does not .*; \$0\.0000\d\d was spent\. \d (or more )?row"
+        assert re.match(said, str(group.error))
+
+
 def test_a_budget_of_nothing_asks_nothing_that_is_not_kept(tmp_path: Path) -> None:
     with rig(priced) as made:
         options = {**made.options, "model": FLASH, "keep": tmp_path / "kept.jsonl"}
         gemini_nb.map(["b"], manager=made.manager, **options).wait(PATIENCE)
         group = gemini_nb.map(["a", "b"], budget=0, manager=made.manager, **options).wait(PATIENCE)
         assert (group.counts.kept, group.counts.failed, len(made.server.requests)) == (1, 1, 1)
+        assert str(group.error).startswith(
+            "the budget of $0.00 does not allow another row; $0.00 was spent. 1 row is"
+        )
         assert gemini_nb.map(["a"], budget=0, manager=made.manager, **options).wait(PATIENCE).error
 
 

@@ -9,11 +9,12 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
+from gemini_nb.journal.prices import dollars
 from gemini_nb.notebook.dashboard.sparkline import sparkline
 from gemini_nb.notebook.dashboard.trace import Trace
 from gemini_nb.notebook.render import figures
 from gemini_nb.notebook.render.markdown import escape
-from gemini_nb.notebook.render.words import cut, dollars, duration, quantity
+from gemini_nb.notebook.render.words import cut, duration, quantity
 from gemini_nb.streams.counts import Statistics
 from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.events.states import Status, ToolStatus

@@ -11,7 +11,8 @@ from gemini_nb.api.usage import Usage
 from gemini_nb.api.wire import Part
 from gemini_nb.config import Auth
 from gemini_nb.journal import prices
-from gemini_nb.notebook.render.words import date, dollars, duration, one_line, quantity
+from gemini_nb.journal.prices import dollars
+from gemini_nb.notebook.render.words import date, duration, one_line, quantity
 from gemini_nb.streams.counts import Statistics
 from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.events.info import Waiting

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TypeAlias
 
+from gemini_nb.journal.prices import dollars
 from gemini_nb.notebook.render.group_table import is_table, item_words, notes_of, table_markdown, table_text
 from gemini_nb.notebook.render.markdown import escape
 from gemini_nb.notebook.render.settled import literal, mimebundle, title_html, to_markdown, to_text
 from gemini_nb.notebook.render.transcript import Transcript
-from gemini_nb.notebook.render.words import dollars, quantity
+from gemini_nb.notebook.render.words import quantity
 from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.stream import Stream

@@ -9,11 +9,12 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from gemini_nb.journal.prices import dollars
 from gemini_nb.notebook.render.figures import waiting_words
 from gemini_nb.notebook.render.markdown import escape, plain, words_of
 from gemini_nb.notebook.render.settled import literal
 from gemini_nb.notebook.render.table import aligned
-from gemini_nb.notebook.render.words import cut, dollars, duration, one_line
+from gemini_nb.notebook.render.words import cut, duration, one_line
 from gemini_nb.redaction import partial_secret, scrub
 from gemini_nb.streams.events.info import Waiting
 from gemini_nb.streams.events.states import Status

@@ -15,6 +15,7 @@ from gemini_nb.config import Auth
 from gemini_nb.journal.columns import PastCall
 from gemini_nb.journal.entries import Entry, UsageRow
 from gemini_nb.journal.kept.call_record import CallRecord
+from gemini_nb.journal.prices import dollars
 from gemini_nb.journal.uploads import Uploaded
 from gemini_nb.notebook.render.blocks.blocks import CallBlock, TextBlock
 from gemini_nb.notebook.render.figures import STAND_INS, tokens_words
@@ -30,7 +31,7 @@ from gemini_nb.notebook.render.settled import (
 )
 from gemini_nb.notebook.render.table import aligned
 from gemini_nb.notebook.render.transcript import Transcript
-from gemini_nb.notebook.render.words import data_size, date, dollars, duration, one_line, quantity
+from gemini_nb.notebook.render.words import data_size, date, duration, one_line, quantity
 from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.events.events import PartReceived, StreamCompleted, TextDelta, ToolCallRequested
 from gemini_nb.streams.events.states import ToolStatus

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 
+from gemini_nb.journal.prices import dollars
 from gemini_nb.notebook.render import figures
 from gemini_nb.notebook.render.entries import entries_of, label_of, state_of, streams_in
 from gemini_nb.notebook.render.group_table import item_words, progress_line
 from gemini_nb.notebook.render.table import aligned
-from gemini_nb.notebook.render.words import dollars, duration, quantity
+from gemini_nb.notebook.render.words import duration, quantity
 from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.group.run import Run

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from decimal import Decimal
 
 __all__ = [
     "cut",
@@ -13,7 +12,6 @@ __all__ = [
     "data_progress",
     "data_size",
     "date",
-    "dollars",
     "duration",
     "one_line",
     "quantity",
@@ -40,13 +38,6 @@ def date(when: datetime) -> str:
     local, now = when.astimezone(), datetime.now().astimezone()
     year = "" if local.year == now.year else f" {local.year}"
     return f"{local.day} {_MONTHS[local.month - 1]}{year} {local:%H:%M}"
-
-
-def dollars(amount: Decimal) -> str:
-    """A sum of money: $1.23, $0.0045; small ones with two digits that say something."""
-    if not amount or amount >= Decimal("0.1"):
-        return f"${amount:,.2f}"
-    return f"${amount:.{1 - amount.adjusted()}f}"
 
 
 def data_size(size: int) -> str:

@@ -183,14 +183,14 @@ class Pace:
             return True
         if not self._running:
             now = run.counts
-            more = " or more" if now.total is None else ""
             run.end(
                 NotAskedError(
-                    f"the budget of ${run.budget} does not allow another row. "
-                    f"${known:.4f} were spent, {now.waiting + now.running:,}{more} rows are left.",
-                    hint="group.retry(budget=…) with a larger one asks them.",
+                    f"the budget of {prices.dollars(run.budget)} does not allow another row; "
+                    f"{prices.dollars(known)} was spent.",
+                    hint="group.retry(budget=…) with a larger one asks what is left.",
                 )
             )
+            run.say_left(now.waiting + now.running, more=now.total is None)
         return run.error is not None
 
 

@@ -83,6 +83,7 @@ class Run:
         self._tally = Tally()
         self._refusals = Refusals()
         self._ended_by: GeminiError | None = None  # why no row is asked any more
+        self._left: tuple[int, bool] | None = None  # rows that a budget left, and whether there may be more
         self._over: dict[str | None, GeminiError] = {}  # by model: why no more of its rows are asked
         self._is_stopped = False
         self._are_own = start is not _never
@@ -247,6 +248,20 @@ class Run:
             self._over.setdefault(model, error)
         self._go_on.set()
 
+    def say_left(self, left: int, *, more: bool) -> None:
+        """Say in its error how many rows are left; those that prove to be kept ones are not.
+
+        Args:
+            left: how many have not ended.
+            more: whether there may be others that were not read.
+        """
+        with self._lock:
+            if (error := self._ended_by) is None:
+                return
+            self._left = left, more
+            rows = f"{left:,} or more rows are" if more else "1 row is" if left == 1 else f"{left:,} rows are"
+            self.error = type(error)(f"{error.message} {rows} left.", hint=error.hint)
+
     def check(self, row: Row) -> None:
         """Refuse to ask a row whose run has ended.
 
@@ -265,6 +280,7 @@ class Run:
             again = [index for index, row in enumerate(self.rows) if _may_retry(row)]
             self._is_stopped, self.error, self._ended_by = False, self._broken, None
             self._is_read = self._is_empty
+            self._left = None
             self._over.clear()
             self._refusals.clear()
             for index in again:
@@ -297,7 +313,10 @@ class Run:
                 self.ended.append(index)
                 if stream.status is Status.ERROR:
                     self.failed[index] = None
+                kept_before = self._tally.kept
                 self._tally.add(stream)
+                if self._left is not None and self._tally.kept > kept_before:
+                    self.say_left(self._left[0] - 1, more=self._left[1])
                 self._judge(self.rows[index], stream)
                 self._shrink()
 
