@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 __all__ = ["CodeBlock", "find_code_blocks", "python_in"]
 
-_PYTHON = {"python", "py", "python3", "ipython", "ipython3"}
+_PYTHON = re.compile(r"(?:i?python|py)[\d.]*|pycon|.+\.py")
+_LANGUAGE = re.compile(r"(?:\{code-cell\})?[{.\s]*([\w+#.-]*)")  # ```{.python}, ```python,linenos
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +19,7 @@ class CodeBlock:
     """One fenced block of an answer.
 
     Attributes:
-        language: the word behind the fence in lower case, empty where there is none.
+        language: the first word behind the fence in lower case, empty where there is none.
         code: what stands between the fences, without the last line end.
     """
 
@@ -27,7 +29,7 @@ class CodeBlock:
     @property
     def is_python(self) -> bool:
         """Whether its fence says that it is Python."""
-        return self.language in _PYTHON
+        return _PYTHON.fullmatch(self.language) is not None
 
 
 def find_code_blocks(text: str) -> list[CodeBlock]:
@@ -37,17 +39,21 @@ def find_code_blocks(text: str) -> list[CodeBlock]:
     quotation. A block that is not closed, as of an answer that was cut, reaches to the end.
     """
     return [
-        CodeBlock(token.info.strip().partition(" ")[0].lower(), token.content.removesuffix("\n"))
+        CodeBlock(_language(token.info), token.content.removesuffix("\n"))
         for token in _parser().parse(text)
         if token.type == "fence"
     ]
 
 
-def python_in(blocks: Iterable[CodeBlock]) -> str:
-    """Return the Python of these blocks as one text; blocks without a language count where none has one."""
+def python_in(blocks: Iterable[CodeBlock]) -> list[CodeBlock]:
+    """Return the blocks of Python; those without a language count where none has one."""
     listed = list(blocks)
-    chosen = [block for block in listed if block.is_python] or [one for one in listed if not one.language]
-    return "\n\n".join(block.code for block in chosen)
+    return [block for block in listed if block.is_python] or [one for one in listed if not one.language]
+
+
+def _language(info: str) -> str:
+    found = _LANGUAGE.match(info.strip())
+    return found[1].lower() if found is not None else ""
 
 
 @functools.cache

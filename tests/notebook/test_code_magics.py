@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,11 +10,19 @@ from typing import Any
 import pytest
 
 from kernels import Kernel, Result
-from scripted import Request, ScriptedServer, Step, Wait, sse_answer, text
+from scripted import Request, ScriptedServer, Step, Wait, answer, sse_answer, text
 
 KEY = "key-of-the-code-magics-0123456789"
 FIXED = "The name was misspelt.\n\n```python\nprint('fixed')\n```\n"
+CHAIN = """e = None
+for i in range(2000):
+    n = OSError(i)
+    n.__cause__, e = e, n
+raise e"""
 TWO = "```python\nx = 1\n```\nthen\n```bash\nls\n```\nand\n```py\ny = x + 1\n```\n"
+SESSION = "```pycon\n>>> x = 1\n>>> if x:\n...     print(x)\n1\n```\n"
+CELLS = "```python\nx = 1\n```\nand\n```text\nhm\n```\nand\n```python\n%%time\nx\n```\n"
+SHELLS = "```bash\n%%bash\nls\n```\n```sh\n!pip list\n```\n```JS\nlet a\n```\n```bash\n```\n"
 
 
 class Service:
@@ -22,12 +31,22 @@ class Service:
     def __init__(self) -> None:
         self.gate = threading.Event()
         self.asked: list[dict[str, Any]] = []
+        self.models: list[dict[str, Any]] = []
 
     def __call__(self, request: Request) -> list[Step]:
+        if request.method == "GET":
+            return answer(body=json.dumps({"models": self.models}).encode())
         self.asked.append(request.json)
         first = request.json["contents"][-1]["parts"][-1]["text"].split()[0]
         answers = {"two": TWO, "none": "No code here.", "bash": "```bash\nls\n```", "late": TWO}
-        steps = sse_answer(text(answers.get(first, FIXED), finish="STOP"))
+        answers |= {
+            "session": SESSION,
+            "cells": CELLS,
+            "shells": SHELLS,
+            "[secret]": "```python\nkey = '[secret]'\n```",
+        }
+        answers |= {"script": "```bash\nexit 0\n```", "cut": "```python\nif x:"}
+        steps = sse_answer(text(answers.get(first, FIXED), finish="MAX_TOKENS" if first == "cut" else "STOP"))
         return [Wait(self.gate), *steps] if first == "late" else list(steps)
 
     @property
@@ -89,8 +108,33 @@ def test_code_takes_the_place_of_its_cell(kernel: Kernel, service: Service, line
 
 
 @pytest.mark.parametrize(
+    ("prompt", "line", "code"),
+    [
+        ("session", "trip", "x = 1\nif x:\n    print(x)"),
+        ("shells", "trip 1", "%%bash\nls"),
+        ("shells", "trip 2", "!pip list"),
+        ("shells", "trip 3", "%%javascript\nlet a"),
+        ("cells", "trip 3", "%%time\nx"),
+    ],
+)
+def test_code_is_ready_to_run(kernel: Kernel, service: Service, prompt: str, line: str, code: str) -> None:
+    asked(kernel, prompt)
+    assert inputs(kernel.run(f"%gemini_code {line}")) == [(code, True)]
+
+
+def test_a_chat_stands_for_its_last_answer(kernel: Kernel, service: Service) -> None:
+    kernel.run("%gemini_stream -c talk --wait two")
+    kernel.run("%gemini_stream -c talk --wait session")
+    assert inputs(kernel.run("%gemini_code talk 1"))[0][0].startswith("x = 1\nif x:")
+    done = kernel.run("import gemini_nb\nquiet = gemini_nb.Chat()\n%gemini_code quiet")
+    assert "The chat quiet has no answer of this kernel." in done.stderr
+
+
+@pytest.mark.parametrize(
     ("prompt", "line", "said"),
     [
+        ("cells", "trip", "for example %gemini_code trip 1; their numbers are 1, 3."),
+        ("shells", "trip 4", "Code block 4 of trip is empty."),
         ("none", "trip", "There is no code in the answer of trip."),
         ("two", "trip 7", "trip has 3 code blocks, numbered from 1; there is no number 7."),
         ("bash", "trip", "trip has no Python code. Its code blocks: 1 (bash). %gemini_code trip 1 takes"),
@@ -152,6 +196,28 @@ def test_an_error_is_explained_with_the_cell_and_its_names(kernel: Kernel, servi
             "try:\n    1 / 0\nexcept ZeroDivisionError as e:\n    raise ValueError('no') from e",
             "which led to:",
         ),
+        ("raise KeyboardInterrupt('by me')", "KeyboardInterrupt: by me"),
+        (
+            "try:\n    1 / 0\nexcept Exception as e:\n    raise ExceptionGroup('g', [e])",
+            "ZeroDivisionError: ",
+        ),
+        (
+            "a = OSError('a'); a.__cause__ = b = OSError('b'); b.__cause__ = a\nraise a",
+            "OSError: b\n\nwhich led",
+        ),
+        (CHAIN, "OSError: 0\n\nwhich led to:\n\nOSError: 1\n"),
+        (CHAIN, "[… 1,990 errors left out …]"),
+        ("def f(n): return f(n - 1) if n else [][1]\nf(50)", "cell, line 2: f(50)\ncell, line 1, in f: def"),
+        ("def f(n): return f(n - 1) if n else [][1]\nf(50)", "[… 37 frames left out …]"),
+        ("eval('1 +')", "cell, line 1: eval('1 +')\n<string>, line 1\n    1 +"),
+        (
+            "with open('bad.py', 'w') as file: file.write('[][1]')\n%run bad.py",
+            "bad.py, line 1: [][1]\nIndexError",
+        ),
+        ("import pandas\npandas.DataFrame()['a']", "cell, line 2: pandas.DataFrame()['a']\nraised in "),
+        ("[1 / z for z in [0]] + [float, E]\nclass E(Exception): ...", "ZeroDivisionError"),
+        ("token = 'in-the-cell-1'\nraise ValueError(f'no {token}')", "token = '[secret]'"),
+        ("token = 'in-the-cell-1'\nraise ValueError(f'no {token}')", "ValueError: no [secret]"),
     ],
 )
 def test_every_kind_of_failure_counts(kernel: Kernel, service: Service, cell: str, words: str) -> None:
@@ -159,7 +225,9 @@ def test_every_kind_of_failure_counts(kernel: Kernel, service: Service, cell: st
     shown = kernel.run("%gemini_explain --show")
     before = len(service.asked)
     assert words in shown.stdout
-    assert cell.splitlines()[0] in shown.stdout
+    assert cell.splitlines()[0].replace("in-the-cell-1", "[secret]") in shown.stdout
+    assert ".pyx" not in shown.stdout.partition("raised in")[0]
+    assert "`.0`" not in shown.stdout
     assert len(service.asked) == before
 
 
@@ -175,10 +243,34 @@ def test_a_fix_becomes_the_next_input(kernel: Kernel, service: Service) -> None:
     assert "pritn('x')" in service.prompt
 
 
+@pytest.mark.parametrize(
+    ("cell", "word", "code", "said"),
+    [
+        ("%%bash\nexit 3", "script", "%%bash\nexit 0", ""),
+        ("1 / 0", "script", "", "The answer holds no corrected cell."),
+        ("1 / 0", "none", "", "The answer holds no corrected cell."),
+        ("1 / 0", "cut", "if x:", "The answer is not whole, so its code may break off."),
+        ("key = 1 / 0", "[secret]", "key = '[secret]'", "[secret] stands for a key or password"),
+        ("1 / 0", "session", "x = 1\nif x:\n    print(x)", ""),
+    ],
+)
+def test_a_fix_says_what_it_cannot_give(
+    made: tuple[Kernel, Service], cell: str, word: str, code: str, said: str
+) -> None:
+    kernel, _ = made
+    kernel.run(cell)
+    done = kernel.run(f"%gemini_fix {word}")
+    assert inputs(done) == ([(code, False)] if code else [])
+    assert said in done.stdout
+    assert bool(said) == bool(done.stdout)
+
+
 def test_a_hint_gives_no_solution(kernel: Kernel, service: Service) -> None:
     kernel.run("pritn('x')")
     done = kernel.run("%gemini_fix --hint")
     assert inputs(done) == []
+    assert "no solution" in service.system
+    kernel.run("%gemini_explain --hint --wait")
     assert "no solution" in service.system
 
 
@@ -228,7 +320,8 @@ def test_the_cells_above_go_along(kernel: Kernel, service: Service) -> None:
     kernel.run("40 + 2")
     done = kernel.run("%%gemini_stream --above 2 --wait\nWhat did I do?")
     assert done.status == "ok", done.error_text
-    assert "Sent along: 2 cells above" in done.stdout
+    sent = service.asked[-1]["contents"][-1]["parts"][0]["text"]
+    assert f"Sent along: 2 cells above, {len(sent)} characters." in done.stdout
     assert "print('one', 'printed')" in service.prompt
     assert "40 + 2" in service.prompt
     assert "\n42\n" in service.prompt
@@ -237,6 +330,18 @@ def test_the_cells_above_go_along(kernel: Kernel, service: Service) -> None:
     # What a cell above was answered is what it put out.
     kernel.run("%gemini_stream --above 1 --wait And now?")
     assert "The name was misspelt." in service.prompt
+
+
+def test_cells_above_that_cannot_be_shown_go_along(kernel: Kernel, service: Service) -> None:
+    kernel.run("class Bad:\n    def __repr__(self): raise OSError('no repr')\nBad()")
+    kernel.run("import pandas\npandas.DataFrame({'a': [1]})")
+    kernel.run("db_password = 'in-the-cell-1'\nprint('with', db_password)")
+    done = kernel.run("%gemini_stream --above 3 --wait Hi")
+    assert (done.status, done.error_text) == ("ok", "")
+    assert "```\nBad\nOSError: no repr\n```" in service.prompt
+    assert "```\n   a\n0  1\n```" in service.prompt
+    assert "with [secret]" in service.prompt
+    assert "in-the-cell-1" not in service.prompt
 
 
 def test_the_cells_above_go_along_with_the_answers_that_are_still_to_come(
@@ -262,10 +367,20 @@ def test_a_key_is_never_sent(kernel: Kernel, service: Service) -> None:
     assert KEY not in service.prompt
 
 
+def test_the_models_are_listed_as_lines_whatever_the_service_calls_them(
+    kernel: Kernel, service: Service
+) -> None:
+    assert "The service lists no models." in kernel.run("%gemini_models --fresh").stderr
+    service.models = [{"name": "models/a", "displayName": "\x1b[31mA\x1b[0m\nb  9  9", "inputTokenLimit": 10}]
+    listed = kernel.run("%gemini_models --fresh").stdout.splitlines()
+    assert [line.split() for line in listed[1:]] == [["a", "10", "A", "b", "9", "9"]]
+
+
 def test_nothing_failed_yet(make_kernel: Callable[..., Kernel]) -> None:
     fresh = make_kernel(GEMINI_NB_AUTH="simulator", GEMINI_NB_SIMULATOR_PACE="0")
     fresh.run("%load_ext gemini_nb")
-    assert "No cell has failed yet" in (done := fresh.run("%gemini_explain")).stderr + done.error_text
+    for _ in range(2):  # its own error is none
+        assert "No cell has failed yet" in (done := fresh.run("%gemini_explain")).stderr + done.error_text
 
 
 def test_a_failure_from_before_the_extension_was_loaded_counts(make_kernel: Callable[..., Kernel]) -> None:

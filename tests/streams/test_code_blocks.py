@@ -32,6 +32,31 @@ def test_fenced_blocks_are_found(text: str, blocks: list[tuple[str, str]]) -> No
 
 def test_python_is_what_says_so_or_what_says_nothing_where_nothing_does() -> None:
     python, other, bare = CodeBlock("py", "a"), CodeBlock("bash", "b"), CodeBlock("", "c")
-    assert python_in([python, other, bare, CodeBlock("python", "d")]) == "a\n\nd"
-    assert python_in([other, bare]) == "c"
-    assert python_in([other]) == ""
+    assert python_in([python, other, bare]) == [python]
+    assert python_in([other, bare]) == [bare]
+    assert python_in([other]) == []
+
+
+@pytest.mark.parametrize(
+    ("info", "language", "is_python"),
+    [
+        ("{python}", "python", True),
+        (" {.python .numberLines}", "python", True),
+        ("{code-cell} ipython3", "ipython3", True),
+        ("python,linenos", "python", True),
+        ("python:main.py", "python", True),
+        ('Python\ttitle="a"', "python", True),
+        ("main.py", "main.py", True),
+        ("py3", "py3", True),
+        ("python3.11", "python3.11", True),
+        ("pycon", "pycon", True),
+        ("c++", "c++", False),
+        ("C#", "c#", False),
+        ("objective-c", "objective-c", False),
+        ("pyramid", "pyramid", False),
+        ("{}", "", False),
+    ],
+)
+def test_the_language_is_the_first_word_behind_the_fence(info: str, language: str, is_python: bool) -> None:
+    (block,) = find_code_blocks(f"{FENCE}{info}\nx\n{FENCE}")
+    assert (block.language, block.is_python) == (language, is_python)

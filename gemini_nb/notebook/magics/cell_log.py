@@ -6,13 +6,16 @@ import collections
 import itertools
 import re
 import sys
+import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from IPython.lib.pretty import pretty
+
 from gemini_nb.notebook.kernel.names import name_streams
 from gemini_nb.notebook.magics.failure import Failure, cut, fenced, source_of
-from gemini_nb.redaction import scrub
+from gemini_nb.notebook.magics.own_secrets import hide_secrets
 from gemini_nb.streams.conversation.dependencies import (
     Deferred,
     Need,
@@ -22,6 +25,7 @@ from gemini_nb.streams.conversation.dependencies import (
     whole_text,
 )
 from gemini_nb.streams.group.group import StreamGroup
+from gemini_nb.streams.runtime.ending import StreamInterrupted
 from gemini_nb.streams.stream import Stream
 
 __all__ = ["CellLog"]
@@ -29,6 +33,7 @@ __all__ = ["CellLog"]
 _KEPT = 200  # cells
 _MOST_SOURCE = 8_000  # characters of a cell
 _MOST_OUTPUT = 4_000
+_NO_FAILURES = (SystemExit, StreamInterrupted)
 _OURS = re.compile(r"\s*%gemini_(?:fix|explain|code)\b")
 
 
@@ -52,9 +57,13 @@ class CellLog:
         self._asked: list[Stream | StreamGroup] = []
         self._cells: collections.deque[_Cell] = collections.deque(maxlen=_KEPT)
         self._failure: Failure | None = None
+        self._last_value: BaseException | None = None
 
     def register(self) -> None:
-        """Start recording the cells that end."""
+        """Start recording the cells that end; one that failed before counts, too."""
+        error = self._last_value = getattr(sys, "last_value", None)  # where IPython leaves it
+        if isinstance(error, Exception):
+            self._failure = Failure(source_of(error), error)
         self._shell.events.register("post_run_cell", self._look)
 
     def unregister(self) -> None:
@@ -68,21 +77,21 @@ class CellLog:
     def _look(self, result: Any) -> None:
         name_streams(self._shell.user_ns)
         asked, self._asked = tuple(self._asked), []
+        shown, self._last_value = self._last_value, getattr(sys, "last_value", None)
         source = getattr(result.info, "raw_cell", None) or ""
         if result.info.silent or not source.strip():
             return
         error = result.error_before_exec or result.error_in_exec
+        if error is None and self._last_value is not shown:  # as of %run, which shows it and goes on
+            error = self._last_value
         self._cells.append(_Cell(result.execution_count, source, error, asked))
-        if isinstance(error, Exception) and not _OURS.match(source):
+        if error is not None and not isinstance(error, _NO_FAILURES) and not _OURS.match(source):
             self._failure = Failure(source, error)
 
     @property
     def failure(self) -> Failure | None:
         """The last failure, also one from before the extension was loaded."""
-        if self._failure is not None:
-            return self._failure
-        error = getattr(sys, "last_value", None)  # where IPython leaves it
-        return Failure(source_of(error), error) if isinstance(error, Exception) else None
+        return self._failure
 
     def above(self, count: int) -> tuple[int, str | Deferred]:
         """Return how many cells there are of the last `count`, and their sources and text outputs.
@@ -92,10 +101,23 @@ class CellLog:
         cells = [(self._head(cell), self._output(cell)) for cell in list(self._cells)[-count:]]
         asked = [one for _, output in cells for one in output if not isinstance(one, str)]
         if not asked:
-            return len(cells), _cells_text(cells) if cells else ""
+            return len(cells), self._text(cells) if cells else ""
         need = Need(streams_in(asked) or (), asked, "the cells above", must_complete=False)
-        made: Any = defer(Deferred((need,), ["<the cells above>"], lambda: _cells_when_ended(cells, asked)))
+        made: Any = defer(Deferred((need,), ["<the cells above>"], lambda: self._when_ended(cells, asked)))
         return len(cells), made if isinstance(made, Deferred) else made[0]
+
+    def _when_ended(
+        self, cells: Iterable[tuple[str, Iterable[Any]]], asked: Iterable[Stream | StreamGroup]
+    ) -> list[str]:
+        for one in asked:
+            if growing(one):
+                one.wait_only()  # its rows were not all known
+        return [self._text(cells)]
+
+    def _text(self, cells: Iterable[tuple[str, Iterable[Any]]]) -> str:
+        """The cells as a prompt shows them."""
+        shown = "\n\n".join(itertools.starmap(_shown, cells))
+        return hide_secrets(f"The cells above, as they ran:\n\n{shown}", self._shell.user_ns)
 
     def _head(self, cell: _Cell) -> str:
         number = "" if cell.number is None else f" {cell.number}"
@@ -111,25 +133,19 @@ class CellLog:
         ]
         if cell.number in history.output_hist:
             value = history.output_hist[cell.number]
-            as_text = self._shell.display_formatter.formatters["text/plain"]
-            said.append(value if isinstance(value, (Stream, StreamGroup)) else as_text(value) or "")
+            said.append(value if isinstance(value, (Stream, StreamGroup)) else _text_of(value))
         if cell.error is not None:
-            said.append(f"{type(cell.error).__name__}: {cell.error}")
+            lines = traceback.format_exception_only(cell.error)
+            said.append("".join(lines[-1:] if isinstance(cell.error, SyntaxError) else lines))
         return [*said, *cell.asked]
 
 
-def _cells_when_ended(
-    cells: Iterable[tuple[str, Iterable[Any]]], asked: Iterable[Stream | StreamGroup]
-) -> list[str]:
-    for one in asked:
-        if growing(one):
-            one.wait_only()  # its rows were not all known
-    return [_cells_text(cells)]
-
-
-def _cells_text(cells: Iterable[tuple[str, Iterable[Any]]]) -> str:
-    """The cells as a prompt shows them."""
-    return scrub("The cells above, as they ran:\n\n" + "\n\n".join(itertools.starmap(_shown, cells)))
+def _text_of(value: object) -> str:
+    """A value as a cell shows it; a user's own object may fail at that."""
+    try:
+        return str(pretty(value))
+    except Exception:  # noqa: BLE001 - whatever a user's __repr__ raises
+        return type(value).__name__
 
 
 def _shown(head: str, output: Iterable[Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from IPython.core.error import UsageError
@@ -11,6 +12,8 @@ from gemini_nb.notebook.kernel.frontend import Frontend, frontend_of
 from gemini_nb.notebook.magics.arguments import split_line
 from gemini_nb.notebook.magics.cell_log import CellLog
 from gemini_nb.notebook.magics.magics import GeminiMagics
+from gemini_nb.notebook.magics.own_secrets import MASK
+from gemini_nb.streams.chat.chat import Chat
 from gemini_nb.streams.code_blocks import CodeBlock, find_code_blocks, python_in
 from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.runtime.ending import interrupting
@@ -30,7 +33,16 @@ _HINT = (
     "A learner's notebook cell failed. Give one hint that lets the learner find the mistake: what to look "
     "at, and why. Give no corrected code and no solution."
 )
-_CELL_MAGICS = {"bash": "%%bash", "sh": "%%bash", "shell": "%%bash", "html": "%%html", "latex": "%%latex"}
+_CELL_MAGICS = {
+    "bash": "%%bash",
+    "sh": "%%bash",
+    "shell": "%%bash",
+    "zsh": "%%script zsh",
+    "html": "%%html",
+    "javascript": "%%javascript",
+    "js": "%%javascript",
+    "latex": "%%latex",
+}
 
 
 @magics_class
@@ -49,14 +61,15 @@ class CodeMagics(Magics):
         super().__init__(shell)
         self._magics = magics
         self._log = log
+        self._failed_source = ""
 
     @line_magic
     def gemini_code(self, line: str) -> None:
         """Replace this cell by code of an answer: `%gemini_code trip`, or `%gemini_code trip 2`.
 
         Without a number it is all Python of the stream's last answer; with one it is that code block, in
-        any language. It waits for a stream that still runs. The code is put into the cell and not run. In a
-        terminal it becomes the next input.
+        any language. Of a chat it is the last answer. It waits for a stream that still runs. The code is put
+        into the cell and not run. In a terminal it becomes the next input.
         """
         name, number = _name_and_number(line)
         stream = self._stream(name)
@@ -67,14 +80,14 @@ class CodeMagics(Magics):
             raise interrupting([stream.label], ended, stopped=False) from None
         blocks = stream.code_blocks
         if number is None:
-            code = python_in(find_code_blocks(stream.answer)) or python_in(blocks)
+            chosen = python_in(find_code_blocks(stream.answer)) or python_in(blocks)
+            code = _one_cell(chosen, blocks, name or stream.stream_id)
         else:
-            code = _block(blocks, number, name)
+            code = _runnable(_block(blocks, number, name))
         if not code:
-            raise UsageError(_nothing(stream, blocks, name))
-        if stream.status is not Status.COMPLETED or stream.finish_reason == "MAX_TOKENS":
-            print("The answer is not whole, so its code may break off.")
-        self._put(code, replace=True)
+            empty = f"Code block {number} of {name or stream.stream_id} is empty."
+            raise UsageError(_nothing(stream, blocks, name) if number is None else empty)
+        self._put(stream, code, replace=True)
 
     @no_var_expand
     @line_magic
@@ -84,7 +97,7 @@ class CodeMagics(Magics):
         Options of `%%gemini_stream` and a question of your own may follow:
         `%gemini_explain -m MODEL Why here?` `--show` prints what would be sent, and sends nothing.
         """
-        options, prompt, flags = self._question(line, _EXPLAIN)
+        options, prompt, flags = self._question(line, _HINT if "--hint" in line.split() else _EXPLAIN)
         if "--show" not in flags:
             self._magics.gemini_stream(options, prompt)
 
@@ -114,9 +127,17 @@ class CodeMagics(Magics):
     def _use(self, made: Any, flags: set[str]) -> None:
         if "--hint" in flags or not isinstance(made, Stream):
             return
-        blocks = [block for block in find_code_blocks(made.answer) if block.is_python or not block.language]
-        if blocks:
-            self._put(blocks[-1].code, replace=False)
+        found = find_code_blocks(made.answer)
+        blocks = python_in(found)
+        if not blocks and self._failed_source.lstrip().startswith("%%"):
+            blocks = [block for block in found if block.language in _CELL_MAGICS]
+        if not blocks:
+            print("The answer holds no corrected cell.")
+            return
+        code = _runnable(blocks[-1])
+        if MASK in code:
+            print(f"{MASK} stands for a key or password that was not sent; put yours back.")
+        self._put(made, code, replace=False)
 
     def _question(self, line: str, system: str) -> tuple[str, str, set[str]]:
         """The options and the prompt for the last failure; with --show both are printed."""
@@ -126,6 +147,7 @@ class CodeMagics(Magics):
         failure = self._log.failure
         if failure is None:
             raise UsageError("No cell has failed yet. Run the one that does, then this.")
+        self._failed_source = failure.source
         prompt = failure.describe(self.shell.user_ns)
         prompt = f"{asked}\n\n{prompt}" if asked else prompt
         if "--show" in flags:
@@ -139,12 +161,19 @@ class CodeMagics(Magics):
             if not streams:
                 raise UsageError("There is no answer yet to take code from.")
             return streams[-1]
+        if isinstance(chat := self.shell.user_ns.get(name), Chat):
+            answers = [stream for _, stream in chat.exchanges() if stream is not None]
+            if not answers:
+                raise UsageError(f"The chat {name} has no answer of this kernel.")
+            return answers[-1]
         made = self._magics.find(name)
         if len(made) != 1 or not isinstance(made[0], Stream):
             raise UsageError(f"{name} has several answers; bind the one you want to a name: one = {name}[0].")
         return made[0]
 
-    def _put(self, code: str, *, replace: bool) -> None:
+    def _put(self, stream: Stream, code: str, *, replace: bool) -> None:
+        if stream.status is not Status.COMPLETED or stream.finish_reason == "MAX_TOKENS":
+            print("The answer is not whole, so its code may break off.")
         if frontend_of(self.shell) is Frontend.HEADLESS:
             print(code)
             return
@@ -161,13 +190,39 @@ def _name_and_number(line: str) -> tuple[str, int | None]:
     return (words[0] if words else ""), number
 
 
-def _block(blocks: list[CodeBlock], number: int, name: str) -> str:
+def _block(blocks: list[CodeBlock], number: int, name: str) -> CodeBlock:
     if not 1 <= number <= len(blocks):
         has = "no code blocks" if not blocks else f"{len(blocks)} code block{'s' * (len(blocks) > 1)}"
         raise UsageError(f"{name or 'The answer'} has {has}, numbered from 1; there is no number {number}.")
-    block = blocks[number - 1]
+    return blocks[number - 1]
+
+
+def _one_cell(chosen: Sequence[CodeBlock], blocks: list[CodeBlock], label: str) -> str:
+    """The code of these blocks as one cell, which may have a cell magic in its first line only."""
+    codes = [_runnable(block) for block in chosen]
+    if len(codes) > 1 and any(code.startswith("%%") for code in codes):
+        numbers = ", ".join(str(blocks.index(block) + 1) for block in chosen)
+        raise UsageError(
+            f"{label} has several cells of code, some with a cell magic (%%). Take them one by one, for "
+            f"example %gemini_code {label} {blocks.index(chosen[0]) + 1}; their numbers are {numbers}."
+        )
+    return "\n\n".join(codes)
+
+
+def _runnable(block: CodeBlock) -> str:
+    """A block as a cell runs it: a session without its prompts and outputs, a script beneath its magic."""
+    code = block.code.strip("\n")
     magic = _CELL_MAGICS.get(block.language)
-    return f"{magic}\n{block.code}" if magic else block.code
+    if magic and code and not code.startswith(("%", "!")):
+        return f"{magic}\n{code}"
+    if code.startswith(">>>"):
+        from doctest import DocTestParser  # few cells need it
+
+        try:
+            return "".join(one.source for one in DocTestParser().get_examples(code)).rstrip("\n")
+        except ValueError:  # no session after all
+            return code
+    return code
 
 
 def _nothing(stream: Stream, blocks: list[CodeBlock], name: str) -> str:

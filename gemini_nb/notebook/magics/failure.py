@@ -22,7 +22,7 @@ from pathlib import Path
 from types import FrameType, ModuleType, TracebackType
 from typing import Any
 
-from gemini_nb.redaction import scrub
+from gemini_nb.notebook.magics.own_secrets import hide_secrets
 
 __all__ = ["Failure", "cut", "fenced", "source_of"]
 
@@ -31,7 +31,12 @@ _MOST_SOURCE = 20_000  # characters
 _MOST_MESSAGE = 2_000
 _MOST_NAMES = 40
 _MOST_FRAMES = 15
+_FIRST_FRAMES = 3  # of those, which lead to what goes round in circles
+_MOST_CAUSES = 10
+_MOST_IN_GROUP, _DEEPEST_GROUP = 5, 3
+_COMPILED = (".pyx", ".pxi", ".pxd")  # Cython's, of a library
 _SECRET = re.compile(r"key|token|secret|passw|credential|auth", re.IGNORECASE)
+_LINE_ENDS = "\r\n"
 _NAME = re.compile(r"[^\W\d]\w*")
 
 
@@ -45,7 +50,7 @@ class Failure:
     """
 
     source: str
-    error: Exception
+    error: BaseException
 
     def describe(self, namespace: Mapping[str, Any]) -> str:
         """Return the cell, its error and the names it uses, as Markdown, without secrets.
@@ -54,41 +59,64 @@ class Failure:
             namespace: the notebook's names.
         """
         frames = list(_own_frames(self.error.__traceback__))
+        inner = frames[-1] if frames and frames[-1].f_code.co_name != "<module>" else None
         sections = [
             f"The cell:\n\n{fenced(cut(self.source, _MOST_SOURCE))}",
-            f"The error:\n\n{fenced(_traceback(self.error))}",
+            f"The error:\n\n{fenced(cut(_traceback(self.error), _MOST_SOURCE))}",
         ]
-        names = _described(_names_in(self.source), namespace)
-        if frames and frames[-1].f_code.co_name != "<module>":
-            inner = frames[-1]
-            names += [
-                f"- in {inner.f_code.co_name}: {line[2:]}"
-                for line in _described(inner.f_locals, inner.f_locals)
-            ]
+        names = _described(_names_in(self.source), namespace)[:_MOST_NAMES]
+        if inner is not None:
+            within = _described(inner.f_locals, inner.f_locals)[:_MOST_NAMES]
+            names += [f"- in {inner.f_code.co_name}: {line[2:]}" for line in within]
         if names:
-            sections.append("The names it uses:\n\n" + "\n".join(names[:_MOST_NAMES]))
-        return scrub("\n\n".join(sections))
+            sections.append("The names it uses:\n\n" + "\n".join(names))
+        return hide_secrets("\n\n".join(sections), namespace, *(frame.f_locals for frame in frames[-1:]))
 
 
-def _traceback(error: BaseException) -> str:
+def _traceback(error: BaseException, depth: int = 0) -> str:
     """The error and what caused it, oldest first, with the frames of the user's own code."""
-    lines: list[str] = []
-    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    if cause is not None and cause is not error:
-        lines += [_traceback(cause), "", "which led to:", ""]
+    errors, seen, one = [error], {id(error)}, _cause(error)
+    while one is not None and id(one) not in seen:  # a user may have made a circle
+        errors.append(one)
+        seen.add(id(one))
+        one = _cause(one)
+    told = [_told(one, depth) for one in errors[: _MOST_CAUSES // 2]]
+    if (more := len(errors) - _MOST_CAUSES) > 0:
+        told.append(f"[… {more:,} errors left out …]")
+    told += [_told(one, depth) for one in errors[_MOST_CAUSES // 2 :][-_MOST_CAUSES // 2 :]]
+    return "\n\nwhich led to:\n\n".join(reversed(told))
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    return error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def _told(error: BaseException, depth: int) -> str:
+    """One error with its frames; of a group those it holds, too."""
+    walked = list(traceback.walk_tb(error.__traceback__))
+    lines = [_place(frame, line) for frame, line in walked if _is_own(frame)]
+    if (more := len(lines) - _MOST_FRAMES) > 0:
+        lines[_FIRST_FRAMES : _FIRST_FRAMES + more] = [f"[… {more:,} frames left out …]"]
     if isinstance(error, SyntaxError):
-        said = [line.rstrip() for line in traceback.format_exception_only(error)]
-        said[-1] = said[-1].replace("_IncompleteInputError:", "SyntaxError:", 1)  # Python 3.13's private name
-        return "\n".join([*lines, *said])
-    walked = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__)]
-    for frame, line in [(frame, line) for frame, line in walked if _is_own(frame)][-_MOST_FRAMES:]:
-        lines.append(f"{_place(frame, line)}: {_line(frame, line)}")
+        return "\n".join([*lines, *_syntax_error(error)])
     if walked and not _is_own(walked[-1][0]):
         code = walked[-1][0].f_code
         lines.append(f"raised in {_short_path(code.co_filename)}, in {code.co_name}")
     message = "".join(traceback.format_exception_only(error)).strip()
     lines.append(cut(message, _MOST_MESSAGE))
+    if isinstance(error, BaseExceptionGroup) and depth < _DEEPEST_GROUP:
+        for number, inner in enumerate(error.exceptions[:_MOST_IN_GROUP], 1):
+            lines += ["", f"its error {number} of {len(error.exceptions)}:", "", _traceback(inner, depth + 1)]
     return "\n".join(lines)
+
+
+def _syntax_error(error: SyntaxError) -> list[str]:
+    said = [line.rstrip() for line in traceback.format_exception_only(error)]
+    said[-1] = said[-1].replace("_IncompleteInputError:", "SyntaxError:", 1)  # Python 3.13's private name
+    if error.filename is not None:
+        where = "cell" if _is_cell(error.filename) else _short_path(error.filename)
+        said[0] = said[0].replace(f'File "{error.filename}"', where, 1).strip()
+    return said
 
 
 def _own_frames(trace: TracebackType | None) -> Iterator[FrameType]:
@@ -97,7 +125,7 @@ def _own_frames(trace: TracebackType | None) -> Iterator[FrameType]:
 
 def _is_own(frame: FrameType) -> bool:
     name = frame.f_code.co_filename
-    return not name.startswith((*_library_folders(), _PACKAGE, "<frozen"))
+    return not name.startswith((*_library_folders(), _PACKAGE, "<frozen")) and not name.endswith(_COMPILED)
 
 
 @functools.cache
@@ -110,15 +138,12 @@ def _place(frame: FrameType, line: int) -> str:
     code = frame.f_code
     inside = "" if code.co_name == "<module>" else f", in {code.co_name}"
     where = "cell" if _is_cell(code.co_filename) else _short_path(code.co_filename)
-    return f"{where}, line {line}{inside}"
+    text = linecache.getline(code.co_filename, line, frame.f_globals).strip()
+    return f"{where}, line {line}{inside}{': ' if text else ''}{text}"
 
 
 def _is_cell(filename: str) -> bool:
     return filename.startswith("<ipython-input") or "/ipykernel_" in filename.replace("\\", "/")
-
-
-def _line(frame: FrameType, line: int) -> str:
-    return linecache.getline(frame.f_code.co_filename, line, frame.f_globals).strip()
 
 
 def _short_path(filename: str) -> str:
@@ -146,7 +171,7 @@ def _described(names: Any, namespace: Mapping[str, Any]) -> list[str]:
     return [
         f"- `{name}`: {'a value that is not shown' if _SECRET.search(name) else _value(namespace[name])}"
         for name in names
-        if name in namespace and not name.startswith("__")
+        if name in namespace and name.isidentifier() and not name.startswith("__")
     ]
 
 
@@ -165,7 +190,7 @@ def _short(value: Any) -> str:
         return f"module {value.__name__} {version if isinstance(version, str) else ''}".rstrip()
     if inspect.isclass(value) or inspect.isroutine(value):
         what = "class" if inspect.isclass(value) else "function"
-        return f"{what} {value.__name__}{inspect.signature(value)}"
+        return f"{what} {value.__name__}{_signature(value)}"
     if hasattr(value, "columns") and hasattr(value, "dtypes"):
         columns = [f"{name} ({dtype})" for name, dtype in zip(value.columns, value.dtypes, strict=False)]
         more = ", …" if len(columns) > _MOST_NAMES else ""
@@ -174,6 +199,13 @@ def _short(value: Any) -> str:
         return f"{kind} of shape {tuple(value.shape)}, {value.dtype}"
     size = f" of {len(value)}" if isinstance(value, (list, tuple, dict, set, frozenset)) else ""
     return f"{kind}{size}, {_repr().repr(value)}"
+
+
+def _signature(value: Any) -> str:
+    try:
+        return str(inspect.signature(value))
+    except (TypeError, ValueError):  # many of Python's own classes have none
+        return ""
 
 
 @functools.cache
@@ -188,7 +220,7 @@ def fenced(text: str) -> str:
     fence = "```"
     while fence in text:
         fence += "`"
-    return f"{fence}\n{text.strip()}\n{fence}"
+    return f"{fence}\n{text.rstrip().strip(_LINE_ENDS)}\n{fence}"
 
 
 def cut(text: str, most: int) -> str:

@@ -30,6 +30,7 @@ from gemini_nb.notebook.magics.history import entry_of, show_entry
 from gemini_nb.notebook.magics.settings import GeminiNB
 from gemini_nb.notebook.magics.waiting import await_made, stopping
 from gemini_nb.notebook.pane.showing import show, show_view, streams_of
+from gemini_nb.notebook.render.words import quantity
 from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.group.prompt import python_name
 from gemini_nb.streams.group.run import Run
@@ -165,8 +166,8 @@ class GeminiMagics(Magics):
         if args.above is None:
             return CellContext(names)
         count, above = self.log.above(args.above)
-        noun = "cell" if count == 1 else "cells"
-        notes.append(f"Sent along: {count} {noun} above.")
+        size = quantity(len(above), "character") if isinstance(above, str) else "with answers still to come"
+        notes.append(f"Sent along: {quantity(count, 'cell')} above, {size}.")
         return CellContext(names, above)
 
     def _show(self, made: Stream | StreamGroup, notes: tuple[str, ...] = ()) -> Any:
