@@ -53,6 +53,9 @@ _HELD_FROM = 4  # characters
 _DEEPEST = 200  # levels: twice what the service takes; deeper values are only ever looked at
 _FRESH = 0.25  # seconds for which a veil takes what is secret to stay the same, unless a new one arrives
 _MANY = 10_000  # values of a level that are looked at together
+_URL_PASSWORD = re.compile(  # what has a port and an @ in its path has none
+    r"(://[^\s/?#@:\"'`<>]{0,256}:)(?!\d{1,5}[/?#])[^\s\"'`<>]{1,256}@"
+)
 _NUMBERS = {int, float, bool, type(None)}
 
 J = TypeVar("J")
@@ -187,8 +190,14 @@ def watch(holder: Holder) -> None:
 
 
 def scrub(text: str) -> str:
-    """Take every secret out of a text that came from a server, a tool or an exception."""
-    return text if len(text) < _SHORTEST else _replaced(text, _sought_now())
+    """Take every secret out of a text that came from a server, a tool or an exception.
+
+    The password of a URL is one, too: the errors of databases and of HTTP clients quote the whole of it.
+    """
+    if len(text) < _SHORTEST:
+        return text
+    text = _replaced(text, _sought_now())
+    return _URL_PASSWORD.sub(rf"\1{_MASK}@", text) if "://" in text and "@" in text else text
 
 
 @contextlib.contextmanager

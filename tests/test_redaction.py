@@ -17,6 +17,7 @@ from gemini_nb.redaction import (
     Secret,
     Veil,
     carry,
+    excerpt,
     looking_once,
     scrub,
     scrub_arriving,
@@ -61,6 +62,22 @@ def test_a_secret_is_not_copied(copied: Callable[[object], object]) -> None:
     for secret in (Secret(KEY), seal({"api_key": KEY})):
         with pytest.raises(TypeError, match="copied"):
             copied(secret)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("postgres://user:pw@host/db is down", "postgres://user:[secret]@host/db is down"),
+        ("'redis://:p@ss/w#rd@10.0.0.1:6379/0'", "'redis://:[secret]@10.0.0.1:6379/0'"),
+        ("(mysql+pymysql://a:b@c) https://x:1@y", "(mysql+pymysql://a:[secret]@c) https://x:[secret]@y"),
+        ("http://host:8080/a?mail=x@y.z", None),
+        ("ssh://git@host/x, http://a:80 and mail a:b@c.d", None),
+        ("http://host/a:b@c", None),
+    ],
+)
+def test_the_password_of_a_url_is_scrubbed(text: str, expected: str | None) -> None:
+    assert scrub(text) == excerpt(text) == str(ConfigError(text)) == (expected or text)
+    assert scrub(scrub(text)) == scrub(text)
 
 
 def test_an_empty_secret_is_none() -> None:

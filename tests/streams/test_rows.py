@@ -270,6 +270,26 @@ def test_an_iterator_that_raises_ends_the_run_after_the_rows_it_gave() -> None:
             group.result()
 
 
+def test_what_an_iterator_or_a_row_raises_shows_no_password() -> None:
+    class Row:
+        def __str__(self) -> str:
+            raise RuntimeError(url)
+
+    url = "cannot reach postgres://user:hunter2@db:5432/x"
+
+    def rows() -> Iterator[str]:
+        yield "a"
+        raise RuntimeError(url)
+
+    with rig(echo) as made:
+        options: dict[str, Any] = {"manager": made.manager, **made.options}
+        group = gemini_nb.map(rows(), **options).wait(PATIENCE)
+        failed = gemini_nb.ask_frame(pd.DataFrame({"a": ["b", Row()]}), "{item.a}", **options)
+    for said in (str(group.error), str(failed["error"][1])):
+        assert "hunter2" not in said
+    assert "postgres://user:[secret]@db:5432/x" in str(group.error)
+
+
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()])
 def test_an_iterator_that_wants_to_exit_ends_the_run(error: BaseException) -> None:
     def rows() -> Iterator[str]:
