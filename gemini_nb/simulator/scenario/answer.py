@@ -1,4 +1,9 @@
-"""Make up a whole answer, before it is cut into chunks: calls, JSON, media, code that ran, or prose."""
+"""Make up a whole answer, before it is cut into chunks: calls, JSON, media, code that ran, or prose.
+
+Nothing is known about any topic, and nothing is claimed about it: prose names the question, repeats the data
+that it was given, and fills the length that was asked for with true sentences about how an answer streams
+into a notebook. It has every element that a pane must be able to show. The same prompt gives the same text.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +26,9 @@ from gemini_nb.simulator.scenario.calls import introduce, next_calls
 from gemini_nb.simulator.scenario.prompt import Clues, Prompt
 from gemini_nb.simulator.scenario.values import make_value
 
-__all__ = ["NOTE", "Answer", "answer_prompt", "describe_results", "looks_back", "think", "write_prose"]
+__all__ = ["Answer", "answer_prompt"]
 
-NOTE = "(This is a simulated answer.)"
+_NOTE = "(This is a simulated answer.)"
 """What every answer says once."""
 _LONGEST_VALUE = 300
 _MOST = 20_000  # words, sentences or whatever was asked for
@@ -48,6 +53,7 @@ _SENTENCES = (
     "The dashboard lists every stream with its phase, its tool calls and its tokens.",
     "A variable of the notebook can be named in braces, and its value becomes part of the question.",
 )
+_PLAN = "plan itinerary"
 _BLOCKS = {
     "list bullet": """- **First**, the question is read and its thoughts are summarised.
 - **Then** the text is written, piece by piece.
@@ -68,10 +74,7 @@ values = [3, 5, 4, 8]
 averages = [(first + second) / 2 for first, second in zip(values, values[1:])]
 print(averages)
 ```""",
-}
-"""What a pane must be able to show, by the words that ask for it."""
-_JOINTS = {"sentence": " ", "line": "  \n", "bullet": "\n- ", "paragraph": "\n\n"}
-_DAY = """A day could look like this:
+    _PLAN: """A day could look like this:
 
 | Time | Plan |
 | --- | --- |
@@ -79,134 +82,10 @@ _DAY = """A day could look like this:
 | 11:00 | One museum or one market |
 | 13:00 | Lunch away from the main square |
 | 15:00 | A park, a view or the waterfront |
-| 19:30 | Dinner |"""
-
-
-def think(prompt: Prompt) -> list[str]:
-    """Write the summaries of the thoughts that come before an answer."""
-    if prompt.rounds:
-        return [
-            "**Reading the results**\n\nThe tools have answered. I check each value before I use it.\n\n\n"
-        ]
-    plan = "A short paragraph first, then the main points."
-    if prompt.functions:
-        plan = f"The tools at hand are {', '.join(one.name for one in prompt.functions[:4])}."
-    return [
-        f"**Reading the question**\n\nThe question is about {prompt.clues.topic}.\n\n\n",
-        f"**Planning the answer**\n\n{plan}\n\n\n",
-    ]
-
-
-def looks_back(prompt: Prompt) -> bool:
-    """Whether a later turn only asks what was said, or adds nothing, as "Thanks!" does."""
-    text = prompt.clues.text
-    return bool(prompt.previous) and bool(_BACK.search(text) or _THANKS.fullmatch(text))
-
-
-def write_prose(prompt: Prompt) -> str:
-    """Write the whole answer to a prompt without tools."""
-    clues = prompt.clues
-    if echoed := _ECHO.match(prompt.text):
-        return f"{clues.quoted[0] if clues.quoted else echoed[1].strip()}\n\n{NOTE}"
-    if looks_back(prompt):
-        return f"You asked before: \u201c{_short(prompt.previous)}\u201d {NOTE}"
-    if _THANKS.fullmatch(clues.text):
-        return f"Hello! What would you like to know? {NOTE}"
-    sentences = itertools.cycle(prompt.rng("prose").sample(_SENTENCES, len(_SENTENCES)))
-    count, unit = _wished_length(clues)
-    opening = f"This is a simulated answer about {clues.topic}."
-    if joint := _JOINTS.get(unit):
-        texts = [opening, *itertools.islice(sentences, count - 1)]
-        return "- " * (unit == "bullet") + joint.join(texts)
-    if unit and count <= 20:
-        return " ".join(f"Simulated answer about {clues.topic}: {next(sentences)}".split()[:count])
-    title = f"## {clues.topic[:1].upper()}{clues.topic[1:]}"
-    blocks = [block for asked, block in _BLOCKS.items() if clues.mentions(*asked.split())]
-    blocks = blocks or _wished_plan(clues)
-    if unit:
-        return _filled([*[title] * (count >= 120), opening, *blocks], sentences, count)
-    closing = " ".join(itertools.islice(sentences, 3))
-    return "\n\n".join([title, *_question(prompt), *(blocks or _BLOCKS.values()), closing])
-
-
-def describe_results(prompt: Prompt) -> str:
-    """Write the answer that rests on what the tools returned."""
-    results = "\n".join(_result(exchange) for exchanges in prompt.rounds for exchange in exchanges)
-    blocks = [f"Here is what the tools returned. {NOTE}", results, *_wished_plan(prompt.clues)]
-    count, unit = _wished_length(prompt.clues)
-    end = "A real model would now write its answer from this."
-    return _filled([*blocks, end], itertools.cycle(_SENTENCES), count if unit == "word" else 0)
-
-
-def _wished_length(clues: Clues) -> tuple[int, str]:
-    """Return how long the answer should be, such as (3, "sentence"); no unit where any length will do."""
-    if clues.length is not None:
-        return min(max(clues.length[0], 1), _MOST), clues.length[1]
-    if clues.mentions("long", "detailed", "essay"):
-        return 900, "word"
-    return (2, "sentence") if clues.mentions("short", "brief", "briefly") else (0, "")
-
-
-def _wished_plan(clues: Clues) -> list[str]:
-    return [_DAY] if clues.mentions("plan", "itinerary") else []
-
-
-def _question(prompt: Prompt) -> Iterator[str]:
-    """Repeat what was asked, and name what came with it."""
-    yield f"You asked: \u201c{_short(prompt.text)}\u201d {NOTE}"
-    parts = prompt.body["contents"][-1]["parts"]
-    kinds = [(part.get("inlineData") or part.get("fileData") or {}).get("mimeType") for part in parts]
-    if named := " and ".join(f"`{kind}`" for kind in kinds if kind):
-        yield f"You sent {named}; the simulator cannot look into it."
-    if prompt.previous:
-        yield f"Before that you asked: \u201c{_short(prompt.previous)}\u201d"
-
-
-def _filled(blocks: list[str], sentences: Iterator[str], count: int) -> str:
-    """Join blocks, and add paragraphs until there are about so many words."""
-    missing = count - _words("\n\n".join(blocks))
-    while missing > 8:
-        blocks.append(" ".join(itertools.islice(sentences, min(5, 1 + missing // 16))))
-        missing -= _words(blocks[-1])
-    return "\n\n".join(blocks)
-
-
-def _result(exchange: Exchange) -> str:
-    """Say what a call returned, as an item of a list."""
-    asked = ", ".join(map(_short, exchange.args.values()))
-    start = f"- **{exchange.name}**" + f" ({asked})" * bool(asked)
-    result: Any = exchange.response
-    error = result.get("error")
-    if error is not None:
-        return (
-            f"{start} failed: {_short(error.get('message', error) if isinstance(error, Mapping) else error)}"
-        )
-    if len(result) == 1:
-        result = result.get("output", result.get("result", result))
-    if isinstance(result, Mapping):
-        result = ", ".join(f"{key}: {_short(value)}" for key, value in result.items())
-    return f"{start}: {'done, without a value' if result in (None, '', []) else _short(result)}"
-
-
-def _short(value: Any) -> str:
-    text = " ".join((value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)).split())
-    return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1].rstrip() + "\u2026"
-
-
-def _words(text: str) -> int:
-    return len(re.findall(r"\w+(?:['\u2019-]\w+)*", text))
-
-
-@dataclass(slots=True, kw_only=True)
-class Answer:
-    """One model call's answer."""
-
-    thoughts: list[str] = field(default_factory=list)  # summaries; shown only where the request asks for them
-    parts: list[dict[str, Any]]  # texts in full; function calls without id and signature
-    metadata: dict[str, Any] = field(default_factory=dict)  # fields of the last chunk's candidate
-    prompt_tokens_of_tools: int = 0  # of what server-side tools put into the prompt
-
-
+| 19:30 | Dinner |""",
+}
+"""What a pane must be able to show, by the words that ask for it; the plan comes for these only."""
+_JOINTS = {"sentence": " ", "line": "  \n", "bullet": "\n- ", "paragraph": "\n\n"}
 _SOURCES = (
     ("example.com", "https://example.com/overview"),
     ("example.org", "https://example.org/background"),
@@ -225,14 +104,24 @@ _WIDTH, _HEIGHT = 120, 80
 _SAMPLES, _SOUNDS = 24_000, 6  # samples a second, and pieces of a quarter of a second each
 
 
+@dataclass(slots=True, kw_only=True)
+class Answer:
+    """One model call's answer."""
+
+    thoughts: list[str] = field(default_factory=list)  # summaries; shown only where the request asks for them
+    parts: list[dict[str, Any]]  # texts in full; function calls without id and signature
+    metadata: dict[str, Any] = field(default_factory=dict)  # fields of the last chunk's candidate
+    prompt_tokens_of_tools: int = 0  # of what server-side tools put into the prompt
+
+
 def answer_prompt(prompt: Prompt) -> Answer:
     """Answer a prompt."""
-    thoughts = think(prompt) if _thinks(prompt) else []
+    thoughts = _think(prompt)
     if "AUDIO" in prompt.modalities:
         return Answer(thoughts=thoughts, parts=[_sound(number) for number in range(_SOUNDS)])
     if "IMAGE" in prompt.modalities:
         return Answer(thoughts=thoughts, parts=_draw(prompt))
-    wanted = prompt.mode == "ANY" or not looks_back(prompt)
+    wanted = prompt.mode == "ANY" or not _looks_back(prompt)
     if prompt.functions and wanted and (calls := next_calls(prompt)):
         parts = [*_server_calls(prompt), {"text": introduce(calls)}]
         return Answer(thoughts=thoughts, parts=[*parts, *({"functionCall": call} for call in calls)])
@@ -241,7 +130,7 @@ def answer_prompt(prompt: Prompt) -> Answer:
         return Answer(thoughts=thoughts, parts=[{"text": _structured(prompt, mime_type)}])
     if "codeExecution" in prompt.builtins and not prompt.rounds:
         return _run_code(prompt, thoughts)
-    text = describe_results(prompt) if prompt.rounds else write_prose(prompt)
+    text = _describe_results(prompt) if prompt.rounds else _write_prose(prompt)
     answer = Answer(thoughts=thoughts, parts=[*_server_calls(prompt), {"text": text}])
     if prompt.builtins & _SEARCHES:
         answer.metadata["groundingMetadata"] = _ground(prompt, text)
@@ -273,16 +162,9 @@ def _server_calls(prompt: Prompt) -> list[dict[str, Any]]:
     ]
 
 
-def _thinks(prompt: Prompt) -> bool:
-    thinking = prompt.config.get("thinkingConfig", {})
-    if thinking.get("thinkingBudget") == 0:
-        return False
-    return prompt.family >= 3 or bool(thinking) or "2.5" in prompt.model
-
-
 def _structured(prompt: Prompt, mime_type: str) -> str:
     schema = prompt.config.get("responseJsonSchema", prompt.config.get("responseSchema"))
-    value = {"topic": prompt.clues.topic, "answer": write_prose(prompt)}
+    value = {"topic": prompt.clues.topic, "answer": _write_prose(prompt)}
     if schema is not None:
         value = make_value(schema, prompt.clues)
     return str(value) if mime_type == "text/x.enum" else json.dumps(value, ensure_ascii=False, indent=2)
@@ -297,7 +179,7 @@ def _run_code(prompt: Prompt, thoughts: list[str]) -> Answer:
         {"text": f"I will compute this for {prompt.clues.topic}.\n\n"},
         {"executableCode": {"language": "PYTHON", "code": code}},
         {"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": output}},
-        {"text": f"The sum of these numbers is {sum(numbers)}. {NOTE}"},
+        {"text": f"The sum of these numbers is {sum(numbers)}. {_NOTE}"},
     ]
     return Answer(thoughts=thoughts, parts=parts, prompt_tokens_of_tools=text_tokens(code + output))
 
@@ -332,7 +214,7 @@ def _draw(prompt: Prompt) -> list[dict[str, Any]]:
     several = _PICTURES.search(prompt.text) is not None
     count = next((int(value) for value, _ in prompt.clues.numbers if several and 2 <= value <= 8), 1)
     before = sum("inlineData" in part for content in prompt.body["contents"] for part in content["parts"])
-    said = f"I changed the picture. {NOTE}" if before else f"Here is {prompt.clues.topic}. {NOTE}"
+    said = f"I changed the picture. {_NOTE}" if before else f"I drew {prompt.clues.topic}. {_NOTE}"
     parts: list[dict[str, Any]] = [{"text": f"{said}\n\n"}] if "TEXT" in prompt.modalities else []
     for number in range(count):
         data = base64.b64encode(_png(prompt.rng("picture", number, len(prompt.body["contents"])))).decode()
@@ -365,3 +247,111 @@ def _sound(number: int) -> dict[str, Any]:
     samples = [int(6000 * math.sin(2 * math.pi * tone * at / _SAMPLES)) for at in range(_SAMPLES // 4)]
     data = base64.b64encode(struct.pack(f"<{len(samples)}h", *samples)).decode()
     return {"inlineData": {"mimeType": f"audio/L16;codec=pcm;rate={_SAMPLES}", "data": data}}
+
+
+def _think(prompt: Prompt) -> list[str]:
+    """Write the summaries of the thoughts that come before an answer, where the model thinks."""
+    thinking = prompt.config.get("thinkingConfig", {})
+    if thinking.get("thinkingBudget") == 0 or not (prompt.family >= 3 or thinking or "2.5" in prompt.model):
+        return []
+    names = ", ".join(one.name for one in prompt.functions[:4])
+    plan = f"The tools at hand are {names}." if names else "A short paragraph first, then the main points."
+    asked = f"The question is about {prompt.clues.topic}."
+    thoughts = {"Reading the question": asked, "Planning the answer": plan}
+    if prompt.rounds:
+        thoughts = {"Reading the results": "The tools have answered. I check each value before I use it."}
+    return [f"**{title}**\n\n{text}\n\n\n" for title, text in thoughts.items()]
+
+
+def _looks_back(prompt: Prompt) -> bool:
+    """Whether a later turn only asks what was said, or adds nothing, as "Thanks!" does."""
+    text = prompt.clues.text
+    return bool(prompt.previous) and bool(_BACK.search(text) or _THANKS.fullmatch(text))
+
+
+def _write_prose(prompt: Prompt) -> str:
+    """Write the whole answer to a prompt without tools."""
+    clues = prompt.clues
+    if echoed := _ECHO.match(prompt.text):
+        return f"{clues.quoted[0] if clues.quoted else echoed[1].strip()}\n\n{_NOTE}"
+    if _looks_back(prompt):
+        return f"You asked before: \u201c{_short(prompt.previous)}\u201d {_NOTE}"
+    if _THANKS.fullmatch(clues.text):
+        return f"Hello! What would you like to know? {_NOTE}"
+    sentences = itertools.cycle(prompt.rng("prose").sample(_SENTENCES, len(_SENTENCES)))
+    count, unit = _wished_length(clues)
+    opening = f"This is a simulated answer about {clues.topic}."
+    if joint := _JOINTS.get(unit):
+        texts = [opening, *itertools.islice(sentences, count - 1)]
+        return "- " * (unit == "bullet") + joint.join(texts)
+    if unit and count <= 20:
+        return " ".join(f"Simulated answer about {clues.topic}: {next(sentences)}".split()[:count])
+    title = f"## {clues.topic[:1].upper()}{clues.topic[1:]}"
+    blocks = [block for asked, block in _BLOCKS.items() if clues.mentions(*asked.split())]
+    if unit:
+        return _filled([*[title] * (count >= 120), opening, *blocks], sentences, count)
+    closing = " ".join(itertools.islice(sentences, 3))
+    return "\n\n".join([title, *_question(prompt), *(blocks or [*_BLOCKS.values()][:-1]), closing])
+
+
+def _describe_results(prompt: Prompt) -> str:
+    """Write the answer that rests on what the tools returned."""
+    results = "\n".join(_result(exchange) for exchanges in prompt.rounds for exchange in exchanges)
+    blocks = [f"Here is what the tools returned. {_NOTE}", results]
+    blocks += [_BLOCKS[_PLAN]] * prompt.clues.mentions(*_PLAN.split())
+    count, unit = _wished_length(prompt.clues)
+    end = "A real model would now write its answer from this."
+    return _filled([*blocks, end], itertools.cycle(_SENTENCES), count if unit == "word" else 0)
+
+
+def _wished_length(clues: Clues) -> tuple[int, str]:
+    """Return how long the answer should be, such as (3, "sentence"); no unit where any length will do."""
+    if clues.length is not None:
+        return min(max(clues.length[0], 1), _MOST), clues.length[1]
+    if clues.mentions("long", "detailed", "essay"):
+        return 900, "word"
+    return (2, "sentence") if clues.mentions("short", "brief", "briefly") else (0, "")
+
+
+def _question(prompt: Prompt) -> Iterator[str]:
+    """Repeat what was asked, and name what came with it."""
+    yield f"You asked: \u201c{_short(prompt.text)}\u201d {_NOTE}"
+    parts = prompt.body["contents"][-1]["parts"]
+    kinds = [(part.get("inlineData") or part.get("fileData") or {}).get("mimeType") for part in parts]
+    if named := " and ".join(f"`{kind}`" for kind in kinds if kind):
+        yield f"You sent {named}; the simulator cannot look into it."
+    if prompt.previous:
+        yield f"Before that you asked: \u201c{_short(prompt.previous)}\u201d"
+
+
+def _filled(blocks: list[str], sentences: Iterator[str], count: int) -> str:
+    """Join blocks, and add paragraphs until there are about so many words."""
+    missing = count - _words("\n\n".join(blocks))
+    while missing > 8:
+        blocks.append(" ".join(itertools.islice(sentences, min(5, 1 + missing // 16))))
+        missing -= _words(blocks[-1])
+    return "\n\n".join(blocks)
+
+
+def _result(exchange: Exchange) -> str:
+    """Say what a call returned, as an item of a list."""
+    asked = ", ".join(map(_short, exchange.args.values()))
+    start = f"- **{exchange.name}**" + f" ({asked})" * bool(asked)
+    result: Any = exchange.response
+    if (error := result.get("error")) is not None:
+        error = error.get("message", error) if isinstance(error, Mapping) else error
+        return f"{start} failed: {_short(error)}"
+    if len(result) == 1:
+        result = result.get("output", result.get("result", result))
+    if isinstance(result, Mapping):
+        result = ", ".join(f"{key}: {_short(value)}" for key, value in result.items())
+    return f"{start}: {'done, without a value' if result in (None, '', []) else _short(result)}"
+
+
+def _short(value: Any) -> str:
+    text = " ".join((value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)).split())
+    return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1].rstrip() + "\u2026"
+
+
+def _words(text: str) -> int:
+    return len(re.findall(r"\w+(?:['\u2019-]\w+)*", text))

@@ -45,7 +45,7 @@ _NO_NAME = re.compile(
 )
 """Words that are no part of a name, though they may have a capital where a sentence begins."""
 _REQUEST = re.compile(
-    r"^(?:please )?(?:plan|explain|describe|write|summari[sz]e|tell|give|compare|show)\b(?: me\b)?"
+    r"^(?:please )?(?:plan|explain|describe|draw|write|summari[sz]e|tell|give|compare|show)\b(?: me\b)?"
     r"(?: an? (?:long |short )?text\b)?\s*(?:(?:about|on|of)\b)?",
     re.IGNORECASE,
 )
@@ -138,8 +138,7 @@ def _topic(text: str) -> str:
     return topic[:80].rstrip() or "your question"
 
 
-@dataclass(frozen=True, slots=True)
-class Declaration:
+class Declaration(NamedTuple):
     """A function the model may call."""
 
     name: str
