@@ -28,10 +28,11 @@ from gemini_nb.streams.chat.chat import Chat
 from gemini_nb.streams.chat.messages import Origin
 from gemini_nb.streams.conversation.dependencies import Deferred
 from gemini_nb.streams.group.asked_frame import field_of
+from gemini_nb.streams.group.braces import strays
 from gemini_nb.streams.group.frame import fields_of
 from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.group.mapping import check_rows, map_prompts
-from gemini_nb.streams.group.prompt import interpolate, strays
+from gemini_nb.streams.group.prompt import interpolate
 from gemini_nb.streams.group.rows import Later
 from gemini_nb.streams.manager import StreamManager
 from gemini_nb.streams.stream import Stream

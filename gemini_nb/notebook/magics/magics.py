@@ -31,8 +31,8 @@ from gemini_nb.notebook.magics.settings import GeminiNB
 from gemini_nb.notebook.magics.waiting import await_made, stopping
 from gemini_nb.notebook.pane.showing import show, show_view, streams_of
 from gemini_nb.notebook.render.words import quantity
+from gemini_nb.streams.group.braces import python_name
 from gemini_nb.streams.group.group import StreamGroup
-from gemini_nb.streams.group.prompt import python_name
 from gemini_nb.streams.group.run import Run
 from gemini_nb.streams.manager import StreamManager
 from gemini_nb.streams.runtime.ending import interrupting

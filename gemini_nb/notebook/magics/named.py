@@ -20,9 +20,10 @@ from gemini_nb.api.contents.generation import split_config
 from gemini_nb.api.contents.objects import as_mapping
 from gemini_nb.errors import ArgumentError, GeminiError, did_you_mean
 from gemini_nb.streams.conversation.dependencies import Deferred
+from gemini_nb.streams.group.braces import python_name
 from gemini_nb.streams.group.frame import copied, records_of, why_no_rows
 from gemini_nb.streams.group.group import StreamGroup
-from gemini_nb.streams.group.prompt import interpolate, python_name
+from gemini_nb.streams.group.prompt import interpolate
 from gemini_nb.streams.request.cached import CachedContent
 from gemini_nb.streams.stream import Stream
 from gemini_nb.tools.tool import BUILT_IN, ToolSource

@@ -14,9 +14,10 @@ from gemini_nb.api.contents.objects import is_from
 from gemini_nb.api.contents.values import import_pandas
 from gemini_nb.errors import ArgumentError, NotAskedError
 from gemini_nb.redaction import carry, excerpt_of, seal
+from gemini_nb.streams.group.braces import first_steps, strays
 from gemini_nb.streams.group.frame import ENDS, columns_of, free_names, records_of
 from gemini_nb.streams.group.mapping import map_prompts
-from gemini_nb.streams.group.prompt import ObjectText, first_steps, interpolate, strays
+from gemini_nb.streams.group.prompt import ObjectText, interpolate
 from gemini_nb.streams.group.rows import Alone
 from gemini_nb.streams.manager import get_manager
 from gemini_nb.streams.request.options import for_several
