@@ -6,6 +6,7 @@ import asyncio
 import collections
 import contextlib
 import gc
+import io
 import itertools
 import json
 import os
@@ -405,7 +406,16 @@ def test_rows_are_what_a_user_would_list(tmp_path: Path) -> None:
             (dask.from_pandas(frame, npartitions=1), "a DataFrame: compute it first.*ask_frame"),
             (pl.DataFrame(rows).lazy(), r"a LazyFrame: collect it first, towns.collect\(\)"),
             (stream, "a Stream: list its text"),
-            (bytearray(b"ab"), "a bytearray"),
+            (
+                bytearray(b"ab"),
+                r"a bytearray: decode and split them, bytes\(towns\).decode\(\).splitlines\(\)",
+            ),
+            (
+                io.StringIO("a\nb"),
+                r"a StringIO: list its lines, towns.read\(\).splitlines\(\), or read a table",
+            ),
+            (io.BytesIO(b"a"), "a BytesIO: list its lines"),
+            ("towns.csv", r"a str: read the file first, such as pandas.read_csv\(towns\)"),
         ]
         for value, words in others:
             with pytest.raises(UsageError, match=f"--each takes a list or a frame; 'towns' is {words}"):
@@ -418,6 +428,12 @@ def test_rows_are_what_a_user_would_list(tmp_path: Path) -> None:
                 gemini_nb.map(["a"], items=value, **options)
             with pytest.raises(ArgumentError, match=f"estimate takes a list or a frame, not {said}"):
                 gemini_nb.estimate(value, "{item}", **options)
+        with pytest.raises(
+            ArgumentError, match=r"not a PosixPath: read the file first, such as pandas.read_csv"
+        ):
+            gemini_nb.map(tmp_path / "towns.csv", **options)  # type: ignore[arg-type]  # wrong on purpose
+        with pytest.raises(ArgumentError, match=r"not a str. One prompt alone goes to start_stream"):
+            gemini_nb.map("Where is towns.csv from?", **options)
         for each in ({"model": FLASH}, "ab", 7):
             with pytest.raises(ArgumentError, match="Settings are a dictionary for each prompt"):
                 gemini_nb.map(iter("ab"), each=each, **options)  # type: ignore[arg-type]  # wrong on purpose

@@ -6,7 +6,9 @@ import collections
 import copy
 import dataclasses
 import numbers
+import re
 from collections.abc import AsyncIterable, Awaitable, Iterable, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 from gemini_nb.api.contents.objects import is_from
@@ -33,6 +35,7 @@ __all__ = [
 
 ENDS = ("status", "finish_reason", "error", "tokens", "cost", "kept")
 """The columns that say how a row ended."""
+_FILE_NAME = re.compile(r"[^\n]+\.(?:csv|tsv|txt|md|jsonl?|ndjson|parquet|feather|xlsx?)")
 _TABLES = ("pyarrow", "Table", "RecordBatch")
 
 
@@ -83,7 +86,15 @@ def why_no_rows(value: object, name: str) -> str | None:
         name: what the user calls it.
     """
     instead = None
-    if isinstance(value, Mapping):
+    if isinstance(value, PurePath) or (isinstance(value, str) and _FILE_NAME.fullmatch(value)):
+        instead = f'read the file first, such as pandas.read_csv({name})["column"]'
+    elif callable(getattr(value, "readline", None)):  # its lines would have their ends, or be a table's
+        instead = (
+            f'list its lines, {name}.read().splitlines(), or read a table, pandas.read_csv({name})["column"]'
+        )
+    elif isinstance(value, (bytes, bytearray, memoryview)):
+        instead = f"decode and split them, bytes({name}).decode().splitlines()"
+    elif isinstance(value, Mapping):
         instead = f"make it list({name}.values()), or list({name}.items()) for pairs"
     elif is_from(value, "dask", "DataFrame", "Series"):
         instead = f"compute it first, {name}.compute(), or gemini_nb.ask_frame asks about its rows"
@@ -95,7 +106,7 @@ def why_no_rows(value: object, name: str) -> str | None:
         instead = "list its text, or texts"
     elif isinstance(value, Awaitable):
         instead = f"await it first, await {name}"
-    is_one = isinstance(value, (str, bytes, bytearray, memoryview)) or not isinstance(value, Iterable)
+    is_one = isinstance(value, str) or not isinstance(value, Iterable)
     if instead is None and (not is_one or is_from(value, *_TABLES)):
         return None
     kind = type(value).__name__

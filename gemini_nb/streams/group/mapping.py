@@ -151,7 +151,7 @@ def _question_of(row: Row) -> Any:
 def _check(prompts: object) -> None:
     """Refuse what `map_prompts` cannot take for prompts."""
     if (why := why_no_rows(prompts, "prompts")) is not None:
-        raise ArgumentError(f"map takes a list of prompts, not {why}.", hint=_ONE)
+        raise ArgumentError(f"map takes a list of prompts, not {why}.", hint="" if ": " in why else _ONE)
     if records_of(prompts) is not None:
         raise ArgumentError(
             "map takes a list of prompts, not a frame.",
