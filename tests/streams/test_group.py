@@ -71,13 +71,22 @@ async def test_awaiting_a_group_gives_its_result() -> None:
         assert await gemini_nb.map([], manager=made.manager, **made.options) == []
 
 
-async def test_a_tool_that_awaits_a_group_lends_its_place() -> None:
+@pytest.mark.parametrize("way", ["await", "async for", "for", "one by one"])
+async def test_a_tool_that_waits_for_a_group_lends_its_place(way: str) -> None:
     inner: list[gemini_nb.StreamGroup] = []
 
     async def ask() -> list[str]:
         "Ask others."
         inner.append(gemini_nb.map(["a", "b"], manager=made.manager, **made.options))
-        return await inner[0]
+        if way == "await":
+            return await inner[0]
+        return [stream.text async for _, stream in inner[0]]
+
+    def ask_blocking() -> list[str]:
+        "Ask others."
+        rows = iter(["a", "b"]) if way == "one by one" else ["a", "b"]
+        inner.append(gemini_nb.map(rows, manager=made.manager, **made.options))
+        return [stream.text for _, stream in inner[0]]
 
     def play(request: Request) -> Answer:
         if prompt_of(request) != "go":
@@ -86,9 +95,34 @@ async def test_a_tool_that_awaits_a_group_lends_its_place() -> None:
         return sse_answer(text("Done.", finish="STOP") if is_over else call("ask", finish="STOP"))
 
     with rig(play, max_concurrent=1) as made:
-        stream = made.manager.start_stream("go", tools=[ask], **made.options)
+        tool = gemini_nb.tool(ask if "a" in way else ask_blocking, name="ask", timeout=10)
+        stream = made.manager.start_stream("go", tools=[tool], **made.options)
         assert await stream == "Done."
+        assert stream.tool_calls[0].error is None
         assert inner[0].texts == ["A", "B"]
+
+
+async def test_a_tool_that_reads_along_its_own_group_is_refused_at_once() -> None:
+    groups: list[gemini_nb.StreamGroup] = []
+    is_there = threading.Event()
+
+    def ask() -> str:
+        "Read along."
+        is_there.wait(20)
+        try:
+            return str(list(groups[0]))
+        except gemini_nb.GeminiError as error:
+            return str(error)
+
+    def play(request: Request) -> Answer:
+        is_over = "functionResponse" in str(request.json["contents"][-1])
+        return sse_answer(text("Done.", finish="STOP") if is_over else call("ask", finish="STOP"))
+
+    with rig(play) as made:
+        groups.append(gemini_nb.map(["go"], tools=[ask], manager=made.manager, **made.options))
+        is_there.set()
+        assert await groups[0] == ["Done."]
+        assert "would never end" in groups[0].streams[0].tool_calls[0].result
 
 
 async def test_cancelling_what_awaits_a_group_stops_it() -> None:

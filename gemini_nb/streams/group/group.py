@@ -17,7 +17,7 @@ from gemini_nb.streams.group.frame import result_of, to_frame
 from gemini_nb.streams.group.pace import check_prices, dollars_of
 from gemini_nb.streams.group.rows import Counts
 from gemini_nb.streams.group.run import Run
-from gemini_nb.streams.runtime.ending import StreamInterrupted, mark_cancelled
+from gemini_nb.streams.runtime.ending import StreamInterrupted, mark_cancelled, waiting_for_rows
 from gemini_nb.streams.runtime.handle import Handle
 from gemini_nb.streams.runtime.loop import Flag
 from gemini_nb.streams.runtime.readers import sleep_until_set, waker
@@ -291,7 +291,8 @@ class StreamGroup(Handle):
         """Wait until more rows have ended than these, or all."""
         run, changed = self._run, Flag()
         while not run.when_changed(seen, changed.set):
-            self.runtime.block_on(changed, _left(deadline))
+            with waiting_for_rows(stream.record for stream in run.active):
+                self.runtime.block_on(changed, _left(deadline))
             changed = Flag()
 
     async def _until_ended_async(self, seen: int) -> None:
@@ -299,7 +300,8 @@ class StreamGroup(Handle):
         changed = asyncio.Event()
         wake = waker(changed)
         while not self._run.when_changed(seen, wake):
-            await sleep_until_set(changed)  # for a Ctrl-C, which does not wake a loop
+            with waiting_for_rows(stream.record for stream in self._run.active):
+                await sleep_until_set(changed)  # for a Ctrl-C, which does not wake a loop
             changed.clear()
 
 

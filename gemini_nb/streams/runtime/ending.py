@@ -11,7 +11,7 @@ import contextlib
 import contextvars
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,15 @@ if TYPE_CHECKING:
     from gemini_nb.streams.events.record import StreamRecord
     from gemini_nb.streams.runtime.runtime import Runtime
 
-__all__ = ["Ending", "StreamInterrupted", "in_tool_of", "interrupting", "mark_cancelled", "waiting_for"]
+__all__ = [
+    "Ending",
+    "StreamInterrupted",
+    "in_tool_of",
+    "interrupting",
+    "mark_cancelled",
+    "waiting_for",
+    "waiting_for_rows",
+]
 
 
 class StreamInterrupted(KeyboardInterrupt):
@@ -126,6 +134,24 @@ def waiting_for(record: StreamRecord) -> Iterator[None]:
         yield
     finally:
         own.remove(record)
+
+
+@contextlib.contextmanager
+def waiting_for_rows(records: Iterable[StreamRecord]) -> Iterator[None]:
+    """Wait for one of several, as `waiting_for` does, of which none may be there yet.
+
+    Raises:
+        BlockingCallError: one of them waits, over others too, for the tool's own stream.
+    """
+    tool = _tool.get()
+    if tool is None or tool.is_over:
+        yield
+        return
+    with contextlib.ExitStack() as waits:
+        for record in records:
+            waits.enter_context(waiting_for(record))
+        tool.lend()
+        yield
 
 
 def _leads_to(start: StreamRecord, goal: StreamRecord) -> bool:
