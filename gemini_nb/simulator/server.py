@@ -22,7 +22,6 @@ from aiohttp import web
 from gemini_nb.simulator.delivery import BrokenOffError, End, Reply, deliver
 from gemini_nb.simulator.protocol.refusals import RefusalError
 from gemini_nb.simulator.protocol.requests import Fields
-from gemini_nb.simulator.protocol.rules import PAYLOAD_LIMIT
 from gemini_nb.simulator.service import Service
 
 __all__ = ["Server"]
@@ -34,6 +33,8 @@ _NAME = {"Server": "gemini-nb-simulator"}
 _BACKLOG = 1024
 _PATIENCE = 0.5
 _NEXT_TRY = 0.02
+_HOUR = 3600.0
+_LONGEST_LINE = 2**16
 
 
 class Server:
@@ -58,11 +59,16 @@ class Server:
         self._listens = threading.Event()
         self._listener: asyncio.Server | None = None
         self._reopening: asyncio.Task[None] | None = None
-        # A larger body is read, too, so that the service can say what is wrong with it.
-        application = web.Application(client_max_size=2 * PAYLOAD_LIMIT)
+        application = web.Application(client_max_size=0)  # the service says itself what is too large
         application.router.add_route("*", "/{path:.*}", self._answer)
         self._runner = web.AppRunner(
-            application, handler_cancellation=True, access_log=None, shutdown_timeout=_PATIENCE
+            application,
+            handler_cancellation=True,
+            access_log=None,
+            shutdown_timeout=_PATIENCE,
+            keepalive_timeout=_HOUR,
+            max_line_size=_LONGEST_LINE,
+            max_field_size=_LONGEST_LINE,
         )
         self.thread = threading.Thread(target=self._run, name="gemini_nb-simulator", daemon=True)
         self.thread.start()
@@ -98,7 +104,8 @@ class Server:
         listener, self._listener = self._listener, None
         if listener is not None:
             for one in listener.sockets:
-                self._loop.remove_reader(one.fileno())
+                with contextlib.suppress(NotImplementedError):  # Windows' loop has none
+                    self._loop.remove_reader(one.fileno())
             try:
                 for _ in range(3):
                     await asyncio.sleep(0)
