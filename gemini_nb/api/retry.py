@@ -253,7 +253,7 @@ class CoolingDown:
     """A request waits because another one was refused.
 
     Attributes:
-        until: when it will go out, in seconds since the epoch.
+        until: when it will go out, in seconds since the epoch, by the clock as it is now.
         reason: what is waited for, in a few words.
     """
 
@@ -263,8 +263,8 @@ class CoolingDown:
 
 class _Quota:
     def __init__(self) -> None:
-        self.until = 0.0
-        self.last = 0.0
+        self.until = -math.inf  # by the monotonic clock, as the others: a clock that is set prolongs no wait
+        self.last = -math.inf
         self.reason = ""
         self.waiting = 0
         self.step: float | None = None  # seconds between two, where the server named its quota
@@ -311,7 +311,7 @@ class Cooldowns:
             reason: what is waited for, in a few words.
             per_minute: the requests a minute that the server says it allows; from now on all go at that pace.
         """
-        now = time.time()
+        now = time.monotonic()
         for known, old in list(self._quotas.items()):  # keys come and go
             if old.is_spent(now):
                 del self._quotas[known]
@@ -323,7 +323,7 @@ class Cooldowns:
         if until > state.until:
             state.until, state.reason = until, reason
             if state.step is None:  # else they keep the step between them
-                state.last = 0.0
+                state.last = -math.inf
 
     def __contains__(self, quota: Hashable) -> bool:
         return quota in self._quotas
@@ -338,7 +338,7 @@ class Cooldowns:
         """
         has_waited = False
         while (state := self._quotas.get(quota)) is not None:
-            now = time.time()
+            now = time.monotonic()
             if state.until - now > patience:
                 return
             if now >= state.until and (has_waited or (not state.waiting and state.step is None)):
@@ -350,8 +350,8 @@ class Cooldowns:
                 return
             state.waiting += 1
             try:
-                yield CoolingDown(start, state.reason)
-                await asyncio.sleep(max(0.0, start - time.time()))
+                yield CoolingDown(time.time() + start - now, state.reason)
+                await asyncio.sleep(max(0.0, start - time.monotonic()))
             finally:
                 state.waiting -= 1
             has_waited = True

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import threading
+import time
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from answers import rebuilt, rig
 from calling import NOW, ask, call_to
+from gemini_nb.api import retry
 from gemini_nb.api.client import call_model
 from gemini_nb.api.http import HTTPClients
 from gemini_nb.api.retry import Cooldowns, CoolingDown, RetryPolicy
@@ -334,6 +338,20 @@ async def test_a_hundred_start_one_after_the_other_and_a_newcomer_behind_them() 
     for task in [*first, late]:
         task.cancel()
     await asyncio.gather(*first, late, return_exceptions=True)
+
+
+async def test_a_clock_that_is_set_prolongs_no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = [1_800_000_000.0]
+    clock = SimpleNamespace(time=lambda: shown[0], monotonic=time.monotonic)
+    monkeypatch.setattr(retry, "time", clock)
+    cooldowns = Cooldowns()
+    cooldowns.impose("quota", 60, "quota of m")
+    for now in (1_800_000_000.0, 1_700_000_000.0, 1_900_000_000.0):
+        shown[0] = now
+        async with contextlib.aclosing(cooldowns.admit("quota")) as pauses:
+            pause = await anext(pauses)
+        assert 0 < pause.until - now <= 61
+    assert "quota" in cooldowns
 
 
 async def test_another_model_does_not_wait(clients: HTTPClients) -> None:
