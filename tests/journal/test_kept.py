@@ -20,7 +20,7 @@ import pytest
 
 import answers
 import gemini_nb
-from answers import KEY, PATIENCE, Recorder, always, hello, rig, run_python
+from answers import KEY, PATIENCE, Recorder, always, hello, rig, run_python, until
 from gemini_nb import RetryPolicy
 from gemini_nb.config import Settings
 from gemini_nb.errors import ConfigError, MissingKeyError, NotKeptError
@@ -191,6 +191,36 @@ def test_fresh_rows_are_all_asked_anew(path: Path, prompts: list[str]) -> None:
         assert len(made.server.requests) == 20
         assert group.counts.kept == 10
         assert len(records(path)) == 20
+
+
+def test_fresh_takes_no_answer_that_was_asked_for_before(path: Path) -> None:
+    gate = threading.Event()
+
+    def script(request: Any) -> Any:
+        number = len(made.server.requests)
+        return sse_answer(Wait(gate), text(f"answer {number}", finish="STOP"))
+
+    with rig(script) as made:
+        old = made.start(SKY, keep=path)
+        made.server.wait_requests(1)
+        fresh = [made.start(SKY, keep=path, fresh=True) for _ in range(2)]
+        until(lambda: all(one.record.waiting is not None for one in fresh))
+        gate.set()
+        assert [one.wait(PATIENCE).text for one in (old, *fresh)] == ["answer 1", "answer 2", "answer 2"]
+        assert made.start(SKY, keep=path).wait(PATIENCE).text == "answer 2"
+
+
+def test_a_program_is_warned_of_a_broken_file_once_a_run(path: Path) -> None:
+    path.write_text("no answers\n")
+    with rig(hello()) as made:
+        for wait in (StreamGroup.wait, StreamGroup.result):
+            group = map_prompts(["a", "b"], manager=made.manager, keep=path, **made.options)
+            with pytest.warns(UserWarning, match="answers.jsonl") as warned:
+                wait(group, PATIENCE)
+            wait(group, PATIENCE)
+            assert len(warned) == len(group.run.remarks) == 1
+            path = path.with_name("other-answers.jsonl")
+            path.write_text("no answers\n")
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,8 @@ class KeptAnswers:
         self._queue = DaemonQueue("gemini_nb-kept")
         self.added = 0
         """How many answers were kept by these streams."""
-        self._added: dict[bytes, int] = {}  # by question: when, as that number was then
+        # By question and whether it was asked anew: when, as that number was then.
+        self._added: dict[tuple[bytes, bool], int] = {}
         # A lock lives as long as a stream holds or wants it. It belongs to its loop, which may be replaced.
         self._locks: weakref.WeakValueDictionary[tuple[int, str], asyncio.Lock] = (
             weakref.WeakValueDictionary()
@@ -57,9 +58,10 @@ class KeptAnswers:
         """Call a function that works on the file, off the loop, one at a time."""
         return await self._queue.run(function, *args)
 
-    def was_added(self, question: Question, since: int) -> bool:
-        """Whether a stream kept an answer to this since `added` was that number."""
-        return self._added.get(bytes.fromhex(question.key), 0) > since
+    def was_added(self, question: Question, since: int, *, fresh: bool = False) -> bool:
+        """Whether a stream kept an answer to this since `added` was that number; with `fresh`, a new one."""
+        key = bytes.fromhex(question.key)
+        return any(self._added.get((key, one), 0) > since for one in {fresh, True})
 
     def is_asked(self, question: Question) -> bool:
         """Whether a stream asks this now."""
@@ -94,12 +96,18 @@ class KeptAnswers:
                 return found
         return None
 
-    async def add(self, record: CallRecord, question: Question) -> None:
-        """Keep an answer to this question; a stream does not fail where that is impossible."""
+    async def add(self, record: CallRecord, question: Question, *, fresh: bool = False) -> None:
+        """Keep an answer to this question; a stream does not fail where that is impossible.
+
+        Args:
+            record: the answer.
+            question: what it answers.
+            fresh: whether it was asked for in spite of a kept one.
+        """
         try:
             await self.run(self.file.append, record)
             self.added += 1
-            self._added[bytes.fromhex(question.key)] = self.added
+            self._added[bytes.fromhex(question.key), fresh] = self.added
         except ConfigError as error:
             self.file.warn(str(error))
         except OSError as error:

@@ -112,7 +112,7 @@ class Keeper:
         self._stop_asking = await answers.begin(question)
         if waited:
             self._record.go_on()
-        if not answers.was_added(question, added):
+        if not answers.was_added(question, added, fresh=self._is_fresh):
             return None
         found = await answers.run(self._find, question)
         if found is not None:
@@ -228,6 +228,7 @@ class Keeper:
                     chunks=tuple(self._tape),
                 ),
                 asked,
+                fresh=self._is_fresh,
             )
             self.say_warnings()
         finally:

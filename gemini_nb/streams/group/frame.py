@@ -88,10 +88,8 @@ def why_no_rows(value: object, name: str) -> str | None:
     instead = None
     if isinstance(value, PurePath) or (isinstance(value, str) and _FILE_NAME.fullmatch(value)):
         instead = f'read the file first, such as pandas.read_csv({name})["column"]'
-    elif callable(getattr(value, "readline", None)):  # its lines would have their ends, or be a table's
-        instead = (
-            f'list its lines, {name}.read().splitlines(), or read a table, pandas.read_csv({name})["column"]'
-        )
+    elif hasattr(type(value), "readline"):  # its lines would have their ends, or be those of a table
+        instead = f"list its lines, {name}.read().splitlines(), or read a table, pandas.read_csv({name})"
     elif isinstance(value, (bytes, bytearray, memoryview)):
         instead = f"decode and split them, bytes({name}).decode().splitlines()"
     elif isinstance(value, Mapping):

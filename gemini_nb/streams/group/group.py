@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+import warnings
 from collections.abc import AsyncIterator, Generator, Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import Any, overload
@@ -235,6 +236,8 @@ class StreamGroup(Handle):
             ) from None
         except KeyboardInterrupt:
             raise self.interrupt() from None
+        for remark in run.take_warnings():  # no pane says it to a program
+            warnings.warn(remark, stacklevel=2)
         return self
 
     def wait_only(self) -> None:

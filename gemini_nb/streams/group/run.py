@@ -189,6 +189,13 @@ class Run:
         """What is to be known beside the answers: why no more were asked, and what their streams say."""
         return [*([] if self.error is None else [str(self.error)]), *self._tally.remarks]
 
+    def take_warnings(self) -> list[str]:
+        """Return what its streams say beside the answers, each once."""
+        with self._lock:
+            new = [text for text, is_known in self._tally.remarks.items() if not is_known]
+            self._tally.remarks.update(dict.fromkeys(new, True))
+            return new
+
     @property
     def spent(self) -> tuple[Decimal, int]:
         """What the rows that have ended cost as far as it is known, and of how many it is not."""

@@ -34,7 +34,7 @@ class Tally:
     def __init__(self) -> None:
         self.by_status: collections.Counter[Status] = collections.Counter()
         self.kept = self.asked = 0
-        self.remarks: dict[str, None] = {}
+        self.remarks: dict[str, bool] = {}  # with whether a wait has warned of it
         self.usage = Usage()
         self.spent = Decimal()
         self.of_unknown_cost = 0
@@ -60,7 +60,7 @@ class Tally:
         )
         self.asked += not is_kept and not is_unasked
         if stream.remarks and len(self.remarks) < _REMARKS:
-            self.remarks[stream.remarks] = None
+            self.remarks.setdefault(stream.remarks, False)
 
 
 class Refusals:
