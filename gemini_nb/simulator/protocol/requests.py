@@ -107,12 +107,7 @@ class Record:
         self._bytes = self._count = 0
 
     def add(self, request: Request, size: int) -> None:
-        """Remember a request, and forget the oldest where there are too many.
-
-        Args:
-            request: the request.
-            size: bytes of its body.
-        """
+        """Remember a request, whose body has `size` bytes; forget the oldest where there are too many."""
         if size > LONG:
             try:
                 body, saved = _shortened(request.body)

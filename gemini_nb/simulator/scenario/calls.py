@@ -20,6 +20,7 @@ _MOST_CALLS = 4
 _IN_ORDER = re.compile(r"\b(?:first|then|afterwards|after that|step by step)\b", re.IGNORECASE)
 _CLAUSE = re.compile(r"[.;,!?\n]|\bthen\b|\bbut\b|\band\b")
 _SENTENCE = re.compile(r"(?<=[.;!?\n])\s")
+_LONG_WORD = re.compile(r"[^\W\d_]{5,}")
 _VERB = re.compile("get|fetch|find|look|lookup|search|list|read|show|set|make|do|call|run|current")
 
 
@@ -34,15 +35,15 @@ def next_calls(prompt: Prompt) -> list[dict[str, Any]]:
     answered = len(exchanges)
     for planned in _plan(prompt):
         if answered < len(planned):
-            return [{**call, "args": _informed(call["args"], facts)} for call in planned[answered:]]
+            return [
+                {**call, "args": call["args"] | _known(call["args"], facts)} for call in planned[answered:]
+            ]
         answered -= len(planned)
     return []
 
 
-def _informed(args: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: facts[name] if type(facts.get(name)) is type(value) else value for name, value in args.items()
-    }
+def _known(args: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: facts[name] for name, value in args.items() if type(facts.get(name)) is type(value)}
 
 
 def introduce(calls: Iterable[Mapping[str, Any]]) -> str:
@@ -73,14 +74,9 @@ def _choose(prompt: Prompt) -> list[Declaration]:
     """
     words, declarations = prompt.clues.words, prompt.functions
     named = [one for one in declarations if _subject(one) & words]
-    described = [
-        one for one in declarations if words & set(map(stem, re.findall(r"[^\W\d_]{5,}", one.description)))
-    ]
-    useful = [
-        one
-        for one in declarations
-        if prompt.mode == "ANY" or prompt.clues.places or not is_place(_only_text(one.schema))
-    ]
+    described = [one for one in declarations if words & set(map(stem, _LONG_WORD.findall(one.description)))]
+    anywhere = prompt.mode == "ANY" or prompt.clues.places
+    useful = [one for one in declarations if anywhere or not is_place(_only_text(one.schema))]
     return named or described or useful[:1]
 
 
@@ -106,10 +102,8 @@ def _calls_of(declaration: Declaration, prompt: Prompt) -> list[dict[str, Any]]:
     variants = [clues]
     if wanted and len(names) > 1 and not clues.quoted:
         variants = [replace(clues, names=(name,), places=(name,)) for name in names[:_MOST_CALLS]]
-    return [
-        {"name": declaration.name, "args": make_arguments(declaration.schema, variant)}
-        for variant in variants
-    ]
+    found = [make_arguments(declaration.schema, variant) for variant in variants]
+    return [{"name": declaration.name, "args": args} for args in found]
 
 
 def _near(declaration: Declaration, clues: Clues) -> Clues:
