@@ -25,6 +25,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from google.genai.types import GenerateContentConfig
 from IPython.core.error import UsageError
 
 import gemini_nb
@@ -954,6 +955,27 @@ def test_what_rows_share_is_described_once(monkeypatch: pytest.MonkeyPatch) -> N
         group = gemini_nb.map([*"abcdef"], **made_rig.options, **options).wait(PATIENCE)
         assert group.results == [7] * 6
         assert described == [OutputSchema, Tool]
+        described.clear()
+        del options["schema"]
+        each: list[dict[str, Any]] = [
+            {"schema": float},
+            {"generation_config": {"response_schema": int}},
+            {"generation_config": {"responseJsonSchema": list[int]}},
+        ] * 3
+        cases: list[Any] = [(each, [*"abcdefghi"]), (iter(each), iter("abcdefghi"))]
+        for own, rows in cases:
+            group = gemini_nb.map(rows, each=own, **made_rig.options, **options).wait(PATIENCE)
+            assert [type(one) for one in group.results] == [float, int, type(None)] * 3
+            assert described.count(OutputSchema) == 3
+            described.clear()
+        shared: dict[str, Any] = {"generation_config": GenerateContentConfig(response_schema=int, seed=4)}
+        group = gemini_nb.map([*"abc"], **made_rig.options, **options, **shared).wait(PATIENCE)
+        assert (group.results, described.count(OutputSchema)) == ([7] * 3, 1)
+        assert made_rig.server.requests[-1].json["generationConfig"] == {
+            "seed": 4,
+            "responseMimeType": "application/json",
+            "responseJsonSchema": {"type": "integer"},
+        }
 
 
 def test_tools_that_can_be_read_once_go_with_every_row() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from decimal import Decimal
-from typing import Any, Unpack
+from typing import Any, TypeVar, Unpack
 
+from gemini_nb.api.contents.generation import SCHEMAS, split_config
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.config import choose_keep, choose_model
 from gemini_nb.errors import ArgumentError, GeminiError, NotAskedError
@@ -26,6 +27,8 @@ from gemini_nb.tools.schemas.schema import OutputSchema
 from gemini_nb.tools.tool import described
 
 __all__ = ["check_rows", "map_prompts"]
+
+M = TypeVar("M", bound=Mapping[str, object])
 
 _MISSING = object()
 _TIMES = 8  # of ten thousand rows, four failures in a row meet one where a tenth of all requests fails
@@ -71,12 +74,13 @@ def map_prompts(
     """
     options["credentials"] = seal(options.get("credentials"))  # before anything can fail and show them
     each = list(map(_sealed, each)) if isinstance(each, (list, tuple)) else each
-    options = _described_once(options)
+    once = _Once()
+    options = _described(options, once)
     _check(prompts)
     _check_columns(items, each)
     pace = Pace(concurrency, rpm)
     chosen = manager or get_manager()
-    rows = _rows_of(prompts, items, each)
+    rows = _rows_of(prompts, items, each, once)
     if not isinstance(rows, list):  # the first rows of a list are checked when they start
         if each is None:
             build_request(chosen.runtime, _PROBE, **options)
@@ -103,11 +107,52 @@ def map_prompts(
     return _begun(StreamGroup(run, runtime=chosen.runtime))
 
 
-def _described_once(options: StreamOptions) -> StreamOptions:
-    """Return the options for all rows; to describe a type or a function for each takes a millisecond."""
-    options = for_several(options)
-    if options.get("schema") is not None:
-        options["schema"] = OutputSchema(options["schema"])
+class _Once:
+    """Describes each type once: to do that for each row takes a millisecond."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[object, bool], OutputSchema] = {}
+
+    def schema(self, schema: object, *, openapi: bool = False) -> Any:
+        """Return the schema of a type; a dictionary, which may be changed for the next row, as it is."""
+        if schema is None or isinstance(schema, (Mapping, OutputSchema)):
+            return schema
+        try:
+            key = schema, openapi
+            if key not in self._known:
+                self._known[key] = OutputSchema(schema, openapi=openapi)
+        except TypeError:  # it has no hash, or is no schema, which its row says
+            return schema
+        return self._known[key]
+
+    def options(self, options: M) -> M:
+        """Return options in which no type has to be described any more."""
+        own: Any = for_several(options)
+        if "schema" in own:
+            own["schema"] = self.schema(own["schema"])
+        if own.get("generation_config") is not None:
+            config, beside = split_config(own["generation_config"])
+            for name in SCHEMAS:
+                if name in config:
+                    config[name] = self.schema(config[name], openapi=name == "responseSchema")
+            own["generation_config"] = config | beside
+        made: M = own
+        return made
+
+    def row(self, options: M) -> M:
+        """Return the same for a row, whose own fault it is when they do not fit."""
+        try:
+            return self.options(options)
+        except GeminiError:
+            return for_several(options)
+
+
+def _described(options: StreamOptions, once: _Once) -> StreamOptions:
+    """Return the options for all rows, with types and functions described."""
+    options = once.options(options)
+    schema = options.get("schema")
+    if schema is not None and not isinstance(schema, OutputSchema):
+        options["schema"] = OutputSchema(schema)
     if "tools" in options:
         options["tools"] = described(options["tools"])
     return options
@@ -200,12 +245,15 @@ def _kept_budget(
 
 
 def _rows_of(
-    prompts: Iterable[object], items: Iterable[object] | None, each: Iterable[Mapping[str, Any]] | None
+    prompts: Iterable[object],
+    items: Iterable[object] | None,
+    each: Iterable[Mapping[str, Any]] | None,
+    once: _Once,
 ) -> Iterable[Row]:
     if items is not None and (records := records_of(items)) is not None:
         items = records
     if not isinstance(prompts, Sized):
-        return _rows_as_they_come(prompts, items, each)
+        return _rows_as_they_come(prompts, items, each, once)
     asked = list(map(copied, prompts))
     settings = [{} for _ in asked] if each is None else list(each)
     if len(settings) != len(asked):
@@ -215,11 +263,14 @@ def _rows_of(
         raise ArgumentError(_SETTINGS)
     if len(known) != len(asked):
         raise ArgumentError(f"There are {len(asked)} prompts, but {len(known)} items.")
-    return list(map(Row, asked, known, map(for_several, settings)))
+    return list(map(Row, asked, known, map(once.row, settings)))
 
 
 def _rows_as_they_come(
-    prompts: Iterable[object], items: Iterable[object] | None, each: Iterable[Mapping[str, Any]] | None
+    prompts: Iterable[object],
+    items: Iterable[object] | None,
+    each: Iterable[Mapping[str, Any]] | None,
+    once: _Once,
 ) -> Iterator[Row]:
     """Rows of iterators; one that ends before the others is an error, else their last rows would be lost."""
     columns: list[Iterable[Any]] = [one for one in (prompts, items, each) if one is not None]
@@ -233,4 +284,4 @@ def _rows_as_they_come(
         own = rest.pop() if rest else {}
         if not isinstance(own, Mapping):
             raise ArgumentError(_SETTINGS)
-        yield Row(prompt, about, for_several(own))
+        yield Row(prompt, about, once.row(own))

@@ -334,7 +334,10 @@ def _output(schema: object, config: JSON) -> OutputSchema | None:
             f"A type as {given[0]} makes the answer JSON, not {kind}.",
             hint="Leave response_mime_type out, or pass the schema as a dictionary.",
         )
-    return OutputSchema(config.pop(given[0]), openapi=given[0] == "responseSchema")
+    schema = config.pop(given[0])
+    if isinstance(schema, OutputSchema):
+        return schema
+    return OutputSchema(schema, openapi=given[0] == "responseSchema")
 
 
 def _fields(beside: JSON, config: JSON) -> JSON:
