@@ -15,7 +15,8 @@ __all__ = ["desk", "kept_desk"]  # fixtures
 
 pytestmark = pytest.mark.browser
 
-LENGTH = "shown => shown.textContent.length"
+LENGTH = """pane => [...pane.querySelectorAll('.gemini-nb-text')]
+  .reduce((length, text) => length + text.textContent.length, 0)"""
 SCROLLERS = """pane => [pane, ...pane.querySelectorAll('*')].filter(
   box => box.scrollHeight > box.clientHeight + 20 && /auto|scroll/.test(getComputedStyle(box).overflowY)
 ).length"""
@@ -45,16 +46,11 @@ BEFORE = """pane => [pane, ...pane.querySelectorAll('.jupyter-widgets-disconnect
   .map(content => ['none', 'normal'].includes(content) ? '' : content.replace(/^"|"$/g, ''))"""
 
 
-def body(pane: Locator) -> Locator:
-    return pane.locator(".gemini-nb-body")
-
-
 def wait_grown(pane: Locator, by: int = 60) -> None:
     """Wait until the answer is longer by so many characters; it may be another element then."""
-    shown = body(pane)
-    expect(shown).to_contain_text(re.compile(r"\w+ \w+"))
-    before, end = shown.evaluate(LENGTH), time.monotonic() + 30
-    while shown.evaluate(LENGTH) <= before + by:
+    expect(pane.locator(".gemini-nb-text").first).to_contain_text(re.compile(r"\w+ \w+"))
+    before, end = pane.evaluate(LENGTH), time.monotonic() + 30
+    while pane.evaluate(LENGTH) <= before + by:
         assert time.monotonic() < end, "the answer does not grow"
         pane.page.wait_for_timeout(50)
 
@@ -150,13 +146,13 @@ def test_stop_keeps_what_came(desk: Desk) -> None:
 def test_the_answer_has_no_scroll_bar_of_its_own_and_never_moves_a_reader(desk: Desk) -> None:
     page = desk.set(["%%gemini_stream\nparagraphs"])
     desk.run(1)
-    expect(body(desk.pane(1))).to_contain_text("Paragraph 39.")
+    expect(desk.pane(1)).to_contain_text("Paragraph 39.")
     assert desk.pane(1).evaluate(SCROLLERS) == 0
     page.page.evaluate(SCROLL, 800)
     before = page.page.evaluate(PLACE, "Paragraph 20.")
     assert 0 < before < 900
     desk.open_gate("more")
-    expect(body(desk.pane(1))).to_contain_text("Paragraph 59.")
+    expect(desk.pane(1)).to_contain_text("Paragraph 59.")
     assert page.page.evaluate(PLACE, "Paragraph 20.") == before
     desk.open_gate("done")
     expect(page.output(1).locator(".jp-RenderedMarkdown")).to_contain_text("The end.")
@@ -188,7 +184,7 @@ def test_a_page_reloaded_again_and_again_loses_nothing_of_a_fast_answer(desk: De
         page.reload()
         expect(desk.pane(1)).to_be_visible()
         wait_grown(desk.pane(1), by=10_000)
-        shown = re.findall(r"Paragraph (\d+)\.", body(desk.pane(1)).text_content() or "")
+        shown = re.findall(r"Paragraph (\d+)\.", desk.pane(1).text_content() or "")
         assert shown == [str(number) for number in range(1, len(shown) + 1)]
         assert page.errors == []
     desk.open_gate("grown")

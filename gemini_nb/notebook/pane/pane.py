@@ -30,7 +30,6 @@ from gemini_nb.notebook.pane.thoughts import ThoughtsView, thoughts_html
 from gemini_nb.notebook.pane.widgetry import (
     Container,
     OpensWhenNamed,
-    box,
     close_tree,
     formulas,
     messages,
@@ -54,6 +53,7 @@ __all__ = ["StreamPane", "body_html", "whole", "whole_html"]
 
 _ENOUGH = 40  # messages after which the rest of a paint is left to the next one
 _HEAD_PAUSE = 1.0
+_CROWDED = 1.5  # seconds between two paints that say that many panes live
 _QUICK, _CALM = 0.05, 0.12  # the first words must not wait; a long answer comes faster than it can be read
 _SHORT = 8  # frozen pieces of an answer that is painted quickly
 _SLOWER_FROM = 40_000  # characters of a tail, times paints a second, that a page takes with ease
@@ -177,8 +177,8 @@ class StreamPane(OpensWhenNamed, Container, widgets.VBox):
             self._painter.request(self)  # fifty at once would be more than a page can take
 
     def _end(self) -> None:
+        self.close()  # first: what is closed sends nothing of its children
         self._clear()
-        self.close()
 
     def _clear(self) -> None:
         live, self._live = self._live, None
@@ -285,11 +285,10 @@ class _Live:
         self._views: list[BlockView | None] = []
         self._thoughts: ThoughtsView | None = None
         self._head = piece(head_html(stream, is_live=True), "gemini-nb-headline")
-        self._head_due = 0.0
+        self._head_due, self._painted_at = 0.0, time.monotonic()
         self._head_state: object = None
-        self._body: Any = None  # until there is something in it: a box that is filled later sends twice
-        buttons = [] if stream.is_done else [stop_button(stream)]
-        self._top = box([self._head, *buttons], "gemini-nb-top")
+        self._stop = None if stream.is_done else stop_button(stream)
+        self._body: tuple[widgets.Widget, ...] = ()
         self._notes: Any = None
         self._paint_notes()
         self._cursor = Cursor(stream.log, self.wake)
@@ -320,11 +319,11 @@ class _Live:
     def paint(self) -> bool:
         """Draw what changed; returns whether more will come."""
         self.transcript.apply_all(self._cursor.take())
-        self._paint_head()
         if self._cursor.at_end:  # what follows in a moment shows all of it, or stands there already
             if not self._pane.children:
                 self._arrange()
             return False
+        self._paint_head()
         more = self._paint_thoughts()
         more = self._paint_blocks() or more
         self._arrange()
@@ -334,14 +333,18 @@ class _Live:
 
     def _arrange(self) -> None:
         thoughts = None if self._thoughts is None else self._thoughts.widget
-        parts = (look.sheet(), self._top, thoughts, self._body, self._notes)
+        parts = (look.sheet(), self._stop, self._head, thoughts, *self._body, self._notes)
         children = tuple(part for part in parts if part is not None)
         if self._pane.children != children:
             self._pane.children = children
+        for view in self._views:
+            if isinstance(view, TextView):
+                view.close_dropped()
 
     def _paint_head(self) -> None:
-        """Draw a new state at once; for figures once a second is enough."""
+        """Draw a new state at once; for figures once a second is enough, or every second paint in a crowd."""
         now, stream = time.monotonic(), self._stream
+        since, self._painted_at = now - self._painted_at, now
         state = (
             stream.status,
             stream.phase,
@@ -352,7 +355,8 @@ class _Live:
             stream.remarks,
         )
         if now >= self._head_due or state != self._head_state:
-            self._head_due, self._head_state = now + _HEAD_PAUSE, state
+            pause = _HEAD_PAUSE if since < _CROWDED else 1.5 * since
+            self._head_due, self._head_state = now + pause, state
             set_value(self._head, head_html(stream, is_live=True))
 
     def _paint_thoughts(self) -> bool:
@@ -372,7 +376,7 @@ class _Live:
         if self._notes is not None:
             set_value(self._notes, shown)
         elif shown:
-            self._notes = piece(shown)
+            self._notes = piece(shown, "gemini-nb-notes")
 
     def _paint_blocks(self) -> bool:
         blocks, changed = self.transcript.blocks, self.transcript.changed
@@ -388,11 +392,7 @@ class _Live:
                 changed.discard(index)
             if messages() - before > _ENOUGH:
                 break
-        children = tuple(widget for view in self._views if view is not None for widget in view.widgets)
-        if self._body is None:
-            self._body = box(children, "gemini-nb-body") if children else None
-        elif self._body.children != children:
-            self._body.children = children
+        self._body = tuple(widget for view in self._views if view is not None for widget in view.widgets)
         return bool(changed)
 
     def _running_cards(self) -> set[int]:

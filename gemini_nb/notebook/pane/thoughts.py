@@ -24,7 +24,8 @@ class ThoughtsView:
         self._brief = piece("", "gemini-nb-brief")
         self._text = TextView()
         self._due = 0.0
-        inside = box([scroll_key("Thoughts"), self._text.widget], "gemini-nb-inside")
+        self._body = box(self._text.widgets)
+        inside = box([scroll_key("Thoughts"), self._body], "gemini-nb-inside")
         self.widget: Any = detail("The model's thoughts", self._brief, inside, "gemini-nb-thoughts")
 
     def draw(self, thoughts: str, draft: Draft, *, thinking: bool) -> bool:
@@ -34,7 +35,10 @@ class ThoughtsView:
             return True
         self._due = now + _PAUSE
         set_value(self._brief, _brief(thoughts, thinking=thinking))
-        return self._text.draw(thoughts, draft)
+        more = self._text.draw(thoughts, draft)
+        set_value(self._body, tuple(self._text.widgets), "children")
+        self._text.close_dropped()
+        return more
 
     def close(self) -> None:
         """Close the widgets."""
