@@ -210,15 +210,18 @@ def test_fresh_takes_no_answer_that_was_asked_for_before(path: Path) -> None:
         assert made.start(SKY, keep=path).wait(PATIENCE).text == "answer 2"
 
 
-def test_a_program_is_warned_of_a_broken_file_once_a_run(path: Path) -> None:
+def test_a_program_is_warned_of_a_broken_file_once_a_run(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path.write_text("no answers\n")
     with rig(hello()) as made:
         for wait in (StreamGroup.wait, StreamGroup.result):
             group = map_prompts(["a", "b"], manager=made.manager, keep=path, **made.options)
-            with pytest.warns(UserWarning, match="answers.jsonl") as warned:
-                wait(group, PATIENCE)
+            caplog.clear()
             wait(group, PATIENCE)
-            assert len(warned) == len(group.run.remarks) == 1
+            wait(group, PATIENCE)
+            assert [one.getMessage() for one in caplog.records] == group.run.remarks
+            assert path.name in caplog.text
             path = path.with_name("other-answers.jsonl")
             path.write_text("no answers\n")
 

@@ -441,6 +441,33 @@ def test_rows_are_what_a_user_would_list(tmp_path: Path) -> None:
         assert len(made.server.requests) == 1
 
 
+def test_odd_values_are_refused_in_words_and_not_by_accident() -> None:
+    class Odd:
+        def model_dump(self) -> Any:
+            raise ValueError
+
+    inside: list[Any] = []
+    inside.append(inside)
+    with rig(echo) as made:
+        options: dict[str, Any] = {"manager": made.manager, **made.options, "model": FLASH}
+        for ask in (made.start, lambda prompt: gemini_nb.map([prompt], **options)):
+            with pytest.raises(CallerError, match=r"holds itself|cannot hold a list"):
+                ask(inside)
+        with pytest.raises(ArgumentError, match=r"\{item\.x\} is nothing"):
+            gemini_nb.estimate([Odd()], "{item.x}", **options)
+        with pytest.raises(ConfigError, match="is not a model id"):
+            gemini_nb.map(["a"], each=[{"model": ["x"]}], budget=2, **options)
+        with pytest.raises(TypeError, match="no option 'chat'"):
+            gemini_nb.map(["a"], **{**options, "chat": gemini_nb.Chat()})
+        with pytest.raises(ArgumentError, match=r"not a polars DataFrame\. Pass frame\.to_pandas\(\)"):
+            gemini_nb.ask_frame(pl.DataFrame({"a": ["x"]}), "{item.a}", **options)
+        pivot = pd.DataFrame([[1, 2]], columns=pd.MultiIndex.from_tuples([("a", "x"), ("a", "y")]))
+        with pytest.raises(ArgumentError, match=r"is no column.* frame\.columns\.map\(str\) makes them text"):
+            gemini_nb.ask_frame(pivot, "{item.a}", **options)
+        with pytest.raises(TypeError, match="cannot be interpreted as an integer"):
+            gemini_nb.map(["a"], **options)["0"]  # type: ignore[call-overload]  # wrong on purpose
+
+
 def test_an_iterator_that_never_goes_on_is_stopped() -> None:
     blocked = threading.Event()
 

@@ -29,7 +29,7 @@ from gemini_nb.streams.chat.messages import Origin
 from gemini_nb.streams.conversation.dependencies import Deferred
 from gemini_nb.streams.group.asked_frame import field_of
 from gemini_nb.streams.group.braces import strays
-from gemini_nb.streams.group.frame import fields_of
+from gemini_nb.streams.group.frame import names_in
 from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.group.mapping import check_rows, map_prompts
 from gemini_nb.streams.group.prompt import interpolate
@@ -188,7 +188,7 @@ def _rows_of_each(
 
 def _check_columns(cell: str, item: Any, namespace: Mapping[str, Any]) -> None:
     """Refuse a column's name in braces by itself, which would be sent with each row."""
-    columns = fields_of(item)
+    columns = names_in(item)
     for braces, name in strays(cell, "item", columns):
         if name in columns and name not in namespace and not braces[0].startswith("{{"):
             raise UsageError(

@@ -237,6 +237,13 @@ def _words_of(item: object) -> str:
 
 def streams_in(value: Any) -> tuple[Stream, ...] | None:
     """Return the streams of a stream, a group, a list or dictionary of these; None for anything else."""
+    try:
+        return _streams_in(value)
+    except RecursionError:
+        return None  # what is nested so deeply, or holds itself, is refused when the request is made
+
+
+def _streams_in(value: Any) -> tuple[Stream, ...] | None:
     if isinstance(value, Stream):
         return (value,)
     is_group = hasattr(value, "to_frame") and hasattr(value, "streams")
@@ -247,7 +254,7 @@ def streams_in(value: Any) -> tuple[Stream, ...] | None:
         return None
     found: list[Stream] = []
     for one in inner:
-        if isinstance(one, (str, bytes)) or (streams := streams_in(one)) is None:
+        if isinstance(one, (str, bytes)) or (streams := _streams_in(one)) is None:
             return None
         found += streams
     return tuple(found)

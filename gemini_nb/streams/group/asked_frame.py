@@ -75,9 +75,11 @@ class _AskFrame:
             prompt = checked_prompt(prompt, frame.columns)
             return frame.map_partitions(_ask, prompt, schema, options, texts, meta=made)
         if not is_from(frame, "pandas", "DataFrame"):
+            is_other = hasattr(type(frame), "to_pandas")
+            package = f"{type(frame).__module__.partition('.')[0]} " if is_other else ""
             raise ArgumentError(
-                f"ask_frame takes a pandas or a Dask DataFrame, not a {type(frame).__name__}.",
-                hint="gemini_nb.map takes any list.",
+                f"ask_frame takes a pandas or a Dask DataFrame, not a {package}{type(frame).__name__}.",
+                hint="Pass frame.to_pandas()." if is_other else "gemini_nb.map takes any list.",
             )
         _columns_looked_into(frame, prompt)
         prompt = checked_prompt(prompt, frame.columns)
@@ -235,6 +237,13 @@ def _meant(written: str, columns: Sequence[Any]) -> str:
     return f"Did you mean {field_of(names[near[0]])}? " if near else ""
 
 
+def _nameless(columns: Sequence[Any]) -> str:
+    """Say what to do about columns that no prompt can name, such as those of a pivot table."""
+    if all(isinstance(column, (str, int)) for column in columns):
+        return ""
+    return "A prompt names columns that are text or whole numbers; frame.columns.map(str) makes them text."
+
+
 def field_of(column: Any) -> str:
     """Return how a prompt names a column."""
     return f"{{item.{column}}}" if str(column).isidentifier() else f"{{item[{column!r}]}}"
@@ -270,7 +279,7 @@ def _columns_looked_into(frame: Any, prompt: str) -> set[Any]:
     except LookupError as error:
         raise ArgumentError(
             f"{error.args[0]} is no column; {_listed(columns)}",
-            hint=_meant(error.args[0][5:], columns).strip(),
+            hint=_meant(error.args[0][5:], columns).strip() or _nameless(columns),
         ) from None
     return {column for _, column, has_name in wanted if has_name and column in columns}
 

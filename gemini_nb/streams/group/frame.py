@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import copy
 import dataclasses
 import numbers
@@ -27,6 +28,7 @@ __all__ = [
     "fields_of",
     "free_names",
     "is_missing",
+    "names_in",
     "records_of",
     "result_of",
     "to_frame",
@@ -231,6 +233,13 @@ def free_names(names: Iterable[Any], taken: Iterable[Any]) -> dict[Any, Any]:
         used.add(shown)
         free[name] = shown
     return free
+
+
+def names_in(value: Any) -> list[Any]:
+    """Return the names of what a row has; none where the user's own object does not say."""
+    with contextlib.suppress(Exception):
+        return list(fields_of(value))
+    return []
 
 
 def fields_of(value: Any) -> dict[str, Any]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
+import operator
 import time
-import warnings
 from collections.abc import AsyncIterator, Generator, Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import Any, overload
@@ -27,6 +28,8 @@ from gemini_nb.streams.stopping import interrupted, stop_interrupted, stop_toget
 from gemini_nb.streams.stream import Stream
 
 __all__ = ["StreamGroup"]
+
+logger = logging.getLogger("gemini_nb")
 
 
 class StreamGroup(Handle):
@@ -237,7 +240,7 @@ class StreamGroup(Handle):
         except KeyboardInterrupt:
             raise self.interrupt() from None
         for remark in run.take_warnings():  # no pane says it to a program
-            warnings.warn(remark, stacklevel=2)
+            logger.warning("%s", remark)
         return self
 
     def wait_only(self) -> None:
@@ -324,7 +327,7 @@ class _Streams(Sequence[Stream]):
     def __getitem__(self, index: int | slice) -> Stream | Sequence[Stream]:
         if isinstance(index, slice):
             return [self._run.stream(one) for one in range(*index.indices(len(self)))]
-        return self._run.stream(index)
+        return self._run.stream(operator.index(index))
 
     def __repr__(self) -> str:
         return f"<{len(self)} streams>"

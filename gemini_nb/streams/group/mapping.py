@@ -20,7 +20,7 @@ from gemini_nb.streams.group.pace import Pace, check_prices, dollars_of
 from gemini_nb.streams.group.rows import Row
 from gemini_nb.streams.group.run import Run, window_of
 from gemini_nb.streams.manager import StreamManager, get_manager
-from gemini_nb.streams.request.options import StreamOptions, for_several, takes_options
+from gemini_nb.streams.request.options import StreamOptions, check_names, for_several, takes_options
 from gemini_nb.streams.request.request import build_request, check_settings
 from gemini_nb.streams.stream import Stream
 from gemini_nb.tools.schemas.schema import OutputSchema
@@ -71,11 +71,13 @@ def map_prompts(
     Raises:
         ArgumentError: no list of prompts, or not as many settings.
         ConfigError: a value does not fit; what was started is stopped.
+        TypeError: there is no such option.
     """
     options["credentials"] = seal(options.get("credentials"))  # before anything can fail and show them
     each = list(map(_sealed, each)) if isinstance(each, (list, tuple)) else each
     once = _Once()
     options = _described(options, once)
+    check_names(options)
     _check(prompts)
     _check_columns(items, each)
     pace = Pace(concurrency, rpm)

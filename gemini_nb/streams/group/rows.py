@@ -58,7 +58,8 @@ class Row:
     @property
     def model(self) -> str | None:
         """The model that is asked, None for the group's."""
-        return self.options.get("model")
+        own = self.options.get("model")
+        return own if isinstance(own, str) else None  # what is no name is refused when it starts
 
     def question(self) -> Any:
         """Return what is asked."""
