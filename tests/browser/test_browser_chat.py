@@ -29,6 +29,7 @@ VIEW = "() => { window.jupyterapp.commands.execute('notebook:create-output-view'
 RESTART = "() => window.jupyterapp.shell.currentWidget.context.sessionContext.restartKernel()"
 AT_END = "box => Math.abs(box.scrollTop) < 2 && box.scrollHeight > box.clientHeight + 100"
 TOP = "element => element.getBoundingClientRect().top"
+HEIGHT = "element => element.getBoundingClientRect().height"
 FOCUSED = """() => {
   const focused = document.activeElement, label = focused.labels?.[0]?.textContent;
   const place = focused.getBoundingClientRect();
@@ -132,6 +133,7 @@ def test_a_box_low_on_the_page_keeps_its_field_where_it_is(desk: Desk) -> None:
     desk.run(1, 2)
     box = box_of(page, 2)
     line = line_of(box)
+    assert box.evaluate(HEIGHT) < 200, "without messages it is small"
     line.press_sequentially("chat one")
     top = line.evaluate(TOP)
     line.press("Enter")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -226,6 +227,31 @@ def test_a_message_is_sent_while_the_one_before_still_stands_in_the_field(
     box.wait("ONE", "TWO")
     box.until(lambda: box.value() == "")
     assert len(service.asked) == before + 2
+
+
+def test_enter_on_a_busy_kernel_sends_once_and_never_a_part(kernel: Kernel, service: Service) -> None:
+    """Without subshells all arrives when the cell has ended, and a second text after that."""
+    box = Box(kernel)
+    assert kernel.run(HELD).status == "ok"
+    before = len(service.asked)
+    submit = {"method": "custom", "content": {"event": "submit"}}
+    box.enter("one")
+    kernel.send_to_widget(box.line, submit)
+    box.until(lambda: len(service.asked) > before)
+    kernel.run("import time; time.sleep(0.6)")
+    kernel.run("gate.set()")
+    box.wait("ONE")
+    box.until(lambda: box.value() == "")
+    assert len(service.asked) == before + 1
+    box.type("half of")
+    kernel.send_to_widget(box.line, submit)
+    time.sleep(0.1)  # by the page's clock
+    box.type("half of it")
+    box.until(lambda: "Press it again" in box.html)
+    kernel.run("time.sleep(0.6)")
+    assert (box.value(), len(service.asked)) == ("half of it", before + 1)
+    box.enter()
+    box.wait("HALF OF IT")
 
 
 def test_a_message_is_sent_after_the_one_that_is_still_being_read(kernel: Kernel, service: Service) -> None:

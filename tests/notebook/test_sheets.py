@@ -14,7 +14,7 @@ ROOTS = {
     "pane": r"\.gemini-nb-pane",
     "answer": r"\.gemini-nb-pane",
     "dashboard": r"\.gemini-nb-dashboard",
-    "chat": r"(?:\.jp-OutputArea-child:has\(\+ \.jp-OutputArea-child )?\.gemini-nb-chat",
+    "chat": r"(?:\.jp-[\w-]+:has\((?:\+ \.jp-OutputArea-child )?)?\.gemini-nb-chat",
     "group": r"\.gemini-nb-(?:group|columns)",
 }
 

@@ -2,8 +2,9 @@
 
 A page reports Enter first and the text right after it, in two messages, and the text alone when the user
 leaves the field. So Enter waits a moment for its text; what comes later, by the page's own clock, was sent
-because the user left. Nothing but the value of a field is ever changed: with any other change the page would
-put the last value that it sent in the place of what the user is typing.
+because the user left, or was kept back by a page that waited for a busy kernel. Neither is sent on, and the
+user is told of the second. Nothing but the value of a field is ever changed: with any other change the page
+would put the last value that it sent in the place of what the user is typing.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ _GRACE = 0.4  # seconds that Enter waits for its text; else the text is the one 
 _TOGETHER = 0.05  # seconds between Enter and its text on the page, at most
 _CLICK_GRACE = 0.2  # seconds that Send waits: a busy page sends the text a moment after the click
 _UNFOLDED = "gemini-nb-unfolded"
+_LATE = "The kernel was busy when you pressed Enter. Press it again to send what is in the field."
 _UNFOLD, _FOLD = "Several lines", "One line"
 
 
@@ -56,7 +58,8 @@ class Entry:
     ) -> None:
         self._send, self._refuse, self._call = send, refuse, call
         self._lock = threading.Lock()
-        self._entered: tuple[object] | None = None  # the page's time of an Enter whose text may be to come
+        # The page's time of an Enter whose text may be to come, and the text that was known then.
+        self._entered: tuple[object, str] | None = None
         self._under_way: list[str] = []  # what is being sent and still stands in the field
         self._unsent: list[str] = []  # those of them that are still to be sent
         self._aside = ""
@@ -136,23 +139,38 @@ class Entry:
         """Take a message of the page about the line, on whichever thread handles those."""
         data, at = message["content"]["data"], message.get("header", {}).get("date")
         if data.get("method") == "custom" and data["content"].get("event") == "submit":
-            self._enter(at, _GRACE, partial(str, self._line.value))
+            known = str(self._line.value)
+            with self._lock:
+                is_again = known in self._under_way  # it is sent already
+            self._enter(at, _GRACE, partial(str, "" if is_again else known), known)
         elif data.get("method") == "update" and "value" in data.get("state", {}):
+            self._hear_text(str(self._line.value), at)
+
+    def _hear_text(self, text: str, at: object) -> None:
+        with self._lock:
             before = self._entered
-            if before is not None and _together(before[0], at):
-                self._take(before, str(self._line.value))
+            if before is None:
+                return
+            is_its_own = _together(before[0], at)
+            is_other = not is_its_own and bool(text.strip()) and before[1] not in {"", text}
+            if is_other:
+                self._entered = None  # what was known may be the beginning of this text
+        if is_its_own:
+            self._take(before, text)
+        elif is_other:
+            self._refuse(_LATE, [])
 
     def _clicked(self) -> None:
         self._enter(None, _CLICK_GRACE, lambda: self.text)
 
-    def _enter(self, at: object, grace: float, text: Callable[[], str]) -> None:
+    def _enter(self, at: object, grace: float, text: Callable[[], str], known: str = "") -> None:
         """Wait for the text that belongs to Enter or Send; where none comes, take this."""
-        entered = (at,)
+        entered = (at, known)
         with self._lock:
             _later(grace, lambda: self._take(entered, text()))
             self._entered = entered
 
-    def _take(self, entered: object, text: str) -> None:
+    def _take(self, entered: tuple[object, str], text: str) -> None:
         """Send once what was entered, after what was before; not on this thread: a page waits for it."""
         with self._lock:
             if self._entered is not entered:
