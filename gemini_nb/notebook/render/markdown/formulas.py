@@ -86,16 +86,18 @@ def safe_tex(tex: str) -> str | None:
             return None
     as_front_end = re.sub(r"\\[{}$]", "", _ENVIRONMENT.sub("", tex))
     as_mathjax = re.sub(r"\\(?:[a-zA-Z]|.)", "", _ENVIRONMENT.sub("", tex), flags=re.DOTALL)
-    return tex if _balanced(as_front_end) and _balanced(as_mathjax) else None
+    is_balanced = _left_open(as_front_end, "{}") == 0 and _left_open(as_mathjax, "{}") == 0
+    return tex if is_balanced else None
 
 
-def _balanced(tex: str) -> bool:
+def _left_open(tex: str, pair: str) -> int | None:
+    """How many brackets of this pair are not closed; None where one is closed that was not opened."""
     depth = 0
-    for brace in re.findall(r"[{}]", tex):
-        depth += 1 if brace == "{" else -1
+    for bracket in re.findall(f"[{pair}]", tex):
+        depth += 1 if bracket == pair[0] else -1
         if depth < 0:
-            return False
-    return depth == 0
+            return None
+    return depth
 
 
 def add_math_rules(md: MarkdownIt) -> None:
@@ -224,9 +226,6 @@ def _without_bars(line: str) -> str:
 
 def _may_hold_bars(tex: str) -> bool:
     """Whether it is a formula rather than what stands between the dollars of two cells."""
-    depth = 0
-    for bracket in re.findall(r"[()]", tex):
-        depth += 1 if bracket == "(" else -1
-        if depth < 0:
-            return False
+    if _left_open(tex, "()") is None:
+        return False
     return "\\" in tex or tex.count("|") % 2 == 0 or not (tex.startswith("|") or tex.endswith("|"))
