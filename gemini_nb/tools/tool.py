@@ -221,25 +221,7 @@ class ToolSet:
             return
         mapping = None if callable(item) else as_mapping(item)
         if mapping is not None:
-            given = spell_tool(plain(mapping))
-            _check_not_foreign(given)
-            declarations = given.get(_DECLARATIONS)
-            if declarations is None and "name" in given:
-                declarations = [given]
-            rest = {key: value for key, value in given.items() if key != _DECLARATIONS}
-            if declarations is None:
-                if given not in self._passed:
-                    self._passed.append(given)
-                return
-            if rest and "name" not in given:
-                self._passed.append(rest)
-            if not isinstance(declarations, (list, tuple)):
-                raise ArgumentError("functionDeclarations are a list of dictionaries.")
-            for declaration in declarations:
-                if not isinstance(declaration, Mapping) or not isinstance(declaration.get("name"), str):
-                    raise ArgumentError("A function declaration is a dictionary with a name.")
-                self._name(declaration["name"])
-                self._declared[declaration["name"]] = tidy_declaration(declaration)
+            self._add_wire(spell_tool(plain(mapping)))
             return
         if isinstance(item, str):
             raise ArgumentError(
@@ -249,6 +231,27 @@ class ToolSet:
         made = item if isinstance(item, Tool) else Tool(check_callable(item))
         self._name(made.name)
         self._tools[made.name] = made
+
+    def _add_wire(self, given: dict[str, Any]) -> None:
+        """Add declarations, or what passes through, in the form of the API."""
+        _check_not_foreign(given)
+        if _DECLARATIONS not in given and "name" in given:
+            given = {_DECLARATIONS: [given]}
+        declarations = given.get(_DECLARATIONS)
+        rest = {key: value for key, value in given.items() if key != _DECLARATIONS}
+        if declarations is None:
+            if given not in self._passed:
+                self._passed.append(given)
+            return
+        if rest:
+            self._passed.append(rest)
+        if not isinstance(declarations, (list, tuple)):
+            raise ArgumentError("functionDeclarations are a list of dictionaries.")
+        for declaration in declarations:
+            if not isinstance(declaration, Mapping) or not isinstance(declaration.get("name"), str):
+                raise ArgumentError("A function declaration is a dictionary with a name.")
+            self._name(declaration["name"])
+            self._declared[declaration["name"]] = tidy_declaration(declaration)
 
     def _name(self, name: str) -> None:
         if name in self._tools or name in self._declared:
