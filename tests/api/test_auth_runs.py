@@ -12,6 +12,7 @@ from answers import KEY, PATIENCE
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.errors import ConnectError
 from gemini_nb.streams.manager import StreamManager
+from gemini_nb.streams.stream import Stream
 from scripted import Answer, Request, ScriptedServer, answer, call, json_error, sse_answer, text
 from token_server import TOKEN, TokenServer
 
@@ -42,19 +43,20 @@ def looking() -> tuple[Any, list[int]]:
     return look, ran
 
 
+def asked(manager: StreamManager, server: ScriptedServer, account: dict[str, str], tool: Any) -> Stream:
+    credentials = {"service_account": account}
+    return manager.start_stream(
+        "Hi", auth="vertex_ai", credentials=credentials, base_url=server.url, tools=[tool]
+    ).wait(PATIENCE)
+
+
 def test_a_token_that_expires_between_rounds_of_tools_is_replaced(
     manager: StreamManager, account: dict[str, str], tokens: TokenServer
 ) -> None:
     tokens.lifetime = 1  # google-auth takes it for expired at once
     look, ran = looking()
     with ScriptedServer([TOOL, HELLO]) as server:
-        stream = manager.start_stream(
-            "Hi",
-            auth="vertex_ai",
-            credentials={"service_account": account},
-            base_url=server.url,
-            tools=[look],
-        ).wait(PATIENCE)
+        stream = asked(manager, server, account, look)
         assert tokens_of(server) == [f"{TOKEN}-1", f"{TOKEN}-2"]
     assert (stream.status, stream.text, stream.retries, ran) == ("completed", "Hello", 0, [1])
 
@@ -65,13 +67,7 @@ def test_a_token_that_is_refused_between_rounds_of_tools_is_replaced_once(
     look, ran = looking()
     refusal = json_error(401, "expired", "UNAUTHENTICATED")
     with ScriptedServer([TOOL, refusal, HELLO]) as server:
-        stream = manager.start_stream(
-            "Hi",
-            auth="vertex_ai",
-            credentials={"service_account": account},
-            base_url=server.url,
-            tools=[look],
-        ).wait(PATIENCE)
+        stream = asked(manager, server, account, look)
         assert tokens_of(server) == [f"{TOKEN}-1", f"{TOKEN}-1", f"{TOKEN}-2"]
     assert (stream.status, stream.text, stream.retries, ran) == ("completed", "Hello", 1, [1])
     [retry] = [event for event in stream.events if event.kind == "retry_scheduled"]
@@ -85,13 +81,7 @@ def test_a_refresh_in_each_model_call_and_no_more(
     look, _ = looking()
     refusal = json_error(401, "expired", "UNAUTHENTICATED")
     with ScriptedServer([refusal, TOOL, refusal, TOOL, refusal, refusal]) as server:
-        stream = manager.start_stream(
-            "Hi",
-            auth="vertex_ai",
-            credentials={"service_account": account},
-            base_url=server.url,
-            tools=[look],
-        ).wait(PATIENCE)
+        stream = asked(manager, server, account, look)
         assert tokens_of(server) == [f"{TOKEN}-{number}" for number in (1, 2, 2, 3, 3, 4)]
     assert (stream.status, stream.retries) == ("error", 3)
     assert stream.error is not None
