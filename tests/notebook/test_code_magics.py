@@ -130,6 +130,15 @@ def test_a_chat_stands_for_its_last_answer(kernel: Kernel, service: Service) -> 
     assert "The chat quiet has no answer of this kernel." in done.stderr
 
 
+def test_one_of_several_is_called_as_its_pane_calls_it(kernel: Kernel, service: Service) -> None:
+    kernel.run("both = ['two', 'session']\n%gemini_stream --each both -o pair --wait {item}")
+    assert "%gemini_code pair[0]." in kernel.run("%gemini_code pair 1").stderr
+    assert inputs(kernel.run("%gemini_code pair[1] 1"))[0][0].startswith("x = 1\nif x:")
+    assert "pair[1] · s" in kernel.run("%gemini_streams pair[1]").stdout
+    assert "There is no stream 'pair[2]'." in kernel.run("%gemini_show pair[2]").stderr
+    assert "mean all" not in kernel.run("%gemini_show all").stderr
+
+
 @pytest.mark.parametrize(
     ("prompt", "line", "said"),
     [

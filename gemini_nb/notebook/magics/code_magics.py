@@ -168,7 +168,7 @@ class CodeMagics(Magics):
             return answers[-1]
         made = self._magics.find(name)
         if len(made) != 1 or not isinstance(made[0], Stream):
-            raise UsageError(f"{name} has several answers; bind the one you want to a name: one = {name}[0].")
+            raise UsageError(f"{name} has several answers. Take one of them: %gemini_code {name}[0].")
         return made[0]
 
     def _put(self, stream: Stream, code: str, *, replace: bool) -> None:

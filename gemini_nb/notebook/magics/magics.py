@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -40,6 +41,8 @@ from gemini_nb.streams.stopping import stop_together
 from gemini_nb.streams.stream import Stream
 
 __all__ = ["GeminiMagics"]
+
+_PLACE = re.compile(r"([^\W\d]\w*)\[(\d{1,9})\]")
 
 
 @magics_class
@@ -312,8 +315,8 @@ class GeminiMagics(Magics):
         return [one.run for one in made if isinstance(one, StreamGroup)]
 
     def find(self, name: str) -> list[Stream | StreamGroup]:
-        """What a name of the notebook stands for, a stream, a group or a list of these, or the id of one."""
-        value = self.shell.user_ns.get(name)
+        """What a name stands for, a stream, a group or a list of these, one of them (`rows[0]`), or an id."""
+        value = self._value_of(name)
         found = list(value) if isinstance(value, (list, tuple)) else [value]
         if found and all(isinstance(one, (Stream, StreamGroup)) for one in found):
             return found
@@ -326,12 +329,21 @@ class GeminiMagics(Magics):
             if name in self.shell.user_ns:
                 kind = type(value).__name__
                 raise UsageError(f"{name!r} is of type {kind}, not a stream or a list of streams.") from None
-            raise UsageError(f"{error} {did_you_mean(name, self._names_of_streams())}".rstrip()) from None
+            raise UsageError(f"{error} {did_you_mean(name, self._names_of_streams(name))}".rstrip()) from None
 
-    def _names_of_streams(self) -> list[str]:
-        """Everything that names a stream after a magic: names in the notebook, and ids."""
+    def _value_of(self, name: str) -> Any:
+        value = self.shell.user_ns.get(name)
+        if (place := _PLACE.fullmatch(name)) is None:
+            return value
+        several = self.shell.user_ns.get(place[1])
+        is_one = isinstance(several, (list, tuple, StreamGroup)) and int(place[2]) < len(several)
+        return several[int(place[2])] if is_one else value
+
+    def _names_of_streams(self, unknown: str) -> list[str]:
+        """Everything else that names a stream after a magic: names in the notebook, and ids."""
         names = [one for one, value in self.shell.user_ns.items() if isinstance(value, (Stream, StreamGroup))]
-        return ["all", *names, *(stream.stream_id for stream in self.manager.list_streams(all=True))]
+        names += [] if unknown == "all" else ["all"]
+        return [*names, *(stream.stream_id for stream in self.manager.list_streams(all=True))]
 
     def _no_arguments(self, line: str) -> None:
         if line.strip():
