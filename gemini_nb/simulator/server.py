@@ -37,6 +37,10 @@ _HOUR = 3600.0
 _LONGEST_LINE = 2**16
 
 
+def _bind(port: int) -> socket.socket:
+    return socket.create_server((_HOST, port), backlog=_BACKLOG)
+
+
 class Server:
     """Serves one service until it is closed.
 
@@ -50,7 +54,7 @@ class Server:
 
     def __init__(self, service: Service, port: int) -> None:
         self._service = service
-        self._socket = socket.create_server((_HOST, port), backlog=_BACKLOG)
+        self._socket = _bind(port)
         self.port: int = self._socket.getsockname()[1]
         self.running: set[asyncio.Task[Any] | None] = set()
         """The answers that are being written."""
@@ -87,7 +91,7 @@ class Server:
 
     async def _serve(self) -> None:
         await self._runner.setup()
-        self._listener = await self._loop.create_server(self._factory, sock=self._socket, backlog=_BACKLOG)
+        await self._listen(self._socket)
         self._listens.set()
         await self._stop.wait()
         if self._reopening is not None:
@@ -98,6 +102,13 @@ class Server:
             answer.cancel()
         await asyncio.gather(*answers, return_exceptions=True)
         await self._runner.cleanup()
+
+    async def _listen(self, bound: socket.socket) -> None:
+        # Nothing is awaited before the listener is known: cancelled there, a task would leave it open.
+        self._listener = await self._loop.create_server(
+            self._factory, sock=bound, backlog=_BACKLOG, start_serving=False
+        )
+        await self._listener.start_serving()
 
     async def _stop_listening(self) -> None:
         """Close the listener, once each connection that it has accepted has got its transport."""
@@ -148,9 +159,7 @@ class Server:
         await asyncio.sleep(seconds)
         while self._listener is None:
             try:
-                self._listener = await self._loop.create_server(
-                    self._factory, _HOST, self.port, backlog=_BACKLOG
-                )
+                await self._listen(_bind(self.port))
             except OSError:  # an outgoing connection may hold the port for a moment
                 await asyncio.sleep(_NEXT_TRY)
 
