@@ -53,8 +53,8 @@ _HELD_FROM = 4  # characters
 _DEEPEST = 200  # levels: twice what the service takes; deeper values are only ever looked at
 _FRESH = 0.25  # seconds for which a veil takes what is secret to stay the same, unless a new one arrives
 _MANY = 10_000  # values of a level that are looked at together
-_URL_PASSWORD = re.compile(  # what has a port and an @ in its path has none
-    r"(://[^\s/?#@:\"'`<>]{0,256}:)(?!\d{1,5}[/?#])[^\s\"'`<>]{1,256}@"
+_URL_PASSWORD = re.compile(  # what has a port and an @ in its path has none, nor has a hint
+    r"(://[^\s/?#@:\"'`<>]{0,256}:)(?!\d{1,5}[/?#]|password@)[^\s\"'`<>]{1,256}@"
 )
 _NUMBERS = {int, float, bool, type(None)}
 

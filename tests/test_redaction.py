@@ -73,6 +73,7 @@ def test_a_secret_is_not_copied(copied: Callable[[object], object]) -> None:
         ("http://host:8080/a?mail=x@y.z", None),
         ("ssh://git@host/x, http://a:80 and mail a:b@c.d", None),
         ("http://host/a:b@c", None),
+        ("put http://name:password@proxy:port into HTTP_PROXY", None),
     ],
 )
 def test_the_password_of_a_url_is_scrubbed(text: str, expected: str | None) -> None:

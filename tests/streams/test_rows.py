@@ -800,7 +800,6 @@ def test_a_larger_budget_asks_what_was_left() -> None:
         group.retry().wait(PATIENCE)
         assert (group.counts.completed, group.counts.failed) == (done, 6 - done)
         assert f"{6 - done} rows are left" in str(group.error)
-        assert "rows are left" not in str(group.errors[-1])
         with pytest.raises(ConfigError):
             group.retry(budget="much")
         assert group.retry(budget=100).wait(PATIENCE).texts == rows
