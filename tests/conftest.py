@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gemini_nb.journal import writer
-
-pytest_plugins = ["kernels", "browser_fixtures", "calling", "google_accounts"]
+# What measures coverage comes before all that imports the package.
+pytest_plugins = ["covering", "kernels", "browser_fixtures", "calling", "google_accounts"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -43,6 +42,8 @@ def no_journal_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """No key, project or proxy of the user who runs the tests decides how they end, or is sent."""
+    from gemini_nb.journal import writer
+
     for name in list(os.environ):
         if name.startswith(("GEMINI_", "GOOGLE_")) or name.upper().endswith("_PROXY"):
             monkeypatch.delenv(name)
