@@ -125,10 +125,7 @@ async def call_model(
             outages.note_failure(quota, pause_seconds, _wait_reason(failure, call.endpoint.model))
         plan = recovery.plan(failure)
         if _concerns_others(failure, call.retry):
-            pace = failure.per_minute if call.retry.patient else None  # for many rows; one stream needs none
-            asked = failure.retry_after or plan.delay
-            seconds = asked if asked <= LONGEST_WAIT else plan.delay
-            clients.cooldowns.impose(quota, seconds, plan.waits_for, pace)
+            _let_others_wait(clients, call, plan)
         yield plan
         await asyncio.sleep(plan.delay)
 
@@ -142,6 +139,15 @@ async def _pauses(clients: HTTPClients, call: ModelCall) -> AsyncGenerator[Cooli
         async with contextlib.aclosing(wait) as pauses:
             async for pause in pauses:
                 yield pause
+
+
+def _let_others_wait(clients: HTTPClients, call: ModelCall, plan: RetryPlanned) -> None:
+    """Have other requests of this model and key wait as long as the server asks, or as this one does."""
+    failure = plan.error
+    pace = failure.per_minute if call.retry.patient else None  # for many rows; one stream needs none
+    asked = failure.retry_after or plan.delay
+    seconds = asked if asked <= LONGEST_WAIT else plan.delay
+    clients.cooldowns.impose(call.endpoint.quota, seconds, plan.waits_for, pace)
 
 
 def _concerns_others(failure: GeminiError, policy: RetryPolicy) -> bool:
