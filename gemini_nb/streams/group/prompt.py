@@ -121,7 +121,11 @@ def interpolate(
         pieces += [text[end : match.start()] + outer, shown, "" if doubled else match["close"][1:]]
         end = match.end()
     _check_missing(missing)
-    pieces.append(text[end:])
+    return _contents([*pieces, text[end:]])
+
+
+def _contents(pieces: list[Any]) -> Any:
+    """Return the contents that consist of these pieces, deferred where some of them are holes."""
     if not any(isinstance(piece, _Hole) for piece in pieces):
         return _joined(pieces)
     known = [piece if isinstance(piece, (str, _Hole)) else to_part(piece) for piece in pieces]
