@@ -101,7 +101,12 @@ class Server:
         for answer in answers:
             answer.cancel()
         await asyncio.gather(*answers, return_exceptions=True)
+        left = [one.transport for one in (self._runner.server.connections if self._runner.server else ())]
         await self._runner.cleanup()
+        for transport in left:  # one whose client does not read would wait for it
+            if isinstance(transport, asyncio.Transport):
+                transport.abort()
+        await asyncio.sleep(0)
 
     async def _listen(self, bound: socket.socket) -> None:
         # Nothing is awaited before the listener is known: cancelled there, a task would leave it open.
