@@ -36,7 +36,6 @@ from gemini_nb.notebook.render.group_table import item_words
 from gemini_nb.streams.group.pace import Pace
 from gemini_nb.streams.group.prompt import interpolate
 from gemini_nb.streams.group.rows import Row
-from gemini_nb.streams.group.run import window_of
 from gemini_nb.tools.schemas.schema import OutputSchema
 from gemini_nb.tools.tool import Tool
 from scripted import Wait, json_error, sse_answer, text
@@ -227,7 +226,7 @@ def test_a_million_at_a_time_are_a_thousand() -> None:
         rows = [str(number) for number in range(1100)]
         group = gemini_nb.map(rows, manager=made.manager, concurrency=10**30, **made.options)
         until(lambda: len(group.started) >= 1000 and group.counts.waiting == 1100)
-        assert len(group.started) == window_of(10**30) == 1000
+        assert len(group.started) == Pace(10**30, None).window == 1000
         group.request_stop()
         go_on.set()
         group.wait(PATIENCE)

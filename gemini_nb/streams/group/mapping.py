@@ -18,7 +18,7 @@ from gemini_nb.streams.group.frame import copied, is_missing, records_of, why_no
 from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.group.pace import Pace, check_prices, dollars_of
 from gemini_nb.streams.group.rows import Row
-from gemini_nb.streams.group.run import Run, window_of
+from gemini_nb.streams.group.run import Run
 from gemini_nb.streams.manager import StreamManager, get_manager
 from gemini_nb.streams.request.options import StreamOptions, check_names, for_several, takes_options
 from gemini_nb.streams.request.request import build_request, check_settings
@@ -103,7 +103,7 @@ def map_prompts(
     def refuse(row: Row, error: GeminiError) -> Stream:
         return chosen.refuse_stream(error, subscriber, **{**options, **row.options})
 
-    run = pace.run = Run(rows, start, refuse, window_of(pace.most))
+    run = pace.run = Run(rows, start, refuse, pace.window)
     run.budget, run.keeps = _kept_budget(budget, chosen, options, rows, each), _keeps(chosen, options, rows)
     chosen.add_group(run)
     return _begun(StreamGroup(run, runtime=chosen.runtime))

@@ -21,6 +21,8 @@ from gemini_nb.streams.group.run import Run
 
 __all__ = ["Pace", "check_prices", "dollars_of"]
 
+_WINDOW = 200  # rows that are streams at a time, at least
+_WIDEST = 1000  # and at most, since each of them takes 60 KB and may hold a connection
 _FIRST = 8  # places at the beginning: all that run are refused when they meet a quota
 _GROWTH_SECONDS = 0.5  # until there is another place, as long as no quota was met
 _MEAN_TIMES = 2  # times the mean so far is what a running row may yet cost
@@ -64,6 +66,11 @@ class Pace:
         self._next_start = 0.0
         self.run: Run | None = None
         """The rows, once they are there."""
+
+    @property
+    def window(self) -> int:
+        """How many rows are streams at a time."""
+        return min(max(_WINDOW, 2 * self.most), _WIDEST)
 
     def gate(self, row: Row) -> Callable[[], contextlib.AbstractAsyncContextManager[object]]:
         """Return what a row's stream enters for its run."""

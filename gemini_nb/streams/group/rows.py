@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from gemini_nb.errors import ArgumentError, GeminiError
+from gemini_nb.redaction import scrub
+from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["Alone", "Counts", "Later", "Row"]
+__all__ = ["Alone", "Counts", "Later", "Row", "failure_of"]
 
 
 class Later:
@@ -61,6 +64,14 @@ class Row:
         own = self.options.get("model")
         return own if isinstance(own, str) else None  # what is no name is refused when it starts
 
+    @property
+    def may_retry(self) -> bool:
+        """Whether it has no answer, and none is under way."""
+        stream = self.stream
+        if stream is None or stream.status is Status.ACTIVE:
+            return stream is None or stream.record.stop_asked
+        return stream.status is not Status.COMPLETED
+
     def question(self) -> Any:
         """Return what is asked."""
         return self.prompt() if isinstance(self.prompt, Later) else self.prompt
@@ -86,3 +97,10 @@ class Counts(NamedTuple):
     stopped: int
     failed: int
     kept: int
+
+
+def failure_of(error: Exception) -> GeminiError:
+    """Return why a row cannot be asked."""
+    if isinstance(error, GeminiError):
+        return error
+    return ArgumentError(f"Not asked: {scrub(f'{type(error).__name__}: {error}')}")

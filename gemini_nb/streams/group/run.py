@@ -16,19 +16,17 @@ from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 
 from gemini_nb.api.usage import Usage
-from gemini_nb.errors import ArgumentError, GeminiError, NotAskedError
+from gemini_nb.errors import GeminiError, NotAskedError
 from gemini_nb.redaction import scrub
 from gemini_nb.streams.events.states import Status
-from gemini_nb.streams.group.rows import Alone, Counts, Row
+from gemini_nb.streams.group.rows import Alone, Counts, Row, failure_of
 from gemini_nb.streams.group.tally import Refusals, Tally
 from gemini_nb.streams.request.request import StreamRequest
 from gemini_nb.streams.runtime.collector import note_row
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["Run", "window_of"]
+__all__ = ["Run"]
 
-_WINDOW = 200  # rows that are streams at a time, at least
-_WIDEST = 1000  # and at most, since each of them takes 60 KB and may hold a connection
 _IN_CALL = 50  # rows that are started, and checked, in the call itself
 _WHOLE = 200  # rows that ended last and are kept with all that they were
 _LISTING = "Make a list of the rows first, since the iterator belongs to the thread that made it: list(rows)."
@@ -50,7 +48,7 @@ class Run:
         rows: Iterable[Row],
         start: Callable[[Row], Stream],
         refuse: Callable[[Row, GeminiError], Stream],
-        window: int = _WINDOW,
+        window: int,
     ) -> None:
         is_list = isinstance(rows, list)
         self.rows: list[Row] = list(rows) if is_list else []
@@ -101,7 +99,7 @@ class Run:
         known = list(streams)
         about = [None] * len(known) if items is None else list(items)
         rows = [Row(None, item, stream=stream) for stream, item in zip(known, about, strict=True)]
-        run = cls(rows, _never, _never)
+        run = cls(rows, _never, _never, len(rows))
         run.has_items = items is not None
         for index, stream in enumerate(known):
             run._watch(index, stream)
@@ -192,9 +190,7 @@ class Run:
     def take_warnings(self) -> list[str]:
         """Return what its streams say beside the answers, each once."""
         with self._lock:
-            new = [text for text, is_known in self._tally.remarks.items() if not is_known]
-            self._tally.remarks.update(dict.fromkeys(new, True))
-            return new
+            return self._tally.take_remarks()
 
     @property
     def spent(self) -> tuple[Decimal, int]:
@@ -284,7 +280,7 @@ class Run:
         """Ask again what failed, was stopped or was never asked, in the same places, and read on."""
         with self._starting, self._lock:
             self.absorb()
-            again = [index for index, row in enumerate(self.rows) if _may_retry(row)]
+            again = [index for index, row in enumerate(self.rows) if row.may_retry]
             self._is_stopped, self.error, self._ended_by = False, self._broken, None
             self._is_read = self._is_empty
             self._left = None
@@ -371,7 +367,7 @@ class Run:
         is_own = isinstance(error, NotAskedError) or isinstance(row.prompt, Alone)
         if is_call and (is_few or not row.number) and not is_own:
             raise error
-        failure = _failure(error)
+        failure = failure_of(error)
         try:
             return self._refuse(row, failure)
         except Exception:
@@ -441,7 +437,7 @@ class Run:
             except Exception as error:
                 if is_call:
                     raise
-                self.end(_failure(error))  # not even a stream that has failed can have these settings
+                self.end(failure_of(error))  # not even a stream that has failed can have these settings
                 self.stop()
             finally:
                 with self._lock:
@@ -457,9 +453,7 @@ class Run:
         try:
             row = next(self._source, None)
         except BaseException as error:  # noqa: BLE001 - whatever the user's iterator raises, sys.exit() too
-            reason = scrub(f"{type(error).__name__}: {error}").rstrip(".")
-            hint = _LISTING if "thread" in reason.lower() else _MENDING
-            made = NotAskedError(f"No row was read after number {len(self.rows)}: {reason}.", hint=hint)
+            made = _not_read(len(self.rows), error)
         with self._lock:
             self._is_reading = False
             if row is None:
@@ -496,23 +490,10 @@ class Run:
         self._wake()
 
 
-def window_of(concurrency: int) -> int:
-    """Return how many rows are streams at a time where so many run."""
-    return min(max(_WINDOW, 2 * concurrency), _WIDEST)
-
-
-def _failure(error: Exception) -> GeminiError:
-    """Return why a row cannot be asked."""
-    if isinstance(error, GeminiError):
-        return error
-    return ArgumentError(f"Not asked: {scrub(f'{type(error).__name__}: {error}')}")
-
-
-def _may_retry(row: Row) -> bool:
-    stream = row.stream
-    if stream is None or stream.status is Status.ACTIVE:
-        return stream is None or stream.record.stop_asked
-    return stream.status is not Status.COMPLETED
+def _not_read(count: int, error: BaseException) -> GeminiError:
+    reason = scrub(f"{type(error).__name__}: {error}").rstrip(".")
+    hint = _LISTING if "thread" in reason.lower() else _MENDING
+    return NotAskedError(f"No row was read after number {count}: {reason}.", hint=hint)
 
 
 def _never(*_: object) -> Stream:

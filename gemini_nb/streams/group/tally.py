@@ -62,6 +62,12 @@ class Tally:
         if stream.remarks and len(self.remarks) < _REMARKS:
             self.remarks.setdefault(stream.remarks, False)
 
+    def take_remarks(self) -> list[str]:
+        """Return the remarks that were not returned before."""
+        new = [text for text, is_known in self.remarks.items() if not is_known]
+        self.remarks.update(dict.fromkeys(new, True))
+        return new
+
 
 class Refusals:
     """Finds out whether rows are refused for the same reason, which is not theirs."""
