@@ -181,7 +181,10 @@ def test_an_empty_file_becomes_a_journal(tmp_path: Path) -> None:
         assert {mode(side) for side in tmp_path.iterdir()} == {0o600}
 
 
-@pytest.mark.parametrize("kind", ["fifo", "device", "below a file", "too long", "a link that leads nowhere"])
+SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("too long", "a link that leads nowhere")]
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device", "below a file", *SLOW])
 def test_a_path_that_can_be_no_file_costs_one_warning(
     kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -172,7 +172,7 @@ another(writer_for(Path(sys.argv[1])), "The last.")
     assert [found.name for found in tmp_path.iterdir()] == ["answers.db"]
 
 
-@pytest.mark.parametrize("how", ["exit", "use", "ignore"])
+@pytest.mark.parametrize("how", ["exit", pytest.param("use", marks=pytest.mark.slow), "ignore"])
 def test_forked_children_neither_hang_nor_harm(how: str, tmp_path: Path) -> None:
     code = """
 import sqlite3

@@ -22,6 +22,7 @@ from gemini_nb.notebook.render.group_table import (
     table_html,
 )
 from gemini_nb.notebook.render.markdown import words_of
+from gemini_nb.streams.group import pace
 from gemini_nb.streams.group.asked_frame import contents_of
 from gemini_nb.streams.group.group import StreamGroup
 from scripted import Wait, json_error, sse_answer, text
@@ -123,8 +124,9 @@ def test_a_run_that_pauses_says_what_for_and_how_long() -> None:
         assert progress_line(group, None) == "2/2 · 2 stopped"
 
 
-def test_a_row_shows_words_without_the_marks_of_markdown() -> None:
+def test_a_row_shows_words_without_the_marks_of_markdown(monkeypatch: pytest.MonkeyPatch) -> None:
     """While it runs, when it has ended, and in the table that stays."""
+    monkeypatch.setattr(pace, "_FIRST", 21)
     gate = threading.Event()
     answer = "# A heading\n\nSome **bold** `code`, [a link](https://a.example/)\n\n- and **bo"
     read = "A heading Some bold code, a link and bo"

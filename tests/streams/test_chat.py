@@ -61,7 +61,7 @@ def test_a_stream_that_fails_or_is_stopped_keeps_both_turns(way: str) -> None:
     with rig(hold()) as made:
         chat = Chat(manager=made.manager, **made.options)
         recorder = Recorder()
-        stream = chat.send("Hi", recorder, timeout=0.2 if way == "error" else None)
+        stream = chat.send("Hi", recorder, timeout=0.2 if way == "error" else None, retry=ONCE)
         recorder.wait("text_delta")
         if way == "stop":
             stream.stop()
