@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import io
 import itertools
 import re
 import sys
@@ -11,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from IPython.lib.pretty import pretty
+from IPython.lib.pretty import RepresentationPrinter
 
 from gemini_nb.notebook.kernel.names import name_streams
 from gemini_nb.notebook.magics.failure import Failure, cut, fenced, source_of
@@ -64,15 +65,24 @@ class CellLog:
         error = self._last_value = getattr(sys, "last_value", None)  # where IPython leaves it
         if isinstance(error, Exception):
             self._failure = Failure(source_of(error), error)
+        self._shell.events.register("pre_run_cell", self._look_before)
         self._shell.events.register("post_run_cell", self._look)
 
     def unregister(self) -> None:
         """Stop recording."""
+        self._shell.events.unregister("pre_run_cell", self._look_before)
         self._shell.events.unregister("post_run_cell", self._look)
 
     def note(self, made: Stream | StreamGroup) -> None:
         """Note what the running cell started."""
         self._asked.append(made)
+
+    def _look_before(self, _info: Any) -> None:
+        """Note an error that was shown between two cells, as of a widget's callback: it is neither's."""
+        shown, self._last_value = self._last_value, getattr(sys, "last_value", None)
+        error = self._last_value
+        if error is not shown and isinstance(error, Exception) and not isinstance(error, _NO_FAILURES):
+            self._failure = Failure(source_of(error), error)
 
     def _look(self, result: Any) -> None:
         name_streams(self._shell.user_ns)
@@ -133,19 +143,27 @@ class CellLog:
         ]
         if cell.number in history.output_hist:
             value = history.output_hist[cell.number]
-            said.append(value if isinstance(value, (Stream, StreamGroup)) else _text_of(value))
+            said.append(value if isinstance(value, (Stream, StreamGroup)) else self._text_of(value))
         if cell.error is not None:
             lines = traceback.format_exception_only(cell.error)
             said.append("".join(lines[-1:] if isinstance(cell.error, SyntaxError) else lines))
         return [*said, *cell.asked]
 
-
-def _text_of(value: object) -> str:
-    """A value as a cell shows it; a user's own object may fail at that."""
-    try:
-        return str(pretty(value))
-    except Exception:  # noqa: BLE001 - whatever a user's __repr__ raises
-        return type(value).__name__
+    def _text_of(self, value: object) -> str:
+        """A value as a cell shows it; a user's own object may fail at that."""
+        text, own = io.StringIO(), self._shell.display_formatter.formatters["text/plain"]
+        printer = RepresentationPrinter(
+            text,
+            singleton_pprinters=own.singleton_printers,
+            type_pprinters=own.type_printers,
+            deferred_pprinters=own.deferred_printers,
+        )
+        try:
+            printer.pretty(value)
+            printer.flush()
+        except Exception:  # noqa: BLE001 - whatever a user's __repr__ raises
+            return type(value).__name__
+        return text.getvalue()
 
 
 def _shown(head: str, output: Iterable[Any]) -> str:
