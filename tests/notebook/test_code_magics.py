@@ -23,6 +23,8 @@ TWO = "```python\nx = 1\n```\nthen\n```bash\nls\n```\nand\n```py\ny = x + 1\n```
 SESSION = "```pycon\n>>> x = 1\n>>> if x:\n...     print(x)\n1\n```\n"
 CELLS = "```python\nx = 1\n```\nand\n```text\nhm\n```\nand\n```python\n%%time\nx\n```\n"
 SHELLS = "```bash\n%%bash\nls\n```\n```sh\n!pip list\n```\n```JS\nlet a\n```\n```bash\n```\n"
+TWINS = "```python\n%%time\nx\n```\n" * 2
+COMMENTS = "```latex\n% A sum\n$1$\n```\n```latex\n%% A sum\n```\n```bash\n! grep x y\n```\n"
 
 
 class Service:
@@ -43,6 +45,8 @@ class Service:
             "session": SESSION,
             "cells": CELLS,
             "shells": SHELLS,
+            "twins": TWINS,
+            "comments": COMMENTS,
             "[secret]": "```python\nkey = '[secret]'\n```",
         }
         answers |= {"script": "```bash\nexit 0\n```", "cut": "```python\nif x:"}
@@ -115,6 +119,9 @@ def test_code_takes_the_place_of_its_cell(kernel: Kernel, service: Service, line
         ("shells", "trip 2", "!pip list"),
         ("shells", "trip 3", "%%javascript\nlet a"),
         ("cells", "trip 3", "%%time\nx"),
+        ("comments", "trip 1", "%%latex\n% A sum\n$1$"),
+        ("comments", "trip 2", "%%latex\n%% A sum"),
+        ("comments", "trip 3", "%%bash\n! grep x y"),
     ],
 )
 def test_code_is_ready_to_run(kernel: Kernel, service: Service, prompt: str, line: str, code: str) -> None:
@@ -143,6 +150,7 @@ def test_one_of_several_is_called_as_its_pane_calls_it(kernel: Kernel, service: 
     ("prompt", "line", "said"),
     [
         ("cells", "trip", "for example %gemini_code trip 1; their numbers are 1, 3."),
+        ("twins", "trip", "for example %gemini_code trip 1; their numbers are 1, 2."),
         ("shells", "trip 4", "Code block 4 of trip is empty."),
         ("none", "trip", "There is no code in the answer of trip."),
         ("two", "trip 7", "trip has 3 code blocks, numbered from 1; there is no number 7."),
@@ -351,6 +359,31 @@ def test_cells_above_that_cannot_be_shown_go_along(kernel: Kernel, service: Serv
     assert "```\n   a\n0  1\n```" in service.prompt
     assert "with [secret]" in service.prompt
     assert "in-the-cell-1" not in service.prompt
+
+
+def test_the_cells_above_show_values_as_the_shell_does(kernel: Kernel, service: Service) -> None:
+    kernel.run("%precision 3")
+    kernel.run("2 / 3")
+    kernel.run("%gemini_stream --above 1 --wait Hi")
+    kernel.run("%precision")
+    assert "\n0.667\n" in service.prompt
+
+
+def test_an_error_between_two_cells_is_that_of_neither(kernel: Kernel, service: Service) -> None:
+    """As that of a widget's callback, which ipywidgets shows."""
+    kernel.run("""def click(_):
+    ip.events.unregister('post_run_cell', click)
+    try:
+        [][7]
+    except IndexError:
+        ip.showtraceback()
+ip = get_ipython()
+ip.events.register('post_run_cell', click)""")
+    kernel.run("fine = 1")
+    kernel.run("%gemini_stream --above 1 --wait Hi")
+    assert "fine = 1" in service.prompt
+    assert "list index" not in service.prompt
+    assert "list index out of range" in kernel.run("%gemini_explain --show").stdout
 
 
 def test_the_cells_above_go_along_with_the_answers_that_are_still_to_come(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -43,6 +44,9 @@ _CELL_MAGICS = {
     "js": "%%javascript",
     "latex": "%%latex",
 }
+_SHELLS = {"bash", "sh", "shell", "zsh"}
+_OWN_MAGIC = re.compile(r"%%[a-zA-Z]")  # a LaTeX comment begins with % and a blank
+_SHELL_MAGIC = re.compile(r"%%?[a-zA-Z]|![a-zA-Z]")  # a shell's own "! grep" has a blank
 
 
 @magics_class
@@ -80,8 +84,8 @@ class CodeMagics(Magics):
             raise interrupting([stream.label], ended, stopped=False) from None
         blocks = stream.code_blocks
         if number is None:
-            chosen = python_in(find_code_blocks(stream.answer)) or python_in(blocks)
-            code = _one_cell(chosen, blocks, name or stream.stream_id)
+            found = find_code_blocks(stream.answer)
+            code = _one_cell(found if python_in(found) else blocks, blocks, name or stream.stream_id)
         else:
             code = _runnable(_block(blocks, number, name))
         if not code:
@@ -197,14 +201,21 @@ def _block(blocks: list[CodeBlock], number: int, name: str) -> CodeBlock:
     return blocks[number - 1]
 
 
-def _one_cell(chosen: Sequence[CodeBlock], blocks: list[CodeBlock], label: str) -> str:
-    """The code of these blocks as one cell, which may have a cell magic in its first line only."""
+def _one_cell(found: Sequence[CodeBlock], blocks: list[CodeBlock], label: str) -> str:
+    """The Python of these last blocks as one cell, which may have a cell magic in its first line only."""
+    chosen = python_in(found)
     codes = [_runnable(block) for block in chosen]
     if len(codes) > 1 and any(code.startswith("%%") for code in codes):
-        numbers = ", ".join(str(blocks.index(block) + 1) for block in chosen)
+        problem = f"{label} has several cells of code, some with a cell magic (%%). Take them one by one"
+        before = len(blocks) - len(found)
+        if [block.code for block in blocks[max(before, 0) :]] != [block.code for block in found]:
+            raise UsageError(f"{problem}, each by its number.")
+        numbers = [
+            str(before + place) for place, block in enumerate(found, 1) if any(block is one for one in chosen)
+        ]
         raise UsageError(
-            f"{label} has several cells of code, some with a cell magic (%%). Take them one by one, for "
-            f"example %gemini_code {label} {blocks.index(chosen[0]) + 1}; their numbers are {numbers}."
+            f"{problem}, for example %gemini_code {label} {numbers[0]}; "
+            f"their numbers are {', '.join(numbers)}."
         )
     return "\n\n".join(codes)
 
@@ -213,7 +224,8 @@ def _runnable(block: CodeBlock) -> str:
     """A block as a cell runs it: a session without its prompts and outputs, a script beneath its magic."""
     code = block.code.strip("\n")
     magic = _CELL_MAGICS.get(block.language)
-    if magic and code and not code.startswith(("%", "!")):
+    own = _SHELL_MAGIC if block.language in _SHELLS else _OWN_MAGIC
+    if magic and code and not own.match(code):
         return f"{magic}\n{code}"
     if code.startswith(">>>"):
         from doctest import DocTestParser  # few cells need it
