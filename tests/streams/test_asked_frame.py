@@ -96,6 +96,8 @@ def test_columns_may_be_numbers() -> None:
         ("Judge {0}", r"\{0\} stands for nothing; the columns are 'city', 7, 'two words', 'b'"),
         ("Judge {}: {:.2f}", r"\{\} stands for nothing"),
         ("{item.city}: {1:>3}", r"\{1:>3\} stands"),
+        ("{item.city} on {0:%Y-%m-%d}", r"\{0:%Y-%m-%d\} stands"),
+        ("Sum of the set {1} and {item.city}", r"\{1\} stands"),
         ("Where is {city}?", r"Did you mean \{item\.city\}\? \{\{city\}\} sends the braces"),
         ("Where is {ctiy.name!r}?", r"Did you mean \{item\.city\}"),
         ("Where is {row['two words']}?", r"Did you mean \{item\['two words'\]\}"),
@@ -126,6 +128,8 @@ def test_braces_that_name_no_column_are_refused(prompt: str, words: str) -> None
         (r"\frac{1}{2} $x_{0}{city}$ `{city}` a{3} f'{city}' {item.b}", None),
         ("def f(): return {city: x for city in y} # {item.b}", None),
         ("{1: 2} {2,3} [a-z]{2} ${city} {item.b}", None),
+        ("Use {!important} {item.b}", None),
+        ("Reply {:smile:} to {item.b}", None),
     ],
 )
 def test_braces_that_mean_themselves_are_sent(prompt: str, sent: str | None) -> None:

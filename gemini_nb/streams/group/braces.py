@@ -35,7 +35,8 @@ FIELD = re.compile(
 )
 _BRACES = re.compile(r"\{([^{}\n]{1,200})\}")
 _ANY_BRACES = re.compile(r"\{\{?([^{}\n]{0,200})\}\}?")
-_PLACE = re.compile(r"\d*(?:[!:]\S*)?")
+_SPEC = r"(?:\S?[<>=^])?[+-]?z?#?\d*[,_]?(?:\.\d+)?[bcdeEfFgGnosxX%]?|\S*%[a-zA-Z]\S*"
+_PLACE = re.compile(rf"\d*(?:![rsa])?(?::(?:{_SPEC}))?")
 _WORD = re.compile(r"[^\W\d]\w+")
 _EXPRESSIONS = (ast.Attribute, ast.BinOp, ast.Call, ast.Name, ast.Subscript)
 _ONLY_NAMES = "Give it a name first, since braces take only names, their attributes and single items"
