@@ -33,9 +33,10 @@ from answers import PATIENCE, echo, hold, hold_loop, join, prompt_of, rig, run_p
 from gemini_nb import RetryPolicy
 from gemini_nb.errors import ArgumentError, CallerError, ConfigError, NotAskedError
 from gemini_nb.notebook.render.group_table import item_words
-from gemini_nb.streams.group.pace import Pace
+from gemini_nb.streams.group.pace import Pace, dollars_of
 from gemini_nb.streams.group.prompt import interpolate
 from gemini_nb.streams.group.rows import Row
+from gemini_nb.streams.group.run import Run
 from gemini_nb.tools.schemas.schema import OutputSchema
 from gemini_nb.tools.tool import Tool
 from scripted import Wait, json_error, sse_answer, text
@@ -861,6 +862,18 @@ def test_a_small_sum_is_said_with_digits_that_say_something() -> None:
         group = gemini_nb.map(iter("abc"), budget="0.00001", manager=made.manager, **options).wait(PATIENCE)
         said = r"the budget of \$0\.000010 does not .*; \$0\.0000\d\d was spent\. \d (or more )?row"
         assert re.match(said, str(group.error))
+
+
+def test_a_budget_may_be_any_number() -> None:
+    for half in (Fraction(1, 2), 0.5, "0.5", Decimal("0.5"), np.float64(0.5)):
+        assert dollars_of(half) == Decimal("0.5")
+
+
+def test_a_budget_does_not_say_what_is_left_of_a_run_that_ended_before() -> None:
+    run = Run.of([], None)
+    assert run.end(broken := NotAskedError("No row was read."))
+    assert not run.end(NotAskedError("The budget is used up."))
+    assert run.error is broken
 
 
 def test_a_budget_of_nothing_asks_nothing_that_is_not_kept(tmp_path: Path) -> None:

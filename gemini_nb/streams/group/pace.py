@@ -190,14 +190,13 @@ class Pace:
             return True
         if not self._running:
             now = run.counts
-            run.end(
-                NotAskedError(
-                    f"the budget of {prices.dollars(run.budget)} does not allow another row; "
-                    f"{prices.dollars(known)} was spent.",
-                    hint="group.retry(budget=…) with a larger one asks what is left.",
-                )
+            error = NotAskedError(
+                f"the budget of {prices.dollars(run.budget)} does not allow another row; "
+                f"{prices.dollars(known)} was spent.",
+                hint="group.retry(budget=…) with a larger one asks what is left.",
             )
-            run.say_left(now.waiting + now.running, more=now.total is None)
+            if run.end(error):
+                run.say_left(now.waiting + now.running, more=now.total is None)
         return run.error is not None
 
 
@@ -210,10 +209,11 @@ def dollars_of(budget: object) -> Decimal | None:
     if budget is None:
         return None
     try:
-        dollars = Decimal(str(budget))
+        number = budget if isinstance(budget, (str, Decimal)) else real_number(budget)
+        dollars = Decimal(str(number))
     except (InvalidOperation, ValueError):  # the latter of whole numbers of thousands of digits
         dollars = Decimal(-1)
-    if isinstance(budget, bool) or not dollars.is_finite() or dollars < 0:
+    if not dollars.is_finite() or dollars < 0:
         raise ConfigError(f"budget is a number of US dollars, 0 or more, not {excerpt_of(budget)}.")
     return dollars
 

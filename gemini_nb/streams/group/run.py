@@ -241,15 +241,21 @@ class Run:
         self._go_on.set()
         self._wake()
 
-    def end(self, error: GeminiError, model: str | None = None, *, all_models: bool = True) -> None:
-        """Ask no further row, for this reason; what runs goes on, and kept answers are still looked up."""
+    def end(self, error: GeminiError, model: str | None = None, *, all_models: bool = True) -> bool:
+        """Ask no further row, for this reason; what runs goes on, and kept answers are still looked up.
+
+        Returns:
+            Whether the run has ended for this reason, and not for an earlier one.
+        """
         with self._lock:
             if all_models:
                 self.error = self._ended_by = self.error or error
                 self._is_read = True
                 self._is_stopped = self._is_stopped or not self.keeps
             self._over.setdefault(model, error)
+            is_reason = all_models and self._ended_by is error
         self._go_on.set()
+        return is_reason
 
     def say_left(self, left: int, *, more: bool) -> None:
         """Say in its error how many rows are left; those that prove to be kept ones are not.
