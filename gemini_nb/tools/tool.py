@@ -235,15 +235,15 @@ class ToolSet:
     def _add_wire(self, given: dict[str, Any]) -> None:
         """Add declarations, or what passes through, in the form of the API."""
         _check_not_foreign(given)
-        if _DECLARATIONS not in given and "name" in given:
-            given = {_DECLARATIONS: [given]}
+        if given.get(_DECLARATIONS) is None and "name" in given:
+            given = {_DECLARATIONS: [{key: value for key, value in given.items() if key != _DECLARATIONS}]}
         declarations = given.get(_DECLARATIONS)
         rest = {key: value for key, value in given.items() if key != _DECLARATIONS}
         if declarations is None:
             if given not in self._passed:
                 self._passed.append(given)
             return
-        if rest:
+        if rest and "name" not in rest:
             self._passed.append(rest)
         if not isinstance(declarations, (list, tuple)):
             raise ArgumentError("functionDeclarations are a list of dictionaries.")

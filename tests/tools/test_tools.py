@@ -481,6 +481,12 @@ def test_one_tool_needs_no_list_and_none_is_none() -> None:
         assert ToolSet(none).wire() == []
 
 
+@pytest.mark.parametrize("key", ["functionDeclarations", "function_declarations"])
+def test_a_declaration_is_no_tool_of_the_service(key: str) -> None:
+    assert ToolSet({"name": "f", key: None}).wire() == [{"functionDeclarations": [{"name": "f"}]}]
+    assert ToolSet({"name": "f", key: [{"name": "g"}]}).wire() == [{"functionDeclarations": [{"name": "g"}]}]
+
+
 def test_two_of_one_name() -> None:
     for other in (weather, {"name": "weather"}, gemini_nb.tool(math.sqrt, name="weather")):
         with pytest.raises(ConfigError, match="Two tools are named 'weather'"):
