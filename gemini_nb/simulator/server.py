@@ -41,6 +41,11 @@ def _bind(port: int) -> socket.socket:
     return socket.create_server((_HOST, port), backlog=_BACKLOG)
 
 
+def _settle(done: concurrent.futures.Future[None]) -> None:
+    if not done.done():
+        done.set_result(None)
+
+
 class Server:
     """Serves one service until it is closed.
 
@@ -63,6 +68,7 @@ class Server:
         self._listens = threading.Event()
         self._listener: asyncio.Server | None = None
         self._reopening: asyncio.Task[None] | None = None
+        self._refusing: set[concurrent.futures.Future[None]] = set()
         application = web.Application(client_max_size=0)  # the service says itself what is too large
         application.router.add_route("*", "/{path:.*}", self._answer)
         self._runner = web.AppRunner(
@@ -88,6 +94,8 @@ class Server:
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
             runner.run(self._serve())
+        for done in list(self._refusing):  # the loop has not come to them
+            _settle(done)
 
     async def _serve(self) -> None:
         await self._runner.setup()
@@ -141,14 +149,17 @@ class Server:
                 self._reopening.cancel()
             self._reset_connections()
             self._reopening = self._loop.create_task(self._reopen(seconds, done), name="gemini_nb-reopening")
+            self._reopening.add_done_callback(lambda _: _settle(done))  # cancelled before it began
 
         if threading.current_thread() is self.thread:
             refuse()
             return
         self._listens.wait(10 * _PATIENCE)
+        self._refusing.add(done)
         with contextlib.suppress(RuntimeError, TimeoutError):  # the loop has ended, and refuses anyhow
             self._loop.call_soon_threadsafe(refuse)
             done.result(10 * _PATIENCE)
+        self._refusing.discard(done)
 
     def _reset_connections(self) -> None:
         for connection in self._runner.server.connections if self._runner.server else ():
@@ -160,7 +171,7 @@ class Server:
             self._reset_connections()
             await asyncio.sleep(0)  # a transport closes its socket in the loop's next round
         finally:
-            done.set_result(None)
+            _settle(done)
         await asyncio.sleep(seconds)
         while self._listener is None:
             try:

@@ -164,7 +164,7 @@ class Simulator:
         Raises:
             ConfigError: the port is taken or not allowed.
         """
-        from gemini_nb.simulator.server import Server  # imports tornado
+        from gemini_nb.simulator.server import Server  # imports aiohttp
 
         with self._lock:
             if self._server is None:

@@ -135,6 +135,22 @@ def test_closing_in_an_outage_is_quick_and_final() -> None:
         httpx.get(url)
 
 
+def test_closing_does_not_leave_an_outage_waiting() -> None:
+    for _ in range(20):
+        sim = Simulator(pace=0).start()
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            server = sim._server
+            assert server is not None
+            held = threading.Event()
+            server._loop.call_soon_threadsafe(held.wait)
+            started = time.monotonic()
+            refusing = [pool.submit(server.refuse, math.inf) for _ in range(2)]
+            closing = pool.submit(sim.close)
+            held.set()
+            concurrent.futures.wait([*refusing, closing])
+        assert time.monotonic() - started < 4
+
+
 def test_only_a_running_server_can_refuse() -> None:
     with pytest.raises(CallerError, match="not running"):
         Simulator().refuse(1)
