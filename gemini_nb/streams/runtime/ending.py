@@ -115,25 +115,11 @@ def waiting_for(record: StreamRecord) -> Iterator[None]:
     Raises:
         BlockingCallError: the stream waits, over others too, for the tool's own.
     """
-    tool = _tool.get()
-    if tool is None or tool.is_over or record.is_done:
+    if record.is_done:
         yield
         return
-    own = tool.record.waits_on
-    own.append(record)  # before the look, so that of two that begin to wait for each other one sees it
-    try:
-        if _leads_to(record, tool.record):
-            raise BlockingCallError(
-                "A tool that waits for the end of its own stream would never end."
-                if record is tool.record
-                else f"{record.label} waits for {tool.record.label}, whose tool would wait for it: "
-                "neither would ever end.",
-                hint="Return from the tool, and wait outside of it.",
-            )
-        tool.lend()
+    with waiting_for_rows([record]):
         yield
-    finally:
-        own.remove(record)
 
 
 @contextlib.contextmanager
@@ -147,16 +133,28 @@ def waiting_for_rows(records: Iterable[StreamRecord]) -> Iterator[None]:
     if tool is None or tool.is_over:
         yield
         return
-    with contextlib.ExitStack() as waits:
-        for record in records:
-            waits.enter_context(waiting_for(record))
+    own, waits = tool.record.waits_on, [record for record in records if not record.is_done]
+    own += waits  # before the look, so that of two that begin to wait for each other one sees it
+    try:
+        if _leads_to(waits, tool.record):
+            record = next((one for one in waits if _leads_to([one], tool.record)), waits[0])
+            raise BlockingCallError(
+                "A tool that waits for the end of its own stream would never end."
+                if record is tool.record
+                else f"{record.label} waits for {tool.record.label}, whose tool would wait for it: "
+                "neither would ever end.",
+                hint="Return from the tool, and wait outside of it.",
+            )
         tool.lend()
         yield
+    finally:
+        for record in waits:
+            own.remove(record)
 
 
-def _leads_to(start: StreamRecord, goal: StreamRecord) -> bool:
+def _leads_to(starts: Iterable[StreamRecord], goal: StreamRecord) -> bool:
     seen: set[StreamRecord] = set()
-    left = [start]
+    left = list(starts)
     while left:
         record = left.pop()
         if record is goal:
