@@ -28,6 +28,7 @@ from urllib.parse import quote, quote_plus, unquote, urlsplit
 from gemini_nb import errors
 
 __all__ = [
+    "URL_PASSWORD",
     "Secret",
     "Veil",
     "carry",
@@ -53,8 +54,10 @@ _HELD_FROM = 4  # characters
 _DEEPEST = 200  # levels: twice what the service takes; deeper values are only ever looked at
 _FRESH = 0.25  # seconds for which a veil takes what is secret to stay the same, unless a new one arrives
 _MANY = 10_000  # values of a level that are looked at together
-_URL_PASSWORD = re.compile(  # what has a port and an @ in its path has none, nor has a hint
-    r"(://[^\s/?#@:\"'`<>]{0,256}:)(?!\d{1,5}[/?#]|password@)[^\s\"'`<>]{1,256}@"
+URL_PASSWORD = re.compile(  # a port or a placeholder is none; what ends at the next "://" is looked at once
+    r"(?P<user>://[^\s/?#@:\[\"'`<>]{0,256}:)"
+    r"(?!\d{1,5}(?:[/?#;,)\]}\\|&*]|$)|\{[^}]{0,100}\}@|%(?:\(\w{1,80}\))?s@|\$\{?[A-Z_]{1,80}\}?@|password@)"
+    r"(?P<value>(?:[^\s:\"'`<>]|:(?!//)){1,4096})@"
 )
 _NUMBERS = {int, float, bool, type(None)}
 
@@ -197,7 +200,7 @@ def scrub(text: str) -> str:
     if len(text) < _SHORTEST:
         return text
     text = _replaced(text, _sought_now())
-    return _URL_PASSWORD.sub(rf"\1{_MASK}@", text) if "://" in text and "@" in text else text
+    return URL_PASSWORD.sub(rf"\1{_MASK}@", text) if "://" in text and "@" in text else text
 
 
 @contextlib.contextmanager

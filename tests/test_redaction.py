@@ -6,6 +6,7 @@ import gc
 import json
 import pickle
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -73,12 +74,26 @@ def test_a_secret_is_not_copied(copied: Callable[[object], object]) -> None:
         ("http://host:8080/a?mail=x@y.z", None),
         ("ssh://git@host/x, http://a:80 and mail a:b@c.d", None),
         ("http://host/a:b@c", None),
+        ("postgresql://{user}:{password}@{host}/db, http://%s:%s@h, http://u:$PW@h, http://u:${PW}@h", None),
+        ("http://localhost:8080;me@x.org http://[::1]:80/a@b [a](http://h:8080),me@x.org", None),
+        ("https://h:8080)@x http://localhost:5000\\n@app.route", None),
+        (f"pip https://bob:{'x1' * 1_000}@host/simple", "pip https://bob:[secret]@host/simple"),
         ("put http://name:password@proxy:port into HTTP_PROXY", None),
     ],
 )
 def test_the_password_of_a_url_is_scrubbed(text: str, expected: str | None) -> None:
     assert scrub(text) == excerpt(text) == str(ConfigError(text)) == (expected or text)
     assert scrub(scrub(text)) == scrub(text)
+
+
+@pytest.mark.parametrize("piece", ["://a:", "://a:b@", "a:", "://", "://:", "@", "1", "{", "://a:{"])
+def test_a_long_text_is_scrubbed_in_linear_time(piece: str) -> None:
+    def seconds(size: int) -> float:
+        begun = time.thread_time()
+        scrub("x://a:" + piece * (size // len(piece)) + "\n@")
+        return time.thread_time() - begun
+
+    assert seconds(200_000) < 2 + 10 * seconds(50_000)
 
 
 def test_an_empty_secret_is_none() -> None:

@@ -76,7 +76,7 @@ def test_addresses_that_cannot_be_sent(address: str, words: str) -> None:
 
 def test_an_address_with_one_of_the_users_keys_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GEMINI_API_KEY", "AIza-a-key-of-the-tests")
-    with pytest.raises(ConfigError, match="holds one of your keys") as caught:
+    with pytest.raises(ConfigError, match="holds a password or one of your keys") as caught:
         File("https://host.example/a.png?key=AIza-a-key-of-the-tests")
     assert "AIza-a-key" not in str(caught.value)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from gemini_nb.notebook.magics.own_secrets import hide_secrets
@@ -22,7 +24,6 @@ OURS = "abc-DEF-0123456789"
         "os.getenv('HF_TOKEN', '{}')",
         'secret = """{}"""',
         "password = b'{}'",
-        "if password == '{}': pass",
         "api_key = pydantic.SecretStr('{}')",
         r"run_cell_magic('time', '', 'pwd = \'{}\'\n')",
         "%env MY_TOKEN={}",
@@ -31,7 +32,7 @@ OURS = "abc-DEF-0123456789"
         "postgresql+psycopg://bob:{}@db.example/x",
         "curl -H 'X-Auth: Bearer {}'",
         "client('sk-proj-{}')",
-        "x = 'ghp_{}'",
+        "x = 'glpat-{}'",
         "x = 'AIzaSy{}{}'",
         "x = 'eyJhbGciOiJI.eyJzdWIiOiIx.{}'",
         "x = '''-----BEGIN RSA PRIVATE KEY-----\n{}\n-----END RSA PRIVATE KEY-----'''",
@@ -69,7 +70,77 @@ def test_a_secret_is_hidden_wherever_it_is_repeated(monkeypatch: pytest.MonkeyPa
         "sk_learn_like_long_name",
         "def login(user, password): ...",
         "{'author': 'Ann', 'monkey': 'Coco'}",
+        "if token == 'the': pass\nelif token == 'function': pass\ndef function(): ...",
+        "if password == 'hunter2xyz9' or token != 'abc-DEF-0123': pass",
+        "eos_token = '</s>'; pad_token='[PAD]'; bos_token = '<|startoftext|>'; token = '--------'",
+        "data['secret'] = '%s'; token = '{name}-{number}'; api_key = '<your key>'; pwd = 'C:/Users/bob'",
+        "token = 'function'\ndef function(): ...",
+        "token = 'word_piece_2' + 'getToken' + 'word_piece_2'",
+        "token = '3.14159265'; token = 'v1.0.0'; secret = 'v1.10.0-rc1'",
+        "credentials = 'service-account1.json'; token = 'https://a.org/b1'; token = 'Once upon a time, 2'",
+        "if token: name = 'abc-DEF-0123456789'",
+        "rk_integration_step_4 = hf_tokenizer_v2_pretrained = 'sk-estimator-doc-link-toggle-2'",
+        "use Basic authentication or Bearer authentication",
+        "f'postgresql://{user}:{password}@{host}/db'",
     ],
 )
 def test_ordinary_code_stays(text: str) -> None:
     assert hide_secrets(text) == text
+
+
+def test_a_variable_that_is_a_word_mangles_nothing() -> None:
+    text = "for function in functions: function(2)"
+    assert hide_secrets(text, {"token": "function", "eos_token": "functions:", "secret": "functions"}) == text
+
+
+def test_a_short_password_is_hidden_only_where_it_is_given() -> None:
+    text = "password = 'function'\nsecret: str = 'ab-cd1'\ndef function(): 'ab-cd1'"
+    shown = "password = '[secret]'\nsecret: str = '[secret]'\ndef function(): 'ab-cd1'"
+    assert hide_secrets(text) == shown
+
+
+def test_the_password_of_a_url_is_hidden_where_it_is_repeated() -> None:
+    text = "postgres://bob:hunter2xyz9@db/x?mail=a@b\nFATAL: password hunter2xyz9 is wrong"
+    shown = hide_secrets(text)
+    assert "hunter2xyz9" not in shown
+    assert shown.endswith("FATAL: password [secret] is wrong")
+
+
+@pytest.mark.parametrize(
+    "text", ["ghp_{0}{0}", "hf_{0}{0}", "gsk_{0}{0}{0}", "sk_live_{0}", "rk_test_{0}", "sk-{0}{0}"]
+)
+def test_keys_of_well_known_services_are_hidden(text: str) -> None:
+    assert hide_secrets(f"x = '{text.format('0a1b2c3d4e5f6g7h8')}'") == "x = '[secret]'"
+
+
+@pytest.mark.parametrize("before", ["", "token:", "export token", "token=\\\\\\\\'"])
+@pytest.mark.parametrize(
+    "piece",
+    [
+        *(
+            " ",
+            "\n",
+            "'",
+            '"',
+            "\\",
+            "a",
+            "1",
+            "1.",
+            "a:",
+            "://a:",
+            "x://a:",
+            "token",
+            "token:",
+            "token='",
+            "get('",
+        ),
+        *("token: a", "export token ", "-eyJaaaaaa", "sk-", "-----BEGIN PRIVATE KEY-----", "-----END ", "{"),
+    ],
+)
+def test_a_long_text_is_looked_through_in_linear_time(before: str, piece: str) -> None:
+    def seconds(size: int) -> float:
+        begun = time.thread_time()
+        hide_secrets(before + piece * (size // len(piece)) + "\n.")
+        return time.thread_time() - begun
+
+    assert seconds(40_000) < 1 + 10 * seconds(10_000)

@@ -280,7 +280,7 @@ def _seal(uri: str, shown: str) -> None:
         texts = [uri.partition("?")[0], *(value for _, value in values if value not in signatures)]
         if any(scrub(text) != text for text in texts):
             raise ConfigError(
-                f"{shown} holds one of your keys, which would be shown to Google and to the model.",
+                f"{shown} holds a password or one of your keys, which Google and the model would see.",
                 hint="Download the file, and pass its path.",
             )
         if secrets := [Secret(value) for name, value in values if value and _SECRET.fullmatch(name)]:

@@ -11,42 +11,69 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import unquote
 
-from gemini_nb.redaction import scrub
+from gemini_nb.redaction import URL_PASSWORD, scrub
 
 __all__ = ["MASK", "hide_secrets"]
 
 MASK = "[secret]"
+_OF_PASSWORDS = (
+    r"(?:(?:api|access|encryption|private|secret|signing)[_-]?key"
+    r"|passw(?:or)?d|passphrase|passcode|pwd|secret)"
+)
 _CALLED = (
-    r"(?:(?:api|access|account|auth|client|encryption|private|secret|service|session|signing)[_-]?key"
-    r"|token|secret|passw(?:or)?d|passphrase|passcode|pwd|credentials?|authorization|cookie)\d*"
+    rf"(?P<name>{_OF_PASSWORDS}|(?:account|auth|client|service|session)[_-]?key"
+    r"|token|credentials?|authorization|cookie)\d{0,9}"
 )
 _IS_CALLED = re.compile(rf"{_CALLED}\Z", re.IGNORECASE)
+_IS_PASSWORD = re.compile(_OF_PASSWORDS, re.IGNORECASE)
+# Each repetition that another may follow has a limit: a text is looked through in time linear to its length.
 _TEXT = (
-    r"""(?P<escaped>\\*)(?P<quote>\"{3}|'{3}|["'])(?P<value>(?:(?!(?P=escaped)(?P=quote))(?:\\.|[^\\\n]))+)"""
+    r"""(?P<escaped>\\{0,8})(?P<quote>\"{3}|'{3}|["'])"""
+    r"""(?P<value>(?:(?!(?P=escaped)(?P=quote))(?:\\.|[^\\\n]))+)"""
 )
 # api_key = "…", api_key: str = "…", "api_key": "…", environ["API_KEY"] = "…"
 _GIVEN = re.compile(
     rf"""{_CALLED}(?![\w-])
-    (?: \s*[=!]?=\s* | \s*:\s*[\w.\[\]| ]+?\s*=\s* | \\*["']\s*:\s* | \\*["']\s*\]\s*=\s* )
-    (?:[\w.]*Secret\w*\()? [rRbBuU]{{0,2}} {_TEXT}""",
+    (?: \s{{0,20}}= | [ \t]{{0,20}}:[ ]{{0,20}}(?=[\w.\[\]|\ ]{{0,40}}(?:str|bytes|any|final))
+        [\w.\[\]|][\w.\[\]|\ ]{{0,80}}?=
+      | \\{{0,8}}["']\s{{0,20}}: | \\{{0,8}}["']\s{{0,20}}\]\s{{0,20}}= )
+    \s{{0,20}} (?:[\w.]{{0,80}}Secret\w{{0,40}}\()? [rRbBuU]{{0,2}} {_TEXT}""",
     re.IGNORECASE | re.VERBOSE,
 )
-_DEFAULT = re.compile(rf"""(?:get|getenv|setdefault)\(\s*["']\w*{_CALLED}["']\s*,\s*{_TEXT}""", re.IGNORECASE)
+_DEFAULT = re.compile(
+    rf"""(?:get|getenv|setdefault)\(\s{{0,20}}["']\w{{0,80}}{_CALLED}["']\s{{0,20}},\s{{0,20}}{_TEXT}""",
+    re.IGNORECASE,
+)
 _EXPORTED = re.compile(
-    rf"^\s*!?(?:%(?:set_)?env|export|set)\s+\w*{_CALLED}\s*[= ]\s*[\"']?(?P<value>[^\s\"']+)",
+    rf"^[ \t]*!?(?:%(?:set_)?env|export|set)[ \t]{{1,20}}\w{{0,80}}{_CALLED}"
+    r"(?:[ \t]{0,20}=[ \t]{0,20}|[ \t]{1,20})[\"']?(?P<value>[^\s\"']+)",
     re.IGNORECASE | re.MULTILINE,
 )
-_IN_URL = re.compile(r"\w://[^\s:/@'\"]+:(?P<value>[^\s@'\"/]+)@")
 _KNOWN = re.compile(
-    r"""(?P<value>\b(?:sk|rk|gh[oprsu]|github_pat|glpat|hf|gsk|xox[abeprs])[_-](?=[\w-]*\d)[\w-]{16,}
+    r"""(?P<value>(?<![\w-])sk-(?=[\w-]*\d)
+        (?:(?=[\w-]*[A-Z]|(?:proj|ant|svcacct|admin|or)-)[\w-]{20,}|[a-z0-9]{20,})
+      | \b[sr]k_(?:live|test)_\w{16,} | \bgh[oprsu]_[A-Za-z0-9]{30,} | \bgithub_pat_\w{30,}
+      | \bhf_[A-Za-z0-9]{30,} | \bgsk_[A-Za-z0-9]{40,}
+      | (?<![\w-])(?:glpat|xox[abeprs])-(?=[\w-]*\d)[\w-]{16,}
       | \bAIza[\w-]{30,} | \bya29\.[\w.-]{20,} | \b(?:AKIA|ASIA)[A-Z0-9]{16}\b
-      | \beyJ[\w-]{6,}\.[\w-]{6,}\.[\w-]+
-      | (?<=\bBearer[ ])(?=[^\s"']*\d)[\w.~+/-]{8,}=* | (?<=\bBasic[ ])[\w+/-]{12,}=*
-      | -----BEGIN\ [A-Z ]*PRIVATE\ KEY-----(?:[^'"`]+?-----END\ [A-Z ]*-----|[^'"`]*))""",
+      | (?<![\w-])eyJ[\w-]{6,}\.[\w-]{6,}\.[\w-]+
+      | (?<=\bBearer[ ])(?=[^\s"']*\d)[\w.~+/-]{8,}=* | (?<=\bBasic[ ])(?=[^\s"']*[\d=])[\w+/-]{12,}=*
+      | -----BEGIN\ [A-Z ]{0,40}PRIVATE\ KEY-----(?:[^'"`]+?-----END\ [A-Z ]{0,40}-----|[^'"`]*))""",
     re.VERBOSE,
 )
-_SHORTEST = 6  # characters of what is looked for everywhere; shorter ones would mangle ordinary words
+_ORDINARY = re.compile(  # paths, marks such as "<pad>", placeholders, versions, addresses, names of files
+    r"""^(?:/|~/|\.{1,2}/|[a-z]:[\\/]) | ^[<\[({].*[>\])}]$ | \{[\w.!:()]{0,80}\} | %[sdr](?!\w) | %\(\w
+      | ^\$\{?[a-z_]+\}?$ | ^v?\d+(?:\.\d+)+(?:[-.]?[a-z]{1,5}\.?\d{0,3})?$ | ://
+      | \.(?:json|pem|crt|p12|txt|ya?ml|toml|ini|env|pickle|py)$""",
+    re.IGNORECASE | re.VERBOSE | re.DOTALL,
+)
+_NAME = re.compile(r"[^\W\d][\w.]*")
+_NUMBERED = re.compile(r"[^\W\d]+\d{1,2}")
+_SHORTEST_GIVEN = 6  # characters of what is masked where a name calls it a password
+_SHORTEST = 8  # characters of what is looked for everywhere; shorter ones would mangle ordinary words
+_SHORTEST_PHRASE = 16
 _LONGEST = 10_000
 
 
@@ -57,10 +84,17 @@ def hide_secrets(text: str, *namespaces: Mapping[str, Any]) -> str:
         text: source, messages and values of a user's cells.
         namespaces: the names that the cells have; texts that are called a secret are hidden, too.
     """
+    named = (_GIVEN, _DEFAULT, _EXPORTED)
+    found = {piece for names in (os.environ, *namespaces) for piece in _called_so(names)}
+    for pattern in named:  # before the scrubber, which takes some of them away
+        for match in pattern.finditer(text):
+            found.update(_telling(match["name"], match["value"]))
+    for match in URL_PASSWORD.finditer(text):
+        for value in (match["value"], match["value"].partition("@")[0]):
+            found.update(_telling("password", value), _telling("password", unquote(value)))
+    found.update(match["value"] for match in _KNOWN.finditer(text))
     text = scrub(text)
-    found = {value for names in (os.environ, *namespaces) for value in _called_so(names)}
-    for pattern in (_GIVEN, _DEFAULT, _EXPORTED, _IN_URL, _KNOWN):
-        found.update(match["value"] for match in pattern.finditer(text) if _is_findable(match["value"]))
+    for pattern in (*named, _KNOWN):
         text = pattern.sub(_masked, text)
     for value in sorted(found, key=len, reverse=True):
         text = text.replace(value, MASK)
@@ -70,16 +104,37 @@ def hide_secrets(text: str, *namespaces: Mapping[str, Any]) -> str:
 def _called_so(names: Mapping[str, Any]) -> Iterable[str]:
     """The texts whose names say that they are secret."""
     for name, value in list(names.items()):
-        if isinstance(value, str) and _IS_CALLED.search(name) and _is_findable(value):
-            yield value
+        if isinstance(name, str) and isinstance(value, str) and (called := _IS_CALLED.search(name)):
+            yield from _telling(called["name"], value)
 
 
-def _is_findable(value: str) -> bool:
-    """Whether a text can be told from ordinary words and paths."""
-    is_word = value.isalpha() and len(value) < _SHORTEST + 2
-    return _SHORTEST <= len(value) <= _LONGEST and not is_word and not value.startswith(("/", MASK))
+def _telling(name: str, value: str) -> list[str]:
+    """What of a value can be told from ordinary words and code, wherever it stands."""
+    if len(value) > _LONGEST or _ORDINARY.search(value):
+        return []
+    if _IS_PASSWORD.fullmatch(name):
+        is_phrase = " " in value and not any(map(str.isdigit, value))
+        return [value] if _is_mixed(value, _SHORTEST_PHRASE if is_phrase else _SHORTEST) else []
+    return [
+        word
+        for word in value.split()
+        if _is_mixed(word, _SHORTEST) and not _NUMBERED.fullmatch(word) and not _ORDINARY.search(word)
+    ]
+
+
+def _is_mixed(value: str, shortest: int) -> bool:
+    """Whether a text has a digit, or letters and signs which are neither a name nor code."""
+    if len(value) < shortest or not any(map(str.isalnum, value)):
+        return False
+    is_code = _NAME.fullmatch(value.strip(".,:;")) or any(sign in value for sign in "()[]{}<>")
+    return not is_code or any(map(str.isdigit, value))
 
 
 def _masked(match: re.Match[str]) -> str:
+    name, value = match.groupdict().get("name"), match["value"]
+    if name is not None and not _telling(name, value):
+        is_password = _IS_PASSWORD.fullmatch(name) and len(value) >= _SHORTEST_GIVEN
+        if not is_password or (len(value) <= _LONGEST and _ORDINARY.search(value)):
+            return match[0]
     start, end = (place - match.start() for place in match.span("value"))
     return f"{match[0][:start]}{MASK}{match[0][end:]}"
