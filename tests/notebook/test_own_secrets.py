@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
-from gemini_nb.notebook.magics.own_secrets import hide_secrets
+from gemini_nb.notebook.magics.own_secrets import MASK, hide_secrets
 
 OURS = "abc-DEF-0123456789"
 
@@ -137,10 +135,7 @@ def test_keys_of_well_known_services_are_hidden(text: str) -> None:
         *("token: a", "export token ", "-eyJaaaaaa", "sk-", "-----BEGIN PRIVATE KEY-----", "-----END ", "{"),
     ],
 )
-def test_a_long_text_is_looked_through_in_linear_time(before: str, piece: str) -> None:
-    def seconds(size: int) -> float:
-        begun = time.thread_time()
-        hide_secrets(before + piece * (size // len(piece)) + "\n.")
-        return time.thread_time() - begun
-
-    assert seconds(40_000) < 1 + 10 * seconds(10_000)
+def test_a_long_text_is_looked_through_at_all(before: str, piece: str) -> None:
+    """Where two repetitions could share what they match, it would take minutes, and this would be cut off."""
+    shown = hide_secrets(before + piece * (100_000 // len(piece)) + "\n.")
+    assert shown.endswith(("\n.", MASK))  # of a private key the rest, where it has no end
