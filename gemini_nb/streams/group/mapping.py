@@ -77,21 +77,14 @@ def map_prompts(
     each = list(map(_sealed, each)) if isinstance(each, (list, tuple)) else each
     once = _Once()
     options = _described(options, once)
-    check_names(options)
     _check(prompts)
     _check_columns(items, each)
     pace = Pace(concurrency, rpm)
     chosen = manager or get_manager()
     rows = _rows_of(prompts, items, each, once)
     if not isinstance(rows, list):  # the first rows of a list are checked when they start
-        if each is None:
-            build_request(chosen.runtime, _PROBE, **options)
-        else:
-            check_settings(chosen.runtime, options)
-    repeats = Repeats()
-    patient = RetryPolicy(
-        attempts=_TIMES, restarts=_TIMES, on_cut=chosen.runtime.settings.on_cut, patient=True
-    )
+        _check_shared(chosen, options, each)
+    repeats, patient = Repeats(), _patient(chosen)
 
     def start(row: Row) -> Stream:
         question, gate, number_of = _question_of(row), pace.gate(row), repeats.of(row)
@@ -157,7 +150,21 @@ def _described(options: StreamOptions, once: _Once) -> StreamOptions:
         options["schema"] = OutputSchema(schema)
     if "tools" in options:
         options["tools"] = described(options["tools"])
+    check_names(options)
     return options
+
+
+def _check_shared(manager: StreamManager, options: StreamOptions, each: object) -> None:
+    """Refuse what fits no row, before one is read."""
+    if each is None:
+        build_request(manager.runtime, _PROBE, **options)
+    else:
+        check_settings(manager.runtime, options)
+
+
+def _patient(manager: StreamManager) -> RetryPolicy:
+    on_cut = manager.runtime.settings.on_cut
+    return RetryPolicy(attempts=_TIMES, restarts=_TIMES, on_cut=on_cut, patient=True)
 
 
 def _sealed(own: Mapping[str, Any]) -> Mapping[str, Any]:

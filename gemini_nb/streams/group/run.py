@@ -63,8 +63,7 @@ class Run:
         self.budget: Decimal | None = None
         """US dollars that all rows together may cost, None for no limit."""
         self._source: Iterator[Row] = iter(()) if is_list else iter(rows)
-        self._is_read = is_list  # nothing more is read, unless it is retried
-        self._is_empty = is_list  # there is nothing more to read
+        self._is_read = self._is_empty = is_list  # nothing more is read until a retry, or at all
         self._is_reading = False
         self._broken: GeminiError | None = None  # why it cannot be read any further
         self._start, self._refuse, self._window = start, refuse, window
@@ -74,8 +73,7 @@ class Run:
         """Whether each row was asked about something of its own."""
         self._lock = threading.RLock()  # of the counts; the loop takes it, so it is held for moments only
         self._starting = threading.RLock()
-        self._next = 0
-        self._making = 0  # rows that are about to be streams
+        self._next = self._making = 0  # the next row; how many are about to be streams
         self._active: dict[int, Stream] = {}
         self._just_ended: collections.deque[tuple[int, Stream]] = collections.deque()
         self._tally = Tally()
@@ -140,15 +138,15 @@ class Run:
         """How many rows are where."""
         with self._lock:
             self.absorb()
-            active = [stream.record.waiting is None for stream in self._active.values()]
-            running = sum(active)
-            made = len(active) + self._tally.by_status.total()
+            active = len(self._active)
+            running = sum(stream.record.waiting is None for stream in self._active.values())
+            made = active + self._tally.by_status.total()
             unmade = len(self.rows) - made
             never = unmade if self._is_stopped else 0
             failed = never if self.error is not None else 0
             return Counts(
                 total=self.total,
-                waiting=len(active) - running + unmade - never,
+                waiting=active - running + unmade - never,
                 running=running,
                 completed=self._tally.by_status[Status.COMPLETED],
                 stopped=self._tally.by_status[Status.STOPPED] + never - failed,
@@ -226,7 +224,7 @@ class Run:
         if not self.is_over:
             return None
         last = self.rows[self.ended[-1]].stream if self.ended else None
-        return 0.0 if last is None or last.ended_at is None else last.ended_at
+        return (last and last.ended_at) or 0.0
 
     def request_stop(self) -> None:
         """Ask all of them to stop, and return at once."""
@@ -242,11 +240,7 @@ class Run:
         self._wake()
 
     def end(self, error: GeminiError, model: str | None = None, *, all_models: bool = True) -> bool:
-        """Ask no further row, for this reason; what runs goes on, and kept answers are still looked up.
-
-        Returns:
-            Whether the run has ended for this reason, and not for an earlier one.
-        """
+        """Ask no further row; what runs goes on, kept answers are looked up. Returns whether this is why."""
         with self._lock:
             if all_models:
                 self.error = self._ended_by = self.error or error
