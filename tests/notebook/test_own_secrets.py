@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gemini_nb.notebook.magics.own_secrets import MASK, hide_secrets
+from gemini_nb.notebook.magics.context.own_secrets import MASK, hide_secrets
 
 OURS = "abc-DEF-0123456789"
 

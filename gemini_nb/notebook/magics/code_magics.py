@@ -11,9 +11,9 @@ from IPython.core.magic import Magics, line_magic, magics_class, no_var_expand
 
 from gemini_nb.notebook.kernel.frontend import Frontend, frontend_of
 from gemini_nb.notebook.magics.arguments import split_line
-from gemini_nb.notebook.magics.cell_log import CellLog
+from gemini_nb.notebook.magics.context.cell_log import CellLog
+from gemini_nb.notebook.magics.context.own_secrets import MASK
 from gemini_nb.notebook.magics.magics import GeminiMagics
-from gemini_nb.notebook.magics.own_secrets import MASK
 from gemini_nb.streams.chat.chat import Chat
 from gemini_nb.streams.code_blocks import CodeBlock, find_code_blocks, python_in
 from gemini_nb.streams.events.states import Status

@@ -26,7 +26,7 @@ from gemini_nb.notebook.kernel.interrupts import HeldInterrupts
 from gemini_nb.notebook.kernel.names import name_streams
 from gemini_nb.notebook.magics.arguments import parse, split_line, stream_arguments
 from gemini_nb.notebook.magics.asking import CellContext, ask
-from gemini_nb.notebook.magics.cell_log import CellLog
+from gemini_nb.notebook.magics.context.cell_log import CellLog
 from gemini_nb.notebook.magics.history import entry_of, show_entry
 from gemini_nb.notebook.magics.settings import GeminiNB
 from gemini_nb.notebook.magics.waiting import await_made, stopping

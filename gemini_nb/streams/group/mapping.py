@@ -75,8 +75,7 @@ def map_prompts(
     """
     options["credentials"] = seal(options.get("credentials"))  # before anything can fail and show them
     each = list(map(_sealed, each)) if isinstance(each, (list, tuple)) else each
-    once = _Once()
-    options = _described(options, once)
+    options = _described(options, once := _Once())
     _check(prompts)
     _check_columns(items, each)
     pace = Pace(concurrency, rpm)
@@ -98,8 +97,7 @@ def map_prompts(
 
     run = pace.run = Run(rows, start, refuse, pace.window)
     run.budget, run.keeps = _kept_budget(budget, chosen, options, rows, each), _keeps(chosen, options, rows)
-    chosen.add_group(run)
-    return _begun(StreamGroup(run, runtime=chosen.runtime))
+    return _begun(run, chosen)
 
 
 class _Once:
@@ -172,10 +170,12 @@ def _sealed(own: Mapping[str, Any]) -> Mapping[str, Any]:
     return sealed(own) if isinstance(own, Mapping) else own
 
 
-def _begun(group: StreamGroup) -> StreamGroup:
-    """Begin to ask its rows, and return it."""
+def _begun(run: Run, manager: StreamManager) -> StreamGroup:
+    """Begin to ask the rows, and return their group."""
+    manager.add_group(run)
+    group = StreamGroup(run, runtime=manager.runtime)
     try:
-        group.run.begin()
+        run.begin()
     except BaseException:
         group.stop()  # nothing else would have a handle on them
         raise

@@ -15,8 +15,8 @@ from typing import Any
 from IPython.lib.pretty import RepresentationPrinter
 
 from gemini_nb.notebook.kernel.names import name_streams
-from gemini_nb.notebook.magics.failure import Failure, cut, fenced, source_of
-from gemini_nb.notebook.magics.own_secrets import hide_secrets
+from gemini_nb.notebook.magics.context.failure import Failure, cut, fenced, source_of
+from gemini_nb.notebook.magics.context.own_secrets import hide_secrets
 from gemini_nb.streams.conversation.dependencies import (
     Deferred,
     Need,

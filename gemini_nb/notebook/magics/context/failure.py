@@ -22,7 +22,7 @@ from pathlib import Path
 from types import FrameType, ModuleType, TracebackType
 from typing import Any
 
-from gemini_nb.notebook.magics.own_secrets import hide_secrets
+from gemini_nb.notebook.magics.context.own_secrets import hide_secrets
 
 __all__ = ["Failure", "cut", "fenced", "source_of"]
 
