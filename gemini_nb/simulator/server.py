@@ -145,6 +145,9 @@ class Server:
         done: concurrent.futures.Future[None] = concurrent.futures.Future()
 
         def refuse() -> None:
+            if self._stop.is_set():  # nobody would wait for a task that begins now
+                _settle(done)
+                return
             if self._reopening is not None:
                 self._reopening.cancel()
             self._reset_connections()

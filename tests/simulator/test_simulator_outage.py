@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import gc
 import logging
 import math
 import pathlib
@@ -19,6 +20,7 @@ import pytest
 from gemini_nb.errors import CallerError, ConfigError
 from gemini_nb.simulator import Simulator, random_faults
 from gemini_nb.simulator.protocol.requests import KEPT
+from gemini_nb.simulator.server import Server
 from raw_client import exchange
 from simulator_wire import KEY, STREAM, ask
 
@@ -149,6 +151,25 @@ def test_closing_does_not_leave_an_outage_waiting() -> None:
             held.set()
             concurrent.futures.wait([*refusing, closing])
         assert time.monotonic() - started < 4
+
+
+def test_an_outage_that_begins_while_it_closes_leaves_no_task(caplog: pytest.LogCaptureFixture) -> None:
+    def refuse_until_closed(server: Server) -> None:
+        while server.thread.is_alive():
+            server.refuse(math.inf)
+
+    for _ in range(20):
+        with Simulator(pace=0) as sim:
+            server = sim._server
+            assert server is not None
+            refusing = [threading.Thread(target=refuse_until_closed, args=(server,)) for _ in range(2)]
+            for one in refusing:
+                one.start()
+        for one in refusing:
+            one.join()
+    del server, sim
+    gc.collect()  # asyncio says then which tasks have not ended
+    assert caplog.records == []
 
 
 def test_only_a_running_server_can_refuse() -> None:
