@@ -116,7 +116,10 @@ def _call_for(future: asyncio.Future[T], function: Callable[..., T], *args: Any)
             future.set_result(result)  # type: ignore[arg-type]  # None only when T allows it
         elif isinstance(error, StopIteration) or not isinstance(error, Exception):
             # A future cannot hold the first, and a SystemExit would end the loop of all the other streams.
-            future.set_exception(RuntimeError(f"the function raised {type(error).__name__}"))
+            words = f"the function raised {type(error).__name__}"
+            with contextlib.suppress(Exception):  # the user's own words for it
+                words += f": {error}" if str(error) else ""
+            future.set_exception(RuntimeError(words))
         else:
             future.set_exception(error)
 

@@ -8,12 +8,15 @@ import contextlib
 import contextvars
 import inspect
 import io
+import itertools
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
+from gemini_nb.api.wire import MAX_VALUES
 from gemini_nb.daemon import run_in_daemon_thread
+from gemini_nb.errors import ConfigError
 from gemini_nb.tools.kernel import KernelLoop
 from gemini_nb.tools.report import Report
 from gemini_nb.tools.tool import Tool
@@ -21,6 +24,10 @@ from gemini_nb.tools.tool import Tool
 __all__ = ["call_here", "call_in_place", "call_on_kernel", "is_pending"]
 
 _LOOK = 0.02  # seconds between looks whether an Executor has begun; a future has no event for it
+_GRACE = 1.0  # seconds that an asynchronous function has to clean up in when it is cancelled
+
+_left: set[asyncio.Task[Any]] = set()
+"""Tasks that go on in spite of being cancelled: a loop refers to its tasks weakly."""
 
 
 async def call_in_place(
@@ -42,6 +49,22 @@ async def call_in_place(
         report: shows what the call waits for until it starts.
         begin: called on this loop when it starts.
     """
+    result = await _call(tool, positional, named, kernel=kernel, report=report, begin=begin)
+    if not isinstance(result, Iterator):
+        return result
+    # What an asynchronous function returned: to take it may wait for files or the network, as no loop should.
+    return await run_in_daemon_thread(report.following(_whole(lambda: result, report)))
+
+
+async def _call(
+    tool: Tool,
+    positional: Sequence[Any],
+    named: Mapping[str, Any],
+    *,
+    kernel: KernelLoop,
+    report: Report,
+    begin: Callable[[], object],
+) -> Any:
     if isinstance(tool.run_on, Executor):
         return await _on_executor(tool.run_on, tool, positional, named, report=report, begin=begin)
 
@@ -55,7 +78,8 @@ async def call_in_place(
     begin()
     if tool.is_async:
         return await call_here(call)
-    result = await run_in_daemon_thread(report.following(call), name=f"gemini_nb-tool-{tool.name}")
+    work = report.following(_whole(call, report))
+    result = await run_in_daemon_thread(work, name=f"gemini_nb-tool-{tool.name}")
     return await call_here(lambda: result) if is_pending(result) else result
 
 
@@ -78,9 +102,49 @@ async def call_on_kernel(
 async def call_here(call: Callable[[], Any]) -> Any:
     """Call on this loop and await the result.
 
-    In a task of its own: a function that cancels its task means itself, not the stream.
+    In a task of its own: a function that cancels its task means itself, not the stream. One that goes on when
+    it is cancelled is left alone after a second, as a thread would be.
     """
-    return await asyncio.create_task(_outcome(call))
+    task = asyncio.create_task(_outcome(call))
+    try:
+        await asyncio.wait([task])
+    except asyncio.CancelledError:
+        _left.add(task)
+        task.add_done_callback(_forget)
+        task.cancel()
+        await asyncio.wait([task], timeout=_GRACE)
+        if not task.done():
+            raise
+    return task.result()
+
+
+def _forget(task: asyncio.Task[Any]) -> None:
+    _left.discard(task)
+    if not task.cancelled():
+        task.exception()  # else asyncio prints that nobody asked for it
+
+
+def _whole(function: Callable[..., Any], report: Report | None = None) -> Callable[..., Any]:
+    """Return a function that gives a list where this one gives a generator or another iterator.
+
+    It is taken where the function runs. Later it would be taken by what writes JSON: beyond the call's time,
+    with its errors lost, and for ever where it has no end.
+    """
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        result = function(*args, **kwargs)
+        if is_pending(result) or not isinstance(result, Iterator):
+            return result
+        items: list[Any] = []
+        for item in itertools.islice(result, MAX_VALUES + 1):
+            if report is not None and report.closed:
+                return None  # the call was given up, and nobody waits
+            items.append(item)
+        if len(items) > MAX_VALUES:
+            raise ConfigError(f"The result gives more than {MAX_VALUES:,} items, so it was not sent.")
+        return items
+
+    return call
 
 
 def is_pending(result: object) -> bool:
@@ -97,7 +161,7 @@ async def _outcome(
         result = call()
         if inspect.isasyncgen(result):
             return [item async for item in result]
-        return await result if inspect.isawaitable(result) else result
+        return await result if inspect.isawaitable(result) else _whole(lambda: result)()
     except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:
         if isinstance(error, GeneratorExit) and not _is_current(task):
             raise  # not the function's own: this coroutine is thrown away with its loop
@@ -149,7 +213,10 @@ def _submit(
 ) -> concurrent.futures.Future[Any]:
     if _is_pool(executor, "thread", "ThreadPoolExecutor"):
         return executor.submit(
-            contextvars.copy_context().run, report.following(tool.function), *positional, **named
+            contextvars.copy_context().run,
+            report.following(_whole(tool.function, report)),
+            *positional,
+            **named,
         )
     if _is_pool(executor, "process", "ProcessPoolExecutor"):
         function = tool if isinstance(tool.__reduce__(), str) else tool.function
@@ -171,7 +238,7 @@ def _in_process(
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         try:
-            result = function(*positional, **named)
+            result = _whole(function)(*positional, **named)
         except Exception as error:
             vars(error)["gemini_nb_output"] = said.getvalue()  # travels with the error
             raise
