@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
-from gemini_nb.api.wire import MAX_VALUES
+from gemini_nb.api.wire import MAX_SIZE, MAX_VALUES
 from gemini_nb.daemon import run_in_daemon_thread
 from gemini_nb.errors import ConfigError
 from gemini_nb.tools.kernel import KernelLoop
@@ -127,12 +127,14 @@ def _forget(task: asyncio.Task[Any]) -> None:
 def _whole(function: Callable[..., Any], report: Report | None = None) -> Callable[..., Any]:
     """Return a function that gives a list where this one gives a generator or another iterator.
 
-    It is taken where the function runs. Later it would be taken by what writes JSON: beyond the call's time,
-    with its errors lost, and for ever where it has no end.
+    An open file gives its contents, not its lines. All of it is taken where the function runs. Later it would be
+    taken by what writes JSON: beyond the call's time, with its errors lost, and for ever where it has no end.
     """
 
     def call(*args: Any, **kwargs: Any) -> Any:
         result = function(*args, **kwargs)
+        if isinstance(result, io.IOBase) and result.readable():
+            return result.read(MAX_SIZE + 1)
         if is_pending(result) or not isinstance(result, Iterator):
             return result
         items: list[Any] = []

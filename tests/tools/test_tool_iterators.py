@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import io
 import itertools
 import sqlite3
 import threading
@@ -132,3 +133,10 @@ async def numbers() -> AsyncIterator[int]:
 async def test_what_comes_bit_by_bit_is_a_list() -> None:
     assert await run(numbers) == [1, 2]
     assert await run(lambda: iter((1, 2)), name="two") == [1, 2]
+
+
+@pytest.mark.parametrize("place", [None, "background"])
+async def test_an_open_file_gives_its_contents(place: str | None) -> None:
+    assert await run(lambda: io.StringIO("one\ntwo\n"), name="text", run_on=place) == "one\ntwo\n"
+    with pytest.raises(ToolFailedError, match="larger than 20 MB"):
+        await run(lambda: io.BytesIO(bytes(21 * 2**20)), name="large", run_on=place)
