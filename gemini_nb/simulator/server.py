@@ -41,6 +41,11 @@ def _bind(port: int) -> socket.socket:
     return socket.create_server((_HOST, port), backlog=_BACKLOG)
 
 
+def _readable(text: str) -> str:
+    """Return a text of a request's head without stray bytes, which no reply could repeat."""
+    return text.encode(errors="surrogateescape").decode(errors="replace")
+
+
 def _settle(done: concurrent.futures.Future[None]) -> None:
     if not done.done():
         done.set_result(None)
@@ -193,8 +198,11 @@ class Server:
     async def _write(self, request: web.Request) -> web.StreamResponse:
         response: web.StreamResponse | None = None
         try:
-            path, raw = unquote(request.rel_url.raw_path), await request.read()
-            query, headers = Fields(request.query.items()), Fields(request.headers.items())
+            path, raw = unquote(_readable(request.rel_url.raw_path)), await request.read()
+            query, headers = (
+                Fields(request.query.items()),
+                Fields((name, _readable(value)) for name, value in request.headers.items()),
+            )
             reply = self._service.reply(request.method, path, query, headers, raw)
             sent = {**_NAME, "Content-Type": reply.encoder.content_type, **reply.headers}
             response = web.StreamResponse(status=reply.status, headers=sent)

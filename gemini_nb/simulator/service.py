@@ -18,15 +18,13 @@ from gemini_nb.simulator.protocol.fields import TOO_DEEP, body_tokens, camel, pa
 from gemini_nb.simulator.protocol.history import FIELD, is_token, make_token, read_token
 from gemini_nb.simulator.protocol.refusals import RefusalError, invalid, not_found
 from gemini_nb.simulator.protocol.requests import Fields, Record, Request, Route, owner_of
-from gemini_nb.simulator.protocol.storage import CACHE_PATH, FILE_PATH, Cache, CacheStore, FileStore
+from gemini_nb.simulator.protocol.storage import Cache, CacheStore, FileStore
 from gemini_nb.simulator.recordings import Recordings, bare_path
 from gemini_nb.simulator.scenario.answer import answer_prompt
 from gemini_nb.simulator.scenario.chunks import one_response, skip_chunks, stream_chunks
 from gemini_nb.simulator.scenario.prompt import Prompt, read_clues
 
 __all__ = ["Scenario", "Service"]
-
-_TOO_LARGE = "Request payload size exceeds the limit: {} bytes. Please use the File API to upload your files."
 
 Scenario = Callable[[dict[str, Any], str], Iterable[Step]]
 """Answers a request body for a model with chunks, delays, raw bytes and events to wait for."""
@@ -56,44 +54,40 @@ class Service:
 
     def reply(self, verb: str, path: str, query: Fields, headers: Fields, raw: bytes) -> Reply:
         """Answer one request; whatever is wrong with it becomes an error body."""
-        about_files = FILE_PATH.fullmatch(path) is not None
-        is_piece = about_files and "upload_id" in query  # its body is the file's
+        is_piece = path.startswith("/upload/") and "upload_id" in query  # its body is a file's
         body: Any = None
         problem: RefusalError | None = None
         try:
-            if len(raw) > rules.PAYLOAD_LIMIT:
-                raise invalid(_TOO_LARGE.format(rules.PAYLOAD_LIMIT))
-            body = parse_json(raw) if raw and not is_piece else None
+            body = parse_json(raw, rules.PAYLOAD_LIMIT) if raw and not is_piece else None
         except RefusalError as error:
             problem = error
         request = Request(method=verb, path=path, query=query, headers=headers, body=body, time=time.time())
         self.record.add(request, 0 if is_piece else len(raw))
         wrapped = False
         try:
-            if about_files:
-                return self._answer_about_files(request, raw, problem)
-            if CACHE_PATH.fullmatch(path) and problem is None:
-                return Reply(steps=[self.caches.answer(request, self.api_key)])
             route = requests.find_route(verb, path if self.recordings is None else bare_path(path))
             wrapped = route.method == "streamGenerateContent" and query.get("alt") != "sse"
-            requests.check_access(route, request, self.api_key)
+            if not is_piece:  # its address, which nobody else knows, stands for the key
+                requests.check_access(route, request, self.api_key)
             if problem is not None:
                 raise problem
+            if route.method == "files":
+                return self._answer_about_files(request, raw)
+            if route.method == "caches":
+                return Reply(steps=[self.caches.answer(request)])
             return self._routed(route, request, wrapped=wrapped)
         except RefusalError as error:
             return _refuse(error, wrapped=wrapped)
         except RecursionError:
             return _refuse(invalid(TOO_DEEP), wrapped=wrapped)
 
-    def _answer_about_files(self, request: Request, raw: bytes, problem: RefusalError | None) -> Reply:
+    def _answer_about_files(self, request: Request, raw: bytes) -> Reply:
         """Answer a request to the Files API; one that is to break off takes half of what it brings."""
         fault = self.file_plan.next(request) or Fault()
         if fault.status is not None:
             return break_reply(refusal(fault, "", wrapped=False), fault, "")
-        if problem is not None:
-            raise problem
         origin = f"http://{request.headers.get('host', '')}"
-        headers, answer = self.files.answer(request, raw, origin, self.api_key, half=fault.reset)
+        headers, answer = self.files.answer(request, raw, origin, half=fault.reset)
         return break_reply(Reply(headers=headers, steps=[answer]), fault, "")
 
     def _routed(self, route: Route, request: Request, *, wrapped: bool) -> Reply:
@@ -162,7 +156,7 @@ class Service:
             contents = [*cache.held.get("contents", ()), *body["contents"]]
             body, cached = {**cache.held, **body, "contents": contents}, cache.tokens
         turns = history.read_turns(body["contents"])
-        history.check_order(turns)
+        history.check_order(turns, continues=requests.generation(model) < 4)
         if self.verify and requests.generation(model) >= 3:
             history.check_signatures(turns, vertex=vertex, pictures="image" in model)
         messages = [turn.text for turn in turns if turn.kind == "user" and turn.text.strip()]

@@ -130,6 +130,25 @@ def test_vertex_ai_names_caches_by_their_project(simulator: Simulator) -> None:
         assert http.get(f"{simulator.base_url}/v1beta1/{made['name']}").json() == made
 
 
+def test_no_name_of_a_project_is_too_odd(simulator: Simulator) -> None:
+    body = {"model": f"projects/p(/locations/l/publishers/google/models/{MODEL}", "contents": [said(LONG)]}
+    url = f"{simulator.base_url}/v1beta1/projects/p(/locations/l/cachedContents"
+    assert httpx.post(url, json=body, headers={"authorization": "Bearer t"}).status_code == 200
+
+
+def test_a_cache_may_end_with_what_the_model_said(simulator: Simulator) -> None:
+    contents = [said(LONG), {"role": "model", "parts": [{"text": "I see."}]}]
+    body = {"model": "models/gemini-4-argon", "contents": contents}
+    headers, url = {"x-goog-api-key": "any"}, f"{simulator.base_url}/v1beta/cachedContents"
+    assert httpx.post(url, json=body, headers=headers).status_code == 200
+
+
+def test_vertex_ai_alone_has_caches_in_a_project(simulator: Simulator) -> None:
+    headers = {"x-goog-api-key": "any"}
+    for path in ("/v1beta1/cachedContents", "/v1beta/projects/p/locations/l/cachedContents"):
+        assert httpx.get(simulator.base_url + path, headers=headers).status_code == 404
+
+
 def said(text: str) -> dict[str, Any]:
     return {"role": "user", "parts": [{"text": text}]}
 

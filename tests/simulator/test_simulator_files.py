@@ -15,6 +15,7 @@ from google import genai
 from google.genai import errors, types
 
 from gemini_nb.simulator import Fault, Simulator
+from gemini_nb.simulator.protocol import rules
 from simulator_wire import DEVELOPER, KEY, MODEL, ask, refused
 
 PIECE = 256 * 1024
@@ -43,7 +44,7 @@ def asked(file: types.File, text: str) -> Any:
     return [file, text]
 
 
-def begin(http: httpx.Client, size: int = 3 * PIECE, **file: Any) -> httpx.Response:
+def begin(http: httpx.Client, size: object = 3 * PIECE, **file: Any) -> httpx.Response:
     headers = {
         **START,
         "X-Goog-Upload-Header-Content-Length": str(size),
@@ -165,10 +166,35 @@ def test_an_upload_is_cancelled(http: httpx.Client) -> None:
     refused(send(url.replace("upload_id=", "upload_id=x"), "query"), 404, "NOT_FOUND")
 
 
+def test_what_is_there_already_is_not_cancelled(http: httpx.Client) -> None:
+    url = begin(http, size=PIECE).headers["x-goog-upload-url"]
+    send(url, "upload, finalize", 0, bytes(PIECE))
+    assert send(url, "cancel").headers["x-goog-upload-status"] == "final"
+
+
+def test_the_name_of_a_file_that_expired_can_be_given_again(sim: Simulator, http: httpx.Client) -> None:
+    sim.files.lifetime = 0
+    for _ in range(2):
+        url = begin(http, size=PIECE, name="files/a").headers["x-goog-upload-url"]
+        assert send(url, "upload, finalize", 0, bytes(PIECE)).status_code == 200
+
+
+def test_a_piece_may_be_larger_than_a_request(http: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "PAYLOAD_LIMIT", PIECE)
+    url = begin(http, size=2 * PIECE).headers["x-goog-upload-url"]
+    assert send(url, "upload, finalize", 0, bytes(2 * PIECE)).status_code == 200
+
+
+def test_a_refused_request_takes_no_fault(sim: Simulator, http: httpx.Client) -> None:
+    sim.file_faults = ["503"]
+    assert [http.get("/v1beta/files", headers=one).status_code for one in ({}, KEY, KEY)] == [403, 503, 200]
+
+
 def test_what_cannot_begin_is_refused(http: httpx.Client) -> None:
     refused(begin(http, name="files/No_Name"), 400, "INVALID_ARGUMENT")
     refused(begin(http, colour="red"), 400, "INVALID_ARGUMENT")
     refused(begin(http, display_name=3), 400, "INVALID_ARGUMENT")
+    refused(begin(http, size="9" * 5000), 400, "INVALID_ARGUMENT")
     refused(begin(http, size=0), 400, "INVALID_ARGUMENT")
     refused(begin(http, size=2**31 + 1), 400, "INVALID_ARGUMENT")
     refused(begin(http, mime_type="film"), 400, "INVALID_ARGUMENT")

@@ -146,6 +146,24 @@ def test_invalid_bodies_are_refused(client: httpx.Client, body: Any, told: str) 
     assert told in refused(response, 400, "INVALID_ARGUMENT")["message"]
 
 
+@pytest.mark.parametrize("path", [DEVELOPER + ":generateContent", "/v1beta/cachedContents"])
+@pytest.mark.parametrize("number", [b"NaN", b"-Infinity"])
+def test_numbers_that_json_does_not_have_are_refused(client: httpx.Client, path: str, number: bytes) -> None:
+    raw = b'{"contents": [{"parts": [{"functionResponse": {"name": "f", "response": {"a": %b}}}]}]}' % number
+    answer = client.post(path, content=raw, headers=KEY)
+    assert "Invalid JSON payload" in refused(answer, 400, "INVALID_ARGUMENT")["message"]
+
+
+def test_stray_bytes_in_a_head_are_no_failure_of_the_server(client: httpx.Client) -> None:
+    headers = {b"x-goog-api-key": b"r\xff"}
+    refused(client.get("/v1beta/models", headers=headers), 400, "INVALID_ARGUMENT")
+
+
+@pytest.mark.parametrize("path", ["/v1beta/models", "/v1beta/files"])
+def test_a_page_that_never_was_is_refused(client: httpx.Client, path: str) -> None:
+    refused(client.get(f"{path}?pageToken=-5", headers=KEY), 400, "INVALID_ARGUMENT")
+
+
 HALF = b'{"contents": [{"parts": [{"inlineData": {"mimeType": "\\ud800", "data": ""}}]}]}'
 
 

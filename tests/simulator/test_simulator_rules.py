@@ -76,6 +76,8 @@ def declared(**schema: Any) -> dict[str, Any]:
         (parts({"fileData": {"fileUri": "gs://bucket/file"}}), "Unsupported file uri"),
         (parts({"fileData": {"mimeType": "image/png"}}), "fileUri"),
         (parts({"functionCall": {"name": "a b", "args": {}}}, role="model"), "Invalid function name"),
+        (parts({"functionCall": {}}, role="model"), "Name cannot be empty"),
+        (parts({"functionResponse": {}}), "Name cannot be empty"),
         (parts({"functionCall": {"name": "f", "args": "{}"}}, role="model"), "an object is expected"),
         (parts({"functionCall": {"name": "f", "partialArgs": []}}, role="model"), '"partialArgs"'),
         (functions({"name": "ünder"}), "Invalid function name"),

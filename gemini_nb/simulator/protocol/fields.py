@@ -138,10 +138,13 @@ def field_names(message: str) -> set[str]:
 TOO_DEEP = "Invalid JSON payload received. It is nested too deep."
 
 
-def parse_json(raw: bytes) -> Any:
-    """Read a body's JSON."""
+def parse_json(raw: bytes, limit: int) -> Any:
+    """Read a body's JSON, which may have so many bytes."""
+    if len(raw) > limit:
+        words = f"Request payload size exceeds the limit: {limit} bytes."
+        raise invalid(f"{words} Please use the File API to upload your files.")
     try:
-        value = json.loads(raw)
+        value = json.loads(raw, parse_constant=_refuse_constant)
         if b"\\ud" in raw.lower():  # half a surrogate pair, which JSON can say, and a text cannot hold
             json.dumps(value, ensure_ascii=False).encode()
     except ValueError as error:
@@ -149,6 +152,10 @@ def parse_json(raw: bytes) -> Any:
     except RecursionError:
         raise invalid(TOO_DEEP) from None
     return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"Unexpected token: {name}")  # Python's reader would take NaN and Infinity
 
 
 def read_message(

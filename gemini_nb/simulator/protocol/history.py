@@ -174,8 +174,15 @@ def read_turns(contents: Sequence[dict[str, Any]]) -> list[Turn]:
     return turns
 
 
-def check_order(turns: Sequence[Turn]) -> None:
-    """Refuse calls without results, results without calls, and either in the wrong place."""
+def check_order(turns: Sequence[Turn], *, continues: bool) -> None:
+    """Refuse calls without results, results without calls, and either in the wrong place.
+
+    Args:
+        turns: the conversation.
+        continues: whether the model goes on with a turn of its own, where one comes last.
+    """
+    if turns[-1].kind == "model" and not continues:
+        raise invalid("This model does not continue a model turn: the last content must have the role user.")
     for before, turn, after in zip([None, *turns], turns, [*turns[1:], None], strict=False):
         where = f"contents[{turn.position}]"
         if turn.calls and turn.results:

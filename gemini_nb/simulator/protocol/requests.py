@@ -21,6 +21,8 @@ from typing import Any
 from gemini_nb.simulator.protocol.refusals import invalid, not_found, not_served, refused_key, refused_token
 
 __all__ = [
+    "CACHE_PATH",
+    "FILE_PATH",
     "INPUT_TOKEN_LIMIT",
     "KEPT",
     "KEPT_BYTES",
@@ -147,6 +149,11 @@ def _shortened(value: Any) -> tuple[Any, int]:
     return value, 0
 
 
+FILE_PATH = re.compile(r"/(?P<upload>upload/)?(?:v1|v1beta|v1alpha)/files(?:/(?P<id>[^/:]+))?(?P<rest>:\w+)?")
+CACHE_PATH = re.compile(
+    r"/(?:(?:v1|v1beta|v1alpha)/|(?:v1|v1beta1)/(?P<project>projects/[^/:]+/locations/[^/:]+/))"
+    r"cachedContents(?:/(?P<id>[^/:]+))?"
+)
 METHODS = ("streamGenerateContent", "generateContent", "countTokens")
 
 _DEVELOPER = re.compile(
@@ -187,7 +194,7 @@ class Route:
     vertex: bool  # whether it goes to a path of Vertex AI
     express: bool = False  # whether to one without project, which takes an API key
     name: str = ""  # the model's resource name, such as "models/gemini-3.8-flash"; empty for the list
-    method: str = "list"  # the custom method after the colon; "get" or "list" without one
+    method: str = "list"  # the custom method after the colon, "get" or "list" without one; "files", "caches"
 
     @property
     def model(self) -> str:
@@ -197,6 +204,10 @@ class Route:
 
 def find_route(verb: str, path: str) -> Route:
     """Find the route of a request."""
+    if FILE_PATH.fullmatch(path):
+        return Route(version="v1", vertex=False, method="files")
+    if found := CACHE_PATH.fullmatch(path):
+        return Route(version="v1", vertex=found["project"] is not None, method="caches")
     vertex = _VERTEX.fullmatch(path)
     match = vertex or _DEVELOPER.fullmatch(path)
     if match is not None and verb in {"GET", "POST"}:
@@ -311,6 +322,8 @@ def list_page(
         size, start = int(names.get("pagesize") or size), int(names.get("pagetoken") or 0)
     except ValueError:
         raise invalid("The page token or page size is not valid.") from None
+    if start < 0:
+        raise invalid("The page token is not valid.", "page_token")
     if most is not None and not 1 <= size <= most:
         raise invalid(f"The page size is between 1 and {most}.", "page_size")
     end = start + max(1, size)

@@ -77,8 +77,9 @@ def _check_parts(content: Mapping[str, Any], path: str, *, vertex: bool) -> None
             )
         if not isinstance(part.get("thoughtSignature", ""), str):
             raise invalid(f"Thought signature is not valid: {where} holds no text.", where)
-        if (call := part.get("functionCall") or part.get("functionResponse")) is not None:
-            check_name(call.get("name"), where)
+        for named in data:
+            if named in {"functionCall", "functionResponse"}:
+                check_name(part[named].get("name"), where)
         if (response := part.get("functionResponse")) is not None:
             _check_response(response, where, vertex=vertex)
         _check_media(part, where, vertex=vertex)
@@ -276,8 +277,6 @@ def _refused(asked: Asked) -> Iterator[tuple[object, str]]:
             " tool_config."
         ),
     )
-    continued = new and body["contents"][-1].get("role") == "model"
-    yield continued, "This model does not continue a model turn: the last content must have the role user."
 
 
 def check_length(body: Mapping[str, Any]) -> int:

@@ -14,17 +14,18 @@ import secrets
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from gemini_nb.simulator.protocol.fields import body_tokens, read_message
 from gemini_nb.simulator.protocol.refusals import RefusalError, invalid, not_found, not_served
 from gemini_nb.simulator.protocol.requests import (
+    CACHE_PATH,
+    FILE_PATH,
     Fields,
     Request,
     Route,
-    check_access,
     check_model,
     list_page,
     owner_of,
@@ -32,13 +33,8 @@ from gemini_nb.simulator.protocol.requests import (
 )
 from gemini_nb.simulator.protocol.rules import MIME_TYPE, Asked, check_contents, check_settings, files_in
 
-__all__ = ["CACHE_PATH", "FILE_PATH", "Cache", "CacheStore", "FileReply", "FileStore"]
+__all__ = ["Cache", "CacheStore", "FileStore"]
 
-FILE_PATH = re.compile(r"/(?P<upload>upload/)?(?:v1|v1beta|v1alpha)/files(?:/(?P<id>[^/:]+))?(?P<rest>:\w+)?")
-CACHE_PATH = re.compile(
-    r"/(?P<version>v1|v1beta|v1alpha|v1beta1)/(?P<project>projects/[^/:]+/locations/[^/:]+/)?"
-    r"cachedContents(?:/(?P<id>[^/:]+))?"
-)
 _GRANULARITY = 256 * 1024  # bytes of which each piece of an upload has a multiple, but for the last
 _LIMIT = 2 * 2**30
 _LIFETIME = 48 * 3600.0
@@ -49,9 +45,6 @@ _LEAST = 1024  # tokens of a cache
 _HOUR = 3600.0
 _SECONDS = re.compile(r"(\d+)(?:\.\d{1,9})?s")
 _HELD = frozenset({"contents", "systemInstruction", "tools", "toolConfig"})
-
-FileReply = tuple[dict[str, str], dict[str, Any]]
-"""Headers and body of an answer."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -87,6 +80,10 @@ class _Store(Generic[K]):
         if kept is None or kept.owner != owner or not kept.is_there:
             raise RefusalError(403, "PERMISSION_DENIED", self._missing.format(name.rpartition("/")[2]))
         return kept
+
+    def _forget(self) -> None:
+        """Forget what has expired."""
+        self._kept = {name: kept for name, kept in self._kept.items() if kept.is_there}
 
     def _own(self, owner: str) -> list[tuple[str, K]]:
         """Return what a caller has, the newest first."""
@@ -186,21 +183,18 @@ class FileStore(_Store[_File]):
                 raise RefusalError(400, "FAILED_PRECONDITION", words)
 
     def answer(
-        self, request: Request, raw: bytes, origin: str, accepted: str | None, *, half: bool = False
-    ) -> FileReply:
-        """Answer one request, whose body is `raw`, to a server at `origin`.
+        self, request: Request, raw: bytes, origin: str, *, half: bool = False
+    ) -> tuple[dict[str, str], dict[str, Any]]:
+        """Answer one request, whose body is `raw`, to a server at `origin`; return headers and body.
 
-        An `accepted` of None takes any key; `half` takes half of what a piece brings, as if the connection
-        had broken there.
+        `half` takes half of what a piece brings, as if the connection had broken there.
         """
         found, upload_id = FILE_PATH.fullmatch(request.path), request.query.get("upload_id")
-        if not upload_id:
-            check_access(Route(version="v1", vertex=False), request, accepted)
         owner = owner_of(request)
         with self._lock:
             match request.method, *(found.group("upload", "id", "rest") if found else ()):
                 case "POST", "upload/", None, None if upload_id:
-                    return self._piece(upload_id, request.headers, raw, half=half)
+                    return self._take_piece(upload_id, request.headers, raw, half=half)
                 case "POST", "upload/", None, None:
                     return self._start(request, f"{origin}{request.path}")
                 case "GET", None, None, None:
@@ -216,11 +210,11 @@ class FileStore(_Store[_File]):
                     raise invalid("Only generated files can be downloaded.")
         raise not_served(request.method, request.path)
 
-    def _start(self, request: Request, address: str) -> FileReply:
+    def _start(self, request: Request, address: str) -> tuple[dict[str, str], dict[str, Any]]:
         headers = request.headers
         given = read_message(request.body or {}, "Upload", "", vertex=False).get("file", {})
         length = headers.get("x-goog-upload-header-content-length", given.get("sizeBytes", ""))
-        size = int(length) if str(length).isdecimal() else 0
+        size = int(length) if re.fullmatch(r"[0-9]{1,15}", str(length)) else 0
         kind = given.get("mimeType") or headers.get("x-goog-upload-header-content-type", "")
         name, display_name = given.get("name") or secrets.token_hex(6), given.get("displayName", "")
         found = _NAME.fullmatch(name)
@@ -235,6 +229,7 @@ class FileStore(_Store[_File]):
             if not is_right:
                 raise invalid(words, "file")
         name = f"files/{found[1] if found else name}"
+        self._forget()
         if name in self._kept:
             raise RefusalError(409, "ALREADY_EXISTS", f"The File {name[6:]} already exists.")
         upload_id = secrets.token_urlsafe(24)
@@ -244,14 +239,16 @@ class FileStore(_Store[_File]):
         url = f"{address}?upload_id={upload_id}&upload_protocol=resumable"
         return {**_active(), "X-Goog-Upload-URL": url}, {}
 
-    def _piece(self, upload_id: str, headers: Fields, raw: bytes, *, half: bool) -> FileReply:
+    def _take_piece(
+        self, upload_id: str, headers: Fields, raw: bytes, *, half: bool
+    ) -> tuple[dict[str, str], dict[str, Any]]:
         file = self._uploads.get(upload_id)
         if file is None:
             raise not_found("There is no such upload.")
         commands = {word.strip() for word in headers.get("x-goog-upload-command", "").split(",")}
         if not commands <= {"upload", "finalize", "query", "cancel"}:
             raise invalid(f"Unknown X-Goog-Upload-Command: {headers.get('x-goog-upload-command')}")
-        if "cancel" in commands:
+        if "cancel" in commands and file.status == "active":
             file.status = "cancelled"
         if file.status == "active" and "query" in commands:
             return {**_active(), "X-Goog-Upload-Size-Received": str(file.received)}, {}
@@ -343,19 +340,17 @@ class CacheStore(_Store[Cache]):
             )
         return cache
 
-    def answer(self, request: Request, accepted: str | None) -> dict[str, Any]:
-        """Answer one request; an `accepted` of None takes any key."""
+    def answer(self, request: Request) -> dict[str, Any]:
+        """Answer one request."""
         found = CACHE_PATH.fullmatch(request.path)
-        if found is None:
-            raise not_served(request.method, request.path)
-        project, id_ = found["project"] or "", found["id"]
-        route = Route(version=found["version"], vertex=bool(project), method="createCachedContent")
-        check_access(route, request, accepted)
+        project, id_ = found.group("project", "id") if found else ("", None)
+        project = project or ""
         prefix, owner = f"{project}cachedContents/", owner_of(request)
         with self._lock:
             match request.method, id_:
                 case "POST", None:
-                    cache = self._make(request.body, route, project, owner)
+                    cache = self._make(request.body, request.path.split("/")[1], project, owner)
+                    self._forget()
                     self._kept[cache.resource["name"]] = cache
                     return cache.resource
                 case "GET", None:
@@ -371,15 +366,15 @@ class CacheStore(_Store[Cache]):
                     return cache.resource
         raise not_served(request.method, request.path)
 
-    def _make(self, body: Any, route: Route, project: str, owner: str) -> Cache:
-        given = read_message(body, "Cache", "cached_content", vertex=route.vertex)
+    def _make(self, body: Any, version: str, project: str, owner: str) -> Cache:
+        given = read_message(body, "Cache", "cached_content", vertex=bool(project))
         model = given.get("model", "")
         if not model:
             raise invalid("model is not specified", "cached_content.model")
-        named = rf"({project})?publishers/.+" if route.vertex else r"(models|tunedModels)/[^/]+"
-        if not re.fullmatch(named, model):
+        named = r"publishers/.+" if project else r"(models|tunedModels)/[^/]+"
+        if not re.fullmatch(named, model.removeprefix(project)):
             raise invalid(f"Invalid model name: {model}", "cached_content.model")
-        route = replace(route, name=model)
+        route = Route(version=version, vertex=bool(project), name=model, method="createCachedContent")
         check_model(route)
         held = {name: given[name] for name in _HELD & given.keys()}
         contents = held.get("contents") or [{"parts": [{"text": "-"}]}]  # there may be none beside a system
