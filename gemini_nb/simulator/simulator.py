@@ -225,8 +225,8 @@ def serve(
     with simulated as simulator:
         key = "any-key" if api_key is None else "the key you gave"
         kind = "simulated" if recordings is None else "recorded"
-        print(_USAGE.format(url=simulator.base_url, key=key, kind=kind), flush=True)
         try:
+            print(_USAGE.format(url=simulator.base_url, key=key, kind=kind), flush=True)
             while simulator.running:
                 threading.Event().wait(0.5)
         except KeyboardInterrupt:
