@@ -22,6 +22,7 @@ from gemini_nb.tools.schemas.wire_schema import clean_schema
 from scripted import Answer, Request, ScriptedServer, answer, sse_answer, text
 
 RAW = [sys.executable, str(Path(__file__).parents[1] / "support" / "mcp_raw.py")]
+TEXT = {"type": "text", "text": "words"}
 TURN = {
     "candidates": [
         {
@@ -62,7 +63,7 @@ def asked(server: gemini_nb.MCPServer, calls: int = 1) -> tuple[Any, list[Any]]:
     ("script", "said"),
     [
         ({"tools/list": [result({"tools": "none"})]}, "raw.py answered what is not MCP: tools: Input"),
-        ({"tools/list": [result({"tools": [{"name": "go"}]})]}, "tools.0.inputSchema: Field required"),
+        ({"tools/list": [result({})]}, "raw.py answered what is not MCP: tools: Field required"),
         ({"tools/list": [None]}, r"ended before it answered \(exit code 0\)"),
         ({"initialize": [failure(-32603, "no licence")]}, "did not start: no licence. It wrote nothing"),
         ({"initialize": [result({"hello": 1})]}, "did not start: .*Field required"),
@@ -72,6 +73,49 @@ def asked(server: gemini_nb.MCPServer, calls: int = 1) -> tuple[Any, list[Any]]:
 def test_what_a_server_does_wrong_is_its_own_fault(script: dict[str, list[str | None]], said: str) -> None:
     with raw(script) as server, pytest.raises(gemini_nb.ConfigError, match=said):
         _ = server.tools
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {},
+        {"inputSchema": None},
+        {"inputSchema": {"type": ["object", "null"], "properties": [], "required": "a"}},
+        {"inputSchema": {"anyOf": [{"type": "object"}, {"type": "object"}]}},
+        {"description": 5, "title": [], "annotations": {"readOnlyHint": "perhaps"}, "outputSchema": "none"},
+    ],
+)
+def test_one_tool_that_does_not_fit_the_protocol_leaves_the_others_alone(odd: dict[str, Any]) -> None:
+    given = [{"inputSchema": {"type": "object"}}, {"name": "good", "inputSchema": {"type": "object"}}]
+    with raw({"tools/list": [result({"tools": [*given, {"name": "odd", **odd}, "none"]})]}) as server:
+        assert [tool.name for tool in server.tools] == ["good", "odd"]
+        assert server.tools[1].signature.schema["type"] == "object"
+
+
+@pytest.mark.parametrize(
+    ("answered", "told"),
+    [
+        (
+            {"content": [TEXT, {"type": "hologram", "x": 1}]},
+            ["words", "(content of the kind hologram, which"],
+        ),
+        ({"content": [TEXT, {"type": "text"}, None]}, ["words", "(content of the kind text,", "unknown"]),
+        ({"structuredContent": {"a": 1}}, {"a": 1}),
+    ],
+)
+def test_a_content_that_cannot_be_shown_leaves_the_others_alone(answered: Any, told: Any) -> None:
+    [call], _ = asked(raw({"tools/call": [result(answered)]}))
+    assert call.status == "done", call.error
+    if isinstance(told, dict):
+        assert call.result == told
+    else:
+        assert all(words in said for words, said in zip(told, call.result, strict=True))
+
+
+def test_a_failure_in_structured_content_alone_says_why() -> None:
+    failed = {"isError": True, "content": [], "structuredContent": {"reason": "no more money"}}
+    [call], _ = asked(raw({"tools/call": [result(failed)]}))
+    assert (call.status, call.error) == ("failed", '{"reason": "no more money"}')
 
 
 def test_a_tool_that_is_listed_twice_is_offered_once() -> None:

@@ -35,6 +35,8 @@ def result_of(answer: Any) -> ToolResult:
     items = list(answer.content or ())
     if answer.is_error:
         texts = [str(item.text) for item in items if item.type == "text"]
+        if not texts and answer.structured_content:
+            texts = [json.dumps(answer.structured_content, ensure_ascii=False)]
         raise ToolFailedError("\n".join(texts) or "the server says that the call failed, not why")
     structured = answer.structured_content
     if structured is not None:

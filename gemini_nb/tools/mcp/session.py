@@ -23,6 +23,7 @@ from gemini_nb.daemon import importing, run_in_daemon_thread
 from gemini_nb.errors import ConfigError, ConnectError, GeminiError
 from gemini_nb.redaction import Secret, excerpt, scrub
 from gemini_nb.tools.execution import ToolFailedError
+from gemini_nb.tools.mcp.lenient import lenient
 from gemini_nb.tools.mcp.process import ErrorLog, stdio
 from gemini_nb.tools.report import Report
 
@@ -249,7 +250,7 @@ class Session:
             await stack.enter_async_context(http)
             transport = streamable_http_client(target.url, http_client=http)
         client = Client(
-            transport,
+            lenient(transport),
             client_info=Implementation(name="gemini_nb", version="0"),
             logging_callback=self._show_log,
             log_level="info",
