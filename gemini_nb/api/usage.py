@@ -11,6 +11,7 @@ from gemini_nb.api.wire import objects
 
 __all__ = ["NO_USAGE", "Usage"]
 
+_DIGITS = re.compile("[0-9]{1,10}")
 _WORD = re.compile(r"\w{1,64}")  # no text of a server's gets from here into what is shown
 
 
@@ -54,8 +55,9 @@ class Usage:
         for wire, value in metadata.items():
             name = _NAMES.get(wire)
             if name in _COUNTS:
-                if isinstance(value, int):
-                    found[name] = value
+                count = _count(value)
+                if count is not None:
+                    found[name] = count
             elif name in _DETAILS:
                 found[name] = _by_modality(value)
             elif name is not None and isinstance(value, str) and _WORD.fullmatch(value):
@@ -77,11 +79,22 @@ class Usage:
         raise KeyError(name)
 
 
+def _count(value: object) -> int | None:
+    """Read an int32 as protobuf's JSON may spell it; what no count can be would spoil every sum."""
+    if (isinstance(value, float) and value.is_integer()) or (
+        isinstance(value, str) and _DIGITS.fullmatch(value)
+    ):
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return value if 0 <= value < 2**31 else None
+
+
 def _by_modality(value: object) -> dict[str, int]:
     counts: dict[str, int] = {}
     for one in objects(value):
-        modality, count = one.get("modality"), one.get("tokenCount")
-        if isinstance(modality, str) and _WORD.fullmatch(modality) and isinstance(count, int):
+        modality, count = one.get("modality"), _count(one.get("tokenCount"))
+        if isinstance(modality, str) and _WORD.fullmatch(modality) and count is not None:
             counts[modality] = counts.get(modality, 0) + count
     return counts
 

@@ -372,6 +372,22 @@ def test_details_of_another_form_are_left_out(details: object) -> None:
     assert Usage.from_wire(wire) == Usage()
 
 
+@pytest.mark.parametrize(
+    ("sent", "read"),
+    [
+        *[("5", 5), (5.0, 5), (0, 0), (2**31 - 1, 2**31 - 1)],
+        *[(5.5, 0), ("5 ", 0), ("\u0665", 0), ("", 0), (-5, 0), (2**31, 0), (10**400, 0)],
+        *[(True, 0), (float("inf"), 0), (float("nan"), 0), ("9" * 5000, 0)],
+    ],
+)
+def test_counts_are_what_an_int32_can_be(sent: object, read: int) -> None:
+    usage = Usage.from_wire(
+        {"promptTokenCount": sent, "promptTokensDetails": [{"modality": "TEXT", "tokenCount": sent}]}
+    )
+    assert (usage.prompt_token_count, type(usage.prompt_token_count)) == (read, int)
+    assert usage.prompt_tokens_details.get("TEXT", 0) == read
+
+
 def test_the_tier_of_the_header_counts_over_that_of_the_counts() -> None:
     turn = ModelTurn()
     turn.set_tier("standard")
