@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 from urllib.parse import urlsplit
 
 from gemini_nb.errors import ArgumentError, ConfigError, MissingKeyError
@@ -39,6 +39,7 @@ __all__ = [
     "environment_key",
     "http_allowed",
     "is_loopback",
+    "is_model",
     "journal_path",
     "missing_key",
     "real_number",
@@ -143,9 +144,14 @@ def choose_model(model: str | None, settings: Settings) -> str:
         ConfigError: the id cannot be part of a URL.
     """
     chosen = model or settings.model or os.environ.get("GEMINI_NB_MODEL") or DEFAULT_MODEL
-    if not isinstance(chosen, str) or ".." in chosen or not _MODEL.fullmatch(chosen):
+    if not is_model(chosen):
         raise ConfigError(f"{chosen!r} is not a model id.", hint=f'One looks like "{DEFAULT_MODEL}".')
     return chosen
+
+
+def is_model(model: object) -> TypeGuard[str]:
+    """Whether this can be a model's id, and so a part of a URL."""
+    return isinstance(model, str) and ".." not in model and _MODEL.fullmatch(model) is not None
 
 
 def choose_auth(auth: str | None, credentials: object, settings: Settings) -> Auth:

@@ -18,6 +18,7 @@ from gemini_nb.config import (
     choose_model,
     environment_key,
     http_allowed,
+    is_model,
 )
 from gemini_nb.errors import ConfigError, GeminiError, MissingKeyError, without_traceback
 from gemini_nb.redaction import Secret, seal
@@ -77,7 +78,7 @@ def resolve_endpoint(
     Args:
         settings: the manager's defaults.
         auth: the service's name.
-        model: the model's id.
+        model: the model's id; without one it is that in the endpoint's URL.
         credentials: see `authenticator`.
         base_url: the service's root, such as "https://host"; a version at its end is used.
         api_version: such as "v1beta".
@@ -93,7 +94,7 @@ def resolve_endpoint(
                 "Credentials are a dictionary, not a string.", hint='A key goes into {"api_key": ...}.'
             )
         service = choose_auth(auth, credentials, settings)
-        chosen = choose_model(model, settings)
+        chosen = choose_model(model or _named_in(endpoint), settings)
         allow_http = http_allowed(settings)
         if service is Auth.VERTEX_AI and credentials is None and endpoint is None:
             credentials = _express_key(chosen)
@@ -113,6 +114,15 @@ def resolve_endpoint(
     else:
         return Endpoint(auth=service, model=chosen, url=url, authenticator=proof)
     raise failure
+
+
+def _named_in(endpoint: str | None) -> str | None:
+    """Return the model in a full URL: price, quota and hints are that model's, whatever the default is."""
+    name = model_in(endpoint) if isinstance(endpoint, str) else None
+    if not name or not is_model(name):
+        return None
+    kind = urlsplit(str(endpoint)).path.rpartition("/")[0].rpartition("/")[2]
+    return f"{kind}/{name}" if kind in {"tunedModels", "endpoints"} else name
 
 
 def _base(given: str | None, service: str, default: str) -> str:

@@ -229,6 +229,24 @@ def test_an_endpoint_carries_no_key(query: str) -> None:
     assert KEY not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("path", "model"),
+    [
+        ("/v1/models/m-1:streamGenerateContent?alt=sse", "m-1"),
+        ("/v1/tunedModels/mine:streamGenerateContent", "tunedModels/mine"),
+        ("/v1/projects/p/locations/l/publishers/google/models/m:streamGenerateContent", "m"),
+        ("/v1/projects/p/locations/l/endpoints/77:streamGenerateContent", "endpoints/77"),
+        ("/v1/models/a%20b:streamGenerateContent", "gemini-3.8-flash"),
+        ("/models/..:streamGenerateContent", "gemini-3.8-flash"),
+        ("/of/my/own", "gemini-3.8-flash"),
+    ],
+)
+def test_an_endpoint_names_its_model(path: str, model: str) -> None:
+    key = {"api_key": KEY}
+    assert resolve(credentials=key, endpoint=f"https://h{path}").model == model
+    assert resolve(credentials=key, endpoint=f"https://h{path}", model="said").model == "said"
+
+
 @pytest.mark.parametrize("auth", [None, "gemini", "vertex_ai"])
 @pytest.mark.parametrize("credentials", [KEY, KEY.encode(), ""])
 def test_credentials_that_are_a_bare_string(auth: str | None, credentials: object) -> None:
