@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import importlib.util
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -28,6 +29,8 @@ def pump(loop: asyncio.AbstractEventLoop, until: Callable[[], bool]) -> None:
         until: looked at a hundred times a second.
     """
     _nest().apply(loop)
+    queue: deque[asyncio.Handle] = loop._ready  # type: ignore[attr-defined]  # noqa: SLF001 - see below
+    counted = len(queue)
     task = loop.create_task(_turn(until))
     deferred: list[asyncio.Handle] = []
     handle_error = loop.call_exception_handler
@@ -48,6 +51,14 @@ def pump(loop: asyncio.AbstractEventLoop, until: Callable[[], bool]) -> None:
         task.cancel()
         for handle in deferred:
             loop.call_soon(handle._run)  # noqa: SLF001 - it was taken off the queue without having run
+        # A loop that was not patched before counted its queue at the beginning of its turn, and takes as many
+        # handles now: what has run in here would be missing there, an IndexError that ends the kernel.
+        for _ in range(counted - len(queue)):
+            loop.call_soon(_nothing)
+
+
+def _nothing() -> None:
+    """Stand in for what has run already."""
 
 
 async def _turn(until: Callable[[], bool]) -> None:
