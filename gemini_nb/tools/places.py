@@ -127,8 +127,9 @@ def _forget(task: asyncio.Task[Any]) -> None:
 def _whole(function: Callable[..., Any], report: Report | None = None) -> Callable[..., Any]:
     """Return a function that gives a list where this one gives a generator or another iterator.
 
-    An open file gives its contents, not its lines. All of it is taken where the function runs. Later it would
-    be taken by what writes JSON: beyond the call's time, with its errors lost, and for ever where it has no end.
+    An open file gives its contents, not its lines. All of it is taken where the function runs. Later it
+    would be taken by what writes JSON: beyond the call's time, with its errors lost, and for ever where it
+    has no end.
     """
 
     def call(*args: Any, **kwargs: Any) -> Any:
