@@ -41,6 +41,7 @@ __all__ = [
     "scrub_json",
     "scrub_parts",
     "seal",
+    "seal_options",
     "sealed",
     "watch",
 ]
@@ -59,6 +60,7 @@ URL_PASSWORD = re.compile(  # a port or a placeholder is none; what ends at the 
     r"(?!\d{1,5}(?:[/?#;,)\]}\\|&*]|$)|\{[^}]{0,100}\}@|%(?:\(\w{1,80}\))?s@|\$\{?[A-Z_]{1,80}\}?@|password@)"
     r"(?P<value>(?:[^\s:\"'`<>]|:(?!//)){1,4096})@"
 )
+_SECRET_OPTION = re.compile(r"(?:key|token|secret|password)$", re.IGNORECASE)
 _NUMBERS = {int, float, bool, type(None)}
 
 J = TypeVar("J")
@@ -180,8 +182,20 @@ def seal(credentials: object) -> object:
 
 
 def sealed(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options of a stream whose credentials a traceback may show."""
-    return {name: seal(value) if name == "credentials" else value for name, value in options.items()}
+    """Return options of a stream that a traceback may show.
+
+    Sealed are the credentials, and what is secret by a name that no option has: `api_key=` is how other
+    clients take it, so that many a refused call holds one.
+    """
+    return {
+        name: seal(value) if name == "credentials" or _SECRET_OPTION.search(name) else value
+        for name, value in options.items()
+    }
+
+
+def seal_options(options: Any) -> None:
+    """Seal the options of the calling function, in place."""
+    options.update(sealed(options))
 
 
 def watch(holder: Holder) -> None:

@@ -12,7 +12,7 @@ from gemini_nb.api.wire import JSON
 from gemini_nb.config import Auth
 from gemini_nb.daemon import run_in_daemon_thread
 from gemini_nb.errors import ArgumentError, ConfigError
-from gemini_nb.redaction import seal
+from gemini_nb.redaction import seal_options
 from gemini_nb.streams.events.record import StreamRecord
 from gemini_nb.streams.manager import StreamManager, get_manager
 from gemini_nb.streams.request.cached import HELD, CachedContent, expiry_of, run, seconds_of
@@ -59,7 +59,7 @@ def cache(
         GeminiError: the service refuses, such as what is too small.
         BlockingCallError: called on the background loop's own thread.
     """
-    options["credentials"] = seal(options.get("credentials"))
+    seal_options(options)
     lifetime = seconds_of(ttl)
     for name, value in options.items():
         if name not in _TAKEN and value is not None:

@@ -19,7 +19,7 @@ from gemini_nb.api.wire import Content
 from gemini_nb.config import Settings, whole_number
 from gemini_nb.errors import ArgumentError, ConfigError, GeminiError, StreamNotFoundError
 from gemini_nb.journal.entries import Journal
-from gemini_nb.redaction import excerpt_of, scrub, seal
+from gemini_nb.redaction import excerpt_of, scrub, seal, seal_options
 from gemini_nb.streams.conversation.admission import ITS_TURN, Admission, Gate
 from gemini_nb.streams.conversation.orchestrator import ToolOrchestrator
 from gemini_nb.streams.counts import Statistics, Tally
@@ -139,7 +139,7 @@ class StreamManager:
             ConfigError: no key, or a value that does not fit. Nothing was sent.
             TypeError: there is no such option.
         """
-        options["credentials"] = seal(options.get("credentials"))
+        seal_options(options)
         if chat is not None and options.get("request_body") is not None:
             raise ArgumentError("A chat brings its own history; a request_body does, too.", hint="Use one.")
         if gate is not None and not callable(gate):
@@ -256,8 +256,9 @@ class StreamManager:
             GeminiError: the service refuses, or cannot be reached.
             BlockingCallError: called on the background loop's own thread.
         """
+        credentials = seal(credentials)
         self.runtime.check_may_block()
-        given: StreamOptions = {"auth": auth, "credentials": seal(credentials), "base_url": base_url}
+        given: StreamOptions = {"auth": auth, "credentials": credentials, "base_url": base_url}
         endpoint = find_endpoint(self.runtime, {**given, "api_version": api_version})
         root = (endpoint.quota[0], endpoint.authenticator.identity)
         known = self._models.get(root)
@@ -296,9 +297,10 @@ class StreamManager:
             GeminiError: the service refuses, or cannot be reached.
             BlockingCallError: called on the background loop's own thread.
         """
+        credentials = seal(credentials)
         self.runtime.check_may_block()
         uploads = uploads_of(self.runtime)
-        given: StreamOptions = {"auth": auth, "credentials": seal(credentials), "base_url": base_url}
+        given: StreamOptions = {"auth": auth, "credentials": credentials, "base_url": base_url}
         given["api_version"] = api_version
         places = [] if any(given.values()) else uploads.memory.places_of(file, None)
         places = places or uploads.memory.places_of(file, find_endpoint(self.runtime, given))
@@ -439,6 +441,7 @@ def _let_go(manager: StreamManager) -> None:
 
 def models(auth: str | None = None, **options: Any) -> list[Model]:
     """Return the models that a service offers: `StreamManager.models` of the kernel's manager."""
+    seal_options(options)
     return get_manager().models(auth, **options)
 
 

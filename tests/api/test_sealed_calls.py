@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 import gemini_nb
+from ports import free_port
 
 KEY = "AIza-a-key-that-nobody-may-see"
 
@@ -51,3 +52,43 @@ def test_a_refused_call_shows_no_key(start: Callable[[str, str], object], conten
         start(contents, model)
     shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
     assert KEY not in "".join(shown.format())
+
+
+def refused(url: str) -> list[Callable[[], object]]:
+    """Calls that are refused, or reach nobody, each with a key in another place."""
+    manager = gemini_nb.get_manager()
+    own: dict[str, Any] = {"auth": "gemini", "credentials": {"api_key": KEY}, "base_url": url}
+    misnamed: dict[str, Any] = {"api_key": KEY, "GEMINI_TOKEN": KEY}
+    return [
+        lambda: manager.start_stream("a", **misnamed),
+        lambda: manager.models(**own),
+        lambda: gemini_nb.models(**own),
+        lambda: gemini_nb.models(**misnamed),
+        lambda: gemini_nb.map(["a"], **misnamed),
+        lambda: gemini_nb.map(["a"], each=[misnamed]),
+        lambda: gemini_nb.ask_frame(pd.DataFrame({"city": ["Oslo"]}), "{item.city}", **misnamed),
+        lambda: gemini_nb.estimate(["a"], "{item}", **misnamed),
+        lambda: gemini_nb.cache("a", model="gemini-3.8-flash", **own),
+        lambda: gemini_nb.cache("a", model="gemini-3.8-flash", **misnamed),
+        lambda: gemini_nb.Chat(**misnamed),
+        lambda: gemini_nb.Chat().send("a", **misnamed),
+        lambda: gemini_nb.ToolOrchestrator(None, None, "a", **misnamed),
+        lambda: gemini_nb.File("files/abc").delete(**own),
+        lambda: gemini_nb.File("files/abc").delete(**misnamed),
+    ]
+
+
+@pytest.mark.parametrize("number", range(15))
+def test_no_way_to_ask_shows_a_key_that_it_is_given(number: int) -> None:
+    with pytest.raises((gemini_nb.GeminiError, TypeError)) as caught:
+        refused(f"http://127.0.0.1:{free_port()}")[number]()
+    frames = list(traceback.walk_tb(caught.value.__traceback__))
+    ours = [(frame, line) for frame, line in frames if "gemini_nb" in frame.f_globals.get("__package__", "")]
+    assert ours
+    shown = [str(summary.locals) for summary in traceback.StackSummary.extract(ours, capture_locals=True)]
+    assert not [locals_of for locals_of in shown if KEY in locals_of]
+
+
+def test_where_a_key_goes_is_said() -> None:
+    with pytest.raises(TypeError, match=r'A key goes into credentials=\{"api_key": ...\}'):
+        gemini_nb.Chat(api_key=KEY)

@@ -13,8 +13,12 @@ from gemini_nb.notebook.dashboard.look import line_html
 from gemini_nb.notebook.dashboard.trace import Trace
 from gemini_nb.notebook.pane.stepper import head_html
 from gemini_nb.notebook.render import figures
+from gemini_nb.notebook.render.chat_settled import question_of
 from gemini_nb.notebook.render.settled import to_markdown, to_text
+from gemini_nb.notebook.render.stream_table import table
 from gemini_nb.notebook.render.terminal import print_stream
+from gemini_nb.redaction import Secret
+from gemini_nb.streams.chat.messages import Exchange
 from scripted import Wait, json_error, sse_answer, text
 
 LONG = 1.0
@@ -103,3 +107,13 @@ def test_the_tokens_of_an_answer_are_estimated_until_they_are_counted() -> None:
         assert figures.short(stream)[1:] == ["≈100 out"]
         gate.set()
         assert figures.short(stream.wait())[1:] == []
+
+
+def test_the_words_of_a_question_show_no_key_wherever_they_stand() -> None:
+    key = Secret("AIzaSy-a-key-that-a-prompt-holds")
+    with rig([sse_answer(text("a", finish="STOP"))]) as made:
+        stream = made.start(f"   Where is {key.reveal()} from?").wait()
+        assert "Where is [secret] from?" in table(made.manager)
+    assert figures.first_words(stream) == "Where is [secret] from?"
+    typed = Exchange("s1", typed=f"Is {key.reveal()} mine?")
+    assert question_of(typed, None) == "Is [secret] mine?"

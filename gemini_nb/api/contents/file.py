@@ -20,7 +20,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from gemini_nb.api.contents.local_file import printable, unreadable
 from gemini_nb.api.contents.mime import BEGINNING, type_of, type_of_name
 from gemini_nb.errors import ArgumentError, ConfigError
-from gemini_nb.redaction import Secret, scrub
+from gemini_nb.redaction import Secret, scrub, seal_options
 
 __all__ = [
     "MAX_FILE_BYTES",
@@ -159,6 +159,7 @@ class File:
             ConfigError: it is an address, which was never uploaded.
             GeminiError: the service refuses, or cannot be reached.
         """
+        seal_options(options)
         if self.uri is not None and upload_name(self.uri) is None:
             raise ConfigError(f"{self!r} is an address; nothing of it was uploaded.")
         return remote.delete(self, options)

@@ -63,7 +63,7 @@ class Settled:
 def question_of(exchange: Exchange, stream: Stream | None) -> str:
     """What the user asked, as it was typed where that is known; empty for turns without a question."""
     if exchange.typed:
-        return exchange.typed
+        return scrub(exchange.typed)
     turns: Sequence[Content] = exchange.turns[:1]
     if not turns and stream is not None:
         turns = [turn for turn in stream.contents if is_message(turn)][-1:]

@@ -13,6 +13,7 @@ from gemini_nb.config import Auth
 from gemini_nb.journal import prices
 from gemini_nb.journal.prices import dollars
 from gemini_nb.notebook.render.words import date, duration, one_line, quantity
+from gemini_nb.redaction import scrub
 from gemini_nb.streams.counts import Statistics
 from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.events.info import Waiting
@@ -49,6 +50,7 @@ __all__ = [
     "waiting_words",
 ]
 
+_LOOKED_AT = 4_000  # characters of what was asked that are looked through for its first words
 _NAMED = 8  # streams that a line names
 
 PICTURES = {"image/png", "image/jpeg", "image/gif", "image/webp"}
@@ -293,7 +295,7 @@ def first_words(stream: Stream, limit: int = 120) -> str:
     parts = stream.contents[-1].get("parts", ()) if stream.contents else ()
     for part in parts:
         if isinstance(text := part.get("text"), str):
-            return one_line(text, limit)
+            return one_line(scrub(text.lstrip()[:_LOOKED_AT]), limit)
     return ""
 
 

@@ -12,14 +12,14 @@ from gemini_nb.api.contents.content import to_turns
 from gemini_nb.api.wire import Content
 from gemini_nb.config import whole_number
 from gemini_nb.errors import ArgumentError, ConfigError
-from gemini_nb.redaction import excerpt_of, seal
+from gemini_nb.redaction import excerpt_of, seal_options
 from gemini_nb.streams.chat.file import read_chat, write_chat
 from gemini_nb.streams.chat.messages import Exchange, Message, Messages, Origin, is_message
 from gemini_nb.streams.conversation.dependencies import Deferred, Need, defer
 from gemini_nb.streams.conversation.orchestrator import ToolOrchestrator
 from gemini_nb.streams.events.info import Subscriber
 from gemini_nb.streams.manager import StreamManager, get_manager
-from gemini_nb.streams.request.options import StreamOptions, for_several, takes_options
+from gemini_nb.streams.request.options import StreamOptions, check_names, for_several, takes_options
 from gemini_nb.streams.stopping import replacing
 from gemini_nb.streams.stream import Stream
 
@@ -69,11 +69,13 @@ class Chat:
     def __init__(
         self, history: Iterable[object] = (), *, manager: StreamManager | None = None, **options: Any
     ) -> None:
+        seal_options(options)
         self.history: list[Content] = _turns(history)
         """The turns so far, as they go over the wire; change it as you like."""
         self.on_change: list[Callable[[], object]] = []
         """Called on any thread when the chat has changed, not when `history` is set; must not block."""
         self._manager = manager
+        check_names(options)
         self._options = for_several(options)
         self._of_cell = False
         self._messages = Messages()
@@ -109,8 +111,7 @@ class Chat:
             subscriber: called with every event.
             **options: as in `StreamOptions`.
         """
-        if "credentials" in options:
-            options["credentials"] = seal(options["credentials"])
+        seal_options(options)
         manager = self._manager or get_manager()
         return manager.start_stream(contents, subscriber, chat=self, **{**self._options, **options})
 

@@ -18,7 +18,7 @@ from gemini_nb.config import Auth
 from gemini_nb.daemon import run_in_daemon_thread
 from gemini_nb.errors import GeminiError, InternalError, without_traceback
 from gemini_nb.journal.writer import Writer
-from gemini_nb.redaction import scrub, scrub_json, seal
+from gemini_nb.redaction import scrub, scrub_json, seal_options
 from gemini_nb.streams.conversation.admission import Gate, Place
 from gemini_nb.streams.conversation.conversation import Conversation
 from gemini_nb.streams.conversation.dependencies import Deferred, Dependencies, Need, defer
@@ -102,7 +102,7 @@ class ToolOrchestrator:
         history: Iterable[Content] = (),
         **options: Unpack[RequestOptions],
     ) -> None:
-        options["credentials"] = seal(options.get("credentials"))
+        seal_options(options)
         self._runtime = runtime or default_runtime()
         self._record = StreamRecord(stream_id or f"s{next(_numbers)}")
         self._dependencies = Dependencies(self._record)

@@ -13,7 +13,7 @@ from typing import Any
 from gemini_nb.api.contents.objects import is_from
 from gemini_nb.api.contents.values import import_pandas
 from gemini_nb.errors import ArgumentError, NotAskedError
-from gemini_nb.redaction import carry, excerpt_of, seal
+from gemini_nb.redaction import carry, excerpt_of, seal_options
 from gemini_nb.streams.group.braces import first_steps, strays
 from gemini_nb.streams.group.frame import ENDS, columns_of, free_names, records_of
 from gemini_nb.streams.group.mapping import map_prompts
@@ -63,7 +63,9 @@ class _AskFrame:
             ConfigError: an option does not fit, or pandas is missing.
         """
         is_dask = is_from(frame, "dask", "DataFrame")
-        options["credentials"] = (carry if is_dask else seal)(options.get("credentials"))
+        seal_options(options)
+        if is_dask:
+            options["credentials"] = carry(options.get("credentials"))
         made, options = self.meta(schema), for_several(options)
         if is_dask:
             if options.get("manager") is not None:

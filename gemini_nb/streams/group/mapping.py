@@ -11,7 +11,7 @@ from gemini_nb.api.contents.generation import SCHEMAS, split_config
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.config import choose_keep, choose_model
 from gemini_nb.errors import ArgumentError, GeminiError, NotAskedError
-from gemini_nb.redaction import seal, sealed
+from gemini_nb.redaction import seal_options, sealed
 from gemini_nb.streams.conversation.keeping import Repeats
 from gemini_nb.streams.events.info import Subscriber
 from gemini_nb.streams.group.frame import copied, is_missing, records_of, why_no_rows
@@ -73,7 +73,7 @@ def map_prompts(
         ConfigError: a value does not fit; what was started is stopped.
         TypeError: there is no such option.
     """
-    options["credentials"] = seal(options.get("credentials"))  # before anything can fail and show them
+    seal_options(options)  # before anything can fail and show them
     each = list(map(_sealed, each)) if isinstance(each, (list, tuple)) else each
     options = _described(options, once := _Once())
     _check(prompts)

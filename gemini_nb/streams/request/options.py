@@ -96,6 +96,8 @@ def check_names(options: Mapping[str, Any]) -> None:
         if name not in names:
             near = difflib.get_close_matches(name, names, 1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
+            if name.endswith("api_key"):
+                hint = ' A key goes into credentials={"api_key": ...}, or the variable GEMINI_API_KEY.'
             raise TypeError(f"A stream has no option {name!r}.{hint}")
 
 

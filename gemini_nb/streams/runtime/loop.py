@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from gemini_nb.errors import ConfigError
+from gemini_nb.errors import ConfigError, GeminiError, without_traceback
 from gemini_nb.redaction import scrub
 from gemini_nb.tools.kernel import background
 from gemini_nb.tools.output import leave_target, targeting
@@ -226,8 +226,11 @@ class BackgroundLoop:
         self._schedule(start)
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
-        """Run a coroutine and return the future of its result."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        """Run a coroutine and return the future of its result.
+
+        Its errors come without the frames of the loop, which hold the requests' headers.
+        """
+        return asyncio.run_coroutine_threadsafe(_bare(coroutine), self.loop)
 
     def join(self, timeout: float) -> None:
         """Wait for the end of a thread that ends by itself."""
@@ -246,6 +249,14 @@ class BackgroundLoop:
             with contextlib.suppress(RuntimeError):  # it died in between
                 loop.call_soon_threadsafe(loop.stop)
         thread.join(timeout)
+
+
+async def _bare(coroutine: Coroutine[Any, Any, T]) -> T:
+    try:
+        return await coroutine
+    except GeminiError as error:
+        failure = without_traceback(error)
+    raise failure
 
 
 async def _drain(cleanup: Callable[[], Coroutine[Any, Any, None]] | None) -> None:
