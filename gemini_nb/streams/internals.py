@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from gemini_nb.tools.output import Target
 
 __all__ = ["GRACE", "StreamInternals"]
 
+_LOOK = 0.005  # seconds between two checks of whether callbacks have seen the end, where a coroutine waits
 GRACE = 1.0
 """Seconds that a wait gives callbacks to see the terminal event, and a stop the stream to end."""
 
@@ -235,6 +237,18 @@ class StreamInternals:
         """Wait like `wait`, but let the stream go on after a Ctrl-C."""
         self.wait_end(timeout)
         self.wait_delivered(time.monotonic() + GRACE)
+
+    async def wait_only_async(self) -> None:
+        """`wait_only` on the running loop.
+
+        Raises:
+            BlockingCallError: as in `wait`.
+        """
+        self._ending.check_may_wait()
+        await self._ending.wait_async()
+        deadline = time.monotonic() + GRACE
+        while not self._have_heard and time.monotonic() < deadline:  # noqa: ASYNC110 - threads set it
+            await asyncio.sleep(_LOOK)
 
     def wait_end(self, timeout: float | None = None) -> None:
         """Wait for the end alone, not for the subscribers.

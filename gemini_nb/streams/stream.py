@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Generator, Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -24,7 +23,7 @@ from gemini_nb.streams.events.events import StreamEvent
 from gemini_nb.streams.events.info import StreamInfo, Subscriber
 from gemini_nb.streams.events.states import Phase, Status
 from gemini_nb.streams.events.uploads import Upload
-from gemini_nb.streams.internals import GRACE, StreamInternals
+from gemini_nb.streams.internals import StreamInternals
 from gemini_nb.streams.request.code import to_code
 from gemini_nb.streams.runtime.ending import interrupting, mark_cancelled
 from gemini_nb.streams.runtime.handle import Handle
@@ -34,8 +33,6 @@ from gemini_nb.streams.stopping import stop_interrupted, stop_together
 from gemini_nb.tools.fences import read_fenced
 
 __all__ = ["Stream"]
-
-_LOOK = 0.005  # seconds between two checks of whether callbacks have seen the end, where a coroutine waits
 
 
 class Stream(Handle, StreamInternals):
@@ -333,12 +330,8 @@ class Stream(Handle, StreamInternals):
         return self._result_async().__await__()
 
     async def _result_async(self) -> str:
-        self._ending.check_may_wait()
         try:
-            await self._ending.wait_async()
-            deadline = time.monotonic() + GRACE
-            while not self._have_heard and time.monotonic() < deadline:  # noqa: ASYNC110 - threads set it
-                await asyncio.sleep(_LOOK)
+            await self.wait_only_async()
         except asyncio.CancelledError as error:
             mark_cancelled(error, interrupting([self.label], had_ended=int(self._record.is_done)))
             self.request_stop()

@@ -81,3 +81,23 @@ def test_nbclient_keeps_all_of_them(
     for cell, (_, count) in zip(notebook.cells[1:], CELLS.values(), strict=True):
         said = "".join(output.get("data", {}).get("text/markdown", "") for output in cell.outputs)
         assert said.count(END) == count
+
+
+HELD = """import ipywidgets, threading, gemini_nb
+pressed = threading.Event()
+def prompts():
+    pressed.wait()
+    yield "A text."
+button = ipywidgets.Button()
+button.on_click(lambda _: pressed.set())
+held, name = gemini_nb.map(prompts()), "held"
+print(button.model_id)"""
+
+
+def test_a_wait_leaves_the_loop_to_the_buttons(shell: Kernel) -> None:
+    """Of a page without subshells nothing reaches a cell that blocks, and what is waited for may need it."""
+    button = shell.run(HELD).stdout.strip()
+    waiting = shell.start("before = held.is_over\n%gemini_wait $name\nprint(before, held.is_over)")
+    shell.click(button)
+    shell.finish(waiting)
+    assert (waiting.error_text, waiting.stdout) == ("", "False True\n")

@@ -67,7 +67,8 @@ class _Extension:
         self._log = self._magics.log
         self._code_magics = CodeMagics(shell, self._magics, self._log)
         self._chat_magic = ChatMagic(shell, self._magics)
-        self.stream_cell, self.fix_cell = self._magics.stream_cell, self._code_magics.fix_cell
+        self.stream_cell, self.wait_cell = self._magics.stream_cell, self._magics.wait_cell
+        self.fix_cell = self._code_magics.fix_cell
 
     @property
     def manager(self) -> StreamManager:

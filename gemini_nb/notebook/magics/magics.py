@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -36,7 +37,7 @@ from gemini_nb.streams.group.braces import python_name
 from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.group.run import Run
 from gemini_nb.streams.manager import StreamManager
-from gemini_nb.streams.runtime.ending import interrupting
+from gemini_nb.streams.runtime.ending import StreamInterrupted, interrupting
 from gemini_nb.streams.stopping import stop_together
 from gemini_nb.streams.stream import Stream
 
@@ -271,9 +272,19 @@ class GeminiMagics(Magics):
             for run in runs:  # of many rows some are still to start
                 StreamGroup(run, runtime=self.manager.runtime).wait_only()
         except KeyboardInterrupt:
-            ended = sum(stream.is_done for stream in streams)
-            names = [stream.label for stream in streams]
-            raise interrupting(names, ended, stopped=False) from None
+            raise _wait_ended(streams) from None
+
+    async def wait_cell(self, line: str) -> None:
+        """`%gemini_wait` as a coroutine, which keeps the kernel's loop free for buttons and async tools."""
+        runs, streams = self._runs(line), self._streams(line)
+        try:
+            for stream in streams:
+                await stream.wait_only_async()
+            for run in runs:
+                async for _ in StreamGroup(run, runtime=self.manager.runtime):
+                    pass
+        except (asyncio.CancelledError, KeyboardInterrupt):
+            raise _wait_ended(streams) from None
 
     @line_magic
     def gemini_show(self, line: str) -> None:
@@ -352,3 +363,9 @@ class GeminiMagics(Magics):
 
 def _names_in(line: str) -> list[str]:
     return [python_name(name.strip("'\"")) for name in line.replace(",", " ").split()]
+
+
+def _wait_ended(streams: Sequence[Stream]) -> StreamInterrupted:
+    """Return the error of an interrupt that ended a wait and stopped nothing."""
+    ended = sum(stream.is_done for stream in streams)
+    return interrupting([stream.label for stream in streams], ended, stopped=False)

@@ -21,10 +21,12 @@ from IPython.core.magic import MagicAlias
 __all__ = ["AwaitStreamCells", "question_keeper", "read_loading_cell_again"]
 
 _CALL = "get_ipython().run_cell_magic('gemini_stream', "
-_COROUTINES = {"gemini_stream": "stream_cell", "gemini_fix": "fix_cell"}  # of the extension
+_COROUTINES = {"gemini_stream": "stream_cell", "gemini_fix": "fix_cell", "gemini_wait": "wait_cell"}
 _LINE_CALL = "get_ipython().run_line_magic("
 _FIX_CALL = f"{_LINE_CALL}'gemini_fix', "
+_WAIT_CALL = f"{_LINE_CALL}'gemini_wait', "  # beside other statements, too: it is awaited where it stands
 _ASKING = ("gemini_stream", "gemini_explain", "gemini_fix")
+_EXPAND = "get_ipython().var_expand"
 _ASSIGNED = "get_ipython().gemini_nb_extension.asked_by"
 _ASKED = re.compile(r"^([ \t]*(?:[\w.]+[ \t]*=[ \t]*)?)%(\w+)[ \t]+(\S.*\?)[ \t]*$", re.MULTILINE)
 _MAGIC_CALL = re.compile(r"get_ipython\(\)\.run_(line|cell)_magic\('(\w+)', ")
@@ -61,7 +63,7 @@ def _meant(shell: Any, kind: str, name: str) -> tuple[str, str]:
 
 
 class AwaitStreamCells(ast.NodeTransformer):
-    """Make a `%%gemini_stream` cell a top-level await, so that waiting leaves the kernel's loop free.
+    """Make a `%%gemini_stream` cell, and a `%gemini_wait`, a top-level await: the kernel's loop stays free.
 
     Inside another magic (`%%time`, `%run notebook.ipynb`) the code runs already and cannot be awaited;
     there the plain magic stays. It sits in three places of a shell: after the text was transformed it notes
@@ -89,7 +91,7 @@ class AwaitStreamCells(ast.NodeTransformer):
         vars(self._shell).pop("should_run_async", None)
 
     def note(self, lines: list[str]) -> list[str]:
-        """Note whether these lines are a cell that asks; its text stays as it is, but for aliases.
+        """Note whether these lines are a cell that asks or waits; its text stays as it is, but for aliases.
 
         IPython calls an alias without what it gives to the magic itself: the names of the function that calls
         it, and the braces of a prompt as they are.
@@ -98,7 +100,9 @@ class AwaitStreamCells(ast.NodeTransformer):
         outside = self._shell.display_trap.old_hook  # None before the first cell; %%capture puts in its own
         runs_cell = outside not in (None, sys.displayhook)
         if not runs_cell:
-            self._is_pending = self._shell.autoawait and _is_awaitable(lines)
+            # Where no kernel is, a Ctrl-C does not reach a coroutine, and nothing else needs the loop.
+            waits = hasattr(self._shell, "kernel") and any(line.startswith(_WAIT_CALL) for line in lines)
+            self._is_pending = self._shell.autoawait and (waits or _asks(lines))
         return lines
 
     def _without_alias(self, call: re.Match[str]) -> str:
@@ -112,7 +116,7 @@ class AwaitStreamCells(ast.NodeTransformer):
     def should_run_async(self, raw_cell: str, **known: Any) -> bool:
         """Tell IPython to await the noted cell, whose text has no await."""
         text = known.get("transformed_cell") or ""
-        if self._is_pending and text.startswith((_CALL, _FIX_CALL)):
+        if self._is_pending and (text.startswith((_CALL, _FIX_CALL)) or _WAIT_CALL in text):
             return True
         return bool(self._should_run_async(raw_cell, **known))
 
@@ -120,14 +124,20 @@ class AwaitStreamCells(ast.NodeTransformer):
         """Await the cell that was noted, once, and bind what is asked where a name takes it."""
         _bind_asked(module)
         pending, self._is_pending = self._is_pending, False
-        if not pending or len(module.body) != 1:
+        if not pending:
             return module
-        match module.body[0]:
-            case ast.Expr(value=ast.Call(args=[ast.Constant(value=name), *_]) as call) if name in _COROUTINES:
-                coroutine = f"get_ipython().gemini_nb_extension.{_COROUTINES[name]}"
-                call.func = ast.parse(coroutine, mode="eval").body
-                del call.args[0]
-                module.body[0] = ast.Expr(ast.Await(call))
+        is_alone = len(module.body) == 1
+        for place, node in enumerate(module.body):
+            match node:
+                case ast.Expr(value=ast.Call(args=[ast.Constant(value=name), *_]) as call) if (
+                    name == "gemini_wait" or (is_alone and name in _COROUTINES)
+                ) and ast.unparse(call.func).startswith("get_ipython().run_"):
+                    coroutine = f"get_ipython().gemini_nb_extension.{_COROUTINES[name]}"
+                    call.func = ast.parse(coroutine, mode="eval").body
+                    del call.args[0]
+                    if name == "gemini_wait":  # unlike a prompt it takes `$name` and `{name}` as IPython does
+                        call.args = [ast.Call(ast.parse(_EXPAND, mode="eval").body, call.args, [])]
+                    module.body[place] = ast.Expr(ast.Await(call))
         return ast.fix_missing_locations(module)
 
 
@@ -143,7 +153,7 @@ def _bind_asked(module: ast.Module) -> None:
                 node.value = ast.fix_missing_locations(ast.copy_location(bound, call))
 
 
-def _is_awaitable(lines: list[str]) -> bool:
+def _asks(lines: list[str]) -> bool:
     """Whether a cell is one that asks, and nothing else."""
     first, *more = lines or [""]
     if first.startswith(_FIX_CALL):
