@@ -7,7 +7,7 @@ how it is written, stands in `gemini_nb.simulator.faults`.
 from __future__ import annotations
 
 from gemini_nb.simulator.faults import Fault, FaultSource, Spec, parse_fault, random_faults
-from gemini_nb.simulator.protocol.requests import Request
+from gemini_nb.simulator.requests import Request
 from gemini_nb.simulator.service import Scenario
 from gemini_nb.simulator.simulator import Simulator, serve
 

@@ -28,8 +28,8 @@ from gemini_nb.simulator.delivery import (
     Step,
 )
 from gemini_nb.simulator.faults import Fault
-from gemini_nb.simulator.protocol.history import FIELD
-from gemini_nb.simulator.protocol.refusals import RefusalError
+from gemini_nb.simulator.history import FIELD
+from gemini_nb.simulator.requests import RefusalError
 
 __all__ = ["break_reply", "refusal", "shape_answer"]
 

@@ -68,8 +68,7 @@ import itertools
 import math
 import random
 import re
-import threading
-from collections import OrderedDict
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
@@ -79,7 +78,7 @@ from pydantic import BeforeValidator, Field, StringConstraints
 
 from gemini_nb.errors import ConfigError
 from gemini_nb.simulator.delivery import End
-from gemini_nb.simulator.protocol.requests import Request
+from gemini_nb.simulator.requests import Request
 
 __all__ = [
     "Fault",
@@ -296,8 +295,6 @@ FaultSource = (
 )
 """One fault (or spec, or None) for each request in order, or by number from 0, or what says it."""
 
-_MOST_MODELS = 10_000
-
 
 class FaultPlan:
     """Gives each request to the model its fault.
@@ -311,7 +308,6 @@ class FaultPlan:
 
     def __init__(self, source: FaultSource = None) -> None:
         self.source = source
-        self._lock = threading.Lock()
         self._numbers = itertools.count()
         self._faults: Iterator[Fault | None] = iter(())
         if isinstance(source, str | Fault):
@@ -329,34 +325,22 @@ class FaultPlan:
         Raises:
             ConfigError: the source gave something that is no fault.
         """
-        source = self.source
-        if source is None:
-            return None
-        with self._lock:
-            number = next(self._numbers)
-            if not isinstance(source, Mapping) and not callable(source):
-                return next(self._faults, None)
-        found = source.get(number) if isinstance(source, Mapping) else source(number, request)
-        return _checked(found)
+        source, number = self.source, next(self._numbers)
+        if isinstance(source, Mapping):
+            return _checked(source.get(number))
+        return _checked(source(number, request)) if callable(source) else next(self._faults, None)
 
 
 class ModelFaults:
     """Counts the requests to each model id with a fault in it, which strikes only so often."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._counts: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self._counts: Counter[tuple[str, str]] = Counter()
 
     def next(self, spec: Spec, model: str, caller: str) -> Fault | None:
         """Give the fault of the caller's next request to this model id; None when it has struck often."""
-        if spec.times is None:
-            return spec.fault
-        with self._lock:
-            count = self._counts.pop((model, caller), 0)
-            self._counts[model, caller] = min(count + 1, spec.times)
-            if len(self._counts) > _MOST_MODELS:
-                self._counts.popitem(last=False)
-        return spec.fault if count < spec.times else None
+        self._counts[model, caller] += 1
+        return spec.fault if spec.times is None or self._counts[model, caller] <= spec.times else None
 
 
 _RECOVERABLE = """

@@ -20,7 +20,7 @@ from gemini_nb.journal.kept.call_record import CallRecord
 from gemini_nb.journal.kept.keep_file import KeepFile
 from gemini_nb.journal.kept.key import Question, bare_model, question_of
 from gemini_nb.simulator.delivery import Encoder, Reply, Step
-from gemini_nb.simulator.protocol.refusals import not_found
+from gemini_nb.simulator.requests import not_found
 
 __all__ = ["Recordings", "bare_path"]
 

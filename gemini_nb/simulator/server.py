@@ -20,8 +20,7 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from gemini_nb.simulator.delivery import BrokenOffError, End, Reply, deliver
-from gemini_nb.simulator.protocol.refusals import RefusalError
-from gemini_nb.simulator.protocol.requests import Fields
+from gemini_nb.simulator.requests import Fields, RefusalError
 from gemini_nb.simulator.service import Service
 
 __all__ = ["Server"]

@@ -10,19 +10,35 @@ from typing import Any
 
 from gemini_nb.api.wire import objects, parts_of
 from gemini_nb.errors import ConfigError
+from gemini_nb.simulator import history, requests, rules
+from gemini_nb.simulator.answer import answer_prompt
 from gemini_nb.simulator.breaking import break_reply, refusal, shape_answer
-from gemini_nb.simulator.delivery import ArrayEncoder, Encoder, Reply, SSEEncoder, Step
+from gemini_nb.simulator.clues import read_clues
+from gemini_nb.simulator.delivery import (
+    ArrayEncoder,
+    Encoder,
+    Reply,
+    SSEEncoder,
+    Step,
+    one_response,
+    skip_chunks,
+    stream_chunks,
+)
 from gemini_nb.simulator.faults import Fault, FaultPlan, ModelFaults, parse_fault, split_model
-from gemini_nb.simulator.protocol import history, requests, rules
-from gemini_nb.simulator.protocol.fields import TOO_DEEP, body_tokens, camel, parse_json, read_message
-from gemini_nb.simulator.protocol.history import FIELD, is_token, make_token, read_token
-from gemini_nb.simulator.protocol.refusals import RefusalError, invalid, not_found
-from gemini_nb.simulator.protocol.requests import Fields, Record, Request, Route, owner_of
-from gemini_nb.simulator.protocol.storage import Cache, CacheStore, FileStore
+from gemini_nb.simulator.fields import TOO_DEEP, body_tokens, camel, parse_json, read_message
+from gemini_nb.simulator.history import FIELD, is_token, make_token, read_token
 from gemini_nb.simulator.recordings import Recordings, bare_path
-from gemini_nb.simulator.scenario.answer import answer_prompt
-from gemini_nb.simulator.scenario.chunks import one_response, skip_chunks, stream_chunks
-from gemini_nb.simulator.scenario.prompt import Prompt, read_clues
+from gemini_nb.simulator.requests import (
+    Fields,
+    Record,
+    RefusalError,
+    Request,
+    Route,
+    invalid,
+    not_found,
+    owner_of,
+)
+from gemini_nb.simulator.storage import Cache, CacheStore, FileStore
 
 __all__ = ["Scenario", "Service"]
 
@@ -141,7 +157,7 @@ class Service:
         encoder = SSEEncoder() if query.get("alt") == "sse" else ArrayEncoder()
         return Reply(headers=headers, encoder=encoder, steps=steps)
 
-    def _read(self, route: Route, request: Request) -> Prompt:
+    def _read(self, route: Route, request: Request) -> rules.Prompt:
         """Check a request by all rules, and read it; its body takes in what its cache holds."""
         requests.check_model(route)
         model, vertex = route.model, route.vertex
@@ -161,7 +177,7 @@ class Service:
             history.check_signatures(turns, vertex=vertex, pictures="image" in model)
         messages = [turn.text for turn in turns if turn.kind == "user" and turn.text.strip()]
         previous, text = ["", "", *messages][-2:]
-        return Prompt(
+        return rules.Prompt(
             body=body,
             model=model,
             vertex=vertex,

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Self
 
 from gemini_nb.errors import CallerError, ConfigError
 from gemini_nb.simulator.faults import FaultPlan, FaultSource
-from gemini_nb.simulator.protocol.requests import Request
-from gemini_nb.simulator.protocol.storage import CacheStore, FileStore
 from gemini_nb.simulator.recordings import Recordings
+from gemini_nb.simulator.requests import Request
 from gemini_nb.simulator.service import Scenario, Service
+from gemini_nb.simulator.storage import CacheStore, FileStore
 
 if TYPE_CHECKING:
     from gemini_nb.simulator.server import Server

@@ -17,7 +17,7 @@ from google.genai import errors, types
 
 from gemini_nb.errors import ConfigError
 from gemini_nb.simulator import Fault, Simulator, faults, parse_fault, random_faults
-from gemini_nb.simulator.protocol.requests import Request
+from gemini_nb.simulator.requests import Request
 from raw_client import TIDES, exchange
 from simulator_wire import CHOICES, MODEL, ask
 

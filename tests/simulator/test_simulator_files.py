@@ -14,8 +14,7 @@ import pytest
 from google import genai
 from google.genai import errors, types
 
-from gemini_nb.simulator import Fault, Simulator
-from gemini_nb.simulator.protocol import rules
+from gemini_nb.simulator import Fault, Simulator, rules
 from simulator_wire import DEVELOPER, KEY, MODEL, ask, refused
 
 PIECE = 256 * 1024
@@ -158,18 +157,9 @@ def test_pieces_must_fit(http: httpx.Client) -> None:
     refused(begin(http, name="files/a-b"), 409, "ALREADY_EXISTS")
 
 
-def test_an_upload_is_cancelled(http: httpx.Client) -> None:
+def test_an_upload_that_never_began_is_not_found(http: httpx.Client) -> None:
     url = begin(http).headers["x-goog-upload-url"]
-    assert send(url, "cancel").headers["x-goog-upload-status"] == "cancelled"
-    refused(send(url, "upload", 0, bytes(PIECE)), 400, "INVALID_ARGUMENT")
-    assert send(url, "query").headers["x-goog-upload-status"] == "cancelled"
     refused(send(url.replace("upload_id=", "upload_id=x"), "query"), 404, "NOT_FOUND")
-
-
-def test_what_is_there_already_is_not_cancelled(http: httpx.Client) -> None:
-    url = begin(http, size=PIECE).headers["x-goog-upload-url"]
-    send(url, "upload, finalize", 0, bytes(PIECE))
-    assert send(url, "cancel").headers["x-goog-upload-status"] == "final"
 
 
 def test_the_name_of_a_file_that_expired_can_be_given_again(sim: Simulator, http: httpx.Client) -> None:

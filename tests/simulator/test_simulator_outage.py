@@ -19,7 +19,7 @@ import pytest
 
 from gemini_nb.errors import CallerError, ConfigError
 from gemini_nb.simulator import Simulator, random_faults
-from gemini_nb.simulator.protocol.requests import KEPT
+from gemini_nb.simulator.requests import KEPT
 from gemini_nb.simulator.server import Server
 from raw_client import exchange
 from simulator_wire import KEY, STREAM, ask

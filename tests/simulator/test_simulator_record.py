@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from gemini_nb.simulator import Simulator
-from gemini_nb.simulator.protocol.requests import KEPT, KEPT_BYTES, LONG, Fields, Record, Request
-from gemini_nb.simulator.protocol.rules import PAYLOAD_LIMIT
+from gemini_nb.simulator.requests import KEPT, KEPT_BYTES, LONG, Fields, Record, Request
+from gemini_nb.simulator.rules import PAYLOAD_LIMIT
 
 PATH = "/v1beta/models/gemini-3.8-flash:streamGenerateContent?alt=sse"
 KEY = {"x-goog-api-key": "a-key"}

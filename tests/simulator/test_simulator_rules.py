@@ -9,8 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gemini_nb.simulator import Simulator
-from gemini_nb.simulator.protocol import rules
+from gemini_nb.simulator import Simulator, rules
 from simulator_wire import KEY, MODEL, TOKEN, WEATHER, Talk, ask, chunks_of, refused
 
 USER = {"role": "user", "parts": [{"text": "hi"}]}

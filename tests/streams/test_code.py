@@ -12,7 +12,7 @@ from PIL import Image
 
 import gemini_nb
 from gemini_nb.simulator import Simulator
-from gemini_nb.simulator.protocol.fields import camel
+from gemini_nb.simulator.fields import camel
 from scripted import ScriptedServer, call, sse_answer, text
 
 KEY = "a-key-for-this-test"

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from answers import always, rig
 from gemini_nb.errors import ConfigError
-from gemini_nb.simulator.protocol.fields import check_json_schema
-from gemini_nb.simulator.protocol.refusals import RefusalError
+from gemini_nb.simulator.fields import check_json_schema
+from gemini_nb.simulator.requests import RefusalError
 from gemini_nb.streams.manager import StreamManager
 from gemini_nb.streams.stream import Stream
 from gemini_nb.tools.result import to_result

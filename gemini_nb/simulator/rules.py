@@ -1,12 +1,14 @@
-"""What the service refuses in a request whose fields are all known: each rule answers 400 and says why.
+"""What the service refuses in a request whose fields are all known; and a prompt, which has passed it all.
 
-`_refused` lists what can be said in one line; functions stand for what needs a walk.
+Each rule answers 400 and says why. `_refused` lists what can be said in one line; functions stand for what
+needs a walk.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import random
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,14 +18,16 @@ from gemini_nb.api.contents.file import MAX_PDF_BYTES
 from gemini_nb.api.contents.generation import thinking_problem
 from gemini_nb.api.functions import is_callable_name
 from gemini_nb.api.wire import PART_OBJECTS
-from gemini_nb.simulator.protocol.fields import body_tokens, check_json_schema, check_schema, field_names
-from gemini_nb.simulator.protocol.refusals import RefusalError, invalid
-from gemini_nb.simulator.protocol.requests import INPUT_TOKEN_LIMIT, generation
+from gemini_nb.simulator.clues import Clues
+from gemini_nb.simulator.fields import body_tokens, check_json_schema, check_schema, field_names
+from gemini_nb.simulator.history import Exchange
+from gemini_nb.simulator.requests import INPUT_TOKEN_LIMIT, RefusalError, generation, invalid
 
 __all__ = [
     "MIME_TYPE",
     "PAYLOAD_LIMIT",
     "Asked",
+    "Prompt",
     "check_contents",
     "check_length",
     "check_name",
@@ -323,3 +327,37 @@ def _check_config(asked: Asked) -> None:
         raise invalid(problem, "generation_config.thinking_config")
     check_schema(config.get("responseSchema"), "generation_config.response_schema")
     check_json_schema(config.get("responseJsonSchema"), "generation_config.response_json_schema")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt(Asked):
+    """One valid request; its body includes what the cache holds that it names."""
+
+    seed: int  # decides, with the text, what is made up
+    text: str  # the user's last message
+    clues: Clues
+    previous: str  # the user's message before that, empty in a first turn
+    rounds: list[list[Exchange]]  # the calls made since those last words, with their results
+    tokens: int  # of the prompt, the cached part included
+    cached_tokens: int
+
+    @property
+    def functions(self) -> list[Mapping[str, Any]]:
+        """The declarations of the functions that may be called; none where calling is off."""
+        allowed = self.calling.get("allowedFunctionNames") or [one["name"] for one in self.declarations]
+        return [one for one in self.declarations if self.mode != "NONE" and one["name"] in allowed]
+
+    @property
+    def signs(self) -> bool:
+        """Whether calls carry an id and a signature."""
+        return self.family >= 3
+
+    @property
+    def tier(self) -> str:
+        """The tier that serves it, which is the one that it asks for."""
+        asked = str(self.body.get("serviceTier", "")).lower()
+        return asked if asked in {"flex", "priority"} else "standard"
+
+    def rng(self, *purpose: object) -> random.Random:
+        """Return a random generator that is the same for the same prompt and purpose."""
+        return random.Random(f"{self.seed}|{self.text.strip()}|{purpose}")

@@ -18,7 +18,7 @@ from functools import cache
 from typing import Any
 from urllib.parse import unquote
 
-from gemini_nb.simulator.protocol.refusals import RefusalError, invalid, unknown_field
+from gemini_nb.simulator.requests import RefusalError, invalid, unknown_field
 
 __all__ = [
     "CHARACTERS_PER_TOKEN",

@@ -18,20 +18,23 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
-from gemini_nb.simulator.protocol.fields import body_tokens, read_message
-from gemini_nb.simulator.protocol.refusals import RefusalError, invalid, not_found, not_served
-from gemini_nb.simulator.protocol.requests import (
+from gemini_nb.simulator.fields import body_tokens, read_message
+from gemini_nb.simulator.requests import (
     CACHE_PATH,
     FILE_PATH,
+    NOT_SERVED,
     Fields,
+    RefusalError,
     Request,
     Route,
     check_model,
+    invalid,
     list_page,
+    not_found,
     owner_of,
     timestamp,
 )
-from gemini_nb.simulator.protocol.rules import MIME_TYPE, Asked, check_contents, check_settings, files_in
+from gemini_nb.simulator.rules import MIME_TYPE, Asked, check_contents, check_settings, files_in
 
 __all__ = ["Cache", "CacheStore", "FileStore"]
 
@@ -65,7 +68,7 @@ K = TypeVar("K", bound=_Kept)
 class _Store(Generic[K]):
     """What is kept, by its name."""
 
-    _missing = "{} not found."
+    _missing: str  # what is said of a name that is not there
 
     def __init__(self) -> None:
         self._kept: dict[str, K] = {}
@@ -105,9 +108,8 @@ class _File(_Kept):
     failure: str | None = None
     received: int = 0
     digest: Any = field(default_factory=hashlib.sha256)
-    created: float = 0.0  # when it was whole
+    created: float = 0.0  # when it was whole; 0 while it is being uploaded
     ready_at: float = 0.0
-    status: str = "active"  # of the upload: active, final or cancelled
 
     def state(self) -> str:
         if time.time() < self.ready_at:
@@ -205,10 +207,7 @@ class FileStore(_Store[_File]):
                 case "DELETE", None, str(id_), None:
                     del self._kept[self._find(f"files/{id_}", owner).name]
                     return {}, {}
-                case "GET", None, str(id_), ":download":
-                    self._find(f"files/{id_}", owner)
-                    raise invalid("Only generated files can be downloaded.")
-        raise not_served(request.method, request.path)
+        raise not_found(NOT_SERVED.format(request.method, request.path))
 
     def _start(self, request: Request, address: str) -> tuple[dict[str, str], dict[str, Any]]:
         headers = request.headers
@@ -246,27 +245,26 @@ class FileStore(_Store[_File]):
         if file is None:
             raise not_found("There is no such upload.")
         commands = {word.strip() for word in headers.get("x-goog-upload-command", "").split(",")}
-        if not commands <= {"upload", "finalize", "query", "cancel"}:
+        if not commands <= {"upload", "finalize", "query"}:
             raise invalid(f"Unknown X-Goog-Upload-Command: {headers.get('x-goog-upload-command')}")
-        if "cancel" in commands and file.status == "active":
-            file.status = "cancelled"
-        if file.status == "active" and "query" in commands:
+        if "query" in commands and not file.created:
             return {**_active(), "X-Goog-Upload-Size-Received": str(file.received)}, {}
         if commands & {"upload", "finalize"}:
-            if file.status != "active":
-                raise invalid(f"The upload is {file.status}.")
+            if file.created:
+                raise invalid("The upload is final.")
             _take(file, headers, raw, is_last="finalize" in commands, half=half)
             if "finalize" in commands and not half:
                 self._finish(file)
-        answer = {"file": file.to_json()} if file.status == "final" else {}
-        return {"X-Goog-Upload-Status": file.status}, answer
+        if not file.created:
+            return {"X-Goog-Upload-Status": "active"}, {}
+        return {"X-Goog-Upload-Status": "final"}, {"file": file.to_json()}
 
     def _finish(self, file: _File) -> None:
         """Make a file of a complete upload."""
         wait = self.processing
         if wait is None:
             wait = self._pace if file.mime_type.startswith(_MADE) else 0.0
-        file.status, file.created, file.failure = "final", time.time(), self.failure
+        file.created, file.failure = time.time(), self.failure
         file.ready_at, file.expires = file.created + wait, file.created + self.lifetime
         self._kept[file.name] = file
 
@@ -364,7 +362,7 @@ class CacheStore(_Store[Cache]):
                     if request.method == "PATCH":
                         _change(cache, request.body)
                     return cache.resource
-        raise not_served(request.method, request.path)
+        raise not_found(NOT_SERVED.format(request.method, request.path))
 
     def _make(self, body: Any, version: str, project: str, owner: str) -> Cache:
         given = read_message(body, "Cache", "cached_content", vertex=bool(project))

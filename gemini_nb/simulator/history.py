@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal
 
-from gemini_nb.simulator.protocol.refusals import invalid
+from gemini_nb.simulator.requests import invalid
 
 __all__ = [
     "FIELD",

@@ -20,11 +20,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gemini_nb.simulator.protocol.fields import text_tokens
-from gemini_nb.simulator.protocol.history import Exchange, sign_text
-from gemini_nb.simulator.scenario.calls import introduce, next_calls
-from gemini_nb.simulator.scenario.prompt import Clues, Prompt
-from gemini_nb.simulator.scenario.values import make_value
+from gemini_nb.simulator.arguments import introduce, make_value, next_calls
+from gemini_nb.simulator.clues import Clues
+from gemini_nb.simulator.fields import text_tokens
+from gemini_nb.simulator.history import Exchange, sign_text
+from gemini_nb.simulator.rules import Prompt
 
 __all__ = ["Answer", "answer_prompt"]
 
@@ -32,13 +32,8 @@ _NOTE = "(This is a simulated answer.)"
 """What every answer says once."""
 _LONGEST_VALUE = 300
 _MOST = 20_000  # words, sentences or whatever was asked for
-_ECHO = re.compile(
-    r"(?is)^\s*(?:please )?(?:say|repeat|echo|(?:reply|answer) with)\b(?: exactly| after me)?\s*:?\s*(.+)"
-)
-_BACK = re.compile(
-    r"(?i)\b(?:what|which)\b.*\b(?:I|my)\b.*\b(?:ask|asked|say|said|before|previous|earlier|last)\b"
-)
-_THANKS = re.compile(r"(?i)\W*(?:(?:thanks|thank you|hi|hello|hey|okay|great)\b[\w ]{0,12})?\W*")
+_ECHO = re.compile(r"(?is)^\s*(?:say|repeat|(?:reply|answer) with)\b(?: exactly)?\s*:?\s*(.+)")
+_GREETING = re.compile(r"(?i)\W*(?:(?:thanks|thank you|hi|hello|hey|okay|great)\b[\w ]{0,12})?\W*")
 _SENTENCES = (
     "The text of an answer arrives in small pieces, and the pane appends each of them as it comes.",
     "The cell that asked has already returned, so the next cell can run while this sentence is written.",
@@ -86,17 +81,16 @@ print(averages)
 }
 """What a pane must be able to show, by the words that ask for it; the plan comes for these only."""
 _JOINTS = {"sentence": " ", "line": "  \n", "bullet": "\n- ", "paragraph": "\n\n"}
-_SOURCES = (
-    ("example.com", "https://example.com/overview"),
-    ("example.org", "https://example.org/background"),
-)
 _PLACE = {
     "uri": "https://maps.google.com/?cid=1",
     "title": "An Example Place",
     "placeId": "places/ChIJexample",
     "text": "Open every day.",
 }
-_SEARCHES = {"googleSearch", "googleSearchRetrieval", "googleMaps"}
+_SOURCES = [
+    {"web": {"uri": "https://example.com/overview", "title": "example.com"}},
+    {"web": {"uri": "https://example.org/background", "title": "example.org"}},
+]
 _READ = "URL_RETRIEVAL_STATUS_SUCCESS"
 _ADDRESS = re.compile(r"https?://[^\s<>\"')]+")
 _PICTURES = re.compile(r"\b(?:images|pictures|drawings|photos)\b", re.IGNORECASE)
@@ -121,8 +115,8 @@ def answer_prompt(prompt: Prompt) -> Answer:
         return Answer(thoughts=thoughts, parts=[_sound(number) for number in range(_SOUNDS)])
     if "IMAGE" in prompt.modalities:
         return Answer(thoughts=thoughts, parts=_draw(prompt))
-    wanted = prompt.mode == "ANY" or not _looks_back(prompt)
-    if prompt.functions and wanted and (calls := next_calls(prompt)):
+    greets = prompt.mode != "ANY" and _GREETING.fullmatch(prompt.clues.text)
+    if prompt.functions and not greets and (calls := next_calls(prompt)):
         parts = [*_server_calls(prompt), {"text": introduce(calls)}]
         return Answer(thoughts=thoughts, parts=[*parts, *({"functionCall": call} for call in calls)])
     mime_type = prompt.config.get("responseMimeType", "text/plain")
@@ -132,12 +126,36 @@ def answer_prompt(prompt: Prompt) -> Answer:
         return _run_code(prompt, thoughts)
     text = _describe_results(prompt) if prompt.rounds else _write_prose(prompt)
     answer = Answer(thoughts=thoughts, parts=[*_server_calls(prompt), {"text": text}])
-    if prompt.builtins & _SEARCHES:
+    if prompt.builtins & {"googleSearch", "googleMaps"}:
         answer.metadata["groundingMetadata"] = _ground(prompt, text)
     if "urlContext" in prompt.builtins and (urls := _ADDRESS.findall(prompt.text)):
         pages = [{"retrievedUrl": url, "urlRetrievalStatus": _READ} for url in urls]
         answer.metadata["urlContextMetadata"] = {"urlMetadata": pages}
     return answer
+
+
+def _think(prompt: Prompt) -> list[str]:
+    """Write the summaries of the thoughts that come before an answer, where the model thinks."""
+    thinking = prompt.config.get("thinkingConfig", {})
+    if thinking.get("thinkingBudget") == 0 or not (prompt.family >= 3 or thinking or "2.5" in prompt.model):
+        return []
+    names = ", ".join(one["name"] for one in prompt.functions[:4])
+    plan = f"The tools at hand are {names}." if names else "A short paragraph first, then the main points."
+    thoughts = {"Reading the question": f"It is about {prompt.clues.topic}.", "Planning the answer": plan}
+    if prompt.rounds:
+        thoughts = {"Reading the results": "The tools have answered. I check each value before I use it."}
+    return [f"**{title}**\n\n{text}\n\n\n" for title, text in thoughts.items()]
+
+
+def _structured(prompt: Prompt, mime_type: str) -> str:
+    schema = prompt.config.get("responseJsonSchema", prompt.config.get("responseSchema"))
+    value = {"topic": prompt.clues.topic, "answer": _write_prose(prompt)}
+    if schema is not None:
+        value = make_value(schema, prompt.clues)
+    return str(value) if mime_type == "text/x.enum" else json.dumps(value, ensure_ascii=False, indent=2)
+
+
+# ----------------------------------------------------------------------------- tools on the service's side
 
 
 def _server_calls(prompt: Prompt) -> list[dict[str, Any]]:
@@ -162,17 +180,9 @@ def _server_calls(prompt: Prompt) -> list[dict[str, Any]]:
     ]
 
 
-def _structured(prompt: Prompt, mime_type: str) -> str:
-    schema = prompt.config.get("responseJsonSchema", prompt.config.get("responseSchema"))
-    value = {"topic": prompt.clues.topic, "answer": _write_prose(prompt)}
-    if schema is not None:
-        value = make_value(schema, prompt.clues)
-    return str(value) if mime_type == "text/x.enum" else json.dumps(value, ensure_ascii=False, indent=2)
-
-
 def _run_code(prompt: Prompt, thoughts: list[str]) -> Answer:
     """Show a computation. The code is one of ours and its output is known; nothing from the prompt is run."""
-    given = [number.value for number in prompt.clues.numbers] or [1, 2, 3]
+    given = [value for value, _ in prompt.clues.numbers] or [1, 2, 3]
     numbers = [int(number) if number.is_integer() else number for number in map(float, given)]
     code, output = f"values = {numbers}\nprint(sum(values))\n", f"{sum(numbers)}\n"
     parts: list[dict[str, Any]] = [
@@ -191,10 +201,9 @@ def _ground(prompt: Prompt, text: str) -> dict[str, Any]:
     query = prompt.clues.topic
     metadata: dict[str, Any] = {}
     chunks: list[dict[str, Any]] = []
-    if prompt.builtins & {"googleSearch", "googleSearchRetrieval"}:
-        metadata["webSearchQueries"] = [query]
-        metadata["searchEntryPoint"] = {"renderedContent": _entry(query)}
-        chunks += [{"web": {"uri": uri, "title": title}} for title, uri in _SOURCES]
+    if "googleSearch" in prompt.builtins:
+        metadata = {"webSearchQueries": [query], "searchEntryPoint": {"renderedContent": _entry(query)}}
+        chunks += _SOURCES
     if "googleMaps" in prompt.builtins:
         chunks.append({"maps": _PLACE})
     begin = {"startIndex": start} if start else {}
@@ -209,13 +218,16 @@ def _entry(query: str) -> str:
     return f"<div>Simulated search for {html.escape(query, quote=False)}</div>"
 
 
+# -------------------------------------------------------------------------------------- pictures and sound
+
+
 def _draw(prompt: Prompt) -> list[dict[str, Any]]:
     """Draw as many pictures as are asked for, new ones in each turn, and say so where text is wanted."""
     several = _PICTURES.search(prompt.text) is not None
     count = next((int(value) for value, _ in prompt.clues.numbers if several and 2 <= value <= 8), 1)
     before = sum("inlineData" in part for content in prompt.body["contents"] for part in content["parts"])
-    said = f"I changed the picture. {_NOTE}" if before else f"I drew {prompt.clues.topic}. {_NOTE}"
-    parts: list[dict[str, Any]] = [{"text": f"{said}\n\n"}] if "TEXT" in prompt.modalities else []
+    said = "I changed the picture." if before else f"I drew {prompt.clues.topic}."
+    parts: list[dict[str, Any]] = [{"text": f"{said} {_NOTE}\n\n"}] if "TEXT" in prompt.modalities else []
     for number in range(count):
         data = base64.b64encode(_png(prompt.rng("picture", number, len(prompt.body["contents"])))).decode()
         signature = {"thoughtSignature": sign_text(data)} if prompt.signs else {}
@@ -249,24 +261,7 @@ def _sound(number: int) -> dict[str, Any]:
     return {"inlineData": {"mimeType": f"audio/L16;codec=pcm;rate={_SAMPLES}", "data": data}}
 
 
-def _think(prompt: Prompt) -> list[str]:
-    """Write the summaries of the thoughts that come before an answer, where the model thinks."""
-    thinking = prompt.config.get("thinkingConfig", {})
-    if thinking.get("thinkingBudget") == 0 or not (prompt.family >= 3 or thinking or "2.5" in prompt.model):
-        return []
-    names = ", ".join(one.name for one in prompt.functions[:4])
-    plan = f"The tools at hand are {names}." if names else "A short paragraph first, then the main points."
-    asked = f"The question is about {prompt.clues.topic}."
-    thoughts = {"Reading the question": asked, "Planning the answer": plan}
-    if prompt.rounds:
-        thoughts = {"Reading the results": "The tools have answered. I check each value before I use it."}
-    return [f"**{title}**\n\n{text}\n\n\n" for title, text in thoughts.items()]
-
-
-def _looks_back(prompt: Prompt) -> bool:
-    """Whether a later turn only asks what was said, or adds nothing, as "Thanks!" does."""
-    text = prompt.clues.text
-    return bool(prompt.previous) and bool(_BACK.search(text) or _THANKS.fullmatch(text))
+# --------------------------------------------------------------------------------------------------- prose
 
 
 def _write_prose(prompt: Prompt) -> str:
@@ -274,16 +269,13 @@ def _write_prose(prompt: Prompt) -> str:
     clues = prompt.clues
     if echoed := _ECHO.match(prompt.text):
         return f"{clues.quoted[0] if clues.quoted else echoed[1].strip()}\n\n{_NOTE}"
-    if _looks_back(prompt):
-        return f"You asked before: \u201c{_short(prompt.previous)}\u201d {_NOTE}"
-    if _THANKS.fullmatch(clues.text):
+    if _GREETING.fullmatch(clues.text):
         return f"Hello! What would you like to know? {_NOTE}"
     sentences = itertools.cycle(prompt.rng("prose").sample(_SENTENCES, len(_SENTENCES)))
     count, unit = _wished_length(clues)
     opening = f"This is a simulated answer about {clues.topic}."
     if joint := _JOINTS.get(unit):
-        texts = [opening, *itertools.islice(sentences, count - 1)]
-        return "- " * (unit == "bullet") + joint.join(texts)
+        return "- " * (unit == "bullet") + joint.join([opening, *itertools.islice(sentences, count - 1)])
     if unit and count <= 20:
         return " ".join(f"Simulated answer about {clues.topic}: {next(sentences)}".split()[:count])
     title = f"## {clues.topic[:1].upper()}{clues.topic[1:]}"

@@ -1,9 +1,13 @@
-"""Where requests go: paths, who may ask, the models that there are, and what lists and times look like.
+"""Where requests go: paths, who may ask, which models there are, what errors, lists and times look like.
 
 Every id that begins like one of Google's is taken, listed or not: a model that came out yesterday must not be
 refused by a list from last month. And a credential is always demanded, where the backend looks for it (API
 keys on the developer API, bearer tokens or, in express mode, keys on Vertex AI), even when any value of it is
 taken: accepting everything would hide the commonest mistake of a client, a key in the wrong place.
+
+What is wrong with a request is raised as a `RefusalError`, here and in all modules that check one. Clients
+decide on the code, the status and the `@type` of the details, so these three are exact; the messages say what
+is wrong.
 """
 
 from __future__ import annotations
@@ -18,8 +22,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from gemini_nb.simulator.protocol.refusals import invalid, not_found, not_served, refused_key, refused_token
-
 __all__ = [
     "CACHE_PATH",
     "FILE_PATH",
@@ -27,8 +29,10 @@ __all__ = [
     "KEPT",
     "KEPT_BYTES",
     "LONG",
+    "NOT_SERVED",
     "Fields",
     "Record",
+    "RefusalError",
     "Request",
     "Route",
     "check_access",
@@ -36,10 +40,13 @@ __all__ = [
     "describe_model",
     "find_route",
     "generation",
+    "invalid",
     "list_models",
     "list_page",
+    "not_found",
     "owner_of",
     "timestamp",
+    "unknown_field",
 ]
 
 KEPT = 1000
@@ -154,6 +161,7 @@ CACHE_PATH = re.compile(
     r"/(?:(?:v1|v1beta|v1alpha)/|(?:v1|v1beta1)/(?P<project>projects/[^/:]+/locations/[^/:]+/))"
     r"cachedContents(?:/(?P<id>[^/:]+))?"
 )
+NOT_SERVED = "The simulator serves nothing for {} {}."
 METHODS = ("streamGenerateContent", "generateContent", "countTokens")
 
 _DEVELOPER = re.compile(
@@ -221,7 +229,7 @@ def find_route(verb: str, path: str) -> Route:
                 name=name or "",
                 method=method,
             )
-    raise not_served(verb, path)
+    raise not_found(NOT_SERVED.format(verb, path))
 
 
 def check_access(route: Route, request: Request, accepted: str | None) -> None:
@@ -270,17 +278,11 @@ def describe_model(model: str, route: Route) -> dict[str, Any]:
     words = [word.upper() if word == "it" else word.capitalize() for word in model.split("-")]
     return {
         "name": f"{family}/{model}",
-        "version": "001",
         "displayName": " ".join(words) + " (simulated)",
         "description": "Answers come from a simulator on this machine, not from a model.",
         "inputTokenLimit": INPUT_TOKEN_LIMIT,
         "outputTokenLimit": OUTPUT_TOKEN_LIMIT,
         "supportedGenerationMethods": list(METHODS),
-        "temperature": 1,
-        "topP": 0.95,
-        "topK": 64,
-        "maxTemperature": 2,
-        "thinking": generation(model) >= 3,
     }
 
 
@@ -329,3 +331,73 @@ def list_page(
     end = start + max(1, size)
     answer: dict[str, Any] = {field: list(items[start:end])} if items[start:end] else {}
     return {**answer, "nextPageToken": str(end)} if end < len(items) else answer
+
+
+# ---------------------------------------------------------------------------------------------- the errors
+
+_TYPE = "type.googleapis.com/google.rpc."
+
+
+class RefusalError(Exception):
+    """A request that is answered with an error body: HTTP's status, Google's name for it, what is wrong."""
+
+    def __init__(
+        self, code: int, status: str, message: str, details: list[dict[str, Any]] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.status = status
+        self.message = message
+        self.details = details or []
+
+    def to_json(self) -> dict[str, Any]:
+        """Build the error body."""
+        error: dict[str, Any] = {"code": self.code, "message": self.message, "status": self.status}
+        if self.details:
+            error["details"] = self.details
+        return {"error": error}
+
+
+def invalid(message: str, field: str | None = None) -> RefusalError:
+    """Build a 400; `field` names the field at fault in a BadRequest detail."""
+    details = []
+    if field is not None:
+        violation = {"field": field, "description": message}
+        details.append({"@type": _TYPE + "BadRequest", "fieldViolations": [violation]})
+    return RefusalError(400, "INVALID_ARGUMENT", message, details)
+
+
+def unknown_field(name: str, path: str) -> RefusalError:
+    """Build the 400 for a field that the protocol does not have."""
+    where = f" at '{path}'" if path else ""
+    return invalid(f'Invalid JSON payload received. Unknown name "{name}"{where}: Cannot find field.', path)
+
+
+def not_found(message: str) -> RefusalError:
+    """Build a 404."""
+    return RefusalError(404, "NOT_FOUND", message)
+
+
+def refused_key(*, given: bool) -> RefusalError:
+    """Build the error for a request without a key, or with one that the service does not know."""
+    if not given:
+        words = "Method doesn't allow unregistered callers. Send an API key in the x-goog-api-key header."
+        return RefusalError(403, "PERMISSION_DENIED", words)
+    words = "API key not valid. Please pass a valid API key."
+    info = _info("API_KEY_INVALID") | {"metadata": {"service": "generativelanguage.googleapis.com"}}
+    localized = {"@type": _TYPE + "LocalizedMessage", "locale": "en-US", "message": words}
+    return RefusalError(400, "INVALID_ARGUMENT", words, [info, localized])
+
+
+def refused_token(*, given: bool) -> RefusalError:
+    """Build the 401 for a Vertex AI request without a token, or with one that is wrong or has expired."""
+    reason = "ACCESS_TOKEN_INVALID" if given else "CREDENTIALS_MISSING"
+    words = "Request had invalid authentication credentials."
+    if not given:
+        words = "Request is missing required authentication credential."
+    words += " Expected an OAuth 2 access token in the Authorization header."
+    return RefusalError(401, "UNAUTHENTICATED", words, [_info(reason)])
+
+
+def _info(reason: str) -> dict[str, Any]:
+    return {"@type": _TYPE + "ErrorInfo", "reason": reason, "domain": "googleapis.com"}

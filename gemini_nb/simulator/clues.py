@@ -1,40 +1,31 @@
-"""A prompt: a request that has passed every rule, and what it says."""
+"""What a prompt says: its topic, names, places, quotations and numbers, and how long an answer it wants."""
 
 from __future__ import annotations
 
-import random
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
-from gemini_nb.simulator.protocol.history import Exchange
-from gemini_nb.simulator.protocol.rules import Asked
-
-__all__ = ["NAME", "Clues", "Declaration", "Number", "Prompt", "name_words", "read_clues", "stem"]
+__all__ = ["Clues", "name_words", "read_clues", "stem"]
 
 _LONGEST = 8_000  # characters that are read, since a whole document may have been pasted
 _WORD = re.compile(r"[^\W\d_]+")
-_QUOTED = re.compile(r"[\"\u201c]([^\"\u201d\n]{1,300})[\"\u201d](?!\s*:)|`([^`\n]{1,300})`")
+_QUOTED = re.compile(r"[\"\u201c]([^\"\u201d\n]{1,300})[\"\u201d](?!\s*:)")
 _NUMBER = re.compile(
-    r"(?<![\w.,:/-])(-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?)(?![\w:/]|-\d|\.\d)(?:[ -]([^\W\d_]+))?"
+    r"(?<![\w.,:/-])(-?(?:\d{1,3}(?:,\d{3})+|\d{1,15})(?:\.\d{1,15})?)(?![\w:/]|-\d|\.\d)(?:[ -]([^\W\d_]+))?"
 )
 _NUMBER_WORDS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "ten": 10}
 _LENGTH = re.compile(
-    rf"(?:\b(?:in|with|of|as)\s+(?:about\s+)?)?\b(\d[\d,]*|{'|'.join(_NUMBER_WORDS)}|one|a)[ -]"
+    rf"(?:\b(?:in|with|of|as)\s+(?:about\s+)?)?\b(\d[\d,]{{0,9}}|{'|'.join(_NUMBER_WORDS)}|one|a)[ -]"
     r"(?:short |single )?(word|sentence|line|bullet|paragraph)s?\b(?: points?\b)?",
     re.IGNORECASE,
 )
 _CAPITAL = r"(?:[A-Z\u00c0-\u00de][\w'\u2019.-]*\w|[A-Z])"
-NAME = rf"{_CAPITAL}(?: (?:(?:de|da|do|la|of the) )?{_CAPITAL})*(?:, ?[A-Z]{{2}}\b)?"
-"""The pattern of capitalised words that belong together, as in "Rio de Janeiro" and "Paris, TX"."""
-_NEXT = r"(?:,| and| or| to| vs\.?| und| y| et) (?:and )?"
-_PLACES = re.compile(
-    rf"\b(?i:in|near|to|from|around|between|visit|nach|en)\s+(?:the\s+)?({NAME}(?:{_NEXT}{NAME})*)"
-)
+_NAME = rf"{_CAPITAL}(?: (?:(?:de|da|do|la|of the) )?{_CAPITAL})*(?:, ?[A-Z]{{2}}\b)?"
+_NEXT = r"(?:,| and| or| to)(?: and)? "
+_PLACES = re.compile(rf"\b(?i:in|near|to|from|around|between)\s+(?:the\s+)?({_NAME}(?:{_NEXT}{_NAME})*)")
 _LOWER = r"[a-z-]{3,}(?: (?!(?:and|for|like|next|now|please|this|to\w*|with)\b)[a-z-]{3,})?"
 _LOWER_PLACES = re.compile(
-    rf"\b(?:in|near|to|from)\s+(?!an?\b|the\b|my\b|your\b)({_LOWER}(?:(?:, | and ){_LOWER})*)(?![\w/.])"
+    rf"\b(?:in|near)\s+(?!the\b|my\b|your\b)({_LOWER}(?:(?:, | and ){_LOWER})*)(?![\w/.])"
 )
 _NO_NAME = re.compile(
     r"the|an?|from|to|with|i|we|you|it|he|she|they|th(?:is|at|ese|ere)|wh(?:at|ich|o|y|en|ere)|how|if|in|on|at"
@@ -51,13 +42,6 @@ _REQUEST = re.compile(
 )
 
 
-class Number(NamedTuple):
-    """A number of the prompt, with the stem of the word after it: "night" in "4 nights"."""
-
-    value: float
-    unit: str
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clues:
     """What a prompt says."""
@@ -68,7 +52,7 @@ class Clues:
     names: tuple[str, ...]  # its capitalised phrases, in order
     places: tuple[str, ...]  # those that stand where a place stands, as in "in Oslo and Bergen"
     quoted: tuple[str, ...]
-    numbers: tuple[Number, ...]  # in order, without those that say how long the answer should be
+    numbers: tuple[tuple[float, str], ...]  # with the stem of what follows: "night" in "4 nights"
     length: tuple[int, str] | None  # how long it should be, such as (3, "sentence")
 
     def mentions(self, *words: str) -> bool:
@@ -81,16 +65,16 @@ def read_clues(text: str) -> Clues:
     text = text[:_LONGEST]
     length, rest = _LENGTH.search(text), _LENGTH.sub("", text)
     names = _names(rest)
-    places = [name for found in _PLACES.findall(rest) for name in re.findall(NAME, found)]
-    if not names and (lower := _LOWER_PLACES.search(rest)):
-        names = places = [word.title() for word in re.split(", | and ", lower[1])]
+    places = [name for found in _PLACES.findall(rest) for name in re.findall(_NAME, found)]
+    if not names and (lower := _LOWER_PLACES.search(rest)):  # "weather in paris"
+        names = [word.title() for word in re.split(", | and ", lower[1])]
     return Clues(
         text=text,
         topic=_topic(rest),
         words=frozenset(map(stem, _WORD.findall(text))),
         names=tuple(dict.fromkeys(names)),
         places=tuple(dict.fromkeys(places)),
-        quoted=tuple(one or other for one, other in _QUOTED.findall(text)),
+        quoted=tuple(_QUOTED.findall(text)),
         numbers=_numbers(rest),
         length=(_count(length[1].lower()), length[2].lower()) if length else None,
     )
@@ -109,7 +93,7 @@ def name_words(name: str) -> list[str]:
 
 def _names(text: str) -> list[str]:
     names = []
-    for match in re.finditer(NAME, text):
+    for match in re.finditer(_NAME, text):
         words = match[0].split()
         starts = (text[: match.start()].rstrip(" \t\"'(*#-") or ".")[-1] in ".!?:\n\u00bf\u00a1"
         while words and _NO_NAME.fullmatch(words[0]):
@@ -121,9 +105,9 @@ def _names(text: str) -> list[str]:
     return names
 
 
-def _numbers(text: str) -> tuple[Number, ...]:
+def _numbers(text: str) -> tuple[tuple[float, str], ...]:
     digits = _WORD.sub(lambda match: str(_NUMBER_WORDS.get(match[0].lower(), match[0])), text)
-    return tuple(Number(float(one.replace(",", "")), stem(unit)) for one, unit in _NUMBER.findall(digits))
+    return tuple((float(one.replace(",", "")), stem(unit)) for one, unit in _NUMBER.findall(digits))
 
 
 def _count(word: str) -> int:
@@ -136,53 +120,3 @@ def _topic(text: str) -> str:
     sentence = re.split(r"(?<=\w)[.?!](?:\s|$)|\n|:\s", text.strip(" \n:,"), maxsplit=1)[0]
     topic = " ".join(re.sub(r",? with .*", "", sentence).split()).strip(" ,;.?!")
     return topic[:80].rstrip() or "your question"
-
-
-class Declaration(NamedTuple):
-    """A function the model may call."""
-
-    name: str
-    description: str
-    schema: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prompt(Asked):
-    """One valid request; its body includes what the cache holds that it names."""
-
-    seed: int  # decides, with the text, what is made up
-    text: str  # the user's last message
-    clues: Clues
-    previous: str  # the user's message before that, empty in a first turn
-    rounds: list[list[Exchange]]  # the calls made since those last words, with their results
-    tokens: int  # of the prompt, the cached part included
-    cached_tokens: int
-
-    @property
-    def functions(self) -> list[Declaration]:
-        """The functions that may be called; none where calling is off."""
-        allowed = self.calling.get("allowedFunctionNames")
-        return [
-            Declaration(
-                one["name"],
-                str(one.get("description", "")),
-                one.get("parametersJsonSchema") or one.get("parameters") or {},
-            )
-            for one in self.declarations
-            if self.mode != "NONE" and (not allowed or one["name"] in allowed)
-        ]
-
-    @property
-    def signs(self) -> bool:
-        """Whether calls carry an id and a signature."""
-        return self.family >= 3
-
-    @property
-    def tier(self) -> str:
-        """The tier that serves it, which is the one that it asks for."""
-        asked = str(self.body.get("serviceTier", "")).lower()
-        return asked if asked in {"flex", "priority"} else "standard"
-
-    def rng(self, *purpose: object) -> random.Random:
-        """Return a random generator that is the same for the same prompt and purpose."""
-        return random.Random(f"{self.seed}|{self.text.strip()}|{purpose}")
