@@ -141,6 +141,7 @@ def _is_place(name: str) -> bool:
 
 _MAX_DEPTH = 5
 _MOST_ITEMS = 100  # whatever a schema demands
+_MOST_SCHEMAS = 1_000  # that are read; one that branches into itself has no end otherwise
 _ASSIGNED = (
     r"(?:(?:^|[\n,;{{(:\"'])\s*{0}[\"']?\s*:|\b{0}\s*=)\s*"
     r"(?:\"([^\"\n]*)\"|((?:[^\n\"{{\[,;}}.]|[,.](?=\d))+))"
@@ -148,9 +149,15 @@ _ASSIGNED = (
 """How a prompt says what a property is, as in `"city": "Oslo"` and `age = 3`."""
 _FOUND = (
     ("url|uri|link", r"https?://[^\s\"'<>)]*[^\s\"'<>).,;]"),
-    ("e?mail|to|recipient", r"[\w.+-]+@[\w-]+\.[\w.-]*\w"),
-    ("path|file|filename|folder|directory", r"(?<![\w/:])(?:[\w.-]+(?:/[\w.-]*\w)+|[\w-]+\.[a-z]\w{1,4}\b)"),
-    ("expression|formula", r"[(\d][\d\s.()]{0,24}(?:[-+*/^%]{1,2}[\s(]{0,8}\d[\d.()]{0,24}\s?){1,40}"),
+    ("e?mail|to|recipient", r"(?<![\w.+-])[\w.+-]+@[\w-]+\.[\w.-]*\w"),
+    (
+        "path|file|filename|folder|directory",
+        r"(?<![\w/:.-])(?:[\w.-]+(?:/[\w.-]*\w)+|[\w-]+\.[a-z]\w{1,4}\b)",
+    ),
+    (
+        "expression|formula",
+        r"(?<![\d.()+*/^%-])[(\d][\d\s.()]{0,24}(?:[-+*/^%]{1,2}[\s(]{0,8}\d[\d.()]{0,24}\s?){1,40}",
+    ),
     ("date|day", r"\b\d{4}-\d{2}-\d{2}\b"),
     ("time", r"\b(?:[01]\d|2[0-3]):[0-5]\d\b"),
 )
@@ -189,9 +196,12 @@ class _Walk:
         self._numbers = [value for value, _ in clues.numbers]
         self._texts = list(dict.fromkeys((*clues.quoted, *clues.names)))
         self._taken: list[Any] = []
+        self._left = _MOST_SCHEMAS
 
     def value(self, schema: Any, name: str, depth: int) -> Any:
-        """Make a value for the property `name`."""
+        """Make a value for the property `name`; nothing where the schema has no end."""
+        if self._left <= 0 or depth > 2 * _MAX_DEPTH:
+            return None
         schema = self._plain(schema)
         kind = _kind(schema)
         if "const" in schema:
@@ -213,6 +223,7 @@ class _Walk:
 
     def _plain(self, schema: Any, depth: int = 0) -> dict[str, Any]:
         """Resolve references, merge `allOf` and take the first alternative that is not null."""
+        self._left -= 1
         own = {camel(key): value for key, value in schema.items()} if isinstance(schema, Mapping) else {}
         options = [*_list(own.pop("anyOf", None)), *_list(own.pop("oneOf", None))]
         options.sort(key=lambda one: isinstance(one, Mapping) and str(one.get("type")).lower() == "null")
@@ -221,7 +232,10 @@ class _Walk:
         plain: dict[str, Any] = {}
         properties: dict[str, Any] = {}
         required: list[Any] = []
-        for part in (*(self._plain(one, depth + 1) for one in parts if one and depth < _MAX_DEPTH), own):
+        deeper = (
+            self._plain(one, depth + 1) for one in parts if one and depth < _MAX_DEPTH and self._left > 0
+        )
+        for part in (*deeper, own):
             properties |= part["properties"] if isinstance(part.get("properties"), Mapping) else {}
             required += _list(part.get("required"))
             plain |= part
