@@ -12,6 +12,7 @@ from gemini_nb.notebook.kernel.cell_output import CellOutput, cell_output
 from gemini_nb.notebook.kernel.frontend import Frontend, cell_id, frontend_of, notebook_path, request_id
 from gemini_nb.notebook.kernel.page_loads import watch_connections
 from gemini_nb.notebook.kernel.parents import answer_in_threads
+from gemini_nb.notebook.kernel.questions import ask_in_turn
 from gemini_nb.notebook.kernel.routing import route
 from gemini_nb.notebook.kernel.sent import SentOutputs
 from gemini_nb.notebook.magics.chat_magic import ChatMagic
@@ -87,6 +88,7 @@ class _Extension:
         shell = self.shell
         self.forget_parents = answer_in_threads(shell)
         self._unroute = route(shell)
+        self._ask_freely = ask_in_turn(shell)
         self._unwatch = self._sent.watch(shell)
         self._unwatch_pages = watch_connections(shell)
         shell.register_magics(
@@ -167,6 +169,7 @@ class _Extension:
         for asked in _SHOWN:
             del asked._ipython_display_
         self._unroute()
+        self._ask_freely()
         self._unwatch()
         self._unwatch_pages()
         self._manager.runtime.cell_output = lambda: None
