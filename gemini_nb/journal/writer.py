@@ -61,6 +61,7 @@ class Writer:
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._warned: set[str] = set()
+        self._look_at = 0.0
         self._retry_at = 0.0
         self._delay = 0.0
         self._since: float | None = None
@@ -105,9 +106,10 @@ class Writer:
                     self._thread = thread
 
     def _run(self) -> None:
+        self._look_at = time.monotonic() + _LOOK
         while True:
             waiting = self._collect()
-            self._write()
+            self._write(look=bool(waiting) or time.monotonic() >= self._look_at)
             if waiting and not prices.are_loaded():
                 prices.load()
                 self._write()
@@ -125,7 +127,7 @@ class Writer:
         """
         waiting: list[threading.Event] = []
         with contextlib.suppress(queue.Empty):
-            item = self._queue.get(timeout=_LOOK)
+            item = self._queue.get(timeout=max(0.0, self._look_at - time.monotonic()))
             if not isinstance(item, threading.Event):
                 self._flushing.wait(_BATCH)
             self._flushing.clear()
@@ -137,15 +139,22 @@ class Writer:
                 item = self._queue.get_nowait()
         return waiting
 
-    def _write(self) -> None:
+    def _write(self, *, look: bool = True) -> None:
         """Write what is due, and keep it where the file cannot be written now.
 
         The import of the price list takes seconds beside a computing cell. What ends before that is written
         at once, and again with its price.
+
+        Args:
+            look: whether to look at streams that run, too.
         """
         is_priced = prices.are_loaded()
+        if look:
+            self._look_at = time.monotonic() + _LOOK
         for uid, progress in list(self._running.items()):
             is_done = progress.source.is_done
+            if not is_done and not look:
+                continue
             if is_done and is_priced:
                 del self._running[uid]
             if progress.has_news() or (is_done and (is_priced or not progress.has_ended)):

@@ -88,6 +88,17 @@ def test_an_answer_is_written_before_the_price_list_is_there_and_its_price_after
         assert (entry.cost, entry.text) == (Decimal("0.25"), "An answer.")
 
 
+def test_streams_that_run_are_looked_at_in_their_own_time_and_not_whenever_another_one_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "_LOOK", 3600.0)
+    with opened(tmp_path / "answers.db") as (writer, journal):
+        writer.add(Told(answer="Half an"))
+        another(writer, "A whole one.")
+        until(lambda: writer.store.read("SELECT text FROM texts") == [("A whole one.",)])
+        assert sorted(entry.text for entry in journal.streams()) == ["A whole one.", "Half an"]
+
+
 def test_text_that_was_taken_back_is_taken_back(tmp_path: Path) -> None:
     with opened(tmp_path / "answers.db") as (writer, journal):
         told = Told(answer="One, two, three")
