@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Optional, TypedDict
 
 import pydantic
 import pytest
+import typing_extensions
 
 import gemini_nb
 from gemini_nb.errors import ArgumentError, ConfigError
@@ -282,6 +283,22 @@ def test_an_annotations_own_text_goes_first() -> None:
         """
 
     assert property_of(take)["description"] == "Own."
+
+
+def test_a_text_in_an_annotation_is_the_arguments() -> None:
+    def take(
+        value: Annotated[int, "A plain text."],
+        other: Annotated[str, typing_extensions.Doc("Documented."), "Both."] = "",
+        more: Annotated[int, "Less than this.", pydantic.Field(description="Own.")] = 0,
+    ) -> None:
+        """Take.
+
+        Args:
+            value: The docstring's.
+        """
+
+    found = {name: one["description"] for name, one in schema(take)["properties"].items()}
+    assert found == {"value": "A plain text.", "other": "Documented.", "more": "Own."}
 
 
 @pytest.mark.parametrize(

@@ -40,10 +40,11 @@ class Signature:
     def __init__(self, function: Callable[..., Any], name: str) -> None:
         self._name = name
         self._parameters = _parameters(function, name)
-        self._texts = argument_texts(docstring_of(_innermost(function)))
+        hints = _hints(function, name)
+        self._texts = argument_texts(docstring_of(_innermost(function))) | _annotated_texts(hints)
         aliases = _aliases(_innermost(function))
         self._wire = {one.name: aliases.get(one.name, one.name) for one in self._parameters}
-        self._model = _model(self._parameters, _hints(function, name), self._wire, name)
+        self._model = _model(self._parameters, hints, self._wire, name)
 
     @property
     def schema(self) -> dict[str, Any]:
@@ -152,6 +153,19 @@ def _hints(function: Callable[..., Any], name: str) -> dict[str, Any]:
             f"An annotation of {name} cannot be read: {error}.",
             hint="Are all its types defined where the function is?",
         ) from None
+
+
+def _annotated_texts(hints: Mapping[str, Any]) -> dict[str, str]:
+    """The texts in annotations such as `Annotated[str, "The city."]`, as other frameworks read them."""
+    texts: dict[str, str] = {}
+    for name, hint in hints.items():
+        about = getattr(hint, "__metadata__", ()) if typing.get_origin(hint) is Annotated else ()
+        words = [one if isinstance(one, str) else getattr(one, "documentation", None) for one in about]
+        if (
+            found := next((word for word in words if isinstance(word, str) and word.strip()), None)
+        ) is not None:
+            texts[name] = found
+    return texts
 
 
 def _aliases(function: Any) -> dict[str, str]:
