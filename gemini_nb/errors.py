@@ -52,6 +52,8 @@ __all__ = [
     "TransportError",
     "TurnLimitError",
     "did_you_mean",
+    "kind_of",
+    "with_article",
     "without_traceback",
 ]
 
@@ -212,3 +214,14 @@ def did_you_mean(word: str, known: Sequence[str]) -> str:
     """Ask "Did you mean trip?" where one of the known words is nearly this one; else return nothing."""
     near = difflib.get_close_matches(word, known, 1, 0.7)
     return f"Did you mean {near[0]}?" if near else ""
+
+
+def kind_of(value: object) -> str:
+    """Return what a value is, for a message that says what it is not: "an int", "None"."""
+    return "None" if value is None else with_article(type(value).__name__)
+
+
+def with_article(name: str) -> str:
+    """Put "a" or "an" before a name, as it is said: a UserDict, an object, an ndarray."""
+    first = name.lstrip("_")[:1].lower()
+    return f"{'an' if first in set('aeio') or name == 'ndarray' else 'a'} {name}"

@@ -21,7 +21,14 @@ from weakref import WeakKeyDictionary
 
 from gemini_nb.config import Auth, environment_key, missing_key
 from gemini_nb.daemon import importing
-from gemini_nb.errors import ConfigError, ConnectError, GeminiError, MissingKeyError, without_traceback
+from gemini_nb.errors import (
+    ConfigError,
+    ConnectError,
+    GeminiError,
+    MissingKeyError,
+    kind_of,
+    without_traceback,
+)
 from gemini_nb.redaction import Secret, excerpt, seal, watch
 
 if TYPE_CHECKING:
@@ -321,7 +328,7 @@ def _vertex(credentials: object) -> Authenticator:
     if not isinstance(credentials, Mapping):
         if not all(hasattr(credentials, name) for name in ("refresh", "token", "valid")):
             raise ConfigError(
-                f"A {type(credentials).__name__} is not a google-auth Credentials object.",
+                f"Credentials are a google-auth Credentials object, not {kind_of(credentials)}.",
                 hint='Pass one, as google.auth.default() gives it first, or {"service_account": path}.',
             )
         return _share(("object", id(credentials)), credentials, lambda: _scoped(credentials))
@@ -409,7 +416,7 @@ def _mapping(credentials: object) -> Mapping[str, object]:
     if isinstance(credentials, Mapping):
         return credentials
     raise ConfigError(
-        f"Credentials are a dictionary, not a {type(credentials).__name__}.", hint='Pass {"api_key": ...}.'
+        f"Credentials are a dictionary, not {kind_of(credentials)}.", hint='Pass {"api_key": ...}.'
     )
 
 

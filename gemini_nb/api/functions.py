@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, TypeGuard
 
 from gemini_nb.api.wire import Part, fault_in
-from gemini_nb.errors import ArgumentError
+from gemini_nb.errors import ArgumentError, kind_of
 
 __all__ = ["FunctionCall", "check_order", "is_callable_name", "read_calls", "with_results_together"]
 
@@ -135,7 +135,7 @@ def _arguments(args: object) -> tuple[dict[str, Any] | None, str | None]:
     if isinstance(value, dict):
         fault = fault_in(value)
         return (value, None) if fault is None else (None, f"the object of its arguments {fault}")
-    kind = "text" if isinstance(args, str) else f"a {type(args).__name__}"
+    kind = "text" if isinstance(args, str) else kind_of(args)
     return None, f"its arguments are not an object but {kind}: {str(args)[:200]!r}"
 
 
@@ -356,9 +356,7 @@ def _check_call(call: Any, where: str) -> None:
             hint="A name begins with a letter or _, and has letters, digits, _ . : and - (128 at most).",
         )
     if not isinstance(call.get("args", {}), dict):
-        raise ArgumentError(
-            f"The args of {name} in {where} are a {type(call['args']).__name__}, not a dictionary."
-        )
+        raise ArgumentError(f"The args of {name} in {where} are {kind_of(call['args'])}, not a dictionary.")
 
 
 def _check_answers(turn: _Turn, results: Sequence[Any]) -> None:

@@ -17,7 +17,7 @@ from gemini_nb.api.contents.file import File, remote
 from gemini_nb.api.resources.catalogue import Model, list_models
 from gemini_nb.api.wire import Content
 from gemini_nb.config import Settings, whole_number
-from gemini_nb.errors import ArgumentError, ConfigError, GeminiError, StreamNotFoundError
+from gemini_nb.errors import ArgumentError, ConfigError, GeminiError, StreamNotFoundError, kind_of
 from gemini_nb.journal.entries import Journal
 from gemini_nb.redaction import excerpt_of, scrub, seal, seal_options
 from gemini_nb.streams.conversation.admission import ITS_TURN, Admission, Gate
@@ -143,7 +143,7 @@ class StreamManager:
         if chat is not None and options.get("request_body") is not None:
             raise ArgumentError("A chat brings its own history; a request_body does, too.", hint="Use one.")
         if gate is not None and not callable(gate):
-            raise ArgumentError(f"A gate is a function that gives a context, not a {type(gate).__name__}.")
+            raise ArgumentError(f"A gate is a function that gives a context, not {kind_of(gate)}.")
         orchestrator = ToolOrchestrator(
             None, subscriber, contents, runtime=self.runtime, history=_history(chat), **options
         )
@@ -400,7 +400,7 @@ def _history(chat: Any) -> list[Content]:
     if chat is None:
         return []
     if not callable(getattr(chat, "attach", None)):
-        raise ArgumentError(f"A {type(chat).__name__} is not a chat.", hint="Make one: gemini_nb.Chat().")
+        raise ArgumentError(f"chat is a Chat, not {kind_of(chat)}.", hint="Make one: gemini_nb.Chat().")
     return to_turns(chat.history)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from gemini_nb.api.wire import duplicate
 from gemini_nb.config import truth_value
 from gemini_nb.daemon import run_in_daemon_thread
-from gemini_nb.errors import ConfigError
+from gemini_nb.errors import ConfigError, kind_of
 from gemini_nb.redaction import scrub
 from gemini_nb.tools.kernel import KernelLoop
 from gemini_nb.tools.places import call_in_place, call_on_kernel, is_pending
@@ -122,7 +122,7 @@ async def check_with(confirm: Callable[..., Any], call: object, kernel: KernelLo
     if (is_allowed := truth_value(answer)) is not None:
         return is_allowed
     raise ToolFailedError(
-        f"its confirm function returned a {type(answer).__name__}, which is neither True, False nor None"
+        f"its confirm function returned {kind_of(answer)}, which is neither True, False nor None"
     )
 
 

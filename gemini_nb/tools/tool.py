@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, overload
 
 from gemini_nb.api.contents.objects import as_mapping, plain, spell_tool
 from gemini_nb.config import real_number, truth_value
-from gemini_nb.errors import ArgumentError, ConfigError
+from gemini_nb.errors import ArgumentError, ConfigError, kind_of
 from gemini_nb.redaction import excerpt_of
 from gemini_nb.tools.schemas.declaration import Signature, check_callable, declare
 from gemini_nb.tools.schemas.openapi import tidy_declaration
@@ -75,7 +75,7 @@ class Tool:
             )
         seconds = _checked_timeout(timeout)
         if not isinstance(self.description, str):
-            raise ConfigError(f"A description is text, not a {type(description).__name__}.")
+            raise ConfigError(f"A description is text, not {kind_of(description)}.")
         if (is_on := truth_value(confirm)) is not None:
             confirm = is_on
         if not (confirm is None or isinstance(confirm, bool) or callable(confirm)):
@@ -310,7 +310,7 @@ def as_tools(tools: Any) -> list[Any]:
     if isinstance(tools, (str, bytes, ToolSource)) or callable(tools) or as_mapping(tools) is not None:
         return [_built_in(tools)]
     if not isinstance(tools, Iterable):
-        raise ArgumentError(f"tools are a list of functions, not a {type(tools).__name__}.")
+        raise ArgumentError(f"tools are a list of functions, not {kind_of(tools)}.")
     return [_built_in(tool) for tool in tools]
 
 

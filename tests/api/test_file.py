@@ -108,7 +108,7 @@ def test_what_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="has 2,049"):
         File(film(tmp_path / "huge.mp4", 2049))
     wrong: Any = 3
-    with pytest.raises(ArgumentError, match="not a int"):
+    with pytest.raises(ArgumentError, match="not an int"):
         File(wrong)
     with pytest.raises(ConfigError, match="is not a MIME type"):
         File(film(tmp_path / "film.mp4", 1), "film")

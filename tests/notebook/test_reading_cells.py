@@ -245,7 +245,7 @@ def test_a_mistyped_name_is_noticed(text: str) -> None:
         ("See {city.nmae}.", "city has no nmae: {city.nmae} was sent as it is."),
         ("See {rows[7].name}.", "rows has no [7].name: {rows[7].name} was sent as it is."),
         ("See {prices['tea']}.", "prices has no ['tea']: {prices['tea']} was sent as it is."),
-        ("See {city:.2f}.", "A str has no such format: {city:.2f} was sent as it is."),
+        ("See {city:.2f}.", "city is a str, which has no such format: {city:.2f} was sent as it is."),
         ("See {broken}, {broken!r}.", "broken has no text (RuntimeError): {broken} was sent as it is."),
     ],
 )

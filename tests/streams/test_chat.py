@@ -329,7 +329,7 @@ def test_an_edited_history_is_what_is_sent() -> None:
         chat.send("And?").result()
         assert made.server.requests[0].json["contents"] == [user("First?"), model("Uno."), user("And?")]
         chat.history.append(3)  # type: ignore[arg-type]  # a user's mistake
-        with pytest.raises(ArgumentError, match="cannot hold a int"):
+        with pytest.raises(ArgumentError, match="cannot hold an int"):
             chat.send("And?")
 
 

@@ -262,7 +262,7 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"request_body": {"contents": "Hi", "tools": 5}}, ArgumentError, "tools of a request_body is a list"),
     ({"request_body": {"contents": "Hi", "toolConfig": []}}, ArgumentError, "toolConfig"),
     ({"request_body": {"contents": "Hi", "generationConfig": [1]}}, ArgumentError, "generationConfig"),
-    ({**TEXT, "chat": "a chat"}, ArgumentError, "not a chat"),
+    ({**TEXT, "chat": "a chat"}, ArgumentError, "chat is a Chat, not a str"),
     ({"request_body": {"contents": "Hi"}, "chat": gemini_nb.Chat()}, ArgumentError, "history"),
 ]
 

@@ -133,7 +133,7 @@ def test_a_row_of_nothing_but_missing_values_is_not_asked() -> None:
     [
         ("", "The prompt is empty"),
         ("\ud800", "not valid Unicode"),
-        (3, "cannot hold a int"),
+        (3, "cannot hold an int"),
         (None, "this row has no prompt"),
         (float("nan"), "this row has no prompt"),
     ],

@@ -425,7 +425,7 @@ def test_include_takes_patterns_and_refuses_unknown_names(
         ("", {}, "no words"),
         ([], {}, "no words"),
         (["a", 1], {}, "not text"),
-        (7, {}, "int is no MCP server"),
+        (7, {}, "not an int"),
         ("'open", {}, "cannot be read"),
         ("ftp://host/mcp", {}, "Only http"),
         ("https://", {}, "not the URL"),

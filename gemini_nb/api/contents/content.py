@@ -22,7 +22,7 @@ from gemini_nb.api.contents.file import MAX_REQUEST_BYTES, UPLOAD_INSTEAD, File,
 from gemini_nb.api.contents.objects import as_mapping, plain, spell_content, spell_part
 from gemini_nb.api.contents.values import frame_text, media_part
 from gemini_nb.api.wire import JSON, PART_OBJECTS, Content, Part, objects
-from gemini_nb.errors import ArgumentError, ConfigError
+from gemini_nb.errors import ArgumentError, ConfigError, kind_of
 
 __all__ = [
     "encode_body",
@@ -158,7 +158,7 @@ def _media(value: object) -> Part | None:
 def _name(value: object) -> str:
     if isinstance(value, (bytes, bytearray, memoryview)):
         return "bytes of an unknown kind"
-    return f"a {type(value).__name__}"
+    return kind_of(value)
 
 
 def _turn(content: JSON) -> list[Content]:
@@ -212,16 +212,16 @@ def _check_part(part: dict[str, Any]) -> None:
     value = part[kind]
     if kind == "text":
         if not isinstance(value, str):
-            raise ArgumentError(f"A part's text is a string, not a {type(value).__name__}.")
+            raise ArgumentError(f"A part's text is a string, not {kind_of(value)}.")
         return
     if not isinstance(value, dict):
-        raise ArgumentError(f"{kind} of a part is a dictionary, not a {type(value).__name__}.")
+        raise ArgumentError(f"{kind} of a part is a dictionary, not {kind_of(value)}.")
     for name in _NEEDED.get(kind, ()):
         if not value.get(name):
             raise ArgumentError(f"{kind} of a part needs {name!r}.", hint=_example(kind))
     if not isinstance(value.get("response", {}), dict):
         raise ArgumentError(
-            f"The response of a {kind} is a dictionary, not a {type(value['response']).__name__}.",
+            f"The response of a {kind} is a dictionary, not {kind_of(value['response'])}.",
             hint='Write {"result": ...} or {"error": ...}.',
         )
 
@@ -368,5 +368,5 @@ def _encode_other(value: object) -> object:
         return base64.b64encode(bytes(value)).decode("ascii")
     mapping = as_mapping(value)
     if mapping is None:
-        raise TypeError(f"a {type(value).__name__} is not JSON")
+        raise TypeError(f"{kind_of(value)} is not JSON")
     return mapping

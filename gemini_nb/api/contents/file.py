@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from gemini_nb.api.contents.local_file import printable, unreadable
 from gemini_nb.api.contents.mime import BEGINNING, type_of, type_of_name
-from gemini_nb.errors import ArgumentError, ConfigError
+from gemini_nb.errors import ArgumentError, ConfigError, kind_of
 from gemini_nb.redaction import Secret, scrub, seal_options
 
 __all__ = [
@@ -104,7 +104,7 @@ class File:
 
     def __init__(self, path_or_uri: str | os.PathLike[str], mime_type: str | None = None) -> None:
         if not isinstance(path_or_uri, (str, os.PathLike)):
-            raise ArgumentError(f"A File is a path or an address, not a {type(path_or_uri).__name__}.")
+            raise ArgumentError(f"A File is a path or an address, not {kind_of(path_or_uri)}.")
         if mime_type is not None and not (isinstance(mime_type, str) and _MIME_TYPE.fullmatch(mime_type)):
             raise ConfigError(f"{mime_type!r} is not a MIME type.", hint='One looks like "image/png".')
         self.path: Path | None = None

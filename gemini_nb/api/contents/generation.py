@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gemini_nb.api.contents.objects import as_mapping, plain, spell_config, spell_fields
-from gemini_nb.errors import ArgumentError, ConfigError
+from gemini_nb.errors import ArgumentError, ConfigError, kind_of
 
 __all__ = [
     "SCHEMAS",
@@ -78,7 +78,7 @@ def split_config(config: object) -> tuple[dict[str, Any], dict[str, Any]]:
     """
     mapping = as_mapping(config)
     if mapping is None:
-        raise ArgumentError(f"generationConfig is a dictionary, not a {type(config).__name__}.")
+        raise ArgumentError(f"generationConfig is a dictionary, not {kind_of(config)}.")
     fields = spell_fields(mapping, "generation_config")
     for name, hint in _ELSEWHERE.items():
         value = plain(fields.pop(name, None))

@@ -11,7 +11,7 @@ from typing import Any, NoReturn, Self, Unpack
 from gemini_nb.api.contents.content import to_turns
 from gemini_nb.api.wire import Content
 from gemini_nb.config import whole_number
-from gemini_nb.errors import ArgumentError, ConfigError
+from gemini_nb.errors import ArgumentError, ConfigError, kind_of
 from gemini_nb.redaction import excerpt_of, seal_options
 from gemini_nb.streams.chat.file import read_chat, write_chat
 from gemini_nb.streams.chat.messages import Exchange, Message, Messages, Origin, is_message
@@ -426,7 +426,7 @@ def _waited_for(contents: object) -> object:
 def _turns(history: Iterable[object]) -> list[Content]:
     if isinstance(history, (str, bytes, Mapping)) or not isinstance(history, Iterable):
         raise ArgumentError(
-            f"A chat's history is a list of turns, not a {type(history).__name__}.",
+            f"A chat's history is a list of turns, not {kind_of(history)}.",
             hint="A first message goes into send().",
         )
     return to_turns(history)

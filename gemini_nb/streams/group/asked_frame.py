@@ -12,7 +12,7 @@ from typing import Any
 
 from gemini_nb.api.contents.objects import is_from
 from gemini_nb.api.contents.values import import_pandas
-from gemini_nb.errors import ArgumentError, NotAskedError
+from gemini_nb.errors import ArgumentError, NotAskedError, kind_of, with_article
 from gemini_nb.redaction import carry, excerpt_of, seal_options
 from gemini_nb.streams.group.braces import first_steps, strays
 from gemini_nb.streams.group.frame import ENDS, columns_of, free_names, records_of
@@ -78,9 +78,11 @@ class _AskFrame:
             return frame.map_partitions(_ask, prompt, schema, options, texts, meta=made)
         if not is_from(frame, "pandas", "DataFrame"):
             is_other = hasattr(type(frame), "to_pandas")
-            package = f"{type(frame).__module__.partition('.')[0]} " if is_other else ""
+            kind = kind_of(frame)
+            if is_other:
+                kind = with_article(f"{type(frame).__module__.partition('.')[0]} {type(frame).__name__}")
             raise ArgumentError(
-                f"ask_frame takes a pandas or a Dask DataFrame, not a {package}{type(frame).__name__}.",
+                f"ask_frame takes a pandas or a Dask DataFrame, not {kind}.",
                 hint="Pass frame.to_pandas()." if is_other else "gemini_nb.map takes any list.",
             )
         _columns_looked_into(frame, prompt)
@@ -197,7 +199,7 @@ def check_prompt(prompt: object, function: str) -> None:
     """
     if isinstance(prompt, str) and prompt.strip():
         return
-    what = "an empty one" if isinstance(prompt, str) else f"a {type(prompt).__name__}"
+    what = "an empty one" if isinstance(prompt, str) else kind_of(prompt)
     raise ArgumentError(f"{function} takes a prompt, a text such as 'Where is {{item.city}}?', not {what}.")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from gemini_nb.api.resources.counting import count_tokens
 from gemini_nb.api.usage import Usage
-from gemini_nb.errors import ArgumentError, GeminiError, NotAskedError
+from gemini_nb.errors import ArgumentError, GeminiError, NotAskedError, kind_of
 from gemini_nb.journal import prices
 from gemini_nb.redaction import sealed
 from gemini_nb.streams.conversation.dependencies import Deferred, growing
@@ -155,7 +155,7 @@ def _listed(rows: Any) -> list[Any]:
     if hasattr(rows, "__len__"):
         return list(rows)
     raise ArgumentError(
-        f"estimate takes a list or a frame, not a {type(rows).__name__}.",
+        f"estimate takes a list or a frame, not {kind_of(rows)}.",
         hint="An iterator has no length, and would be used up: list(rows).",
     )
 

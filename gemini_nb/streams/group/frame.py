@@ -14,7 +14,7 @@ from typing import Any
 
 from gemini_nb.api.contents.objects import is_from
 from gemini_nb.api.contents.values import import_pandas
-from gemini_nb.errors import ArgumentError
+from gemini_nb.errors import ArgumentError, kind_of
 from gemini_nb.streams.conversation.dependencies import streams_in, whole_text
 from gemini_nb.streams.group.rows import Row
 from gemini_nb.streams.group.run import Run
@@ -109,8 +109,7 @@ def why_no_rows(value: object, name: str) -> str | None:
     is_one = isinstance(value, str) or not isinstance(value, Iterable)
     if instead is None and (not is_one or is_from(value, *_TABLES)):
         return None
-    kind = type(value).__name__
-    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}" + (f": {instead}" if instead else "")
+    return kind_of(value) + (f": {instead}" if instead else "")
 
 
 def copied(row: Any) -> Any:

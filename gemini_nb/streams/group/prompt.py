@@ -21,7 +21,7 @@ from typing import Any
 
 from gemini_nb.api.contents.content import to_part
 from gemini_nb.api.contents.values import frame_rows, frame_text, is_media
-from gemini_nb.errors import NotAskedError
+from gemini_nb.errors import NotAskedError, kind_of
 from gemini_nb.redaction import scrub
 from gemini_nb.streams.chat.chat import Chat
 from gemini_nb.streams.chat.messages import conversation_text
@@ -251,7 +251,7 @@ def _why_not_shown(
         str(value)
     except Exception as error:  # noqa: BLE001 - the user's own words for an object
         return f"{name}{way} has no text ({type(error).__name__})"
-    return "" if match["spec"] is None else f"A {type(value).__name__} has no such format"
+    return "" if match["spec"] is None else f"{name}{way} is {kind_of(value)}, which has no such format"
 
 
 def _left_out(value: Any, match: re.Match[str]) -> list[str]:

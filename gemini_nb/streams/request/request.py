@@ -25,7 +25,7 @@ from gemini_nb.config import (
     truth_value,
     whole_number,
 )
-from gemini_nb.errors import ArgumentError, ConfigError
+from gemini_nb.errors import ArgumentError, ConfigError, kind_of
 from gemini_nb.redaction import excerpt_of
 from gemini_nb.streams.request.cached import CachedContent, check_beside_cache, with_cache
 from gemini_nb.streams.request.destination import find_endpoint
@@ -281,7 +281,7 @@ def _question(
     if request_body is None:
         return [*history, *to_contents(contents)], {}
     if not isinstance(request_body, Mapping):
-        raise ArgumentError(f"A request_body is a dictionary, not a {type(request_body).__name__}.")
+        raise ArgumentError(f"A request_body is a dictionary, not {kind_of(request_body)}.")
     return _split_body(request_body)
 
 
@@ -311,7 +311,7 @@ def _split_body(request_body: Mapping[str, Any]) -> tuple[list[Content], JSON]:
     for name, kind, words in _KINDS:
         value = body.get(name)
         if value is not None and not isinstance(value, kind):
-            raise ArgumentError(f"{name} of a request_body is {words}, not a {type(value).__name__}.")
+            raise ArgumentError(f"{name} of a request_body is {words}, not {kind_of(value)}.")
     if (system := body.get("systemInstruction")) is not None:
         body["systemInstruction"] = _instruction(system)
     return to_contents(body.pop("contents", [])), body
@@ -411,7 +411,7 @@ def _metadata(notes: Mapping[str, Any] | None) -> dict[str, Any]:
 def _mapping(value: object, name: str) -> Mapping[str, Any]:
     mapping = as_mapping(value)
     if mapping is None:
-        raise ArgumentError(f"{name} is a dictionary, not a {type(value).__name__}.")
+        raise ArgumentError(f"{name} is a dictionary, not {kind_of(value)}.")
     return mapping
 
 
@@ -419,7 +419,7 @@ def _listed(settings: object) -> Iterable[object]:
     if as_mapping(settings) is not None:
         return [settings]
     if isinstance(settings, str) or not isinstance(settings, Iterable):
-        raise ArgumentError(f"safety_settings are a list, not a {type(settings).__name__}.")
+        raise ArgumentError(f"safety_settings are a list, not {kind_of(settings)}.")
     return settings
 
 
@@ -457,7 +457,7 @@ def _checked_retry(retry: RetryPolicy | None, settings: Settings) -> RetryPolicy
     if retry is None:
         return _POLICY if settings.on_cut == _POLICY.on_cut else RetryPolicy(on_cut=settings.on_cut)
     if not isinstance(retry, RetryPolicy):
-        raise ArgumentError(f"retry is a RetryPolicy, not a {type(retry).__name__}.")
+        raise ArgumentError(f"retry is a RetryPolicy, not {kind_of(retry)}.")
     return retry
 
 

@@ -7,7 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from gemini_nb.errors import ArgumentError
+from gemini_nb.errors import ArgumentError, kind_of
 from gemini_nb.streams.events.info import Subscriber
 from gemini_nb.streams.runtime.delivery import Subscription
 from gemini_nb.tools.output import Target, current_target
@@ -55,7 +55,7 @@ class Subscribers:
             ArgumentError: it cannot be called, or is asynchronous.
         """
         if not callable(subscriber):
-            raise ArgumentError(f"A subscriber is a callable, not a {type(subscriber).__name__}.")
+            raise ArgumentError(f"A subscriber is a callable, not {kind_of(subscriber)}.")
         parts = [subscriber] if inspect.isfunction(subscriber) else [subscriber, type(subscriber).__call__]
         if any(is_async(part) for part in parts for is_async in _ASYNC):
             raise ArgumentError(

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from gemini_nb.config import Settings, check_header, http_allowed, is_loopback
 from gemini_nb.daemon import run_in_daemon_thread
-from gemini_nb.errors import ArgumentError, BlockingCallError, ConfigError
+from gemini_nb.errors import ArgumentError, BlockingCallError, ConfigError, kind_of
 from gemini_nb.redaction import Secret, scrub, seal
 from gemini_nb.tools.execution import ToolFailedError
 from gemini_nb.tools.kernel import background, running_loop
@@ -306,7 +306,7 @@ def _sealed(values: Mapping[str, str] | None, option: str) -> Any:
     if values is None:
         return None
     if not isinstance(values, Mapping):
-        raise ArgumentError(f"{option} is a dictionary, not a {type(values).__name__}.")
+        raise ArgumentError(f"{option} is a dictionary, not {kind_of(values)}.")
     for name, value in values.items():
         if not isinstance(name, str) or not isinstance(value, str):
             raise ArgumentError(f"A name and a value in {option} are text; those of {name!r} are not.")
@@ -332,7 +332,7 @@ def _target(command_or_url: Any, env: Any, cwd: Any, headers: Any) -> Target:
     ]
     secrets += [Secret(word.partition("=")[2]) for word in words if _SECRET.search(word.partition("=")[0])]
     if cwd is not None and not isinstance(cwd, (str, os.PathLike)):
-        raise ArgumentError(f"cwd is the path of a folder, not a {type(cwd).__name__}.")
+        raise ArgumentError(f"cwd is the path of a folder, not {kind_of(cwd)}.")
     folder = None if cwd is None else str(Path(cwd).expanduser())
     name = _name_of(words, [secret.reveal() for secret in secrets])
     return Target(name, tuple(words), env=env, cwd=folder, secrets=tuple(filter(None, secrets)))
@@ -368,7 +368,7 @@ def _words(command: Any) -> list[str]:
     elif isinstance(command, (list, tuple)):
         words = [os.fspath(word) if isinstance(word, os.PathLike) else word for word in command]
     else:
-        raise ArgumentError(f"A {type(command).__name__} is no MCP server.", hint=hint)
+        raise ArgumentError(f"An MCP server is a command or an address, not {kind_of(command)}.", hint=hint)
     if not words or not all(isinstance(word, str) and "\0" not in word for word in words) or not words[0]:
         raise ArgumentError("The command has no words, or one that is not text.", hint=hint)
     if re.match(r"[a-z]+://", words[0], re.IGNORECASE):

@@ -13,7 +13,7 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
-from gemini_nb.errors import ArgumentError, ConfigError
+from gemini_nb.errors import ArgumentError, ConfigError, kind_of
 from gemini_nb.tools.schemas.docstring import argument_texts, docstring_of
 from gemini_nb.tools.schemas.typed import for_pydantic
 from gemini_nb.tools.schemas.wire_schema import clean_schema
@@ -238,7 +238,7 @@ def check_callable(value: object) -> Callable[..., Any]:
     """
     if not callable(value):
         raise ArgumentError(
-            f"A {type(value).__name__} is not a tool.",
+            f"A tool is a function, not {kind_of(value)}.",
             hint="Tools are functions, gemini_nb.tool(...) or ready-made declarations (dictionaries).",
         )
     return value
