@@ -133,8 +133,18 @@ _IN_BUCKET = "file uri: gs://"
 _NO_FILE = "permission to access the File"
 
 
-def refused(status: int, headers: Mapping[str, str], body: bytes, endpoint: Endpoint) -> GeminiError:
-    """Return the error for a response with a status other than 200."""
+def refused(
+    status: int, headers: Mapping[str, str], body: bytes, endpoint: Endpoint, *, beside: str = ""
+) -> GeminiError:
+    """Return the error for a response with a status other than 200.
+
+    Args:
+        status: the status.
+        headers: the response's.
+        body: the response's.
+        endpoint: who was asked.
+        beside: what was asked for, where that is nothing of the endpoint's model: "uploads".
+    """
     text = body.decode("utf-8", "replace")
     try:
         value: Any = json.loads(text)
@@ -150,13 +160,15 @@ def refused(status: int, headers: Mapping[str, str], body: bytes, endpoint: Endp
             "message": f"a redirect to {excerpt(headers.get('location', 'nowhere'))}, which is not followed"
         }
     is_foreign = 300 <= status < 400 or status == 511  # Network Authentication Required
-    made = reported({**error, "code": status}, endpoint, is_foreign=is_foreign)
+    made = reported({**error, "code": status}, endpoint, is_foreign=is_foreign, beside=beside)
     if made.retry_after is None and not made.is_permanent:
         made.retry_after = parse_retry_after(headers.get("retry-after"), time.time())
     return made
 
 
-def reported(error: Mapping[str, Any], endpoint: Endpoint, *, is_foreign: bool = False) -> GeminiError:
+def reported(
+    error: Mapping[str, Any], endpoint: Endpoint, *, is_foreign: bool = False, beside: str = ""
+) -> GeminiError:
     """Return the error for the server's error object, from an error body or from inside a stream."""
     status, name = _status_and_name(error.get("code"), error.get("status"))
     details = list(objects(error.get("details")))
@@ -164,9 +176,9 @@ def reported(error: Mapping[str, Any], endpoint: Endpoint, *, is_foreign: bool =
     is_permanent = status == 429 and "limit: 0" not in message and is_daily(details, message)
     asked = seconds_until_renewal(time.time()) if is_permanent else retry_delay_of(details, message)
     if is_permanent:
-        hint = _daily_hint(asked, endpoint)
+        hint = _daily_hint(asked, endpoint, beside)
     else:
-        hint = _hint(status, f"{name}: {message}", details, endpoint)
+        hint = _hint(status, f"{name}: {message}", details, endpoint, beside)
     made = APIError(
         f"{status} {name}: {message}" if name else f"{status}: {message}",
         hint=hint,
@@ -240,15 +252,16 @@ def _status(number: int, name: str | None) -> int:
     return _CODES.get((name or "").upper(), 500)
 
 
-def _daily_hint(seconds: float | None, endpoint: Endpoint) -> str:
+def _daily_hint(seconds: float | None, endpoint: Endpoint, beside: str) -> str:
     """Say what to do about a daily quota that is used up."""
     when = ""
     if seconds is not None:
         clock = time.strftime("%H:%M", time.localtime(time.time() + seconds))
         when = f", {clock} here, in {seconds // 3600:.0f} h {seconds % 3600 // 60:.0f} min"
     return (
-        f"The daily quota for {endpoint.model} is used up. It renews at midnight Pacific time{when}. "
-        "Another model or plan has its own."
+        f"The daily quota for {beside or endpoint.model} is used up. "
+        f"It renews at midnight Pacific time{when}. Another "
+        f"{'plan' if beside else 'model or plan'} has its own."
     )
 
 
@@ -267,7 +280,7 @@ def is_about_file(error: GeminiError) -> bool:
     )
 
 
-def _hint(status: int, message: str, details: list[dict[str, Any]], endpoint: Endpoint) -> str:
+def _hint(status: int, message: str, details: list[dict[str, Any]], endpoint: Endpoint, beside: str) -> str:
     reasons = [detail.get("reason") for detail in details]
     vertex = endpoint.auth is Auth.VERTEX_AI
     if "API_KEY_INVALID" in reasons or "api key not valid" in message.lower():
@@ -290,15 +303,21 @@ def _hint(status: int, message: str, details: list[dict[str, Any]], endpoint: En
     if status in {401, 403}:
         return _access_hint(vertex=vertex)
     if status == 404:
-        model = endpoint.model
-        asked = f"Is there a model {model!r}, and is it offered in this API version and region?"
-        return f"{did_you_mean(model, WELL_KNOWN_MODELS)} {asked}".lstrip()
+        return _missing_hint(endpoint.model, beside)
     if status == 429:
+        what, other = beside or endpoint.model, "another plan" if beside else "another plan or model"
         if "limit: 0" in message:
-            return f"This key has no quota for {endpoint.model} at all; another plan or model has."
-        return f"The quota for {endpoint.model} is used up for now; ask less often, or ask for more quota."
+            return f"This key has no quota for {what} at all; {other} has."
+        return f"The quota for {what} is used up for now; ask less often, or ask for more quota."
     unknown = _SERVER_SIDE if status >= 500 else "Check the base URL: this is not how Gemini answers."
     return _STATUS_HINTS.get(status, unknown)
+
+
+def _missing_hint(model: str, beside: str) -> str:
+    if beside:
+        return "There is nothing of this name: it may be gone, or the base URL or API version is another."
+    asked = f"Is there a model {model!r}, and is it offered in this API version and region?"
+    return f"{did_you_mean(model, WELL_KNOWN_MODELS)} {asked}".lstrip()
 
 
 def _access_hint(*, vertex: bool) -> str:

@@ -68,3 +68,24 @@ def test_the_simulator_and_vertex_ai_list_theirs() -> None:
         credentials = {"project_id": "p", "location": "us-central1", "access_token": "t" * 20}
         vertex = gemini_nb.models("vertex_ai", credentials=credentials, base_url=server.base_url)
     assert "gemini-3.8-flash" in [model.name for model in vertex]
+
+
+DAILY = {"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [{"quotaId": "ListPerDay"}]}
+
+
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        (json_error(429), "The quota for the list of models is used up"),
+        (json_error(429, details=[DAILY]), "The daily quota for the list of models is used up"),
+        (json_error(429, message="limit: 0"), "no quota for the list of models at all"),
+        (json_error(404), "base URL"),
+    ],
+)
+def test_a_refusal_speaks_of_the_list_and_of_no_model(answer: Any, hint: str) -> None:
+    with rig([answer]) as made:
+        options = {name: made.options[name] for name in ("auth", "credentials", "base_url")}
+        with pytest.raises(APIError) as caught:
+            made.manager.models(**options)
+    assert hint in caught.value.hint
+    assert "gemini-" not in caught.value.hint

@@ -74,7 +74,8 @@ async def _ask(clients: HTTPClients, endpoint: Endpoint, method: str, url: str, 
         url, headers, seconds=_SECONDS, content=content, method=method
     )
     if status != 200:
-        raise failures.refused(status, received, answer, endpoint)
+        beside = "" if method == "POST" else "caches"  # a new one is made for a model, and refused as that
+        raise failures.refused(status, received, answer, endpoint, beside=beside)
     try:
         value = json.loads(answer or b"{}")
     except (ValueError, RecursionError):

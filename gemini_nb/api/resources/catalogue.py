@@ -76,7 +76,7 @@ async def _get(clients: HTTPClients, url: str, endpoint: Endpoint) -> Mapping[st
     headers = await endpoint.authenticator.headers(refresh=False)
     status, received, body = await clients.get(url, headers, seconds=_SECONDS)
     if status != 200:
-        raise failures.refused(status, received, body, endpoint)
+        raise failures.refused(status, received, body, endpoint, beside="the list of models")
     try:
         page = json.loads(body)
     except (ValueError, RecursionError):

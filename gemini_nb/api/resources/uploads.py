@@ -44,6 +44,7 @@ _SILENCE = 60.0  # seconds without progress after which a connection counts as d
 _NAME_BYTES = 12
 _RESTARTS = 3  # of an upload that the service has forgotten
 _WHOSE = "Is the base URL that of Gemini?"
+_UPLOADS = "uploads"
 _FINAL, _ACTIVE = "final", "active"
 
 Report = Callable[[int, str], object]
@@ -126,7 +127,7 @@ async def _resource(
         url, {**(headers or {}), **proof}, seconds=_SECONDS, method=method
     )
     if status != 200:
-        raise failures.refused(status, received, body, endpoint)
+        raise failures.refused(status, received, body, endpoint, beside=_UPLOADS)
     return _json(body)
 
 
@@ -258,7 +259,7 @@ class Sender:
         content = json.dumps({"file": described}).encode()
         status, received, body = await self._clients.get(address, headers, seconds=_SECONDS, content=content)
         if status != 200:
-            raise failures.refused(status, received, body, self._endpoint)
+            raise failures.refused(status, received, body, self._endpoint, beside=_UPLOADS)
         self._url, self._sent = self._checked(received.get("x-goog-upload-url", "")), 0
         self._piece = _piece_of(received.get("x-goog-upload-chunk-granularity", ""))
 
@@ -300,7 +301,7 @@ class Sender:
         headers = {**self._headers, "X-Goog-Upload-Command": command}
         status, received, body = await self._clients.get(url, headers, seconds=seconds, content=b"")
         if status != 200:
-            raise failures.refused(status, received, body, self._endpoint)
+            raise failures.refused(status, received, body, self._endpoint, beside=_UPLOADS)
         return received, body
 
     async def _send_piece(self, data: bytes, *, is_last: bool) -> RemoteFile | None:
@@ -325,7 +326,9 @@ class Sender:
         finally:
             idle.close()
         if response.status_code != 200:
-            raise failures.refused(response.status_code, response.headers, response.content, self._endpoint)
+            raise failures.refused(
+                response.status_code, response.headers, response.content, self._endpoint, beside=_UPLOADS
+            )
         status = response.headers.get("x-goog-upload-status")
         if status == _FINAL and is_last:
             return _file_in(_json(response.content).get("file"))
