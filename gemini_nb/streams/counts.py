@@ -67,9 +67,6 @@ class Statistics:
 _NUMBERS = [one.name for one in fields(Statistics) if one.name not in {"cost", "waits"}]
 
 
-_TOGETHER = 20  # streams that wait to be counted: one pass over several costs little more than over one
-
-
 class Tally:
     """Keeps the counts of streams that leave a manager's list, without the streams. Under its lock only."""
 
@@ -80,15 +77,15 @@ class Tally:
     def leave(self, stream: Stream) -> None:
         """Keep the counts of a stream that is no longer listed."""
         self._leaving.append(stream)
-        if len(self._leaving) >= _TOGETHER:
-            self._let_go()
+        self.let_go()
 
     def count(self, listed: Iterable[Stream]) -> Statistics:
         """Return the counts over these streams and those that left."""
-        self._let_go()
+        self.let_go()
         return self._gone.plus(_count([*listed, *self._leaving]))
 
-    def _let_go(self) -> None:
+    def let_go(self) -> None:
+        """Keep no stream that has ended."""
         ended = [stream for stream in self._leaving if stream.record.is_done]
         if ended:
             self._leaving = [stream for stream in self._leaving if stream not in ended]

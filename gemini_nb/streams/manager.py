@@ -192,6 +192,12 @@ class StreamManager:
                 stream = self._streams.pop(self._ended.popleft(), None)
                 if stream is not None:
                     self._tally.leave(stream)
+                    if not stream.record.is_done:
+                        stream.ending.call_when_reached(self._count_gone)
+
+    def _count_gone(self) -> None:
+        with self._lock:
+            self._tally.let_go()
 
     def get_stream(self, stream: Stream | str) -> Stream:
         """Return the stream of this id; a Stream is returned as it is.

@@ -422,6 +422,13 @@ def test_no_history_at_all() -> None:
             made.manager.get_stream(stream.stream_id)
 
 
+def test_nothing_is_kept_of_streams_that_left_the_history() -> None:
+    with rig(hello(), history=0) as made:
+        ended = [weakref.ref(made.start().wait()) for _ in range(3)]
+        until(lambda: gc.collect() >= 0 and not any(stream() for stream in ended))
+        assert made.manager.statistics().completed == 3
+
+
 def test_max_concurrent_holds_first_come_first_served() -> None:
     gates = [threading.Event() for _ in range(6)]
 
