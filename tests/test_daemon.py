@@ -116,26 +116,40 @@ def test_a_thread_that_outlives_its_loop_says_nothing() -> None:
 
 FORKED = """
 import os, signal, sys, threading
-from gemini_nb.journal import prices
+{setup}
 begun, go_on = threading.Event(), threading.Event()
 class Held:
     def find_spec(self, name, path=None, target=None):
-        if name == "genai_prices":
+        if name == "{module}":
             begun.set()
             go_on.wait(20)
 sys.meta_path.insert(0, Held())
-prices.load_soon()
+threading.Thread(target=load, daemon=True).start()
 begun.wait(20)
 os.register_at_fork(before=go_on.set)
 child = os.fork()
 if child == 0:
     signal.alarm(20)
-    prices.load()
+    load()
     os._exit(0)
 print(os.waitpid(child, 0)[1])
 """
 
 
-def test_a_child_that_is_forked_amid_an_import_can_import_the_same() -> None:
-    done = run_python(FORKED, "-Wignore:This process:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("setup", "module"),
+    [
+        ("from gemini_nb.journal.prices import load", "genai_prices"),
+        ("import gemini_nb\ndef load(): return gemini_nb.tool(print, name='say').declaration", "pydantic"),
+        (
+            "from gemini_nb.tools.schemas.schema import OutputSchema\ndef load(): return OutputSchema(dict)",
+            "pydantic.type_adapter",
+        ),
+    ],
+)
+def test_a_child_that_is_forked_amid_an_import_can_import_the_same(setup: str, module: str) -> None:
+    done = run_python(
+        FORKED.replace("{setup}", setup).replace("{module}", module),
+        "-Wignore:This process:DeprecationWarning",
+    )
     assert (done.stdout, done.stderr) == ("0\n", "")

@@ -13,6 +13,7 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
+from gemini_nb.daemon import importing
 from gemini_nb.errors import ArgumentError, ConfigError, kind_of
 from gemini_nb.tools.schemas.docstring import argument_texts, docstring_of
 from gemini_nb.tools.schemas.typed import for_pydantic
@@ -44,12 +45,14 @@ class Signature:
         self._texts = argument_texts(docstring_of(_innermost(function))) | _annotated_texts(hints)
         aliases = _aliases(_innermost(function))
         self._wire = {one.name: aliases.get(one.name, one.name) for one in self._parameters}
-        self._model = _model(self._parameters, hints, self._wire, name)
+        with importing():  # also what pydantic imports as it is used first
+            self._model = _model(self._parameters, hints, self._wire, name)
 
     @property
     def schema(self) -> dict[str, Any]:
         """The JSON schema of the arguments."""
-        schema = self._model.model_json_schema(by_alias=True)
+        with importing():
+            schema = self._model.model_json_schema(by_alias=True)
         for name, property_schema in schema.get("properties", {}).items():
             if name in self._texts:
                 property_schema.setdefault("description", self._texts[name])

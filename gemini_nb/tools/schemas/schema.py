@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gemini_nb.api.contents.objects import is_from, plain
+from gemini_nb.daemon import importing
 from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.redaction import excerpt, excerpt_of
 from gemini_nb.tools.fences import read_fenced
@@ -48,12 +49,13 @@ class OutputSchema:
                 f"{schema!r} is no schema.",
                 hint="Pass a pydantic model, a dataclass, a TypedDict or a JSON schema.",
             )
-        import pydantic  # 100 ms that only structured answers need
-
         self.name = schema.__name__ if isinstance(schema, type) else _short(schema)
         try:
-            self._adapter = pydantic.TypeAdapter(for_pydantic(schema))
-            self.json_schema = clean_schema(self._adapter.json_schema())
+            with importing():  # also what pydantic imports as it is used first
+                from pydantic import TypeAdapter  # 100 ms that only structured answers need
+
+                self._adapter = TypeAdapter(for_pydantic(schema))
+                self.json_schema = clean_schema(self._adapter.json_schema())
         except Exception as error:  # noqa: BLE001 - a type may be anything, and so may its failure
             reason = str(error).partition("\n")[0]
             raise ConfigError(
