@@ -1275,3 +1275,11 @@ def test_an_ended_row_answers_for_all_that_a_stream_does() -> None:
 
 async def _awaited(stream: Any) -> Any:
     return await stream
+
+
+def test_a_frame_is_no_list_of_prompts_whatever_its_columns() -> None:
+    pandas = pytest.importorskip("pandas")
+    twice = pandas.DataFrame([[1, 2]], columns=["city", "city"])
+    for frame in (twice, pandas.DataFrame({"city": ["Lisbon"]})):
+        with pytest.raises(ArgumentError, match="a list of prompts, not a frame"):
+            gemini_nb.map(frame)

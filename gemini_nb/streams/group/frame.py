@@ -27,6 +27,7 @@ __all__ = [
     "copied",
     "fields_of",
     "free_names",
+    "is_frame",
     "is_missing",
     "names_in",
     "records_of",
@@ -73,6 +74,12 @@ def records_of(value: Any) -> list[Any] | None:
         _check_columns(value.columns)
         return list(value.to_dict("records"))
     return None
+
+
+def is_frame(value: Any) -> bool:
+    """Whether `records_of` would return rows of it; to list those of a large frame takes long."""
+    is_other = is_from(value, "polars", "DataFrame") or is_from(value, *_TABLES)
+    return is_other or (hasattr(value, "to_dict") and hasattr(value, "columns"))
 
 
 def _check_columns(names: Iterable[Any]) -> None:

@@ -14,7 +14,7 @@ from gemini_nb.errors import ArgumentError, GeminiError, NotAskedError
 from gemini_nb.redaction import seal_options, sealed
 from gemini_nb.streams.conversation.keeping import Repeats
 from gemini_nb.streams.events.info import Subscriber
-from gemini_nb.streams.group.frame import copied, is_missing, records_of, why_no_rows
+from gemini_nb.streams.group.frame import copied, is_frame, is_missing, records_of, why_no_rows
 from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.group.pace import Pace, check_prices, dollars_of
 from gemini_nb.streams.group.rows import Row
@@ -206,7 +206,7 @@ def _check(prompts: object) -> None:
     """Refuse what `map_prompts` cannot take for prompts."""
     if (why := why_no_rows(prompts, "prompts")) is not None:
         raise ArgumentError(f"map takes a list of prompts, not {why}.", hint="" if ": " in why else _ONE)
-    if records_of(prompts) is not None:
+    if is_frame(prompts):
         raise ArgumentError(
             "map takes a list of prompts, not a frame.",
             hint='gemini_nb.ask_frame(frame, "… {item.column} …"), or frame["column"].',
