@@ -148,7 +148,7 @@ class Dependencies:
             if any(stream.record is self._record for stream in need.streams):
                 raise NotAskedError("A stream cannot wait for itself.")
             self._needs.append(need)
-            self._record.waits_on += [stream.record for stream in need.streams]
+            self._record.waits_on.append([stream.record for stream in need.streams])
         self._say()
 
     @property

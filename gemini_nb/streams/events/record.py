@@ -137,9 +137,9 @@ class StreamRecord:
         """Whether its question is asked again by another stream, which is why this one is stopped."""
         self.stop_asked = False
         """Whether it was asked to stop, so that its end is a matter of moments."""
-        self.waits_on: list[StreamRecord] = []
+        self.waits_on: list[list[StreamRecord]] = []
         """Streams that must end before it goes on: those it is asked after, those that its tools wait for.
-        Written from any thread; the operations of a list are atomic."""
+        A list for each wait; written from any thread, since the operations of a list are atomic."""
         self._output = Output()
         self._waiting: Waiting | None = None
         self._calls: list[datetime | None] = []

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import itertools
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -134,7 +135,7 @@ def waiting_for_rows(records: Iterable[StreamRecord]) -> Iterator[None]:
         yield
         return
     own, waits = tool.record.waits_on, [record for record in records if not record.is_done]
-    own += waits  # before the look, so that of two that begin to wait for each other one sees it
+    own.append(waits)  # before the look, so that of two that begin to wait for each other one sees it
     try:
         if _leads_to(waits, tool.record):
             record = next((one for one in waits if _leads_to([one], tool.record)), waits[0])
@@ -148,8 +149,7 @@ def waiting_for_rows(records: Iterable[StreamRecord]) -> Iterator[None]:
         tool.lend()
         yield
     finally:
-        for record in waits:
-            own.remove(record)
+        own.remove(waits)
 
 
 def _leads_to(starts: Iterable[StreamRecord], goal: StreamRecord) -> bool:
@@ -161,7 +161,7 @@ def _leads_to(starts: Iterable[StreamRecord], goal: StreamRecord) -> bool:
             return True
         if record not in seen and not record.is_done:
             seen.add(record)
-            left += record.waits_on
+            left += itertools.chain.from_iterable(tuple(record.waits_on))
     return False
 
 
