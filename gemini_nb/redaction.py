@@ -36,7 +36,6 @@ __all__ = [
     "looking_once",
     "partial_secret",
     "scrub",
-    "scrub_arriving",
     "scrub_bytes",
     "scrub_json",
     "scrub_parts",
@@ -266,11 +265,6 @@ def scrub_json(value: J) -> J:
     Mask what is nested too deeply to be looked at, or holds itself.
     """
     return _scrubbed(value, _sought_now())
-
-
-def scrub_arriving(value: J) -> J:
-    """Do the same for what a stream says, by what a `Veil` knows of secrets."""
-    return _scrubbed(value, _sought_of_late())
 
 
 def _scrubbed(value: J, forms: tuple[str, ...]) -> J:

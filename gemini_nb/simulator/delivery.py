@@ -74,10 +74,8 @@ class BrokenOffError(Exception):
 class Encoder:
     """Writes a body of one JSON object, for methods that do not stream, or of bytes, of another type."""
 
-    content_type = "application/json; charset=UTF-8"
-
-    def __init__(self, content_type: str | None = None) -> None:
-        self.content_type = content_type or self.content_type
+    def __init__(self, content_type: str = "application/json; charset=UTF-8") -> None:
+        self.content_type = content_type
 
     def chunk(self, chunk: Mapping[str, Any]) -> bytes:
         """Encode one chunk."""
@@ -91,7 +89,8 @@ class Encoder:
 class SSEEncoder(Encoder):
     """Writes server-sent events, `?alt=sse`; no mark ends the stream."""
 
-    content_type = "text/event-stream"
+    def __init__(self) -> None:
+        super().__init__("text/event-stream")
 
     def chunk(self, chunk: Mapping[str, Any]) -> bytes:
         """Encode one chunk as one event."""

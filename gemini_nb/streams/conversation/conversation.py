@@ -28,7 +28,7 @@ from gemini_nb.config import Auth, replay_pace
 from gemini_nb.errors import APIError, EmptyAnswerError, SchemaMismatchError, TurnLimitError
 from gemini_nb.journal.kept.answers import replay
 from gemini_nb.journal.kept.call_record import CallRecord
-from gemini_nb.redaction import excerpt, scrub_arriving
+from gemini_nb.redaction import excerpt, scrub_json
 from gemini_nb.streams.conversation.admission import Place
 from gemini_nb.streams.conversation.keeping import Keeper
 from gemini_nb.streams.conversation.round import ToolRound, unanswered
@@ -380,7 +380,7 @@ class Conversation:
         record.parts.extend(duplicate(turn.parts))  # those of the history are not for others to change
         record.finish_reason = turn.finish_reason
         record.finish_message = turn.finish_message
-        model_version, response_id = scrub_arriving((turn.model_version, turn.response_id))
+        model_version, response_id = scrub_json((turn.model_version, turn.response_id))
         record.model_version = model_version or record.model_version
         record.response_id = response_id or record.response_id
         self._warn_once(turn.model_status)
