@@ -76,7 +76,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 import pydantic
 from pydantic import BeforeValidator, Field, StringConstraints
 
-from gemini_nb.errors import ConfigError
+from gemini_nb.errors import ConfigError, kind_of
 from gemini_nb.simulator.delivery import End
 from gemini_nb.simulator.requests import Request
 
@@ -317,6 +317,8 @@ class FaultPlan:
         if isinstance(source, Sequence):
             self._faults = itertools.chain.from_iterable([_repeated(item) for item in source])
         elif source is not None and not isinstance(source, Mapping) and not callable(source):
+            if not isinstance(source, Iterable):
+                raise ConfigError(f"faults is one fault for each request, not {kind_of(source)}.")
             self._faults = itertools.chain.from_iterable(map(_repeated, source))
 
     def next(self, request: Request) -> Fault | None:

@@ -14,7 +14,7 @@ from gemini_nb.daemon import run_in_daemon_thread
 from gemini_nb.errors import ArgumentError, ConfigError
 from gemini_nb.redaction import seal_options
 from gemini_nb.streams.events.record import StreamRecord
-from gemini_nb.streams.manager import StreamManager, get_manager
+from gemini_nb.streams.manager import StreamManager, manager_of
 from gemini_nb.streams.request.cached import HELD, CachedContent, expiry_of, run, seconds_of
 from gemini_nb.streams.request.options import StreamOptions, takes_options
 from gemini_nb.streams.request.request import StreamRequest, build_request, with_tools_of_sources
@@ -68,7 +68,7 @@ def cache(
             )
     if contents is None and options.get("system_instruction") is None:
         raise ArgumentError("A cache needs contents, or a system instruction.")
-    chosen = manager or get_manager()
+    chosen = manager_of(manager)
     runtime = chosen.runtime
     request = build_request(runtime, "-" if contents is None else contents, **options)
     _check_choice(request)

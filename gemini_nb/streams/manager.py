@@ -33,7 +33,7 @@ from gemini_nb.streams.runtime.runtime import Runtime, default_runtime, forget_d
 from gemini_nb.streams.stopping import stop_together
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["StreamManager", "adopt_manager", "get_manager", "journal", "models"]
+__all__ = ["StreamManager", "adopt_manager", "get_manager", "journal", "manager_of", "models"]
 
 _INTERNAL = {"add_group", "groups", "on_start", "request_stop_all", "runtime"}  # Tab does not offer these
 
@@ -421,6 +421,22 @@ def get_manager() -> StreamManager:
         if _manager is None or _manager.runtime.closed:
             _manager = StreamManager(runtime=default_runtime())
         return _manager
+
+
+def manager_of(manager: Any) -> StreamManager:
+    """Return the manager that was passed as an argument, the kernel's where it is None.
+
+    Raises:
+        ArgumentError: it is none.
+    """
+    if manager is None:
+        return get_manager()
+    if isinstance(manager, type) or not hasattr(manager, "start_stream"):  # its class may have been reloaded
+        raise ArgumentError(
+            f"manager is a StreamManager, not {kind_of(manager)}.", hint="Leave it out to take the kernel's."
+        )
+    known: StreamManager = manager
+    return known
 
 
 def journal() -> Journal:

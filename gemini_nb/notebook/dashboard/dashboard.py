@@ -27,7 +27,7 @@ from gemini_nb.notebook.pane.widgetry import answer_where_asked, set_value
 from gemini_nb.notebook.render.entries import Entry, entries_of, is_active, name_of, streams_in
 from gemini_nb.notebook.render.stream_table import table
 from gemini_nb.notebook.static import style
-from gemini_nb.streams.manager import StreamManager, get_manager
+from gemini_nb.streams.manager import StreamManager, manager_of
 from gemini_nb.streams.stream import Stream
 
 __all__ = ["Dashboard", "dashboard"]
@@ -230,7 +230,7 @@ def dashboard(manager: StreamManager | None = None) -> Dashboard:
     Args:
         manager: another manager's.
     """
-    chosen = manager or get_manager()
+    chosen = manager_of(manager)
     with _lock:
         found = _dashboards.get(chosen)
         if found is None or found.comm is None:  # it was closed

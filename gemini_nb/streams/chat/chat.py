@@ -18,7 +18,7 @@ from gemini_nb.streams.chat.messages import Exchange, Message, Messages, Origin,
 from gemini_nb.streams.conversation.dependencies import Deferred, Need, defer
 from gemini_nb.streams.conversation.orchestrator import ToolOrchestrator
 from gemini_nb.streams.events.info import Subscriber
-from gemini_nb.streams.manager import StreamManager, get_manager
+from gemini_nb.streams.manager import StreamManager, manager_of
 from gemini_nb.streams.request.options import StreamOptions, check_names, for_several, takes_options
 from gemini_nb.streams.stopping import replacing
 from gemini_nb.streams.stream import Stream
@@ -74,7 +74,7 @@ class Chat:
         """The turns so far, as they go over the wire; change it as you like."""
         self.on_change: list[Callable[[], object]] = []
         """Called on any thread when the chat has changed, not when `history` is set; must not block."""
-        self._manager = manager
+        self._manager = None if manager is None else manager_of(manager)
         check_names(options)
         self._options = for_several(options)
         self._of_cell = False
@@ -112,7 +112,7 @@ class Chat:
             **options: as in `StreamOptions`.
         """
         seal_options(options)
-        manager = self._manager or get_manager()
+        manager = manager_of(self._manager)
         return manager.start_stream(contents, subscriber, chat=self, **{**self._options, **options})
 
     def send_from(
@@ -160,7 +160,7 @@ class Chat:
             return self._start(contents, _Sent(self, message, append=False), options)
 
     def _start(self, contents: object, place: _Sent, options: Mapping[str, Any]) -> Stream:
-        manager = self._manager or get_manager()
+        manager = manager_of(self._manager)
         return manager.start_stream(contents, chat=place, **{**self._options, **for_several(dict(options))})
 
     def exchanges(self) -> list[tuple[Exchange, Stream | None]]:
@@ -173,7 +173,7 @@ class Chat:
             if (history := self._history()) != self.history:
                 self.history = history  # its turns must be the same ones the next time
             found = self._messages.exchanges(history)
-        manager = self._manager or get_manager()
+        manager = manager_of(self._manager)
         listed = {stream.stream_id: stream for stream in manager.list_streams(all=True)}
         return [(exchange, listed.get(exchange.stream_id)) for exchange in found]
 

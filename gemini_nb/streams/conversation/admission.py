@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from gemini_nb.config import whole_number
-from gemini_nb.errors import ConfigError
+from gemini_nb.errors import ArgumentError, ConfigError, kind_of
 from gemini_nb.redaction import excerpt_of
 
 if TYPE_CHECKING:
@@ -129,7 +129,10 @@ class Admission:
     async def _place_behind(self, gate: Gate, stream: Stream) -> AsyncIterator[None]:
         """Pass the caller's limit first: what waits for that must not take up a place here."""
         stream.record.wait_for(ITS_TURN)
-        async with gate(), self._place(stream):
+        place = gate()
+        if not isinstance(place, AbstractAsyncContextManager):
+            raise ArgumentError(f"A gate gives an asynchronous context, not {kind_of(place)}.")
+        async with place, self._place(stream):
             yield
 
     @contextlib.asynccontextmanager

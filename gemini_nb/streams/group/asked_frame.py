@@ -19,7 +19,7 @@ from gemini_nb.streams.group.frame import ENDS, columns_of, free_names, records_
 from gemini_nb.streams.group.mapping import map_prompts
 from gemini_nb.streams.group.prompt import ObjectText, interpolate
 from gemini_nb.streams.group.rows import Alone
-from gemini_nb.streams.manager import get_manager
+from gemini_nb.streams.manager import manager_of
 from gemini_nb.streams.request.options import for_several
 from gemini_nb.streams.request.request import build_request
 from gemini_nb.tools.schemas.schema import OutputSchema
@@ -147,7 +147,7 @@ def _ask(
     """
     import pandas as pd
 
-    manager = options.get("manager") or get_manager()
+    manager = manager_of(options.get("manager"))
     settings = {name: value for name, value in options.items() if name not in OF_THE_RUN}
     build_request(manager.runtime, "Are they right?", schema=schema, **settings)
     items = records_of(frame) or []

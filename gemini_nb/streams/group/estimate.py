@@ -18,7 +18,7 @@ from gemini_nb.streams.conversation.dependencies import Deferred, growing
 from gemini_nb.streams.events.record import StreamRecord
 from gemini_nb.streams.group.asked_frame import OF_THE_RUN, check_prompt, checked_prompt, contents_of
 from gemini_nb.streams.group.frame import names_in, records_of, why_no_rows
-from gemini_nb.streams.manager import StreamManager, get_manager
+from gemini_nb.streams.manager import StreamManager, manager_of
 from gemini_nb.streams.request.options import for_several
 from gemini_nb.streams.request.request import StreamRequest, build_request
 from gemini_nb.streams.request.uploads import uploads_of
@@ -72,7 +72,7 @@ def estimate(
     check_prompt(prompt, "estimate")
     items = _listed(rows)
     prompt = checked_prompt(prompt, names_in(items[0]) if items else ())
-    chosen = manager or get_manager()
+    chosen = manager_of(manager)
     settings = {name: value for name, value in for_several(options).items() if name not in OF_THE_RUN}
     looked_at = _spread(items, _LOOKED_AT)
     asked, misfits = _asked_about(prompt, looked_at)

@@ -19,7 +19,7 @@ from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.group.pace import Pace, check_prices, dollars_of
 from gemini_nb.streams.group.rows import Row
 from gemini_nb.streams.group.run import Run
-from gemini_nb.streams.manager import StreamManager, get_manager
+from gemini_nb.streams.manager import StreamManager, manager_of
 from gemini_nb.streams.request.options import StreamOptions, check_names, for_several, takes_options
 from gemini_nb.streams.request.request import build_request, check_settings
 from gemini_nb.streams.stream import Stream
@@ -79,7 +79,7 @@ def map_prompts(
     _check(prompts)
     _check_columns(items, each)
     pace = Pace(concurrency, rpm)
-    chosen = manager or get_manager()
+    chosen = manager_of(manager)
     rows = _rows_of(prompts, items, each, once)
     if not isinstance(rows, list):  # the first rows of a list are checked when they start
         _check_shared(chosen, options, each)
