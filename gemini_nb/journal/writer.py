@@ -13,6 +13,7 @@ import contextlib
 import logging
 import os
 import queue
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -265,6 +266,7 @@ def writer_for(path: Path, *, default: bool = False, limit: int = _DEFAULT_SIZE)
     with _lock:
         if path not in _writers:
             _writers[path] = Writer(Store(path, default=default))
+            _close_with_child()
         _writers[path].limit = limit
         return _writers[path]
 
@@ -275,6 +277,13 @@ def close_all() -> None:
     while _writers:
         _, writer = _writers.popitem()
         writer.close(max(0.0, deadline - time.monotonic()))
+
+
+def _close_with_child() -> None:
+    """Write the last batch of a worker of multiprocessing, too: it ends without calling what atexit knows."""
+    process, util = map(sys.modules.get, ("multiprocessing.process", "multiprocessing.util"))
+    if process is not None and util is not None and process.parent_process() is not None:
+        util.Finalize(None, close_all, exitpriority=0)  # here: what was said before a fork is forgotten in it
 
 
 def _after_fork() -> None:

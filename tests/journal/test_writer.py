@@ -183,6 +183,29 @@ another(writer_for(Path(sys.argv[1])), "The last.")
     assert [found.name for found in tmp_path.iterdir()] == ["answers.db"]
 
 
+def test_a_worker_of_multiprocessing_writes_its_last_batch(tmp_path: Path) -> None:
+    """It ends without calling what atexit knows, as soon as its function has returned."""
+    code = """
+import multiprocessing
+from gemini_nb.journal.writer import writer_for
+path = Path(sys.argv[1])
+another(writer_for(path), "Of the parent.")
+workers = [
+    multiprocessing.get_context("fork").Process(target=lambda: another(writer_for(path), "Of a worker."))
+    for _ in range(3)
+]
+for worker in workers:
+    worker.start()
+for worker in workers:
+    worker.join()
+print([worker.exitcode for worker in workers])
+"""
+    assert program(code, tmp_path / "answers.db").communicate(timeout=60) == ("[0, 0, 0]\n", "")
+    with opened(tmp_path / "answers.db") as (_, journal):
+        texts = [entry.text for entry in journal.streams()]
+    assert sorted(texts) == ["Of a worker."] * 3 + ["Of the parent."]
+
+
 @pytest.mark.parametrize("how", ["exit", pytest.param("use", marks=pytest.mark.slow), "ignore"])
 def test_forked_children_neither_hang_nor_harm(how: str, tmp_path: Path) -> None:
     code = """
