@@ -46,7 +46,7 @@ _MADE = ("video/", "audio/")  # files of these kinds are processed before they c
 _URI = "https://generativelanguage.googleapis.com/v1beta/"
 _LEAST = 1024  # tokens of a cache
 _HOUR = 3600.0
-_SECONDS = re.compile(r"(\d+)(?:\.\d{1,9})?s")
+_SECONDS = re.compile(r"(\d{1,9})(?:\.\d{1,9})?s")
 _HELD = frozenset({"contents", "systemInstruction", "tools", "toolConfig"})
 
 
@@ -418,6 +418,7 @@ def _expiry(given: Mapping[str, Any], now: float) -> float | None:
         return None
     try:
         expires = datetime.fromisoformat(given["expireTime"]).timestamp()
+        timestamp(expires)  # the last hours of the calendar may lie beyond it in UTC
     except (ValueError, OverflowError):
         raise invalid(f"Invalid value at 'cached_content.expire_time', {given['expireTime']!r}") from None
     if expires <= now:

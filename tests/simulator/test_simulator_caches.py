@@ -161,6 +161,8 @@ def said(text: str) -> dict[str, Any]:
         ({"model": MODEL}, "Invalid model name"),
         ({"ttl": "1h"}, "cached_content.ttl"),
         ({"ttl": "0s"}, "positive"),
+        ({"ttl": "999999999999s"}, "cached_content.ttl"),
+        ({"expireTime": "9999-12-31T23:59:59-01:00"}, "expire_time"),
         ({"ttl": 60}, "cached_content.ttl"),
         ({"ttl": "60s", "expireTime": "2100-01-01T00:00:00Z"}, "not both"),
         ({"expireTime": "2001-01-01T00:00:00Z"}, "future"),
