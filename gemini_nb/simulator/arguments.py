@@ -24,7 +24,7 @@ from gemini_nb.simulator.rules import Prompt
 
 __all__ = ["introduce", "make_value", "next_calls"]
 
-_MOST_CALLS = 4
+_MOST_CALLS = 4  # of one tool, and tools in one answer
 _IN_ORDER = re.compile(r"\b(?:first|then|afterwards|after that|step by step)\b", re.IGNORECASE)
 _SENTENCE = re.compile(r"(?<=[.;!?\n])\s")
 _LONG_WORD = re.compile(r"[^\W\d_]{5,}")
@@ -88,7 +88,7 @@ def _choose(prompt: Prompt) -> list[Mapping[str, Any]]:
     ]
     anywhere = prompt.mode == "ANY" or prompt.clues.places
     useful = [one for one in declarations if anywhere or not _is_place(_only_text(_schema_of(one)))]
-    return named or described or useful[:1]
+    return (named or described or useful[:1])[:_MOST_CALLS]
 
 
 def _subject(declaration: Mapping[str, Any]) -> set[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 __all__ = ["Clues", "name_words", "read_clues", "stem"]
 
@@ -62,7 +63,11 @@ class Clues:
 
 def read_clues(text: str) -> Clues:
     """Read a prompt."""
-    text = text[:_LONGEST]
+    return _read(text[:_LONGEST])
+
+
+@lru_cache(maxsize=256)  # each tool looks for the sentence that speaks of it
+def _read(text: str) -> Clues:
     length, rest = _LENGTH.search(text), _LENGTH.sub("", text)
     names = _names(rest)
     places = [name for found in _PLACES.findall(rest) for name in re.findall(_NAME, found)]

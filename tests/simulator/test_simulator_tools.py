@@ -119,6 +119,12 @@ def test_a_tool_that_needs_a_place_is_not_called_where_none_is_named(client: htt
     assert len(Talk(client, "Describe a river in Peru.", WEATHER).rounds()) == 1
 
 
+def test_of_many_tools_that_fit_a_few_are_called(client: httpx.Client) -> None:
+    tools = [{"name": f"git_{name}", "description": "Works on a repository."} for name in "abcdefgh"]
+    (calls,) = Talk(client, "What is new in the repository?", *tools).rounds()
+    assert len(calls) == 4
+
+
 def test_calling_can_be_forbidden_demanded_and_restricted(client: httpx.Client) -> None:
     def config(mode: str, *names: str) -> dict[str, Any]:
         calling = {"mode": mode, **({"allowedFunctionNames": names} if names else {})}
