@@ -28,7 +28,7 @@ from gemini_nb.simulator.delivery import (
     Step,
 )
 from gemini_nb.simulator.faults import Fault
-from gemini_nb.simulator.history import FIELD
+from gemini_nb.simulator.history import CONTINUATION
 from gemini_nb.simulator.requests import RefusalError
 
 __all__ = ["break_reply", "refusal", "shape_answer"]
@@ -64,11 +64,11 @@ def shape_answer(steps: Iterable[Step], fault: Fault, token: Callable[[int], str
             return
         count, before, chunk = count + 1, step, step
         if count == 1 and fault.checkpoint == 0:  # a chunk of its own
-            yield _bare(chunk, _CONTENTS["role"], **{FIELD: token(0)})
+            yield _bare(chunk, _CONTENTS["role"], **{CONTINUATION: token(0)})
         if fault.finish in _WITHOUT_CALLS:
             chunk = _drop_calls(chunk)
         if (reason := _first(chunk).get("finishReason")) is None:
-            yield _with(chunk, **{FIELD: token(count)}) if count == fault.checkpoint else chunk
+            yield _with(chunk, **{CONTINUATION: token(count)}) if count == fault.checkpoint else chunk
             continue
         if fault.finish is not None or fault.no_finish:
             chunk = _with(chunk, **_reason(fault))
@@ -91,7 +91,7 @@ def _end(
         last = _bare(chunk, _CONTENTS[fault.empty], finishReason=fault.finish or "STOP")
         return [last] * (1 + fault.finish_twice)
     if count == fault.continuation:
-        return [_bare(before, _EMPTY_TEXT, finishReason="CONTINUATION", **{FIELD: token(count)})]
+        return [_bare(before, _EMPTY_TEXT, finishReason="CONTINUATION", **{CONTINUATION: token(count)})]
     return [_bare(chunk, _CONTENTS["role"], **_reason(fault))] if count == fault.finish_after else []
 
 

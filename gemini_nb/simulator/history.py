@@ -21,14 +21,12 @@ from typing import Any, Literal
 from gemini_nb.simulator.requests import invalid
 
 __all__ = [
-    "FIELD",
-    "SKIP",
+    "CONTINUATION",
     "Exchange",
     "Turn",
     "check_order",
     "check_signatures",
     "current_rounds",
-    "is_genuine",
     "is_token",
     "make_token",
     "read_token",
@@ -37,10 +35,10 @@ __all__ = [
     "sign_text",
 ]
 
-SKIP = frozenset({"skip_thought_signature_validator", "context_engineering_is_the_way_to_go"})
+_SKIP = frozenset({"skip_thought_signature_validator", "context_engineering_is_the_way_to_go"})
 """Documented values for a call that the model did not make; accepted in place of a signature."""
 
-FIELD = "continuationToken"
+CONTINUATION = "continuationToken"
 _KEY = secrets.token_bytes(32)
 # 16 + 32 bytes are 64 base64 characters without padding, so that each character of a signature counts.
 _SALT_BYTES = 16
@@ -61,10 +59,10 @@ def sign_text(text: str) -> str:
     return base64.b64encode(salt + _digest(salt, text)).decode()
 
 
-def is_genuine(signature: object, call: Mapping[str, Any]) -> bool:
-    """Whether this is the signature of this call, or one of the values in SKIP, encoded or not."""
+def _is_genuine(signature: object, call: Mapping[str, Any]) -> bool:
+    """Whether this is the signature of this call, or one of the values in _SKIP, encoded or not."""
     data = _decode(signature)
-    if signature in SKIP or data.decode("ascii", "replace") in SKIP:
+    if signature in _SKIP or data.decode("ascii", "replace") in _SKIP:
         return True
     salt, digest = data[:_SALT_BYTES], data[_SALT_BYTES:]
     return hmac.compare_digest(digest, _digest(salt, _canonical(call)))
@@ -120,7 +118,7 @@ def _decode(value: object) -> bytes:
 
 def _token_digest(count: bytes, model: str, body: Mapping[str, Any]) -> bytes:
     # google-genai adds an empty generationConfig to a request that goes on; it means the same without.
-    asked = {name: value for name, value in body.items() if name != FIELD and value not in ({}, [])}
+    asked = {name: value for name, value in body.items() if name != CONTINUATION and value not in ({}, [])}
     return _digest(count, json.dumps([model, asked], sort_keys=True, ensure_ascii=False))
 
 
@@ -243,7 +241,7 @@ def check_signatures(turns: Sequence[Turn], *, vertex: bool, pictures: bool) -> 
         for number, part in enumerate(called):
             call, signature = part["functionCall"], part.get("thoughtSignature")
             name = call.get("name")
-            if signature is not None and not is_genuine(signature, call):
+            if signature is not None and not _is_genuine(signature, call):
                 raise invalid(
                     "Thought signature is not valid. It must come back unchanged, beside its own function"
                     f" call; this one is at `{name}`, position {turn.position}."

@@ -30,7 +30,6 @@ __all__ = [
     "Prompt",
     "check_contents",
     "check_length",
-    "check_name",
     "check_settings",
     "files_in",
 ]
@@ -83,7 +82,7 @@ def _check_parts(content: Mapping[str, Any], path: str, *, vertex: bool) -> None
             raise invalid(f"Thought signature is not valid: {where} holds no text.", where)
         for named in data:
             if named in {"functionCall", "functionResponse"}:
-                check_name(part[named].get("name"), where)
+                _check_name(part[named].get("name"), where)
         if (response := part.get("functionResponse")) is not None:
             _check_response(response, where, vertex=vertex)
         _check_media(part, where, vertex=vertex)
@@ -163,7 +162,7 @@ def _check_mime_type(kind: Any, where: str) -> str:
     return str(kind).partition(";")[0].lower()
 
 
-def check_name(name: Any, path: str) -> None:
+def _check_name(name: Any, path: str) -> None:
     """Check a function's name."""
     if not name:
         raise _content_error(f"{path}.name: [FIELD_INVALID] Name cannot be empty", path)
@@ -307,7 +306,7 @@ def _check_declarations(declarations: Iterable[Mapping[str, Any]]) -> None:
     names: set[str] = set()
     for index, declaration in enumerate(declarations):
         path = f"tools.function_declarations[{index}]"
-        check_name(declaration.get("name"), path)
+        _check_name(declaration.get("name"), path)
         if declaration["name"] in names:
             raise invalid(f"Duplicate function declaration found: {declaration['name']}", path)
         names.add(declaration["name"])

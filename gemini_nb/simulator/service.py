@@ -26,7 +26,7 @@ from gemini_nb.simulator.delivery import (
 )
 from gemini_nb.simulator.faults import Fault, FaultPlan, ModelFaults, parse_fault, split_model
 from gemini_nb.simulator.fields import TOO_DEEP, body_tokens, camel, parse_json, read_message
-from gemini_nb.simulator.history import FIELD, is_token, make_token, read_token
+from gemini_nb.simulator.history import CONTINUATION, is_token, make_token, read_token
 from gemini_nb.simulator.recordings import Recordings, bare_path
 from gemini_nb.simulator.requests import (
     Fields,
@@ -136,14 +136,14 @@ class Service:
                 raise not_found(f"Nothing is recorded for {route.method}, only streams are.")
             return self.recordings.reply(route.model, body)
         prompt = self._read(route, request)
-        token, start = prompt.body.get(FIELD), 0
+        token, start = prompt.body.get(CONTINUATION), 0
         if is_token(token) or (token is not None and self.scenario is None):  # a script may know of others
             start = read_token(token, prompt.model, prompt.body)
         steps: Iterator[Step]
         if self.scenario is None:
             steps = stream_chunks(answer_prompt(prompt), prompt, after=start)
         else:
-            asked = {name: value for name, value in body.items() if not start or camel(name) != FIELD}
+            asked = {name: value for name, value in body.items() if not start or camel(name) != CONTINUATION}
             steps = iter(self.scenario(asked, prompt.model))
             skip_chunks(steps, start)
             steps = self._note_sent(steps)
