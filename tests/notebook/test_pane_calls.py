@@ -143,3 +143,18 @@ def test_the_middle_of_a_huge_result_is_left_out() -> None:
 
 def test_a_result_that_is_no_json_does_not_break_the_card() -> None:
     assert "object" in call_html(call(ToolStatus.DONE, ended_at=2.0, result={"x": object()}))
+
+
+@pytest.mark.parametrize(
+    ("args", "seen"),
+    [
+        ({"note": "A" * 30_000, "command": "rm -rf /"}, ["command=&quot;rm -rf /&quot;", "Not shown: "]),
+        ({"command": "echo" + " " * 60_000 + "; rm -rf /"}, ["; rm -rf /", "Not shown: "]),
+        ({f"a{number}": "x" * 9 for number in range(9_000)}, ["a8999=", "Not shown: "]),
+        ({"a" * 30_000: 1, "b": 2}, ["b=2"]),
+    ],
+)
+def test_no_argument_is_approved_unseen(args: dict[str, Any], seen: list[str]) -> None:
+    html = call_html(call(ToolStatus.AWAITING_APPROVAL, args=args))
+    assert all(words in html for words in seen)
+    assert len(html) < 100_000

@@ -7,6 +7,7 @@ waits for is not: seconds, progress, the last lines that the tool printed, and p
 from __future__ import annotations
 
 import json
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["CallView", "call_html"]
 
 _LONGEST = 20_000
+_WHOLE = sys.maxsize
+_LEAST = 40  # characters that are shown of each argument of a question
 _LINES, _LINE = 4, 200  # of what a running tool printed last
 _PAUSE = 1.0  # seconds between two refreshes of a folded body
 
@@ -118,8 +121,23 @@ def _brief(call: ToolCall) -> str:
 
 
 def _question(call: ToolCall) -> str:
-    """What the user is asked, with all arguments: what is cut off cannot be approved."""
-    return f'<div class="gemini-nb-question">Run {escape(cut(called(call), _LONGEST))}?</div>'
+    """What the user is asked, with all arguments.
+
+    Of long ones beginning and end are shown, each under its name: behind a first one of 20,000 characters the
+    others would be approved unseen.
+    """
+    words, hidden = called(call, _WHOLE), 0
+    if len(words) > _LONGEST:
+        values = [
+            (cut(name, 200), json.dumps(value, ensure_ascii=False)) for name, value in call.args.items()
+        ]
+        share = max(_LEAST, _LONGEST // len(values))
+        hidden = sum(max(0, len(value) - share) for _, value in values)
+        words = f"{call.name}({', '.join(f'{name}={cut_middle(value, share)}' for name, value in values)})"
+        hidden += max(0, len(words) - 2 * _LONGEST)
+        words = cut_middle(words, 2 * _LONGEST)
+    warning = f"<p>Not shown: {hidden:,} characters. stream.tool_calls has all.</p>" if hidden else ""
+    return f'<div class="gemini-nb-question">Run {escape(words)}?{warning}</div>'
 
 
 def _arguments(call: ToolCall) -> str:
