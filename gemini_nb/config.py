@@ -277,7 +277,6 @@ def choose_keep(keep: object, settings: Settings) -> str | None:
     Raises:
         ConfigError: it is no path.
     """
-    default = str(Path(settings.folder or "", DEFAULT_KEEP))
     configured = None if settings.keep == "" else settings.keep  # as `%config` is used to take it back
     for value in (keep, configured, os.environ.get("GEMINI_NB_KEEP", "").strip() or None):
         if value is None:
@@ -286,14 +285,18 @@ def choose_keep(keep: object, settings: Settings) -> str | None:
             path = os.fspath(value)
             if isinstance(path, str) and path.strip():
                 word = path.lower()
-                return default if word in _TRUE else None if word in _FALSE else path
+                return _default_keep(settings) if word in _TRUE else None if word in _FALSE else path
         elif (is_on := truth_value(value)) is not None:
-            return default if is_on else None
+            return _default_keep(settings) if is_on else None
         raise ConfigError(
             f"{excerpt_of(value)} is not a file of kept answers.",
             hint=f'It is a path, such as "{DEFAULT_KEEP}".',
         )
     return None
+
+
+def _default_keep(settings: Settings) -> str:
+    return str(Path(settings.folder or "", DEFAULT_KEEP))
 
 
 def replay_pace(settings: Settings) -> float:

@@ -175,7 +175,9 @@ def seal(credentials: object) -> object:
     A function that takes credentials rebinds its argument to this first, since a frame's variables hold what
     the caller wrote down.
     """
-    if isinstance(credentials, Mapping) and not isinstance(credentials, _Sealed):
+    if credentials is None or isinstance(credentials, _Sealed):
+        return credentials
+    if isinstance(credentials, Mapping):
         return _Sealed(credentials)
     return Secret(credentials) if isinstance(credentials, str) else credentials
 

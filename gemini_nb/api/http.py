@@ -188,19 +188,17 @@ def _built(
     # aiohttp finds this out when it has connected, and forgets to close the connection.
     if not all(value.isascii() and value.isprintable() for value in headers.values()):
         raise _not_made(ValueError("a header holds a character that no header can hold"))
-    # `client.build_request` makes four sets of headers in place of one, and parses each.
-    own = {name.lower() for name in headers}
-    defaults = [(name, value) for name, value in client.headers.items() if name not in own]
     # In this transport `pool` covers all of connecting, the name look-up and a proxy's answer, too.
     timeout = {"connect": connect, "pool": connect}
     stream = (
         httpx.ByteStream(content) if isinstance(content, bytes) else cast("httpx.AsyncByteStream", content)
     )
     try:
+        # `client.build_request` makes four sets of headers in place of one, and parses each.
         request = httpx.Request(
             "POST",
             _parsed(url),
-            headers=[*defaults, *headers.items()],
+            headers=client.defaults | {name.lower(): value for name, value in headers.items()},
             stream=stream,
             extensions={"timeout": timeout},
         )

@@ -124,7 +124,15 @@ _NO_COOKIES = _NoCookies()
 
 
 class Client(HttpxAiohttpClient):
-    """httpx's client over this transport; it takes what httpx's own takes, proxies of the environment too."""
+    """httpx's client over this transport; it takes what httpx's own takes, proxies of the environment too.
+
+    Attributes:
+        defaults: the headers of every request, by their names in lower case.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.defaults = dict(self.headers)
 
     async def ask(self, request: httpx.Request) -> httpx.Response:
         """Send a request and return its response, its body unread.

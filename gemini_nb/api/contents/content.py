@@ -340,10 +340,7 @@ def encode_body(body: Mapping[str, Any]) -> bytes:
         ConfigError: it is larger than the service takes.
     """
     try:
-        text = json.dumps(
-            body, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_encode_other
-        )
-        encoded = text.encode()
+        encoded = _ENCODE(body).encode()
     except UnicodeEncodeError as error:
         raise ArgumentError(
             f"The request holds text that is not valid Unicode: {error.reason}.",
@@ -370,3 +367,8 @@ def _encode_other(value: object) -> object:
     if mapping is None:
         raise TypeError(f"{kind_of(value)} is not JSON")
     return mapping
+
+
+_ENCODE = json.JSONEncoder(
+    ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_encode_other
+).encode
