@@ -36,6 +36,7 @@ def ask_in_turn(shell: Any) -> Undo:
         while not lock.acquire(timeout=_LOOK):
             _check(report)
         try:
+            _check(report)
             return _answer(kernel, prompt, ident, parent, password=password, report=report)
         finally:
             lock.release()
