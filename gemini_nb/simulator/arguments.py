@@ -5,6 +5,7 @@ request, and what has been answered is taken off it: nothing has to be remembere
 
 One walk over a schema takes what is fixed (const, enum), what the prompt says of a property by name, the
 schema's own default or example, then the prompt's numbers, quotations and names in order, within the bounds.
+What is made up is valid, since a cell with `--schema` holds it against the schema.
 Both dialects are read: JSON Schema, and the OpenAPI subset with its upper-case types and `nullable`.
 """
 
@@ -18,7 +19,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from gemini_nb.simulator.clues import Clues, name_words, read_clues, stem
+from gemini_nb.simulator.clues import NAME, Clues, name_words, read_clues, stem
 from gemini_nb.simulator.fields import camel, find_definition
 from gemini_nb.simulator.rules import Prompt
 
@@ -142,6 +143,9 @@ def _is_place(name: str) -> bool:
 _MAX_DEPTH = 5
 _MOST_ITEMS = 100  # whatever a schema demands
 _MOST_SCHEMAS = 1_000  # that are read; one that branches into itself has no end otherwise
+_LONGEST = 100_000  # characters of a text, whatever a schema demands
+_EXACT = 2.0**53  # up to here a float holds each whole number
+_INSIDE = 1e-6  # how far a number stays from a bound that is excluded
 _ASSIGNED = (
     r"(?:(?:^|[\n,;{{(:\"'])\s*{0}[\"']?\s*:|\b{0}\s*=)\s*"
     r"(?:\"([^\"\n]*)\"|((?:[^\n\"{{\[,;}}.]|[,.](?=\d))+))"
@@ -160,16 +164,36 @@ _FOUND = (
     ),
     ("date|day", r"\b\d{4}-\d{2}-\d{2}\b"),
     ("time", r"\b(?:[01]\d|2[0-3]):[0-5]\d\b"),
+    ("from|origin|start|departure", rf"(?<=\b[Ff]rom ){NAME}"),
+    ("to|destination|end|arrival", rf"(?<=\b[Tt]o ){NAME}"),
 )
 """What a property with this word in its name, or of this format, is found by."""
 _MADE_UP = {
     "url": "https://example.com/",
     "uri": "https://example.com/",
     "email": "reader@example.com",
+    "uuid": "00000000-0000-4000-8000-000000000000",
+    "duration": "PT30M",
+    "ipv4": "192.0.2.1",
+    "ipv6": "2001:db8::1",
+    "byte": "aGVsbG8=",
     "time": "12:00",
     "sql": "SELECT 1",
     "code": "print('simulated')",
 }
+_NOTES = {
+    "format": r"format: ([\w-]+)",
+    "minLength": r"at least (\d{1,9}) characters",
+    "maxLength": r"at most (\d{1,9}) characters",
+    "multipleOf": r"a multiple of (\d{1,9}(?:\.\d{1,9})?)",
+    "exclusiveMinimum": r"greater than (-?\d{1,9}(?:\.\d{1,9})?)",
+    "exclusiveMaximum": r"less than (-?\d{1,9}(?:\.\d{1,9})?)",
+    "const": r"always (true|false)",
+    "pattern": r"pattern: (.*?)\)?$",
+}
+"""What the service has no keyword for stands in the description, by itself or in brackets at its end."""
+_SHAPES = ("AB-123", "ABC-1234", "A1", "a1", "en-US", "#1f6feb", "+15551234567", "12.50", "1.0.0")
+"""Texts that are tried where a schema has a pattern, beside repeated letters."""
 
 
 def make_value(schema: Any, clues: Clues, *, whole: bool = True) -> Any:
@@ -219,7 +243,8 @@ class _Walk:
             return self._number(schema, said, whole=kind == "integer")
         if kind in {"boolean", "null"}:
             return None if kind == "null" else said is not False
-        return said if isinstance(said, str) else self._made_up(str(schema.get("format", "")), name)
+        form = str(schema.get("format", ""))
+        return _fit(said if isinstance(said, str) else self._made_up(form, name), schema)
 
     def _plain(self, schema: Any, depth: int = 0) -> dict[str, Any]:
         """Resolve references, merge `allOf` and take the first alternative that is not null."""
@@ -229,7 +254,7 @@ class _Walk:
         options.sort(key=lambda one: isinstance(one, Mapping) and str(one.get("type")).lower() == "null")
         reference = str(own.pop("$ref", own.pop("ref", ""))).replace("#/defs/", "#/$defs/")
         parts = [find_definition(reference, self._root), *_list(own.pop("allOf", None)), *options[:1]]
-        plain: dict[str, Any] = {}
+        plain = _noted(str(own.get("description")))
         properties: dict[str, Any] = {}
         required: list[Any] = []
         deeper = (
@@ -245,7 +270,8 @@ class _Walk:
         given, required = schema["properties"], [name for name in schema["required"] if isinstance(name, str)]
         extra = schema.get("additionalProperties")
         if not given and depth < _MAX_DEPTH and isinstance(extra, Mapping):
-            return {f"item {number}": self.value(extra, "item", depth + 1) for number in (1, 2)}
+            count = min(max(2, int(_number_in(schema, "minProperties", 0))), _MOST_ITEMS)
+            return {f"item {number}": self.value(extra, "item", depth + 1) for number in range(1, count + 1)}
         ordered = [name for name in _list(schema.get("propertyOrdering")) if name in given]
         return {
             name: self.value(given.get(name), name, depth + 1)
@@ -266,7 +292,12 @@ class _Walk:
         count = int(min(max(least, wished), most, _MOST_ITEMS))
         if choices := _list(inner.get("enum")):
             return (choices * count)[:count]
-        return [self.value(inner, name, depth + 1) for _ in range(count)]
+        items: list[Any] = []
+        for number in range(1, count + 1):
+            item = self.value(inner, name, depth + 1)
+            repeats = isinstance(item, str) and item in items and not inner.keys() & {"const", "format"}
+            items.append(_fit(f"{item} {number}", inner) if repeats else item)
+        return items
 
     def _said(self, schema: Mapping[str, Any], name: str) -> Any:
         """Return what the prompt says of a property by name; None where it says nothing."""
@@ -282,8 +313,12 @@ class _Walk:
                 return float(text.replace(",", ""))
             return next((value for value, unit in clues.numbers if unit in map(stem, words)), None)
         if kind == "boolean":
-            mentioned = clues.mentions(*(word for word in words if len(word) > 2))
-            return text.lower() not in {"no", "false", "off"} if mentioned else None
+            if clues.mentions("off") and {"on", "enabled", "power"}.intersection(words):
+                return False
+            if not clues.mentions(*(word for word in words if len(word) > 2)):
+                return None
+            denied = rf"\b(?:no|not|without|never) (?:{'|'.join(words)})"
+            return text.lower() not in {"no", "false", "off"} and not re.search(denied, clues.text.lower())
         return text or self._found({str(schema.get("format")), *words}) if kind == "string" else None
 
     def _found(self, words: set[str]) -> str | None:
@@ -301,10 +336,16 @@ class _Walk:
             value = self._numbers[0]
         if value in self._numbers:
             self._numbers.remove(value)
-        value = max(value, _number_in(schema, "minimum", -math.inf))
-        value = min(value, _number_in(schema, "maximum", math.inf))
-        value = value if math.isfinite(value) else 1.0
-        return int(value) if whole or value.is_integer() else value
+        step = max(_number_in(schema, "multipleOf", whole), 0.0)
+        low = max(_number_in(schema, name, -math.inf) for name in ("minimum", "exclusiveMinimum"))
+        high = min(_number_in(schema, name, math.inf) for name in ("maximum", "exclusiveMaximum"))
+        low += _INSIDE * (low == _number_in(schema, "exclusiveMinimum", -math.inf))
+        high -= _INSIDE * (high == _number_in(schema, "exclusiveMaximum", math.inf))
+        value = min(max(value if math.isfinite(value) else 1.0, low), high)
+        if step and abs(value / step) < _EXACT:
+            value = round(value / step) * step
+            value += step * ((value < low) - (value > high))
+        return int(value) if whole or value.is_integer() else round(value, 10)
 
     def _made_up(self, form: str, name: str) -> str:
         words = name_words(name)
@@ -341,5 +382,26 @@ def _list(value: Any) -> list[Any]:
 def _number_in(schema: Mapping[str, Any], keyword: str, otherwise: float) -> float:
     """Return a keyword's number, which protobuf may write as text."""
     with contextlib.suppress(TypeError, ValueError, OverflowError):
-        return float(schema.get(keyword, otherwise))
+        if math.isfinite(number := float(schema.get(keyword, otherwise))):
+            return number
     return otherwise
+
+
+def _noted(description: str) -> dict[str, Any]:
+    """Return the keywords that a description says in words."""
+    found = {name: re.search(rf"(?:^|; |\(){note}", description[-500:]) for name, note in _NOTES.items()}
+    return {
+        name: match[1] == "true" if name == "const" else match[1] for name, match in found.items() if match
+    }
+
+
+def _fit(text: str, schema: Mapping[str, Any]) -> str:
+    """Make a text obey the schema's pattern and lengths."""
+    least, most = int(_number_in(schema, "minLength", 0)), int(_number_in(schema, "maxLength", 1e6))
+    if isinstance(pattern := schema.get("pattern"), str):
+        runs = [letter * count for count in range(1, 41) for letter in "Aa10"]
+        tries = [text, text.lower(), text.upper(), re.sub(r"\W+", "-", text.lower()), *_SHAPES, *runs]
+        with contextlib.suppress(re.error):
+            fits = (one for one in tries if least <= len(one) <= most and re.search(pattern, one))
+            text = next(fits, text)
+    return text.ljust(min(least, _LONGEST), ".")[:most]

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-__all__ = ["Clues", "name_words", "read_clues", "stem"]
+__all__ = ["NAME", "Clues", "name_words", "read_clues", "stem"]
 
 _LONGEST = 8_000  # characters that are read, since a whole document may have been pasted
 _WORD = re.compile(r"[^\W\d_]+")
@@ -21,9 +21,9 @@ _LENGTH = re.compile(
     re.IGNORECASE,
 )
 _CAPITAL = r"(?:[A-Z\u00c0-\u00de][\w'\u2019.-]*\w|[A-Z])"
-_NAME = rf"{_CAPITAL}(?: (?:(?:de|da|do|la|of the) )?{_CAPITAL})*(?:, ?[A-Z]{{2}}\b)?"
+NAME = rf"{_CAPITAL}(?: (?:(?:de|da|do|la|of the) )?{_CAPITAL})*(?:, ?[A-Z]{{2}}\b)?"
 _NEXT = r"(?:,| and| or| to)(?: and)? "
-_PLACES = re.compile(rf"\b(?i:in|near|to|from|around|between)\s+(?:the\s+)?({_NAME}(?:{_NEXT}{_NAME})*)")
+_PLACES = re.compile(rf"\b(?i:in|near|to|from|around|between)\s+(?:the\s+)?({NAME}(?:{_NEXT}{NAME})*)")
 _LOWER = r"[a-z-]{3,}(?: (?!(?:and|for|like|next|now|please|this|to\w*|with)\b)[a-z-]{3,})?"
 _LOWER_PLACES = re.compile(
     rf"\b(?:in|near)\s+(?!the\b|my\b|your\b)({_LOWER}(?:(?:, | and ){_LOWER})*)(?![\w/.])"
@@ -70,7 +70,7 @@ def read_clues(text: str) -> Clues:
 def _read(text: str) -> Clues:
     length, rest = _LENGTH.search(text), _LENGTH.sub("", text)
     names = _names(rest)
-    places = [name for found in _PLACES.findall(rest) for name in re.findall(_NAME, found)]
+    places = [name for found in _PLACES.findall(rest) for name in re.findall(NAME, found)]
     if not names and (lower := _LOWER_PLACES.search(rest)):  # "weather in paris"
         names = [word.title() for word in re.split(", | and ", lower[1])]
     return Clues(
@@ -98,7 +98,7 @@ def name_words(name: str) -> list[str]:
 
 def _names(text: str) -> list[str]:
     names = []
-    for match in re.finditer(_NAME, text):
+    for match in re.finditer(NAME, text):
         words = match[0].split()
         starts = (text[: match.start()].rstrip(" \t\"'(*#-") or ".")[-1] in ".!?:\n\u00bf\u00a1"
         while words and _NO_NAME.fullmatch(words[0]):

@@ -245,8 +245,11 @@ class FileStore(_Store[_File]):
         if file is None:
             raise not_found("There is no such upload.")
         commands = {word.strip() for word in headers.get("x-goog-upload-command", "").split(",")}
-        if not commands <= {"upload", "finalize", "query"}:
+        if not commands <= {"upload", "finalize", "query", "cancel"}:
             raise invalid(f"Unknown X-Goog-Upload-Command: {headers.get('x-goog-upload-command')}")
+        if "cancel" in commands and not file.created:
+            del self._uploads[upload_id]
+            return {"X-Goog-Upload-Status": "cancelled"}, {}
         if "query" in commands and not file.created:
             return {**_active(), "X-Goog-Upload-Size-Received": str(file.received)}, {}
         if commands & {"upload", "finalize"}:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from enum import Enum
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 import httpx
 import pytest
@@ -182,8 +183,8 @@ class Colour(Enum):
 
 
 class Step(BaseModel):
-    text: str
-    minutes: Annotated[int, Field(ge=5, le=90)]
+    text: Annotated[str, Field(min_length=5, max_length=20)]
+    minutes: Annotated[int, Field(ge=1, le=90, multiple_of=5)]
 
 
 class Node(BaseModel):
@@ -195,12 +196,15 @@ class Node(BaseModel):
 class Order(BaseModel):
     day: date
     moment: datetime
-    url: AnyUrl
+    reference: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+    token: UUID
+    link: AnyUrl
+    wait: timedelta
     colour: Colour
     kind: Literal["large", "small"]
-    share: Annotated[float, Field(ge=0, le=1)]
+    share: Annotated[float, Field(gt=0, lt=1)]
     steps: Annotated[list[Step], Field(min_length=2, max_length=4)]
-    tags: Annotated[list[str], Field(min_length=3)]
+    tags: Annotated[set[str], Field(min_length=3)]
     place: tuple[float, float]
     counts: dict[str, int]
     note: str | None
@@ -217,6 +221,19 @@ def test_a_structured_answer_validates(client: httpx.Client, text: str) -> None:
         order = Order.model_validate_json(raw)
         assert order.model_dump_json()
         assert raw == answer(client, text, **config)
+
+
+class Log(BaseModel):
+    days: Annotated[list[date], Field(min_length=2)]
+    kinds: Annotated[list[Literal["note"]], Field(min_length=2)]
+    codes: Annotated[list[Annotated[str, Field(pattern="^[A-Z]{3}$")]], Field(min_length=2)]
+    share: Annotated[float, Field(gt=1, lt=4, multiple_of=2)]
+
+
+def test_items_that_repeat_and_numbers_between_open_bounds_fit_their_schema() -> None:
+    for schema in (Log.model_json_schema(), clean_schema(Log.model_json_schema())):
+        for text in ("", "ABC and 7 notes", "tomorrow"):
+            Log.model_validate(make_value(schema, read_clues(text)))
 
 
 def test_the_openapi_dialect_of_schemas_is_read(client: httpx.Client) -> None:
@@ -252,6 +269,13 @@ WHOLE = {"type": "integer"}
 @pytest.mark.parametrize(
     ("text", "properties", "expected"),
     [
+        (
+            "From Oslo to Kuala Lumpur",
+            {"destination": TEXT, "origin": TEXT},
+            {"destination": "Kuala Lumpur", "origin": "Oslo"},
+        ),
+        ("without verbose", {"verbose": {"type": "boolean"}}, {"verbose": False}),
+        ("Turn the lamp off", {"on": {"type": "boolean"}}, {"on": False}),
         (
             "What is the weather like in San Francisco, CA?",
             {"location": TEXT},

@@ -162,6 +162,18 @@ def test_an_upload_that_never_began_is_not_found(http: httpx.Client) -> None:
     refused(send(url.replace("upload_id=", "upload_id=x"), "query"), 404, "NOT_FOUND")
 
 
+def test_an_upload_is_cancelled(http: httpx.Client) -> None:
+    url = begin(http).headers["x-goog-upload-url"]
+    assert send(url, "cancel").headers["x-goog-upload-status"] == "cancelled"
+    refused(send(url, "upload", 0, bytes(PIECE)), 404, "NOT_FOUND")
+
+
+def test_what_is_there_already_is_not_cancelled(http: httpx.Client) -> None:
+    url = begin(http, size=PIECE).headers["x-goog-upload-url"]
+    send(url, "upload, finalize", 0, bytes(PIECE))
+    assert send(url, "cancel").headers["x-goog-upload-status"] == "final"
+
+
 def test_the_name_of_a_file_that_expired_can_be_given_again(sim: Simulator, http: httpx.Client) -> None:
     sim.files.lifetime = 0
     for _ in range(2):
