@@ -49,3 +49,16 @@ def test_faults_that_are_no_list_are_refused() -> None:
     faults: Any = 3
     with pytest.raises(ConfigError, match="faults is one fault for each request, not an int"):
         Simulator(faults=faults)
+
+
+HUGE = 10**5000
+
+
+def test_a_whole_number_that_python_does_not_write_is_named() -> None:
+    with rig(hello()) as made:
+        with pytest.raises(ArgumentError, match="a whole number in it is too long"):
+            made.start(generation_config={"topK": HUGE})
+        frame = pytest.importorskip("pandas").DataFrame({"size": [HUGE, 2]})
+        told = gemini_nb.ask_frame(frame, "{item.size}", manager=made.manager, **made.options)["error"]
+        assert told[0].startswith("item.size is an int that has no text (ValueError). Python writes no")
+        assert made.server.requests

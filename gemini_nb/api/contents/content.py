@@ -347,8 +347,10 @@ def encode_body(body: Mapping[str, Any]) -> bytes:
             hint='text.encode("utf-8", "replace").decode() mends a text.',
         ) from None
     except (TypeError, ValueError, RecursionError) as error:
+        is_long = "set_int_max_str_digits" in str(error)  # Python's advice, of which the wire knows nothing
+        why = "a whole number in it is too long" if is_long else str(error)
         raise ArgumentError(
-            f"The request cannot be written as JSON: {error}.",
+            f"The request cannot be written as JSON: {why}.",
             hint="JSON has texts, finite numbers, lists, dictionaries, true, false and null.",
         ) from None
     if len(encoded) > MAX_REQUEST_BYTES:

@@ -21,7 +21,7 @@ from typing import Any
 
 from gemini_nb.api.contents.content import to_part
 from gemini_nb.api.contents.values import frame_rows, frame_text, is_media
-from gemini_nb.errors import NotAskedError, kind_of
+from gemini_nb.errors import ArgumentError, NotAskedError, kind_of
 from gemini_nb.redaction import scrub
 from gemini_nb.streams.chat.chat import Chat
 from gemini_nb.streams.chat.messages import conversation_text
@@ -93,6 +93,7 @@ def interpolate(
 
     Raises:
         LookupError: it does not; with the braces in question.
+        ArgumentError: it does, but that has no text.
         NotAskedError: it has nothing but missing values.
     """
     if needed is not None:
@@ -111,6 +112,7 @@ def interpolate(
             shown = match[0][1:-1] if doubled else "" if is_gap else _filled(value, match, needed)
         except Exception:  # noqa: BLE001 - the user's objects; what does not resolve stays as it is
             if match["name"] == needed and not doubled:
+                _check_has_text(match, namespaces)
                 raise LookupError(match[0]) from None
             if notes is not None and (why := _why_unfilled(prose, match, namespaces)):
                 notes.append(f"{why}: {match[0]} was sent as it is.")
@@ -247,11 +249,31 @@ def _why_not_shown(
         return f"{match['name']} has no {way.removeprefix('.')}" if way else ""
     if isinstance(value, _Reached) or _is_wordless(value):
         return ""
+    if why := _why_no_text(value):
+        return f"{name}{way} has no text ({why})"
+    return "" if match["spec"] is None else f"{name}{way} is {kind_of(value)}, which has no such format"
+
+
+def _why_no_text(value: object) -> str:
     try:
         str(value)
     except Exception as error:  # noqa: BLE001 - the user's own words for an object
-        return f"{name}{way} has no text ({type(error).__name__})"
-    return "" if match["spec"] is None else f"{name}{way} is {kind_of(value)}, which has no such format"
+        return type(error).__name__
+    return ""
+
+
+def _check_has_text(match: re.Match[str], namespaces: tuple[Mapping[str, Any], ...]) -> None:
+    try:
+        value = _resolve(python_name(match["name"]), match["steps"], namespaces)
+    except Exception:  # noqa: BLE001 - as above
+        return
+    if why := _why_no_text(value):
+        raise ArgumentError(
+            f"{match['name']}{match['steps']} is {kind_of(value)} that has no text ({why}).",
+            hint="Python writes no whole number of more than 4,300 digits."
+            if isinstance(value, int)
+            else "Give the row a text in its place.",
+        ) from None
 
 
 def _left_out(value: Any, match: re.Match[str]) -> list[str]:
