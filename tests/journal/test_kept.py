@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import os
@@ -210,19 +211,28 @@ def test_fresh_takes_no_answer_that_was_asked_for_before(path: Path) -> None:
         assert made.start(SKY, keep=path).wait(PATIENCE).text == "answer 2"
 
 
+async def read(group: StreamGroup) -> list[int]:
+    return [index async for index, _ in group]
+
+
 def test_a_program_is_warned_of_a_broken_file_once_a_run(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path.write_text("no answers\n")
     with rig(hello()) as made:
-        for wait in (StreamGroup.wait, StreamGroup.result):
+        for wait in (
+            StreamGroup.wait,
+            StreamGroup.result,
+            lambda group, _: list(group),
+            lambda group, _: asyncio.run(read(group)),
+        ):
             group = map_prompts(["a", "b"], manager=made.manager, keep=path, **made.options)
             caplog.clear()
             wait(group, PATIENCE)
             wait(group, PATIENCE)
             assert [one.getMessage() for one in caplog.records] == group.run.remarks
             assert path.name in caplog.text
-            path = path.with_name("other-answers.jsonl")
+            path = path.with_name(f"other-{path.name}")
             path.write_text("no answers\n")
 
 

@@ -1283,3 +1283,11 @@ def test_a_frame_is_no_list_of_prompts_whatever_its_columns() -> None:
     for frame in (twice, pandas.DataFrame({"city": ["Lisbon"]})):
         with pytest.raises(ArgumentError, match="a list of prompts, not a frame"):
             gemini_nb.map(frame)
+
+
+def test_a_loop_that_ends_before_all_rows_were_asked_says_why(caplog: pytest.LogCaptureFixture) -> None:
+    with rig(lambda _: json_error(403)) as made:
+        group = gemini_nb.map([f"{n}" for n in range(60)], manager=made.manager, **made.options)
+        caplog.clear()
+        assert list(group)
+        assert [one.getMessage() for one in caplog.records] == [str(group.error)]

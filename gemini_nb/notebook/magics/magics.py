@@ -281,8 +281,7 @@ class GeminiMagics(Magics):
             for stream in streams:
                 await stream.wait_only_async()
             for run in runs:
-                async for _ in StreamGroup(run, runtime=self.manager.runtime):
-                    pass
+                await StreamGroup(run, runtime=self.manager.runtime).wait_only_async()
         except (asyncio.CancelledError, KeyboardInterrupt):
             raise _wait_ended(streams) from None
 

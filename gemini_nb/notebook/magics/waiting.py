@@ -59,8 +59,7 @@ async def await_made(made: Stream | StreamGroup, settled: concurrent.futures.Fut
             with contextlib.suppress(GeminiError):
                 await made
         else:
-            async for _ in made:
-                pass
+            await made.wait_only_async()
         await _until_done(settled)
     except (asyncio.CancelledError, KeyboardInterrupt):
         interruption = _interrupted(made)

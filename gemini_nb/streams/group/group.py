@@ -68,6 +68,10 @@ class StreamGroup(Handle):
         return self.streams[index]
 
     def __iter__(self) -> Iterator[tuple[int, Stream]]:
+        yield from self._pairs()
+        self._warn()
+
+    def _pairs(self) -> Iterator[tuple[int, Stream]]:
         run, given = self._run, dict[int, Stream]()
         for seen in itertools.count():
             self._until_ended(seen)
@@ -83,6 +87,14 @@ class StreamGroup(Handle):
         async for place in self._ends():
             for pair in _newly_ended(self._run, place, given):
                 yield pair
+        self._warn()
+
+    def _warn(self) -> None:
+        """Say to a program, which has no pane, what is wrong beside its rows, and why not all were asked."""
+        if self._run.error is not None:
+            logger.warning("%s", self._run.error)
+        for remark in self._run.take_warnings():
+            logger.warning("%s", remark)
 
     def __await__(self) -> Generator[Any, None, list[str]]:
         return self._result_async().__await__()
@@ -245,7 +257,12 @@ class StreamGroup(Handle):
 
     def wait_only(self) -> None:
         """Wait until all have ended, also where some fail; an interrupt ends the wait only."""
-        for _ in self:
+        for _ in self._pairs():
+            pass
+
+    async def wait_only_async(self) -> None:
+        """Do the same on the running loop."""
+        async for _ in self._ends():
             pass
 
     def interrupt(self) -> StreamInterrupted:
