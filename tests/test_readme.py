@@ -6,10 +6,14 @@ import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gemini_nb.notebook.magics.arguments import OPTIONS
+from gemini_nb.notebook.magics.chat_magic import ChatMagic
+from gemini_nb.notebook.magics.history import HistoryMagics
+from gemini_nb.notebook.magics.models_magic import ModelsMagic
 from gemini_nb.notebook.magics.settings import GeminiNB
 from kernels import Kernel
 
@@ -85,3 +89,22 @@ def test_every_dependency_says_what_it_is_for() -> None:
         re.findall(r"[\w-]+", " ".join(line.split("|")[1] for line in page.splitlines() if "|" in line))
     )
     assert names - said == set()
+
+
+@pytest.mark.parametrize(
+    "magic",
+    [
+        ChatMagic.gemini_chat,
+        HistoryMagics.gemini_history,
+        HistoryMagics.gemini_usage,
+        ModelsMagic.gemini_models,
+    ],
+    ids=lambda magic: magic.__name__,
+)
+def test_every_option_of_the_other_magics_stands_where_the_magic_does(magic: Any) -> None:
+    pages = [page.read_text(encoding="utf-8") for page in PAGES]
+    pieces = [piece for page in pages for piece in re.split(r"\n\n|\n(?=\|)", page)]
+    about = "\n".join(piece for piece in pieces if f"%{magic.__name__}" in piece)
+    options = [one.option_strings for one in magic.parser._actions if "--help" not in one.option_strings]
+    found = [names for names in options if not names or any(f"{name}" in about for name in names)]
+    assert found == options
