@@ -87,7 +87,7 @@ class Settings:
         model: the model's id.
         keep: the file or folder of kept answers, True for "answers.jsonl", False for none; by default
             GEMINI_NB_KEEP says.
-        folder: where "answers.jsonl" is; by default the folder in which the process is at that moment.
+        folder: where files of kept answers are; by default the folder in which the process is at that moment.
         replay_pace: what the pauses of an answer are multiplied by that "recording" plays back; 0 for at
             once.
         allow_http: send keys over plain http to other machines, too. Loopback is always allowed.
@@ -285,7 +285,12 @@ def choose_keep(keep: object, settings: Settings) -> str | None:
             path = os.fspath(value)
             if isinstance(path, str) and path.strip():
                 word = path.lower()
-                return _default_keep(settings) if word in _TRUE else None if word in _FALSE else path
+                if word in _TRUE or word in _FALSE:
+                    return _default_keep(settings) if word in _TRUE else None
+                if settings.folder is None or path.startswith("~") or Path(path).is_absolute():
+                    return path
+                # One name is one file, wherever `%cd` has led. A Path would lose a "/" at its end.
+                return f"{settings.folder}{os.sep}{path}"
         elif (is_on := truth_value(value)) is not None:
             return _default_keep(settings) if is_on else None
         raise ConfigError(

@@ -336,6 +336,12 @@ def test_the_settings_of_a_notebook_say_what_is_kept(make_kernel: Callable[..., 
     kernel.run(run.format("--auth recording --keep"))
     assert kernel.run(shown).stdout.split() == ["True", "None"]
     assert "lighthouse" in kernel.run("%gemini_history --keep").stdout
+    for setting in ("False", "'other.jsonl'"):  # one name is one file, wherever the cell runs
+        kernel.run(f"%config GeminiNB.keep = {setting}")
+        kernel.run(run.format("--keep other.jsonl" if setting == "False" else ""))
+        assert kernel.run(shown).stdout.split() == ["True", "None"]
+    kernel.run("%config GeminiNB.keep = 'answers.jsonl'")
+    assert "lighthouse" in kernel.run("%gemini_history --keep other.jsonl").stdout
     kernel.run(run.format("--fresh --keep"))
     assert kernel.run("print(os.listdir())").stdout == "[]\n"
     missing = kernel.run("%%gemini_stream --keep missing/answers.jsonl\nHi")
