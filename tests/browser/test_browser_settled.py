@@ -91,8 +91,9 @@ def test_nothing_moves_after_a_request_that_was_made_again(desk: Desk) -> None:
     assert too_far(moved(desk, "%%gemini_stream\nbreaks", "whole", texts=texts)) == {}
 
 
-SEEN = """pane => {
-  const figures = pane.querySelector('.gemini-nb-figures'); // which are made anew each second
+SEEN = """(pane, widths) => widths.map(width => {  // in one go: the head says more with each second
+  pane.style.width = `${width}px`;
+  const figures = pane.querySelector('.gemini-nb-figures');
   const box = figures.getBoundingClientRect();
   const walker = document.createTreeWalker(figures, NodeFilter.SHOW_TEXT);
   const left = box.left + (parseFloat(getComputedStyle(figures).clipPath.split(' ').pop()) || 0);
@@ -106,8 +107,8 @@ SEEN = """pane => {
       if (place.top < box.bottom - 6 && place.left >= left - 1 && place.right <= box.right + 1) seen += range;
     }
   }
-  return [seen.trim(), figures.textContent.trim()];
-}"""
+  return [pane.getBoundingClientRect().width, seen.trim(), figures.textContent.trim()];
+})"""
 SHAPES = (
     "The first line.",
     "After the tables.",
@@ -140,10 +141,11 @@ def test_figures_are_cut_whole_and_the_first_one_never(desk: Desk) -> None:
     pane = desk.pane(1)
     expect(pane.locator(".gemini-nb-figures")).to_contain_text("1,234 in, 567 out, 89 thinking · $")
     found = set()
-    for width in (*range(1280, 400, -40), *range(400, 240, -10)):
-        page.page.set_viewport_size({"width": width, "height": 900})
-        seen, whole = (re.split(r"\s*·\s*", one) for one in pane.evaluate(SEEN))
-        assert seen == whole[: len(seen)], (width, pane.bounding_box())
+    widths = range(1100, 140, -5)
+    for width, (shown, *texts) in zip(widths, pane.evaluate(SEEN, [*widths]), strict=True):
+        seen, whole = (re.split(r"\s*·\s*", text) for text in texts)
+        assert shown == width
+        assert seen == whole[: len(seen)], width
         found.add(len(seen))
     assert found == {1, 2, 3}
     page.screenshot("figures-narrow")

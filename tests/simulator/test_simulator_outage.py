@@ -35,7 +35,7 @@ def wait_until_it_listens(sim: Simulator) -> float:
     while True:
         try:
             connect(sim).close()
-        except ConnectionRefusedError:
+        except (ConnectionRefusedError, ConnectionResetError):  # the latter by one that is about to close
             assert time.monotonic() < deadline
             time.sleep(0.005)
         else:
