@@ -273,7 +273,7 @@ class StreamManager:
             async def ask() -> list[Model]:
                 return await list_models(await self.runtime.ready(), endpoint)
 
-            known = self._models[root] = (time.monotonic(), self.runtime.loop.submit(ask()).result())
+            known = self._models[root] = (time.monotonic(), self.runtime.loop.run(ask()))
         return list(known[1])
 
     def delete_file(
@@ -314,7 +314,7 @@ class StreamManager:
         async def delete() -> bool:
             return await uploads.delete(await self.runtime.ready(), places)
 
-        return self.runtime.loop.submit(delete()).result()
+        return self.runtime.loop.run(delete())
 
     def stop_stream(self, stream: Stream | str) -> None:
         """Stop a stream, its requests and its tools; what arrived stays. Stopping an ended one does nothing.

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from answers import PATIENCE, Recorder, join
+from answers import PATIENCE, Recorder, join, until
 from gemini_nb.redaction import Secret
 from gemini_nb.streams.events.events import StreamEvent
+from gemini_nb.streams.events.log import EventLog, Reader
 from gemini_nb.streams.events.record import StreamRecord
 from gemini_nb.streams.runtime import delivery as delivery_module
 from gemini_nb.streams.runtime.delivery import Delivery, Subscription
@@ -82,6 +83,9 @@ def test_text_that_goes_on_is_handed_over_with_what_comes_next(
     subscription = desk.subscribe(recorder)
     desk.write("a")
     recorder.wait("text_delta", 1)  # a first text does not wait
+    desk.settle()
+    until(lambda: not subscription._queued)  # the thread that called it takes along what is there
+    desk.delivery._flushed_at = time.monotonic()  # a thread that was at it may have taken the first text, too
     desk.write("b", "c")
     desk.settle()
     assert texts(recorder) == ["a"]
@@ -139,18 +143,27 @@ def test_two_that_wake_together_do_not_wait_for_each_other(desk: Desk) -> None:
     go_on.set()
 
 
-def test_two_hundred_that_stand_still_do_not_hold_up_the_next(desk: Desk) -> None:
+def test_two_hundred_that_stand_still_do_not_hold_up_the_next(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[object] = []
+    check = Delivery._check
+
+    def counted(*args: Any) -> None:
+        looks.append(args)
+        check(*args)
+
+    monkeypatch.setattr(Delivery, "_check", counted)
     go_on = threading.Event()
     stuck = [Recorder("", go_on) for _ in range(200)]
     for recorder in stuck:
         desk.subscribe(recorder)
     quick = Recorder()
-    began = time.monotonic()
     desk.subscribe(quick)
     desk.write("a")
     desk.end()
     quick.wait("stream_completed")
-    assert time.monotonic() - began < 3  # one new thread at a time would take 4 s
+    assert len(looks) < 100  # one new thread at a time would take 200
     go_on.set()
     for recorder in stuck:
         recorder.wait("stream_completed")
@@ -320,6 +333,88 @@ def test_many_subscriptions_coming_and_going_while_it_is_written(desk: Desk) -> 
     for recorder in recorders:
         recorder.wait("stream_completed")
         assert texts(recorder) == words
+
+
+def test_an_event_that_comes_while_one_subscribes_is_delivered_as_any_other(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def attach(log: EventLog, reader: Reader) -> None:
+        attach_only(log, reader)
+        desk.write("a")
+        desk.settle()
+
+    attach_only = EventLog.attach
+    monkeypatch.setattr(EventLog, "attach", attach)
+    recorder = Recorder()
+    desk.subscribe(recorder, replay=False)
+    desk.end()
+    recorder.wait("stream_completed")
+    assert texts(recorder) == ["a"]
+    assert [record for record in caplog.records if record.name == "gemini_nb"] == []
+
+
+def test_a_thread_that_starts_while_it_closes_ends_with_the_others(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begins, closed = threading.Event(), threading.Event()
+    start = Delivery._start_threads
+
+    def start_late(delivery: Delivery, count: int) -> None:
+        begins.set()
+        assert closed.wait(PATIENCE)
+        start(delivery, count)
+
+    monkeypatch.setattr(Delivery, "_start_threads", start_late)
+    desk.end()
+    desk.settle()
+    recorder = Recorder()
+    subscribing = threading.Thread(target=desk.subscribe, args=(recorder,))
+    subscribing.start()
+    assert begins.wait(PATIENCE)
+    desk.delivery.close(PATIENCE)
+    closed.set()
+    join(subscribing)
+    recorder.wait("stream_completed")
+    until(lambda: not desk.delivery._threads)
+
+
+def test_closing_joins_no_thread_that_has_not_begun(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    begins, go_on = threading.Event(), threading.Event()
+    start = threading.Thread.start
+
+    def start_late(thread: threading.Thread) -> None:
+        if thread.name == "gemini_nb-delivery":
+            begins.set()
+            go_on.wait(PATIENCE)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_late)
+    subscribing = threading.Thread(target=desk.subscribe, args=(Recorder(),))
+    closing = threading.Thread(target=desk.delivery.close, args=(PATIENCE,))
+    subscribing.start()
+    assert begins.wait(PATIENCE)
+    closing.start()
+    closing.join(0.05)  # where it does not wait it has raised
+    go_on.set()
+    join(subscribing, closing)
+    until(lambda: not desk.delivery._threads)
+
+
+def test_a_loop_that_is_closed_while_it_is_to_watch_refuses_no_subscriber(desk: Desk) -> None:
+    go_on = threading.Event()
+    stuck = Recorder("", go_on)
+    desk.subscribe(stuck)
+    stuck.wait("stream_started")
+    loop = desk.loop.loop
+    desk.loop.close(PATIENCE)
+    desk.loop._loop, desk.loop._closed = (
+        loop,
+        False,
+    )  # as a thread sees it that asked just before
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(BackgroundLoop, "is_alive", True)
+        desk.subscribe(Recorder())
+    go_on.set()
 
 
 def test_is_own_thread(desk: Desk) -> None:

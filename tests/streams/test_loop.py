@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -212,7 +213,9 @@ def test_a_loop_that_never_ran_can_be_closed() -> None:
         _ = background.loop
 
 
-def test_a_task_that_will_not_end_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_that_will_not_end_does_not_hold_up_the_end(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(loop_module, "_PATIENCE", 0.05)
     background = BackgroundLoop("test-loop", lambda: None)
     began = Flag()
@@ -232,6 +235,9 @@ def test_a_task_that_will_not_end_does_not_hold_up_the_end(monkeypatch: pytest.M
     background.close(PATIENCE)
     assert not background.is_alive
     stubborn.clear()
+    del background
+    gc.collect()
+    assert [record for record in caplog.records if "destroyed" in record.getMessage()] == []
 
 
 def test_what_was_spawned_and_not_yet_begun_is_not_left_unawaited() -> None:
@@ -244,6 +250,57 @@ def test_what_was_spawned_and_not_yet_begun_is_not_left_unawaited() -> None:
     go_on.set()
     background.close(PATIENCE)
     assert loop.is_closed()
+
+
+def test_what_is_given_to_a_loop_that_has_begun_to_end_is_for_the_next_one_or_refused() -> None:
+    cleans, go_on = Flag(), Flag()
+    called: list[asyncio.AbstractEventLoop] = []
+
+    async def cleanup() -> None:
+        cleans.set()
+        go_on.wait(PATIENCE)
+
+    async def running_loop() -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
+
+    background = BackgroundLoop("test-loop", lambda: None, cleanup)
+    first = background.loop
+    first.call_soon_threadsafe(first.stop)  # it dies
+    assert cleans.wait(PATIENCE)
+    with pytest.raises(RuntimeError, match="ended"):
+        background._calls.put(print, ())
+    background.call(lambda: called.append(asyncio.get_running_loop()))
+    second = background.submit(running_loop()).result(PATIENCE)
+    assert called == [second] != [first]
+    closing = threading.Thread(target=background.close, args=(PATIENCE,))
+    closing.start()
+    go_on.set()
+    join(closing)
+    for ask in (background.submit, background.run):
+        with pytest.raises(ConfigError, match="shut down"):
+            ask(running_loop())  # which nothing awaits, and Python complains of that
+
+
+def test_closing_tells_those_who_wait_for_a_result(background: BackgroundLoop) -> None:
+    began = Flag()
+    refused: list[ConfigError] = []
+
+    async def wait() -> None:
+        began.set()
+        await asyncio.Event().wait()
+
+    def ask() -> None:
+        try:
+            background.run(wait())
+        except ConfigError as error:
+            refused.append(error)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    assert began.wait(PATIENCE)
+    background.close(PATIENCE)
+    join(asking)
+    assert "shut down" in str(refused)
 
 
 IMPORTS = """

@@ -171,11 +171,6 @@ class Cursor:
         return events
 
     @property
-    def goes_on(self) -> bool:
-        """Whether the newest event only continues the text, as the one before it did."""
-        return self._log.goes_on
-
-    @property
     def has_more(self) -> bool:
         """Whether there are events not read yet."""
         return self.position < len(self._log)

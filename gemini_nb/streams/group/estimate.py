@@ -89,7 +89,7 @@ def estimate(
             raise ArgumentError(f"None of these rows can be asked: {why}", hint=misfits[0].hint)
         return Estimate(requests=0, input_tokens=0, low=Decimal(), high=Decimal())
     chosen.runtime.check_may_block()
-    counts = chosen.runtime.loop.submit(_count(chosen, requests)).result()
+    counts = chosen.runtime.loop.run(_count(chosen, requests))
     mean = sum(counts) / len(counts)
     count = round(len(items) * len(asked) / len(looked_at) * len(requests) / len(sample))
     request = requests[0]

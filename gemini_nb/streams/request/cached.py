@@ -190,12 +190,7 @@ def run(runtime: Runtime, asking: Coroutine[Any, Any, T]) -> T:
     except BaseException:
         asking.close()
         raise
-    future = runtime.loop.submit(asking)
-    try:
-        return future.result()
-    except BaseException:
-        future.cancel()
-        raise
+    return runtime.loop.run(asking)
 
 
 def cache_named(cached: object) -> str | None:

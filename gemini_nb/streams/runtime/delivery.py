@@ -11,6 +11,7 @@ When all threads are held up in slow callbacks while others wait, more are start
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import logging
 import math
@@ -61,11 +62,13 @@ class Subscription:
         """Set once the callback has seen the terminal event, or was unsubscribed."""
         self._delivery = delivery
         self._lock = threading.Lock()
-        self._queued = False
+        self._log = log
         self._left = False
         self._failed = False
         self.target = target
+        self._queued = True  # an event of this moment queues nothing whose cursor is not there
         self._cursor = Cursor(log, self._wake, replay=replay)
+        self._queued = False
         # A thread that woke up for a stream that has not begun would find nothing; the first starts one here,
         # so that the loop need not.
         if self._cursor.has_more or self._cursor.at_end or not delivery.has_threads:
@@ -80,7 +83,7 @@ class Subscription:
     def _wake(self) -> None:
         if self._claim():
             self._delivery.enqueue_with_others(self)
-        if not self._cursor.goes_on:
+        if not self._log.goes_on:
             self._delivery.hurry()
 
     def _enqueue(self) -> None:
@@ -231,7 +234,8 @@ class Delivery:
         if self._loop.is_current:  # it is awake
             loop.call_later(_PATIENCE, self._check, loop, returned, 1)
         else:
-            loop.call_soon_threadsafe(loop.call_later, _PATIENCE, self._check, loop, returned, 1)
+            with contextlib.suppress(RuntimeError):  # closed in between
+                loop.call_soon_threadsafe(loop.call_later, _PATIENCE, self._check, loop, returned, 1)
 
     def _check(self, loop: asyncio.AbstractEventLoop, returned: int, more: int) -> None:
         """Start threads, twice as many each time, while no callback returns."""
@@ -249,14 +253,13 @@ class Delivery:
     def _start_threads(self, count: int) -> None:
         for _ in range(count):
             thread = threading.Thread(target=self._work, name="gemini_nb-delivery", daemon=True)
-            with self._lock:
-                self._threads.add(thread)
             try:
-                with targeting(None):
-                    thread.start()
+                with self._lock, targeting(None):
+                    thread.start()  # before it is known: `close` joins those that are
+                    self._threads.add(thread)
+                    if self._closed:  # meanwhile, so that it was not told to end
+                        self._ready.put(None)
             except RuntimeError as error:  # the system has no more, or the interpreter is ending
-                with self._lock:
-                    self._threads.discard(thread)
                 logger.warning("no thread for subscribers: %s", error)
                 return
 

@@ -62,11 +62,14 @@ class _Calls:
     """What other threads want a loop to call.
 
     To wake a loop takes a system call and a switch of threads, as much as a whole request. So calls that wait
-    share one wake-up.
+    share one wake-up. A loop that ends takes what was put before, the next one what comes after: a task that
+    began in its last turns would never end.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
+        self.has_ended = False
+        self._lock = threading.RLock()  # a finalizer may run, and put a call, in the middle of `put`
         self._waiting: collections.deque[tuple[Callable[..., object], tuple[Any, ...]]] = collections.deque()
         self._is_woken = False
 
@@ -74,17 +77,38 @@ class _Calls:
         """Have a function called soon.
 
         Raises:
-            RuntimeError: the loop is closed.
+            RuntimeError: the loop has ended.
         """
-        self._waiting.append((function, args))
-        if self._is_woken:
-            return
-        try:
-            self._is_woken = True
-            self.loop.call_soon_threadsafe(self._take, context=contextvars.Context())
-        except BaseException:  # an interrupt, too: the next call must wake the loop
-            self._is_woken = False
-            raise
+        with self._lock:
+            self._check()
+            self._waiting.append((function, args))
+            if self._is_woken:
+                return
+            try:
+                self._is_woken = True
+                self.loop.call_soon_threadsafe(self._take, context=contextvars.Context())
+            except BaseException:  # an interrupt, too: the next call must wake the loop
+                self._is_woken = False
+                raise
+
+    def submit(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        """Have a coroutine run, and return the future of its result.
+
+        Raises:
+            RuntimeError: the loop has ended.
+        """
+        with self._lock:
+            self._check()
+            return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+
+    def end(self) -> None:
+        """Take no more."""
+        with self._lock:
+            self.has_ended = True
+
+    def _check(self) -> None:
+        if self.has_ended:
+            raise RuntimeError("This loop has ended.")
 
     def _take(self) -> None:
         self._is_woken = False  # first: what is added from now on wakes the loop again
@@ -142,10 +166,7 @@ class BackgroundLoop:
             return loop
         with self._lock:
             if self._closed:
-                raise ConfigError(
-                    "This manager was shut down.",
-                    hint="gemini_nb.get_manager() makes a new one; magics do that by themselves.",
-                )
+                raise _shut_down()
             if self._loop is None or not self.is_alive:
                 self._loop = self._start()
             return self._loop
@@ -153,8 +174,8 @@ class BackgroundLoop:
     def _start(self) -> asyncio.AbstractEventLoop:
         loop = asyncio.new_event_loop()
         loop.set_exception_handler(_log_exception)
-        started = threading.Event()
-        thread = threading.Thread(target=self._run, args=(loop, started), name=self._name, daemon=True)
+        calls, started = _Calls(loop), threading.Event()
+        thread = threading.Thread(target=self._run, args=(calls, started), name=self._name, daemon=True)
         try:
             with targeting(None):
                 thread.start()
@@ -162,12 +183,13 @@ class BackgroundLoop:
             loop.close()
             raise
         self._thread = thread
-        self._calls = _Calls(loop)
+        self._calls = calls
         started.wait()
         background.loops.add(loop)
         return loop
 
-    def _run(self, loop: asyncio.AbstractEventLoop, started: threading.Event) -> None:
+    def _run(self, calls: _Calls, started: threading.Event) -> None:
+        loop = calls.loop
         loop.call_soon(started.set)
         try:
             loop.run_forever()
@@ -177,6 +199,7 @@ class BackgroundLoop:
             died = self._loop is loop
             if died:
                 self._loop = None
+        calls.end()
         try:
             if died:
                 self._on_death()
@@ -197,16 +220,18 @@ class BackgroundLoop:
 
     def _schedule(self, function: Callable[..., object], *args: Any) -> None:
         """Call a function on the loop's thread soon."""
+        self._hand_over(lambda calls: calls.put(function, args))
+
+    def _hand_over(self, give: Callable[[_Calls], T]) -> T:
+        """Give something to the running loop, or to the next one if that ends at this moment."""
         while True:
             _ = self.loop  # it runs
             calls = self._calls
             try:
-                calls.put(function, args)
+                return give(calls)
             except RuntimeError:
-                if not calls.loop.is_closed():
+                if not calls.has_ended:
                     raise
-            else:
-                return
 
     def spawn(self, function: Callable[[], Coroutine[Any, Any, None]], context: contextvars.Context) -> None:
         """Run a coroutine function as a task of its own, in this context. It must not raise.
@@ -228,9 +253,36 @@ class BackgroundLoop:
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
         """Run a coroutine and return the future of its result.
 
-        Its errors come without the frames of the loop, which hold the requests' headers.
+        Raises:
+            ConfigError: the loop was closed.
         """
-        return asyncio.run_coroutine_threadsafe(_bare(coroutine), self.loop)
+        try:
+            return self._hand_over(lambda calls: calls.submit(coroutine))
+        except BaseException:
+            coroutine.close()  # else Python complains that nothing awaited it
+            raise
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine and return its result; Ctrl-C cancels it.
+
+        Its errors come without the frames of the loop, which hold the requests' headers.
+
+        Raises:
+            ConfigError: the loop was closed, be it meanwhile.
+        """
+        future = self.submit(coroutine)
+        try:
+            return future.result()
+        except GeminiError as error:
+            failure: GeminiError = without_traceback(error)
+        except concurrent.futures.CancelledError:
+            if not self._closed:
+                raise
+            failure = _shut_down()
+        except BaseException:
+            future.cancel()
+            raise
+        raise failure
 
     def join(self, timeout: float) -> None:
         """Wait for the end of a thread that ends by itself."""
@@ -251,12 +303,11 @@ class BackgroundLoop:
         thread.join(timeout)
 
 
-async def _bare(coroutine: Coroutine[Any, Any, T]) -> T:
-    try:
-        return await coroutine
-    except GeminiError as error:
-        failure = without_traceback(error)
-    raise failure
+def _shut_down() -> ConfigError:
+    return ConfigError(
+        "This manager was shut down.",
+        hint="gemini_nb.get_manager() makes a new one; magics do that by themselves.",
+    )
 
 
 async def _drain(cleanup: Callable[[], Coroutine[Any, Any, None]] | None) -> None:
@@ -266,6 +317,8 @@ async def _drain(cleanup: Callable[[], Coroutine[Any, Any, None]] | None) -> Non
     deadline = loop.time() + _PATIENCE
     while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
         if loop.time() >= deadline:
+            for task in tasks:  # they are left on purpose: nothing is to be said once they are collected
+                task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - as asyncio does
             break
         for task in tasks:
             task.cancel()
