@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import math
 import os
 from collections.abc import Iterator
@@ -31,6 +32,14 @@ def anyio_backend() -> str:
 def no_connection_rests(monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection that a server resets is a fault, however slow the machine was to use it again."""
     monkeypatch.setattr("gemini_nb.api.transport._RESTED", math.inf)
+
+
+@pytest.fixture
+def caplog(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """What this test logs, and not what a test before it left for the garbage collector to complain about."""
+    gc.collect()
+    caplog.clear()
+    return caplog
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -377,6 +377,7 @@ def test_an_iterator_dropped_in_the_middle_leaves_the_log_and_the_stream(holding
     for event in stream:
         if event.kind == "text_delta":
             break
+    until(lambda: log.reader_count == before)  # the loop's thread may be waking the one above just now
     reader = stream.reader()
     gone = weakref.ref(reader)
     assert next(reader).kind == "stream_started"
