@@ -5,6 +5,9 @@ import threading
 import time
 from typing import Any
 
+import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pydantic
 import pytest
 
@@ -289,6 +292,50 @@ def test_the_fields_of_a_schema_are_columns_also_where_rows_failed(schema: Any) 
     assert frame["city"].tolist() == ["x", "y"]
     assert frame["answer_status"].notna().tolist() == [False, True]
     assert frame["status"].tolist() == ["error", "completed"]
+
+
+ENDS = ["status", "finish_reason", "error", "tokens", "cost", "kept"]
+
+
+@pytest.mark.parametrize(
+    ("items", "own"),
+    [
+        (None, ["item"]),
+        ([], []),
+        (pd.DataFrame({"city": [], "river": []}), ["city", "river"]),
+        (pl.DataFrame({"city": [], "river": []}), ["city", "river"]),
+        (pa.table({"city": [], "river": []}), ["city", "river"]),
+    ],
+)
+@pytest.mark.parametrize("prompts", [list, lambda: iter(())])
+def test_a_frame_without_rows_has_the_columns_of_one_with_rows(prompts: Any, items: Any, own: Any) -> None:
+    with rig(hello()) as made:
+        options: Any = {"manager": made.manager, **made.options, "model": "gemini-a", "items": items}
+        texts = gemini_nb.map(prompts(), **options).wait(PATIENCE)
+        seen = gemini_nb.map(prompts(), schema=Seen, **options).wait(PATIENCE)
+        config = {"response_schema": Seen}
+        configured = gemini_nb.map(prompts(), generation_config=config, **options).wait(PATIENCE)
+        assert made.server.requests == []
+    assert list(texts.to_frame()) == [*own, "answer", *ENDS]
+    fields = ["answer_city" if "city" in own else "city", "answer_status", "grade"]
+    assert list(seen.to_frame()) == list(configured.to_frame()) == [*own, *fields, *ENDS]
+    assert list(seen.to_frame(wide=True)) == [*own, "gemini-a"]
+    frame = seen.to_frame()
+    assert list(frame[frame["kept"]]) == list(frame[frame["status"] == "error"]) == list(frame)
+    assert frame["tokens"].sum() == frame["cost"].sum() == 0
+
+
+def test_rows_that_were_never_asked_have_the_columns_of_the_schema() -> None:
+    with rig(hello()) as made:
+        no_key: Any = {"auth": "gemini", "model": "gemini-a", "manager": made.manager}
+        group = gemini_nb.map(iter("ab"), schema=Seen, each=iter([{}, {}]), **no_key).wait(PATIENCE)
+        own = [{"schema": Seen}, {"schema": Seen}]
+        each = gemini_nb.map(iter("ab"), each=iter(own), **no_key).wait(PATIENCE)
+    assert group.started == each.started == []
+    assert (
+        list(group.to_frame()) == list(each.to_frame()) == ["item", "city", "answer_status", "grade", *ENDS]
+    )
+    assert group.to_frame(wide=True).to_dict("list") == {"item": ["a"], "gemini-a": [None]}
 
 
 @pytest.mark.parametrize("one", ["Name a river.", {"text": "Name a river."}, b"abc"])

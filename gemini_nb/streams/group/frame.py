@@ -16,13 +16,15 @@ from gemini_nb.api.contents.objects import is_from
 from gemini_nb.api.contents.values import import_pandas
 from gemini_nb.errors import ArgumentError, kind_of
 from gemini_nb.streams.conversation.dependencies import streams_in, whole_text
-from gemini_nb.streams.group.rows import Row
+from gemini_nb.streams.group.rows import Row, Shape
 from gemini_nb.streams.group.run import Run
 from gemini_nb.streams.runtime.handle import Handle
 from gemini_nb.streams.stream import Stream
+from gemini_nb.tools.schemas.schema import OutputSchema
 
 __all__ = [
     "ENDS",
+    "column_names",
     "columns_of",
     "copied",
     "fields_of",
@@ -38,19 +40,45 @@ __all__ = [
 
 ENDS = ("status", "finish_reason", "error", "tokens", "cost", "kept")
 """The columns that say how a row ended."""
+_KINDS = {"tokens": "int64", "cost": "float64", "kept": "bool"}  # what pandas makes of those of rows
 _FILE_NAME = re.compile(r"[^\n]+\.(?:csv|tsv|txt|md|jsonl?|ndjson|parquet|feather|xlsx?)")
 _TABLES = ("pyarrow", "Table", "RecordBatch")
 
 
-def to_frame(run: Run, *, has_items: bool, wide: bool) -> Any:
+def to_frame(run: Run, shape: Shape, *, has_items: bool, wide: bool) -> Any:
     """Return a pandas DataFrame with a row for each of the run's, or with `wide` for each item.
 
     Raises:
         ConfigError: pandas is not installed.
     """
     pd = import_pandas()
+    if not run.rows:
+        return _empty(pd, shape, has_items=has_items, wide=wide)
     asked = [_about(row.item) if has_items else {} for row in run.rows]
-    return pd.DataFrame(_wide_rows(run.rows, asked) if wide else _rows(run, asked))
+    return pd.DataFrame(_wide_rows(run.rows, asked, shape) if wide else _rows(run, asked, shape))
+
+
+def _empty(pd: Any, shape: Shape, *, has_items: bool, wide: bool) -> Any:
+    """A frame without rows, whose columns are those that it would have with some."""
+    own = list(shape.columns) if has_items else []
+    if wide:
+        models = [] if shape.model is None else [shape.model]
+        return pd.DataFrame(columns=[*own, *free_names(models, own).values()])
+    ends = free_names(ENDS, own)
+    fields = free_names(_expected(shape, {}), [*own, *ends.values()])
+    frame = pd.DataFrame(columns=[*own, *fields.values(), *ends.values()])
+    return frame.astype({ends[name]: kind for name, kind in _KINDS.items()})
+
+
+def _expected(shape: Shape, options: Mapping[str, Any]) -> list[Any]:
+    """The fields that an answer would have, of a row with these settings."""
+    schema = shape.form(options)
+    return list(_unanswered(schema) if schema is not None else ()) or ["answer"]
+
+
+def _unanswered(schema: OutputSchema) -> dict[Any, Any]:
+    """An answer that is missing, by columns; none where the form does not name them."""
+    return dict.fromkeys(schema.json_schema.get("properties", ()))
 
 
 def columns_of(stream: Stream | None, run: Run, fields: Sequence[str]) -> list[Any]:
@@ -74,6 +102,13 @@ def records_of(value: Any) -> list[Any] | None:
         _check_columns(value.columns)
         return list(value.to_dict("records"))
     return None
+
+
+def column_names(value: Any) -> tuple[Any, ...]:
+    """Return the names of a frame's columns; none of anything else."""
+    if not is_frame(value):
+        return ()
+    return tuple(value.column_names if is_from(value, *_TABLES) else value.columns)
 
 
 def is_frame(value: Any) -> bool:
@@ -139,10 +174,10 @@ def result_of(stream: Stream) -> Any:
     return stream.parsed if stream.request.schema is not None else stream.text
 
 
-def _wide_rows(rows: Sequence[Row], asked: list[dict[Any, Any]]) -> list[dict[Any, Any]]:
+def _wide_rows(rows: Sequence[Row], asked: list[dict[Any, Any]], shape: Shape) -> list[dict[Any, Any]]:
     """One dictionary for each item, with a column for each model that was asked about it."""
     by_model: dict[str | None, list[int]] = {}
-    for index, model in enumerate(_models(rows)):
+    for index, model in enumerate(_models(rows, shape)):
         by_model.setdefault(model, []).append(index)
     own = list(dict.fromkeys(name for about in asked for name in about))
     names = free_names(by_model, own)
@@ -155,9 +190,9 @@ def _wide_rows(rows: Sequence[Row], asked: list[dict[Any, Any]]) -> list[dict[An
     return made
 
 
-def _models(rows: Sequence[Row]) -> list[str | None]:
+def _models(rows: Sequence[Row], shape: Shape) -> list[str | None]:
     """The model of each row; one that was never asked has that of the others with its settings."""
-    known = {row.model: row.stream.model for row in rows if row.stream is not None}
+    known = {None: shape.model} | {row.model: row.stream.model for row in rows if row.stream is not None}
     return [known.get(row.model, row.model) if row.stream is None else row.stream.model for row in rows]
 
 
@@ -174,15 +209,16 @@ def _about(item: object) -> dict[Any, Any]:
         return {"item": item}
 
 
-def _rows(run: Run, asked: list[dict[Any, Any]]) -> list[dict[Any, Any]]:
+def _rows(run: Run, asked: list[dict[Any, Any]], shape: Shape) -> list[dict[Any, Any]]:
     """One dictionary for each row, all with the same columns in the same order."""
     own = list(dict.fromkeys(name for about in asked for name in about))
     answers = [_answer(row.stream) for row in run.rows]
-    fields = list(dict.fromkeys(name for answer in answers for name in answer)) or ["answer"]
+    known = list(dict.fromkeys(name for answer in answers for name in answer))
+    fields = known or _expected(shape, run.rows[0].options)
     ends = [_end(row.stream, run) for row in run.rows]
-    if len(set(models := _models(run.rows))) > 1:
+    if len(set(models := _models(run.rows, shape))) > 1:
         ends = [{**end, "model": model} for model, end in zip(models, ends, strict=True)]
-    end_names = free_names(ends[0] if ends else (), own)
+    end_names = free_names(ends[0], own)
     field_names = free_names(fields, [*own, *end_names.values()])
     return [
         {
@@ -203,7 +239,7 @@ def _answer(stream: Stream | None) -> dict[Any, Any]:
         return {"answer": None if stream.error is not None else stream.text}
     result = result_of(stream)
     if result is None:
-        return dict.fromkeys(schema.json_schema.get("properties", ()))
+        return _unanswered(schema)
     return fields_of(result) or {"answer": result}
 
 

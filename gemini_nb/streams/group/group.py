@@ -17,7 +17,7 @@ from gemini_nb.errors import ArgumentError, GeminiError
 from gemini_nb.journal import prices
 from gemini_nb.streams.group.frame import result_of, to_frame
 from gemini_nb.streams.group.pace import check_prices, dollars_of
-from gemini_nb.streams.group.rows import Counts
+from gemini_nb.streams.group.rows import Counts, Shape
 from gemini_nb.streams.group.run import Run
 from gemini_nb.streams.runtime.ending import StreamInterrupted, mark_cancelled, waiting_for_rows
 from gemini_nb.streams.runtime.handle import Handle
@@ -31,6 +31,8 @@ __all__ = ["StreamGroup"]
 
 logger = logging.getLogger("gemini_nb")
 
+_UNKNOWN = Shape()
+
 
 class StreamGroup(Handle):
     """Streams that belong together, in the order of their prompts.
@@ -43,6 +45,7 @@ class StreamGroup(Handle):
         streams: the streams.
         items: what each of them was asked about, where there is such a thing.
         runtime: the machinery they run on; by default that of the first.
+        shape: what is known of their table before there are any.
     """
 
     _instead = "take to_frame(), or results."
@@ -53,9 +56,11 @@ class StreamGroup(Handle):
         items: Iterable[object] | None = None,
         *,
         runtime: Runtime | None = None,
+        shape: Shape = _UNKNOWN,
     ) -> None:
         self._run = streams if isinstance(streams, Run) else Run.of(streams, items)
         self._runtime = runtime
+        self._shape = shape
 
     def __len__(self) -> int:
         return len(self._run.rows)
@@ -211,7 +216,8 @@ class StreamGroup(Handle):
 
         The items' own columns come first, as they are. Then comes `answer`, or a column for each field of the
         schema, and `status`, `finish_reason`, `error`, `tokens`, `cost` (US dollars), `kept`; where several
-        models were asked, also `model`. A name that is taken already gets "answer_" before it.
+        models were asked, also `model`. A name that is taken already gets "answer_" before it. Without rows
+        it has the same columns, those of the items as far as they are known.
 
         Args:
             wide: give one row for each item, and one column for each model's answers.
@@ -219,7 +225,7 @@ class StreamGroup(Handle):
         Raises:
             ConfigError: pandas is not installed.
         """
-        return to_frame(self._run, has_items=self.has_items, wide=wide)
+        return to_frame(self._run, self._shape, has_items=self.has_items, wide=wide)
 
     def wait(self, timeout: float | None = None) -> StreamGroup:
         """Wait until all have ended.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from decimal import Decimal
@@ -14,14 +15,14 @@ from gemini_nb.errors import ArgumentError, GeminiError, NotAskedError
 from gemini_nb.redaction import seal_options, sealed
 from gemini_nb.streams.conversation.keeping import Repeats
 from gemini_nb.streams.events.info import Subscriber
-from gemini_nb.streams.group.frame import copied, is_frame, is_missing, records_of, why_no_rows
+from gemini_nb.streams.group.frame import column_names, copied, is_frame, is_missing, records_of, why_no_rows
 from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.group.pace import Pace, check_prices, dollars_of
-from gemini_nb.streams.group.rows import Row
+from gemini_nb.streams.group.rows import Row, Shape
 from gemini_nb.streams.group.run import Run
 from gemini_nb.streams.manager import StreamManager, manager_of
 from gemini_nb.streams.request.options import StreamOptions, check_names, for_several, takes_options
-from gemini_nb.streams.request.request import build_request, check_settings
+from gemini_nb.streams.request.request import build_request, check_settings, output_of
 from gemini_nb.streams.stream import Stream
 from gemini_nb.tools.schemas.schema import OutputSchema
 from gemini_nb.tools.tool import described
@@ -80,6 +81,7 @@ def map_prompts(
     _check_columns(items, each)
     pace = Pace(concurrency, rpm)
     chosen = manager_of(manager)
+    shape = _shape(chosen, options, items)
     rows = _rows_of(prompts, items, each, once)
     if not isinstance(rows, list):  # the first rows of a list are checked when they start
         _check_shared(chosen, options, each)
@@ -97,7 +99,7 @@ def map_prompts(
 
     run = pace.run = Run(rows, start, refuse, pace.window)
     run.budget, run.keeps = _kept_budget(budget, chosen, options, rows, each), _keeps(chosen, options, rows)
-    return _begun(run, chosen)
+    return _begun(run, chosen, shape)
 
 
 class _Once:
@@ -170,16 +172,30 @@ def _sealed(own: Mapping[str, Any]) -> Mapping[str, Any]:
     return sealed(own) if isinstance(own, Mapping) else own
 
 
-def _begun(run: Run, manager: StreamManager) -> StreamGroup:
+def _begun(run: Run, manager: StreamManager, shape: Shape) -> StreamGroup:
     """Begin to ask the rows, and return their group."""
     manager.add_group(run)
-    group = StreamGroup(run, runtime=manager.runtime)
+    group = StreamGroup(run, runtime=manager.runtime, shape=shape)
     try:
         run.begin()
     except BaseException:
         group.stop()  # nothing else would have a handle on them
         raise
     return group
+
+
+def _shape(manager: StreamManager, options: StreamOptions, items: object) -> Shape:
+    """Return what the table of the rows will look like; prompts that are the items are texts as a rule."""
+
+    def form(own: Mapping[str, Any]) -> OutputSchema | None:
+        with contextlib.suppress(GeminiError):  # what does not fit is the rows' error
+            return output_of({**options, **own})
+        return None
+
+    model = None
+    with contextlib.suppress(GeminiError):
+        model = choose_model(options.get("model"), manager.runtime.settings)
+    return Shape(("item",) if items is None else column_names(items), form, model)
 
 
 def _settings_of(row: Row, options: StreamOptions, retry: RetryPolicy) -> StreamOptions:

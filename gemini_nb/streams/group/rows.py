@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -10,8 +10,9 @@ from gemini_nb.errors import ArgumentError, GeminiError
 from gemini_nb.redaction import scrub
 from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.stream import Stream
+from gemini_nb.tools.schemas.schema import OutputSchema
 
-__all__ = ["Alone", "Counts", "Later", "Row", "failure_of"]
+__all__ = ["Alone", "Counts", "Later", "Row", "Shape", "failure_of"]
 
 
 class Later:
@@ -97,6 +98,20 @@ class Counts(NamedTuple):
     stopped: int
     failed: int
     kept: int
+
+
+class Shape(NamedTuple):
+    """What is known of a group's table before any row was asked, or read.
+
+    Attributes:
+        columns: what each row has of its own.
+        form: returns the schema of the answers, given a row's own settings.
+        model: the model that is asked where a row names none.
+    """
+
+    columns: tuple[Any, ...] = ()
+    form: Callable[[Mapping[str, Any]], OutputSchema | None] = lambda _: None
+    model: str | None = None
 
 
 def failure_of(error: Exception) -> GeminiError:

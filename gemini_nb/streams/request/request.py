@@ -46,6 +46,7 @@ __all__ = [
     "build_request",
     "check_settings",
     "complete_request",
+    "output_of",
     "with_tools_of_sources",
 ]
 
@@ -315,6 +316,16 @@ def _split_body(request_body: Mapping[str, Any]) -> tuple[list[Content], JSON]:
     if (system := body.get("systemInstruction")) is not None:
         body["systemInstruction"] = _instruction(system)
     return to_contents(body.pop("contents", [])), body
+
+
+def output_of(options: Mapping[str, Any]) -> OutputSchema | None:
+    """Return the schema of the answers to what is asked with these options, None for free text.
+
+    Raises:
+        GeminiError: they do not fit.
+    """
+    given = options.get("generation_config")
+    return _output(options.get("schema"), {} if given is None else split_config(given)[0])
 
 
 def _output(schema: object, config: JSON) -> OutputSchema | None:
