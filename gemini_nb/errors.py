@@ -112,6 +112,13 @@ class GeminiError(Exception):
         return [f"{type(self).__name__}: {self}"]
 
 
+class Interrupted(KeyboardInterrupt):
+    """A wait was interrupted; the message says what became of what was waited for."""
+
+    def _render_traceback_(self) -> list[str]:  # IPython shows this in place of the frames
+        return [f"KeyboardInterrupt: {self}"]
+
+
 class TransportError(GeminiError):
     """The connection failed, broke or fell silent."""
 

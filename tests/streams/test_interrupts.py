@@ -39,6 +39,8 @@ def shell(make_shared_kernel: Callable[..., Kernel]) -> Kernel:
         ("group.result()", "3 stopped, 1 had ended; %gemini_show {first} shows what came."),
         ("for event in poem: pass", "poem · {poem} goes on; %gemini_stop stops what runs."),
         ("async for event in poem: pass", "poem · {poem} goes on; %gemini_stop stops what runs."),
+        ("for pair in group: pass", "3 go on, 1 had ended; %gemini_stop stops what runs."),
+        ("async for pair in group: pass", "3 go on, 1 had ended; %gemini_stop stops what runs."),
         ("%gemini_wait poem", "poem · {poem} goes on; %gemini_stop stops what runs."),
         ("%gemini_wait group", "3 go on, 1 had ended; %gemini_stop stops what runs."),
     ],
@@ -54,6 +56,58 @@ def test_an_interrupted_wait_is_one_line(shell: Kernel, cell: str, line: str) ->
     assert run.error_text.strip() == said
     left = shell.run("print(len(poem.text) > 0)\n%gemini_stop all")
     assert left.stdout.startswith("True")
+
+
+SILENT = (
+    "import os, signal, socket, threading, gemini_nb\n"
+    "silent = socket.create_server(('127.0.0.1', 0))\n"
+    "url = 'http://127.0.0.1:%d' % silent.getsockname()[1]\n"
+    "service = dict(auth='gemini', credentials={'api_key': 'none'}, base_url=url)\n"
+    "def press_once_asked():\n"
+    "    silent.accept()\n"
+    "    os.kill(os.getpid(), signal.SIGINT)\n"
+)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "gemini_nb.models(**service)",
+        "gemini_nb.cache('a text', model='gemini-a', **service)",
+        "gemini_nb.estimate(['a'], 'Say {item}.', **service)",
+        "gemini_nb.File('files/abc').delete(**service)",
+    ],
+)
+def test_an_interrupted_request_to_the_service_is_one_line(shell: Kernel, call: str) -> None:
+    shell.run(SILENT)
+    run = shell.run(f"threading.Thread(target=press_once_asked, daemon=True).start()\n{call}")
+    given_up = "the request was given up; the service may have carried it out all the same."
+    assert run.error_text.strip() == f"KeyboardInterrupt: {given_up}"
+
+
+def test_an_interrupted_wait_for_a_server_of_tools_is_one_line(shell: Kernel) -> None:
+    shell.run(
+        "import os, sys, gemini_nb\n"
+        "press = f'import os, signal, sys; os.kill({os.getpid()}, signal.SIGINT); sys.stdin.read()'\n"
+        "server = gemini_nb.mcp([sys.executable, '-c', press])"
+    )
+    run = shell.run("server.tools")
+    name = shell.run("print(server.name)\nserver.close()").stdout.strip()
+    assert run.error_text.strip() == f"KeyboardInterrupt: {name} has not listed its tools yet."
+
+
+@pytest.mark.parametrize("call", ["rewind()", "restore()", "save('talk.json')"])
+def test_an_interrupted_wait_for_a_chat_is_one_line(shell: Kernel, call: str) -> None:
+    shell.run(
+        "import os, signal, gemini_nb\n"
+        "def press(event):\n"
+        "    if event.kind == 'text_delta' and next(once, False): os.kill(os.getpid(), signal.SIGINT)\n"
+        "talk, once = gemini_nb.Chat(), iter([True])"
+    )
+    run = shell.run(f"said = talk.send('Write a long text of 2000 words.', press)\ntalk.{call}")
+    name = shell.run("print(said.stream_id)").stdout.strip()
+    assert run.error_text.strip() == f"KeyboardInterrupt: {name} goes on; %gemini_stop stops what runs."
+    assert shell.run("print(said.is_done)\n%gemini_stop all").stdout.startswith("False")
 
 
 def test_the_help_says_what_stops_a_stream_whose_cell_has_returned(shell: Kernel) -> None:

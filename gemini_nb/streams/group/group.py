@@ -19,7 +19,7 @@ from gemini_nb.streams.group.frame import result_of, to_frame
 from gemini_nb.streams.group.pace import check_prices, dollars_of
 from gemini_nb.streams.group.rows import Counts, Shape
 from gemini_nb.streams.group.run import Run
-from gemini_nb.streams.runtime.ending import StreamInterrupted, mark_cancelled, waiting_for_rows
+from gemini_nb.streams.runtime.ending import StreamInterrupted, interrupting, mark_cancelled, waiting_for_rows
 from gemini_nb.streams.runtime.handle import Handle
 from gemini_nb.streams.runtime.loop import Flag
 from gemini_nb.streams.runtime.readers import sleep_until_set, waker
@@ -321,7 +321,10 @@ class StreamGroup(Handle):
         run, changed = self._run, Flag()
         while not run.when_changed(seen, changed.set):
             with waiting_for_rows(stream.record for stream in run.active):
-                self.runtime.block_on(changed, _left(deadline))
+                try:
+                    self.runtime.block_on(changed, _left(deadline))
+                except KeyboardInterrupt:
+                    raise self._goes_on() from None
             changed = Flag()
 
     async def _until_ended_async(self, seen: int) -> None:
@@ -330,8 +333,17 @@ class StreamGroup(Handle):
         wake = waker(changed)
         while not self._run.when_changed(seen, wake):
             with waiting_for_rows(stream.record for stream in self._run.active):
-                await sleep_until_set(changed)  # for a Ctrl-C, which does not wake a loop
+                try:
+                    await sleep_until_set(changed)  # for a Ctrl-C, which does not wake a loop
+                except asyncio.CancelledError as error:
+                    mark_cancelled(error, self._goes_on())
+                    raise
             changed.clear()
+
+    def _goes_on(self) -> StreamInterrupted:
+        started = self.started
+        had_ended = sum(stream.is_done for stream in started)
+        return interrupting([stream.label for stream in started], had_ended, stopped=False)
 
 
 class _Streams(Sequence[Stream]):

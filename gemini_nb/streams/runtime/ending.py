@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gemini_nb.errors import BlockingCallError
+from gemini_nb.errors import BlockingCallError, Interrupted
 from gemini_nb.streams.runtime.loop import Flag
 from gemini_nb.streams.runtime.readers import sleep_until_set, waker
 
@@ -35,11 +35,8 @@ __all__ = [
 ]
 
 
-class StreamInterrupted(KeyboardInterrupt):
+class StreamInterrupted(Interrupted):
     """A wait for streams was interrupted."""
-
-    def _render_traceback_(self) -> list[str]:  # IPython shows this in place of the frames
-        return [f"KeyboardInterrupt: {self}"]
 
 
 def interrupting(
@@ -231,12 +228,12 @@ class Ending:
         Raises:
             TimeoutError: it has not ended in time.
             BlockingCallError: the wait could never end.
+            StreamInterrupted: the wait was interrupted; the stream goes on.
         """
         self._runtime.check_may_block()
         if not self._reached.is_set():
-            self.check_may_wait()
             try:
-                with waiting_for(self._record):
+                with self.waiting():
                     self._runtime.block_on(self._reached, timeout)
             except TimeoutError:
                 raise TimeoutError(f"{self._record.label} has not ended after {timeout:g} s.") from None

@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from gemini_nb.errors import ConfigError, GeminiError, without_traceback
+from gemini_nb.errors import ConfigError, GeminiError, Interrupted, without_traceback
 from gemini_nb.redaction import scrub
 from gemini_nb.tools.kernel import background
 from gemini_nb.tools.output import leave_target, targeting
@@ -55,6 +55,7 @@ class Flag:
 T = TypeVar("T")
 logger = logging.getLogger("gemini_nb")
 
+_GIVEN_UP = "the request was given up; the service may have carried it out all the same."
 _PATIENCE = 1.0  # seconds that a task may take to hear of its cancellation when the loop ends
 
 
@@ -259,7 +260,8 @@ class BackgroundLoop:
         try:
             return self._hand_over(lambda calls: calls.submit(coroutine))
         except BaseException:
-            coroutine.close()  # else Python complains that nothing awaited it
+            with contextlib.suppress(ValueError):  # an interrupt came when it ran already
+                coroutine.close()  # else Python complains that nothing awaited it
             raise
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -269,9 +271,11 @@ class BackgroundLoop:
 
         Raises:
             ConfigError: the loop was closed, be it meanwhile.
+            Interrupted: the wait was interrupted.
         """
-        future = self.submit(coroutine)
+        future = None
         try:
+            future = self.submit(coroutine)
             return future.result()
         except GeminiError as error:
             failure: GeminiError = without_traceback(error)
@@ -279,8 +283,11 @@ class BackgroundLoop:
             if not self._closed:
                 raise
             failure = _shut_down()
-        except BaseException:
-            future.cancel()
+        except BaseException as error:
+            if future is not None:
+                future.cancel()
+            if isinstance(error, KeyboardInterrupt):
+                raise Interrupted(_GIVEN_UP) from None
             raise
         raise failure
 

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from gemini_nb.config import Settings, check_header, http_allowed, is_loopback
 from gemini_nb.daemon import run_in_daemon_thread
-from gemini_nb.errors import ArgumentError, BlockingCallError, ConfigError, kind_of
+from gemini_nb.errors import ArgumentError, BlockingCallError, ConfigError, Interrupted, kind_of
 from gemini_nb.redaction import Secret, scrub, seal
 from gemini_nb.tools.execution import ToolFailedError
 from gemini_nb.tools.kernel import background, running_loop
@@ -147,13 +147,17 @@ class MCPServer(ToolSource):
             ConfigError: it cannot be started.
             ConnectError: it cannot be reached.
             BlockingCallError: asked for on the background loop's own thread.
+            Interrupted: the wait was interrupted.
         """
         loop = background.find()
         if loop is running_loop():
             raise BlockingCallError(
                 "The background loop cannot wait for itself.", hint="Use `await server.list_tools()` there."
             )
-        return asyncio.run_coroutine_threadsafe(self.list_tools(), loop).result()
+        try:
+            return asyncio.run_coroutine_threadsafe(self.list_tools(), loop).result()
+        except KeyboardInterrupt:
+            raise Interrupted(f"{self.name} has not listed its tools yet.") from None
 
     def close(self) -> None:
         """End its process or connection. The next use starts it again."""

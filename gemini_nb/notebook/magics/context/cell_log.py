@@ -14,6 +14,7 @@ from typing import Any
 
 from IPython.lib.pretty import RepresentationPrinter
 
+from gemini_nb.errors import Interrupted
 from gemini_nb.notebook.kernel.names import name_streams
 from gemini_nb.notebook.magics.context.failure import Failure, cut, fenced, source_of
 from gemini_nb.notebook.magics.context.own_secrets import hide_secrets
@@ -26,7 +27,6 @@ from gemini_nb.streams.conversation.dependencies import (
     whole_text,
 )
 from gemini_nb.streams.group.group import StreamGroup
-from gemini_nb.streams.runtime.ending import StreamInterrupted
 from gemini_nb.streams.stream import Stream
 
 __all__ = ["CellLog"]
@@ -34,7 +34,7 @@ __all__ = ["CellLog"]
 _KEPT = 200  # cells
 _MOST_SOURCE = 8_000  # characters of a cell
 _MOST_OUTPUT = 4_000
-_NO_FAILURES = (SystemExit, StreamInterrupted)
+_NO_FAILURES = (SystemExit, Interrupted)
 _OURS = re.compile(r"\s*%gemini_(?:fix|explain|code)\b")
 
 
