@@ -377,6 +377,12 @@ def test_an_interrupt_of_a_blocked_wait_stops_the_stream_and_its_tool(
         ("%gemini_show", "Which stream?"),
         ("%gemini_streams now", "There is no stream 'now'"),
         ("%gemini_dashboard now", "takes no arguments"),
+        ("%%gemini_stream --use nothere\nHello", "--use takes search, url, maps, code, not 'nothere'."),
+        ("%gemini_stream --use serach,code Hello", "not 'serach'. Did you mean search?"),
+        ("%gemini_chat --use nothere", "--use takes search, url, maps, code, not 'nothere'."),
+        ("%gemini_chat -m a?b", "--model: 'a?b' is not a model id."),
+        ("five = 5\n%gemini_stream --schema five Hello", "--schema: 'five' is no schema, but of type int."),
+        ("word = 'x'\n%gemini_stream --cached word Hello", "--cached: cached is a CachedContent"),
         ("names = ['a']\n%gemini_stop names", "'names' is of type list, not a stream"),
     ],
 )

@@ -20,6 +20,7 @@ from IPython.core.error import UsageError
 from gemini_nb.api.contents.content import to_part
 from gemini_nb.api.contents.file import File
 from gemini_nb.api.retry import RetryPolicy
+from gemini_nb.config import is_model
 from gemini_nb.errors import ArgumentError, GeminiError, NotAskedError
 from gemini_nb.notebook.kernel.names import name_made
 from gemini_nb.notebook.magics.named import alone_or_listed, as_name, items_of, options_of, value_of
@@ -318,6 +319,8 @@ def open_chat(
         raise UsageError(
             f"{name!r} is of type {kind}, not a Chat; %gemini_chat NAME opens one of another name."
         )
+    if models and not is_model(models[0]):  # else each message would be refused
+        raise UsageError(f"--model: {models[0]!r} is not a model id.")
     settings = {**options_of(args, user_ns, notes), **({"model": models[0]} if models else {})}
     is_new = name not in user_ns
     kept = {one: value for one, value in settings.items() if one in _OF_CHATS} if is_new else {}

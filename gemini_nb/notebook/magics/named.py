@@ -18,13 +18,13 @@ from IPython.core.error import UsageError
 
 from gemini_nb.api.contents.generation import split_config
 from gemini_nb.api.contents.objects import as_mapping
-from gemini_nb.errors import ArgumentError, GeminiError, did_you_mean
+from gemini_nb.errors import ArgumentError, CallerError, GeminiError, did_you_mean
 from gemini_nb.streams.conversation.dependencies import Deferred
 from gemini_nb.streams.group.braces import python_name
 from gemini_nb.streams.group.frame import copied, records_of, why_no_rows
 from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.group.prompt import interpolate
-from gemini_nb.streams.request.cached import CachedContent
+from gemini_nb.streams.request.cached import CachedContent, cache_named
 from gemini_nb.streams.stream import Stream
 from gemini_nb.tools.tool import BUILT_IN, ToolSource
 
@@ -52,8 +52,7 @@ def options_of(
         level = {"thinkingLevel": args.thinking.upper()} if args.thinking else {}
         config["thinkingConfig"] = {"includeThoughts": True, **level}
     tools = _tools(",".join(args.tools), namespace)
-    used = [name.strip() for names in args.use for name in names.split(",") if name.strip()]
-    used += ["search"] * args.search + ["code"] * args.code
+    used = [*_of_google(",".join(args.use)), *["search"] * args.search, *["code"] * args.code]
     tools += dict.fromkeys(used)
     asked = {
         "auth": args.auth,
@@ -88,6 +87,10 @@ def _cached(name: str | None, namespace: Mapping[str, Any]) -> object:
         raise UsageError(
             f"--cached: {name!r} is of type {type(value).__name__}, not what gemini_nb.cache made."
         )
+    try:
+        cache_named(value)
+    except CallerError as error:
+        raise UsageError(f"--cached: {error}") from None
     return value
 
 
@@ -144,6 +147,8 @@ def _schema(name: str, namespace: Mapping[str, Any]) -> Any:
     value = value_of(name, {**own, **namespace}, "--schema")
     if inspect.isroutine(value):
         raise UsageError(f"--schema: {name} is a function, not a type.")
+    if isinstance(value, (str, bytes, int, float)):
+        raise UsageError(f"--schema: {name!r} is no schema, but of type {type(value).__name__}.")
     return value
 
 
@@ -161,6 +166,20 @@ def _tools(names: str, namespace: Mapping[str, Any]) -> list[Any]:
             if not any(one is other for other in tools):
                 tools.append(one)
     return tools
+
+
+def _of_google(names: str) -> list[str]:
+    """Return the names of tools that run at Google's.
+
+    Raises:
+        UsageError: there is no such tool.
+    """
+    used = [name for name in map(str.strip, names.split(",")) if name]
+    for name in used:
+        if name not in BUILT_IN:
+            meant = did_you_mean(name, list(BUILT_IN)) or "Functions of your own go with --tools."
+            raise UsageError(f"--use takes {', '.join(BUILT_IN)}, not {name!r}. {meant}")
+    return used
 
 
 def _rows_as_they_come(group: StreamGroup) -> Iterator[Stream]:
