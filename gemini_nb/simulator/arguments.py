@@ -19,6 +19,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from pydantic_core import SchemaError, SchemaValidator, core_schema
+
 from gemini_nb.simulator.clues import NAME, Clues, name_words, read_clues, stem
 from gemini_nb.simulator.fields import camel, find_definition
 from gemini_nb.simulator.rules import Prompt
@@ -401,7 +403,7 @@ def _fit(text: str, schema: Mapping[str, Any]) -> str:
     if isinstance(pattern := schema.get("pattern"), str):
         runs = [letter * count for count in range(1, 41) for letter in "Aa10"]
         tries = [text, text.lower(), text.upper(), re.sub(r"\W+", "-", text.lower()), *_SHAPES, *runs]
-        with contextlib.suppress(re.error):
-            fits = (one for one in tries if least <= len(one) <= most and re.search(pattern, one))
-            text = next(fits, text)
+        with contextlib.suppress(SchemaError):  # pydantic's patterns take no longer than the text is long
+            check = SchemaValidator(core_schema.str_schema(pattern=pattern)).isinstance_python
+            text = next((one for one in tries if least <= len(one) <= most and check(one)), text)
     return text.ljust(min(least, _LONGEST), ".")[:most]

@@ -213,6 +213,13 @@ class Order(BaseModel):
     either: Step | Node
 
 
+@pytest.mark.timeout(20)  # a search that goes back for each way to split the words takes years
+def test_a_pattern_takes_no_longer_than_the_text_is_long() -> None:
+    schema = {"type": "string", "pattern": r"^(\w+\s?)+$"}
+    said = '"The hotel was quiet and the breakfast was long!"'
+    assert re.fullmatch(r"[\w-]+", make_value(schema, read_clues(said)))
+
+
 @pytest.mark.parametrize("text", ["About owls", "3 steps, 500 minutes, red, share 7", "x", ""])
 def test_a_structured_answer_validates(client: httpx.Client, text: str) -> None:
     for schema in (Order.model_json_schema(), clean_schema(Order.model_json_schema())):
