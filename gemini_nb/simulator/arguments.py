@@ -150,7 +150,7 @@ _EXACT = 2.0**53  # up to here a float holds each whole number
 _INSIDE = 1e-6  # how far a number stays from a bound that is excluded
 _ASSIGNED = (
     r"(?:(?:^|[\n,;{{(:\"'])\s*{0}[\"']?\s*:|\b{0}\s*=)\s*"
-    r"(?:\"([^\"\n]*)\"|((?:[^\n\"{{\[,;}}.]|[,.](?=\d))+))"
+    r"(?:\"([^\"\n]*)\"|((?:[^\n\"{{\[,;}}.]|,(?=\d)|\.(?=\w))+))"
 )
 """How a prompt says what a property is, as in `"city": "Oslo"` and `age = 3`."""
 _FOUND = (

@@ -301,6 +301,13 @@ WHOLE = {"type": "integer"}
         ("Compute 3 * (4 + 5) on 2026-01-02", {"expression": TEXT}, {"expression": "3 * (4 + 5)"}),
         ("in fahrenheit, please", {"unit": {"enum": ["celsius", "fahrenheit"]}}, {"unit": "fahrenheit"}),
         ("on 2026-12-24 at 19:00", {"date": TEXT, "time": TEXT}, {"date": "2026-12-24", "time": "19:00"}),
+        ("path: data/sales.csv", {"path": TEXT}, {"path": "data/sales.csv"}),
+        ("email: anna@example.org", {"email": TEXT}, {"email": "anna@example.org"}),
+        (
+            "host: api.example.com, port: 80",
+            {"host": TEXT, "port": WHOLE},
+            {"host": "api.example.com", "port": 80},
+        ),
         ("units = imperial", {"units": TEXT}, {"units": "imperial"}),
         ("mail ada@example.com", {"email": TEXT}, {"email": "ada@example.com"}),
         ("read https://example.com/a.", {"url": TEXT}, {"url": "https://example.com/a"}),
