@@ -29,6 +29,8 @@ __all__ = ["introduce", "make_value", "next_calls"]
 
 _MOST_CALLS = 4  # of one tool, and tools in one answer
 _IN_ORDER = re.compile(r"\b(?:first|then|afterwards|after that|step by step)\b", re.IGNORECASE)
+_FIRST = re.compile(r"\bfirst\b", re.IGNORECASE)
+_CLAUSE = re.compile(r"[.;,!?\n]|\bthen\b|\bbut\b|\band\b")
 _SENTENCE = re.compile(r"(?<=[.;!?\n])\s")
 _LONG_WORD = re.compile(r"[^\W\d_]{5,}")
 _VERB = re.compile("get|fetch|find|look|lookup|search|list|read|show|set|make|do|call|run|current")
@@ -68,15 +70,26 @@ def introduce(calls: Iterable[Mapping[str, Any]]) -> str:
 
 def _plan(prompt: Prompt) -> list[list[dict[str, Any]]]:
     """Return all calls: in one round, or one tool a round where the prompt gives an order."""
-    chosen, read = _choose(prompt), [stem(word) for word in re.findall(r"[^\W\d_]+", prompt.clues.text)]
-    if not _IN_ORDER.search(prompt.clues.text):
-        return [[call for declaration in chosen for call in _calls_of(declaration, prompt)]]
+    text, chosen = prompt.clues.text, _choose(prompt)
+    if not _IN_ORDER.search(text):
+        return [[call for one in chosen[:_MOST_CALLS] for call in _calls_of(one, prompt)]]
+    clauses = [(clause, _stems(clause)) for clause in _CLAUSE.split(text)]
+    read = [word for _, words in clauses for word in words]
 
-    def mentioned(declaration: Mapping[str, Any]) -> int:
+    def mentioned(declaration: Mapping[str, Any]) -> tuple[bool, int]:
         subject = _subject(declaration)
-        return next((place for place, word in enumerate(read) if word in subject), len(read))
+        first = any(_FIRST.search(clause) and subject.intersection(words) for clause, words in clauses)
+        return not first, next((place for place, word in enumerate(read) if word in subject), len(read))
 
-    return [_calls_of(declaration, prompt) for declaration in sorted(chosen, key=mentioned)]
+    ordered = sorted(chosen, key=mentioned)
+    if len(ordered) == 1 and not re.search(r"\bthen\b", text, re.IGNORECASE):
+        # "Check the weather first": there is something to do after it, and a tool that may be for it.
+        ordered += [one for one in prompt.functions if one not in ordered][:1]
+    return [_calls_of(one, prompt) for one in ordered[:_MOST_CALLS]]
+
+
+def _stems(text: str) -> list[str]:
+    return [stem(word) for word in re.findall(r"[^\W\d_]+", text)]
 
 
 def _choose(prompt: Prompt) -> list[Mapping[str, Any]]:
@@ -91,7 +104,7 @@ def _choose(prompt: Prompt) -> list[Mapping[str, Any]]:
     ]
     anywhere = prompt.mode == "ANY" or prompt.clues.places
     useful = [one for one in declarations if anywhere or not _is_place(_only_text(_schema_of(one)))]
-    return (named or described or useful[:1])[:_MOST_CALLS]
+    return named or described or useful[:1]
 
 
 def _subject(declaration: Mapping[str, Any]) -> set[str]:

@@ -60,8 +60,9 @@ def test_parallel_calls_come_in_chunks_of_their_own_and_only_the_first_is_signed
 @pytest.mark.parametrize(
     ("text", "names"),
     [
-        ("Plan a day in Paris. Check the weather first.", ["get_weather"]),
+        ("Plan a day in Paris. Check the weather first.", ["get_weather", "book_table"]),
         ("First look at the weather in Rome, then book a restaurant table", ["get_weather", "book_table"]),
+        ("Book a table for two in Rome, but check the weather first", ["get_weather", "book_table"]),
         ("First book a table in Rome, then tell me the weather", ["book_table", "get_weather"]),
     ],
 )
@@ -123,6 +124,13 @@ def test_of_many_tools_that_fit_a_few_are_called(client: httpx.Client) -> None:
     tools = [{"name": f"git_{name}", "description": "Works on a repository."} for name in "abcdefgh"]
     (calls,) = Talk(client, "What is new in the repository?", *tools).rounds()
     assert len(calls) == 4
+
+
+def test_of_many_tools_those_that_come_first_in_an_order_are_called(client: httpx.Client) -> None:
+    tools = [{"name": name, "description": "x"} for name in ("alpha", "beta", "gamma", "delta", "epsilon")]
+    text = "First epsilon, then delta, then gamma, then beta, then alpha."
+    made = Talk(client, text, *tools).rounds()
+    assert [[name for name, _ in calls] for calls in made] == [["epsilon"], ["delta"], ["gamma"], ["beta"]]
 
 
 def test_calling_can_be_forbidden_demanded_and_restricted(client: httpx.Client) -> None:
