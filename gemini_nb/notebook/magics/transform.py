@@ -24,7 +24,7 @@ _CALL = "get_ipython().run_cell_magic('gemini_stream', "
 _COROUTINES = {"gemini_stream": "stream_cell", "gemini_fix": "fix_cell", "gemini_wait": "wait_cell"}
 _LINE_CALL = "get_ipython().run_line_magic("
 _FIX_CALL = f"{_LINE_CALL}'gemini_fix', "
-_WAIT_CALL = f"{_LINE_CALL}'gemini_wait', "  # beside other statements, too: it is awaited where it stands
+_WAIT_CALL = f"{_LINE_CALL}'gemini_wait', "
 _ASKING = ("gemini_stream", "gemini_explain", "gemini_fix")
 _EXPAND = "get_ipython().var_expand"
 _ASSIGNED = "get_ipython().gemini_nb_extension.asked_by"
@@ -63,8 +63,9 @@ def _meant(shell: Any, kind: str, name: str) -> tuple[str, str]:
 
 
 class AwaitStreamCells(ast.NodeTransformer):
-    """Make a `%%gemini_stream` cell, and a `%gemini_wait`, a top-level await: the kernel's loop stays free.
+    """Make a cell that asks or waits, and does nothing else, a top-level await: the kernel's loop stays free.
 
+    Beside other statements they stay as they are: an interrupt would not reach the code of a coroutine.
     Inside another magic (`%%time`, `%run notebook.ipynb`) the code runs already and cannot be awaited;
     there the plain magic stays. It sits in three places of a shell: after the text was transformed it notes
     whether a cell is such a one, `should_run_async` says so, and the tree is changed.
@@ -100,9 +101,8 @@ class AwaitStreamCells(ast.NodeTransformer):
         outside = self._shell.display_trap.old_hook  # None before the first cell; %%capture puts in its own
         runs_cell = outside not in (None, sys.displayhook)
         if not runs_cell:
-            # Where no kernel is, a Ctrl-C does not reach a coroutine, and nothing else needs the loop.
-            waits = hasattr(self._shell, "kernel") and any(line.startswith(_WAIT_CALL) for line in lines)
-            self._is_pending = self._shell.autoawait and (waits or _asks(lines))
+            has_loop = hasattr(self._shell, "kernel")  # elsewhere nothing needs it, and Ctrl-C would not come
+            self._is_pending = self._shell.autoawait and (_asks(lines) or (has_loop and _waits(lines)))
         return lines
 
     def _without_alias(self, call: re.Match[str]) -> str:
@@ -116,7 +116,7 @@ class AwaitStreamCells(ast.NodeTransformer):
     def should_run_async(self, raw_cell: str, **known: Any) -> bool:
         """Tell IPython to await the noted cell, whose text has no await."""
         text = known.get("transformed_cell") or ""
-        if self._is_pending and (text.startswith((_CALL, _FIX_CALL)) or _WAIT_CALL in text):
+        if self._is_pending and text.startswith((_CALL, _FIX_CALL, _WAIT_CALL)):
             return True
         return bool(self._should_run_async(raw_cell, **known))
 
@@ -124,20 +124,16 @@ class AwaitStreamCells(ast.NodeTransformer):
         """Await the cell that was noted, once, and bind what is asked where a name takes it."""
         _bind_asked(module)
         pending, self._is_pending = self._is_pending, False
-        if not pending:
+        if not pending or len(module.body) != 1:
             return module
-        is_alone = len(module.body) == 1
-        for place, node in enumerate(module.body):
-            match node:
-                case ast.Expr(value=ast.Call(args=[ast.Constant(value=name), *_]) as call) if (
-                    name == "gemini_wait" or (is_alone and name in _COROUTINES)
-                ) and ast.unparse(call.func).startswith("get_ipython().run_"):
-                    coroutine = f"get_ipython().gemini_nb_extension.{_COROUTINES[name]}"
-                    call.func = ast.parse(coroutine, mode="eval").body
-                    del call.args[0]
-                    if name == "gemini_wait":  # unlike a prompt it takes `$name` and `{name}` as IPython does
-                        call.args = [ast.Call(ast.parse(_EXPAND, mode="eval").body, call.args, [])]
-                    module.body[place] = ast.Expr(ast.Await(call))
+        match module.body[0]:
+            case ast.Expr(value=ast.Call(args=[ast.Constant(value=name), *_]) as call) if name in _COROUTINES:
+                coroutine = f"get_ipython().gemini_nb_extension.{_COROUTINES[name]}"
+                call.func = ast.parse(coroutine, mode="eval").body
+                del call.args[0]
+                if name == "gemini_wait":  # unlike a prompt it takes `$name` and `{name}` as IPython does
+                    call.args = [ast.Call(ast.parse(_EXPAND, mode="eval").body, call.args, [])]
+                module.body[0] = ast.Expr(ast.Await(call))
         return ast.fix_missing_locations(module)
 
 
@@ -155,12 +151,21 @@ def _bind_asked(module: ast.Module) -> None:
 
 def _asks(lines: list[str]) -> bool:
     """Whether a cell is one that asks, and nothing else."""
-    first, *more = lines or [""]
+    first = lines[0] if lines else ""
     if first.startswith(_FIX_CALL):
-        return not any(map(str.strip, more))
+        return _is_alone(lines)
     return first.startswith(_CALL) and not first.rstrip("\n").endswith(
         ", '')"
     )  # IPython speaks of an empty one
+
+
+def _waits(lines: list[str]) -> bool:
+    """Whether a cell is one that waits, and nothing else."""
+    return bool(lines) and lines[0].startswith(_WAIT_CALL) and _is_alone(lines)
+
+
+def _is_alone(lines: list[str]) -> bool:
+    return not any(map(str.strip, lines[1:]))
 
 
 def read_loading_cell_again(shell: Any) -> None:
