@@ -186,14 +186,17 @@ class StreamManager:
             raise
 
     def _forget_old(self, ended: str) -> None:
+        leaving: list[Stream] = []
         with self._lock:
             self._ended.append(ended)
             while len(self._ended) > self._history:
                 stream = self._streams.pop(self._ended.popleft(), None)
                 if stream is not None:
                     self._tally.leave(stream)
-                    if not stream.record.is_done:
-                        stream.ending.call_when_reached(self._count_gone)
+                    leaving.append(stream)
+        for stream in leaving:  # without the lock, which the call takes, at once where the end has come
+            if not stream.record.is_done:
+                stream.ending.call_when_reached(self._count_gone)
 
     def _count_gone(self) -> None:
         with self._lock:

@@ -39,6 +39,7 @@ from gemini_nb.errors import (
 from gemini_nb.streams import manager as manager_module
 from gemini_nb.streams.manager import StreamManager, get_manager
 from gemini_nb.streams.runtime import runtime as runtime_module
+from gemini_nb.streams.runtime.ending import Ending
 from gemini_nb.streams.stream import Stream
 from scripted import ScriptedServer, Wait, call, response, sse_answer, text
 
@@ -420,6 +421,25 @@ def test_no_history_at_all() -> None:
         assert made.manager.list_streams(all=True) == []
         with pytest.raises(StreamNotFoundError, match="left the history"):
             made.manager.get_stream(stream.stream_id)
+
+
+def test_a_stream_that_ends_while_it_leaves_the_history_holds_nothing_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    held: list[bool] = []
+
+    with rig(hello(), history=0) as made:
+
+        def at_once(_: Ending, count: Callable[[], object]) -> None:
+            held.append(made.manager._lock.locked())
+            if not held[-1]:  # else this would wait for ever
+                count()
+
+        monkeypatch.setattr(Ending, "call_when_reached", at_once)
+        made.start().wait()
+        until(lambda: bool(held))
+        assert held == [False]
+        assert made.manager.statistics().completed == 1
 
 
 def test_nothing_is_kept_of_streams_that_left_the_history() -> None:
