@@ -31,7 +31,7 @@ from IPython.core.error import UsageError
 import gemini_nb
 from answers import PATIENCE, echo, hold, hold_loop, join, prompt_of, rig, run_python, until
 from gemini_nb import RetryPolicy
-from gemini_nb.errors import ArgumentError, CallerError, ConfigError, NotAskedError
+from gemini_nb.errors import ArgumentError, CallerError, ConfigError, GeminiError, NotAskedError
 from gemini_nb.notebook.render.group_table import item_words
 from gemini_nb.streams.group.pace import Pace, dollars_of
 from gemini_nb.streams.group.prompt import interpolate
@@ -1290,4 +1290,25 @@ def test_a_loop_that_ends_before_all_rows_were_asked_says_why(caplog: pytest.Log
         group = gemini_nb.map([f"{n}" for n in range(60)], manager=made.manager, **made.options)
         caplog.clear()
         assert list(group)
-        assert [one.getMessage() for one in caplog.records] == [str(group.error)]
+        assert list(group.wait()) == list(group)
+        said = [one.getMessage() for one in caplog.records if one.name == "gemini_nb"]
+        assert said == [str(group.error)]
+
+
+def test_a_wait_that_ends_before_all_rows_were_asked_says_why_unless_it_raises_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def said() -> list[str]:
+        return [one.getMessage() for one in caplog.records if one.name == "gemini_nb"]
+
+    def two() -> Iterator[str]:
+        yield from ("a", "b")
+        raise ValueError("the source broke")
+
+    with rig(lambda _: sse_answer(text("Yes", finish="STOP"))) as made:
+        group = gemini_nb.map(two(), manager=made.manager, **made.options)
+        with pytest.raises(GeminiError, match="the source broke"):
+            group.result()
+        assert not said()
+        group.wait()
+        assert said() == [str(group.error)]

@@ -94,11 +94,9 @@ class StreamGroup(Handle):
                 yield pair
         self._warn()
 
-    def _warn(self) -> None:
+    def _warn(self, *, with_error: bool = True) -> None:
         """Say to a program, which has no pane, what is wrong beside its rows, and why not all were asked."""
-        if self._run.error is not None:
-            logger.warning("%s", self._run.error)
-        for remark in self._run.take_warnings():
+        for remark in self._run.take_warnings(with_error=with_error):
             logger.warning("%s", remark)
 
     def __await__(self) -> Generator[Any, None, list[str]]:
@@ -236,6 +234,11 @@ class StreamGroup(Handle):
         Raises:
             TimeoutError: some have not ended in time.
         """
+        self._wait(timeout)
+        self._warn()
+        return self
+
+    def _wait(self, timeout: float | None) -> None:
         run = self._run
         deadline = None if timeout is None else time.monotonic() + timeout
         try:
@@ -257,9 +260,6 @@ class StreamGroup(Handle):
             ) from None
         except KeyboardInterrupt:
             raise self.interrupt() from None
-        for remark in run.take_warnings():  # no pane says it to a program
-            logger.warning("%s", remark)
-        return self
 
     def wait_only(self) -> None:
         """Wait until all have ended, also where some fail; an interrupt ends the wait only."""
@@ -279,7 +279,8 @@ class StreamGroup(Handle):
 
     def result(self, timeout: float | None = None) -> list[str]:
         """Wait for all and return their texts, empty for rows not asked; the first failure is raised."""
-        self.wait(timeout)
+        self._wait(timeout)
+        self._warn(with_error=False)  # it is raised
         made = ["" if row.stream is None else row.stream.outcome() for row in self._run.rows]
         if self._run.error is not None:
             raise self._run.error

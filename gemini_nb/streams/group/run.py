@@ -185,10 +185,10 @@ class Run:
         """What is to be known beside the answers: why no more were asked, and what their streams say."""
         return [*([] if self.error is None else [str(self.error)]), *self._tally.remarks]
 
-    def take_warnings(self) -> list[str]:
-        """Return what its streams say beside the answers, each once."""
+    def take_warnings(self, *, with_error: bool) -> list[str]:
+        """Return what is to be known beside the answers, each once; or not why no more were asked."""
         with self._lock:
-            return self._tally.take_remarks()
+            return self._tally.take_remarks(self.error if with_error else None)
 
     @property
     def spent(self) -> tuple[Decimal, int]:

@@ -35,6 +35,7 @@ class Tally:
         self.by_status: collections.Counter[Status] = collections.Counter()
         self.kept = self.asked = 0
         self.remarks: dict[str, bool] = {}  # with whether a wait has warned of it
+        self._told: Exception | None = None  # of which a wait has warned last
         self.usage = Usage()
         self.spent = Decimal()
         self.of_unknown_cost = 0
@@ -62,11 +63,14 @@ class Tally:
         if stream.remarks and len(self.remarks) < _REMARKS:
             self.remarks.setdefault(stream.remarks, False)
 
-    def take_remarks(self) -> list[str]:
-        """Return the remarks that were not returned before."""
+    def take_remarks(self, error: Exception | None) -> list[str]:
+        """Return the remarks that were not returned before, after the words of this error if it was not."""
         new = [text for text, is_known in self.remarks.items() if not is_known]
         self.remarks.update(dict.fromkeys(new, True))
-        return new
+        if error is None or error is self._told:
+            return new
+        self._told = error
+        return [str(error), *new]
 
 
 class Refusals:
