@@ -8,13 +8,13 @@ import contextlib
 import contextvars
 import inspect
 import io
-import itertools
+import operator
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
-from gemini_nb.api.wire import MAX_SIZE, MAX_VALUES
+from gemini_nb.api.wire import MAX_LEVELS, MAX_SIZE, MAX_VALUES
 from gemini_nb.daemon import run_in_daemon_thread
 from gemini_nb.errors import ConfigError
 from gemini_nb.tools.kernel import KernelLoop
@@ -25,6 +25,9 @@ __all__ = ["call_here", "call_in_place", "call_on_kernel", "is_pending"]
 
 _LOOK = 0.02  # seconds between looks whether an Executor has begun; a future has no event for it
 _GRACE = 1.0  # seconds that an asynchronous function has to clean up in when it is cancelled
+
+_CONTAINERS = frozenset({dict, list, tuple})
+_PLAIN = frozenset({str, int, float, bool, type(None), bytes})
 
 _left: set[asyncio.Task[Any]] = set()
 """Tasks that go on in spite of being cancelled: a loop refers to its tasks weakly."""
@@ -49,24 +52,9 @@ async def call_in_place(
         report: shows what the call waits for until it starts.
         begin: called on this loop when it starts.
     """
-    result = await _call(tool, positional, named, kernel=kernel, report=report, begin=begin)
-    if not isinstance(result, Iterator):
-        return result
-    # What an asynchronous function returned: to take it may wait for files or the network, as no loop should.
-    return await run_in_daemon_thread(report.following(_whole(lambda: result, report)))
-
-
-async def _call(
-    tool: Tool,
-    positional: Sequence[Any],
-    named: Mapping[str, Any],
-    *,
-    kernel: KernelLoop,
-    report: Report,
-    begin: Callable[[], object],
-) -> Any:
     if isinstance(tool.run_on, Executor):
-        return await _on_executor(tool.run_on, tool, positional, named, report=report, begin=begin)
+        result = await _on_executor(tool.run_on, tool, positional, named, report=report, begin=begin)
+        return await _taken(result, report)
 
     def call() -> Any:
         return tool.function(*positional, **named)
@@ -74,13 +62,13 @@ async def _call(
     place = tool.run_on or ("kernel" if tool.is_async else "thread")
     if place == "kernel" and kernel.running() is not None:
         report.wait_for("the kernel")
-        return await call_on_kernel(call, kernel, begin)
+        return await _taken(await call_on_kernel(call, kernel, begin), report)
     begin()
     if tool.is_async:
-        return await call_here(call)
+        return await _taken(await call_here(call), report)
     work = report.following(_whole(call, report))
     result = await run_in_daemon_thread(work, name=f"gemini_nb-tool-{tool.name}")
-    return await call_here(lambda: result) if is_pending(result) else result
+    return await _taken(await call_here(lambda: result), report) if is_pending(result) else result
 
 
 async def call_on_kernel(
@@ -125,29 +113,92 @@ def _forget(task: asyncio.Task[Any]) -> None:
 
 
 def _whole(function: Callable[..., Any], report: Report | None = None) -> Callable[..., Any]:
-    """Return a function that gives a list where this one gives a generator or another iterator.
+    """Return a function that gives what this one gives, with nothing in it that is still to be taken.
 
-    An open file gives its contents, not its lines. All of it is taken where the function runs. Later it
-    would be taken by what writes JSON: beyond the call's time, with its errors lost, and for ever where it
-    has no end.
+    All of it is taken where the function runs. Later it would be taken by what writes JSON: beyond the call's
+    time, with its errors lost, and for ever where it has no end.
     """
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        result = function(*args, **kwargs)
-        if isinstance(result, io.IOBase) and result.readable():
-            return result.read(MAX_SIZE + 1)
-        if is_pending(result) or not isinstance(result, Iterator):
-            return result
-        items: list[Any] = []
-        for item in itertools.islice(result, MAX_VALUES + 1):
-            if report is not None and report.closed:
-                return None  # the call was given up, and nobody waits
-            items.append(item)
-        if len(items) > MAX_VALUES:
-            raise ConfigError(f"The result gives more than {MAX_VALUES:,} items, so it was not sent.")
-        return items
+        return _Taking(report).whole(function(*args, **kwargs))
 
     return call
+
+
+class _Taking:
+    """Takes one result: a list for a generator or another iterator, also within dictionaries and lists.
+
+    An open file gives its contents, not its lines.
+    """
+
+    def __init__(self, report: Report | None) -> None:
+        self._report = report
+        self._seen = 0
+        self._known: dict[int, tuple[Any, Any]] = {}  # one that stands in two places can be taken once only
+        self._around: set[int] = set()
+
+    def whole(self, value: Any, levels: int = MAX_LEVELS) -> Any:
+        """Return the value, the same one where nothing in it was to be taken.
+
+        Args:
+            value: a result, or a part of one.
+            levels: how much deeper to look. What lies beneath, or behind the last value that a result may
+                hold, is refused with the result.
+        """
+        self._seen += 1
+        if type(value) in _PLAIN or levels < 0:
+            return value
+        if type(value) in _CONTAINERS:
+            return value if self._seen > MAX_VALUES else self._within(value, levels)
+        if not isinstance(value, Iterator) or is_pending(value):
+            return value
+        if id(value) not in self._known:
+            self._known[id(value)] = value, value  # for one that gives itself
+            made = _contents_of(value) if isinstance(value, io.IOBase) else self._items(value, levels)
+            self._known[id(value)] = value, made
+        return self._known[id(value)][1]
+
+    def _within(self, value: Any, levels: int) -> Any:
+        if id(value) in self._around:  # it holds itself
+            return value
+        self._around.add(id(value))
+        items = list(value.values() if type(value) is dict else value)
+        made = [self.whole(item, levels - 1) for item in items]
+        self._around.discard(id(value))
+        if all(map(operator.is_, items, made)):
+            return value
+        return dict(zip(value, made, strict=True)) if type(value) is dict else made
+
+    def _items(self, values: Iterator[Any], levels: int) -> list[Any]:
+        items: list[Any] = []
+        for item in values:
+            if self._report is not None and self._report.closed:
+                return []  # the call was given up, and nobody waits
+            if self._seen > MAX_VALUES:
+                raise ConfigError(f"The result gives more than {MAX_VALUES:,} items, so it was not sent.")
+            items.append(self.whole(item, levels - 1))
+        return items
+
+
+def _contents_of(file: io.IOBase) -> Any:
+    """Return what is in a file, also in one that was just written; one that cannot be read as it is."""
+    if file.closed or not file.readable():
+        return file
+    if isinstance(file, (io.BytesIO, io.StringIO)):
+        return file.getvalue()
+    reader: Any = file
+    contents = reader.read(MAX_SIZE + 1)
+    if not contents and file.seekable():  # it stood at its end
+        file.seek(0)
+        contents = reader.read(MAX_SIZE + 1)
+    return contents
+
+
+async def _taken(result: Any, report: Report) -> Any:
+    """Return the result of an asynchronous function whole: to take it may wait, as no loop should."""
+    if type(result) not in _CONTAINERS and not isinstance(result, Iterator):
+        return result
+    return await run_in_daemon_thread(report.following(_whole(lambda: result, report)))
 
 
 def is_pending(result: object) -> bool:

@@ -10,6 +10,7 @@ import itertools
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -56,10 +57,21 @@ async def test_what_fails_while_it_gives_its_result_has_failed(
 
 
 async def test_an_iterator_is_taken_in_the_thread_of_its_function() -> None:
-    def rows() -> Iterator[Any]:
-        return sqlite3.connect(":memory:").execute("SELECT 1 UNION SELECT 2")
+    with contextlib.closing(sqlite3.connect(":memory:", check_same_thread=False)) as opened:
+        opened.execute("CREATE TABLE numbers AS SELECT 1 UNION SELECT 2")
+        threads: list[int] = []
 
-    assert await run(rows) == [[1], [2]]
+        def rows() -> Iterator[Any]:
+            threads.append(threading.get_ident())
+            return map(seen, opened.execute("SELECT * FROM numbers"))
+
+        def seen(row: Any) -> Any:
+            threads.append(threading.get_ident())
+            return row
+
+        assert await run(rows) == [[1], [2]]
+    assert len(threads) == 3
+    assert len(set(threads)) == 1
 
 
 async def test_an_iterator_without_an_end_is_refused() -> None:
@@ -67,8 +79,17 @@ async def test_an_iterator_without_an_end_is_refused() -> None:
         await run(itertools.count, name="count")
 
 
-async def test_the_time_of_a_call_holds_while_it_gives_its_result_and_nothing_is_taken_afterwards() -> None:
+@pytest.mark.parametrize("around", ["nothing", "a dictionary", "an asynchronous function"])
+async def test_the_time_of_a_call_holds_while_it_gives_its_result_and_nothing_is_taken_afterwards(
+    around: str,
+) -> None:
     go, ended = threading.Event(), threading.Event()
+
+    def within() -> dict[str, Any]:
+        return {"pages": [slowly()]}
+
+    async def later() -> dict[str, Any]:
+        return within()
 
     def slowly() -> Iterator[int]:
         try:
@@ -79,7 +100,7 @@ async def test_the_time_of_a_call_holds_while_it_gives_its_result_and_nothing_is
             ended.set()
 
     with pytest.raises(ToolFailedError, match=r"took longer than 0\.05 s"):
-        await run(slowly, timeout=0.05)
+        await run({"nothing": slowly, "a dictionary": within}.get(around, later), timeout=0.05)
     assert await asyncio.to_thread(ended.wait, 20)
 
 
@@ -140,3 +161,55 @@ async def test_an_open_file_gives_its_contents(place: str | None) -> None:
     assert await run(lambda: io.StringIO("one\ntwo\n"), name="text", run_on=place) == "one\ntwo\n"
     with pytest.raises(ToolFailedError, match="larger than 20 MB"):
         await run(lambda: io.BytesIO(bytes(21 * 2**20)), name="large", run_on=place)
+
+
+async def test_what_lies_within_a_result_is_taken_too() -> None:
+    same = iter((1, 2))
+
+    def within() -> dict[str, Any]:
+        around: list[Any] = [io.StringIO("text"), (map(str, [1]), same), same]
+        return {"many": around, "pages": (iter(range(n)) for n in range(3))}
+
+    async def later() -> dict[str, Any]:
+        return {"rows": iter((1, 2))}
+
+    assert await run(within) == {"many": ["text", [["1"], [1, 2]], [1, 2]], "pages": [[], [0], [0, 1]]}
+    assert await run(later) == {"rows": [1, 2]}
+
+
+async def test_an_iterator_within_a_result_that_has_no_end_is_refused() -> None:
+    with pytest.raises(ToolFailedError, match="more than 1,000,000 items"):
+        await run(lambda: {"numbers": [itertools.count()]}, name="count")
+
+
+async def test_a_result_that_holds_itself_is_refused_at_once() -> None:
+    def itself() -> list[Any]:
+        made: list[Any] = [iter((1, 2))]
+        made += [made, made]
+        return made
+
+    with pytest.raises(ToolFailedError, match=r"itself|deep"):
+        await run(itself)
+
+
+def written(file: Any, contents: Any) -> Any:
+    """Write into a file, and leave it at its end."""
+    file.write(contents)
+    return file
+
+
+async def test_a_file_gives_what_was_just_written_to_it(tmp_path: Path) -> None:
+    assert await run(lambda: written(io.StringIO(), "a,b"), name="text") == "a,b"
+    image = await run(lambda: written(io.BytesIO(), b"\x89PNG\r\n\x1a\n"), name="image")
+    assert image == await run(lambda: b"\x89PNG\r\n\x1a\n", name="image")
+    with (tmp_path / "notes.txt").open("w+") as file:
+        assert await run(lambda: written(file, "a,b"), name="notes") == "a,b"
+
+
+async def test_a_file_that_cannot_be_read_stands_as_it_is(tmp_path: Path) -> None:
+    with (tmp_path / "notes.txt").open("w") as file:
+        assert "notes.txt" in await run(lambda: file, name="writes")
+    assert "notes.txt" in await run(lambda: file, name="closed")
+    closed = io.StringIO()
+    closed.close()
+    assert "StringIO" in await run(lambda: [closed], name="within")
