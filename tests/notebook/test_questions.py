@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,6 +42,14 @@ def shell(kernel: Kernel) -> Kernel:
     return kernel
 
 
+@pytest.fixture
+def go_on(tmp_path: Path) -> Path:
+    """A pipe: a cell that reads it waits until the test writes to it."""
+    path = tmp_path / "go_on"
+    os.mkfifo(path)
+    return path
+
+
 def test_tools_that_ask_at_once_are_answered_one_after_the_other(
     shell: Kernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -56,24 +66,64 @@ def test_tools_that_ask_at_once_are_answered_one_after_the_other(
 
 
 def test_a_question_that_was_given_up_takes_no_answer_to_the_next(
-    shell: Kernel, monkeypatch: pytest.MonkeyPatch
+    shell: Kernel, monkeypatch: pytest.MonkeyPatch, go_on: Path
 ) -> None:
-    ignored: set[str] = set()
+    ignored: list[str] = []
 
     def answer(message: dict[str, Any]) -> None:
         prompt = message["content"]["prompt"]
         if prompt == "mine? ":
             shell._client.input("yes")
-        else:
-            ignored.add(prompt)
+            return
+        ignored.append(prompt)
+        if len(ignored) == 1:
+            go_on.write_text("")
 
     monkeypatch.setattr(shell, "_on_stdin", answer)
-    shell.run("await (asked := ask(gemini_nb.tool(name, timeout=0.2), gemini_nb.tool(word, timeout=0.2)))")
-    own = shell.run("print(input('mine? '), [call.status for call in asked.tool_calls])")
-    assert (own.stdout, own.error_text) == (
-        "yes [<ToolStatus.FAILED: 'failed'>, <ToolStatus.FAILED: 'failed'>]\n",
-        "",
-    )
-    assert ignored <= {"name? ", "word? "}
+    shell.run(f"asked = ask(name, word)\nopen({str(go_on)!r}).read()\nasked.stop()\nawait asked")
+    own = shell.run("print(input('mine? '), [call.status.value for call in asked.tool_calls])")
+    assert (own.stdout, own.error_text) == ("yes ['cancelled', 'cancelled']\n", "")
+    assert len(set(ignored)) == len(ignored) > 0, "a question was repeated, or none was given up"
     gone = shell.run("%unload_ext gemini_nb\nprint('_input_request' in vars(get_ipython().kernel))")
     assert gone.stdout == "False\n"
+
+
+def test_the_cell_that_runs_asks_before_the_tools_of_one_that_has_ended(
+    shell: Kernel, monkeypatch: pytest.MonkeyPatch, go_on: Path
+) -> None:
+    prompts: list[str] = []
+
+    def answer(message: dict[str, Any]) -> None:
+        prompts.append(message["content"]["prompt"])
+        if prompts[-1] == "name? ":
+            go_on.write_text("")
+        else:
+            shell._client.input("yes")
+
+    monkeypatch.setattr(shell, "_on_stdin", answer)
+    for own in ("print(input('mine? '))", "await (other := ask(word))\nprint(other.tool_calls[0].result)"):
+        shell.run(f"asked = ask(gemini_nb.tool(name, timeout=None))\nopen({str(go_on)!r}).read()")
+        cell = shell.run(own)
+        assert (cell.stdout, cell.error_text) == ("yes\n", "")
+        failed = shell.run("await asked\nprint(asked.tool_calls[0].error)")
+        assert "a later one asked" in failed.stdout
+    assert prompts == ["name? ", "mine? ", "name? ", "word? "]
+
+
+def test_an_end_of_file_and_a_bad_answer_mean_to_a_tool_what_they_mean_to_a_cell(
+    shell: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(message: dict[str, Any]) -> None:
+        client = shell._client
+        if message["content"]["prompt"] == "name? ":
+            client.stdin_channel.socket.send_multipart([b"<IDS|MSG>", b"", b"no", b"message"])
+            client.input("\x04")
+        else:
+            client.stdin_channel.send(client.session.msg("input_reply", {}))
+
+    monkeypatch.setattr(shell, "_on_stdin", answer)
+    cell = shell.run(
+        "await (asked := ask(name, word))\n"
+        "print([(repr(call.result), 'EOFError' in str(call.error)) for call in asked.tool_calls])"
+    )
+    assert (cell.stdout, cell.error_text) == ("""[('None', True), ("''", False)]\n""", "")
