@@ -27,6 +27,7 @@ No exception of httpx, json or asyncio leaves the package: catching `GeminiError
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -229,6 +230,7 @@ def kind_of(value: object) -> str:
 
 
 def with_article(name: str) -> str:
-    """Put "a" or "an" before a name, as it is said: a UserDict, an object, an ndarray."""
-    first = name.lstrip("_")[:1].lower()
-    return f"{'an' if first in set('aeio') or name == 'ndarray' else 'a'} {name}"
+    """Put "a" or "an" before a name, as it is said: a UserDict, an object, an ndarray, an SSLContext."""
+    spoken = name.lstrip("_")
+    is_an = re.match(r"[AEIOaeio]|[FHLMNRSX][A-Z]", spoken) or name == "ndarray"
+    return f"{'an' if is_an else 'a'} {name}"

@@ -31,6 +31,13 @@ def test_a_kind_has_its_article(value: object, kind: str) -> None:
 
 
 def test_letters_that_are_spoken_as_others() -> None:
+    assert [with_article(name) for name in ("MCPServer", "HTTPError", "Hidden", "XMLParser", "UUID")] == [
+        "an MCPServer",
+        "an HTTPError",
+        "a Hidden",
+        "an XMLParser",
+        "a UUID",
+    ]
     assert [with_article(name) for name in ("ndarray", "_Odd", "uint8")] == [
         "an ndarray",
         "an _Odd",
