@@ -42,6 +42,7 @@ __all__ = [
     "seal",
     "seal_options",
     "sealed",
+    "shown_options",
     "watch",
 ]
 
@@ -89,6 +90,8 @@ _sought: list[tuple[float, int, tuple[str, ...]]] = [(-math.inf, 0, ())]
 """When all veils last looked for secrets, how many had arrived then, and what they look for since; none may
 hold a secret itself."""
 _batch = threading.local()
+shown_options: set[str] = set()
+"""Names of the options that a traceback may show; whoever takes options adds them."""
 
 
 class Secret:
@@ -179,19 +182,32 @@ def seal(credentials: object) -> object:
         return credentials
     if isinstance(credentials, Mapping):
         return _Sealed(credentials)
+    if isinstance(credentials, (bytes, bytearray)):
+        return Secret(credentials.decode(errors="replace"))
     return Secret(credentials) if isinstance(credentials, str) else credentials
+
+
+class _Hidden:
+    """Stands for a value that is refused; its type has the name of the value's, for the message."""
 
 
 def sealed(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return options of a stream that a traceback may show.
 
-    Sealed are the credentials, and what is secret by a name that no option has: `api_key=` is how other
-    clients take it, so that many a refused call holds one.
+    Sealed are the credentials, the headers, and whatever has a name that no option has: `api_key=` is how
+    other clients take it, so that many a refused call holds one.
     """
-    return {
-        name: seal(value) if name == "credentials" or _SECRET_OPTION.search(name) else value
-        for name, value in options.items()
-    }
+    return {name: _sealed_option(name, value) for name, value in options.items()}
+
+
+def _sealed_option(name: str, value: object) -> object:
+    if name in shown_options or value is None or isinstance(value, (Secret, _Sealed, _Hidden)):
+        return value
+    refused = {"credentials": (list, tuple, set), "headers": (str, bytes, list, tuple, set)}.get(name, object)
+    is_key = isinstance(value, (str, bytes)) and _SECRET_OPTION.search(name)
+    if is_key or isinstance(value, Mapping) or not isinstance(value, refused):
+        return seal(value)
+    return type(type(value).__name__, (_Hidden,), {})()  # no Secret: its words would be scrubbed elsewhere
 
 
 def seal_options(options: Any) -> None:

@@ -24,6 +24,7 @@ from gemini_nb.redaction import (
     scrub_json,
     scrub_parts,
     seal,
+    sealed,
     watch,
 )
 
@@ -152,6 +153,13 @@ def test_a_bare_string_is_sealed_too() -> None:
     sealed = seal(KEY)
     assert isinstance(sealed, Secret)
     assert KEY not in repr(sealed)
+
+
+def test_headers_are_sealed_for_other_processes_too() -> None:
+    options = sealed({"headers": {"X-Gateway": KEY}, "modell": KEY, "timeout": 3})
+    assert KEY not in repr(options)
+    assert pickle.loads(pickle.dumps(carry(options["headers"]))) == {"X-Gateway": KEY}
+    assert sealed(options)["headers"] is options["headers"]
 
 
 @pytest.mark.parametrize("other", [None, 7, object()])

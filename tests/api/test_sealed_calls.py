@@ -59,6 +59,16 @@ def refused(url: str) -> list[Callable[[], object]]:
     manager = gemini_nb.get_manager()
     own: dict[str, Any] = {"auth": "gemini", "credentials": {"api_key": KEY}, "base_url": url}
     misnamed: dict[str, Any] = {"api_key": KEY, "GEMINI_TOKEN": KEY}
+    odd: dict[str, Any] = {
+        "api_key": KEY.encode(),
+        "api_keys": [KEY],
+        "service_account": {"private_key": KEY},
+    }
+    near: dict[str, Any] = {"credential": {"api_key": KEY}, "api_key": [KEY], "apikey": KEY}
+    headers: dict[str, Any] = {"headers": {"X-Gateway": KEY}}
+    listed: Any = [KEY]
+    seven: Any = 7
+    own_header: dict[str, Any] = {"headers": {"Authorization": f"Bearer {KEY}"}}
     return [
         lambda: manager.start_stream("a", **misnamed),
         lambda: manager.models(**own),
@@ -75,13 +85,36 @@ def refused(url: str) -> list[Callable[[], object]]:
         lambda: gemini_nb.ToolOrchestrator(None, None, "a", **misnamed),
         lambda: gemini_nb.File("files/abc").delete(**own),
         lambda: gemini_nb.File("files/abc").delete(**misnamed),
+        lambda: manager.start_stream("a", **odd),
+        lambda: manager.start_stream("a", **near),
+        lambda: manager.start_stream("a", credentials=KEY.encode()),
+        lambda: manager.start_stream("a", credentials=listed),
+        lambda: manager.start_stream("a", headers=listed),
+        lambda: manager.start_stream("", **headers, **own),
+        lambda: manager.start_stream("a", **own_header, **own),
+        lambda: manager.start_stream("a", **headers, **own, metadata=seven),
+        lambda: gemini_nb.models(**headers, **own),
+        lambda: gemini_nb.map(["a"], **headers, **own, retry=seven),
+        lambda: gemini_nb.map(["a"], each=[own_header], **own),
+        lambda: gemini_nb.ask_frame(pd.DataFrame({"city": ["Oslo"]}), "{item.town}", **headers, **own),
+        lambda: gemini_nb.estimate(["a"], "{item}", **own_header, **own),
+        lambda: gemini_nb.cache("a", model="gemini-3.8-flash", ttl="soon", **headers, **own),
+        lambda: gemini_nb.Chat(**headers, **odd),
+        lambda: gemini_nb.Chat(**headers, **own).send(""),
+        lambda: gemini_nb.ToolOrchestrator(None, None, "", "gemini", **headers),
+        lambda: gemini_nb.File("files/abc").delete(**odd, **headers),
     ]
 
 
-@pytest.mark.parametrize("number", range(15))
+COUNT = 33
+
+
+@pytest.mark.parametrize("number", range(COUNT))
 def test_no_way_to_ask_shows_a_key_that_it_is_given(number: int) -> None:
+    calls = refused(f"http://127.0.0.1:{free_port()}")
+    assert len(calls) == COUNT
     with pytest.raises((gemini_nb.GeminiError, TypeError)) as caught:
-        refused(f"http://127.0.0.1:{free_port()}")[number]()
+        calls[number]()
     frames = list(traceback.walk_tb(caught.value.__traceback__))
     ours = [(frame, line) for frame, line in frames if "gemini_nb" in frame.f_globals.get("__package__", "")]
     assert ours

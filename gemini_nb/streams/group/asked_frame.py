@@ -13,7 +13,7 @@ from typing import Any
 from gemini_nb.api.contents.objects import is_from
 from gemini_nb.api.contents.values import import_pandas
 from gemini_nb.errors import ArgumentError, NotAskedError, kind_of, with_article
-from gemini_nb.redaction import carry, excerpt_of, seal_options
+from gemini_nb.redaction import carry, excerpt_of, seal_options, shown_options
 from gemini_nb.streams.group.braces import first_steps, strays
 from gemini_nb.streams.group.frame import ENDS, columns_of, free_names, records_of
 from gemini_nb.streams.group.mapping import map_prompts
@@ -28,6 +28,7 @@ __all__ = ["OF_THE_RUN", "ask_frame", "check_prompt", "checked_prompt", "content
 
 OF_THE_RUN = ("manager", "concurrency", "rpm", "budget", "subscriber", "each")
 """Options that change nothing about what is asked."""
+shown_options.update(OF_THE_RUN)
 _NAMED = 20  # columns that an error lists
 _LOOKED_AT = 50  # rows, all over the frame, among which one that fits the prompt is looked for first
 
@@ -65,7 +66,7 @@ class _AskFrame:
         is_dask = is_from(frame, "dask", "DataFrame")
         seal_options(options)
         if is_dask:
-            options["credentials"] = carry(options.get("credentials"))
+            options |= {name: carry(options.get(name)) for name in ("credentials", "headers")}
         made, options = self.meta(schema), for_several(options)
         if is_dask:
             if options.get("manager") is not None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypedDict, TypeVar
 
 from gemini_nb.api.retry import RetryPolicy
-from gemini_nb.redaction import sealed
+from gemini_nb.redaction import sealed, shown_options
 
 __all__ = ["RequestOptions", "StreamOptions", "check_names", "for_several", "takes_options"]
 
@@ -83,6 +83,9 @@ class StreamOptions(RequestOptions, total=False):
     """
 
     auth: str | None
+
+
+shown_options.update(StreamOptions.__annotations__.keys() - {"credentials", "headers"})
 
 
 def check_names(options: Mapping[str, Any]) -> None:

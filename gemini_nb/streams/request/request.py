@@ -25,8 +25,8 @@ from gemini_nb.config import (
     truth_value,
     whole_number,
 )
-from gemini_nb.errors import ArgumentError, ConfigError, kind_of
-from gemini_nb.redaction import excerpt_of
+from gemini_nb.errors import ArgumentError, ConfigError, GeminiError, kind_of, without_traceback
+from gemini_nb.redaction import excerpt_of, seal
 from gemini_nb.streams.request.cached import CachedContent, check_beside_cache, with_cache
 from gemini_nb.streams.request.destination import find_endpoint
 from gemini_nb.streams.request.files import fit_files
@@ -393,9 +393,19 @@ def _with_free_choice(body: JSON) -> JSON:
     return {**body, "toolConfig": {**tool_config, "functionCallingConfig": {**free, "mode": mode}}}
 
 
-def _headers(headers: Mapping[str, str] | None) -> dict[str, str]:
-    if headers is None:
-        return {}
+def _headers(headers: Mapping[str, str] | None) -> Mapping[str, str]:
+    """Return the headers, checked, so that no traceback shows their values."""
+    try:
+        sealed: Any = seal({} if headers is None else _checked_headers(headers))
+    except GeminiError as error:
+        failure = without_traceback(error)
+    else:
+        made: Mapping[str, str] = sealed
+        return made
+    raise failure
+
+
+def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
     checked: dict[str, str] = {}
     for name, value in _mapping(headers, "headers").items():
         check_header(name, value)
