@@ -22,11 +22,13 @@ _LENGTH = re.compile(
 )
 _CAPITAL = r"(?:[A-Z\u00c0-\u00de][\w'\u2019.-]*\w|[A-Z])"
 NAME = rf"{_CAPITAL}(?: (?:(?:de|da|do|la|of the) )?{_CAPITAL})*(?:, ?[A-Z]{{2}}\b)?"
-_NEXT = r"(?:,| and| or| to)(?: and)? "
-_PLACES = re.compile(rf"\b(?i:in|near|to|from|around|between)\s+(?:the\s+)?({NAME}(?:{_NEXT}{NAME})*)")
+_NEXT = r"(?:,| and| or| to| vs\.?| und| y| et) (?:and )?"
+_PLACES = re.compile(
+    rf"\b(?i:in|near|to|from|around|between|visit|nach|en)\s+(?:the\s+)?({NAME}(?:{_NEXT}{NAME})*)"
+)
 _LOWER = r"[a-z-]{3,}(?: (?!(?:and|for|like|next|now|please|this|to\w*|with)\b)[a-z-]{3,})?"
 _LOWER_PLACES = re.compile(
-    rf"\b(?:in|near)\s+(?!the\b|my\b|your\b)({_LOWER}(?:(?:, | and ){_LOWER})*)(?![\w/.])"
+    rf"\b(?:in|near|to|from)\s+(?!an?\b|the\b|my\b|your\b)({_LOWER}(?:(?:, | and ){_LOWER})*)(?![\w/.])"
 )
 _NO_NAME = re.compile(
     r"the|an?|from|to|with|i|we|you|it|he|she|they|th(?:is|at|ese|ere)|wh(?:at|ich|o|y|en|ere)|how|if|in|on|at"
@@ -72,7 +74,7 @@ def _read(text: str) -> Clues:
     names = _names(rest)
     places = [name for found in _PLACES.findall(rest) for name in re.findall(NAME, found)]
     if not names and (lower := _LOWER_PLACES.search(rest)):  # "weather in paris"
-        names = [word.title() for word in re.split(", | and ", lower[1])]
+        names = places = [word.title() for word in re.split(", | and ", lower[1])]
     return Clues(
         text=text,
         topic=_topic(rest),

@@ -153,6 +153,22 @@ def test_very_long_and_odd_prompts_are_read_to_their_end() -> None:
 
 
 @pytest.mark.parametrize(
+    ("asked", "places"),
+    [
+        ("Do I need an umbrella in paris?", ("Paris",)),
+        ("a train to bergen", ("Bergen",)),
+        ("a train from kuala lumpur", ("Kuala Lumpur",)),
+        ("Ein Zug nach Wien und Graz", ("Wien", "Graz")),
+        ("El tiempo en Madrid y Sevilla", ("Madrid", "Sevilla")),
+        ("Visit Rome", ("Rome",)),
+        ("A cat in the garden", ()),
+    ],
+)
+def test_places_are_read_in_small_letters_and_in_other_languages(asked: str, places: tuple[str, ...]) -> None:
+    assert read_clues(asked).places == places
+
+
+@pytest.mark.parametrize(
     ("asked", "topic"),
     [
         ("Describe a lighthouse in 900 words.", "a lighthouse"),

@@ -118,6 +118,9 @@ def test_a_tool_that_needs_a_place_is_not_called_where_none_is_named(client: htt
     assert talk.rounds() == []
     assert "simulated answer about the Kalman filter" in talk.text
     assert len(Talk(client, "Describe a river in Peru.", WEATHER).rounds()) == 1
+    assert Talk(client, "Do I need an umbrella in paris?", WEATHER).rounds() == [
+        [("get_weather", {"city": "Paris"})]
+    ]
 
 
 def test_of_many_tools_that_fit_a_few_are_called(client: httpx.Client) -> None:
