@@ -33,7 +33,10 @@ _NOTE = "(This is a simulated answer.)"
 _LONGEST_VALUE = 300
 _MOST = 20_000  # words, sentences or whatever was asked for
 _ECHO = re.compile(r"(?is)^\s*(?:say|repeat|(?:reply|answer) with)\b(?: exactly)?\s*:?\s*(.+)")
-_GREETING = re.compile(r"(?i)\W*(?:(?:thanks|thank you|hi|hello|hey|okay|great)\b[\w ]{0,12})?\W*")
+_BACK = re.compile(
+    r"(?i)\b(?:what|which)\b.{0,60}\b(?:I|my)\b.{0,60}\b(?:ask|asked|say|said|before|previous|earlier|last)\b"
+)
+_GREETING = re.compile(r"(?i)\W*(?:(?:thanks|thank you|hi|hello|hey|okay|great)\b[\w ]{0,12}\W*)?")
 _SENTENCES = (
     "The text of an answer arrives in small pieces, and the pane appends each of them as it comes.",
     "The cell that asked has already returned, so the next cell can run while this sentence is written.",
@@ -115,8 +118,8 @@ def answer_prompt(prompt: Prompt) -> Answer:
         return Answer(thoughts=thoughts, parts=[_sound(number) for number in range(_SOUNDS)])
     if "IMAGE" in prompt.modalities:
         return Answer(thoughts=thoughts, parts=_draw(prompt))
-    greets = prompt.mode != "ANY" and _GREETING.fullmatch(prompt.clues.text)
-    if prompt.functions and not greets and (calls := next_calls(prompt)):
+    talks = prompt.mode != "ANY" and (_looks_back(prompt) or _GREETING.fullmatch(prompt.clues.text))
+    if prompt.functions and not talks and (calls := next_calls(prompt)):
         parts = [*_server_calls(prompt), {"text": introduce(calls)}]
         return Answer(thoughts=thoughts, parts=[*parts, *({"functionCall": call} for call in calls)])
     mime_type = prompt.config.get("responseMimeType", "text/plain")
@@ -264,11 +267,19 @@ def _sound(number: int) -> dict[str, Any]:
 # --------------------------------------------------------------------------------------------------- prose
 
 
+def _looks_back(prompt: Prompt) -> bool:
+    """Whether a later turn only asks what was said, or adds nothing, as "Thanks!" does."""
+    text = prompt.clues.text
+    return bool(prompt.previous) and bool(_BACK.search(text) or _GREETING.fullmatch(text))
+
+
 def _write_prose(prompt: Prompt) -> str:
     """Write the whole answer to a prompt without tools."""
     clues = prompt.clues
     if echoed := _ECHO.match(prompt.text):
         return f"{clues.quoted[0] if clues.quoted else echoed[1].strip()}\n\n{_NOTE}"
+    if _looks_back(prompt):
+        return f"You asked before: \u201c{_short(prompt.previous)}\u201d {_NOTE}"
     if _GREETING.fullmatch(clues.text):
         return f"Hello! What would you like to know? {_NOTE}"
     sentences = itertools.cycle(prompt.rng("prose").sample(_SENTENCES, len(_SENTENCES)))

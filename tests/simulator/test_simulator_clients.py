@@ -89,7 +89,7 @@ def test_automatic_function_calling(request: pytest.FixtureRequest, sim: Simulat
         {"city": "Lima"},
     ]
     again = "".join(chunk.text or "" for chunk in chat.send_message_stream("What did I ask before?"))
-    assert "Before that you asked: “Compare the weather" in again
+    assert "You asked before: “Compare the weather" in again
 
 
 @aiohttp_subclass

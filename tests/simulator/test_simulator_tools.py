@@ -166,6 +166,15 @@ def test_the_second_turn_of_a_chat_can_call_again(client: httpx.Client) -> None:
     assert talk.rounds() == [[("get_weather", {"city": "Rome"})]]
 
 
+@pytest.mark.parametrize("text", ["What did I ask before?", "Thanks!"])
+def test_no_tool_is_called_for_a_question_about_the_chat(client: httpx.Client, text: str) -> None:
+    talk = Talk(client, "Weather in Paris?", CLOCK, WEATHER)
+    talk.rounds()
+    talk.contents.append({"role": "user", "parts": [{"text": text}]})
+    assert talk.rounds() == []
+    assert "Weather in Paris?" in talk.text
+
+
 def test_a_structured_answer_can_follow_tools(client: httpx.Client) -> None:
     config = {"responseMimeType": "application/json", "responseJsonSchema": strings("summary")}
     talk = Talk(client, "Weather in Paris?", WEATHER, generationConfig=config)
