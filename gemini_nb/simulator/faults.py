@@ -68,7 +68,7 @@ import itertools
 import math
 import random
 import re
-from collections import Counter
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
@@ -333,16 +333,24 @@ class FaultPlan:
         return _checked(source(number, request)) if callable(source) else next(self._faults, None)
 
 
+_MOST_MODELS = 10_000  # that are counted; any caller may name a new one in each request
+
+
 class ModelFaults:
     """Counts the requests to each model id with a fault in it, which strikes only so often."""
 
     def __init__(self) -> None:
-        self._counts: Counter[tuple[str, str]] = Counter()
+        self._counts: OrderedDict[tuple[str, str], int] = OrderedDict()
 
     def next(self, spec: Spec, model: str, caller: str) -> Fault | None:
         """Give the fault of the caller's next request to this model id; None when it has struck often."""
-        self._counts[model, caller] += 1
-        return spec.fault if spec.times is None or self._counts[model, caller] <= spec.times else None
+        if spec.times is None:
+            return spec.fault
+        count = self._counts.pop((model, caller), 0)
+        self._counts[model, caller] = min(count + 1, spec.times)
+        if len(self._counts) > _MOST_MODELS:
+            self._counts.popitem(last=False)
+        return spec.fault if count < spec.times else None
 
 
 _RECOVERABLE = """

@@ -282,3 +282,13 @@ def test_the_command_line_describes_faults(capsys: pytest.CaptureFixture[str]) -
     assert "cut-bytes=N" in capsys.readouterr().out
     assert cli.main(["simulator", "--port", "0", "--fault", "boom"]) == 1
     assert "'boom' is not known" in capsys.readouterr().err
+
+
+def test_only_so_many_models_with_a_fault_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faults, "_MOST_MODELS", 3)
+    counts, spec = faults.ModelFaults(), parse_fault("503~times=2")
+    for number in range(50):
+        assert counts.next(spec, f"m{number}", "k") is not None
+    assert len(counts._counts) == 3
+    assert counts.next(spec, "m49", "k") is not None
+    assert counts.next(spec, "m49", "k") is None
