@@ -32,7 +32,9 @@ _NOTE = "(This is a simulated answer.)"
 """What every answer says once."""
 _LONGEST_VALUE = 300
 _MOST = 20_000  # words, sentences or whatever was asked for
-_ECHO = re.compile(r"(?is)^\s*(?:say|repeat|(?:reply|answer) with)\b(?: exactly)?\s*:?\s*(.+)")
+_ECHO = re.compile(
+    r"(?is)^\s*(?:please )?(?:say|repeat|echo|(?:reply|answer) with)\b(?: exactly| after me)?\s*:?\s*(.+)"
+)
 _BACK = re.compile(
     r"(?i)\b(?:what|which)\b.{0,60}\b(?:I|my)\b.{0,60}\b(?:ask|asked|say|said|before|previous|earlier|last)\b"
 )
@@ -129,7 +131,7 @@ def answer_prompt(prompt: Prompt) -> Answer:
         return _run_code(prompt, thoughts)
     text = _describe_results(prompt) if prompt.rounds else _write_prose(prompt)
     answer = Answer(thoughts=thoughts, parts=[*_server_calls(prompt), {"text": text}])
-    if prompt.builtins & {"googleSearch", "googleMaps"}:
+    if prompt.builtins & {"googleSearch", "googleSearchRetrieval", "googleMaps"}:
         answer.metadata["groundingMetadata"] = _ground(prompt, text)
     if "urlContext" in prompt.builtins and (urls := _ADDRESS.findall(prompt.text)):
         pages = [{"retrievedUrl": url, "urlRetrievalStatus": _READ} for url in urls]
@@ -144,7 +146,8 @@ def _think(prompt: Prompt) -> list[str]:
         return []
     names = ", ".join(one["name"] for one in prompt.functions[:4])
     plan = f"The tools at hand are {names}." if names else "A short paragraph first, then the main points."
-    thoughts = {"Reading the question": f"It is about {prompt.clues.topic}.", "Planning the answer": plan}
+    asked = f"The question is about {prompt.clues.topic}."
+    thoughts = {"Reading the question": asked, "Planning the answer": plan}
     if prompt.rounds:
         thoughts = {"Reading the results": "The tools have answered. I check each value before I use it."}
     return [f"**{title}**\n\n{text}\n\n\n" for title, text in thoughts.items()]
@@ -204,7 +207,7 @@ def _ground(prompt: Prompt, text: str) -> dict[str, Any]:
     query = prompt.clues.topic
     metadata: dict[str, Any] = {}
     chunks: list[dict[str, Any]] = []
-    if "googleSearch" in prompt.builtins:
+    if prompt.builtins & {"googleSearch", "googleSearchRetrieval"}:
         metadata = {"webSearchQueries": [query], "searchEntryPoint": {"renderedContent": _entry(query)}}
         chunks += _SOURCES
     if "googleMaps" in prompt.builtins:

@@ -5,7 +5,7 @@ request, and what has been answered is taken off it: nothing has to be remembere
 
 One walk over a schema takes what is fixed (const, enum), what the prompt says of a property by name, the
 schema's own default or example, then the prompt's numbers, quotations and names in order, within the bounds.
-What is made up is valid, since a cell with `--schema` holds it against the schema.
+What is made up is valid where it can be, since a cell with `--schema` holds it against the schema.
 Both dialects are read: JSON Schema, and the OpenAPI subset with its upper-case types and `nullable`.
 """
 
@@ -175,7 +175,7 @@ _FOUND = (
     ),
     (
         "expression|formula",
-        r"(?<![\d.()+*/^%-])[(\d][\d\s.()]{0,24}(?:[-+*/^%]{1,2}[\s(]{0,8}\d[\d.()]{0,24}\s?){1,40}",
+        r"(?<![\d.()+*/^%-])[(\d][\d\s.()]{0,24}(?:[-+*/^%]{1,2}[\s(]{0,8}\d[\d.()]{0,24}(?:\s{1,2}\){1,4}){0,4}\s?){1,40}",
     ),
     ("date|day", r"\b\d{4}-\d{2}-\d{2}\b"),
     ("time", r"\b(?:[01]\d|2[0-3]):[0-5]\d\b"),
@@ -249,7 +249,12 @@ class _Walk:
             return self._object(schema, depth)
         if kind == "array":
             return self._array(schema, name, depth)
-        given = (self._said(schema, name), schema.get("default"), schema.get("example"))
+        given = (
+            self._said(schema, name),
+            schema.get("default"),
+            schema.get("example"),
+            *_list(schema.get("examples")),
+        )
         said = next((one for one in given if one is not None), None)
         self._taken.append(said)
         if choices := _list(schema.get("enum")):
@@ -310,7 +315,9 @@ class _Walk:
         items: list[Any] = []
         for number in range(1, count + 1):
             item = self.value(inner, name, depth + 1)
-            repeats = isinstance(item, str) and item in items and not inner.keys() & {"const", "format"}
+            repeats = (
+                isinstance(item, str) and item in items and not inner.keys() & {"const", "format", "pattern"}
+            )
             items.append(_fit(f"{item} {number}", inner) if repeats else item)
         return items
 
@@ -370,7 +377,7 @@ class _Walk:
         if form == "date" or "date" in words:
             return day
         if made_up := next((_MADE_UP[word] for word in (form, *words) if word in _MADE_UP), None):
-            return made_up
+            return made_up + ":00" * (form == "time")
         fitting = [text for text in self._texts if (text in self._clues.places) == _is_place(name)]
         if text := next(iter(fitting or self._texts), None):
             if len(self._texts) > 1 or self._whole:

@@ -11,6 +11,7 @@ __all__ = ["NAME", "Clues", "name_words", "read_clues", "stem"]
 _LONGEST = 8_000  # characters that are read, since a whole document may have been pasted
 _WORD = re.compile(r"[^\W\d_]+")
 _QUOTED = re.compile(r"[\"\u201c]([^\"\u201d\n]{1,300})[\"\u201d](?!\s*:)")
+_TICKED = re.compile(r"`([^`\n]{1,300})`")
 _NUMBER = re.compile(
     r"(?<![\w.,:/-])(-?(?:\d{1,3}(?:,\d{3})+|\d{1,15})(?:\.\d{1,15})?)(?![\w:/]|-\d|\.\d)(?:[ -]([^\W\d_]+))?"
 )
@@ -81,7 +82,7 @@ def _read(text: str) -> Clues:
         words=frozenset(map(stem, _WORD.findall(text))),
         names=tuple(dict.fromkeys(names)),
         places=tuple(dict.fromkeys(places)),
-        quoted=tuple(_QUOTED.findall(text)),
+        quoted=(*_QUOTED.findall(text), *_TICKED.findall(text)),
         numbers=_numbers(rest),
         length=(_count(length[1].lower()), length[2].lower()) if length else None,
     )

@@ -29,7 +29,6 @@ __all__ = [
     "KEPT",
     "KEPT_BYTES",
     "LONG",
-    "NOT_SERVED",
     "Fields",
     "Record",
     "RefusalError",
@@ -44,6 +43,7 @@ __all__ = [
     "list_models",
     "list_page",
     "not_found",
+    "not_served",
     "owner_of",
     "timestamp",
     "unknown_field",
@@ -161,7 +161,6 @@ CACHE_PATH = re.compile(
     r"/(?:(?:v1|v1beta|v1alpha)/|(?:v1|v1beta1)/(?P<project>projects/[^/:]+/locations/[^/:]+/))"
     r"cachedContents(?:/(?P<id>[^/:]+))?"
 )
-NOT_SERVED = "The simulator serves nothing for {} {}."
 METHODS = ("streamGenerateContent", "generateContent", "countTokens")
 
 _DEVELOPER = re.compile(
@@ -229,7 +228,7 @@ def find_route(verb: str, path: str) -> Route:
                 name=name or "",
                 method=method,
             )
-    raise not_found(NOT_SERVED.format(verb, path))
+    raise not_served(verb, path)
 
 
 def check_access(route: Route, request: Request, accepted: str | None) -> None:
@@ -278,11 +277,17 @@ def describe_model(model: str, route: Route) -> dict[str, Any]:
     words = [word.upper() if word == "it" else word.capitalize() for word in model.split("-")]
     return {
         "name": f"{family}/{model}",
+        "version": "001",
         "displayName": " ".join(words) + " (simulated)",
         "description": "Answers come from a simulator on this machine, not from a model.",
         "inputTokenLimit": INPUT_TOKEN_LIMIT,
         "outputTokenLimit": OUTPUT_TOKEN_LIMIT,
         "supportedGenerationMethods": list(METHODS),
+        "temperature": 1,
+        "topP": 0.95,
+        "topK": 64,
+        "maxTemperature": 2,
+        "thinking": generation(model) >= 3,
     }
 
 
@@ -376,6 +381,11 @@ def unknown_field(name: str, path: str) -> RefusalError:
 def not_found(message: str) -> RefusalError:
     """Build a 404."""
     return RefusalError(404, "NOT_FOUND", message)
+
+
+def not_served(verb: str, path: str) -> RefusalError:
+    """Build the 404 for a path that no part of the simulator serves."""
+    return not_found(f"The simulator serves nothing for {verb} {path}.")
 
 
 def refused_key(*, given: bool) -> RefusalError:

@@ -22,7 +22,6 @@ from gemini_nb.simulator.fields import body_tokens, read_message
 from gemini_nb.simulator.requests import (
     CACHE_PATH,
     FILE_PATH,
-    NOT_SERVED,
     Fields,
     RefusalError,
     Request,
@@ -31,6 +30,7 @@ from gemini_nb.simulator.requests import (
     invalid,
     list_page,
     not_found,
+    not_served,
     owner_of,
     timestamp,
 )
@@ -207,7 +207,7 @@ class FileStore(_Store[_File]):
                 case "DELETE", None, str(id_), None:
                     del self._kept[self._find(f"files/{id_}", owner).name]
                     return {}, {}
-        raise not_found(NOT_SERVED.format(request.method, request.path))
+        raise not_served(request.method, request.path)
 
     def _start(self, request: Request, address: str) -> tuple[dict[str, str], dict[str, Any]]:
         headers = request.headers
@@ -365,7 +365,7 @@ class CacheStore(_Store[Cache]):
                     if request.method == "PATCH":
                         _change(cache, request.body)
                     return cache.resource
-        raise not_found(NOT_SERVED.format(request.method, request.path))
+        raise not_served(request.method, request.path)
 
     def _make(self, body: Any, version: str, project: str, owner: str) -> Cache:
         given = read_message(body, "Cache", "cached_content", vertex=bool(project))

@@ -126,6 +126,9 @@ def test_a_later_turn_looks_back(client: httpx.Client) -> None:
 def test_greetings_echoes_files_and_nothing_get_an_answer(client: httpx.Client) -> None:
     assert answer(client, "Hi").startswith("Hello!")
     assert answer(client, "Say exactly: all is well").startswith("all is well\n")
+    assert answer(client, "Please say hello").startswith("hello\n")
+    assert answer(client, "echo hi").startswith("hi\n")
+    assert answer(client, "Repeat after me: one two").startswith("one two\n")
     assert "`image/png`" in answer(
         client, turn("user", "Describe this lake", {"inlineData": {"mimeType": "image/png", "data": "aGk="}})
     )
@@ -328,6 +331,11 @@ WHOLE = {"type": "integer"}
             {"host": TEXT, "port": WHOLE},
             {"host": "api.example.com", "port": 80},
         ),
+        ("x", {"unit": {**TEXT, "examples": ["metre", "foot"]}}, {"unit": "metre"}),
+        ("x", {"at": {**TEXT, "format": "time"}}, {"at": "12:00:00"}),
+        ("Run `ls -l` now", {"command": TEXT}, {"command": "ls -l"}),
+        ('Run `ls` as "ada"', {"user": TEXT, "command": TEXT}, {"user": "ada", "command": "ls"}),
+        ("What is ((1+2) ) * 3?", {"expression": TEXT}, {"expression": "((1+2) ) * 3"}),
         ("units = imperial", {"units": TEXT}, {"units": "imperial"}),
         ("mail ada@example.com", {"email": TEXT}, {"email": "ada@example.com"}),
         ("read https://example.com/a.", {"url": TEXT}, {"url": "https://example.com/a"}),
@@ -413,7 +421,7 @@ def test_optional_arguments_are_left_out_unless_the_prompt_speaks_of_them() -> N
 )
 def test_no_schema_is_too_odd(schema: Any, whole: bool) -> None:
     for text in ("x", "9" * 400, "in Oslo on 2026-01-02"):
-        json.dumps(make_value(schema, read_clues(text), whole=whole))
+        json.dumps(make_value(schema, read_clues(text), whole=whole), allow_nan=False)
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,9 @@ def test_models_are_listed_in_pages_and_described(client: httpx.Client) -> None:
             break
     assert f"models/{MODEL}" in names
     assert len(names) == len(set(names)) > 5
-    assert client.get(f"/v1beta/models/{MODEL}", headers=KEY).json()["name"] == f"models/{MODEL}"
+    described = client.get(f"/v1beta/models/{MODEL}", headers=KEY).json()
+    assert described["name"] == f"models/{MODEL}"
+    assert described.keys() >= {"version", "temperature", "topP", "topK", "maxTemperature", "thinking"}
     refused(client.get("/v1beta/models/gpt-9", headers=KEY), 404, "NOT_FOUND")
     refused(client.get("/v1beta/models?pageSize=x", headers=KEY), 400, "INVALID_ARGUMENT")
     listed = client.get("/v1beta1/publishers/google/models", headers=KEY).json()["publisherModels"]
@@ -203,8 +205,12 @@ def test_code_execution_shows_code_and_result(client: httpx.Client) -> None:
     assert "sum of these numbers is 6" in text_of(numbers)
 
 
-def test_search_grounds_the_answer_in_sources(client: httpx.Client) -> None:
-    chunks = stream(client, ask("What happened in Köln?", tools=[{"googleSearch": {}}]))
+@pytest.mark.parametrize(
+    ("tool", "model"), [("googleSearch", MODEL), ("googleSearchRetrieval", "gemini-1.5-pro")]
+)
+def test_search_grounds_the_answer_in_sources(client: httpx.Client, tool: str, model: str) -> None:
+    asked = ask("What happened in Köln?", tools=[{tool: {}}])
+    chunks = stream(client, asked, f"/v1beta/models/{model}")
     grounding = chunks[-1]["candidates"][0]["groundingMetadata"]
     assert len(grounding["groundingChunks"]) == 2
     segment = grounding["groundingSupports"][0]["segment"]
