@@ -158,3 +158,8 @@ def test_no_argument_is_approved_unseen(args: dict[str, Any], seen: list[str]) -
     html = call_html(call(ToolStatus.AWAITING_APPROVAL, args=args))
     assert all(words in html for words in seen)
     assert len(html) < 100_000
+
+
+def test_what_is_cut_off_a_long_name_of_an_argument_is_counted_as_not_shown() -> None:
+    html = call_html(call(ToolStatus.AWAITING_APPROVAL, args={"n" * 30_000: 1}))
+    assert "Not shown: 29,800 characters." in html

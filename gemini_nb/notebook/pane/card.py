@@ -29,6 +29,7 @@ __all__ = ["CallView", "call_html"]
 _LONGEST = 20_000
 _WHOLE = sys.maxsize
 _LEAST = 40  # characters that are shown of each argument of a question
+_NAME = 200  # of its name
 _LINES, _LINE = 4, 200  # of what a running tool printed last
 _PAUSE = 1.0  # seconds between two refreshes of a folded body
 
@@ -123,16 +124,17 @@ def _brief(call: ToolCall) -> str:
 def _question(call: ToolCall) -> str:
     """What the user is asked, with all arguments.
 
-    Of long ones beginning and end are shown, each under its name: behind a first one of 20,000 characters the
-    others would be approved unseen.
+    Of long ones beginning and end are shown, each under its name. Were the whole text cut instead, arguments
+    after a very long one would be approved unseen.
     """
     words, hidden = called(call, _WHOLE), 0
     if len(words) > _LONGEST:
         values = [
-            (cut(name, 200), json.dumps(value, ensure_ascii=False)) for name, value in call.args.items()
+            (cut(name, _NAME), json.dumps(value, ensure_ascii=False)) for name, value in call.args.items()
         ]
         share = max(_LEAST, _LONGEST // len(values))
-        hidden = sum(max(0, len(value) - share) for _, value in values)
+        hidden = sum(max(0, len(name) - _NAME) for name in call.args)
+        hidden += sum(max(0, len(value) - share) for _, value in values)
         words = f"{call.name}({', '.join(f'{name}={cut_middle(value, share)}' for name, value in values)})"
         hidden += max(0, len(words) - 2 * _LONGEST)
         words = cut_middle(words, 2 * _LONGEST)
