@@ -289,8 +289,8 @@ def choose_keep(keep: object, settings: Settings) -> str | None:
                     return _default_keep(settings) if word in _TRUE else None
                 if settings.folder is None or path.startswith("~") or Path(path).is_absolute():
                     return path
-                # One name is one file, wherever `%cd` has led. A Path would lose a "/" at its end.
-                return f"{settings.folder}{os.sep}{path}"
+                # One name is one file, wherever `%cd` has led.
+                return os.path.join(settings.folder, path)  # noqa: PTH118 - a Path would lose a "/" at its end
         elif (is_on := truth_value(value)) is not None:
             return _default_keep(settings) if is_on else None
         raise ConfigError(
