@@ -77,14 +77,12 @@ def map_prompts(
     seal_options(options)  # before anything can fail and show them
     each = list(map(_sealed, each)) if isinstance(each, (list, tuple)) else each
     options = _described(options, once := _Once())
-    _check(prompts)
-    _check_columns(items, each)
+    _check(prompts, items, each)
     pace = Pace(concurrency, rpm)
     chosen = manager_of(manager)
     shape = _shape(chosen, options, items)
     rows = _rows_of(prompts, items, each, once)
-    if not isinstance(rows, list):  # the first rows of a list are checked when they start
-        _check_shared(chosen, options, each)
+    _check_shared(chosen, options, each, rows)
     repeats, patient = Repeats(), _patient(chosen)
 
     def start(row: Row) -> Stream:
@@ -154,8 +152,10 @@ def _described(options: StreamOptions, once: _Once) -> StreamOptions:
     return options
 
 
-def _check_shared(manager: StreamManager, options: StreamOptions, each: object) -> None:
-    """Refuse what fits no row, before one is read."""
+def _check_shared(manager: StreamManager, options: StreamOptions, each: object, rows: Iterable[Row]) -> None:
+    """Refuse what fits no row, before one is read; the first rows of a list are checked when they start."""
+    if isinstance(rows, list):
+        return
     if each is None:
         build_request(manager.runtime, _PROBE, **options)
     else:
@@ -218,8 +218,8 @@ def _question_of(row: Row) -> Any:
     return question
 
 
-def _check(prompts: object) -> None:
-    """Refuse what `map_prompts` cannot take for prompts."""
+def _check(prompts: object, items: object, each: object) -> None:
+    """Refuse what `map_prompts` cannot take for prompts, or for items and settings of rows."""
     if (why := why_no_rows(prompts, "prompts")) is not None:
         raise ArgumentError(f"map takes a list of prompts, not {why}.", hint="" if ": " in why else _ONE)
     if is_frame(prompts):
@@ -227,10 +227,6 @@ def _check(prompts: object) -> None:
             "map takes a list of prompts, not a frame.",
             hint='gemini_nb.ask_frame(frame, "… {item.column} …"), or frame["column"].',
         )
-
-
-def _check_columns(items: object, each: object) -> None:
-    """Refuse what are no items and no settings of rows."""
     if items is not None and (why := why_no_rows(items, "items")) is not None:
         raise ArgumentError(f"items are a list or a frame, not {why}.")
     if each is not None and (why := why_no_rows(each, "each")) is not None:
