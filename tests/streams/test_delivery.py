@@ -384,7 +384,7 @@ def test_closing_joins_no_thread_that_has_not_begun(desk: Desk, monkeypatch: pyt
     start = threading.Thread.start
 
     def start_late(thread: threading.Thread) -> None:
-        if getattr(vars(thread)["_target"], "__self__", None) is desk.delivery:
+        if vars(thread)["_target"] == desk.delivery._work:
             begins.set()
             go_on.wait(PATIENCE)
         start(thread)
