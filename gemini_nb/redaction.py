@@ -91,7 +91,7 @@ _sought: list[tuple[float, int, tuple[str, ...]]] = [(-math.inf, 0, ())]
 hold a secret itself."""
 _batch = threading.local()
 shown_options: set[str] = set()
-"""Names of the options that a traceback may show; whoever takes options adds them."""
+"""Names of the options that a traceback may show. Each module that takes options adds its own."""
 
 
 class Secret:

@@ -149,7 +149,7 @@ class Server:
         done: concurrent.futures.Future[None] = concurrent.futures.Future()
 
         def refuse() -> None:
-            if self._stop.is_set():  # nobody would wait for a task that begins now
+            if self._stop.is_set():  # the loop closes without waiting for a new task
                 _settle(done)
                 return
             if self._reopening is not None:

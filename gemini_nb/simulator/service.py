@@ -83,7 +83,7 @@ class Service:
         try:
             route = requests.find_route(verb, path if self.recordings is None else bare_path(path))
             wrapped = route.method == "streamGenerateContent" and query.get("alt") != "sse"
-            if not is_piece:  # its address, which nobody else knows, stands for the key
+            if not is_piece:  # its secret address stands for the key
                 requests.check_access(route, request, self.api_key)
             if problem is not None:
                 raise problem

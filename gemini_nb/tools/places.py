@@ -109,7 +109,7 @@ async def call_here(call: Callable[[], Any]) -> Any:
 def _forget(task: asyncio.Task[Any]) -> None:
     _left.discard(task)
     if not task.cancelled():
-        task.exception()  # else asyncio prints that nobody asked for it
+        task.exception()  # read, so that asyncio does not report it as never retrieved
 
 
 def _whole(function: Callable[..., Any], report: Report | None = None) -> Callable[..., Any]:
@@ -173,7 +173,7 @@ class _Taking:
         items: list[Any] = []
         for item in values:
             if self._report is not None and self._report.closed:
-                return []  # the call was given up, and nobody waits
+                return []  # the call was given up, and its result is dropped
             if self._seen > MAX_VALUES:
                 raise ConfigError(f"The result gives more than {MAX_VALUES:,} items, so it was not sent.")
             items.append(self.whole(item, levels - 1))

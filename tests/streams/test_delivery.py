@@ -408,10 +408,8 @@ def test_a_loop_that_is_closed_while_it_is_to_watch_refuses_no_subscriber(desk: 
     stuck.wait("stream_started")
     loop = desk.loop.loop
     desk.loop.close(PATIENCE)
-    desk.loop._loop, desk.loop._closed = (
-        loop,
-        False,
-    )  # as a thread sees it that asked just before
+    # What a thread sees that asked for the loop just before it closed.
+    desk.loop._loop, desk.loop._closed = loop, False
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(BackgroundLoop, "is_alive", True)
         desk.subscribe(Recorder())

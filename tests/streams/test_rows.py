@@ -1278,9 +1278,8 @@ async def _awaited(stream: Any) -> Any:
 
 
 def test_a_frame_is_no_list_of_prompts_whatever_its_columns() -> None:
-    pandas = pytest.importorskip("pandas")
-    twice = pandas.DataFrame([[1, 2]], columns=["city", "city"])
-    for frame in (twice, pandas.DataFrame({"city": ["Lisbon"]})):
+    twice = pd.DataFrame([[1, 2]], columns=["city", "city"])
+    for frame in (twice, pd.DataFrame({"city": ["Lisbon"]})):
         with pytest.raises(ArgumentError, match="a list of prompts, not a frame"):
             gemini_nb.map(frame)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pandas as pd
 import pytest
 
 import gemini_nb
@@ -16,9 +17,7 @@ WRONG = [3, 0, "manager", [], object(), StreamManager]
 
 
 def asked_of_a_frame(manager: Any) -> Any:
-    return gemini_nb.ask_frame(
-        pytest.importorskip("pandas").DataFrame({"a": [1]}), "{item.a}", manager=manager
-    )
+    return gemini_nb.ask_frame(pd.DataFrame({"a": [1]}), "{item.a}", manager=manager)
 
 
 TAKE_A_MANAGER: list[Callable[[Any], object]] = [
@@ -58,7 +57,7 @@ def test_a_whole_number_that_python_does_not_write_is_named() -> None:
     with rig(hello()) as made:
         with pytest.raises(ArgumentError, match="a whole number in it is too long"):
             made.start(generation_config={"topK": HUGE})
-        frame = pytest.importorskip("pandas").DataFrame({"size": [HUGE, 2]})
+        frame = pd.DataFrame({"size": [HUGE, 2]})
         told = gemini_nb.ask_frame(frame, "{item.size}", manager=made.manager, **made.options)["error"]
         assert told[0].startswith("item.size is an int that has no text (ValueError). Python writes no")
         assert made.server.requests

@@ -1,9 +1,9 @@
-"""Questions that code asks with `input()`: one at a time, and no longer than somebody waits for the answer.
+"""Ask the questions of `input()` one at a time, each until its call ends.
 
 A kernel has one socket for answers, and reads it in the thread that asks. Two tools that ask at once mix
-their messages, and one that was given up, but waits in its thread for ever, takes the answer to the next
-question of the user's own. A plain lock would turn that round: a question that nobody answers, in a cell that
-has ended, would keep the user's own from being asked.
+their messages, and a tool whose call was given up waits in its thread for ever and takes the answer to the
+user's next question. A plain lock is no better: an unanswered question of a cell that has ended would block
+the question of the cell that runs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gemini_nb.tools.report import Report
 
 __all__ = ["ask_in_turn"]
 
-_LOOK = 0.05  # seconds between two looks whether an answer is there, or nobody waits any more
+_LOOK = 0.05  # seconds between checks for an answer and for the end of the call that asked
 
 
 def ask_in_turn(shell: Any) -> Undo:
