@@ -17,7 +17,7 @@ import httpx
 from gemini_nb.api import failures
 from gemini_nb.api.outages import Outages
 from gemini_nb.api.retry import Cooldowns
-from gemini_nb.api.transport import Client, make_client, on_connected, was_stale
+from gemini_nb.api.transport import Client, known_certificates, make_client, on_connected, was_stale
 from gemini_nb.config import is_loopback
 from gemini_nb.errors import ConfigError, GeminiError, IdleTimeoutError
 from gemini_nb.redaction import excerpt
@@ -30,9 +30,9 @@ _LOOK = 30.0  # seconds between two looks of a timeout at the clock; most change
 
 
 def import_late_parts() -> None:
-    """Import what httpx imports when it makes a client, which is on the loop and would hold it up."""
+    """Import and read what a client needs when it is made, which is on the loop and would hold it up."""
     with contextlib.suppress(OSError):  # it is reported where the client is made
-        httpx.create_ssl_context(trust_env=False)
+        known_certificates()
 
 
 class HTTPClients:

@@ -17,6 +17,7 @@ import asyncio
 import contextvars
 import functools
 import math
+import os
 import time
 from collections.abc import Callable
 from types import NoneType
@@ -32,9 +33,11 @@ from gemini_nb.errors import ConfigError
 from gemini_nb.redaction import excerpt
 
 if TYPE_CHECKING:
+    import ssl
+
     from aiohttp.connector import Connection
 
-__all__ = ["Client", "make_client", "on_connected", "was_stale"]
+__all__ = ["Client", "known_certificates", "make_client", "on_connected", "was_stale"]
 
 _RESTED = 1.0  # seconds; no server keeps an idle connection for less
 
@@ -57,6 +60,7 @@ def make_client(*, trust_env: bool) -> Client:
         _check_proxies()
     try:
         return Client(
+            verify=_certificates() if trust_env else known_certificates(),
             limits=httpx.Limits(keepalive_expiry=30.0),
             follow_redirects=False,
             trust_env=trust_env,
@@ -65,6 +69,26 @@ def make_client(*, trust_env: bool) -> Client:
         raise _bad_certificates(error) from None
     except (ImportError, ValueError, httpx.InvalidURL) as error:
         raise _bad_proxy(error) from None
+
+
+@functools.cache
+def known_certificates() -> ssl.SSLContext:
+    """Return the authorities that certifi names, read once in a process.
+
+    To read them takes a processor longer than many requests together, and httpx would read them for each
+    client and for each of its proxies, on the loop.
+
+    Raises:
+        OSError: they are not there.
+    """
+    return httpx.create_ssl_context(trust_env=False)
+
+
+def _certificates() -> ssl.SSLContext:
+    """Return those that the environment names, whose file may have been mended meanwhile, or certifi's."""
+    if os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR"):
+        return httpx.create_ssl_context()
+    return known_certificates()
 
 
 def _check_proxies() -> None:

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator
+from typing import Any
 
+import certifi
 import pytest
 
 from calling import KEY, NOW, ask, shown
+from gemini_nb.api import transport
 from gemini_nb.api.call import Timeouts
 from gemini_nb.api.http import HTTPClients
 from gemini_nb.api.retry import RetryPolicy
@@ -114,3 +118,28 @@ async def test_certificates_that_are_not_there(clients: HTTPClients, monkeypatch
     failure = (await ask(clients, HOST)).failure
     assert isinstance(failure, ConfigError)
     assert "SSL_CERT_FILE" in failure.hint
+
+
+async def test_certificates_are_read_once_for_all_clients_and_proxies(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read: list[dict[str, Any]] = []
+    real = ssl.create_default_context
+
+    def count(**options: Any) -> ssl.SSLContext:
+        read.append(options)
+        return real(**options)
+
+    monkeypatch.setattr(ssl, "create_default_context", count)
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    transport.known_certificates.cache_clear()
+    for trust_env in (True, False, True):
+        await transport.make_client(trust_env=trust_env).aclose()
+    assert len(read) == 1
+    monkeypatch.setenv("SSL_CERT_FILE", certifi.where())
+    for number in (2, 3):  # the file may have been mended
+        await transport.make_client(trust_env=True).aclose()
+        assert len(read) == number
