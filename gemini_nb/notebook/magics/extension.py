@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from gemini_nb.daemon import importing
@@ -33,22 +34,6 @@ from gemini_nb.tools.output import current_target
 
 __all__ = ["load", "unload"]
 
-_CELL_MAGICS = ("gemini_stream",)
-_LINE_MAGICS = (
-    "gemini_stream",
-    "gemini_chat",
-    "gemini_code",
-    "gemini_dashboard",
-    "gemini_explain",
-    "gemini_fix",
-    "gemini_history",
-    "gemini_models",
-    "gemini_show",
-    "gemini_stop",
-    "gemini_streams",
-    "gemini_usage",
-    "gemini_wait",
-)
 _SHOWN: tuple[Any, ...] = (Stream, StreamGroup)
 
 
@@ -60,16 +45,14 @@ class _Extension:
         self._manager = manager
         self._settings = shell.gemini_nb_settings = GeminiNB.of(shell, manager)
         self._magics = GeminiMagics(shell, lambda: self.manager, self._settings)
-        self._matcher = matcher(shell, lambda: self.manager)
-        self._keep_questions = question_keeper(shell)
         self._awaiting = AwaitStreamCells(shell)
         self._displayer = displayer(shell)
         self._sent = SentOutputs()
-        self._log = self._magics.log
-        self._code_magics = CodeMagics(shell, self._magics, self._log)
+        self._code_magics = CodeMagics(shell, self._magics, self._magics.log)
         self._chat_magic = ChatMagic(shell, self._magics)
         self.stream_cell, self.wait_cell = self._magics.stream_cell, self._magics.wait_cell
         self.fix_cell = self._code_magics.fix_cell
+        self._undo = contextlib.ExitStack()
 
     @property
     def manager(self) -> StreamManager:
@@ -85,35 +68,44 @@ class _Extension:
         return self._magics.asked
 
     def register(self) -> None:
-        shell = self.shell
+        """Put everything in its place, and note beside each thing how it goes again."""
+        shell, undo = self.shell, self._undo.callback
         self.forget_parents = answer_in_threads(shell)
-        self._unroute = route(shell)
-        self._ask_freely = ask_in_turn(shell)
-        self._unwatch = self._sent.watch(shell)
-        self._unwatch_pages = watch_connections(shell)
-        shell.register_magics(
-            self._magics,
-            self._code_magics,
-            self._chat_magic,
-            HistoryMagics(shell),
-            ModelsMagic(shell, lambda: self.manager),
-        )
-        self._chat_magic.register()
-        self._log.register()
-        shell.configurables.append(self._settings)  # where %config looks
-        shell.Completer.custom_matchers.append(self._matcher)
-        shell.input_transformers_cleanup.append(self._keep_questions)
-        self._awaiting.register()
+        for end in (route(shell), ask_in_turn(shell), self._sent.watch(shell), watch_connections(shell)):
+            undo(end)
+        models = ModelsMagic(shell, lambda: self.manager)
+        magics = (self._magics, self._code_magics, self._chat_magic, HistoryMagics(shell), models)
+        shell.register_magics(*magics)
+        undo(self._forget_magics, magics)
+        for part in (self._chat_magic, self._magics.log, self._awaiting):
+            part.register()
+            undo(part.unregister)
+        for hooks, own in (
+            (shell.configurables, self._settings),  # where %config looks
+            (shell.Completer.custom_matchers, matcher(shell, lambda: self.manager)),
+            (shell.input_transformers_cleanup, question_keeper(shell)),
+        ):
+            hooks.append(own)
+            undo(hooks.remove, own)
         for kind, mime, render in _renderers():
-            if mime in shell.display_formatter.formatters:
-                shell.display_formatter.formatters[mime].for_type(kind, render)
+            if (formatter := shell.display_formatter.formatters.get(mime)) is not None:
+                formatter.for_type(kind, render)
+                undo(formatter.type_printers.pop, kind, None)
         for shown in _SHOWN:
             shown._ipython_display_ = self._displayer
+            undo(delattr, shown, "_ipython_display_")
         self._find_loop = _kernel_loop(shell)
         self._serve()
-        shell.events.register("pre_run_cell", self._before_cell)
-        shell.events.register("post_run_cell", self._hear_out)
+        for event, hook in (("pre_run_cell", self._before_cell), ("post_run_cell", self._hear_out)):
+            shell.events.register(event, hook)
+            undo(shell.events.unregister, event, hook)
         threading.Thread(target=_import_renderer, name="gemini_nb-import", daemon=True).start()
+
+    def _forget_magics(self, magics: Iterable[Any]) -> None:
+        for one in magics:
+            for kind, named in one.magics.items():
+                for name in named:
+                    self.shell.magics_manager.magics[kind].pop(name, None)
 
     def _serve(self) -> None:
         """Let the manager know what only a notebook knows."""
@@ -150,28 +142,8 @@ class _Extension:
                 yield stream
 
     def unregister(self) -> None:
-        shell = self.shell
-        shell.events.unregister("pre_run_cell", self._before_cell)
-        shell.events.unregister("post_run_cell", self._hear_out)
-        magics = shell.magics_manager.magics
-        for kind, names in (("cell", _CELL_MAGICS), ("line", _LINE_MAGICS)):
-            for name in names:
-                magics[kind].pop(name, None)
-        shell.configurables.remove(self._settings)
-        shell.Completer.custom_matchers.remove(self._matcher)
-        shell.input_transformers_cleanup.remove(self._keep_questions)
-        self._awaiting.unregister()
-        self._log.unregister()
-        self._chat_magic.unregister()
-        for shown, mime, _ in _renderers():
-            if mime in shell.display_formatter.formatters:
-                shell.display_formatter.formatters[mime].type_printers.pop(shown, None)
-        for asked in _SHOWN:
-            del asked._ipython_display_
-        self._unroute()
-        self._ask_freely()
-        self._unwatch()
-        self._unwatch_pages()
+        """Take everything away, what came last first."""
+        self._undo.close()
         self._manager.runtime.cell_output = lambda: None
         self._manager.runtime.origin = lambda: (None, None)
 
