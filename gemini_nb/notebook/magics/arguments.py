@@ -33,125 +33,102 @@ LEVELS = ("minimal", "low", "medium", "high")
 _HELP = "%%gemini_stream? lists the options."
 _NEXT_LINE = f"The prompt begins on the next line; values with spaces need quotes. {_HELP}"
 _OF_BOXES = ("-m", "-t", "-s", "--auth", "--thinking", "--use")
-_ARGUMENTS: list[tuple[tuple[str, ...], dict[str, Any]]] = [
-    (
-        ("-m", "--model"),
-        {"action": "append", "help": "the model's id; several (-m A,B) answer side by side"},
+_Argument = tuple[tuple[str, ...], dict[str, Any]]
+
+
+def _option(*names: str, **settings: Any) -> _Argument:
+    """Return an option for IPython's `argument`, with what its help says."""
+    return names, settings
+
+
+def _list(*names: str, **settings: Any) -> _Argument:
+    """Return an option that may be given several times."""
+    return _option(*names, action="append", default=[], **settings)
+
+
+def _switch(*names: str, **settings: Any) -> _Argument:
+    """Return an option without a value."""
+    return _option(*names, action="store_true", **settings)
+
+
+_ARGUMENTS = [
+    _option("-m", "--model", action="append", help="the model's id; several (-m A,B) answer side by side"),
+    _list(
+        "-t", "--tools", metavar="NAME,NAME", help="functions, or lists of functions, that the model may call"
     ),
-    (
-        ("-t", "--tools"),
-        {
-            "action": "append",
-            "default": [],
-            "metavar": "NAME,NAME",
-            "help": "functions, or lists of functions, that the model may call",
-        },
+    _option(
+        "-o", "--out", metavar="NAME", help="bind the stream (or the group of streams) to this name, at once"
     ),
-    (
-        ("-o", "--out"),
-        {"metavar": "NAME", "help": "bind the stream (or the group of streams) to this name, at once"},
+    _option(
+        "-c", "--chat", metavar="NAME", help="go on with this Chat; a new one is made where there is none"
     ),
-    (
-        ("-c", "--chat"),
-        {"metavar": "NAME", "help": "go on with this Chat; a new one is made where there is none"},
+    _switch("--append", help="with --chat: a cell that runs again goes on at the chat's end"),
+    _option("-s", "--system", metavar="TEXT", help="the system instruction"),
+    _option("--auth", choices=[str(auth) for auth in Auth], help="who answers"),
+    _option(
+        "--schema",
+        metavar="NAME",
+        help="answer as this pydantic model, dataclass, TypedDict or JSON schema, or as list[NAME]",
     ),
-    (
-        ("--append",),
-        {"action": "store_true", "help": "with --chat: a cell that runs again goes on at the chat's end"},
+    _option(
+        "--each", metavar="NAME", help="ask once for each item of this list or frame: {item}, {item.field}"
     ),
-    (("-s", "--system"), {"metavar": "TEXT", "help": "the system instruction"}),
-    (("--auth",), {"choices": [str(auth) for auth in Auth], "help": "who answers"}),
-    (
-        ("--schema",),
-        {
-            "metavar": "NAME",
-            "help": "answer as this pydantic model, dataclass, TypedDict or JSON schema, or as list[NAME]",
-        },
+    _option("--concurrency", type=int, metavar="N", help="how many of --each run at a time (8)"),
+    _option("--rpm", type=float, metavar="N", help="requests of --each a minute, in even steps"),
+    _option("--budget", metavar="USD", help="ask no new row of --each once this much could be spent"),
+    _list("--file", metavar="PATH", help="send a file along: a path, an address, an upload's name"),
+    _option(
+        "--above",
+        nargs="?",
+        const=5,
+        type=int,
+        metavar="N",
+        help="send the last N cells (5) along, with their text outputs",
     ),
-    (
-        ("--each",),
-        {"metavar": "NAME", "help": "ask once for each item of this list or frame: {item}, {item.field}"},
+    _switch("--raw", help="send braces as they are, with no {name} replaced"),
+    _option(
+        "--thinking",
+        nargs="?",
+        const="",
+        metavar="LEVEL",
+        help=f"show thoughts; {', '.join(LEVELS)} (by model)",
     ),
-    (("--concurrency",), {"type": int, "metavar": "N", "help": "how many of --each run at a time (8)"}),
-    (("--rpm",), {"type": float, "metavar": "N", "help": "requests of --each a minute, in even steps"}),
-    (("--budget",), {"metavar": "USD", "help": "ask no new row of --each once this much could be spent"}),
-    (
-        ("--file",),
-        {
-            "action": "append",
-            "default": [],
-            "metavar": "PATH",
-            "help": "send a file along: a path, an address, an upload's name",
-        },
+    _option(
+        "--temperature",
+        type=float,
+        metavar="X",
+        help="0 to 2; Gemini 3 is best left at 1.0, Gemini 4 ignores it (and topP and topK)",
     ),
-    (
-        ("--above",),
-        {
-            "nargs": "?",
-            "const": 5,
-            "type": int,
-            "metavar": "N",
-            "help": "send the last N cells (5) along, with their text outputs",
-        },
+    _option("--max-tokens", type=int, metavar="N", help="tokens the answer may have"),
+    _list(
+        "--use",
+        metavar="TOOL",
+        help=f"tools that run at Google's: {', '.join(BUILT_IN)}; several with commas",
     ),
-    (("--raw",), {"action": "store_true", "help": "send braces as they are, with no {name} replaced"}),
-    (
-        ("--thinking",),
-        {
-            "nargs": "?",
-            "const": "",
-            "metavar": "LEVEL",
-            "help": f"show thoughts; {', '.join(LEVELS)} (by model)",
-        },
+    _option(
+        "--config",
+        metavar="NAME",
+        help="a dictionary of Gemini's generationConfig; other options go before it",
     ),
-    (
-        ("--temperature",),
-        {
-            "type": float,
-            "metavar": "X",
-            "help": "0 to 2; Gemini 3 is best left at 1.0, Gemini 4 ignores it (and topP and topK)",
-        },
+    _option("--cached", metavar="NAME", help="what gemini_nb.cache made, which is read before the prompt"),
+    _option("--tier", choices=list(TIERS[:3]), help="flex (cheaper, slower), priority or standard"),
+    _switch("--search", help="let the model search with Google"),
+    _switch("--code", help="let the model run Python on Google's side"),
+    _option(
+        "--keep",
+        nargs="?",
+        const="",
+        metavar="FILE",
+        help="keep the answer in this file (answers.jsonl), and do not ask for what is kept there",
     ),
-    (("--max-tokens",), {"type": int, "metavar": "N", "help": "tokens the answer may have"}),
-    (
-        ("--use",),
-        {
-            "action": "append",
-            "default": [],
-            "metavar": "TOOL",
-            "help": f"tools that run at Google's: {', '.join(BUILT_IN)}; several with commas",
-        },
-    ),
-    (
-        ("--config",),
-        {"metavar": "NAME", "help": "a dictionary of Gemini's generationConfig; other options go before it"},
-    ),
-    (
-        ("--cached",),
-        {"metavar": "NAME", "help": "what gemini_nb.cache made, which is read before the prompt"},
-    ),
-    (("--tier",), {"choices": list(TIERS[:3]), "help": "flex (cheaper, slower), priority or standard"}),
-    (("--search",), {"action": "store_true", "help": "let the model search with Google"}),
-    (("--code",), {"action": "store_true", "help": "let the model run Python on Google's side"}),
-    (
-        ("--keep",),
-        {
-            "nargs": "?",
-            "const": "",
-            "metavar": "FILE",
-            "help": "keep the answer in this file (answers.jsonl), and do not ask for what is kept there",
-        },
-    ),
-    (("--fresh",), {"action": "store_true", "help": "ask for a kept answer, too, and replace it"}),
-    (("--wait",), {"action": "store_true", "default": None, "help": "the cell ends when the answer has"}),
-    (
-        ("--no-wait",),
-        {
-            "dest": "wait",
-            "action": "store_false",
-            "default": None,
-            "help": "the cell ends at once (the default)",
-        },
+    _switch("--fresh", help="ask for a kept answer, too, and replace it"),
+    _switch("--wait", default=None, help="the cell ends when the answer has"),
+    _option(
+        "--no-wait",
+        dest="wait",
+        action="store_false",
+        default=None,
+        help="the cell ends at once (the default)",
     ),
 ]
 OPTIONS = tuple(name for names, _ in _ARGUMENTS for name in names)

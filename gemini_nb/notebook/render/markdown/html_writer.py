@@ -23,106 +23,19 @@ if TYPE_CHECKING:
 __all__ = ["html_of", "raw_html", "scrollable"]
 
 _REL = "noopener noreferrer nofollow"
-_TAGS = frozenset(
-    (
-        "a",
-        "blockquote",
-        "br",
-        "code",
-        "del",
-        "div",
-        "em",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-        "hr",
-        "input",
-        "kbd",
-        "li",
-        "ol",
-        "p",
-        "pre",
-        "s",
-        "span",
-        "strong",
-        "sub",
-        "sup",
-        "table",
-        "tbody",
-        "td",
-        "th",
-        "thead",
-        "tr",
-        "ul",
-    )
-)
+_TAGS = {"a", "blockquote", "br", "code", "del", "div", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr"}
+_TAGS |= {"input", "kbd", "li", "ol", "p", "pre", "s", "span", "strong", "sub", "sup", "table", "tbody"}
+_TAGS |= {"td", "th", "thead", "tr", "ul"}
 _ALIGNMENTS = {"left", "center", "right"}
 _LONGEST_HIGHLIGHTED = 20_000
 
 # Only these reach a lexer: some of the several hundred others take quadratic time on hostile input.
-_LANGUAGES = frozenset(
-    (
-        "bash",
-        "c",
-        "c++",
-        "cpp",
-        "c#",
-        "cs",
-        "csharp",
-        "css",
-        "diff",
-        "docker",
-        "dockerfile",
-        "go",
-        "golang",
-        "graphql",
-        "html",
-        "ini",
-        "java",
-        "javascript",
-        "js",
-        "json",
-        "jsx",
-        "julia",
-        "kotlin",
-        "latex",
-        "lua",
-        "make",
-        "makefile",
-        "markdown",
-        "md",
-        "matlab",
-        "perl",
-        "php",
-        "powershell",
-        "py",
-        "python",
-        "python3",
-        "pycon",
-        "r",
-        "rb",
-        "ruby",
-        "rs",
-        "rust",
-        "scala",
-        "sh",
-        "shell",
-        "sql",
-        "swift",
-        "tex",
-        "toml",
-        "ts",
-        "tsx",
-        "typescript",
-        "xml",
-        "yaml",
-        "yml",
-        "zsh",
-    )
-)
+_LANGUAGES = {"bash", "c", "c++", "cpp", "c#", "cs", "csharp", "css", "diff", "docker", "dockerfile", "go"}
+_LANGUAGES |= {"golang", "graphql", "html", "ini", "java", "javascript", "js", "json", "jsx", "julia"}
+_LANGUAGES |= {"kotlin", "latex", "lua", "make", "makefile", "markdown", "md", "matlab", "perl", "php"}
+_LANGUAGES |= {"powershell", "py", "python", "python3", "pycon", "r", "rb", "ruby", "rs", "rust", "scala"}
+_LANGUAGES |= {"sh", "shell", "sql", "swift", "tex", "toml", "ts", "tsx", "typescript", "xml", "yaml"}
+_LANGUAGES |= {"yml", "zsh"}
 
 
 def html_of(tokens: Sequence[Token]) -> str:
@@ -160,7 +73,7 @@ def _allow_list() -> dict[str, Any]:
 
     aligned = {f"gemini-nb-{side}" for side in _ALIGNMENTS}
     return {
-        "tags": set(_TAGS),
+        "tags": _TAGS,
         "clean_content_tags": {"script", "style"},
         "attributes": {
             "a": {"href", "title"},
