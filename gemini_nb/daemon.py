@@ -73,9 +73,6 @@ class DaemonQueue:
 
     To start a thread for each of ten thousand short calls takes longer than the calls, and keeps the loop
     waiting each time.
-
-    Args:
-        name: the thread's.
     """
 
     def __init__(self, name: str) -> None:

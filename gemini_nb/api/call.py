@@ -203,10 +203,6 @@ def _raise_error_in(value: JSON, event: ServerSentEvent, endpoint: Endpoint) -> 
 def chunks_of(data: str, turn: ModelTurn) -> Iterator[ChunkReceived]:
     """Fold a chunk into the turn that arrived before now.
 
-    Args:
-        data: its JSON text, as it came.
-        turn: takes it.
-
     Raises:
         GeminiError: it is no chunk.
     """

@@ -368,10 +368,6 @@ def _rated_categories(said: JSON, reason: str | None) -> tuple[str, ...]:
     """Return the harm categories that blocked a prompt or an answer.
 
     The Developer API may mark none of them as blocked; then those count that were rated highest.
-
-    Args:
-        said: a promptFeedback, or a candidate.
-        reason: why it was blocked or ended.
     """
     ratings = objects(said.get("safetyRatings"))
     blamed = [rating for rating in ratings if rating.get("blocked") is True]

@@ -135,11 +135,7 @@ class UsageRow(NamedTuple):
 
 
 class Journal:
-    """The answers that were kept on this machine.
-
-    Args:
-        writer: of this process.
-    """
+    """The answers that were kept on this machine."""
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer

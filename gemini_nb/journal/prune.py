@@ -33,9 +33,6 @@ class Pruner:
 
     To add up their sizes takes a millisecond for ten thousand of them, too much after each batch. So it is
     done again when so much was added that they may be too large.
-
-    Args:
-        store: the file.
     """
 
     def __init__(self, store: Store) -> None:

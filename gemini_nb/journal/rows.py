@@ -83,11 +83,7 @@ def process() -> list[Statement]:
 
 
 class Progress:
-    """How much of a stream is written.
-
-    Args:
-        source: the stream.
-    """
+    """How much of a stream is written."""
 
     def __init__(self, source: Source) -> None:
         self.source = source

@@ -112,14 +112,7 @@ class _Watch:
 
 
 class ModelCallWatch(_Watch):
-    """A model call, with all the requests that it takes.
-
-    Args:
-        endpoint: who is asked.
-        body: what is asked.
-        turn: what comes.
-        stream_id: for which stream.
-    """
+    """A model call, with all the requests that it takes."""
 
     def __init__(self, endpoint: Endpoint, body: JSON, turn: ModelTurn, stream_id: str) -> None:
         self._body, self._turn = body, turn
@@ -166,12 +159,7 @@ class ModelCallWatch(_Watch):
 
 
 class ToolCallWatch(_Watch):
-    """A tool that runs.
-
-    Args:
-        call: the call.
-        description: the description of the tool that the model got.
-    """
+    """A tool that runs."""
 
     def __init__(self, call: ToolCall, description: str) -> None:
         self._known = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": scrub(call.name)}

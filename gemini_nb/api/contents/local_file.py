@@ -20,9 +20,6 @@ Signature = tuple[int, int, int, int]
 class LocalFile:
     """An open file of this machine, which must not change while it is read. Its methods block.
 
-    Args:
-        path: the file.
-
     Raises:
         ConfigError: it cannot be read.
     """

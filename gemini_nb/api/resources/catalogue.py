@@ -44,10 +44,6 @@ class Model:
 async def list_models(clients: HTTPClients, endpoint: Endpoint) -> list[Model]:
     """Return all models that the caller may ask, page by page.
 
-    Args:
-        clients: the connection pools of the running loop.
-        endpoint: any model of the service.
-
     Raises:
         GeminiError: the service refuses, cannot be reached, or answers something else.
     """

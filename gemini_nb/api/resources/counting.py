@@ -25,11 +25,6 @@ _OF_VERTEX = frozenset({"contents", "systemInstruction", "tools", "generationCon
 async def count_tokens(clients: HTTPClients, endpoint: Endpoint, body: JSON) -> int:
     """Return the tokens of a request.
 
-    Args:
-        clients: the connection pools of the running loop.
-        endpoint: where it would be asked.
-        body: its whole body.
-
     Raises:
         ConfigError: the endpoint is an address of the user's own, which has no method for this.
         GeminiError: the service refuses, cannot be reached, or answers something else.

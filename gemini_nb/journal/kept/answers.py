@@ -33,11 +33,7 @@ Fits = Callable[[ModelTurn], bool]
 
 
 class KeptAnswers:
-    """One file's answers, and which questions are being asked. Loop thread only.
-
-    Args:
-        file: the file.
-    """
+    """One file's answers, and which questions are being asked. Loop thread only."""
 
     def __init__(self, file: KeepFile) -> None:
         self.file = file

@@ -40,12 +40,7 @@ class _Actions(Protocol):
 
 
 class Controls:
-    """The buttons, which know what can be done now. Rendering thread only.
-
-    Args:
-        actions: what they do.
-        *first: buttons that stand before the others.
-    """
+    """The buttons, which know what can be done now. Rendering thread only."""
 
     def __init__(self, actions: _Actions, *first: Any) -> None:
         self._actions = actions

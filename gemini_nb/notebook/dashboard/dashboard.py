@@ -41,9 +41,6 @@ class Dashboard(widgets.VBox):
     """All streams of a manager: the active ones first, oldest first, then the last that finished.
 
     The rows of a group are one row here, which unfolds to those to look at.
-
-    Args:
-        manager: whose streams.
     """
 
     interval = 0.25

@@ -18,13 +18,7 @@ __all__ = ["GroupRow"]
 
 
 class GroupRow(BaseRow):
-    """One group: how far it is, a button that stops all of it, and its rows on demand.
-
-    Args:
-        run: its rows.
-        style: what it shares with the other rows of the dashboard.
-        on_fold: called with this, on any thread, when the user folded or unfolded it.
-    """
+    """One group: how far it is, a button that stops all of it, and its rows on demand."""
 
     more = "Rows"
     has_running_tools = False

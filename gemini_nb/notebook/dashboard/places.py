@@ -27,11 +27,7 @@ _STEPS = 100  # in a second; a kernel may run for 115 days
 
 
 class Places:
-    """The rows on the page.
-
-    Args:
-        style: what they share.
-    """
+    """The rows on the page."""
 
     def __init__(self, style: RowStyle) -> None:
         self.box = widgets.VBox(layout=style.box, _dom_classes=("gemini-nb-places",))

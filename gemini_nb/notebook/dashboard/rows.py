@@ -52,13 +52,7 @@ class Allowance:
 
 
 class Row(BaseRow):
-    """One stream: its line, a button that stops it, and a timeline that unfolds.
-
-    Args:
-        stream: the stream.
-        style: what it shares with the other rows.
-        on_fold: called with the row, on any thread, when the user folded or unfolded it.
-    """
+    """One stream: its line, a button that stops it, and a timeline that unfolds."""
 
     more = "Timeline"
 

@@ -33,12 +33,7 @@ _NO_PAGE = (
 
 @magics_class
 class ChatMagic(Magics):
-    """Opens chat boxes, and closes them when the extension is unloaded.
-
-    Args:
-        shell: the IPython shell.
-        magics: know the manager, and the cell that failed last.
-    """
+    """Opens chat boxes, and closes them when the extension is unloaded."""
 
     shell: Any
 

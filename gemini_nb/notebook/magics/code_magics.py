@@ -51,13 +51,7 @@ _SHELL_MAGIC = re.compile(r"%%?[a-zA-Z]|![a-zA-Z]")  # a shell's own "! grep" ha
 
 @magics_class
 class CodeMagics(Magics):
-    """The magics that turn answers into code, and errors into questions.
-
-    Args:
-        shell: the IPython shell.
-        magics: start and find the streams.
-        log: knows the cell that failed last.
-    """
+    """The magics that turn answers into code, and errors into questions."""
 
     shell: Any
 

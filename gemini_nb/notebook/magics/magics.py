@@ -48,13 +48,7 @@ _PLACE = re.compile(r"([^\W\d]\w*)\[(\d{1,9})\]")
 
 @magics_class
 class GeminiMagics(Magics):
-    """`%%gemini_stream` and its companions.
-
-    Args:
-        shell: the IPython shell.
-        find_manager: returns the manager that runs the streams.
-        settings: the user's defaults.
-    """
+    """`%%gemini_stream` and its companions."""
 
     shell: Any
 

@@ -21,12 +21,7 @@ _WIDEST = 120  # characters of a name
 
 @magics_class
 class ModelsMagic(Magics):
-    """Lists the models of a service.
-
-    Args:
-        shell: the IPython shell.
-        find_manager: returns the manager, which asks the service.
-    """
+    """Lists the models of a service."""
 
     def __init__(self, shell: Any, find_manager: Callable[[], StreamManager]) -> None:
         super().__init__(shell)

@@ -69,9 +69,6 @@ class AwaitStreamCells(ast.NodeTransformer):
     Inside another magic (`%%time`, `%run notebook.ipynb`) the code runs already and cannot be awaited;
     there the plain magic stays. It sits in three places of a shell: after the text was transformed it notes
     whether a cell is such a one, `should_run_async` says so, and the tree is changed.
-
-    Args:
-        shell: the IPython shell.
     """
 
     def __init__(self, shell: Any) -> None:

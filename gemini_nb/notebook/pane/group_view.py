@@ -45,11 +45,7 @@ _NAMED = 5
 
 
 class GroupView(widgets.VBox):
-    """A live view of a group of streams, which settles into Markdown when all have ended.
-
-    Args:
-        group: the streams.
-    """
+    """A live view of a group of streams, which settles into Markdown when all have ended."""
 
     interval = _INTERVAL
     children: tuple[widgets.Widget, ...]

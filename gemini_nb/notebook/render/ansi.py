@@ -21,11 +21,7 @@ def can_style(out: TextIO) -> bool:
 
 
 class Styler:
-    """Styles one answer; without colours it changes nothing.
-
-    Args:
-        colours: whether to style at all.
-    """
+    """Styles one answer; without colours it changes nothing."""
 
     def __init__(self, *, colours: bool) -> None:
         self._colours = colours

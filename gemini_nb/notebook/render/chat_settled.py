@@ -147,12 +147,7 @@ def transcript(name: str, exchanges: Sequence[tuple[Exchange, Stream | None]]) -
 
 
 def chat_bundle(name: str, said: Sequence[Settled]) -> dict[str, str]:
-    """The transcript of a chat, as Markdown and as plain text.
-
-    Args:
-        name: what the notebook calls it.
-        said: its messages.
-    """
+    """The transcript of a chat, as Markdown and as plain text."""
     count = quantity(len(said), "message")
     return {
         "text/markdown": "\n\n".join(

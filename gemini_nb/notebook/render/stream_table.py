@@ -42,12 +42,7 @@ def table(manager: StreamManager, *, limit: int | None = None) -> str:
 
 
 def rows_table(group: StreamGroup, *, limit: int = 100) -> str:
-    """Return one line for each row of a group, failures first.
-
-    Args:
-        group: the group.
-        limit: the most lines.
-    """
+    """Return one line for each row of a group, failures first."""
     rows = list(enumerate(group.run.rows))
     rows.sort(key=lambda pair: pair[0] not in group.run.failed)
     shown = [

@@ -44,11 +44,7 @@ E = TypeVar("E", bound=events.StreamEvent)
 
 
 class StreamRecord:
-    """The state of one stream and the log of its events.
-
-    Args:
-        stream_id: the stream's name.
-    """
+    """The state of one stream and the log of its events."""
 
     __slots__ = (
         "__weakref__",

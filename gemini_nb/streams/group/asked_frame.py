@@ -137,15 +137,7 @@ def _dtypes(schema: object) -> dict[str, str]:
 def _ask(
     frame: Any, prompt: str, schema: object, options: Mapping[str, Any], texts: Iterable[Any] = ()
 ) -> Any:
-    """Ask about the rows of a pandas frame. On a worker, too.
-
-    Args:
-        frame: the frame.
-        prompt: what to ask.
-        schema: the form of the answers.
-        options: as `gemini_nb.map` takes them.
-        texts: columns that hold objects as texts.
-    """
+    """Ask about the rows of a pandas frame. On a worker, too."""
     import pandas as pd
 
     manager = manager_of(options.get("manager"))
@@ -206,10 +198,6 @@ def check_prompt(prompt: object, function: str) -> None:
 
 def checked_prompt(prompt: str, columns: Iterable[Any]) -> str:
     """Return a prompt for many rows, with single braces for double ones that would be refused if single.
-
-    Args:
-        prompt: what the user wrote.
-        columns: the names of what a row has.
 
     Raises:
         ArgumentError: it has braces in a sentence that stand for nothing, such as {0} or {city}, and would be

@@ -90,11 +90,6 @@ def first_steps(text: str, name: str, value: object) -> list[tuple[str, Any, boo
 
     A name is an attribute or a key in quotes; a number is an item of a text, too.
 
-    Args:
-        text: the prompt.
-        name: the name.
-        value: what it stands for.
-
     Raises:
         LookupError: there is no such thing; with the braces in question.
     """

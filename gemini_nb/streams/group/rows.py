@@ -16,12 +16,7 @@ __all__ = ["Alone", "Counts", "Later", "Row", "Shape", "failure_of"]
 
 
 class Later:
-    """A prompt that is made when its row starts.
-
-    Args:
-        make: makes it.
-        *given: what it is made of.
-    """
+    """A prompt that is made when its row starts."""
 
     __slots__ = ("_given", "_make")
 

@@ -30,10 +30,6 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,127}")
 class Signature:
     """The arguments of a function: the schema that is sent, and the validation of what the model passes.
 
-    Args:
-        function: any callable with a signature.
-        name: the tool's name, for error messages.
-
     Raises:
         ConfigError: an argument cannot be described; it names function and argument.
     """

@@ -47,11 +47,7 @@ class _Cell:
 
 
 class CellLog:
-    """Remembers what ran, and what failed last.
-
-    Args:
-        shell: the IPython shell.
-    """
+    """Remembers what ran, and what failed last."""
 
     def __init__(self, shell: Any) -> None:
         self._shell = shell

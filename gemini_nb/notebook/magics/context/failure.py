@@ -53,11 +53,7 @@ class Failure:
     error: BaseException
 
     def describe(self, namespace: Mapping[str, Any]) -> str:
-        """Return the cell, its error and the names it uses, as Markdown, without secrets.
-
-        Args:
-            namespace: the notebook's names.
-        """
+        """Return the cell, its error and the names it uses, as Markdown, without secrets."""
         frames = list(_own_frames(self.error.__traceback__))
         inner = frames[-1] if frames and frames[-1].f_code.co_name != "<module>" else None
         sections = [

@@ -23,12 +23,7 @@ _FOR_PAGES |= {"google_maps_widget_context_token", "googleMapsWidgetContextToken
 
 
 def asked(call: JSON, time: float) -> ToolCall:
-    """Return the card of a toolCall.
-
-    Args:
-        call: as it came.
-        time: when, in seconds since the epoch.
-    """
+    """Return the card of a toolCall."""
     kind, args, identity = call.get("toolType"), call.get("args"), call.get("id")
     name = _NAMES.get(str(kind)) or str(kind or "a tool of Google's").lower().replace("_", " ")
     return ToolCall(

@@ -216,11 +216,7 @@ class Draft:
 
 
 def answer_draft(citations: Mapping[int, str] | None = None) -> Draft:
-    """A draft of what a model said in a notebook, whose headings stand below the notebook's own.
-
-    Args:
-        citations: as in `Draft`.
-    """
+    """A draft of what a model said in a notebook, whose headings stand below the notebook's own."""
     return Draft(citations, top=_ANSWERS)
 
 
