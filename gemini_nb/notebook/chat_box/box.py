@@ -50,6 +50,8 @@ _AGAIN = (
     "This page was loaded again, so the notebook may not hold what comes from here on. "
     "Run this cell again, and it does."
 )
+_HINT = "Type a message below. Write {name} to insert a variable of this notebook."
+_RUN_AGAIN = "Run this cell again to go on with what it stands for now."
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +158,7 @@ class ChatBox(Container, widgets.VBox):
                     self.chat.dismiss(edited.stream_id)
                 self._edited = None
         except Exception as error:  # noqa: BLE001 - what a user's own objects raise is said where the user looks
-            words = str(error) if isinstance(error, _SAID) else f"{type(error).__name__}: {error}"
+            words = str(error) if isinstance(error, GeminiError) else f"{type(error).__name__}: {error}"
             return f"Not sent. {words}"
         self.say("\n".join(dict.fromkeys(notes)))
         return ""
@@ -306,28 +308,32 @@ class ChatBox(Container, widgets.VBox):
 
     def _arrange(self, exchanges: Sequence[tuple[Exchange, Stream | None]]) -> None:
         """Show the last messages, each by the view it has already."""
-        views: dict[object, ExchangeView] = {}
-        for exchange, stream in exchanges[-_SHOWN:]:
-            key = key_of(exchange)
-            view = self._views.get(key)
-            if view is None:
-                view = ExchangeView(exchange, stream, self.wake)
-                if not view.is_live:
-                    self._painter.work(view.fill())
-            else:
-                view.update(exchange)
-            views[key] = view
+        views = {
+            key_of(exchange): self._view_of(exchange, stream) for exchange, stream in exchanges[-_SHOWN:]
+        }
         gone = [view for key, view in self._views.items() if key not in views]
         self._views = views
-        more = len(exchanges) - len(views)
-        above = [shared_piece(_earlier_html(more))] if more else []
-        if not views and not self._is_closing:
+        above = []
+        if more := len(exchanges) - len(views):
+            words = f"{quantity(more, 'earlier message')} in the transcript, which the notebook keeps"
+            above = [shared_piece(_aside_html(words))]
+        elif not views and not self._is_closing:
             above = [shared_piece(_aside_html(_HINT))]
         children = (*above, *(view.widget for view in views.values()))
         if self._body.children != children:
             self._body.children = children
         for view in gone:
             view.close()
+
+    def _view_of(self, exchange: Exchange, stream: Stream | None) -> ExchangeView:
+        view = self._views.get(key_of(exchange))
+        if view is not None:
+            view.update(exchange)
+            return view
+        view = ExchangeView(exchange, stream, self.wake)
+        if not view.is_live:
+            self._painter.work(view.fill())
+        return view
 
     def _draw_head(self, exchanges: Sequence[tuple[Exchange, Stream | None]]) -> None:
         models = [stream.model for _, stream in exchanges if stream is not None]
@@ -413,15 +419,6 @@ class ChatBox(Container, widgets.VBox):
         self._entry.close()
         self._controls.close()
         close_tree(self)
-
-
-_SAID = (GeminiError,)
-_HINT = "Type a message below. Write {name} to insert a variable of this notebook."
-_RUN_AGAIN = "Run this cell again to go on with what it stands for now."
-
-
-def _earlier_html(count: int) -> str:
-    return _aside_html(f"{quantity(count, 'earlier message')} in the transcript, which the notebook keeps")
 
 
 def _aside_html(words: str) -> str:

@@ -27,6 +27,7 @@ from gemini_nb.notebook.pane.widgetry import answer_where_asked, set_value
 from gemini_nb.notebook.render.entries import Entry, entries_of, is_active, name_of, streams_in
 from gemini_nb.notebook.render.stream_table import table
 from gemini_nb.notebook.static import style
+from gemini_nb.streams.counts import Statistics
 from gemini_nb.streams.manager import StreamManager, manager_of
 from gemini_nb.streams.stream import Stream
 
@@ -62,7 +63,7 @@ class Dashboard(widgets.VBox):
             style=self._style.stop,
             **plain,
         )
-        self._stop_all.on_click(lambda _: self._request_stop_all())
+        self._stop_all.on_click(lambda _: manager.request_stop_all())
         answer_where_asked(self._stop_all)
         head = widgets.Box([self._totals, self._stop_all], _dom_classes=("gemini-nb-board-head",), **plain)
         self._places = Places(self._style)
@@ -105,9 +106,6 @@ class Dashboard(widgets.VBox):
         if shown:
             self._wake()
 
-    def _request_stop_all(self) -> None:
-        self._manager.request_stop_all()
-
     def close(self) -> None:
         """Close it, its rows and what they share."""
         if self._closed:
@@ -148,12 +146,8 @@ class Dashboard(widgets.VBox):
         set_value(self._totals, totals_html(totals))
         set_value(self._stop_all, not active, "disabled")
         arranged = self._arrange(_chosen(entries, active))
+        set_value(self._more, self._more_html(totals))
         shown = sum(is_active(row.entry) for row in self._rows.values())
-        counted = [streams_in(row.entry) for row in self._rows.values()]
-        running = totals.active - sum(running for running, _ in counted)
-        finished = totals.total - totals.active - sum(ended for _, ended in counted)
-        more = more_html(max(0, running), max(0, finished), shown=len(self._rows))
-        set_value(self._more, more)
         drawn = self._draw_rows(max(_PAUSE, shown * _PAUSE_FOR_EACH))
         going_on = active or any(row.has_running_tools for row in self._rows.values())
         if going_on or not arranged or not drawn:
@@ -162,30 +156,37 @@ class Dashboard(widgets.VBox):
             return True
         return False
 
+    def _more_html(self, totals: Statistics) -> str:
+        counted = [streams_in(row.entry) for row in self._rows.values()]
+        running = totals.active - sum(running for running, _ in counted)
+        finished = totals.total - totals.active - sum(ended for _, ended in counted)
+        return more_html(max(0, running), max(0, finished), shown=len(self._rows))
+
     def _arrange(self, wanted: list[Entry]) -> bool:
         """Show these as far as the allowance permits; returns whether all are shown."""
-        complete = True
-        rows: dict[str, Row | GroupRow] = {}
-        for entry in wanted:
-            name = name_of(entry)
-            row = self._rows.get(name)
-            if row is None or row.entry is not entry:
-                if not self._allowance.has(ROW_COST):
-                    complete = False
-                    continue
-                self._allowance.spend(ROW_COST)
-                given = (self._style, self._on_fold)
-                row = Row(entry, *given) if isinstance(entry, Stream) else GroupRow(entry, *given)
-            rows[name] = row
+        found = {name_of(entry): self._row_of(entry) for entry in wanted}
+        rows = {name: row for name, row in found.items() if row is not None}
         old = [row for row in self._rows.values() if row not in rows.values()]
-        kept = 0 if complete else len(wanted) - len(rows)  # what had a place keeps it until its heir comes
-        rows |= {name_of(row.entry): row for row in old[:kept] if name_of(row.entry) not in rows}
+        for row in old[: len(found) - len(rows)]:  # what had a place keeps it until another can take it
+            rows.setdefault(name_of(row.entry), row)
         gone = [row for row in old if row not in rows.values()]
         self._rows = rows
         self._allowance.spend(self._places.arrange(rows.values(), gone))
         for row in gone:
             row.close()
-        return complete
+        return None not in found.values()
+
+    def _row_of(self, entry: Entry) -> Row | GroupRow | None:
+        """Return the row of an entry; None where the allowance does not permit a new one."""
+        row = self._rows.get(name_of(entry))
+        if row is not None and row.entry is entry:
+            return row
+        if not self._allowance.has(ROW_COST):
+            return None
+        self._allowance.spend(ROW_COST)
+        if isinstance(entry, Stream):
+            return Row(entry, self._style, self._on_fold)
+        return GroupRow(entry, self._style, self._on_fold)
 
     def _draw_rows(self, pause: float) -> bool:
         complete = True

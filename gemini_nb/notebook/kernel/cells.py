@@ -101,20 +101,10 @@ class _Cells:
 
         Code that a cell or a tool runs by `run_cell` is of the same run.
         """
-        manager = get_manager()
-        listed = manager.list_streams(all=True)
-        runs_again, run = self._cells.get(cell_id(self._shell) or "", _Cell()), request_id(self._shell)
-        gone = [view for view, shown_by in runs_again.views if shown_by != run]
-        runs_again.views = [pair for pair in runs_again.views if pair[1] == run]
+        gone = self._take_replaced()
         for name in deleted_cells(self._shell):
             gone += [view for view, _ in self._cells.pop(name, _Cell()).views]
-        for name, cell in list(self._cells.items()):
-            old = [view for view, _ in cell.views if _left_history(view.stream, manager, listed)]
-            cell.views = [pair for pair in cell.views if pair[0] not in old]
-            cell.asked = list(filter(is_running, cell.asked))
-            gone += old
-            if not cell.views and not cell.asked:
-                del self._cells[name]
+        gone += self._take_old()
         kept = [view for cell in self._cells.values() for view, _ in cell.views]
         for view in gone:
             if view not in kept:
@@ -122,6 +112,27 @@ class _Cells:
         if not self._cells:
             self._shell.events.unregister("pre_run_cell", self._before_cell)
             setattr(self._shell, _NAME, None)
+
+    def _take_replaced(self) -> list[_View]:
+        """Take the views of the cell that runs now which an earlier run has shown."""
+        cell, run = self._cells.get(cell_id(self._shell) or "", _Cell()), request_id(self._shell)
+        gone = [view for view, shown_by in cell.views if shown_by != run]
+        cell.views = [pair for pair in cell.views if pair[1] == run]
+        return gone
+
+    def _take_old(self) -> list[_View]:
+        """Take the views of streams that are listed no more, and forget the cells that have nothing left."""
+        manager = get_manager()
+        listed = manager.list_streams(all=True)
+        gone: list[_View] = []
+        for name, cell in list(self._cells.items()):
+            old = [view for view, _ in cell.views if _left_history(view.stream, manager, listed)]
+            cell.views = [pair for pair in cell.views if pair[0] not in old]
+            cell.asked = list(filter(is_running, cell.asked))
+            gone += old
+            if not cell.views and not cell.asked:
+                del self._cells[name]
+        return gone
 
 
 def _cells_of(shell: Any) -> _Cells | None:

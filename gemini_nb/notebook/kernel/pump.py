@@ -29,7 +29,8 @@ def pump(loop: asyncio.AbstractEventLoop, until: Callable[[], bool]) -> None:
         until: looked at a hundred times a second.
     """
     _nest().apply(loop)
-    queue: deque[asyncio.Handle] = loop._ready  # type: ignore[attr-defined]  # noqa: SLF001 - see below
+    inner: Any = loop
+    queue: deque[asyncio.Handle] = inner._ready  # noqa: SLF001 - see below
     counted = len(queue)
     task = loop.create_task(_turn(until))
     deferred: list[asyncio.Handle] = []
@@ -43,11 +44,11 @@ def pump(loop: asyncio.AbstractEventLoop, until: Callable[[], bool]) -> None:
             handle_error(context)
 
     # An exception handler would itself run in the entered context; only the method sees it before.
-    loop.call_exception_handler = keep_queued_cells  # type: ignore[method-assign]  # see above
+    inner.call_exception_handler = keep_queued_cells
     try:
         loop.run_until_complete(task)
     finally:
-        del loop.call_exception_handler
+        del inner.call_exception_handler
         task.cancel()
         for handle in deferred:
             loop.call_soon(handle._run)  # noqa: SLF001 - it was taken off the queue without having run

@@ -18,7 +18,7 @@ __all__ = ["SentOutputs"]
 
 _RUNS = 2_000  # the last ones, of which something is known
 _ENOUGH = 64  # messages of one run that are looked at; one with more has other things than a display
-_OUTPUTS = {"stream", "display_data", "execute_result", "error", "input_request"}
+_OUTPUTS = {"stream", "display_data", "execute_result", "error", "input_request", "clear_output"}
 
 
 class SentOutputs:
@@ -73,18 +73,13 @@ class SentOutputs:
             # An Output widget that takes the output of this run from here on.
             state = content["data"].get("state") if isinstance(content.get("data"), Mapping) else None
             self._append(state.get("msg_id") if isinstance(state, Mapping) else None, kind)
-            return
-        pages = kind == "execute_reply" and any(
-            page.get("source") == "page" for page in content.get("payload") or ()
-        )
-        if kind not in _OUTPUTS and kind != "clear_output" and not pages:
-            return
-        header = parent.get("header", parent) if parent else {}
-        if kind == "display_data":
-            kind = f"#{(content.get('transient') or {}).get('display_id')}"
-        elif kind == "clear_output" and content.get("wait"):
-            kind = "clear_later"
-        self._append(header.get("msg_id"), kind)
+        elif kind in _OUTPUTS or _opens_pager(kind, content):
+            header = parent.get("header", parent) if parent else {}
+            if kind == "display_data":
+                kind = f"#{(content.get('transient') or {}).get('display_id')}"
+            elif kind == "clear_output" and content.get("wait"):
+                kind = "clear_later"
+            self._append(header.get("msg_id"), kind)
 
     def holds_only(self, request: str, display_ids: set[str]) -> bool:
         """Whether displays of these ids are all that stands beneath the cell of this run."""
@@ -111,3 +106,9 @@ class SentOutputs:
         if len(self._runs) > _RUNS:
             for old in list(self._runs)[:-_RUNS]:
                 self._runs.pop(old, None)
+
+
+def _opens_pager(kind: str, content: Any) -> bool:
+    if kind != "execute_reply":
+        return False
+    return any(page.get("source") == "page" for page in content.get("payload") or ())

@@ -135,6 +135,12 @@ OPTIONS = tuple(name for names, _ in _ARGUMENTS for name in names)
 _ACTIONS = {name: settings for names, settings in _ARGUMENTS for name in names}
 _CHAT_ARGUMENTS = [(names, settings) for names, settings in _ARGUMENTS if names[0] in _OF_BOXES]
 CHAT_OPTIONS = tuple(name for names, _ in _CHAT_ARGUMENTS for name in names)
+_DEFAULTS = {
+    settings.get("dest", names[-1].lstrip("-").replace("-", "_")): settings.get(
+        "default", False if settings.get("action") == "store_true" else None
+    )
+    for names, settings in _ARGUMENTS
+}
 _DASHES = "\u2010\u2011\u2012\u2013\u2014\u2212"  # that a text processor puts in place of a hyphen
 _OPTION = re.compile(r"--?[A-Za-z][\w-]*")
 
@@ -187,15 +193,13 @@ def parse(magic: Any, line: str, rest: str = _NEXT_LINE) -> argparse.Namespace:
                 raise UsageError(f"There is no option {word}. {meant} {_HELP}") from None
         raise UsageError(f"{error}. {rest}") from None
     _unquote(args)
-    for names, settings in _ARGUMENTS:
-        name = settings.get("dest", names[-1].lstrip("-").replace("-", "_"))
-        if name not in args:
-            setattr(
-                args, name, settings.get("default", False if settings.get("action") == "store_true" else None)
-            )
+    for name, value in _DEFAULTS.items():
+        vars(args).setdefault(name, value)
     models = [name.strip() for names in args.model or () for name in names.split(",")]
     args.model = [name for name in models if name] or args.model
-    _check(args)
+    for is_wrong, message in _REFUSED:
+        if is_wrong(args):
+            raise UsageError(message.format(**vars(args)))
     return args
 
 
@@ -290,12 +294,6 @@ _REFUSED: tuple[tuple[Callable[[argparse.Namespace], object], str], ...] = (
     ),
 )
 """Options that cannot be, or not together, and what to say then."""
-
-
-def _check(args: argparse.Namespace) -> None:
-    for is_wrong, message in _REFUSED:
-        if is_wrong(args):
-            raise UsageError(message.format(**vars(args)))
 
 
 def _words(line: str, rest: str = _HELP) -> list[str]:

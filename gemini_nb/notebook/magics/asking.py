@@ -277,7 +277,7 @@ def _sender(
     """Return the function that sends the message; a new chat keeps its settings for later cells."""
     if args.chat is None:
         return manager.start_stream
-    kept = {one: value for one, value in settings.items() if one in _OF_CHATS}
+    kept = _of_chat(settings)
     is_local = isinstance(local_ns.get(args.chat), Chat)
     chat = local_ns[args.chat] if is_local else _chat_named(args.chat, user_ns, kept)
     cell_id, request_id = run
@@ -314,7 +314,8 @@ def open_chat(
     name = as_name(args.name or _CHAT)
     if len(models := args.model or []) > 1:
         raise UsageError("A chat has one answer to each message; leave out all but one -m.")
-    if name in user_ns and not isinstance(user_ns[name], Chat):
+    is_new = name not in user_ns
+    if not is_new and not isinstance(user_ns[name], Chat):
         kind = type(user_ns[name]).__name__
         raise UsageError(
             f"{name!r} is of type {kind}, not a Chat; %gemini_chat NAME opens one of another name."
@@ -322,7 +323,11 @@ def open_chat(
     if models and not is_model(models[0]):  # else each message would be refused
         raise UsageError(f"--model: {models[0]!r} is not a model id.")
     settings = {**options_of(args, user_ns, notes), **({"model": models[0]} if models else {})}
-    is_new = name not in user_ns
-    kept = {one: value for one, value in settings.items() if one in _OF_CHATS} if is_new else {}
+    kept = _of_chat(settings) if is_new else {}
     chat = _chat_named(name, user_ns, kept)
     return name, chat, {one: value for one, value in settings.items() if one not in kept}
+
+
+def _of_chat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that a new chat keeps for its later messages."""
+    return {name: value for name, value in settings.items() if name in _OF_CHATS}

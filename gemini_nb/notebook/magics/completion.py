@@ -57,23 +57,27 @@ def matcher(shell: Any, find_manager: Callable[[], StreamManager]) -> Callable[[
         percent, magic, behind = found.groups()
         if magic == "gemini_stream" and percent == "%" and prompt_of(behind):
             return _in_prompt(shell, prompt_of(behind))
-        manager, fragment = find_manager(), behind.rpartition(" ")[2]
-        before = ""
-        offered: list[SimpleCompletion] = []
-        if magic == "gemini_stream":
-            before, offered = _behind_stream(shell, manager, behind, fragment, _all("option", OPTIONS))
-        elif magic == "gemini_chat":
-            beginnings = [*_names(shell, Chat), *_all("option", CHAT_OPTIONS)]
-            before, offered = _behind_stream(shell, manager, behind, fragment, beginnings)
-        elif magic in _OF_NAMES:
-            ids = [stream.stream_id for stream in manager.list_streams(all=True)]
-            if magic == "gemini_show":
-                ids += _old_ids(manager, fragment)
-            offered = [*_names(shell, (Stream, StreamGroup)), *_all("stream", ids)]
-        return _answer(offered, fragment[len(before) :])
+        return _behind(shell, find_manager(), magic, behind)
 
     made: Callable[[Any], Any] = context_matcher(identifier="gemini_nb")(match)
     return made
+
+
+def _behind(shell: Any, manager: StreamManager, magic: str, behind: str) -> Any:
+    """Completions behind the name of a magic."""
+    fragment = behind.rpartition(" ")[2]
+    before, offered = "", list[SimpleCompletion]()
+    if magic == "gemini_stream":
+        before, offered = _behind_stream(shell, manager, behind, fragment, _all("option", OPTIONS))
+    elif magic == "gemini_chat":
+        beginnings = [*_names(shell, Chat), *_all("option", CHAT_OPTIONS)]
+        before, offered = _behind_stream(shell, manager, behind, fragment, beginnings)
+    elif magic in _OF_NAMES:
+        ids = [stream.stream_id for stream in manager.list_streams(all=True)]
+        if magic == "gemini_show":
+            ids += _old_ids(manager, fragment)
+        offered = [*_names(shell, (Stream, StreamGroup)), *_all("stream", ids)]
+    return _answer(offered, fragment[len(before) :])
 
 
 def _old_ids(manager: StreamManager, fragment: str) -> list[str]:

@@ -187,7 +187,7 @@ class Painter:
             self._dirty[view] = None
         if self._enter():
             for view in wanted:
-                self._schedule(self._painted.get(view, 0.0) + view.interval)
+                self._schedule(self._due_at(view))
 
     def _go_on_working(self) -> None:
         if self._work and not self._is_working:
@@ -221,17 +221,7 @@ class Painter:
         assert self._loop is not None
         self._timer = None
         start, worked = time.monotonic(), time.thread_time()
-        room = self._room_at(start)
-        painted = 0
-        for view in list(self._dirty):
-            if painted == _TOGETHER or room > time.monotonic():
-                break
-            if self._painted.get(view, 0.0) + view.interval <= start + 0.001:
-                del self._dirty[view]
-                self._paint_one(view, start)
-                painted += 1
-                room = self._room_at(time.monotonic())
-        if room <= start:
+        if self._paint_some(start) <= start:
             for _ in range(min(_CLOSED_TOGETHER, len(self._closing))):
                 self._guarded(self._closing.popleft())
         end = time.monotonic()
@@ -242,10 +232,27 @@ class Painter:
         if self._closing:
             self._schedule(0.0)
         if self._dirty:
-            self._schedule(min(self._painted.get(view, 0.0) + view.interval for view in list(self._dirty)))
+            self._schedule(min(map(self._due_at, list(self._dirty))))
         if self._living and self._ticker is None:
             self._ticker = self._loop.call_later(_TICK, self._tick)
         self._end_if_idle()
+
+    def _paint_some(self, start: float) -> float:
+        """Paint the views whose turn it is, and return when there is room for another paint."""
+        room, painted = self._room_at(start), 0
+        for view in list(self._dirty):
+            if painted == _TOGETHER or room > time.monotonic():
+                break
+            if self._due_at(view) <= start + 0.001:
+                del self._dirty[view]
+                self._paint_one(view, start)
+                painted += 1
+                room = self._room_at(time.monotonic())
+        return room
+
+    def _due_at(self, view: View) -> float:
+        """When a view may be painted again."""
+        return self._painted.get(view, 0.0) + view.interval
 
     def _room_at(self, now: float) -> float:
         """When there is room for one more paint; `now` or earlier if there is."""

@@ -308,9 +308,9 @@ def stopped_words(streams: Sequence[Stream], asked: Sequence[Stream]) -> str:
     """
     stopped = [stream for stream in asked if stream.status in {Status.STOPPED, Status.ACTIVE}]
     ended = len(streams) - len(stopped)
+    if not streams:
+        return "No stream runs; nothing was stopped."
     if not stopped:
-        if not streams:
-            return "No stream runs; nothing was stopped."
         was = "had ended before" if ended > 1 else f"had ended before ({streams[0].status.value})"
         return f"{_named(streams)} {was}; nothing was stopped."
     counted = f"{quantity(len(stopped), 'stream')}: " if len(stopped) > 1 else ""

@@ -88,9 +88,13 @@ def render(transcript: Transcript) -> Iterator[None]:
 
 def source_of(block: TextBlock) -> str:
     """A block's text as Markdown; a structured answer is code, whole or not, and may bring its own fence."""
-    if block.is_json and block.text.strip() and not is_fence(block.text):
+    if _is_bare_json(block):
         return code_block(block.text.strip("\n"), "json", limit=None)
     return marked(block.text, block.marks) if block.marks else block.text
+
+
+def _is_bare_json(block: TextBlock) -> bool:
+    return block.is_json and bool(block.text.strip()) and not is_fence(block.text)
 
 
 def to_markdown(stream: Stream, transcript: Transcript | None = None) -> str:
@@ -226,7 +230,7 @@ def block_markdown(block: Block) -> str:
     """A block as Markdown, empty where there is nothing to see."""
     match block:
         case TextBlock():
-            if block.is_json and block.text.strip() and not is_fence(block.text):
+            if _is_bare_json(block):
                 return source_of(block)
             return finished(block.draft, source_of(block)).markdown
         case CallBlock():

@@ -6,6 +6,7 @@ by their bytes. Another model call of the stream begins its lists and its bytes 
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -97,8 +98,7 @@ def read_sources(groundings: Sequence[Grounding], text: str) -> Sources:
     sources = Sources()
     numbers: dict[str, int] = {}
     coded: dict[int, bytes] = {}
-    for index, grounding in enumerate(groundings):
-        after = groundings[index + 1] if index + 1 < len(groundings) else None
+    for grounding, after in itertools.zip_longest(groundings, groundings[1:]):
         if after is not None and grounding.is_repeated_by(after):
             continue
         for name in _QUERIES:
@@ -110,13 +110,17 @@ def read_sources(groundings: Sequence[Grounding], text: str) -> Sources:
         for support in objects(grounding.value.get("groundingSupports")):
             found = tuple(dict.fromkeys(own[at] for at in _indices(support) if at < len(own) and own[at]))
             segment = support.get("segment") if found and len(sources.marks) < _MOST else None
-            if (place := _place(segment, text, begin, grounding.blocks, coded[begin])) is None:
-                continue
-            shown = text[slice(*place)].rstrip()
-            sources.marks.append(Mark(place[0] + len(shown), found))
-            for number in found:
-                sources.quotes.setdefault(number, shown)
+            if (place := _place(segment, text, begin, grounding.blocks, coded[begin])) is not None:
+                _mark(sources, text, place, found)
     return sources
+
+
+def _mark(sources: Sources, text: str, place: tuple[int, int], numbers: tuple[int, ...]) -> None:
+    """Note that these characters stand on the sources of these numbers."""
+    shown = text[slice(*place)].rstrip()
+    sources.marks.append(Mark(place[0] + len(shown), numbers))
+    for number in numbers:
+        sources.quotes.setdefault(number, shown)
 
 
 def without_listed(part: Part, sources: Sources) -> Part:
@@ -144,13 +148,14 @@ def _add_queries(sources: Sources, name: str, value: object) -> None:
 
 def _number(sources: Sources, numbers: dict[str, int], chunk: object) -> int:
     """The number of a source, 0 for one that says nothing."""
-    found = next(iter(objects(list(chunk.values()))), {}) if isinstance(chunk, dict) else {}
+    source = chunk if isinstance(chunk, dict) else {}
+    found = next(iter(objects(list(source.values()))), {})
     names = ("uri", "sourceUri", "title", "pageNumber")
     if not any(found.get(name) for name in names[:3]):
         return 0
     key = json.dumps([found.get(name) for name in names], default=str)
     if key not in numbers:
-        sources.chunks.append(chunk)  # type: ignore[arg-type]  # `found` says that it is one
+        sources.chunks.append(source)
         numbers[key] = len(sources.chunks)
     return numbers[key]
 
@@ -187,11 +192,10 @@ def _place(
         return None
     words = segment.get("text")
     first, end = _whole(segment.get("startIndex") or 0), _whole(segment.get("endIndex"))
-    if first is None or end is None or end <= first:
-        first = end = None
+    is_range = first is not None and end is not None and end > first
     if isinstance(words, str) and words.strip():
-        return _said(words, text, begin, blocks, _characters(encoded, first or 0))
-    if first is None or end is None or end > len(encoded):
+        return _said(words, text, begin, blocks, _characters(encoded, first or 0) if is_range else 0)
+    if first is None or end is None or not is_range or end > len(encoded):
         return None
     if _whole(segment.get("partIndex") or 0) and len(blocks) != 1:
         return None

@@ -29,6 +29,7 @@ from gemini_nb.streams.events.events import (
     UploadUpdated,
 )
 from gemini_nb.streams.events.states import ToolStatus, UploadStatus
+from gemini_nb.streams.events.uploads import Upload
 from gemini_nb.streams.stream import Stream
 
 __all__ = ["print_stream"]
@@ -72,7 +73,7 @@ class _Printer:
 
     def print(self, event: StreamEvent) -> None:
         """Print what an event says."""
-        if isinstance(event, TextDelta | ToolCallRequested | PartReceived | RetryScheduled) and self._thinks:
+        if self._thinks and isinstance(event, TextDelta | ToolCallRequested | PartReceived | RetryScheduled):
             self._thinks = False
             self._out.write("\n\n")
         match event:
@@ -82,29 +83,32 @@ class _Printer:
                 self._out.write(self._styler.note(plain(event.text)))
                 self._thinks = True
             case TextRewound():
-                if self._length > event.length:
-                    taken_back = quantity(self._length - event.length, "character")
-                    self._note(f"[what follows replaces the last {taken_back}]")
-                self._length = event.length
+                self._rewind(event.length)
             case PartReceived():
                 self._part(event.part, event.time)
             case ToolCallRequested():
                 self._note(f"[{event.call.name} …]")
-            case ToolCallStarted() if event.call.status == ToolStatus.AWAITING_APPROVAL:
+            case ToolCallStarted():
                 self._ask(event.call)
             case ToolCallFinished():
-                self._out.write(
-                    f"{self._styler.note(plain(f'{_said(event.call)}[{call_line(event.call)}]'))}\n"
-                )
+                said = plain(f"{_said(event.call)}[{call_line(event.call)}]")
+                self._out.write(f"{self._styler.note(said)}\n")
                 self._end_line()
-            case UploadUpdated() if self._uploads.get(event.upload.index) != event.upload.status:
-                self._uploads[event.upload.index] = event.upload.status
-                self._note(f"[{upload_message(event.upload)}]")
+            case UploadUpdated():
+                self._upload(event.upload)
             case RetryScheduled():
                 self._note(f"[{retry_message(event, self._length, when=True)}]")
-            case _:
-                return
         self._out.flush()
+
+    def _rewind(self, length: int) -> None:
+        if self._length > length:
+            self._note(f"[what follows replaces the last {quantity(self._length - length, 'character')}]")
+        self._length = length
+
+    def _upload(self, upload: Upload) -> None:
+        if self._uploads.get(upload.index) != upload.status:
+            self._uploads[upload.index] = upload.status
+            self._note(f"[{upload_message(upload)}]")
 
     def finish(self, stream: Stream) -> None:
         """Print the sources, and how it ended."""
@@ -117,8 +121,9 @@ class _Printer:
         self._out.flush()
 
     def _ask(self, call: ToolCall) -> None:
-        """Ask for a call that still waits; the event may be an old one that is replayed."""
-        if self._stream.tool_calls[call.index].status == ToolStatus.AWAITING_APPROVAL:
+        """Ask for a call that still waits for it; the event may be an old one that is replayed."""
+        is_asking = call.status == ToolStatus.AWAITING_APPROVAL
+        if is_asking and self._stream.tool_calls[call.index].status == ToolStatus.AWAITING_APPROVAL:
             _ask(call)
 
     def _text(self, text: str) -> None:
@@ -140,24 +145,25 @@ class _Printer:
     def _part(self, part: Part, time: float) -> None:
         if any(name in part for name in METADATA) or part.get("thought") is True:
             return  # listed at the end; none of the answer's
-        if (sound := audio_type(part)) is not None:
-            if sound != self._sound:
-                self._note(f"[{sound}, in stream.audio]")
-            self._sound = sound  # which comes in many pieces
-            return
-        self._sound = None
-        if "executableCode" in part:
+        before, self._sound = self._sound, audio_type(part)
+        if self._sound is not None:
+            if self._sound != before:  # sound comes in many pieces
+                self._note(f"[{self._sound}, in stream.audio]")
+        elif "executableCode" in part:
             self._out.write(self._styler.feed(f"\n{part_text(part)}\n"))
         elif isinstance(part.get("toolCall"), dict):
             self._asked.append(asked(part["toolCall"], time))
             self._note(f"[{self._asked[-1].name} …]")
         elif isinstance(response := part.get("toolResponse"), dict):
-            calls = [call for call in self._asked if response.get("id") in (None, call.id)]
-            call = calls[0] if calls else asked(response, time)
-            self._asked = [one for one in self._asked if one is not call]
-            self._note(f"[{call_line(answered(call, response, time))}]")
+            self._answer(response, time)
         else:
             self._note(part_text(part))
+
+    def _answer(self, response: Part, time: float) -> None:
+        calls = [call for call in self._asked if response.get("id") in (None, call.id)]
+        call = calls[0] if calls else asked(response, time)
+        self._asked = [one for one in self._asked if one is not call]
+        self._note(f"[{call_line(answered(call, response, time))}]")
 
 
 def _said(call: ToolCall) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from gemini_nb.api.contents.audio import audio_type
-from gemini_nb.api.wire import Part
+from gemini_nb.api.wire import JSON, Part
 from gemini_nb.notebook.render.blocks.blocks import (
     AudioBlock,
     Block,
@@ -110,18 +110,15 @@ class Transcript:
             case ThoughtDelta():
                 self._thoughts.append(event.text)
             case TextRewound():
-                self._rewind(event.length)
-                self._unsure = False
-                if event.thoughts_length < len(self.thoughts):
-                    self._thoughts = [self.thoughts[: event.thoughts_length]]
-                    self.thoughts_draft = answer_draft()
-                self._drop_parts(event.parts)
+                self._take_back(event)
             case ToolCallRequested() | ToolCallStarted() | ToolCallUpdated() | ToolCallFinished():
                 self._set_call(event.call)
             case PartReceived():
                 self._add_part(event.part, event.time)
-            case RetryScheduled() | UploadUpdated():
-                self._add_notice(event)
+            case UploadUpdated():
+                self._set_upload(event.upload)
+            case RetryScheduled():
+                self._plan_retry(event)
             case PhaseChanged() | StreamCompleted():
                 self._begin_call(event.time)
             case StreamFailed() | StreamStopped():
@@ -131,6 +128,15 @@ class Transcript:
                 self._end_audio()
             case _:
                 assert_never(event)
+
+    def _take_back(self, event: TextRewound) -> None:
+        """Strike what new output replaces: text, thoughts and parts."""
+        self._rewind(event.length)
+        self._unsure = False
+        if event.thoughts_length < len(self.thoughts):
+            self._thoughts = [self.thoughts[: event.thoughts_length]]
+            self.thoughts_draft = answer_draft()
+        self._drop_parts(event.parts)
 
     def _flush(self) -> None:
         if not self._pieces:
@@ -196,12 +202,6 @@ class Transcript:
         else:
             self._set(index, CallBlock(call))
 
-    def _add_notice(self, event: RetryScheduled | UploadUpdated) -> None:
-        if isinstance(event, UploadUpdated):
-            self._set_upload(event.upload)
-        else:
-            self._plan_retry(event)
-
     def _set_upload(self, upload: Upload) -> None:
         notice = NoticeBlock(upload_message(upload))
         index = self._uploads.get(upload.index)
@@ -209,8 +209,7 @@ class Transcript:
             self._add(notice)
             self._uploads[upload.index] = len(self.blocks) - 1
         else:
-            self.blocks[index] = notice
-            self.changed.add(index)
+            self._set(index, notice)
 
     def _rewind(self, length: int) -> None:
         self._flush()
@@ -231,11 +230,8 @@ class Transcript:
     def _add_part(self, part: Part, time: float) -> None:
         """Add a part; the newest list of a model call's sources replaces the one before."""
         kind = next((name for name in METADATA if name in part), None)
-        for index in self._parts[self._call_parts :] if kind is not None else ():
-            block = self.blocks[index]
-            if isinstance(block, PartBlock) and kind in block.part:
-                block.gone = True
-                self.changed.add(index)
+        if kind is not None:
+            self._drop_listed(kind)
         if isinstance(part.get("toolCall"), dict):
             call = asked(part["toolCall"], time)
             self._add(CallBlock(call))
@@ -248,12 +244,22 @@ class Transcript:
             self._add(PartBlock(part))
         self._parts.append(len(self.blocks) - 1)
         if kind == "groundingMetadata":
-            starts = [block.start for block in self.blocks if isinstance(block, TextBlock)]
-            within = tuple(start for start in starts if start >= self._call_start)
-            grounding = Grounding(part["groundingMetadata"], self._call_start, within)
-            self._groundings[len(self._parts) - 1] = grounding
+            self._note_grounding(part["groundingMetadata"])
         if kind in {"groundingMetadata", "urlContextMetadata"}:
             self._is_cited = False
+
+    def _drop_listed(self, kind: str) -> None:
+        """Show the lists of this kind no more that the model call has sent so far."""
+        for index in self._parts[self._call_parts :]:
+            block = self.blocks[index]
+            if isinstance(block, PartBlock) and kind in block.part:
+                block.gone = True
+                self.changed.add(index)
+
+    def _note_grounding(self, value: JSON) -> None:
+        starts = [block.start for block in self.blocks if isinstance(block, TextBlock)]
+        within = tuple(start for start in starts if start >= self._call_start)
+        self._groundings[len(self._parts) - 1] = Grounding(value, self._call_start, within)
 
     def _add_audio(self, part: Part, kind: str) -> None:
         self._flush()
@@ -352,8 +358,7 @@ class Transcript:
             self._add(struck)
             return
         notice = self.blocks[last]
-        self.blocks[last] = struck
-        self.changed.add(last)
+        self._set(last, struck)
         self._add(notice)
 
 

@@ -188,13 +188,17 @@ def _short(value: Any) -> str:
         what = "class" if inspect.isclass(value) else "function"
         return f"{what} {value.__name__}{_signature(value)}"
     if hasattr(value, "columns") and hasattr(value, "dtypes"):
-        columns = [f"{name} ({dtype})" for name, dtype in zip(value.columns, value.dtypes, strict=False)]
-        more = ", …" if len(columns) > _MOST_NAMES else ""
-        return f"{kind}, {value.shape[0]:,} rows: {', '.join(columns[:_MOST_NAMES])}{more}"
+        return _short_frame(value)
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return f"{kind} of shape {tuple(value.shape)}, {value.dtype}"
     size = f" of {len(value)}" if isinstance(value, (list, tuple, dict, set, frozenset)) else ""
     return f"{kind}{size}, {_repr().repr(value)}"
+
+
+def _short_frame(frame: Any) -> str:
+    columns = [f"{name} ({dtype})" for name, dtype in zip(frame.columns, frame.dtypes, strict=False)]
+    more = ", …" if len(columns) > _MOST_NAMES else ""
+    return f"{type(frame).__name__}, {frame.shape[0]:,} rows: {', '.join(columns[:_MOST_NAMES])}{more}"
 
 
 def _signature(value: Any) -> str:

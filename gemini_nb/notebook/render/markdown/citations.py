@@ -126,23 +126,28 @@ def _leaf(
 ) -> tuple[int, int]:
     """Find the paragraph, cell or code that a place belongs to, and where in its content it is."""
     before = [index for index in leaves if (tokens[index].map or [0])[0] <= line] or leaves[:1]
-    first = tokens[before[-1]].map
-    row = [index for index in before if tokens[index].map == first and tokens[index].type == "inline"]
-    begin = 0
-    for index in row if len(row) > 1 else ():  # the cells of a table
+    index = before[-1]
+    row = [one for one in before if tokens[one].map == tokens[index].map and tokens[one].type == "inline"]
+    if len(row) > 1:
+        return _cell(tokens, row, column, source)
+    lines = tokens[index].content.split("\n")
+    number = line - (tokens[index].map or [0])[0]
+    if not 0 <= number < len(lines):
+        return index, len(tokens[index].content)
+    within = max(0, min(len(lines[number]), column - source.rfind(lines[number])))
+    return index, sum(len(one) + 1 for one in lines[:number]) + within
+
+
+def _cell(tokens: Sequence[Token], row: Sequence[int], column: int, source: str) -> tuple[int, int]:
+    """The same among the cells of a table's row."""
+    end = at = 0
+    for index in row:
         content = tokens[index].content
-        at = source.find(content, begin)
-        begin = at + len(content) if at >= 0 else begin
-        if column <= begin or index == row[-1]:
-            return index, max(0, min(len(content), column - at)) if at >= 0 else len(content)
-    leaf = tokens[before[-1]]
-    content_lines = leaf.content.split("\n")
-    number = line - (leaf.map or [0])[0]
-    if not 0 <= number < len(content_lines):
-        return before[-1], len(leaf.content)
-    at = source.rfind(content_lines[number])
-    within = max(0, min(len(content_lines[number]), column - at))
-    return before[-1], sum(len(one) + 1 for one in content_lines[:number]) + within
+        at = source.find(content, end)
+        end = at + len(content) if at >= 0 else end
+        if column <= end:
+            break
+    return index, max(0, min(len(content), column - at)) if at >= 0 else len(content)
 
 
 def _among(

@@ -77,17 +77,24 @@ def safe_tex(tex: str) -> str | None:
     tex = _TAG.sub(r"\\qquad (\1)", _LABEL.sub("", _COMMENT.sub("\n", tex))).strip()
     if _DENIED.search(tex) or _FAR.search(tex) or _MARKDOWN.search(tex) or tex.endswith("\\") or not tex:
         return None
-    if "<" in tex or ">" in tex:
-        if _TEXT_MODE.search(tex):
-            return None
-        tex = re.sub(r" ?<(?: |(?=[^\w])|(?=\w))", r" \\lt ", tex)
-        tex = re.sub(r" ?>(?: |(?=[^\w])|(?=\w)|$)", r" \\gt ", tex).strip()
-        if "<" in tex or ">" in tex:
-            return None
+    if (plain := _without_signs(tex)) is None:
+        return None
+    tex = plain
     as_front_end = re.sub(r"\\[{}$]", "", _ENVIRONMENT.sub("", tex))
     as_mathjax = re.sub(r"\\(?:[a-zA-Z]|.)", "", _ENVIRONMENT.sub("", tex), flags=re.DOTALL)
     is_balanced = _left_open(as_front_end, "{}") == 0 and _left_open(as_mathjax, "{}") == 0
     return tex if is_balanced else None
+
+
+def _without_signs(tex: str) -> str | None:
+    r"""`tex` with `\lt` and `\gt` in place of `<` and `>`; None where they cannot be replaced."""
+    if "<" not in tex and ">" not in tex:
+        return tex
+    if _TEXT_MODE.search(tex):
+        return None
+    tex = re.sub(r" ?<(?: |(?=[^\w])|(?=\w))", r" \\lt ", tex)
+    tex = re.sub(r" ?>(?: |(?=[^\w])|(?=\w)|$)", r" \\gt ", tex).strip()
+    return None if "<" in tex or ">" in tex else tex
 
 
 def _left_open(tex: str, pair: str) -> int | None:
@@ -120,34 +127,35 @@ def _inline(state: StateInline, silent: bool) -> bool:
 
 
 def _match(src: str, pos: int, limit: int) -> tuple[str, str, int] | None:
+    """The formula that begins here: its opener, its TeX, and where it ends."""
     opener = src[pos : pos + 2]
     if opener in {"$$", r"\[", r"\("}:
-        start, closer = pos + 2, CLOSERS[opener]
-        end = src.find(closer, start, min(limit, start + _DISPLAY_LENGTH))
+        start = pos + 2
+        end = src.find(CLOSERS[opener], start, min(limit, start + _DISPLAY_LENGTH))
         tex = src[start:end] if end >= 0 else ""
-        if not tex.strip() or "`" in tex or (opener != "$$" and not _looks_like_tex(opener, tex)):
-            return None
-        return opener, tex, end + 2
+        return (opener, tex, end + 2) if _is_formula(opener, tex) else None
     if bare := _BARE.match(src, pos, limit):
         closer = rf"\end{{{bare[1]}}}"
         end = src.find(closer, bare.end(), min(limit, pos + _DISPLAY_LENGTH))
         tex = src[pos : end + len(closer)]
         return None if end < 0 or "`" in tex else ("", tex, pos + len(tex))
-    if src[pos] != "$" or (pos and (src[pos - 1].isalnum() or src[pos - 1] in "$\\")):
+    return _between_dollars(src, pos, limit) if src[pos] == "$" else None
+
+
+def _between_dollars(src: str, pos: int, limit: int) -> tuple[str, str, int] | None:
+    if pos and (src[pos - 1].isalnum() or src[pos - 1] in "$\\"):
         return None
     end = src.find("$", pos + 1, min(limit, pos + _INLINE_LENGTH))
     tex = src[pos + 1 : end] if end >= 0 else ""
-    if (
-        not tex
-        or tex != tex.strip()
-        or "\n" in tex
-        or "`" in tex
-        or tex.endswith("\\")
-        or _PRICE.fullmatch(tex)
-    ):
-        return None
     following = src[end + 1 : end + 2]
-    return None if following.isalnum() or following == "$" else ("$", tex, end + 1)
+    if not tex or following.isalnum() or following == "$":
+        return None
+    is_text = tex != tex.strip() or any(mark in tex for mark in "\n`") or tex.endswith("\\")
+    return None if is_text or _PRICE.fullmatch(tex) else ("$", tex, end + 1)
+
+
+def _is_formula(opener: str, tex: str) -> bool:
+    return bool(tex.strip()) and "`" not in tex and (opener == "$$" or _looks_like_tex(opener, tex))
 
 
 def _looks_like_tex(opener: str, tex: str) -> bool:
@@ -165,28 +173,33 @@ def _block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     opener = "" if bare else first[:2]
     closer, lines = rf"\end{{{bare[1]}}}" if bare else CLOSERS[opener], list[str]()
     limit = min(end, start + BLOCK_LINES)
-    closes = (
-        state.src.find(closer, state.bMarks[start] + state.tShift[start] + 2, state.eMarks[limit - 1]) >= 0
-    )
+    begin = state.bMarks[start] + state.tShift[start] + 2
+    closes = state.src.find(closer, begin, state.eMarks[limit - 1]) >= 0
     for number in range(start, limit if closes else start):
-        if number > start and state.sCount[number] < state.blkIndent and not state.isEmpty(number):
+        if number > start and _leaves_block(state, number):
             return False
         line = first[len(opener) :] if number == start else _line(state, number)
         body, found, rest = line.partition(closer)
         lines.append(body + found if bare else body)
-        if not found:
-            continue
-        tex = "\n".join(lines).strip()
-        if rest.strip() or not tex or "`" in tex or (opener != "$$" and not _looks_like_tex(opener, tex)):
-            return False
-        if not silent:
-            token = state.push("math_block", "code", 0)
-            token.markup, token.content, token.map, token.block = opener, tex, [start, number + 1], True
-            state.line = number + 1
-        return True
+        if found:
+            tex = "\n".join(lines).strip()
+            is_formula = not rest.strip() and _is_formula(opener, tex)
+            if is_formula and not silent:
+                _push_block(state, opener, tex, [start, number + 1])
+            return is_formula
     if end == state.lineMax:
         state.env.setdefault("open_math", []).append(start)
     return False
+
+
+def _leaves_block(state: StateBlock, number: int) -> bool:
+    return state.sCount[number] < state.blkIndent and not state.isEmpty(number)
+
+
+def _push_block(state: StateBlock, opener: str, tex: str, lines: list[int]) -> None:
+    token = state.push("math_block", "code", 0)
+    token.markup, token.content, token.map, token.block = opener, tex, lines, True
+    state.line = lines[1]
 
 
 def _line(state: StateBlock, number: int) -> str:

@@ -39,6 +39,8 @@ _LINE_START = re.compile(r"[#>]|[-+*:](?=\s|$)|[-:|=][-:|= \t]*$|~~~")
 _ORDERED = re.compile(r"(\d{1,9})([.)](?:\s|$))")
 _MANY_BRACKETS = 100
 _SMALL = {"sub", "sup", "kbd"}
+_ALWAYS = {"<": "&lt;", "`": "&#96;", "\t": " "}
+_PAIRING = {"[": "", "]": "([:", "!": "["}  # what must not follow these
 _WHOLE = re.compile(r"(\*\*?)(?![*\s])[^*\\]+(?<!\s)\1")
 _CONTAINERS = {"em": ("*", "_"), "strong": ("**", "__"), "s": ("~~",)}
 
@@ -114,12 +116,10 @@ class _Writer:
 
     def _formula(self, token: Token) -> str | None:
         tex = safe_tex(" ".join(token.content.split()))
+        if tex is not None and self._in_table and "|" in tex:
+            tex = _without_bars(tex)
         if tex is None:
             return None
-        if self._in_table and "|" in tex:
-            if re.search(r"\{[lcr\s|]*\|[lcr\s|]*\}", tex):  # the columns of an array
-                return None
-            tex = re.sub(r"\|\s*", r"\\vert ", re.sub(r"\\\|", r"\\Vert ", tex)).strip()
         if NEEDS_DISPLAY.search(tex) or token.markup in {"$$", r"\["}:
             if not self._one_line:
                 return f"$${tex}$$"
@@ -132,31 +132,35 @@ class _Writer:
         kind, _, side = token.type.rpartition("_")
         if kind == "link":
             self._link(token, side)
-        elif kind in _CONTAINERS and side == "open":
-            self._stack.append(self.pieces)
-            self.pieces = []
-        elif kind in _CONTAINERS:
-            inner, self.pieces = self.pieces, self._stack.pop()
-            self.pieces.append((kind, inner))
-        elif kind in _SMALL and side == "open":
-            self._stack.append(self.pieces)
-            self.pieces = []
-        elif kind in _SMALL:
-            small, self.pieces = _joined(self.pieces), self._stack.pop()
-            self.pieces.append(f"<{kind}>{small}</{kind}>")
-        elif token.type == "task":
-            self.pieces.append(f"[{token.content or ' '}] ")
-        elif token.type == "code_inline":
-            self._code(token.content)
-        elif token.type == "math_inline":  # one that is not safe: its source is shown instead
-            self._code(" ".join((token.markup + token.content + CLOSERS[token.markup]).split()))
-        elif token.type == "softbreak":
-            self.pieces.append(" " if self._one_line else "\n")
+        elif kind in _CONTAINERS or kind in _SMALL:
+            self._surround(kind, side)
         elif token.type == "hardbreak":
             # A backslash may end a line, but not what a delimiter closes.
             at_start = not self.pieces or self.pieces[-1] in ("\n", "\\\n")
             plain = not (self._one_line or last or at_start or self._stack or self._links)
             self.pieces.append("\\\n" if plain else "<br>")
+        else:
+            self._leaf(token)
+
+    def _surround(self, kind: str, side: str) -> None:
+        """Begin emphasis or small text, or put together what stands in it."""
+        if side == "open":
+            self._stack.append(self.pieces)
+            self.pieces = []
+            return
+        inner, self.pieces = self.pieces, self._stack.pop()
+        self.pieces.append((kind, inner) if kind in _CONTAINERS else f"<{kind}>{_joined(inner)}</{kind}>")
+
+    def _leaf(self, token: Token) -> None:
+        match token.type:
+            case "task":
+                self.pieces.append(f"[{token.content or ' '}] ")
+            case "code_inline":
+                self._code(token.content)
+            case "math_inline":  # one that is not safe: its source is shown instead
+                self._code(" ".join((token.markup + token.content + CLOSERS[token.markup]).split()))
+            case "softbreak":
+                self.pieces.append(" " if self._one_line else "\n")
 
     def _code(self, content: str) -> None:
         if content:
@@ -187,36 +191,44 @@ class _Writer:
     def _escape(self, char: str, text: str, at: int) -> str:
         before, after = text[at - 1 : at] if at else "", text[at + 1 : at + 2]
         match char:
-            case "<" | "`":
-                return "&lt;" if char == "<" else f"&#{ord(char)};"
             case ":":  # nbconvert makes a link of an address, and shows the escapes in it
                 return "&#58;" if self._links or text[at - 3 : at].lower() == "ftp" else ":"
-            case "&":
-                risky = after == "#" or after.isalnum() if after else not self._at_end
-                return "&amp;" if risky else "&"
-            case "[" | "]" | "!":
-                risky = after in {"[": "", "]": "([:", "!": "["}[char] if after else not self._at_end
-                return (
-                    f"&#{ord(char)};"
-                    if risky or (char != "!" and (self._links or self._many_brackets))
-                    else char
-                )
+            case "&" | "[" | "]" | "!":
+                return self._escaped_by_next(char, after)
             case "\\":
                 return self._backslash(text, at)
             case "$":
                 bare, self._bare_dollar = self._bare_dollar, False
                 return r"\$" if bare else r"<span>\$</span>"
-            case "*":
-                return "*" if before.isspace() and after.isspace() else r"\*"
-            case "_":
-                return "_" if before.isalnum() and after.isalnum() else r"\_"
-            case "~":
-                return "~" if self._bare_tilde else r"\~"
+            case "*" | "_" | "~" | "|":
+                return char if self._is_no_mark(char, before, after) else f"\\{char}"
             case "@":
                 return "&#64;" if before == "@" else "@"
-            case "|":
-                return r"\|" if self._in_table else "|"
-        return " "
+        return _ALWAYS[char]
+
+    def _escaped_by_next(self, char: str, after: str) -> str:
+        """Escape what begins an entity, a link or an image with the character that follows."""
+        if not after:
+            is_risky = not self._at_end
+        elif char == "&":
+            is_risky = after == "#" or after.isalnum()
+        else:
+            is_risky = after in _PAIRING[char]
+        if char == "&":
+            return "&amp;" if is_risky else "&"
+        is_risky = is_risky or (char != "!" and (bool(self._links) or self._many_brackets))
+        return f"&#{ord(char)};" if is_risky else char
+
+    def _is_no_mark(self, char: str, before: str, after: str) -> bool:
+        """Whether every reader takes a star, an underscore, a tilde or a bar for itself."""
+        match char:
+            case "*":
+                return before.isspace() and after.isspace()
+            case "_":
+                return before.isalnum() and after.isalnum()
+            case "~":
+                return self._bare_tilde
+        return not self._in_table
 
     def _backslash(self, text: str, at: int) -> str:
         after = text[at + 1 : at + 2]
@@ -227,6 +239,13 @@ class _Writer:
         ):
             return r"<span>\\</span>"
         return "\\" if after.isascii() and after.isalnum() else "&#92;"
+
+
+def _without_bars(tex: str) -> str | None:
+    """Return a formula for a cell, which a bar would end; None where its bars cannot be said otherwise."""
+    if re.search(r"\{[lcr\s|]*\|[lcr\s|]*\}", tex):  # the columns of an array
+        return None
+    return re.sub(r"\|\s*", r"\\vert ", re.sub(r"\\\|", r"\\Vert ", tex)).strip()
 
 
 def _as_address(label: str, href: str) -> str:
@@ -245,24 +264,28 @@ def _joined(pieces: Sequence[_Piece]) -> str:
         kind, inner = piece
         before, after = source[-1:], _first(pieces[index + 1 : index + 2])
         if kind == "math":
-            spaced_before = " " if before.isalnum() or before == "$" else ""
-            source += spaced_before + str(inner) + (" " if after.isalnum() or after == "$" else "")
+            space_before, space_after = (
+                " " if one.isalnum() or one == "$" else "" for one in (before, after)
+            )
+            source += f"{space_before}{inner}{space_after}"
         elif kind == "url":
-            url = str(inner)
-            alone = (not before or before in " \n(") and (not after or after in " \n).,;:!?")
-            source += url if alone and _UNWRAPPED_URL.fullmatch(url) else f"<{url}>"
+            source += _url(str(inner), before, after)
         else:
             text = inner if isinstance(inner, str) else _joined(inner)
             emphasised, spell_before, spell_after = _emphasised(kind, text, before, after)
-            following = pieces[index + 1] if spell_after else ""
-            if isinstance(following, str) and spell_after:
-                pieces[index + 1] = f"&#{ord(after)};" + re.sub(r"^_", r"\\_", following[1:])
+            if spell_after and isinstance(following := pieces[index + 1], str):
+                pieces[index + 1] = f"&#{ord(after)};" + re.sub(r"^_", r"\_", following[1:])
             if spell_before:
-                source = (
-                    re.sub(r"(?<!\\)_$", r"\\_", re.sub(r"\\$", "&#92;", source[:-1])) + f"&#{ord(before)};"
-                )
+                rest = re.sub(r"(?<!\\)_$", r"\_", re.sub(r"\\$", "&#92;", source[:-1]))
+                source = f"{rest}&#{ord(before)};"
             source += emphasised
     return source
+
+
+def _url(url: str, before: str, after: str) -> str:
+    """An address by itself where nothing beside it could be taken for a part of it."""
+    is_alone = (not before or before in " \n(") and (not after or after in " \n).,;:!?")
+    return url if is_alone and _UNWRAPPED_URL.fullmatch(url) else f"<{url}>"
 
 
 def _first(pieces: Sequence[_Piece]) -> str:
@@ -279,26 +302,33 @@ def _emphasised(kind: str, inner: str, before: str, after: str) -> tuple[str, bo
     Between a word and a punctuation mark a delimiter belongs to the word, so that the bracket of a word like
     `**「重要」**です` would not be bold. The `&` of an entity is punctuation to every parser.
     """
-    lead, trail = (
-        inner[: len(inner) - len(inner.lstrip())],
-        inner[len(inner.rstrip()) :] if inner.strip() else "",
-    )
-    inner = inner.strip()
-    for delimiter in _CONTAINERS[kind] if inner else ():
-        mark = delimiter[0]
-        touching = {lead[-1:] or before, trail[:1] or after, inner[0], inner[-1]}
-        word_before = not lead and before != "" and is_word(before)
-        word_after = not trail and after != "" and is_word(after)
-        if "*" not in {before, after} and mark == "*" and _WHOLE.fullmatch(inner):
-            touching = set()  # such as ***both***
-        if mark in touching or (mark == "_" and (word_before or word_after)):
+    core = inner.strip()
+    lead = inner[: len(inner) - len(inner.lstrip())]
+    trail = inner[len(inner.rstrip()) :] if core else ""
+    word_before = not lead and _is_word(before)
+    word_after = not trail and _is_word(after)
+    for delimiter in _CONTAINERS[kind] if core else ():
+        beside = {lead[-1:] or before, trail[:1] or after}
+        if _joins(delimiter[0], core, beside, {before, after}):
             continue
-        spell_before, spell_after = (
-            word_before and not is_word(inner[0]),
-            word_after and not is_word(inner[-1]),
-        )
-        return f"{lead}{delimiter}{inner}{delimiter}{trail}", spell_before, spell_after
-    return lead + inner + trail, False, False
+        if delimiter[0] != "_" or not (word_before or word_after):
+            return (
+                f"{lead}{delimiter}{core}{delimiter}{trail}",
+                word_before and not _is_word(core[0]),
+                word_after and not _is_word(core[-1]),
+            )
+    return inner, False, False
+
+
+def _joins(mark: str, core: str, beside: set[str], around: set[str]) -> bool:
+    """Whether a delimiter would be read together with the same mark beside or within it."""
+    if mark == "*" and "*" not in around and _WHOLE.fullmatch(core):  # such as ***both***
+        return False
+    return mark in {*beside, core[0], core[-1]}
+
+
+def _is_word(char: str) -> bool:
+    return char != "" and is_word(char)
 
 
 def _at_line_start(line: str) -> str:

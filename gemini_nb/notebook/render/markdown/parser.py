@@ -143,16 +143,12 @@ def _mark_tasks(tokens: Sequence[Token]) -> None:
     for index, token in enumerate(tokens):
         if token.type != "inline" or index < 2 or tokens[index - 2].type != "list_item_open":
             continue
-        children = token.children or []
-        found = _TASK.match(token.content)
-        if (
-            found
-            and children
-            and children[0].type == "text"
-            and (task := _TASK.match(f"{children[0].content}x"))
-        ):
-            children[0].content = children[0].content[task.end() :]
-            children.insert(0, new_token("task", content=found[1].strip().lower()))
+        found, first = _TASK.match(token.content), next(iter(token.children or ()), None)
+        if found is None or first is None or first.type != "text":
+            continue
+        if task := _TASK.match(f"{first.content}x"):
+            first.content = first.content[task.end() :]
+            token.children = [new_token("task", content=found[1].strip().lower()), *(token.children or ())]
 
 
 def _part_lists_with_code(tokens: Sequence[Token]) -> None:
@@ -214,14 +210,6 @@ def _tame(children: Sequence[Token]) -> Iterator[Token]:
     opened: list[Token | None] = []  # the links we are in; None for one that is kept
     previous: Token | None = None
     for token in children:
-        if (
-            token.type == "link_close"
-            and opened[-1] is None
-            and previous is not None
-            and previous.nesting == 1
-        ):
-            yield new_token("text", content=str(previous.attrs.get("href", "")) or "link")
-        previous = token
         if token.type == "image":
             yield from _image(token, in_link=bool(opened))
         elif token.type == "link_open":
@@ -231,18 +219,23 @@ def _tame(children: Sequence[Token]) -> Iterator[Token]:
             if keep:
                 yield token
         elif token.type == "link_close":
-            dropped = opened.pop()
-            if dropped is None:
-                yield token
-            else:
-                yield from _address(str(dropped.attrs.get("href", "")))
+            yield from _link_end(token, opened.pop(), previous)
         elif token.type == "text":
-            if opened:
-                yield new_token("text", content=_one_line(token.content))
-            else:
-                yield from _linkified(_one_line(token.content))
+            content = _one_line(token.content)
+            yield from [new_token("text", content=content)] if opened else _linkified(content)
         else:
             yield token
+        previous = token
+
+
+def _link_end(token: Token, dropped: Token | None, previous: Token | None) -> Iterator[Token]:
+    """The end of a link: of one that is dropped its address; one without words gets its address for them."""
+    if dropped is not None:
+        yield from _address(str(dropped.attrs.get("href", "")))
+        return
+    if previous is not None and previous.nesting == 1:
+        yield new_token("text", content=str(previous.attrs.get("href", "")) or "link")
+    yield token
 
 
 def _one_line(content: str) -> str:

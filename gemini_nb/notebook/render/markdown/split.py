@@ -8,6 +8,7 @@ item or a row; the part behind such a cut has to know what it goes on with.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,8 @@ __all__ = ["LISTS", "Cut", "Part", "Seam", "read"]
 
 LISTS = {"bullet_list", "ordered_list"}
 _LINE = re.compile(r"\r\n?|\n")
+_ROWS = {"table": ("tr_open", 2)} | dict.fromkeys(LISTS, ("list_item_open", 1))
+"""What such a block is cut before, and its level."""
 _LONG = 1500  # characters of a list or a table that is cut inside
 
 
@@ -121,7 +124,7 @@ class Part:
             token = self.tokens[index]
             if token.level or token.nesting < 0 or token.map is None:
                 continue
-            line = token.map[0] - self._shift
+            line = self._line(token)
             if 0 < line <= last and not self.text[starts[line - 1] : starts[line]].strip(" \t\r\n"):
                 return Cut(starts[line], line, self.tokens[:index], self.tokens[index:], Seam())
         return None
@@ -129,24 +132,22 @@ class Part:
     def _inside(self, starts: list[int], last: int) -> Cut | None:
         """Before the last item of a long list, or the last row of a long table, that nothing follows."""
         tokens = self.tokens
-        begin = next((i for i in range(len(tokens) - 1, -1, -1) if not tokens[i].level), 0)
-        begin = next((i for i in range(begin - 1, -1, -1) if not tokens[i].level), begin)
+        at_top = (index for index in reversed(range(len(tokens))) if not tokens[index].level)
+        begin = [0, *itertools.islice(at_top, 2)][-1]
         if not tokens or tokens[-1].nesting >= 0 or tokens[begin].map is None:
             return None
         block = tokens[begin].type.removesuffix("_open")
-        row = "tr_open" if block == "table" else "list_item_open" if block in LISTS else ""
-        first = max(0, (tokens[begin].map or [0])[0] - self._shift)
-        if not row or len(self.text) - starts[first] < _LONG:
+        kind, level = _ROWS.get(block, ("", 0))
+        first = max(0, self._line(tokens[begin]))
+        if not kind or len(self.text) - starts[first] < _LONG:
             return None
-        level = 2 if block == "table" else 1
         rows = [
             index
-            for index in range(begin, len(tokens))
-            if tokens[index].type == row and tokens[index].level == level
+            for index, token in enumerate(tokens)
+            if index >= begin and token.type == kind and token.level == level
         ]
         for place in range(len(rows) - 1, 0, -1):
-            index = rows[place]
-            line = (tokens[index].map or [0])[0] - self._shift
+            index, line = rows[place], self._line(tokens[rows[place]])
             if first < line <= last and tokens[index - 1].type != "tbody_open":
                 before, after = _sides(tokens, begin, index)
                 seam = self._seam(block, begin, place, starts[first : first + 3])
@@ -154,6 +155,10 @@ class Part:
                     _set_number(after[0], seam.number)
                 return Cut(starts[line], line, before, after, seam)
         return None
+
+    def _line(self, token: Token) -> int:
+        """The line of this part where a token begins."""
+        return (token.map or [0])[0] - self._shift
 
     def _seam(self, block: str, begin: int, items: int, head: list[int]) -> Seam:
         if block == "table":
@@ -187,17 +192,27 @@ def read(
     if tokens is None:
         return None
     if seam.block == "table":
-        body = next((index for index, token in enumerate(tokens) if token.type == "tbody_open"), None)
-        head = next(index for index, token in enumerate(tokens) if token.type == "thead_close")
-        tokens = [*tokens[:1], *tokens[head + 1 :]] if body is not None else tokens[head + 2 :]
+        tokens = _without_head(tokens)
     elif seam.block:
-        if seam.block == "ordered_list":
-            _set_number(tokens[0], seam.number)
-        if not seam.tight:
-            end = next(index for index, token in enumerate(tokens) if index and not token.level)
-            for token in _own_paragraphs(tokens[:end]):
-                token.hidden = False
+        _go_on(tokens, seam)
     return Part(text, seam, tokens, env["references"], env.get("open_math", ()))
+
+
+def _without_head(tokens: list[Token]) -> list[Token]:
+    """The tokens of a table's rows, without the head that was put before them to be read as a table."""
+    head = next(index for index, token in enumerate(tokens) if token.type == "thead_close")
+    has_rows = any(token.type == "tbody_open" for token in tokens)
+    return [*tokens[:1], *tokens[head + 1 :]] if has_rows else tokens[head + 2 :]
+
+
+def _go_on(tokens: list[Token], seam: Seam) -> None:
+    """Let a list be as the one that it goes on with: its number, and the room between its items."""
+    if seam.block == "ordered_list":
+        _set_number(tokens[0], seam.number)
+    if not seam.tight:
+        end = next(index for index, token in enumerate(tokens) if index and not token.level)
+        for token in _own_paragraphs(tokens[:end]):
+            token.hidden = False
 
 
 def _known(found: dict[str, Any]) -> dict[str, Any]:
