@@ -38,6 +38,26 @@ class Slow:
 slow = Slow()
 """
 
+PAINTED = """
+import concurrent.futures, time, ipywidgets
+from gemini_nb.notebook.chat_box.box import ChatBox
+from gemini_nb.notebook.pane.painter import painter_of
+painter = painter_of(gemini_nb.get_manager().runtime)
+widgets = list(ipywidgets.widgets.widget._instances.values())
+box = next(one for one in reversed(widgets) if isinstance(one, ChatBox))
+found = concurrent.futures.Future()
+def paint():
+    counts, painter._note = [], lambda now, number: counts.append(number)
+    painter._paint_one(box, time.monotonic())
+    del painter._note
+    box._end()
+    box.wake()
+    found.set_result((*counts, box in painter._wanted))
+painter.call(paint)
+print(*found.result(20))
+"""
+"""The messages that the painter counts for a box that shows all there is; whether it paints a closed one."""
+
 PAY = """
 def _pay(amount: int) -> str:
     "Pay."
@@ -537,6 +557,14 @@ def test_it_is_explained_and_completed(kernel: Kernel) -> None:
     assert completions("%gemini_chat ta") == ["talk"]
     assert completions("%gemini_chat talk --sy") == ["--system"]
     assert completions("%gemini_chat talk --wait") == []
+
+
+def test_a_box_that_has_nothing_new_takes_no_share_of_the_messages(kernel: Kernel) -> None:
+    """Else ten of them hold up each other, and every pane beside them, for a second after each cell."""
+    box = Box(kernel)
+    box.ask("one", "ONE")
+    looked = kernel.run(PAINTED)
+    assert looked.stdout.split() == ["0", "False"], looked.error_text
 
 
 def test_unloading_closes_the_boxes(kernel: Kernel) -> None:

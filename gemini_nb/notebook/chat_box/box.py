@@ -82,6 +82,7 @@ class ChatBox(Container, widgets.VBox):
     """
 
     interval = 0.1
+    sent = 0  # apart from what `widgetry` counts
     children: tuple[widgets.Widget, ...]
 
     def __init__(self, name: str, chat: Chat, notebook: Notebook, options: dict[str, Any]) -> None:
@@ -137,7 +138,8 @@ class ChatBox(Container, widgets.VBox):
 
     def wake(self) -> None:
         """Draw what changed soon. From any thread."""
-        self._painter.request(self)
+        if self.comm is not None:  # a closed box is woken after each cell for as long as something holds it
+            self._painter.request(self)
 
     def send(self, text: str) -> str:
         """Send a message, and return why it was not sent, "" where it was.
