@@ -102,7 +102,7 @@ def test_a_structured_answer_is_read(shell: Kernel) -> None:
 
 
 def test_one_question_for_each_item(shell: Kernel) -> None:
-    ran(shell, "rows = [{'city': name} for name in ('Oslo', 'Lima', 'Rome')]")
+    ran(shell, "import pandas\nrows = pandas.DataFrame({'city': ['Oslo', 'Lima', 'Rome']}, index=[7, 5, 9])")
     done = shell.run("%%gemini_stream --each rows --concurrency 2 -o trips --wait\nDescribe {item.city}.")
     assert done.status == "ok", done.error_text
     asked = ran(
@@ -116,6 +116,7 @@ def test_one_question_for_each_item(shell: Kernel) -> None:
     assert ran(shell, "print(list(trips.to_frame()['city']), set(trips.to_frame()['status']))") == (
         "['Oslo', 'Lima', 'Rome'] {'completed'}\n"
     )
+    assert ran(shell, "print(list(trips.to_frame().index))") == "[7, 5, 9]\n"
 
 
 def test_one_item_is_one_answer_and_its_address_is_nobodys_concern(shell: Kernel) -> None:

@@ -344,3 +344,46 @@ def test_one_prompt_is_not_a_list_of_letters(one: Any) -> None:
         with pytest.raises(ArgumentError, match="a list of prompts"):
             gemini_nb.map(one, manager=made.manager, **made.options)
         assert made.manager.list_streams(all=True) == []
+
+
+def filtered() -> pd.DataFrame:
+    frame = pd.DataFrame(
+        {
+            "text": list("abcd"),
+            "n": pd.array([1, 2, None, 4], dtype="Int64"),
+            "kind": pd.Categorical(list("uvuv")),
+            "when": pd.date_range("2026-01-01", periods=4, tz="Europe/Lisbon"),
+            ("a", "b"): [1, 2, 3, 4],
+        }
+    )
+    return frame[frame["text"] != "b"]
+
+
+def test_answers_stand_beside_the_rows_of_a_filtered_frame() -> None:
+    """pandas puts columns together by their index: another one would be a silent mistake."""
+    frame = filtered()
+    with rig(echo) as made:
+        options = {"manager": made.manager, **made.options}
+        groups = [
+            gemini_nb.map(frame["text"], **options),
+            gemini_nb.map(list(frame["text"]), items=frame["text"], **options),
+            gemini_nb.map(list(frame["text"]), items=frame, **options),
+        ]
+        for group in groups:
+            frame["answer"] = group.wait().to_frame()["answer"]
+            assert frame["answer"].tolist() == ["A", "C", "D"]
+            assert group.to_frame(wide=True).index.equals(frame.index)
+        models = [{"model": model} for model in ("gemini-a", "gemini-b") for _ in range(3)]
+        items = pd.concat([filtered(), filtered()]).set_index(["n", "kind"])
+        pair = gemini_nb.map(list(items["text"]), items=items, each=models, **options).wait()
+    assert pair.to_frame().index.equals(items.index)
+
+
+def test_the_columns_of_a_frame_keep_their_types_and_what_they_held() -> None:
+    frame = filtered()
+    with rig(echo) as made:
+        group = gemini_nb.map(list("acd"), items=frame, manager=made.manager, **made.options)
+        frame.loc[:, "text"] = "changed"
+        table = group.wait().to_frame()
+    pd.testing.assert_frame_equal(table.iloc[:, :5], filtered())
+    assert list(table.columns)[5:] == ["answer", *ENDS]

@@ -33,6 +33,7 @@ from gemini_nb.streams.group.braces import strays
 from gemini_nb.streams.group.frame import names_in
 from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.group.mapping import check_rows, map_prompts
+from gemini_nb.streams.group.origin import Records
 from gemini_nb.streams.group.prompt import interpolate
 from gemini_nb.streams.group.rows import Later
 from gemini_nb.streams.manager import StreamManager
@@ -184,7 +185,10 @@ def _rows_of_each(
     rows = ((Later(functools.partial(_later, contents_of, item)), item, own) for own, item in asked)
     names = ("prompts", "items", "each") if len(settings) > 1 else ("prompts", "items")
     columns = _columns(list(rows) if isinstance(items, list) else rows, len(names))
-    return dict(zip(names, columns, strict=True))
+    made = dict(zip(names, columns, strict=True))
+    if isinstance(items, Records):
+        made["items"] = Records(made["items"], items.origin)
+    return made
 
 
 def _check_columns(cell: str, item: Any, namespace: Mapping[str, Any]) -> None:

@@ -23,6 +23,7 @@ from gemini_nb.streams.conversation.dependencies import Deferred
 from gemini_nb.streams.group.braces import python_name
 from gemini_nb.streams.group.frame import copied, records_of, why_no_rows
 from gemini_nb.streams.group.group import StreamGroup
+from gemini_nb.streams.group.origin import Records, origin_of
 from gemini_nb.streams.group.prompt import interpolate
 from gemini_nb.streams.request.cached import CachedContent, cache_named
 from gemini_nb.streams.stream import Stream
@@ -218,11 +219,11 @@ def items_of(value: Any, name: str) -> list[Any] | Iterator[Any]:
 
 def _listed(value: Any, name: str) -> list[Any] | Iterator[Any]:
     if (rows := records_of(value)) is not None:
-        return rows
+        return Records(rows, origin_of(value))
     if (why := why_no_rows(value, name)) is not None:
         raise UsageError(f"--each takes a list or a frame; {name!r} is {why}.")
     items = map(copied, value)
-    return list(items) if isinstance(value, Sized) else items
+    return Records(items, origin_of(value)) if isinstance(value, Sized) else items
 
 
 def _json_lines(path: Path, name: str) -> Iterator[Any]:

@@ -55,7 +55,10 @@ def to_frame(run: Run, shape: Shape, *, has_items: bool, wide: bool) -> Any:
     if not run.rows:
         return _empty(pd, shape, has_items=has_items, wide=wide)
     asked = [_about(row.item) if has_items else {} for row in run.rows]
-    return pd.DataFrame(_wide_rows(run.rows, asked, shape) if wide else _rows(run, asked, shape))
+    table = pd.DataFrame(_wide_rows(run.rows, asked, shape) if wide else _rows(run, asked, shape))
+    if not has_items or shape.origin is None:
+        return table
+    return shape.origin.put_back(pd, table, _names(asked))
 
 
 def _empty(pd: Any, shape: Shape, *, has_items: bool, wide: bool) -> Any:
@@ -179,7 +182,7 @@ def _wide_rows(rows: Sequence[Row], asked: list[dict[Any, Any]], shape: Shape) -
     by_model: dict[str | None, list[int]] = {}
     for index, model in enumerate(_models(rows, shape)):
         by_model.setdefault(model, []).append(index)
-    own = list(dict.fromkeys(name for about in asked for name in about))
+    own = _names(asked)
     names = free_names(by_model, own)
     made = []
     for place in range(max(map(len, by_model.values()), default=0)):
@@ -209,9 +212,14 @@ def _about(item: object) -> dict[Any, Any]:
         return {"item": item}
 
 
+def _names(asked: list[dict[Any, Any]]) -> list[Any]:
+    """The columns that the items bring along."""
+    return list(dict.fromkeys(name for about in asked for name in about))
+
+
 def _rows(run: Run, asked: list[dict[Any, Any]], shape: Shape) -> list[dict[Any, Any]]:
     """One dictionary for each row, all with the same columns in the same order."""
-    own = list(dict.fromkeys(name for about in asked for name in about))
+    own = _names(asked)
     answers = [_answer(row.stream) for row in run.rows]
     known = list(dict.fromkeys(name for answer in answers for name in answer))
     fields = known or _expected(shape, run.rows[0].options)

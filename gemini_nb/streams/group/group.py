@@ -215,7 +215,8 @@ class StreamGroup(Handle):
         The items' own columns come first, as they are. Then comes `answer`, or a column for each field of the
         schema, and `status`, `finish_reason`, `error`, `tokens`, `cost` (US dollars), `kept`; where several
         models were asked, also `model`. A name that is taken already gets "answer_" before it. Without rows
-        it has the same columns, those of the items as far as they are known.
+        it has the same columns, those of the items as far as they are known. What was asked of a pandas frame
+        or series has its index: pandas would put answers with another one beside the wrong rows.
 
         Args:
             wide: give one row for each item, and one column for each model's answers.

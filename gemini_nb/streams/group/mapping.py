@@ -17,6 +17,7 @@ from gemini_nb.streams.conversation.keeping import Repeats
 from gemini_nb.streams.events.info import Subscriber
 from gemini_nb.streams.group.frame import column_names, copied, is_frame, is_missing, records_of, why_no_rows
 from gemini_nb.streams.group.group import StreamGroup
+from gemini_nb.streams.group.origin import Origin, origin_of
 from gemini_nb.streams.group.pace import Pace, check_prices, dollars_of
 from gemini_nb.streams.group.rows import Row, Shape
 from gemini_nb.streams.group.run import Run
@@ -80,7 +81,7 @@ def map_prompts(
     _check(prompts, items, each)
     pace = Pace(concurrency, rpm)
     chosen = manager_of(manager)
-    shape = _shape(chosen, options, items)
+    shape = _shape(chosen, options, items, origin_of(prompts if items is None else items))
     rows = _rows_of(prompts, items, each, once)
     _check_shared(chosen, options, each, rows)
     repeats, patient = Repeats(), _patient(chosen)
@@ -184,7 +185,7 @@ def _begun(run: Run, manager: StreamManager, shape: Shape) -> StreamGroup:
     return group
 
 
-def _shape(manager: StreamManager, options: StreamOptions, items: object) -> Shape:
+def _shape(manager: StreamManager, options: StreamOptions, items: object, origin: Origin | None) -> Shape:
     """Return what the table of the rows will look like; prompts that are the items are texts as a rule."""
 
     def form(own: Mapping[str, Any]) -> OutputSchema | None:
@@ -195,7 +196,7 @@ def _shape(manager: StreamManager, options: StreamOptions, items: object) -> Sha
     model = None
     with contextlib.suppress(GeminiError):
         model = choose_model(options.get("model"), manager.runtime.settings)
-    return Shape(("item",) if items is None else column_names(items), form, model)
+    return Shape(("item",) if items is None else column_names(items), form, model, origin)
 
 
 def _settings_of(row: Row, options: StreamOptions, retry: RetryPolicy) -> StreamOptions:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from gemini_nb.errors import ArgumentError, GeminiError
 from gemini_nb.redaction import scrub
 from gemini_nb.streams.events.states import Status
+from gemini_nb.streams.group.origin import Origin
 from gemini_nb.streams.stream import Stream
 from gemini_nb.tools.schemas.schema import OutputSchema
 
@@ -102,11 +103,13 @@ class Shape(NamedTuple):
         columns: what each row has of its own.
         form: returns the schema of the answers, given a row's own settings.
         model: the model that is asked where a row names none.
+        origin: the frame or series that the rows come from.
     """
 
     columns: tuple[Any, ...] = ()
     form: Callable[[Mapping[str, Any]], OutputSchema | None] = lambda _: None
     model: str | None = None
+    origin: Origin | None = None
 
 
 def failure_of(error: Exception) -> GeminiError:
