@@ -8,15 +8,18 @@ there is work.
 from __future__ import annotations
 
 import asyncio
-import weakref
+import concurrent.futures
+import inspect
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from gemini_nb.errors import InternalError
 
-__all__ = ["Background", "KernelLoop", "background", "running_loop"]
+__all__ = ["Background", "Gate", "KernelLoop", "LoopEndedError", "background", "running_loop"]
 
 T = TypeVar("T")
+
+_LOOK = 1.0  # seconds between looks whether the kernel's loop was closed, of which it tells nobody
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
@@ -52,12 +55,59 @@ class KernelLoop:
         return None if loop is None or loop.is_closed() else loop
 
     async def run(self, coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> T:
-        """Run a coroutine on the loop and return its result. Only from one other loop."""
+        """Run a coroutine on the loop and return its result. Only from one other loop.
+
+        Raises:
+            LoopEndedError: the loop was closed before the coroutine had ended.
+        """
         self._working += 1
         try:
-            return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, loop))
+            result = asyncio.wrap_future(_given(coroutine, loop))
+            while not result.done():
+                await _end_of(result)
+                if not result.done() and loop.is_closed():
+                    result.cancel()
+                    raise LoopEndedError("The loop that runs the cells was closed.")
+            return result.result()
         finally:
             self._working -= 1
+            if loop.is_closed() and inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
+                coroutine.close()  # else Python complains that nothing awaited it
+
+
+def _given(
+    coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop
+) -> concurrent.futures.Future[T]:
+    try:
+        return asyncio.run_coroutine_threadsafe(coroutine, loop)
+    except RuntimeError:
+        raise LoopEndedError("The loop that runs the cells was closed.") from None
+
+
+async def _end_of(future: asyncio.Future[Any]) -> None:
+    """Wait for its end, or a while; what ends this wait ends the future."""
+    try:
+        await asyncio.wait([future], timeout=_LOOK)
+    except asyncio.CancelledError:
+        future.cancel()
+        raise
+
+
+class LoopEndedError(RuntimeError):
+    """A loop takes nothing more, or ended before what it took had ended."""
+
+
+class Gate(Protocol):
+    """Takes what a loop is to do; refuses it, by a LoopEndedError, when the loop has ended.
+
+    A closed loop refuses, too. One that is about to be closed does not: what it takes then is never begun.
+    """
+
+    def put(self, function: Callable[..., object], args: tuple[Any, ...]) -> None:
+        """Have a function called soon, in no context of the caller's."""
+
+    def submit(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        """Have a coroutine run, and return the future of its result."""
 
 
 class Background:
@@ -65,20 +115,60 @@ class Background:
 
     Attributes:
         find: returns the loop, running; the runtime sets it.
-        loops: all loops that run streams, those of other managers, too.
+        wait: runs a coroutine on that loop and returns its result, for other threads; the runtime sets it.
+        gates: all loops that run streams, those of other managers, too.
     """
 
     def __init__(self) -> None:
         self.find: Callable[[], asyncio.AbstractEventLoop] = _no_loop
-        self.loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
+        self.wait: Callable[[Coroutine[Any, Any, Any]], Any] = _no_wait
+        self.gates: dict[asyncio.AbstractEventLoop, Gate] = {}
 
     def here(self) -> asyncio.AbstractEventLoop:
         """Return the running loop if streams run on it, else the one that `find` returns."""
         running = running_loop()
-        return running if running is not None and running in self.loops else self.find()
+        return running if running is not None and running in self.gates else self.find()
+
+    def call(self, loop: asyncio.AbstractEventLoop, function: Callable[[], object]) -> None:
+        """Call a function on one of the loops soon.
+
+        Raises:
+            LoopEndedError: the loop has ended.
+        """
+        self._gate(loop).put(function, ())
+
+    async def run(self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on one of the loops, from another loop, and return its result.
+
+        Raises:
+            LoopEndedError: the loop has ended, be it meanwhile.
+        """
+        try:
+            future = self._gate(loop).submit(coroutine)
+        except LoopEndedError:
+            coroutine.close()
+            raise
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise LoopEndedError("The loop that this ran on has ended.") from None
+
+    def _gate(self, loop: asyncio.AbstractEventLoop) -> Gate:
+        gate = self.gates.get(loop)
+        if gate is None:
+            raise LoopEndedError("This loop has ended.")
+        return gate
 
 
 def _no_loop() -> asyncio.AbstractEventLoop:
+    raise InternalError("There is no background loop.")
+
+
+def _no_wait(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    coroutine.close()
     raise InternalError("There is no background loop.")
 
 

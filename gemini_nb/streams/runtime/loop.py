@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from gemini_nb.errors import ConfigError, GeminiError, Interrupted, without_traceback
 from gemini_nb.redaction import scrub
-from gemini_nb.tools.kernel import background
+from gemini_nb.tools.kernel import LoopEndedError, background
 from gemini_nb.tools.output import leave_target, targeting
 
 __all__ = ["BackgroundLoop", "Flag"]
@@ -78,7 +78,7 @@ class _Calls:
         """Have a function called soon.
 
         Raises:
-            RuntimeError: the loop has ended.
+            LoopEndedError: the loop has ended.
         """
         with self._lock:
             self._check()
@@ -96,7 +96,7 @@ class _Calls:
         """Have a coroutine run, and return the future of its result.
 
         Raises:
-            RuntimeError: the loop has ended.
+            LoopEndedError: the loop has ended.
         """
         with self._lock:
             self._check()
@@ -109,7 +109,7 @@ class _Calls:
 
     def _check(self) -> None:
         if self.has_ended:
-            raise RuntimeError("This loop has ended.")
+            raise LoopEndedError("This loop has ended.")
 
     def _take(self) -> None:
         self._is_woken = False  # first: what is added from now on wakes the loop again
@@ -186,11 +186,11 @@ class BackgroundLoop:
         self._thread = thread
         self._calls = calls
         started.wait()
-        background.loops.add(loop)
         return loop
 
     def _run(self, calls: _Calls, started: threading.Event) -> None:
         loop = calls.loop
+        background.gates[loop] = calls
         loop.call_soon(started.set)
         try:
             loop.run_forever()
@@ -208,6 +208,7 @@ class BackgroundLoop:
         except BaseException as error:  # noqa: BLE001 - a task that raises SystemExit again
             logger.warning("the background loop ended badly: %s", scrub(f"{type(error).__name__}: {error}"))
         finally:
+            background.gates.pop(loop, None)
             loop.close()
 
     def call(self, function: Callable[..., object], *args: Any) -> None:

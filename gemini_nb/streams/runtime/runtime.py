@@ -8,9 +8,9 @@ import concurrent.futures
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gemini_nb.config import Auth, Settings, journal_path, simulator_pace
 from gemini_nb.daemon import importing
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["Runtime", "default_runtime", "forget_default_runtime"]
 
 _POLL = 0.2  # seconds between looks for a Ctrl-C where the platform's lock does not wake for one
+
+T = TypeVar("T")
 
 BlockOn = Callable[[Flag, "float | None"], None]
 End = Callable[["GeminiError | None"], object]
@@ -253,7 +255,12 @@ def default_runtime() -> Runtime:
         return _default
 
 
+def _wait(coroutine: Coroutine[Any, Any, T]) -> T:
+    return default_runtime().loop.run(coroutine)
+
+
 background.find = lambda: default_runtime().loop.loop
+background.wait = _wait
 
 
 def _let_go(runtime: Runtime) -> None:

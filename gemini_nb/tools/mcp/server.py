@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
 import contextlib
 import fnmatch
@@ -24,7 +23,7 @@ from gemini_nb.daemon import run_in_daemon_thread
 from gemini_nb.errors import ArgumentError, BlockingCallError, ConfigError, Interrupted, kind_of
 from gemini_nb.redaction import Secret, scrub, seal
 from gemini_nb.tools.execution import ToolFailedError
-from gemini_nb.tools.kernel import background, running_loop
+from gemini_nb.tools.kernel import LoopEndedError, background, running_loop
 from gemini_nb.tools.mcp.session import Session, Target
 from gemini_nb.tools.output import current_target
 from gemini_nb.tools.report import Report
@@ -149,15 +148,15 @@ class MCPServer(ToolSource):
             BlockingCallError: asked for on the background loop's own thread.
             Interrupted: the wait was interrupted.
         """
-        loop = background.find()
-        if loop is running_loop():
+        if background.find() is running_loop():
             raise BlockingCallError(
                 "The background loop cannot wait for itself.", hint="Use `await server.list_tools()` there."
             )
         try:
-            return asyncio.run_coroutine_threadsafe(self.list_tools(), loop).result()
-        except KeyboardInterrupt:
+            tools: list[Tool] = background.wait(self.list_tools())
+        except Interrupted:
             raise Interrupted(f"{self.name} has not listed its tools yet.") from None
+        return tools
 
     def close(self) -> None:
         """End its process or connection. The next use starts it again."""
@@ -221,18 +220,29 @@ class MCPServer(ToolSource):
         session = self._current()
         was_ready = session.is_ready
         try:
-            return await _on(session.loop, session.use(ask))
+            return await self._on_its_loop(session, ask)
         except ToolFailedError:
             if not (may_repeat and was_ready and not session.is_alive):
                 raise
-        session = self._current()
-        return await _on(session.loop, session.use(ask))
+        return await self._on_its_loop(self._current(), ask)
+
+    async def _on_its_loop(self, session: Session, ask: Callable[[Session], Coroutine[Any, Any, T]]) -> T:
+        if session.loop is running_loop():
+            return await session.use(ask)
+        try:
+            return await background.run(session.loop, session.use(ask))
+        except LoopEndedError:
+            session.end()
+            raise ToolFailedError(f"{self.name} ended with the loop that it ran on.") from None
 
     def _current(self) -> Session:
         """Return the session; make a new one where there is none, or where it has ended."""
         with self._lock:
             if self._session is None or not self._session.is_alive:
-                self._session = Session(self._target, background.here(), self._timeout)
+                try:
+                    self._session = Session(self._target, background.here(), self._timeout)
+                except LoopEndedError:
+                    raise ToolFailedError(f"{self.name} cannot be started: its loop has ended.") from None
                 self._finalizer.detach()
                 self._finalizer = weakref.finalize(self, self._session.end)
                 self._finalizer.atexit = False
@@ -292,13 +302,6 @@ def _free_name(wanted: str, server: str, taken: Collection[str]) -> str:
         name = prefixed[: _LONGEST_NAME - len(end)] + end
         number += 1
     return name
-
-
-async def _on(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> T:
-    """Await a coroutine on its loop, which may be another one than this."""
-    if loop is running_loop():
-        return await coroutine
-    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, loop))
 
 
 def _sealed(values: Mapping[str, str] | None, option: str) -> Any:

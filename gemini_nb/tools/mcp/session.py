@@ -23,6 +23,7 @@ from gemini_nb.daemon import importing, run_in_daemon_thread
 from gemini_nb.errors import ConfigError, ConnectError, GeminiError
 from gemini_nb.redaction import Secret, excerpt, scrub
 from gemini_nb.tools.execution import ToolFailedError
+from gemini_nb.tools.kernel import background
 from gemini_nb.tools.mcp.lenient import lenient
 from gemini_nb.tools.mcp.process import ErrorLog, stdio
 from gemini_nb.tools.report import Report
@@ -67,6 +68,9 @@ class Session:
         target: where it is.
         loop: the loop to live on.
         timeout: seconds that the start may take, None for no limit.
+
+    Raises:
+        LoopEndedError: the loop has ended.
     """
 
     def __init__(self, target: Target, loop: asyncio.AbstractEventLoop, timeout: float | None) -> None:
@@ -85,8 +89,7 @@ class Session:
         self._ended: concurrent.futures.Future[None] = concurrent.futures.Future()
         for future in (self._ready, self._ended):
             future.set_running_or_notify_cancel()  # for all who wait; a stopped stream must not cancel it
-        # Not in the caller's context: what it says later belongs to no tool.
-        loop.call_soon_threadsafe(self._start, context=contextvars.Context())
+        background.call(loop, self._start)
 
     @property
     def is_alive(self) -> bool:
@@ -202,7 +205,17 @@ class Session:
                 report.put("stdout", f"{params.level}: {text}\n")
 
     def _start(self) -> None:
-        self._task = self.loop.create_task(self._own())  # kept: the loop refers to tasks weakly
+        # Not in the caller's context: what it says later belongs to no tool.
+        context = contextvars.Context()
+        self._task = self.loop.create_task(self._own(), context=context)  # kept: a loop refers to it weakly
+        self._task.add_done_callback(self._has_ended)
+
+    def _has_ended(self, task: asyncio.Task[None]) -> None:
+        """Tell all who wait; a task that was cancelled before it began told nobody."""
+        self._is_open = False
+        if task.cancelled():
+            self._fail(ConfigError("This manager was shut down."))
+        self._ended.set_result(None)
 
     async def _own(self) -> None:
         try:
@@ -215,13 +228,11 @@ class Session:
                 self._ready.set_result(None)
                 await self._stop.wait()
         except asyncio.CancelledError:
-            self._fail(ConfigError("This manager was shut down."))
             raise
         except BaseException as error:  # noqa: BLE001 - it must not end the loop, and callers hear of it
             self._fail(self._as_our_error(error))
         finally:
             self._is_open = False
-            self._ended.set_result(None)
 
     def _fail(self, error: GeminiError) -> None:
         if not self._ready.done():
