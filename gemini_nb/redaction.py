@@ -21,7 +21,7 @@ import re
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence, ValuesView
 from typing import Any, NoReturn, Protocol, TypeVar
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
@@ -42,6 +42,7 @@ __all__ = [
     "seal",
     "seal_options",
     "sealed",
+    "sealed_rows",
     "shown_options",
     "watch",
 ]
@@ -200,14 +201,32 @@ def sealed(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _sealed_option(name, value) for name, value in options.items()}
 
 
+def sealed_rows(each: Any) -> Any:
+    """Return settings of rows that a traceback may show; what is read later stays as it is."""
+    if isinstance(each, Mapping):
+        return sealed(each)
+    is_list = isinstance(each, (Sequence, ValuesView)) and not isinstance(
+        each, (str, bytes, bytearray, range)
+    )
+    return [sealed(own) if isinstance(own, Mapping) else _hidden(own) for own in each] if is_list else each
+
+
 def _sealed_option(name: str, value: object) -> object:
+    if name == "each":
+        return sealed_rows(value)
     if name in shown_options or value is None or isinstance(value, (Secret, _Sealed, _Hidden)):
         return value
-    refused = {"credentials": (list, tuple, set), "headers": (str, bytes, list, tuple, set)}.get(name, object)
-    is_key = isinstance(value, (str, bytes)) and _SECRET_OPTION.search(name)
-    if is_key or isinstance(value, Mapping) or not isinstance(value, refused):
+    is_text = isinstance(value, (str, bytes, bytearray))
+    if isinstance(value, Mapping) or (is_text and (name == "credentials" or _SECRET_OPTION.search(name))):
         return seal(value)
-    return type(type(value).__name__, (_Hidden,), {})()  # no Secret: its words would be scrubbed elsewhere
+    if name == "credentials" and all(hasattr(value, part) for part in ("refresh", "token", "valid")):
+        return value  # google-auth's own show nothing
+    return _hidden(value)
+
+
+def _hidden(value: object) -> object:
+    """Stand for a value; no Secret, since its words would be scrubbed elsewhere."""
+    return type(type(value).__name__, (_Hidden,), {})()
 
 
 def seal_options(options: Any) -> None:

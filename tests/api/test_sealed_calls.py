@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import traceback
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
 import pytest
+from pydantic import BaseModel
 
 import gemini_nb
 from ports import free_port
 
 KEY = "AIza-a-key-that-nobody-may-see"
+
+
+class Gateway(BaseModel):
+    """What a user may keep a key in."""
+
+    key: str
 
 
 def by_manager(contents: str, model: str) -> object:
@@ -69,6 +77,8 @@ def refused(url: str) -> list[Callable[[], object]]:
     listed: Any = [KEY]
     seven: Any = 7
     own_header: dict[str, Any] = {"headers": {"Authorization": f"Bearer {KEY}"}}
+    frame: Any = pd.DataFrame({"city": ["Oslo"]})
+    model: Any = Gateway(key=KEY)
     return [
         lambda: manager.start_stream("a", **misnamed),
         lambda: manager.models(**own),
@@ -103,10 +113,20 @@ def refused(url: str) -> list[Callable[[], object]]:
         lambda: gemini_nb.Chat(**headers, **own).send(""),
         lambda: gemini_nb.ToolOrchestrator(None, None, "", "gemini", **headers),
         lambda: gemini_nb.File("files/abc").delete(**odd, **headers),
+        lambda: gemini_nb.ask_frame(frame, "{item.town}", each=[{"credentials": {"api_key": KEY}}]),
+        lambda: gemini_nb.ask_frame(frame, "{item.city}", each=[misnamed], **own),
+        lambda: gemini_nb.estimate(["a"], "{item} {nothing}", each=[{"credentials": {"api_key": KEY}}]),
+        lambda: gemini_nb.estimate(["a"], "{item}", each=deque([own_header]), rpm=seven, **own),
+        lambda: gemini_nb.map(["a", "b"], each=({**own, "headers": model}, model)),
+        lambda: gemini_nb.map(["a", "b"], each={"a": own, "b": own}.values(), rpm="often"),
+        lambda: manager.start_stream("a", headers=model),
+        lambda: manager.start_stream("a", credentials=model, auth="vertex_ai"),
+        lambda: gemini_nb.Chat(headers=model).send("a"),
+        lambda: gemini_nb.models(credentials=model, headers=model),
     ]
 
 
-COUNT = 33
+COUNT = 43
 
 
 @pytest.mark.parametrize("number", range(COUNT))

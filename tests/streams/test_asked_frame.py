@@ -267,6 +267,8 @@ def test_a_dask_frame_is_asked_when_it_is_computed(tmp_path: Path) -> None:
         assert again["kept"].all()
         with pytest.raises(ArgumentError):
             gemini_nb.ask_frame(dd.from_pandas(frame, npartitions=3), "{item.town}", **options)
+        with pytest.raises(ArgumentError, match="takes no `each`"):
+            gemini_nb.ask_frame(dd.from_pandas(frame, npartitions=3), "{item.city}", each=[{}] * 12)
 
 
 @pytest.mark.slow

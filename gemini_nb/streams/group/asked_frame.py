@@ -71,6 +71,8 @@ class _AskFrame:
         if is_dask:
             if options.get("manager") is not None:
                 raise ArgumentError("A Dask frame takes no manager: each worker process has its own.")
+            if options.get("each") is not None:
+                raise ArgumentError("A Dask frame takes no `each`: its partitions are asked one by one.")
             made_of = frame._meta  # noqa: SLF001 - Dask documents it as the way to a frame's types
             made.index = made_of.index[:0]
             texts = {name for name, kind in made_of.dtypes.items() if str(kind) == "string"}

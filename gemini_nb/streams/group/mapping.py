@@ -12,7 +12,7 @@ from gemini_nb.api.contents.generation import SCHEMAS, split_config
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.config import choose_keep, choose_model
 from gemini_nb.errors import ArgumentError, GeminiError, NotAskedError
-from gemini_nb.redaction import seal_options, sealed
+from gemini_nb.redaction import seal_options, sealed_rows
 from gemini_nb.streams.conversation.keeping import Repeats
 from gemini_nb.streams.events.info import Subscriber
 from gemini_nb.streams.group.frame import column_names, copied, is_frame, is_missing, records_of, why_no_rows
@@ -76,7 +76,7 @@ def map_prompts(
         TypeError: there is no such option.
     """
     seal_options(options)  # before anything can fail and show them
-    each = list(map(_sealed, each)) if isinstance(each, (list, tuple)) else each
+    each = sealed_rows(each)
     options = _described(options, once := _Once())
     _check(prompts, items, each)
     pace = Pace(concurrency, rpm)
@@ -166,11 +166,6 @@ def _check_shared(manager: StreamManager, options: StreamOptions, each: object, 
 def _patient(manager: StreamManager) -> RetryPolicy:
     on_cut = manager.runtime.settings.on_cut
     return RetryPolicy(attempts=_TIMES, restarts=_TIMES, on_cut=on_cut, patient=True)
-
-
-def _sealed(own: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A row's settings, which are checked later."""
-    return sealed(own) if isinstance(own, Mapping) else own
 
 
 def _begun(run: Run, manager: StreamManager, shape: Shape) -> StreamGroup:
