@@ -79,6 +79,7 @@ def refused(url: str) -> list[Callable[[], object]]:
     own_header: dict[str, Any] = {"headers": {"Authorization": f"Bearer {KEY}"}}
     frame: Any = pd.DataFrame({"city": ["Oslo"]})
     model: Any = Gateway(key=KEY)
+    often: Any = "often"
     return [
         lambda: manager.start_stream("a", **misnamed),
         lambda: manager.models(**own),
@@ -118,7 +119,7 @@ def refused(url: str) -> list[Callable[[], object]]:
         lambda: gemini_nb.estimate(["a"], "{item} {nothing}", each=[{"credentials": {"api_key": KEY}}]),
         lambda: gemini_nb.estimate(["a"], "{item}", each=deque([own_header]), rpm=seven, **own),
         lambda: gemini_nb.map(["a", "b"], each=({**own, "headers": model}, model)),
-        lambda: gemini_nb.map(["a", "b"], each={"a": own, "b": own}.values(), rpm="often"),
+        lambda: gemini_nb.map(["a", "b"], each={"a": own, "b": own}.values(), rpm=often),
         lambda: manager.start_stream("a", headers=model),
         lambda: manager.start_stream("a", credentials=model, auth="vertex_ai"),
         lambda: gemini_nb.Chat(headers=model).send("a"),

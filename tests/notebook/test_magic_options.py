@@ -179,6 +179,10 @@ def test_several_models_for_each_item_are_told_apart(shell: Kernel) -> None:
         "rice · gemini-2.5-pro",
     ):
         assert text.count(f"<summary>{words}</summary>") == 1
+    models = "-m gemini-2.5-flash -m gemini-2.5-pro"
+    ran(shell, f"nothing = iter(())\n%gemini_stream --each nothing {models} -o none --wait On {{item}}.")
+    shown = shell.run("print('model' in none.to_frame(), *none.to_frame(wide=True))")
+    assert shown.stdout == "True gemini-2.5-flash gemini-2.5-pro\n"
 
 
 def test_a_model_that_cannot_be_asked_leaves_no_stream_of_the_others_running(shell: Kernel) -> None:

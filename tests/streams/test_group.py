@@ -325,6 +325,14 @@ def test_a_frame_without_rows_has_the_columns_of_one_with_rows(prompts: Any, ite
     assert frame["tokens"].sum() == frame["cost"].sum() == 0
 
 
+def test_a_frame_without_rows_of_several_models_tells_them_apart() -> None:
+    with rig(hello()) as made:
+        group = gemini_nb.map(iter(()), each=iter(()), manager=made.manager, **made.options)
+        group.side_by_side(["gemini-a", "gemini-b"]).wait(PATIENCE)
+    assert list(group.to_frame()) == ["item", "answer", *ENDS, "model"]
+    assert list(group.to_frame(wide=True)) == ["item", "gemini-a", "gemini-b"]
+
+
 def test_rows_that_were_never_asked_have_the_columns_of_the_schema() -> None:
     with rig(hello()) as made:
         no_key: Any = {"auth": "gemini", "model": "gemini-a", "manager": made.manager}

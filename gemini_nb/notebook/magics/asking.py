@@ -139,7 +139,7 @@ def _rows_starter(
         check_rows(manager, [{**options, **own} for own in settings], args.budget)
     named = _named_in(cell, namespace)  # as they are now; rows are asked later
     contents_of = functools.partial(_contents_of_item, cell, args, files, named, notes=notes)
-    return functools.partial(
+    start = functools.partial(
         map_prompts,
         concurrency=args.concurrency or _CONCURRENCY,
         rpm=args.rpm,
@@ -148,6 +148,7 @@ def _rows_starter(
         **shared,
         **_rows_of_each(namespace, args, cell, contents_of, settings),
     )
+    return (lambda: start().side_by_side(args.model)) if len(models) > 1 else start
 
 
 def _start_side_by_side(

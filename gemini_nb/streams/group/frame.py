@@ -65,9 +65,9 @@ def _empty(pd: Any, shape: Shape, *, has_items: bool, wide: bool) -> Any:
     """A frame without rows, whose columns are those that it would have with some."""
     own = list(shape.columns) if has_items else []
     if wide:
-        models = [] if shape.model is None else [shape.model]
+        models = shape.models or ([] if shape.model is None else [shape.model])
         return pd.DataFrame(columns=[*own, *free_names(models, own).values()])
-    ends = free_names(ENDS, own)
+    ends = free_names([*ENDS, "model"] if shape.models else ENDS, own)
     fields = free_names(_expected(shape, {}), [*own, *ends.values()])
     frame = pd.DataFrame(columns=[*own, *fields.values(), *ends.values()])
     return frame.astype({ends[name]: kind for name, kind in _KINDS.items()})
@@ -224,7 +224,7 @@ def _rows(run: Run, asked: list[dict[Any, Any]], shape: Shape) -> list[dict[Any,
     known = list(dict.fromkeys(name for answer in answers for name in answer))
     fields = known or _expected(shape, run.rows[0].options)
     ends = [_end(row.stream, run) for row in run.rows]
-    if len(set(models := _models(run.rows, shape))) > 1:
+    if len(set(models := _models(run.rows, shape))) > 1 or shape.models:
         ends = [{**end, "model": model} for model, end in zip(models, ends, strict=True)]
     end_names = free_names(ends[0], own)
     field_names = free_names(fields, [*own, *end_names.values()])

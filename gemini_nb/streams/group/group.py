@@ -62,6 +62,11 @@ class StreamGroup(Handle):
         self._runtime = runtime
         self._shape = shape
 
+    def side_by_side(self, models: Iterable[str]) -> StreamGroup:
+        """Say which models are asked about each item, which no row shows before there are some."""
+        self._shape = self._shape._replace(models=tuple(models))
+        return self
+
     def __len__(self) -> int:
         return len(self._run.rows)
 

@@ -104,12 +104,14 @@ class Shape(NamedTuple):
         form: returns the schema of the answers, given a row's own settings.
         model: the model that is asked where a row names none.
         origin: the frame or series that the rows come from.
+        models: those that are asked side by side, where there are several.
     """
 
     columns: tuple[Any, ...] = ()
     form: Callable[[Mapping[str, Any]], OutputSchema | None] = lambda _: None
     model: str | None = None
     origin: Origin | None = None
+    models: tuple[str, ...] = ()
 
 
 def failure_of(error: Exception) -> GeminiError:
