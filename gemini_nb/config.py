@@ -44,6 +44,7 @@ __all__ = [
     "missing_key",
     "real_number",
     "replay_pace",
+    "seconds_to_wait",
     "truth_value",
     "whole_number",
 ]
@@ -128,6 +129,18 @@ def real_number(value: Any) -> float | None:
     except (OverflowError, ValueError):  # 10**400, a signalling NaN
         return None
     return None if math.isnan(number) else number if whole is None else whole
+
+
+def seconds_to_wait(timeout: Any) -> float | None:
+    """Return how long a wait may last, None for as long as it takes.
+
+    Raises:
+        ConfigError: it is no number.
+    """
+    seconds = None if timeout is None else real_number(timeout)
+    if seconds is None and timeout is not None:
+        raise ConfigError(f"timeout is a number of seconds, or None, not {excerpt_of(timeout)}.")
+    return seconds
 
 
 def truth_value(value: Any) -> bool | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
@@ -16,12 +17,14 @@ from typing import Any, Literal, NamedTuple
 from gemini_nb.api.contents.values import import_pandas
 from gemini_nb.api.usage import Usage
 from gemini_nb.api.wire import objects
+from gemini_nb.config import whole_number
 from gemini_nb.errors import ConfigError, StreamNotFoundError
 from gemini_nb.journal import prune, rows, uploads
 from gemini_nb.journal.columns import PastCall, call_from, checked, dollars, usage_from, whole
 from gemini_nb.journal.trouble import Trouble
 from gemini_nb.journal.uploads import Uploaded
 from gemini_nb.journal.writer import Writer
+from gemini_nb.redaction import excerpt_of
 
 __all__ = ["Entry", "Journal", "UsageRow"]
 
@@ -159,11 +162,11 @@ class Journal:
             text: only those whose prompt or answer has this in it.
 
         Raises:
-            ConfigError: the journal cannot be read.
+            ConfigError: the journal cannot be read, or the limit is no number of entries.
         """
         where, values = _where(notebook, text)
         sql = f"SELECT {_COLUMNS} {_FROM} {where} ORDER BY e.id DESC LIMIT ?"
-        return [self._entry(row) for row in self._read(sql, [*values, -1 if limit is None else limit])]
+        return [self._entry(row) for row in self._read(sql, [*values, _most(limit)])]
 
     def get(self, id: str) -> Entry:  # noqa: A002 - the name is fixed
         """Return the entry of this id, or the newest of this stream's name.
@@ -353,6 +356,16 @@ def _json(text: str | None) -> Any:
         return json.loads(text or "{}")
     except (ValueError, RecursionError):
         return None
+
+
+def _most(limit: int | None) -> int:
+    """A limit as SQLite takes it, for which -1 is none."""
+    if limit is None:
+        return -1
+    count = whole_number(limit)
+    if count is None or count < 0:
+        raise ConfigError(f"limit is a number of entries, 0 or more, or None, not {excerpt_of(limit)}.")
+    return min(count, sys.maxsize)
 
 
 def _where(notebook: str | None, text: str | None) -> tuple[str, list[Any]]:

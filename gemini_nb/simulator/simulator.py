@@ -10,7 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from gemini_nb.config import real_number, whole_number
 from gemini_nb.errors import CallerError, ConfigError
+from gemini_nb.redaction import excerpt_of
 from gemini_nb.simulator.faults import FaultPlan, FaultSource
 from gemini_nb.simulator.recordings import Recordings
 from gemini_nb.simulator.requests import Request
@@ -72,14 +74,17 @@ class Simulator:
             raise ConfigError(
                 "The simulator's api_key is text, and not empty.", hint="Leave it out to accept any key."
             )
-        if isinstance(pace, bool) or not isinstance(pace, (int, float)) or not 0 <= pace < math.inf:
-            raise ConfigError(f"pace is what pauses are multiplied by, 0 or more, not {pace!r}.")
-        self._port = port
+        factor, number = real_number(pace), whole_number(port)
+        if factor is None or not 0 <= factor < math.inf:
+            raise ConfigError(f"pace is what pauses are multiplied by, 0 or more, not {excerpt_of(pace)}.")
+        if number is None or not 0 <= number < 2**16:
+            raise ConfigError(f"port is a whole number to 65,535, 0 for a free one, not {excerpt_of(port)}.")
+        self._port = number
         self._lock = threading.Lock()
         self._server: Server | None = None
         self._service = Service(
             api_key=api_key,
-            pace=pace,
+            pace=factor,
             seed=seed,
             scenario=scenario,
             verify=scenario is None if verify is None else verify,

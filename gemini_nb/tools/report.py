@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from gemini_nb.errors import ConfigError
+from gemini_nb.redaction import excerpt_of
 from gemini_nb.tools.output import Display, Target, current_target, diverting, targeting
 from gemini_nb.tools.printed import Printed
 from gemini_nb.tools.shown import Shown, Words, shown_of
@@ -162,10 +163,10 @@ def progress(fraction: float | None, text: str = "") -> None:
 def _checked(fraction: Any) -> float:
     try:
         value = float(fraction)  # numpy's numbers, too
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         value = -1.0
     if not 0 <= value <= 1:
-        raise ConfigError(f"Progress is a fraction from 0 to 1, or None, not {fraction!r}.")
+        raise ConfigError(f"Progress is a fraction from 0 to 1, or None, not {excerpt_of(fraction)}.")
     return value
 
 

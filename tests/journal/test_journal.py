@@ -413,6 +413,7 @@ def test_the_notebook_is_known_where_the_server_tells(tmp_path: Path) -> None:
         assert "trip.ipynb" in usage_of(kernel, "%gemini_history --notebook 'My trip.ipynb'")
         assert "Nothing of that" in usage_of(kernel, "%gemini_history didn't")
         assert "is not closed" in kernel.run("%gemini_history 'unclosed").stderr
+        assert kernel.run(f"%gemini_history -n {10**23}").stdout == kernel.run("%gemini_history").stdout
         for magic in ("gemini_history", "gemini_usage", "gemini_models"):
             said = kernel.run(f"%{magic} 'tis").stderr
             assert f"The quote before 'tis' is not closed. %{magic}? lists" in said

@@ -6,7 +6,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from traitlets import TraitError
 from traitlets.config import Config
 
 from gemini_nb.notebook.magics.settings import GeminiNB
@@ -311,6 +313,16 @@ def test_config_changes_one_setting_and_no_other(shell: Kernel) -> None:
             "m = gemini_nb.get_manager()\n"
             "m.runtime.settings = dataclasses.replace(m.runtime.settings, allow_http=False)",
         )
+
+
+@pytest.mark.parametrize("name", ["replay_pace", "paints_per_second", "history", "max_concurrent"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), np.float32("nan"), True, "4", [4]])
+def test_a_setting_takes_a_number(name: str, value: object) -> None:
+    settings = GeminiNB(StreamManager())
+    with pytest.raises(TraitError):
+        setattr(settings, name, value)
+    setattr(settings, name, np.int64(4))
+    assert getattr(settings, name) == 4
 
 
 def test_a_configuration_file_sets_what_it_names_and_the_next_manager_gets_it() -> None:

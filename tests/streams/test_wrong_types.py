@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -51,6 +53,46 @@ def test_faults_that_are_no_list_are_refused() -> None:
 
 
 HUGE = 10**5000
+NO_TIMES: list[Any] = [float("nan"), 10**400, "4", True, np.float32("nan"), np.array([4.0]), 4 + 0j]
+
+
+@pytest.mark.parametrize("timeout", NO_TIMES)
+def test_a_wait_takes_a_number_of_seconds(timeout: Any) -> None:
+    with rig(hello()) as made:
+        stream = made.start()
+        group = gemini_nb.map(["Hi"], manager=made.manager, **made.options)
+        for wait in (stream.wait, stream.result, group.wait, group.result):
+            with pytest.raises(ConfigError, match="timeout is a number of seconds, or None, not "):
+                wait(timeout)
+        assert (stream.status, group.counts.stopped) != ("stopped", 1)  # a mistake in a wait ends nothing
+
+
+@pytest.mark.parametrize("timeout", [Decimal(20), np.int64(20), np.float32(20), float("inf"), 2**63])
+def test_a_wait_takes_numbers_of_all_kinds(timeout: Any) -> None:
+    with rig(hello()) as made:
+        assert made.start().result(timeout) == "Hello"
+        group = gemini_nb.map(["Hi"], manager=made.manager, **made.options)
+        assert group.result(timeout) == ["Hello"]
+
+
+@pytest.mark.parametrize("limit", [-1, True, 2.5, "4", float("nan"), np.array([4])])
+def test_the_journal_takes_a_number_of_entries(limit: Any) -> None:
+    with pytest.raises(ConfigError, match="limit is a number of entries, 0 or more"):
+        gemini_nb.journal().streams(limit=limit)
+    none: Any = np.int64(0)
+    assert gemini_nb.journal().streams(limit=none) == []
+    assert isinstance(gemini_nb.journal().streams(limit=HUGE), list)
+
+
+@pytest.mark.parametrize("options", [{"port": -1}, {"port": 2**16}, {"port": True}, {"pace": HUGE}])
+def test_a_simulator_takes_numbers_that_it_can_use(options: Any) -> None:
+    with pytest.raises(ConfigError, match=r"65,535|or more"):
+        Simulator(**options)
+
+
+def test_progress_is_no_number_that_no_float_can_hold() -> None:
+    with pytest.raises(ConfigError, match="a fraction from 0 to 1"):
+        gemini_nb.progress(HUGE)
 
 
 def test_a_whole_number_that_python_does_not_write_is_named() -> None:

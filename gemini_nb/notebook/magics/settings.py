@@ -3,19 +3,42 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
 from traitlets import Bool, CaselessStrEnum, Float, Int, Unicode, Union, observe
 from traitlets.config import Configurable
 
-from gemini_nb.config import Auth
+from gemini_nb.config import Auth, real_number, whole_number
 from gemini_nb.streams.manager import StreamManager
 
 __all__ = ["GeminiNB"]
 
 _OF_STREAMS = ("model", "auth", "on_cut", "keep", "replay_pace", "journal", "journal_megabytes")
 _OF_THE_MANAGER = (*_OF_STREAMS, "history", "max_concurrent")
+
+
+class _Number(Float):  # type: ignore[type-arg]  # older traitlets cannot be subscripted
+    """A number; traitlets takes NaN for one within any limits."""
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        """Return the value, numpy's as a float; refuse NaN, infinity and what no float can hold."""
+        number = real_number(value)
+        if number is None or not math.isfinite(number):
+            self.error(obj, value)
+        return super().validate(obj, float(number))
+
+
+class _Whole(Int):  # type: ignore[type-arg]  # older traitlets cannot be subscripted
+    """A whole number; traitlets takes True for one, and not numpy's."""
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        """Return the value as an int."""
+        number = whole_number(value)
+        if number is None:
+            self.error(obj, value)
+        return super().validate(obj, number)
 
 
 class GeminiNB(Configurable):
@@ -31,10 +54,10 @@ class GeminiNB(Configurable):
         help="Who answers; by default the environment says.",
     ).tag(config=True)
     wait = Bool(False, help="Whether a cell ends only when its answer has.").tag(config=True)
-    paints_per_second = Float(20.0, min=0.5, max=60.0, help="How often a pane is drawn at most.").tag(
+    paints_per_second = _Number(20.0, min=0.5, max=60.0, help="How often a pane is drawn at most.").tag(
         config=True
     )
-    history = Int(200, min=0, help="Finished streams that stay listed.").tag(config=True)
+    history = _Whole(200, min=0, help="Finished streams that stay listed.").tag(config=True)
     on_cut = CaselessStrEnum(
         ["restart", "keep"],
         "restart",
@@ -46,10 +69,10 @@ class GeminiNB(Configurable):
         allow_none=True,
         help="The file or folder of kept answers, which are not asked for again; True for answers.jsonl.",
     ).tag(config=True)
-    replay_pace = Float(
+    replay_pace = _Number(
         1.0, min=0.0, help="What the pauses of recorded answers are multiplied by; 0 for at once."
     ).tag(config=True)
-    max_concurrent = Int(
+    max_concurrent = _Whole(
         None, allow_none=True, min=1, help="Streams of one model that run at a time; None for no limit."
     ).tag(config=True)
 
@@ -59,9 +82,9 @@ class GeminiNB(Configurable):
         allow_none=True,
         help="The file that keeps all answers, or off; by default GEMINI_NB_JOURNAL, or in your data",
     ).tag(config=True)
-    journal_megabytes = Int(256, min=1, help="Text that the journal keeps; the oldest goes first.").tag(
-        config=True
-    )
+    journal_megabytes = _Whole(
+        256, min=1, max=2**40, help="Text that the journal keeps; the oldest goes first."
+    ).tag(config=True)
 
     def __init__(self, manager: StreamManager, **options: Any) -> None:
         self._manager = manager

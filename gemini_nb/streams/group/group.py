@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any, overload
 
 from gemini_nb.api.usage import Usage
+from gemini_nb.config import seconds_to_wait
 from gemini_nb.daemon import run_in_daemon_thread
 from gemini_nb.errors import ArgumentError, GeminiError
 from gemini_nb.journal import prices
@@ -245,7 +246,7 @@ class StreamGroup(Handle):
         return self
 
     def _wait(self, timeout: float | None) -> None:
-        run = self._run
+        run, timeout = self._run, seconds_to_wait(timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
         try:
             for seen in itertools.count():

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gemini_nb.config import seconds_to_wait
 from gemini_nb.errors import BlockingCallError, Interrupted
 from gemini_nb.streams.runtime.loop import Flag
 from gemini_nb.streams.runtime.readers import sleep_until_set, waker
@@ -227,10 +228,12 @@ class Ending:
 
         Raises:
             TimeoutError: it has not ended in time.
+            ConfigError: the time is no number.
             BlockingCallError: the wait could never end.
             StreamInterrupted: the wait was interrupted; the stream goes on.
         """
         self._runtime.check_may_block()
+        timeout = seconds_to_wait(timeout)
         if not self._reached.is_set():
             try:
                 with self.waiting():
