@@ -63,7 +63,7 @@ WELL_KNOWN_MODELS = (
 DEFAULT_KEEP = "answers.jsonl"
 """The file of kept answers where no other is named: beside the notebook, in which kernels run."""
 
-_MODEL = re.compile(r"(?!/)[^\s\x00-\x1f\x7f?&#%\\]+(?<!/)")
+_MODEL = re.compile(r"(?!/)[^\s\x00-\x1f\x7f?&#%\\{}]+(?<!/)")
 _ODD = re.compile(r'[\x00-\x20\x7f\\"<>]')
 _FOLDER_VARIABLES = ("LOCALAPPDATA", "USERPROFILE") if os.name == "nt" else ("XDG_DATA_HOME", "HOME")
 _TRUE = {"1", "true", "yes", "on"}

@@ -95,6 +95,38 @@ def test_a_file_goes_along(shell: Kernel, tmp_path: Path) -> None:
     ]
 
 
+def test_the_values_of_options_may_be_in_variables(shell: Kernel) -> None:
+    ran(shell, "models = {'small': 'gemini-2.5-flash'}; heat = 0.25; names = ['a', 'b']")
+    ask = (
+        "%gemini_stream -m {models['small']} --temperature={heat} -o {name}_{heat:.0f} -s {{heat}} On {name}."
+    )
+    ran(shell, f"for name in names:\n    {ask}")
+    show = (
+        "[(s.model, s.request.body['generationConfig'], s.request.contents[0]['parts']) for s in (a_0, b_0)]"
+    )
+    expected = [("gemini-2.5-flash", {"temperature": 0.25}, [{"text": f"On {name}."}]) for name in ("a", "b")]
+    assert ran(shell, f"print({show})") == f"{expected}\n"
+    body = body_of(shell, "def ask(name):\n    %gemini_stream -o trip -m {name}-1 Hello.\nask('gemini')")
+    assert ran(shell, "print(trip.model)") == "gemini-1\n"
+    assert body["contents"] == [{"role": "user", "parts": [{"text": "Hello."}]}]
+
+
+@pytest.mark.parametrize(
+    ("line", "file", "prompt"),
+    [
+        ("--keep mine.jsonl Why is it blue?", "mine.jsonl", "Why is it blue?"),
+        ("--keep 'my answers.jsonl' Why?", "my answers.jsonl", "Why?"),
+        ("--keep answers/ Why?", "answers/", "Why?"),
+        ("--keep Why and/or how?", "answers.jsonl", "Why and/or how?"),
+        ("--keep -- mine.jsonl is what?", "answers.jsonl", "mine.jsonl is what?"),
+    ],
+)
+def test_a_line_names_the_file_of_kept_answers(shell: Kernel, line: str, file: str, prompt: str) -> None:
+    ran(shell, f"import glob\n%gemini_stream --wait --fresh -o trip {line}")
+    assert ran(shell, "print(trip.request.contents[0]['parts'][0]['text'], trip.error)") == f"{prompt} None\n"
+    ran(shell, f"assert glob.glob({file!r}), glob.glob('*')")
+
+
 def test_a_structured_answer_is_read(shell: Kernel) -> None:
     ran(shell, "import dataclasses\n@dataclasses.dataclass\nclass City:\n    name: str\n    people: int")
     ran(shell, "%%gemini_stream -o trip --schema City --wait\nName a city in Peru.")
@@ -495,6 +527,11 @@ def test_help_reads_well(shell: Kernel) -> None:
         ("%%gemini_stream --temperature nan\nHello", "--temperature is a number from 0 to 2"),
         ("%%gemini_stream --max-tokens 0\nHello", "--max-tokens is at least 1"),
         ("%%gemini_stream -o class\nHello", "'class' is not a name"),
+        ("%%gemini_stream -c talk -o talk\nHello", "'talk' cannot be both the chat and its answer"),
+        ("%%gemini_stream -m {mdoel}\nHello", "'{mdoel}' is not a model id"),
+        ("%%gemini_stream -o {words}\nHello", "'{words}' is not a name"),
+        ("%%gemini_stream -o {dash}\nHello", "'--fresh' is not a name"),
+        ("%%gemini_stream --each empty\nHello {item}", "--each: 'empty' is None."),
         ("%%gemini_stream -t word\nHello", "'word' is of type str, not a function"),
         ("%%gemini_stream -t words\nHello", "'words' is of type list that holds something else"),
         ("%%gemini_stream -c word\nHello", "'word' is of type str, not a Chat"),
@@ -532,7 +569,7 @@ def test_help_reads_well(shell: Kernel) -> None:
 )
 def test_what_a_person_types_wrong(shell: Kernel, cell: str, words: str) -> None:
     ran(shell, "word = 'word'; none = []; words = [word]; lazy = iter(words); noise = b'\\xff\\x00'")
-    ran(shell, "towns = [{'ward': 'Oslo'}]")
+    ran(shell, "towns = [{'ward': 'Oslo'}]; empty = None; dash = '--fresh'")
     ran(shell, "def ran(): 'Ran.'")
     wrong = shell.run(cell)
     assert wrong.status == "error"

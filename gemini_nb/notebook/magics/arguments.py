@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from IPython.core.error import UsageError
@@ -13,6 +14,7 @@ from IPython.core.magic_arguments import argument, magic_arguments
 
 from gemini_nb.config import Auth
 from gemini_nb.errors import did_you_mean
+from gemini_nb.streams.group.prompt import with_values
 from gemini_nb.streams.request.request import TIERS
 from gemini_nb.tools.tool import BUILT_IN
 
@@ -143,6 +145,8 @@ _DEFAULTS = {
 }
 _DASHES = "\u2010\u2011\u2012\u2013\u2014\u2212"  # that a text processor puts in place of a hyphen
 _OPTION = re.compile(r"--?[A-Za-z][\w-]*")
+_KEEP_FILE = re.compile(r".+(?:\.jsonl|[/\\])")
+_NO_NAMES: Mapping[str, Any] = MappingProxyType({})
 
 
 def with_arguments(*arguments: Any) -> Callable[[Any], Any]:
@@ -169,18 +173,22 @@ def chat_arguments(function: Any) -> Any:
     )
 
 
-def parse(magic: Any, line: str, rest: str = _NEXT_LINE) -> argparse.Namespace:
+def parse(
+    magic: Any, line: str, rest: str = _NEXT_LINE, names: Mapping[str, Any] = _NO_NAMES
+) -> argparse.Namespace:
     """Read the options of a line; those of `%%gemini_stream` that the magic lacks are as if not given.
 
     Args:
         magic: whose options.
         line: what stands behind its name.
         rest: what to say of words that are no options.
+        names: what values may name in braces: IPython fills them in before a magic sees its line, but would
+            do so with a prompt, too. A system instruction may wait for a stream, and is filled in later.
 
     Raises:
         UsageError: an option or its value is wrong.
     """
-    words = _words(line)
+    words = _filled(_words(line), names)
     try:
         _check_dashes(words)
         _check_once(words)
@@ -220,6 +228,30 @@ def _unquote(args: argparse.Namespace) -> None:
     for name, value in vars(args).items():
         unquoted = [_unquoted(one) for one in value] if isinstance(value, list) else _unquoted(value)
         setattr(args, name, unquoted)
+
+
+def _filled(words: list[str], names: Mapping[str, Any]) -> list[str]:
+    """Fill the values of options in, such as `-m {model}`; with `--raw` all braces stay."""
+    if "--raw" in words:
+        return words
+    filled, owner = [], None
+    for word in words:
+        name, sign, value = word.partition("=")
+        action = _action(name)
+        if action is not None:
+            takes_value = not action.get("action", "").startswith("store")
+            is_filled = sign and action is not _ACTIONS["--system"]
+            filled.append(f"{name}={with_values(value, names)}" if is_filled else word)
+            owner = action if takes_value and not sign else None
+        elif owner is not None and owner is not _ACTIONS["--system"]:
+            made, owner = with_values(word, names), None
+            filled.append(
+                f'"{made}"' if made != word and made.startswith("-") else made
+            )  # a value all the same
+        else:
+            owner = None
+            filled.append(word)
+    return filled
 
 
 def _check_dashes(words: list[str]) -> None:
@@ -284,6 +316,10 @@ _REFUSED: tuple[tuple[Callable[[argparse.Namespace], object], str], ...] = (
     _only_with_each("rpm"),
     _only_with_each("budget"),
     (lambda args: args.append and not args.chat, "--append goes with --chat."),
+    (
+        lambda args: args.chat and args.chat == args.out,
+        "{chat!r} cannot be both the chat and its answer; give --out another name.",
+    ),
     (
         lambda args: args.each and args.chat,
         "--each asks many questions at once, a chat takes one after the other.",
@@ -365,6 +401,8 @@ def _split(line: str) -> tuple[str, str, bool]:
 
 def _may_follow(action: dict[str, Any], word: str) -> bool:
     """Whether a word after an option with an optional value is that value, not the prompt's first word."""
+    if action is _ACTIONS["--keep"]:
+        return _KEEP_FILE.fullmatch(_unquoted(word)) is not None
     return word.isdecimal() if action.get("type") is int else word.lower() in LEVELS
 
 

@@ -55,7 +55,7 @@ class ChatMagic(Magics):
 
         The transcript stays in the notebook. Close leaves it alone there; so does a restart of the kernel.
         """
-        args, notes = parse(self.gemini_chat, line, _REST), list[str]()
+        args, notes = parse(self.gemini_chat, line, _REST, self.shell.user_ns), list[str]()
         name, chat, settings = open_chat(self.shell.user_ns, args, notes)
         for note in dict.fromkeys(notes):
             print(note)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import re
+from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -131,7 +132,7 @@ class GeminiMagics(Magics):
         interrupts: HeldInterrupts,
         local_ns: Mapping[str, Any] = MappingProxyType({}),
     ) -> tuple[argparse.Namespace, Stream | StreamGroup, Any]:
-        args = parse(self.gemini_stream, line)
+        args = parse(self.gemini_stream, line, names=ChainMap(dict(local_ns), self.shell.user_ns))
         notes: list[str] = []
         run = (cell_id(self.shell), request_id(self.shell))
         context = self._context(args, cell, notes)

@@ -33,6 +33,7 @@ __all__ = ["alone_or_listed", "as_name", "items_of", "options_of", "read_typed",
 
 _OF_IPYTHON = {"In", "Out", "_", "__", "___", "exit", "get_ipython", "quit"}
 _LIST = re.compile(r"list\[(.+)\]")
+_MISSING = object()
 _LONGEST_LINE = 64 << 20  # bytes of a line of JSON
 
 
@@ -126,10 +127,12 @@ def value_of(name: str, namespace: Mapping[str, Any], option: str) -> Any:
         raise UsageError(
             f"{option} takes a name, not {name.strip()!r}; give it one in a cell before this one."
         )
-    value = namespace.get(first)
+    value = namespace.get(first, _MISSING)
     for attribute in attributes:
-        value = None if attribute.startswith("_") else getattr(value, attribute, None)
+        value = _MISSING if attribute.startswith("_") else getattr(value, attribute, _MISSING)
     if value is None:
+        raise UsageError(f"{option}: {name.strip()!r} is None.")
+    if value is _MISSING:
         near = did_you_mean(first, [one for one in namespace if not one.startswith("_")])
         meant = f" {near}" if near and first not in namespace else ""
         if option == "--tools" and first in BUILT_IN:

@@ -13,9 +13,11 @@ import builtins
 import contextlib
 import copy
 import inspect
+import numbers
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import PurePath
 from types import ModuleType
 from typing import Any
 
@@ -54,7 +56,7 @@ from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.runtime.reached import noting_streams
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["ObjectText", "interpolate"]
+__all__ = ["ObjectText", "interpolate", "with_values"]
 
 _CONVERSIONS: Mapping[str, Callable[[object], str]] = {"r": repr, "s": str, "a": ascii}
 _ROWS = re.compile(r"all|[1-9]\d*")
@@ -124,6 +126,24 @@ def interpolate(
         end = match.end()
     _check_missing(missing)
     return _contents([*pieces, text[end:]])
+
+
+def with_values(text: str, names: Mapping[str, Any]) -> str:
+    """Return a text in which braces are filled in that name a text, a number or a path; all others stay."""
+
+    def shown(match: re.Match[str]) -> str:
+        if is_doubled(match):
+            return match[0][1:-1]
+        try:
+            value = _resolve(match["name"], match["steps"], (names,))
+            if not isinstance(value, (str, numbers.Number, PurePath)):
+                return match[0]
+            inner = str(_shown(value, match["conversion"], match["spec"]))
+        except Exception:  # noqa: BLE001 - the user's objects; what does not resolve stays as it is
+            return match[0]
+        return match["open"][1:] + inner + match["close"][1:]
+
+    return FIELD.sub(shown, text)
 
 
 def _contents(pieces: list[Any]) -> Any:
