@@ -5,22 +5,39 @@ import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 # What measures coverage comes before all that imports the package.
-pytest_plugins = ["covering", "kernels", "browser_fixtures", "calling", "google_accounts"]
+pytest_plugins = ["covering", "kernels", "browser_fixtures", "desk", "calling", "google_accounts"]
+
+_BROWSER = "tests/browser/"
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """Give one worker all files that drive a browser, which then need one JupyterLab and few pages."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    scheduler = LoadFileScheduling(config, log)
+    file_of = scheduler._split_scope
+    scheduler._split_scope = lambda name: _BROWSER if name.startswith(_BROWSER) else file_of(name)
+    return scheduler
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Spread the files that drive a browser among the others: several at a time are slow and fail by that."""
-    files = list(dict.fromkeys(item.path for item in items))
-    others = [file for file in files if file.parent.name != "browser"]
-    browser = [file for file in files if file.parent.name == "browser"]
-    places = {file: float(place) for place, file in enumerate(others)}
-    apart = 0.8 * len(others) / max(1, len(browser))  # the last fifth is for what is quick
-    places |= {file: apart * number for number, file in enumerate(browser)}
-    items.sort(key=lambda item: places[item.path])
+    """Begin with the browser, which takes one worker longest; those that open it alike share an open page."""
+
+    def place(item: pytest.Item) -> tuple[bool, str]:
+        is_in_browser = item.nodeid.startswith(_BROWSER)
+        module = item.getparent(pytest.Module)
+        opened = (getattr(module.obj, name, "") for name in ("ADDRESS", "OPENING")) if module else ()
+        return not is_in_browser, " ".join(opened) if is_in_browser else ""
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")

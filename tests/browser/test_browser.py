@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from desk import Desk, desk, kept_desk
-
-__all__ = ["desk", "kept_desk"]  # fixtures
+from desk import Desk
 
 pytestmark = pytest.mark.browser
 

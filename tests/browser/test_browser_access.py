@@ -7,9 +7,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, expect
 from test_browser_pane import SCROLLERS
 
-from desk import Desk, desk, kept_desk
-
-__all__ = ["desk", "kept_desk"]  # fixtures
+from desk import Desk
 
 pytestmark = pytest.mark.browser
 

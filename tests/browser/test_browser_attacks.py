@@ -11,9 +11,7 @@ import pytest
 from nbconvert import HTMLExporter, MarkdownExporter
 from playwright.sync_api import Dialog, Locator, Page, Request, expect
 
-from desk import Desk, desk, kept_desk
-
-__all__ = ["desk", "kept_desk"]  # fixtures
+from desk import Desk
 
 pytestmark = pytest.mark.browser
 

@@ -11,10 +11,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Locator, expect
 
-from desk import Desk, desk, kept_desk
+from desk import Desk
 from lab import LabPage
-
-__all__ = ["desk", "kept_desk"]  # fixtures
 
 pytestmark = pytest.mark.browser
 

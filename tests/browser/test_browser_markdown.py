@@ -11,10 +11,8 @@ from nbconvert import HTMLExporter
 from playwright.sync_api import Locator, expect
 
 from answers import until
-from desk import Desk, desk, kept_desk
+from desk import Desk
 from markdown_cases import CASES, normal_formulas, seen
-
-__all__ = ["desk", "kept_desk"]  # fixtures
 
 pytestmark = pytest.mark.browser
 

@@ -9,9 +9,7 @@ import pytest
 from playwright.sync_api import expect
 from test_browser_pane import CLOSE_VIEW, VIEW, wait_grown
 
-from desk import Desk, desk, kept_desk
-
-__all__ = ["desk", "kept_desk"]  # fixtures
+from desk import Desk
 
 pytestmark = pytest.mark.browser
 

@@ -11,10 +11,8 @@ from test_browser_chat import BOX, IS_SEEN, OVERFLOWS, TOP, box_of, button, ente
 from test_browser_pane import wait_grown
 from test_browser_settled import READ, TOOLS, moved, too_far
 
-from desk import Desk, desk, kept_desk
+from desk import Desk
 from lab import NOTEBOOK_7
-
-__all__ = ["desk", "kept_desk"]  # fixtures
 
 ADDRESS = NOTEBOOK_7
 NEW_BOX = f"globals().pop('talk', None)\n{BOX}"

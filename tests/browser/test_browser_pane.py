@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, expect
 
-from desk import Desk, desk, kept_desk
-
-__all__ = ["desk", "kept_desk"]  # fixtures
+from desk import Desk
 
 pytestmark = pytest.mark.browser
 

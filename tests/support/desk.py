@@ -2,7 +2,7 @@
 
 Each test gets it empty: new cells, no output, no stream that runs or is listed. The kernel stays, with what
 the module's OPENING has done in it; without one the package is loaded and the stage open. A module whose
-ADDRESS is `lab.NOTEBOOK_7` has it there.
+ADDRESS is `lab.NOTEBOOK_7` has it there. Modules that come one after the other and open it alike share it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from playwright.sync_api import Locator, ViewportSize, expect
 from browser_fixtures import FAILED
 from lab import JUPYTERLAB, Browser, Lab, LabPage, LabServer
 
-__all__ = ["Desk", "desk", "kept_desk"]
+__all__ = ["Desk"]
 
 SUPPORT = Path(__file__).parent
 OPEN = f"""import sys; sys.path.insert(0, {str(SUPPORT)!r})
@@ -56,6 +56,7 @@ class Desk:
         self.lab = Lab(server, browser, address)
         self.browser = browser
         self.page: LabPage = self.lab.open([opening])
+        self._opening = opening
         self._run_first()
 
     def set(self, cells: Sequence[str], *, width: int = 1280, height: int = 900) -> LabPage:
@@ -93,8 +94,16 @@ class Desk:
 
     def open_stage(self) -> None:
         """Make a new kernel one that talks to the stage."""
+        self._run_opening(OPEN)
+
+    def begin_again(self) -> None:
+        """Do what the opening does once more: the module before may have left a kernel that knows nothing."""
+        self._run_opening(self._opening)
+
+    def _run_opening(self, opening: str) -> None:
         self.page.page.wait_for_function(IDLE)
-        self.page.page.evaluate(SET_CELLS, [OPEN])
+        self.page.page.evaluate(SET_CELLS, [opening])
+        self.page.forget_prompts()
         self._run_first()
 
     def _run_first(self) -> None:
@@ -102,14 +111,44 @@ class Desk:
         self.page.wait_done(0)
 
 
+class Room:
+    """Where the one desk stands that is open; a module that needs another has it replaced."""
+
+    def __init__(self, server: LabServer, browser: Browser) -> None:
+        self._server, self._browser = server, browser
+        self._desk: Desk | None = None
+        self._made_for: tuple[str, str] | None = None
+
+    def desk_for(self, opening: str, address: str) -> Desk:
+        """The desk that the module before has left, or a new one where that needed something else."""
+        with self._browser.active():
+            if self._desk is not None and self._made_for == (opening, address):
+                self._desk.begin_again()
+            else:
+                self.clear()
+                self._desk = Desk(self._server, self._browser, opening, address)
+                self._made_for = opening, address
+        return self._desk
+
+    def clear(self) -> None:
+        if self._desk is not None:
+            self._desk.lab.close()
+            self._desk = None
+
+
+@pytest.fixture(scope="session")
+def room(lab_server: LabServer, browser: Browser) -> Iterator[Room]:
+    room = Room(lab_server, browser)
+    yield room
+    with browser.active():
+        room.clear()
+
+
 @pytest.fixture(scope="module")
-def kept_desk(lab_server: LabServer, browser: Browser, request: pytest.FixtureRequest) -> Iterator[Desk]:
-    with browser.active():
-        opening = getattr(request.module, "OPENING", OPEN)
-        desk = Desk(lab_server, browser, opening, getattr(request.module, "ADDRESS", JUPYTERLAB))
-    yield desk
-    with browser.active():
-        desk.lab.close()
+def kept_desk(room: Room, request: pytest.FixtureRequest) -> Desk:
+    return room.desk_for(
+        getattr(request.module, "OPENING", OPEN), getattr(request.module, "ADDRESS", JUPYTERLAB)
+    )
 
 
 @pytest.fixture
