@@ -534,6 +534,29 @@ def test_refusals_alike_end_a_run(status: int, message: str, asked: int) -> None
         assert isinstance(group.streams[1999].wait(PATIENCE).error, NotAskedError)
 
 
+def test_a_key_that_is_revoked_in_the_middle_ends_a_run() -> None:
+    asked = itertools.count()
+    with rig(lambda request: echo(request) if next(asked) < 30 else json_error(403, "denied")) as made:
+        rows = [str(number) for number in range(2000)]
+        group = gemini_nb.map(rows, concurrency=1, manager=made.manager, **made.options).wait(PATIENCE)
+        assert len(made.server.requests) == 80
+        assert (group.counts.completed, group.counts.failed) == (30, 1970)
+        assert "50 rows failed alike" in str(group.error)
+
+
+def test_kept_answers_do_not_hide_that_the_key_is_refused(tmp_path: Path) -> None:
+    is_refused = threading.Event()
+    with rig(lambda request: json_error(401) if is_refused.is_set() else echo(request)) as made:
+        options = {"manager": made.manager, "keep": tmp_path / "kept.jsonl", **made.options}
+        gemini_nb.map(list("abc"), **options).wait(PATIENCE)
+        is_refused.set()
+        rows = [*"abc", *map(str, range(300))]
+        group = gemini_nb.map(rows, concurrency=1, **options).wait(PATIENCE)
+        assert len(made.server.requests) == 3 + 5
+        assert (group.counts.kept, group.counts.failed) == (3, 300)
+        assert "5 rows failed alike" in str(group.error)
+
+
 def test_refusals_of_some_rows_end_nothing() -> None:
     with rig(lambda request: json_error(404) if int(prompt_of(request)) % 2 else echo(request)) as made:
         rows = [str(number) for number in range(40)]

@@ -13,7 +13,7 @@ from gemini_nb.streams.stream import Stream
 __all__ = ["Refusals", "Tally"]
 
 _ALIKE = 5  # refusals of a key, a model or an account with which a run ends
-_ALIKE_ROWS = 50  # refusals that may be the rows' own
+_ALIKE_ROWS = 50  # refusals that may be the rows' own, or that follow answers
 _REMARKS = 3
 _REFUSALS = frozenset({400, 401, 403, 404, 412})
 
@@ -78,7 +78,7 @@ class Refusals:
 
     def __init__(self) -> None:
         self._alike: collections.Counter[tuple[object, ...]] = collections.Counter()
-        self._answering: set[str | None] = set()  # models that have answered: the key and the model are good
+        self._answering: set[str | None] = set()  # models that have answered: the key and the model were good
 
     def clear(self) -> None:
         """Forget them: the rows are asked again."""
@@ -96,15 +96,21 @@ class Refusals:
             Why asking more rows of this model makes no sense, None where it does.
         """
         error = stream.error
-        if stream.status is Status.COMPLETED:
+        if stream.status is Status.COMPLETED and stream.kept is None:  # one that was kept needs no key
             self._answering.add(model)
+            for kind in [kind for kind in self._alike if kind[0] == model]:
+                del self._alike[kind]
         if error is None or isinstance(error, NotAskedError):
             return None
         if error.status_code == 429 and (error.is_permanent or "limit: 0" in error.message):
             return error
-        if model in self._answering or (refusal := _refusal_in(error)) is None:
+        if (refusal := _refusal_in(error)) is None:
             return None
         reason, enough = refusal
+        if model in self._answering:  # a key is revoked, a cache expires, also in the middle of a night
+            if enough == _ALIKE_ROWS:
+                return None
+            enough = _ALIKE_ROWS
         kind = (model, error.status_code, reason)
         self._alike[kind] += 1
         alike = self._alike[kind]
