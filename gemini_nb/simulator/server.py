@@ -89,11 +89,13 @@ class Server:
 
     def close(self) -> None:
         """End all answers, the server and its thread."""
-        with contextlib.suppress(RuntimeError):  # the loop has ended by itself
-            self._loop.call_soon_threadsafe(self._stop.set)
-        if threading.current_thread() is not self.thread:
-            self.thread.join(10 * _PATIENCE)
-        self._socket.close()
+        try:
+            with contextlib.suppress(RuntimeError):  # the loop has ended by itself
+                self._loop.call_soon_threadsafe(self._stop.set)
+            if threading.current_thread() is not self.thread:
+                self.thread.join(10 * _PATIENCE)
+        finally:
+            self._socket.close()
 
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:

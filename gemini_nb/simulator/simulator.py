@@ -200,10 +200,13 @@ class Simulator:
     def close(self) -> None:
         """Cut the answers that are being written and stop serving. Closing twice is fine."""
         with self._lock:
-            server, self._server = self._server, None
-        if server is not None:
-            atexit.unregister(self.close)
+            server = self._server
+        if server is not None:  # noted at the end: where an interrupt comes, the next call does the rest
             server.close()
+            atexit.unregister(self.close)
+            with self._lock:
+                if self._server is server:
+                    self._server = None
 
     def __enter__(self) -> Self:
         return self.start()

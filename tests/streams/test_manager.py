@@ -3,11 +3,15 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
+import itertools
+import linecache
 import os
+import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -36,10 +40,14 @@ from gemini_nb.errors import (
     InternalError,
     StreamNotFoundError,
 )
+from gemini_nb.simulator import Simulator
 from gemini_nb.streams import manager as manager_module
 from gemini_nb.streams.manager import StreamManager, get_manager
 from gemini_nb.streams.runtime import runtime as runtime_module
+from gemini_nb.streams.runtime.delivery import Delivery
 from gemini_nb.streams.runtime.ending import Ending
+from gemini_nb.streams.runtime.loop import BackgroundLoop
+from gemini_nb.streams.runtime.runtime import Runtime
 from gemini_nb.streams.stream import Stream
 from scripted import ScriptedServer, Wait, call, response, sse_answer, text
 
@@ -601,6 +609,43 @@ def test_a_shutdown_that_the_loop_cannot_hear_ends_streams_all_the_same(holding:
     holding.manager.runtime.close(timeout=0.1)
     assert stream.wait(2).status == unheard.wait(2).status == "stopped"
     go_on.set()
+
+
+@pytest.mark.slow  # a manager with a simulator for each of forty lines
+def test_a_shutdown_that_was_interrupted_is_finished_by_the_next(holding: Rig) -> None:
+    """An interrupt at each line in turn, of all that a shutdown runs on the user's thread."""
+    parts = [StreamManager.shutdown, Runtime.close, BackgroundLoop.close, Delivery.close, Simulator.close]
+    codes = {part.__code__ for part in parts}
+    for number in itertools.count(1):
+        manager = StreamManager()
+        stream = manager.start_stream("Hi", print, **holding.options)
+        simulator, left = manager.runtime.stand_in(), number
+
+        def line(frame: FrameType, event: str, _: object) -> Any:
+            nonlocal left
+            here = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
+            # Python looks for signals between a lock and its block, but not at this place.
+            left -= event == "line" and not here.startswith("with ")
+            if left == 0:
+                raise KeyboardInterrupt
+            return line
+
+        before = sys.gettrace()
+        sys.settrace(lambda frame, _event, _arg: line if frame.f_code in codes else None)
+        try:
+            manager.shutdown()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(before)
+        manager.shutdown()
+        assert stream.status == "stopped"
+        assert not manager.runtime.loop.is_alive
+        assert "not running" in repr(simulator)
+        assert not [thread for thread in manager.runtime.delivery._threads if thread.is_alive()]
+        if left > 0:
+            break
+    assert number > 30
 
 
 def test_shutdown_in_a_callback(answering: Rig) -> None:

@@ -163,7 +163,7 @@ class BackgroundLoop:
             ConfigError: it was closed.
         """
         loop = self._loop
-        if loop is not None and self.is_alive:
+        if loop is not None and self.is_alive and not self._closed:
             return loop
         with self._lock:
             if self._closed:
@@ -197,8 +197,8 @@ class BackgroundLoop:
         except BaseException as error:  # noqa: BLE001 - whatever it was, the streams must hear of it
             logger.error("the background loop died: %s", scrub(f"{type(error).__name__}: {error}"))  # noqa: TRY400 - its frames may show a request
         with self._lock:
-            died = self._loop is loop
-            if died:
+            died = self._loop is loop and not self._closed
+            if self._loop is loop:
                 self._loop = None
         calls.end()
         try:
@@ -298,11 +298,13 @@ class BackgroundLoop:
             thread.join(timeout)
 
     def close(self, timeout: float) -> None:
-        """Cancel every task, end the thread and close the loop, for good. Not from the loop's own thread."""
+        """Cancel every task, end the thread and close the loop, for good. Not from the loop's own thread.
+
+        Closing twice is fine, and does what an interrupt left undone.
+        """
         with self._lock:
             loop, thread = self._loop, self._thread
             self._closed = True
-            self._loop = None
         if thread is None or not thread.is_alive():
             return
         if loop is not None:

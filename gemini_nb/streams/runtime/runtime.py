@@ -65,6 +65,7 @@ class Runtime:
         self.on_close: list[Callable[[], object]] = []
         self.retiring_models: set[str] = set()
         self.closed = False
+        self._is_let_go = False
         self._writer: Writer | None = None
         self._clients: dict[asyncio.AbstractEventLoop, HTTPClients] = {}
         self._active: dict[StreamRecord, End] = {}
@@ -180,15 +181,17 @@ class Runtime:
     def close(self, timeout: float = 2.0) -> None:
         """Stop every stream; end threads, connections and the embedded server. Idempotent.
 
+        Where an interrupt ends it early, the next call does the rest.
+
         Raises:
             BlockingCallError: called on the loop's own thread.
         """
         self.check_may_block()
         with self._lock:
-            if self.closed:
+            if self._is_let_go:
                 return
             self.closed = True
-            server, self._server = self._server, None
+            server = self._server
         deadline = time.monotonic() + timeout
         if self.loop.is_alive:
             self.loop.call(self._end_all, None)
@@ -202,6 +205,7 @@ class Runtime:
         _let_go(self)
         for hook in self.on_close:
             hook()
+        self._server, self._is_let_go = None, True
 
     async def _close_clients(self) -> None:
         clients = self._clients.pop(asyncio.get_running_loop(), None)
