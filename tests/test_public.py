@@ -7,6 +7,7 @@ import enum
 import importlib
 import importlib.metadata
 import inspect
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -233,6 +234,24 @@ def test_what_events_carry(name: str, fields: set[str]) -> None:
 
 
 # ------------------------------------------------------------------ the rest
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        gemini_nb.Chat,
+        gemini_nb.Chat.load,
+        gemini_nb.ask_frame,
+        gemini_nb.estimate,
+        gemini_nb.ToolOrchestrator,
+    ],
+)
+def test_options_are_shown_by_name_wherever_they_are_taken(function: Callable[..., Any]) -> None:
+    shown = inspect.signature(function).parameters.values()
+    assert {"credentials", "model", "schema", "tools", "turn_limit"} <= {one.name for one in shown}
+    assert not [one for one in shown if one.kind is inspect.Parameter.VAR_KEYWORD]
+    assert inspect.signature(gemini_nb.ask_frame).parameters["concurrency"].default == 8
+    assert "items" not in inspect.signature(gemini_nb.estimate).parameters
 
 
 def test_the_rest_of_the_fixed_names() -> None:

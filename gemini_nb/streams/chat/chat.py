@@ -66,6 +66,7 @@ class Chat:
             `StreamManager.start_stream` takes.
     """
 
+    @takes_options
     def __init__(
         self, history: Iterable[object] = (), *, manager: StreamManager | None = None, **options: Any
     ) -> None:
@@ -296,6 +297,7 @@ class Chat:
         write_chat(path, _turns(self.history), options)
 
     @classmethod
+    @takes_options
     def load(
         cls, path: str | os.PathLike[str], *, manager: StreamManager | None = None, **options: Any
     ) -> Self:

@@ -26,7 +26,7 @@ from gemini_nb.streams.events.info import Subscriber
 from gemini_nb.streams.events.record import StreamRecord
 from gemini_nb.streams.events.states import Phase
 from gemini_nb.streams.journaling import StreamSource
-from gemini_nb.streams.request.options import RequestOptions
+from gemini_nb.streams.request.options import RequestOptions, takes_options
 from gemini_nb.streams.request.request import (
     StreamRequest,
     build_request,
@@ -90,6 +90,7 @@ class ToolOrchestrator:
         ConfigError: a value does not fit.
     """
 
+    @takes_options
     def __init__(
         self,
         stream_id: str | None,

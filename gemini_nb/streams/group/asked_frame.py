@@ -20,7 +20,7 @@ from gemini_nb.streams.group.mapping import map_prompts
 from gemini_nb.streams.group.prompt import ObjectText, interpolate
 from gemini_nb.streams.group.rows import Alone
 from gemini_nb.streams.manager import manager_of
-from gemini_nb.streams.request.options import for_several
+from gemini_nb.streams.request.options import for_several, takes_options_of
 from gemini_nb.streams.request.request import build_request
 from gemini_nb.tools.schemas.schema import OutputSchema
 
@@ -39,6 +39,7 @@ _END_DTYPES = {"tokens": "Int64", "cost": "Float64", "kept": "boolean"}
 class _AskFrame:
     """Ask about each row of a frame: `gemini_nb.ask_frame(frame, "Where is {item.city}?")`."""
 
+    @takes_options_of(map_prompts, "items")
     def __call__(self, frame: Any, prompt: str, *, schema: object = None, **options: Any) -> Any:
         """Ask about each row of a frame, and return a frame of the answers with the same index.
 

@@ -18,8 +18,9 @@ from gemini_nb.streams.conversation.dependencies import Deferred, growing
 from gemini_nb.streams.events.record import StreamRecord
 from gemini_nb.streams.group.asked_frame import OF_THE_RUN, check_prompt, checked_prompt, contents_of
 from gemini_nb.streams.group.frame import names_in, records_of, why_no_rows
+from gemini_nb.streams.group.mapping import map_prompts
 from gemini_nb.streams.manager import StreamManager, manager_of
-from gemini_nb.streams.request.options import for_several
+from gemini_nb.streams.request.options import for_several, takes_options_of
 from gemini_nb.streams.request.request import StreamRequest, build_request
 from gemini_nb.streams.request.uploads import uploads_of
 
@@ -48,6 +49,7 @@ class Estimate:
     high: Decimal | None
 
 
+@takes_options_of(map_prompts, "items")
 def estimate(
     rows: Any, prompt: str, *, manager: StreamManager | None = None, schema: object = None, **options: Any
 ) -> Estimate:

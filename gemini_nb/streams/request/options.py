@@ -13,7 +13,14 @@ from typing import Any, TypedDict, TypeVar
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.redaction import sealed, shown_options
 
-__all__ = ["RequestOptions", "StreamOptions", "check_names", "for_several", "takes_options"]
+__all__ = [
+    "RequestOptions",
+    "StreamOptions",
+    "check_names",
+    "for_several",
+    "takes_options",
+    "takes_options_of",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 M = TypeVar("M", bound=Mapping[str, object])
@@ -131,16 +138,36 @@ def takes_options(function: F) -> F:
         )
         for name, kind in sorted(StreamOptions.__annotations__.items(), key=_documented)
     ]
+    _show(function, named)
+    before, place, after = (function.__doc__ or "").partition(_PLACE)
+    if place:
+        indent = before.rpartition("\n")[2]
+        function.__doc__ = before + _described(indent).strip() + after
+    return function
+
+
+def takes_options_of(other: Callable[..., Any], *without: str) -> Callable[[F], F]:
+    """Show the options of another function in the signature of one that hands its `**options` to it.
+
+    Args:
+        other: the other function.
+        *without: what is not handed on.
+    """
+    named = [
+        each
+        for each in inspect.signature(other).parameters.values()
+        if each.kind is inspect.Parameter.KEYWORD_ONLY and each.name not in without
+    ]
+    return functools.partial(_show, named=named)
+
+
+def _show(function: F, named: Iterable[inspect.Parameter]) -> F:
     signature = inspect.signature(function)
     own = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
     taken = {each.name for each in own}
     function.__signature__ = signature.replace(  # type: ignore[attr-defined]  # what inspect reads first
         parameters=[*own, *(each for each in named if each.name not in taken)]
     )
-    before, place, after = (function.__doc__ or "").partition(_PLACE)
-    if place:
-        indent = before.rpartition("\n")[2]
-        function.__doc__ = before + _described(indent).strip() + after
     return function
 
 
