@@ -77,9 +77,11 @@ class GeminiError(Exception):
         is_permanent: whether asking again cannot help, though others of its kind pass.
         per_minute: requests a minute that the server says it allows, None where it does not.
         is_foreign: whether something else answered in the service's place, such as a hotel's login page.
+        is_of_tools: whether a server of tools is at fault, so that all that use it fail alike.
     """
 
     per_minute: float | None = None
+    is_of_tools = False
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, overload
 
 from gemini_nb.api.contents.objects import as_mapping, plain, spell_tool
 from gemini_nb.config import real_number, truth_value
-from gemini_nb.errors import ArgumentError, ConfigError, kind_of
+from gemini_nb.errors import ArgumentError, ConfigError, GeminiError, kind_of
 from gemini_nb.redaction import excerpt_of
 from gemini_nb.tools.schemas.declaration import Signature, check_callable, declare
 from gemini_nb.tools.schemas.openapi import tidy_declaration
@@ -209,7 +209,11 @@ class ToolSet:
         added: list[Tool] = []
         for source in self.sources:
             taken = {*self._tools, *self._declared, *self._sent}
-            found = await source.list_tools(taken)
+            try:
+                found = await source.list_tools(taken)
+            except GeminiError as error:
+                error.is_of_tools = True
+                raise
             self._tools |= {tool.name: tool for tool in found}
             added += found
         return [tool.declaration for tool in added]

@@ -72,6 +72,17 @@ def test_a_question_is_bound_to_the_name_before_it(shell: Kernel) -> None:
     assert "asked_by" not in kept
 
 
+def test_a_question_is_bound_to_whatever_python_can_bind(shell: Kernel) -> None:
+    asks = (
+        "kept, rows = {}, [0]\n"
+        "for town in ('Lima', 'Rome'):\n    kept[town] = %gemini_stream Where is {town}?\n"
+        "rows[0] = %gemini_stream Is it far?\nsky: object = %gemini_stream Is it blue?\n"
+        "print(*(type(one).__name__ for one in (*kept.values(), *rows, sky)))"
+    )
+    ran = shell.run(asks)
+    assert (ran.status, ran.stdout) == ("ok", "Stream Stream Stream Stream\n"), ran.error_text
+
+
 def test_a_cell_of_deep_nesting_ends_no_waiting(shell: Kernel) -> None:
     deep = shell.run(f"total = {'+'.join(['1'] * 1_200)}")
     assert "unregistered" not in deep.stderr

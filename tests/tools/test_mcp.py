@@ -388,6 +388,15 @@ def test_a_command_that_is_not_there(notes: Path) -> None:
         _ = server.tools
 
 
+def test_a_server_that_cannot_start_ends_a_run_of_many_rows() -> None:
+    rows = [str(number) for number in range(300)]
+    with rig([]) as made:
+        server = gemini_nb.mcp("no-such-command-anywhere")
+        group = gemini_nb.map(rows, tools=[server], concurrency=1, manager=made.manager, **made.options)
+        assert group.wait(PATIENCE).counts.failed == 300
+        assert "5 rows failed alike: The MCP server no-such-command" in str(group.error)
+
+
 @pytest.mark.slow
 def test_a_server_that_stays_silent(notes: Path) -> None:
     with pytest.raises(gemini_nb.ConfigError, match="did not start within 3 s"):

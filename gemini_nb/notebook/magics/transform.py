@@ -28,7 +28,7 @@ _WAIT_CALL = f"{_LINE_CALL}'gemini_wait', "
 _ASKING = ("gemini_stream", "gemini_explain", "gemini_fix")
 _EXPAND = "get_ipython().var_expand"
 _ASSIGNED = "get_ipython().gemini_nb_extension.asked_by"
-_ASKED = re.compile(r"^([ \t]*(?:[\w.]+[ \t]*=[ \t]*)?)%(\w+)[ \t]+(\S.*\?)[ \t]*$", re.MULTILINE)
+_ASKED = re.compile(r"^([ \t]*(?:[^\s%#=][^%#=\n]*=[ \t]*)?)%(\w+)[ \t]+(\S.*\?)[ \t]*$", re.MULTILINE)
 _MAGIC_CALL = re.compile(r"get_ipython\(\)\.run_(line|cell)_magic\('(\w+)', ")
 _TRIPLE = re.compile(r"\"\"\"|'''")
 
@@ -138,9 +138,10 @@ def _bind_asked(module: ast.Module) -> None:
     """Let `trip = %gemini_stream …` bind the stream, which the magic does not return: it would be shown."""
     for node in ast.walk(module):
         match node:
-            case ast.Assign(value=ast.Call(args=[ast.Constant(value="gemini_stream"), *_]) as call) if (
-                ast.unparse(call.func) == "get_ipython().run_line_magic"
-            ):
+            case (
+                ast.Assign(value=ast.Call(args=[ast.Constant(value="gemini_stream"), *_]) as call)
+                | ast.AnnAssign(value=ast.Call(args=[ast.Constant(value="gemini_stream"), *_]) as call)
+            ) if ast.unparse(call.func) == "get_ipython().run_line_magic":
                 bound = ast.Call(ast.parse(_ASSIGNED, mode="eval").body, [call], [])
                 # Of this alone: it goes as deep as the tree, and IPython drops a transformer that raises.
                 node.value = ast.fix_missing_locations(ast.copy_location(bound, call))

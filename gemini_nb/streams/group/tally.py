@@ -125,6 +125,8 @@ def _refusal_in(error: GeminiError) -> tuple[object, int] | None:
     """Return what refusals of one kind share, and how many of them end a run; None where it is no refusal."""
     if error.is_foreign:  # what a login page says may differ each time
         return type(error), _ALIKE
+    if error.is_of_tools:  # its log may differ, and to start it takes a minute each time
+        return "tools", _ALIKE
     if error.status_code not in _REFUSALS and not isinstance(error, ConnectError):
         return None
     return error.message, _ALIKE if _is_of_the_account(error) else _ALIKE_ROWS
