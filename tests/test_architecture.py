@@ -51,10 +51,15 @@ MODULES = modules()
 
 
 @cache
+def tree_of(name: str) -> ast.Module:
+    return ast.parse(MODULES[name].read_text(encoding="utf-8"))
+
+
+@cache
 def imports(name: str) -> set[str]:
     """The full names of what a module imports, also for its types; of a name in a module, the module."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(name)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -145,7 +150,7 @@ def test_the_notebook_does_not_reach_behind_a_stream() -> None:
     for name in ROOMY:
         if room(name) != "notebook":
             continue
-        for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
+        for node in ast.walk(tree_of(name)):
             if isinstance(node, ast.Attribute) and ast.unparse(node.value).endswith("stream"):
                 assert node.attr not in {"record", "request"}, f"{name}: {ast.unparse(node)}"
 
@@ -161,7 +166,7 @@ def defined_in(tree: ast.AST) -> set[str]:
 
 
 def test_nothing_is_imported_by_way_of_a_third_module() -> None:
-    trees = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
+    trees = {name: tree_of(name) for name in MODULES}
     defined = {name: defined_in(tree) for name, tree in trees.items()}
     packages = {name for name, path in MODULES.items() if path.name == "__init__.py"}  # these are doors
     for name, tree in trees.items():
@@ -190,8 +195,8 @@ def test_loading_the_extension_leaves_the_renderer_to_its_thread() -> None:
 
 
 def test_every_module_says_what_it_is_for_and_what_it_offers() -> None:
-    for name, path in MODULES.items():
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+    for name in MODULES:
+        tree = tree_of(name)
         assert ast.get_docstring(tree), f"{name} has no docstring"
 
 

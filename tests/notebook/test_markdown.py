@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -570,27 +571,30 @@ def test_a_reader_sees_the_same_live_settled_and_exported(case: Case) -> None:
     assert settle(settled) == settled
 
 
-LONG = {
-    "paragraphs": "".join(f"Paragraph {n} with *words* and `code`.\n\n" for n in range(900)),
-    "items": "".join(f"- item {n} and **words**\n" for n in range(1500)),
-    "numbers": "".join(f"{n}. item\n   - inner {n}\n" for n in range(3, 900)),
-    "loose items": "".join(f"* item {n}\n\n  goes on\n\n" for n in range(900)),
-    "rows": "| a | b |\n|:--|--:|\n" + "".join(f"| {n} | *x* |\n" for n in range(1500)),
-    "two lists": "- a\n\n* b\n\n" * 900,
-    "links": "".join(f"See [this][r{n % 7}] and [r{n % 7}].\n\n" for n in range(900))
-    + "".join(f"[r{n}]: https://example.com/{n}\n" for n in range(7)),
-    "code": "```python\n" + "x = 1  # a line\n" * 2000 + "```\n\nThe end.",
+LONG: dict[str, Callable[[int], str]] = {
+    "paragraphs": lambda size: "".join(f"Paragraph {n} with *words* and `code`.\n\n" for n in range(size)),
+    "items": lambda size: "".join(f"- item {n} and **words**\n" for n in range(5 * size // 3)),
+    "numbers": lambda size: "".join(f"{n}. item\n   - inner {n}\n" for n in range(3, size)),
+    "loose items": lambda size: "".join(f"* item {n}\n\n  goes on\n\n" for n in range(size)),
+    "rows": lambda size: "| a | b |\n|:--|--:|\n" + "".join(f"| {n} | *x* |\n" for n in range(5 * size // 3)),
+    "two lists": lambda size: "- a\n\n* b\n\n" * size,
+    "links": lambda size: (
+        "".join(f"See [this][r{n % 7}] and [r{n % 7}].\n\n" for n in range(size))
+        + "".join(f"[r{n}]: https://example.com/{n}\n" for n in range(7))
+    ),
+    "code": lambda size: "```python\n" + "x = 1  # a line\n" * (2 * size) + "```\n\nThe end.",
 }
 
 
-SLOW = {"links", "numbers", "rows", "two lists"}  # seconds each
+SLOW = {"links", "numbers", "rows", "two lists"}
 
 
+@pytest.mark.parametrize("size", [250, pytest.param(900, marks=pytest.mark.slow)])  # seconds each
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in LONG]
 )
-def test_what_is_rendered_in_pieces_is_what_the_whole_would_be(name: str) -> None:
-    source = LONG[name]
+def test_what_is_rendered_in_pieces_is_what_the_whole_would_be(name: str, size: int) -> None:
+    source = LONG[name](size)
     part = read(source)
     assert part is not None
     whole = write(part.tokens, Seam(), source)
@@ -636,7 +640,8 @@ def test_the_time_of_a_long_text_grows_with_its_length(name: str) -> None:
         settle(source)
         return time.thread_time() - started
 
-    once, twice = LONG[name], f"{LONG[name]}\n\n{LONG[name]}"
+    once = LONG[name](900)
+    twice = f"{once}\n\n{once}"
     assert min(seconds(twice) for _ in range(2)) < 4 * min(seconds(once) for _ in range(2)) + 0.1
 
 
