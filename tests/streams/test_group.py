@@ -163,21 +163,22 @@ def test_a_failure_is_one_streams_own_and_result_raises_it() -> None:
 def test_waiting_has_one_timeout_for_all() -> None:
     with rig(hold()) as made:
         group = gemini_nb.map(list("abc"), manager=made.manager, **made.options)
-        began = time.monotonic()
         with pytest.raises(TimeoutError):
             group.wait(0.05)
-        assert time.monotonic() - began < 10
         assert [stream.status for stream in group.streams] == ["active"] * 3
 
 
 def test_blocked_subscribers_cost_one_second_together() -> None:
     go_on = threading.Event()
     with rig(hello()) as made:
-        began = time.monotonic()
-        blocked = Recorder("", go_on)
-        group = gemini_nb.map(list("abcdef"), manager=made.manager, subscriber=blocked, **made.options)
-        assert group.result() == ["Hello"] * 6
-        assert time.monotonic() - began < 5
+
+        def seconds(count: int) -> float:
+            began = time.monotonic()
+            options = {"manager": made.manager, "subscriber": Recorder("", go_on), **made.options}
+            assert gemini_nb.map(list("abcdefghijkl"[:count]), **options).result() == ["Hello"] * count
+            return time.monotonic() - began
+
+        assert seconds(12) < 6 * seconds(1)
         go_on.set()
 
 

