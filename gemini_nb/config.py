@@ -292,25 +292,27 @@ def choose_keep(keep: object, settings: Settings) -> str | None:
     """
     configured = None if settings.keep == "" else settings.keep  # as `%config` is used to take it back
     for value in (keep, configured, os.environ.get("GEMINI_NB_KEEP", "").strip() or None):
-        if value is None:
-            continue
-        if isinstance(value, (str, os.PathLike)):
-            path = os.fspath(value)
-            if isinstance(path, str) and path.strip():
-                word = path.lower()
-                if word in _TRUE or word in _FALSE:
-                    return _default_keep(settings) if word in _TRUE else None
-                if settings.folder is None or path.startswith("~") or Path(path).is_absolute():
-                    return path
-                # One name is one file, wherever `%cd` has led.
-                return os.path.join(settings.folder, path)  # noqa: PTH118 - a Path would lose a "/" at its end
-        elif (is_on := truth_value(value)) is not None:
-            return _default_keep(settings) if is_on else None
+        if value is not None:
+            return _keep_path(value, settings)
+    return None
+
+
+def _keep_path(value: Any, settings: Settings) -> str | None:
+    path = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
+    is_on = truth_value(value)
+    if isinstance(path, str) and path.lower() in _TRUE | _FALSE:
+        is_on = path.lower() in _TRUE
+    if is_on is not None:
+        return _default_keep(settings) if is_on else None
+    if not isinstance(path, str) or not path.strip():
         raise ConfigError(
             f"{excerpt_of(value)} is not a file of kept answers.",
             hint=f'It is a path, such as "{DEFAULT_KEEP}".',
         )
-    return None
+    if settings.folder is None or path.startswith("~") or Path(path).is_absolute():
+        return path
+    # One name is one file, wherever `%cd` has led.
+    return os.path.join(settings.folder, path)  # noqa: PTH118 - a Path would lose a "/" at its end
 
 
 def _default_keep(settings: Settings) -> str:

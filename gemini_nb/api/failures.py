@@ -131,6 +131,28 @@ _STATUS_HINTS = {
 _NOT_READY = "is not in an ACTIVE state"
 _IN_BUCKET = "file uri: gs://"
 _NO_FILE = "permission to access the File"
+_WORDS_HINTS = (
+    (None, (_NOT_READY,), "The service still processes the file, or could not; ask again in a moment."),
+    (
+        None,
+        (_NO_FILE,),
+        "Uploads are kept for 48 hours, for the key that made them: upload the file again.",
+    ),
+    (
+        400,
+        ("FAILED_PRECONDITION", "location is not supported"),
+        "The free tier is not offered everywhere: check region and billing of the key's project.",
+    ),
+    (
+        403,
+        ("cachedcontent",),
+        (
+            "The cache has expired, was deleted, or is another key's. Make it again: gemini_nb.cache(...), "
+            "with a longer ttl."
+        ),
+    ),
+)
+"""What a refusal says, with the status that it has, if that matters; and what to do then."""
 
 
 def refused(
@@ -281,36 +303,32 @@ def is_about_file(error: GeminiError) -> bool:
 
 
 def _hint(status: int, message: str, details: list[dict[str, Any]], endpoint: Endpoint, beside: str) -> str:
-    reasons = [detail.get("reason") for detail in details]
     vertex = endpoint.auth is Auth.VERTEX_AI
-    if "API_KEY_INVALID" in reasons or "api key not valid" in message.lower():
+    low = message.lower()
+    if "api key not valid" in low or any(one.get("reason") == "API_KEY_INVALID" for one in details):
         return "Check the API key: GEMINI_API_KEY, GOOGLE_API_KEY or credentials."
-    if "thought_signature" in message or "thought signature" in message.lower():
+    if "thought_signature" in message or "thought signature" in low:
         return "A turn of the history lacks its thoughtSignature: send the model's parts back as they came."
     if _IN_BUCKET in message and not vertex:
         return 'A bucket\'s address is for auth="vertex_ai"; here pass a path, or an https:// address.'
-    if _NOT_READY in message:
-        return "The service still processes the file, or could not; ask again in a moment."
-    if _NO_FILE in message:
-        return "Uploads are kept for 48 hours, for the key that made them: upload the file again."
-    if status == 400 and ("FAILED_PRECONDITION" in message or "location is not supported" in message):
-        return "The free tier is not offered everywhere: check region and billing of the key's project."
-    if status == 403 and "cachedcontent" in message.lower():
-        return (
-            "The cache has expired, was deleted, or is another key's. Make it again: gemini_nb.cache(...), "
-            "with a longer ttl."
-        )
-    if status in {401, 403}:
-        return _access_hint(vertex=vertex)
-    if status == 404:
-        return _missing_hint(endpoint.model, beside)
-    if status == 429:
-        what, other = beside or endpoint.model, "another plan" if beside else "another plan or model"
-        if "limit: 0" in message:
-            return f"This key has no quota for {what} at all; {other} has."
-        return f"The quota for {what} is used up for now; ask less often, or ask for more quota."
+    for only, words, hint in _WORDS_HINTS:
+        if only in {None, status} and any(word in message or word in low for word in words):
+            return hint
+    match status:
+        case 401 | 403:
+            return _access_hint(vertex=vertex)
+        case 404:
+            return _missing_hint(endpoint.model, beside)
+        case 429:
+            return _quota_hint(beside or endpoint.model, message, "plan" if beside else "plan or model")
     unknown = _SERVER_SIDE if status >= 500 else "Check the base URL: this is not how Gemini answers."
     return _STATUS_HINTS.get(status, unknown)
+
+
+def _quota_hint(what: str, message: str, other: str) -> str:
+    if "limit: 0" in message:
+        return f"This key has no quota for {what} at all; another {other} has."
+    return f"The quota for {what} is used up for now; ask less often, or ask for more quota."
 
 
 def _missing_hint(model: str, beside: str) -> str:

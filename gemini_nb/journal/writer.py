@@ -149,9 +149,19 @@ class Writer:
         Args:
             look: whether to look at streams that run, too.
         """
-        is_priced = prices.are_loaded()
         if look:
             self._look_at = time.monotonic() + _LOOK
+        self._note_due(look=look)
+        if not self._due or time.monotonic() < self._retry_at:
+            return
+        for batch in _batches(list(self._due.values())):
+            if not self._write_batch(batch):
+                break
+        for uid in [*self._due][: max(0, len(self._due) - _KEPT)]:
+            del self._due[uid]
+
+    def _note_due(self, *, look: bool) -> None:
+        is_priced = prices.are_loaded()
         for uid, progress in list(self._running.items()):
             is_done = progress.source.is_done
             if not is_done and not look:
@@ -161,13 +171,6 @@ class Writer:
             if progress.has_news() or (is_done and (is_priced or not progress.has_ended)):
                 progress.has_ended = is_done
                 self._due[uid] = progress
-        if not self._due or time.monotonic() < self._retry_at:
-            return
-        for batch in _batches(list(self._due.values())):
-            if not self._write_batch(batch):
-                break
-        for uid in [*self._due][: max(0, len(self._due) - _KEPT)]:
-            del self._due[uid]
 
     def _write_batch(self, batch: list[rows.Progress]) -> bool:
         """Write these, each by itself where one of them cannot be; False where the file takes nothing now."""

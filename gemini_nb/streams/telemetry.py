@@ -50,6 +50,10 @@ _SETTINGS = {
     "frequencyPenalty": "frequency_penalty",
     "presencePenalty": "presence_penalty",
 }
+_CALLS = (
+    ("functionCall", "tool_call", "arguments", "args"),
+    ("functionResponse", "tool_call_response", "response", "response"),
+)
 _OUTPUTS = {"application/json": "json", "text/x.enum": "json", "text/plain": "text"}
 _FINISHES = {"STOP": "stop", "MAX_TOKENS": "length", "OTHER": "error"}
 _SECONDS = tuple(0.01 * 2**power for power in range(14))
@@ -298,14 +302,9 @@ def _message(content: Content) -> JSON:
 
 def _part(part: Part) -> JSON:
     """A part in the convention's words; files by their kind and address, without their bytes."""
-    for name, kind in (("functionCall", "tool_call"), ("functionResponse", "tool_call_response")):
+    for name, kind, inside, field in _CALLS:
         if isinstance(value := part.get(name), Mapping):
-            inside = (
-                {"arguments": value.get("args")}
-                if kind == "tool_call"
-                else {"response": value.get("response")}
-            )
-            return {"type": kind, "id": value.get("id"), "name": value.get("name"), **inside}
+            return {"type": kind, "id": value.get("id"), "name": value.get("name"), inside: value.get(field)}
     if isinstance(text := part.get("text"), str):
         return {"type": "reasoning" if part.get("thought") else "text", "content": text}
     if isinstance(data := part.get("inlineData"), Mapping):

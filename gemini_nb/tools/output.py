@@ -252,12 +252,12 @@ class _Diversion:
 def _divert(name: str, stream: Any) -> Undo | None:
     """Patch a stream's `write` to use the target; returns the undo, or None if it cannot be patched."""
     own = getattr(stream, "__dict__", {}).get("write")
-    original = getattr(stream, "write", None)
+    original: Any = getattr(stream, "write", None)
 
     def write(text: str) -> Any:
         target = _target.get()
         if target is None or not isinstance(text, str):
-            return original(text)  # type: ignore[misc]  # there is one, or this was not put in its place
+            return original(text)  # there is one, or this was not put in its place
         target.write(name, text)
         return len(text)
 

@@ -95,6 +95,10 @@ def _take_media(value: Any, parts: list[Part], depth: int) -> Any:
         return part["text"] if "text" in part else _reference(part, parts)
     if text is not None:
         return text
+    return _take_inside(value, parts, depth)
+
+
+def _take_inside(value: Any, parts: list[Part], depth: int) -> Any:
     if type(value).__module__.startswith("google.genai."):
         value = plain(value)
         if isinstance(value, dict) and value.keys() == {"text"}:
@@ -103,9 +107,7 @@ def _take_media(value: Any, parts: list[Part], depth: int) -> Any:
         return {key: _take_media(item, parts, depth - 1) for key, item in value.items()}
     if depth and type(value) in {list, tuple}:
         return [_take_media(item, parts, depth - 1) for item in value]
-    if type(value) in {set, frozenset}:
-        return sorted(value, key=_in_order)
-    return value
+    return sorted(value, key=_in_order) if type(value) in {set, frozenset} else value
 
 
 def _reference(part: Part, parts: list[Part]) -> dict[str, str]:

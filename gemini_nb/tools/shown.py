@@ -81,8 +81,9 @@ def shown_of(data: Mapping[str, Any]) -> Shown:
     if isinstance(texts[0], str) and _NAMELESS.fullmatch(texts[0]):
         texts = [*texts[1:], _as_json(data), _words_in(html), texts[0]]
     known = [text for text in texts if isinstance(text, str)]
-    text = next(filter(str.strip, known), known[0] if known else None)
-    return Words(scrub(text if text is not None else f"({', '.join(map(str, data)) or 'nothing'})"))
+    if not known:
+        return Words(scrub(f"({', '.join(map(str, data)) or 'nothing'})"))
+    return Words(scrub(next(filter(str.strip, known), known[0])))
 
 
 def _as_json(data: Mapping[str, Any]) -> str | None:

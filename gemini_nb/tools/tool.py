@@ -66,6 +66,19 @@ class Tool:
         inner = function.function if isinstance(function, Tool) else function
         self.function: Callable[..., Any] = check_callable(inner)
         self.name, self.description = declare(inner, name, description)
+        self._check_place(run_on)
+        seconds = _checked_timeout(timeout)
+        if not isinstance(self.description, str):
+            raise ConfigError(f"A description is text, not {kind_of(description)}.")
+        chosen = _checked_confirm(confirm)
+        self.run_on = run_on
+        self.timeout = seconds
+        self.signature = self._describe(inner)
+        # Once its wrappers are known to end.
+        self.confirm = _confirm_of(function) if chosen is None else chosen
+        functools.update_wrapper(self, inner, updated=())
+
+    def _check_place(self, run_on: object) -> None:
         if not (run_on is None or run_on in _PLACES or isinstance(run_on, Executor)):
             raise ConfigError(f'run_on is "thread", "kernel", "background" or an Executor, not {run_on!r}.')
         if isinstance(run_on, Executor) and self.is_async:
@@ -73,20 +86,6 @@ class Tool:
                 f"{self.name} is asynchronous and cannot run on an Executor.",
                 hint='Use run_on="kernel" or "background", or make it an ordinary function.',
             )
-        seconds = _checked_timeout(timeout)
-        if not isinstance(self.description, str):
-            raise ConfigError(f"A description is text, not {kind_of(description)}.")
-        if (is_on := truth_value(confirm)) is not None:
-            confirm = is_on
-        if not (confirm is None or isinstance(confirm, bool) or callable(confirm)):
-            raise ConfigError(f"confirm is True, False or a function of the call, not {confirm!r}.")
-        self.run_on = run_on
-        self.timeout = seconds
-        self.signature = self._describe(inner)
-        self.confirm = (
-            _confirm_of(function) if confirm is None else confirm
-        )  # its wrappers end, as is known now
-        functools.update_wrapper(self, inner, updated=())
 
     def _describe(self, function: Callable[..., Any]) -> Signature:
         return Signature(function, self.name)
@@ -154,6 +153,14 @@ def _confirm_of(function: Any) -> bool | Callable[..., object]:
         if function is None:
             return False
     return function.confirm
+
+
+def _checked_confirm(confirm: Any) -> bool | Callable[..., object] | None:
+    is_on = truth_value(confirm)
+    chosen: bool | Callable[..., object] | None = confirm if is_on is None else is_on
+    if not (chosen is None or isinstance(chosen, bool) or callable(chosen)):
+        raise ConfigError(f"confirm is True, False or a function of the call, not {chosen!r}.")
+    return chosen
 
 
 def _checked_timeout(timeout: Any) -> float | None:
@@ -249,6 +256,9 @@ class ToolSet:
             return
         if rest and "name" not in rest:
             self._passed.append(rest)
+        self._declare(declarations)
+
+    def _declare(self, declarations: object) -> None:
         if not isinstance(declarations, (list, tuple)):
             raise ArgumentError("functionDeclarations are a list of dictionaries.")
         for declaration in declarations:

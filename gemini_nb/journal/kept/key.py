@@ -180,18 +180,22 @@ def _places(body: JSON, contents_of: Contents) -> Iterator[tuple[str, str]]:
             continue
         if name == "contents":
             yield from _of_contents(value, contents_of)
-        elif name == "systemInstruction" and isinstance(value, dict):
-            yield name, _digest(_parts(value, contents_of))
         elif name == "tools":
             yield from _of_tools(value)
         elif name == "generationConfig" and isinstance(value, dict):
             yield from (
                 (f"{name}.{field}", _short(item)) for field, item in value.items() if item is not None
             )
-        elif name == "cachedContent" and isinstance(value, str):
-            yield name, _short(contents_of(value) or value)
         else:
-            yield name, _short(value)
+            yield name, _form_of(name, value, contents_of)
+
+
+def _form_of(name: str, value: Any, contents_of: Contents) -> str:
+    if name == "systemInstruction" and isinstance(value, dict):
+        return _digest(_parts(value, contents_of))
+    if name == "cachedContent" and isinstance(value, str):
+        value = contents_of(value) or value
+    return _short(value)
 
 
 def _of_contents(contents: list[JSON], contents_of: Contents) -> Iterator[tuple[str, str]]:

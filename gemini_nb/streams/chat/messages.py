@@ -154,8 +154,7 @@ class Messages:
             groups[-1][1].append(turn)
         found = self._unanswered_after(None)
         for message, turns in groups:
-            stream_id, typed = ("", "") if message is None else (message.stream_id, message.typed)
-            found.append(Exchange(stream_id, tuple(turns), typed))
+            found.append(_exchange(message or Message(""), turns))
             found += [one for turn in turns for one in self._unanswered_after(turn)]
         return [*found, *(_under_way(message) for message in self.all if not message.is_over)]
 
@@ -176,8 +175,7 @@ class Messages:
         counting = [message for message in self.all if message.turns or not message.is_over]
         last = counting[-1] if counting else None
         if last is None or (last.turns and last.turns[-1] is not history[-1]):
-            starts = [index for index, turn in enumerate(history) if is_message(turn)]
-            last = Message("", turns=list(history[starts[-1] :]), is_over=True) if starts else None
+            last = _last_message(history)
         message.replaces = [last] if last is not None else []
         self.all = [*(one for one in self.all if one is not last), message]
 
@@ -282,9 +280,18 @@ def is_message(turn: Content) -> bool:
     return turn.get("role") != "model" and any("functionResponse" not in part for part in turn["parts"])
 
 
+def _last_message(history: Sequence[Content]) -> Message | None:
+    """Return the last message of a history, whoever put it there; None where there is none."""
+    starts = [index for index, turn in enumerate(history) if is_message(turn)]
+    return Message("", turns=list(history[starts[-1] :]), is_over=True) if starts else None
+
+
+def _exchange(message: Message, turns: Iterable[Content]) -> Exchange:
+    return Exchange(message.stream_id, tuple(turns), message.typed)
+
+
 def _under_way(message: Message) -> Exchange:
-    replaced = _with_replaced(message.replaces)
-    old = tuple(Exchange(one.stream_id, tuple(one.turns), one.typed) for one in replaced)
+    old = tuple(_exchange(one, one.turns) for one in _with_replaced(message.replaces))
     return Exchange(message.stream_id, typed=message.typed, replaces=old)
 
 

@@ -192,34 +192,36 @@ class Dependencies:
 
 def defer(contents: object) -> object:
     """Return contents that hold streams as `Deferred`, or whole where these completed; others as they are."""
-    if isinstance(contents, Deferred):
-        deferred = contents
-    else:
-        items = list(contents) if isinstance(contents, (list, tuple)) else [contents]
-        needs = tuple(
-            Need(streams, streams[0] if len(streams) == 1 and not growing(item) else item)
-            for item in items
-            if (streams := streams_in(item)) is not None
-        )
-        if not needs:
-            return contents
-        items = [item if streams_in(item) is not None else _taken(item) for item in items]
-        known = [f"<{need_words}>" if (need_words := _words_of(item)) else item for item in items]
-        preview = to_contents(known)
-
-        def make() -> list[Any]:
-            for item in items:
-                wait_for_rows(item)
-            return [whole_text(item) if streams_in(item) is not None else item for item in items]
-
-        deferred = Deferred(needs, preview, make)
-    completed = all(
-        stream.record.status is Status.COMPLETED for need in deferred.needs for stream in need.streams
-    )
+    deferred = contents if isinstance(contents, Deferred) else _deferred(contents)
+    if deferred is None:
+        return contents
+    streams = (stream for need in deferred.needs for stream in need.streams)
+    completed = all(stream.record.status is Status.COMPLETED for stream in streams)
     if completed and not any(growing(need.target) for need in deferred.needs):
         with contextlib.suppress(NotAskedError):  # the stream says so, as it would if it had to wait
             return deferred.complete()
     return deferred
+
+
+def _deferred(contents: object) -> Deferred | None:
+    """Return contents that hold streams as `Deferred`, None for others."""
+    items = list(contents) if isinstance(contents, (list, tuple)) else [contents]
+    needs = tuple(
+        Need(streams, streams[0] if len(streams) == 1 and not growing(item) else item)
+        for item in items
+        if (streams := streams_in(item)) is not None
+    )
+    if not needs:
+        return None
+    items = [item if streams_in(item) is not None else _taken(item) for item in items]
+    known = [f"<{need_words}>" if (need_words := _words_of(item)) else item for item in items]
+
+    def make() -> list[Any]:
+        for item in items:
+            wait_for_rows(item)
+        return [whole_text(item) if streams_in(item) is not None else item for item in items]
+
+    return Deferred(needs, to_contents(known), make)
 
 
 def _taken(item: object) -> object:

@@ -120,19 +120,25 @@ def strays(text: str, name: str, parts: Iterable[Any]) -> list[tuple[re.Match[st
     prose = _without_code(text)
     found: list[tuple[re.Match[str], str | None]] = []
     for match in _ANY_BRACES.finditer(text):
-        whole, inner = f"{{{match[1]}}}", match[1].strip()
-        field = FIELD.fullmatch(whole)
+        field = FIELD.fullmatch(f"{{{match[1]}}}")
         if field is not None and field["name"] == name:
             continue
         called = None if field is None else python_name(field["name"])
-        braces = _BRACES.fullmatch(whole)
-        is_known = called in known or (field is None and braces is not None and _kind(braces, (known,)))
-        is_place = _PLACE.fullmatch(inner) and (inner or f"{{{name}" not in text)  # {} is JSON, too
-        is_stray = is_known or is_place or (field is not None and _has_format(field))
+        is_stray = called in known or _looks_stray(match[1], field, known)
+        if not is_stray and _PLACE.fullmatch(inner := match[1].strip()):
+            is_stray = bool(inner) or f"{{{name}" not in text  # {} is JSON, too
         is_text = prose[match.start()] == "{" and _stands_in_prose(prose, match, is_sure=called in known)
         if is_stray and is_text:
             found.append((match, called))
     return found
+
+
+def _looks_stray(inner: str, field: re.Match[str] | None, known: Mapping[str, Any]) -> bool:
+    """Whether braces look like a variable, or like an expression of what a row has."""
+    if field is not None:
+        return _has_format(field)
+    braces = _BRACES.fullmatch(f"{{{inner}}}")
+    return braces is not None and _kind(braces, (known,)) is not None
 
 
 def prose_of(text: str, namespaces: tuple[Mapping[str, Any], ...], notes: list[str]) -> str:

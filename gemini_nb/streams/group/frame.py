@@ -8,7 +8,7 @@ import copy
 import dataclasses
 import numbers
 import re
-from collections.abc import AsyncIterable, Awaitable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -43,6 +43,40 @@ ENDS = ("status", "finish_reason", "error", "tokens", "cost", "kept")
 _KINDS = {"tokens": "int64", "cost": "float64", "kept": "bool"}  # what pandas makes of those of rows
 _FILE_NAME = re.compile(r"[^\n]+\.(?:csv|tsv|txt|md|jsonl?|ndjson|parquet|feather|xlsx?)")
 _TABLES = ("pyarrow", "Table", "RecordBatch")
+
+
+_NO_ROWS: tuple[tuple[Callable[[Any], bool], str], ...] = (
+    (
+        lambda value: (
+            isinstance(value, PurePath) or (isinstance(value, str) and bool(_FILE_NAME.fullmatch(value)))
+        ),
+        'read the file first, such as pandas.read_csv({name})["column"]',
+    ),
+    (  # its lines would have their ends, or be those of a table
+        lambda value: hasattr(type(value), "readline"),
+        "list its lines, {name}.read().splitlines(), or read a table, pandas.read_csv({name})",
+    ),
+    (
+        lambda value: isinstance(value, (bytes, bytearray, memoryview)),
+        "decode and split them, bytes({name}).decode().splitlines()",
+    ),
+    (
+        lambda value: isinstance(value, Mapping),
+        "make it list({name}.values()), or list({name}.items()) for pairs",
+    ),
+    (
+        lambda value: is_from(value, "dask", "DataFrame", "Series"),
+        "compute it first, {name}.compute(), or gemini_nb.ask_frame asks about its rows",
+    ),
+    (lambda value: is_from(value, "polars", "LazyFrame"), "collect it first, {name}.collect()"),
+    (
+        lambda value: isinstance(value, AsyncIterable) and not isinstance(value, Iterable),
+        "read it first, [row async for row in {name}]",
+    ),
+    (lambda value: isinstance(value, Handle), "list its text, or texts"),
+    (lambda value: isinstance(value, Awaitable), "await it first, await {name}"),
+)
+"""What is not taken for rows, and what to do with it instead."""
 
 
 def to_frame(run: Run, shape: Shape, *, has_items: bool, wide: bool) -> Any:
@@ -132,29 +166,11 @@ def why_no_rows(value: object, name: str) -> str | None:
         value: what was passed as rows; that it can be iterated does not mean that the user wants it.
         name: what the user calls it.
     """
-    instead = None
-    if isinstance(value, PurePath) or (isinstance(value, str) and _FILE_NAME.fullmatch(value)):
-        instead = f'read the file first, such as pandas.read_csv({name})["column"]'
-    elif hasattr(type(value), "readline"):  # its lines would have their ends, or be those of a table
-        instead = f"list its lines, {name}.read().splitlines(), or read a table, pandas.read_csv({name})"
-    elif isinstance(value, (bytes, bytearray, memoryview)):
-        instead = f"decode and split them, bytes({name}).decode().splitlines()"
-    elif isinstance(value, Mapping):
-        instead = f"make it list({name}.values()), or list({name}.items()) for pairs"
-    elif is_from(value, "dask", "DataFrame", "Series"):
-        instead = f"compute it first, {name}.compute(), or gemini_nb.ask_frame asks about its rows"
-    elif is_from(value, "polars", "LazyFrame"):
-        instead = f"collect it first, {name}.collect()"
-    elif isinstance(value, AsyncIterable) and not isinstance(value, Iterable):
-        instead = f"read it first, [row async for row in {name}]"
-    elif isinstance(value, Handle):
-        instead = "list its text, or texts"
-    elif isinstance(value, Awaitable):
-        instead = f"await it first, await {name}"
+    words = next((words for is_kind, words in _NO_ROWS if is_kind(value)), None)
+    if words is not None:
+        return f"{kind_of(value)}: {words.format(name=name)}"
     is_one = isinstance(value, str) or not isinstance(value, Iterable)
-    if instead is None and (not is_one or is_from(value, *_TABLES)):
-        return None
-    return kind_of(value) + (f": {instead}" if instead else "")
+    return kind_of(value) if is_one and not is_from(value, *_TABLES) else None
 
 
 def copied(row: Any) -> Any:

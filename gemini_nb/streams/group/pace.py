@@ -189,15 +189,20 @@ class Pace:
         if spent < run.budget and spent + may_cost + each <= run.budget:
             return True
         if not self._running:
-            now = run.counts
-            error = NotAskedError(
-                f"the budget of {prices.dollars(run.budget)} does not allow another row; "
-                f"{prices.dollars(known)} was spent.",
-                hint="group.retry(budget=…) with a larger one asks what is left.",
-            )
-            if run.end(error):
-                run.say_left(now.waiting + now.running, more=now.total is None)
+            _end(run, run.budget, known)
         return run.error is not None
+
+
+def _end(run: Run, budget: Decimal, known: Decimal) -> None:
+    """End a run whose budget allows no other row."""
+    now = run.counts
+    error = NotAskedError(
+        f"the budget of {prices.dollars(budget)} does not allow another row; "
+        f"{prices.dollars(known)} was spent.",
+        hint="group.retry(budget=…) with a larger one asks what is left.",
+    )
+    if run.end(error):
+        run.say_left(now.waiting + now.running, more=now.total is None)
 
 
 def dollars_of(budget: object) -> Decimal | None:

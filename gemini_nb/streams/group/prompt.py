@@ -107,11 +107,7 @@ def interpolate(
     for match in FIELD.finditer(text):
         doubled = is_doubled(match)
         try:
-            value = _resolve(match["name"], match["steps"], namespaces, needed)
-            if match["name"] == needed and not doubled and match["conversion"] is None:
-                missing[match[0]] = is_missing(value)
-            is_gap = missing.get(match[0], False) and not doubled
-            shown = match[0][1:-1] if doubled else "" if is_gap else _filled(value, match, needed)
+            value, shown = _replaced(match, namespaces, needed, missing)
         except Exception:  # noqa: BLE001 - the user's objects; what does not resolve stays as it is
             if match["name"] == needed and not doubled:
                 _check_has_text(match, namespaces)
@@ -121,8 +117,8 @@ def interpolate(
             continue
         if notes is not None and not doubled:
             notes += _left_out(value, match)
-        outer = "" if doubled else match["open"][1:]
-        pieces += [text[end : match.start()] + outer, shown, "" if doubled else match["close"][1:]]
+        before, after = ("", "") if doubled else (match["open"][1:], match["close"][1:])
+        pieces += [text[end : match.start()] + before, shown, after]
         end = match.end()
     _check_missing(missing)
     return _contents([*pieces, text[end:]])
@@ -144,6 +140,21 @@ def with_values(text: str, names: Mapping[str, Any]) -> str:
         return match["open"][1:] + inner + match["close"][1:]
 
     return FIELD.sub(shown, text)
+
+
+def _replaced(
+    match: re.Match[str],
+    namespaces: tuple[Mapping[str, Any], ...],
+    needed: str | None,
+    missing: dict[str, bool],
+) -> tuple[Any, Any]:
+    """Return what a field names, and what stands in its place; note whether a needed value is missing."""
+    value = _resolve(match["name"], match["steps"], namespaces, needed)
+    if is_doubled(match):
+        return value, match[0][1:-1]
+    if match["name"] == needed and match["conversion"] is None:
+        missing[match[0]] = is_missing(value)
+    return value, "" if missing.get(match[0]) else _filled(value, match, needed)
 
 
 def _contents(pieces: list[Any]) -> Any:
@@ -320,8 +331,7 @@ def _resolve(
     value = next(namespace for namespace in namespaces if name in namespace)[name]
     left = STEPS.findall(steps)
     for index, step in enumerate(left):
-        goes_on = isinstance(value, StreamGroup) and (step.startswith("[") or step == ".streams")
-        if isinstance(value, (Chat, Stream, StreamGroup)) and not goes_on:
+        if _ends_way(value, step):
             return _Reached(value, tuple(left[index:]))
         if isinstance(value, ObjectText) and has_name(left[index:]):
             value = value.stands_for
@@ -329,6 +339,13 @@ def _resolve(
             return value
         value = step_into(value, step)
     return _Reached(value, ()) if isinstance(value, Chat) or streams_among(value) else value
+
+
+def _ends_way(value: Any, step: str) -> bool:
+    """Whether what this step leads to is known only once a stream has ended; a group's streams are there."""
+    if isinstance(value, StreamGroup):
+        return not step.startswith("[") and step != ".streams"
+    return isinstance(value, (Chat, Stream))
 
 
 def _shown(value: Any, conversion: str | None, spec: str | None) -> Any:

@@ -31,22 +31,19 @@ def result_of(answer: Any) -> ToolResult:
     Raises:
         ToolFailedError: the server says that the call failed.
     """
-    parts: list[Part] = []
-    items = list(answer.content or ())
+    items, structured = list(answer.content or ()), answer.structured_content
+    texts = [str(item.text) for item in items if item.type == "text"]
     if answer.is_error:
-        texts = [str(item.text) for item in items if item.type == "text"]
-        if not texts and answer.structured_content:
-            texts = [json.dumps(answer.structured_content, ensure_ascii=False)]
-        raise ToolFailedError("\n".join(texts) or "the server says that the call failed, not why")
-    structured = answer.structured_content
+        why = texts or ([json.dumps(structured, ensure_ascii=False)] if structured else [])
+        raise ToolFailedError("\n".join(why) or "the server says that the call failed, not why")
+    parts: list[Part] = []
+    values: list[Any] = []
     if structured is not None:
         is_wrapped = isinstance(structured, dict) and structured.keys() == {"result"}
-        whole = structured["result"] if is_wrapped else structured
-        if _repeat([str(item.text) for item in items if item.type == "text"], structured, whole):
+        values.append(structured["result"] if is_wrapped else structured)
+        if _repeat(texts, structured, *values):
             items = [item for item in items if item.type != "text"]
-    values = [_value(item, parts) for item in items]
-    if structured is not None:
-        values.insert(0, whole)
+    values += [_value(item, parts) for item in items]
     return ToolResult(values[0] if len(values) == 1 else values or None, tuple(parts))
 
 

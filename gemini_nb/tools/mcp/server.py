@@ -332,17 +332,23 @@ def _target(command_or_url: Any, env: Any, cwd: Any, headers: Any) -> Target:
     if is_url:
         return _url_target(command_or_url, headers, secrets)
     words = _words(command_or_url)
-    secrets += [
-        Secret(word)
-        for flag, word in itertools.pairwise(words)
-        if flag.startswith("-") and "=" not in flag and _SECRET.search(flag)
-    ]
-    secrets += [Secret(word.partition("=")[2]) for word in words if _SECRET.search(word.partition("=")[0])]
     if cwd is not None and not isinstance(cwd, (str, os.PathLike)):
         raise ArgumentError(f"cwd is the path of a folder, not {kind_of(cwd)}.")
+    secrets += _secret_words(words)
     folder = None if cwd is None else str(Path(cwd).expanduser())
     name = _name_of(words, [secret.reveal() for secret in secrets])
     return Target(name, tuple(words), env=env, cwd=folder, secrets=tuple(filter(None, secrets)))
+
+
+def _secret_words(words: Sequence[str]) -> list[Secret]:
+    """The words of a command behind an option or a name that is called secret."""
+    behind = [
+        word
+        for flag, word in itertools.pairwise(words)
+        if flag.startswith("-") and "=" not in flag and _SECRET.search(flag)
+    ]
+    given = [word.partition("=") for word in words]
+    return [Secret(word) for word in (*behind, *(value for name, _, value in given if _SECRET.search(name)))]
 
 
 def _url_target(url: str, headers: Any, secrets: list[Secret]) -> Target:

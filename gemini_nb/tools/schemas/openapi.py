@@ -18,6 +18,7 @@ _OPENAPI = frozenset(
     | {"items", "minItems", "maxItems", "properties", "required", "minProperties", "maxProperties"}
     | {"minLength", "maxLength", "pattern", "minimum", "maximum", "propertyOrdering"}
 )
+_SIZES = {"minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties"}
 _SPELLED: dict[Any, Any] = {"ref": "$ref", "defs": "$defs"}
 
 
@@ -90,18 +91,29 @@ def _from_openapi(schema: Any) -> Any:
     made: dict[str, Any] = {}
     for spelled, value in schema.items():
         name: Any = _SPELLED.get(spelled, spelled)
-        if name in NAMED and isinstance(value, Mapping):
-            made[name] = {key: _from_openapi(one) for key, one in value.items()}
-        elif name in {*ONE, *MANY}:
-            made[name] = [_from_openapi(one) for one in value] if is_list(value) else _from_openapi(value)
-        elif name == "type" and isinstance(value, str):
-            if value.upper() != "TYPE_UNSPECIFIED":
-                made[name] = value.lower() if value.isupper() else value
-        elif name in {"minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties"}:
-            made[name] = int(value) if isinstance(value, str) and value.isdecimal() else value
-        elif name not in {"nullable", "example"} and not (name == "format" and value == "enum"):
-            made[name] = value
+        if not _is_left_out(name, value):
+            made[name] = _keyword(name, value)
     return _or_null(made) if schema.get("nullable") is True else made
+
+
+def _is_left_out(name: Any, value: Any) -> bool:
+    """Whether JSON Schema has no such keyword, or says the same without it."""
+    if name == "type":
+        return isinstance(value, str) and value.upper() == "TYPE_UNSPECIFIED"
+    return name in {"nullable", "example"} or (name == "format" and value == "enum")
+
+
+def _keyword(name: Any, value: Any) -> Any:
+    """Return a keyword's value as JSON Schema has it."""
+    if name in NAMED and isinstance(value, Mapping):
+        return {key: _from_openapi(one) for key, one in value.items()}
+    if name in {*ONE, *MANY}:
+        return [_from_openapi(one) for one in value] if is_list(value) else _from_openapi(value)
+    if name == "type" and isinstance(value, str):
+        return value.lower() if value.isupper() else value
+    if name in _SIZES and isinstance(value, str) and value.isdecimal():
+        return int(value)
+    return value
 
 
 def _or_null(schema: dict[str, Any]) -> dict[str, Any]:

@@ -161,9 +161,7 @@ class _Cleaner:
             ]
             if required:
                 made["required"] = required
-        extra, patterns = given.get("additionalProperties"), given.get("patternProperties")
-        if isinstance(patterns, Mapping) and patterns and not extra:
-            extra = {"anyOf": list(patterns.values())} if len(patterns) > 1 else next(iter(patterns.values()))
+        extra = _extra_of(given)
         if isinstance(extra, bool):
             made["additionalProperties"] = extra
         elif isinstance(extra, Mapping):
@@ -183,15 +181,21 @@ class _Cleaner:
         if len(parts) == 1 and not _says(whole):
             return self._flat({**whole, **parts[0]}, inside)
         for part in reversed(parts):
-            flat = part
-            while isinstance(flat.get("$ref"), str):
-                pointer = self._pointer(flat["$ref"])
-                flat = {name: value for name, value in flat.items() if name != "$ref"}
-                if pointer not in inside:
-                    flat, inside = _merge(self._target(pointer), flat), inside | {pointer}
+            flat, inside = self._opened(part, inside)
             flat, inside = self._flat(flat, inside)
             whole = _merge(flat, whole)
         return whole, inside
+
+    def _opened(
+        self, part: Mapping[str, Any], inside: frozenset[str]
+    ) -> tuple[Mapping[str, Any], frozenset[str]]:
+        """Return a part with the definitions that it refers to written out, and those opened for that."""
+        while isinstance(part.get("$ref"), str):
+            pointer = self._pointer(part["$ref"])
+            part = {name: value for name, value in part.items() if name != "$ref"}
+            if pointer not in inside:
+                part, inside = _merge(self._target(pointer), part), inside | {pointer}
+        return part, inside
 
     def _reference(
         self, given: Mapping[str, Any], inside: frozenset[str], *, in_property: bool, is_root: bool
@@ -264,6 +268,15 @@ class _Cleaner:
         if isinstance(target, bool) or self._is_foreign:
             return {}
         raise _missing(f"#{pointer}")
+
+
+def _extra_of(given: Mapping[str, Any]) -> Any:
+    """Return what other properties may be; names that fit a pattern are among those, for the service."""
+    extra, patterns = given.get("additionalProperties"), given.get("patternProperties")
+    if extra or not isinstance(patterns, Mapping) or not patterns:
+        return extra
+    forms = list(patterns.values())
+    return {"anyOf": forms} if len(forms) > 1 else forms[0]
 
 
 def _missing(reference: str) -> ConfigError:
@@ -361,15 +374,19 @@ def _notes(given: Mapping[str, Any]) -> str:
     if not said and sorted(map(_json, values)) != ["false", "true"]:
         notes.append(("one of " if len(values) > 1 else "always ") + ", ".join(map(_json, values)))
     for name, words in _NOTES.items():
-        value = given.get(name)
-        if name.startswith("exclusive"):
-            value = given.get(name.replace("exclusiveM", "m")) if value is True else value
-            if given.get("type") == "integer":
-                continue
-        if value is None or value is False or (name == "format" and _is_sent(value)):
-            continue
-        notes.append(words.format(value))
+        if (value := _noted(name, given)) is not None and value is not False:
+            notes.append(words.format(value))
     return "; ".join(notes)
+
+
+def _noted(name: str, given: Mapping[str, Any]) -> Any:
+    """Return the value of a keyword as it is said in words; None where a keyword of the service says it."""
+    value = given.get(name)
+    if name.startswith("exclusive"):
+        if given.get("type") == "integer":
+            return None
+        return given.get(name.replace("exclusiveM", "m")) if value is True else value
+    return None if name == "format" and _is_sent(value) else value
 
 
 def _values(given: Mapping[str, Any]) -> list[Any]:
