@@ -27,8 +27,6 @@ from pathlib import Path
 import gemini_nb
 from gemini_nb.errors import GeminiError, did_you_mean
 
-__all__ = ["main"]
-
 FIRST_NOTEBOOK = "quickstart.ipynb"
 SHUTDOWN_SECONDS = 15.0
 _KERNEL = "Python 3 (gemini_nb demo)"

@@ -24,31 +24,6 @@ from urllib.parse import urlsplit
 from gemini_nb.errors import ArgumentError, ConfigError, MissingKeyError
 from gemini_nb.redaction import Secret, excerpt_of
 
-__all__ = [
-    "DEFAULT_KEEP",
-    "DEFAULT_MODEL",
-    "WELL_KNOWN_MODELS",
-    "Auth",
-    "Settings",
-    "check_base_url",
-    "check_header",
-    "check_url",
-    "choose_auth",
-    "choose_keep",
-    "choose_model",
-    "environment_key",
-    "http_allowed",
-    "is_loopback",
-    "is_model",
-    "journal_path",
-    "missing_key",
-    "real_number",
-    "replay_pace",
-    "seconds_to_wait",
-    "truth_value",
-    "whole_number",
-]
-
 DEFAULT_MODEL = "gemini-3.8-flash"
 """The model google-genai's documentation uses everywhere, November 2026."""
 

@@ -21,8 +21,6 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-__all__ = ["DaemonQueue", "importing", "run_in_daemon_thread"]
-
 T = TypeVar("T")
 
 _FORK = 3.0  # seconds that a fork waits for imports; a lock of the journal is held meanwhile

@@ -31,33 +31,6 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-__all__ = [
-    "APIError",
-    "ArgumentError",
-    "BlockingCallError",
-    "CallerError",
-    "ConfigError",
-    "ConnectError",
-    "EmptyAnswerError",
-    "GeminiError",
-    "IdleTimeoutError",
-    "InternalError",
-    "MissingKeyError",
-    "NotAskedError",
-    "NotKeptError",
-    "PromptBlockedError",
-    "ProtocolError",
-    "SchemaMismatchError",
-    "StreamCutError",
-    "StreamNotFoundError",
-    "TransportError",
-    "TurnLimitError",
-    "did_you_mean",
-    "kind_of",
-    "with_article",
-    "without_traceback",
-]
-
 E = TypeVar("E", bound=Exception)
 
 clean: Callable[[str], str] = str

@@ -27,26 +27,6 @@ from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 from gemini_nb import errors
 
-__all__ = [
-    "URL_PASSWORD",
-    "Secret",
-    "Veil",
-    "carry",
-    "excerpt",
-    "looking_once",
-    "partial_secret",
-    "scrub",
-    "scrub_bytes",
-    "scrub_json",
-    "scrub_parts",
-    "seal",
-    "seal_options",
-    "sealed",
-    "sealed_rows",
-    "shown_options",
-    "watch",
-]
-
 _SHORTEST = 8  # replacing shorter ones would mangle ordinary words
 _SHORTEST_WORD = 16  # nor is one a key that has nothing but letters, such as "simulator"
 _MASK = "[secret]"

@@ -141,6 +141,15 @@ def test_no_packages_of_a_room_import_each_other_in_a_circle(name: str) -> None:
     assert not (found := circle(inside)), " -> ".join(found)
 
 
+def test_no_module_uses_what_another_one_keeps_to_itself() -> None:
+    """A name without an underscore is for other modules, one with an underscore is not."""
+    for name, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("gemini_nb"):
+                own = [alias.name for alias in node.names if alias.name.startswith("_")]
+                assert not own, f"{name} imports {own} of {node.module}"
+
+
 def test_a_circle_is_found() -> None:
     assert circle({"a": {"b"}, "b": {"c"}, "c": set()}) == []
     assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]

@@ -34,16 +34,6 @@ from gemini_nb.redaction import Secret, excerpt, seal, watch
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
 
-__all__ = [
-    "AccessToken",
-    "ApiKey",
-    "Authenticator",
-    "GoogleCredentials",
-    "NoCredentials",
-    "authenticator",
-    "project_of",
-]
-
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _REFRESH_TIMEOUT = 30.0
 _SHARED_MAX = 32

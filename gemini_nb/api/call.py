@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from gemini_nb.api.http import HTTPClients, IdleTimeout
     from gemini_nb.api.turn import ModelTurn
 
-__all__ = ["ChunkReceived", "ModelCall", "Timeouts", "chunks_of", "request_once"]
-
 # What `json.loads` calls, without its questions about the argument and its looks for white space around it.
 # NaN is not JSON, and could not go back.
 _DECODE = json.JSONDecoder(parse_constant=lambda _: None).raw_decode

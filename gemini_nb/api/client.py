@@ -34,8 +34,6 @@ from gemini_nb.errors import (
 if TYPE_CHECKING:
     from gemini_nb.api.http import HTTPClients
 
-__all__ = ["CallEvent", "RetryPlanned", "call_model"]
-
 _MAX_REPEATS = 2  # after a mistake of the model: its next sample is usually sound
 _MAX_EMPTY_CONTINUATIONS = 64  # in a row; one may be all thinking, but no whole answer has so many
 _COOLDOWN_STATUS = {429, 503, 529}

@@ -23,8 +23,6 @@ from gemini_nb.config import (
 from gemini_nb.errors import ConfigError, GeminiError, MissingKeyError, without_traceback
 from gemini_nb.redaction import Secret, seal
 
-__all__ = ["Endpoint", "model_in", "resolve_endpoint"]
-
 _DEVELOPER_HOST = "https://generativelanguage.googleapis.com"
 _KEYS = {"key", "api_key", "apikey", "access_token", "oauth_token"}
 _VERSION_AT_END = re.compile(r"/v\d+((alpha|beta)\d*)?$")

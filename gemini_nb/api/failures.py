@@ -42,16 +42,6 @@ from gemini_nb.redaction import excerpt
 if TYPE_CHECKING:
     from gemini_nb.api.endpoint import Endpoint
 
-__all__ = [
-    "broken",
-    "error_in",
-    "is_about_file",
-    "is_refusal",
-    "not_sent",
-    "refused",
-    "reported",
-]
-
 _NUMBER = re.compile(r"[0-9]{1,3}")
 _TITLE = re.compile(r"<title>\s*(\S.*?)\s*</title>", re.DOTALL | re.IGNORECASE)
 _NAMES = {

@@ -21,8 +21,6 @@ from typing import Any, NoReturn, TypeGuard
 from gemini_nb.api.wire import Part, fault_in
 from gemini_nb.errors import ArgumentError, kind_of
 
-__all__ = ["FunctionCall", "check_order", "is_callable_name", "read_calls", "with_results_together"]
-
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,127}")
 _STEP = re.compile(r"""\.([^.\[\]'"]+)|\[([0-9]{1,6})\]|\['((?:[^'\\]|\\.)*)'\]|\["((?:[^"\\]|\\.)*)"\]""")
 _ESCAPED = re.compile(r"\\(.)")

@@ -22,8 +22,6 @@ from gemini_nb.config import is_loopback
 from gemini_nb.errors import ConfigError, GeminiError, IdleTimeoutError
 from gemini_nb.redaction import excerpt
 
-__all__ = ["HTTPClients", "IdleTimeout", "import_late_parts"]
-
 T = TypeVar("T")
 _LARGE = 256 * 1024
 _LOOK = 30.0  # seconds between two looks of a timeout at the clock; most changes then need no new timer

@@ -10,8 +10,6 @@ from gemini_nb.api.turn import ModelTurn, is_model_mistake
 from gemini_nb.errors import EmptyAnswerError, PromptBlockedError
 from gemini_nb.redaction import excerpt
 
-__all__ = ["blocked", "empty"]
-
 _OTHERWISE = "Ask again, or in other words."
 _REPHRASE = "Rephrase the question; `safety_settings` cannot switch this off."
 _IMAGE = "Describe the image in other words."

@@ -16,8 +16,6 @@ from dataclasses import dataclass, field
 from gemini_nb.api.retry import CoolingDown
 from gemini_nb.errors import APIError, GeminiError, IdleTimeoutError, TransportError
 
-__all__ = ["Endurance", "Outages", "is_trouble"]
-
 _IN_A_ROW = 5  # failures of all together after which they wait for one probe
 _STATUS = frozenset({429, 502, 503, 529})
 _NEVER_ANSWERED = (

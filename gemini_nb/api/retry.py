@@ -24,19 +24,6 @@ from gemini_nb.config import real_number, truth_value, whole_number
 from gemini_nb.errors import APIError, ConfigError, GeminiError, TransportError
 from gemini_nb.redaction import excerpt_of
 
-__all__ = [
-    "LONGEST_WAIT",
-    "RETRYABLE_STATUS",
-    "Cooldowns",
-    "CoolingDown",
-    "RetryPolicy",
-    "is_daily",
-    "parse_retry_after",
-    "requests_per_minute",
-    "retry_delay_of",
-    "seconds_until_renewal",
-]
-
 RETRYABLE_STATUS = frozenset({408, 429, *range(500, 600)} - {501, 505})
 """Every other 4xx gives the same answer when it is asked again, and so do a method or a version of HTTP that
 the server does not know. Gateways have statuses of their own, such as 529 for overloaded."""

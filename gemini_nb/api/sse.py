@@ -15,8 +15,6 @@ from typing import NamedTuple
 
 from gemini_nb.errors import ProtocolError
 
-__all__ = ["MAX_EVENT_BYTES", "SSEDecoder", "ServerSentEvent", "encode"]
-
 MAX_EVENT_BYTES = 256 * 2**20
 """Largest event by default. A 4K image is about 20 MB of base64, and a model may write more as an argument,
 for which it gets an error; the cap is there for a server out of control."""

@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
     from aiohttp.connector import Connection
 
-__all__ = ["Client", "known_certificates", "make_client", "on_connected", "was_stale"]
-
 _RESTED = 1.0  # seconds; no server keeps an idle connection for less
 
 on_connected: contextvars.ContextVar[Callable[[], object] | None] = contextvars.ContextVar(

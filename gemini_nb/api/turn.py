@@ -10,8 +10,6 @@ from gemini_nb.api.usage import NO_USAGE, Usage
 from gemini_nb.api.wire import JSON, Content, Part, objects, parts_of
 from gemini_nb.redaction import excerpt, scrub
 
-__all__ = ["ModelTurn", "is_model_mistake"]
-
 _METADATA = ("citationMetadata", "groundingMetadata", "urlContextMetadata")
 _FIELDS = {"candidates", "createTime", "modelStatus", "modelVersion", "promptFeedback", "responseId"}
 _FIELDS |= {"usageMetadata"}

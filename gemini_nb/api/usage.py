@@ -9,8 +9,6 @@ from typing import Any
 
 from gemini_nb.api.wire import objects
 
-__all__ = ["NO_USAGE", "Usage"]
-
 _DIGITS = re.compile("[0-9]{1,10}")
 _WORD = re.compile(r"\w{1,64}")  # no text of a server's gets from here into what is shown
 

@@ -12,24 +12,6 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias, TypeVar
 
-__all__ = [
-    "JSON",
-    "MAX_LEVELS",
-    "MAX_SIZE",
-    "MAX_VALUES",
-    "PART_OBJECTS",
-    "Content",
-    "Part",
-    "brief",
-    "copied",
-    "duplicate",
-    "fault_in",
-    "objects",
-    "parts_of",
-    "shallow",
-    "whole_characters",
-]
-
 JSON: TypeAlias = dict[str, Any]
 Part: TypeAlias = JSON
 """One part of a turn: text, a file, a function call, its response, code …, and its siblings."""

@@ -15,8 +15,6 @@ from typing import Any
 from gemini_nb.api.usage import NO_USAGE, Usage
 from gemini_nb.journal import rows
 
-__all__ = ["PastCall", "call_from", "checked", "dollars", "usage_from", "whole"]
-
 _TEXTS = {
     *("uid", "stream_id", "kernel", "model", "model_version", "auth", "status", "finish_reason", "notebook"),
     *("cell", "usage", "host", "born", "prompt", "text", "error", "thoughts"),

@@ -26,8 +26,6 @@ from gemini_nb.journal.uploads import Uploaded
 from gemini_nb.journal.writer import Writer
 from gemini_nb.redaction import excerpt_of
 
-__all__ = ["Entry", "Journal", "UsageRow"]
-
 _GROUPS = {"model": "model", "day": "day", "notebook": "notebook", None: "NULL"}
 _COLUMNS = (
     "e.id, e.uid, e.stream_id, e.model, e.model_version, e.auth, e.status, e.finish_reason, e.retries, "

@@ -26,19 +26,6 @@ from pathlib import Path
 from gemini_nb.journal.schema import APPLICATION_ID, VERSION, prepare
 from gemini_nb.journal.trouble import Trouble
 
-__all__ = [
-    "alone_in",
-    "foreign",
-    "identity_of",
-    "is_shared",
-    "locate",
-    "make",
-    "make_folder",
-    "newer",
-    "prepared",
-    "set_aside",
-]
-
 _SIDES = ("-wal", "-shm", "-journal")
 _MAGIC = b"SQLite format 3\x00"
 _NETWORK = re.compile(r"(nfs|fuse\.|fuse$|ceph|cifs|smb|9p$|lustre$|gpfs$|afs|beegfs|glusterfs)")

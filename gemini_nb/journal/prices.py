@@ -18,8 +18,6 @@ from typing import Any
 from gemini_nb.api.usage import Usage
 from gemini_nb.daemon import importing
 
-__all__ = ["are_known", "are_loaded", "dollars", "load", "load_soon", "price", "total"]
-
 logger = logging.getLogger("gemini_nb")
 
 _TIERS = {"ON_DEMAND_FLEX": "flex", "ON_DEMAND_PRIORITY": "priority", "PROVISIONED_THROUGHPUT": "provisioned"}

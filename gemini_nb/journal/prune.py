@@ -9,8 +9,6 @@ from collections.abc import Sequence
 
 from gemini_nb.journal.store import Statement, Store
 
-__all__ = ["Pruner", "clear"]
-
 _AT_ONCE = 200  # texts after a batch, a few milliseconds of work
 _SPARE = 50  # a fiftieth of the limit more is deleted than necessary
 

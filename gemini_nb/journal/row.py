@@ -9,8 +9,6 @@ from typing import Any, Protocol
 
 from gemini_nb.api.usage import NO_USAGE, Usage
 
-__all__ = ["Asked", "Figures", "Source", "Texts"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:

@@ -19,8 +19,6 @@ from gemini_nb.api.usage import NO_USAGE, Usage
 from gemini_nb.journal.row import Figures, Source
 from gemini_nb.journal.store import Statement, multi_row
 
-__all__ = ["DOLLAR", "Progress", "born_at", "kernel", "process", "statements", "unpack"]
-
 DOLLAR = 10**12
 """Prices are whole trillionths of a dollar: a cached token of a small model costs 10,000 of them."""
 

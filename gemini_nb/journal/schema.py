@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 
-__all__ = ["APPLICATION_ID", "VERSION", "is_ours", "migrate", "prepare"]
-
 APPLICATION_ID = 0x67_6E_62_6A
 """`gnbj`, by which the file is known as ours."""
 

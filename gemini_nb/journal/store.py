@@ -21,8 +21,6 @@ from urllib.parse import quote
 from gemini_nb.journal import place, schema
 from gemini_nb.journal.trouble import Trouble, trouble_of
 
-__all__ = ["Statement", "Store", "multi_row"]
-
 Statement = tuple[str, Sequence[Any]]
 
 _BUSY = 0.25  # seconds that one call waits for another process

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 
-__all__ = ["Trouble", "trouble_of"]
-
 _OFF = "Or turn the journal off: GEMINI_NB_JOURNAL=off."
 
 

@@ -14,8 +14,6 @@ from typing import Any
 
 from gemini_nb.journal.store import Store
 
-__all__ = ["Uploaded", "by_hash", "by_name", "claim", "clear", "forget", "known", "release", "remember"]
-
 _KEPT = 90 * 86_400.0  # seconds for which an expired upload is remembered
 
 

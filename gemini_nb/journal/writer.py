@@ -26,8 +26,6 @@ from gemini_nb.journal.store import Store
 from gemini_nb.journal.trouble import Trouble
 from gemini_nb.redaction import looking_once
 
-__all__ = ["Writer", "close_all", "writer_for"]
-
 logger = logging.getLogger("gemini_nb")
 
 _BATCH = 0.25  # seconds for which a batch is collected

@@ -21,8 +21,6 @@ from gemini_nb.streams.request.request import StreamRequest, build_request, with
 from gemini_nb.streams.request.uploads import uploads_of
 from gemini_nb.streams.runtime.runtime import Runtime
 
-__all__ = ["cache"]
-
 _TAKEN = {"model", "auth", "credentials", "base_url", "api_version", "endpoint"}
 _TAKEN |= {"keep", "tools", "system_instruction", "tool_config"}
 

@@ -8,8 +8,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["CodeBlock", "find_code_blocks", "python_in"]
-
 _PYTHON = re.compile(r"(?:i?python|py)[\d.]*|pycon|.+\.py")
 _LANGUAGE = re.compile(r"(?:\{code-cell\})?[{.\s]*([\w+#.-]*)")  # ```{.python}, ```python,linenos
 

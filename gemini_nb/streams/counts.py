@@ -12,8 +12,6 @@ from gemini_nb.streams.events.info import Waiting
 from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["Statistics", "Tally"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Statistics:

@@ -22,8 +22,6 @@ from gemini_nb.streams.runtime.runtime import Runtime
 from gemini_nb.streams.runtime.subscribers import Subscribers
 from gemini_nb.tools.output import Target
 
-__all__ = ["GRACE", "StreamInternals"]
-
 _LOOK = 0.005  # seconds between two checks of whether callbacks have seen the end, where a coroutine waits
 GRACE = 1.0
 """Seconds that a wait gives callbacks to see the terminal event, and a stop the stream to end."""

@@ -14,8 +14,6 @@ from gemini_nb.redaction import scrub_json, scrub_parts
 from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["StreamSource", "prompt_of"]
-
 _numbers: Iterator[int] = globals().get("_numbers", itertools.count(1))  # survives a reload of this module
 
 

@@ -33,8 +33,6 @@ from gemini_nb.streams.runtime.runtime import Runtime, default_runtime, forget_d
 from gemini_nb.streams.stopping import stop_together
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["StreamManager", "adopt_manager", "get_manager", "journal", "manager_of", "models"]
-
 _INTERNAL = {"add_group", "groups", "on_start", "request_stop_all", "runtime"}  # Tab does not offer these
 
 logger = logging.getLogger("gemini_nb")

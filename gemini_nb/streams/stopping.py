@@ -10,8 +10,6 @@ from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.internals import GRACE, StreamInternals
 from gemini_nb.streams.runtime.ending import StreamInterrupted, interrupting
 
-__all__ = ["interrupted", "replacing", "stop_interrupted", "stop_together"]
-
 
 def stop_together(streams: Iterable[StreamInternals]) -> None:
     """Stop these streams, and wait a moment for their ends, so that their status is true on return."""

@@ -32,8 +32,6 @@ from gemini_nb.streams.runtime.readers import EventReader
 from gemini_nb.streams.stopping import stop_interrupted, stop_together
 from gemini_nb.tools.fences import read_fenced
 
-__all__ = ["Stream"]
-
 
 class Stream(Handle, StreamInternals):
     """One run of the model, tools included, from its first request to its end.

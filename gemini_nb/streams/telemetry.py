@@ -31,8 +31,6 @@ from gemini_nb.tools.execution import ToolFailedError
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
-__all__ = ["ModelCallWatch", "ToolCallWatch", "watch_model_call", "watch_tool_call"]
-
 _NAME = "gemini_nb"
 _OPERATION = "generate_content"
 _CONTENT = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"

@@ -18,8 +18,6 @@ from gemini_nb.tools.result import ToolResult, to_result
 from gemini_nb.tools.shown import table_of
 from gemini_nb.tools.tool import Tool
 
-__all__ = ["ToolFailedError", "check_with", "run_tool"]
-
 _LONG = 10_000  # characters
 
 

@@ -6,8 +6,6 @@ import re
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-__all__ = ["fenced", "is_fence", "read_fenced"]
-
 T = TypeVar("T")
 
 _OPENS = re.compile(r"\s*(`{3,}(?=[^`]*$)|~{3,})\s*(\w*)(.*)")

@@ -15,8 +15,6 @@ from typing import Any, Protocol, TypeVar
 
 from gemini_nb.errors import InternalError
 
-__all__ = ["Background", "Gate", "KernelLoop", "LoopEndedError", "background", "running_loop"]
-
 T = TypeVar("T")
 
 _LOOK = 1.0  # seconds between looks whether the kernel's loop was closed, of which it tells nobody

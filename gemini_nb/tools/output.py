@@ -22,20 +22,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
-__all__ = [
-    "Display",
-    "Target",
-    "Undo",
-    "current_target",
-    "diverting",
-    "enter_target",
-    "inherit_targets",
-    "leave_target",
-    "replace",
-    "route_with",
-    "targeting",
-]
-
 Undo = Callable[[], object]
 Write = Callable[[str], object]
 

@@ -21,8 +21,6 @@ from gemini_nb.tools.kernel import KernelLoop
 from gemini_nb.tools.report import Report
 from gemini_nb.tools.tool import Tool
 
-__all__ = ["call_here", "call_in_place", "call_on_kernel", "is_pending"]
-
 _LOOK = 0.02  # seconds between looks whether an Executor has begun; a future has no event for it
 _GRACE = 1.0  # seconds that an asynchronous function has to clean up in when it is cancelled
 

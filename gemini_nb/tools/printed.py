@@ -11,8 +11,6 @@ import re
 
 from gemini_nb.redaction import partial_secret, scrub
 
-__all__ = ["LIMIT", "Printed", "end_of"]
-
 LIMIT = 20_000
 """Characters kept of what one call prints: the last ones, and a line that says how many went before."""
 

@@ -13,8 +13,6 @@ from gemini_nb.tools.output import Display, Target, current_target, diverting, t
 from gemini_nb.tools.printed import Printed
 from gemini_nb.tools.shown import Shown, Words, shown_of
 
-__all__ = ["Report", "Work", "progress", "reporting"]
-
 _DISPLAYS = 20  # pictures, tables and updatable texts kept of one call: the last ones
 
 

@@ -20,8 +20,6 @@ from gemini_nb.api.wire import Part, fault_in
 from gemini_nb.errors import ConfigError
 from gemini_nb.redaction import scrub, scrub_bytes, scrub_json
 
-__all__ = ["ToolResult", "to_result"]
-
 _DEPTH = 6
 _DEEP = re.compile("Circular reference|serialization depth exceeded")  # pydantic's words
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")  # of an object, which is another in each process

@@ -18,8 +18,6 @@ from typing import Any, TypeAlias
 
 from gemini_nb.redaction import excerpt, scrub
 
-__all__ = ["PICTURES", "Picture", "Shown", "Table", "Words", "shown_of", "table_of"]
-
 PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp")
 
 _NAMELESS = re.compile(r"<IPython\.core\.display\.\w+ object>")  # the text of what has none of its own

@@ -17,18 +17,6 @@ from gemini_nb.redaction import excerpt_of
 from gemini_nb.tools.schemas.declaration import Signature, check_callable, declare
 from gemini_nb.tools.schemas.openapi import tidy_declaration
 
-__all__ = [
-    "BUILT_IN",
-    "DEFAULT_TIMEOUT",
-    "RunOn",
-    "Tool",
-    "ToolSet",
-    "ToolSource",
-    "as_tools",
-    "described",
-    "tool",
-]
-
 BUILT_IN = {"search": "googleSearch", "url": "urlContext", "maps": "googleMaps", "code": "codeExecution"}
 """Tools that run at Google's, by the names that stand for them in `tools` and `--use`."""
 

@@ -18,8 +18,6 @@ from typing import Any
 
 from gemini_nb.api.wire import Part
 
-__all__ = ["PLAYED", "Audio", "audio_in", "audio_type", "join_audio"]
-
 PLAYED = {
     "audio/aac": "aac",
     "audio/flac": "flac",

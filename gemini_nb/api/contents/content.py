@@ -24,16 +24,6 @@ from gemini_nb.api.contents.values import frame_text, media_part
 from gemini_nb.api.wire import JSON, PART_OBJECTS, Content, Part, objects
 from gemini_nb.errors import ArgumentError, ConfigError, kind_of
 
-__all__ = [
-    "encode_body",
-    "is_answer",
-    "is_plain_text",
-    "sendable",
-    "to_contents",
-    "to_part",
-    "to_turns",
-]
-
 _DATA = ("text", *PART_OBJECTS)
 _RESULT_ROLES = frozenset({"function", "tool"})  # of other clients; the service knows two
 

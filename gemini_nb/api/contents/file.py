@@ -22,24 +22,6 @@ from gemini_nb.api.contents.mime import BEGINNING, type_of, type_of_name
 from gemini_nb.errors import ArgumentError, ConfigError, kind_of
 from gemini_nb.redaction import Secret, scrub, seal_options
 
-__all__ = [
-    "MAX_FILE_BYTES",
-    "MAX_INLINE_BYTES",
-    "MAX_PDF_BYTES",
-    "MAX_REQUEST_BYTES",
-    "UPLOAD_FROM",
-    "UPLOAD_INSTEAD",
-    "File",
-    "check_size",
-    "given_path",
-    "inline_data",
-    "is_upload_name",
-    "local_part",
-    "parts_together",
-    "remote",
-    "upload_name",
-]
-
 _MB = 2**20
 MAX_REQUEST_BYTES = 100 * _MB
 """Largest request that Gemini takes."""

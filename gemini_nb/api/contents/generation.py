@@ -15,16 +15,6 @@ from typing import Any
 from gemini_nb.api.contents.objects import as_mapping, plain, spell_config, spell_fields
 from gemini_nb.errors import ArgumentError, ConfigError, kind_of
 
-__all__ = [
-    "SCHEMAS",
-    "generation",
-    "is_older",
-    "is_retiring",
-    "merge_once",
-    "split_config",
-    "thinking_problem",
-]
-
 SCHEMAS = ("responseSchema", "responseJsonSchema")
 """The settings that a type may stand in."""
 

@@ -12,8 +12,6 @@ from typing import Any
 
 from gemini_nb.api.wire import Part
 
-__all__ = ["Image", "images_in"]
-
 
 @dataclass(frozen=True, slots=True)
 class Image:

@@ -9,8 +9,6 @@ from pathlib import Path
 
 from gemini_nb.errors import ConfigError
 
-__all__ = ["LocalFile", "Signature", "printable", "unreadable"]
-
 _READ = 2**20
 
 Signature = tuple[int, int, int, int]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import codecs
 import mimetypes
 
-__all__ = ["BEGINNING", "type_of", "type_of_bytes", "type_of_name"]
-
 _MEDIA = ("audio/", "image/", "video/")
 BEGINNING = 4096
 """How many bytes of a file are enough to tell."""

@@ -23,19 +23,6 @@ from gemini_nb.api.wire import PART_OBJECTS
 from gemini_nb.config import real_number, truth_value, whole_number
 from gemini_nb.errors import ArgumentError
 
-__all__ = [
-    "as_mapping",
-    "is_from",
-    "plain",
-    "spell_answer",
-    "spell_body",
-    "spell_config",
-    "spell_content",
-    "spell_fields",
-    "spell_part",
-    "spell_tool",
-]
-
 _WORD = re.compile(r"(?<=[A-Za-z0-9])_+([a-z0-9])")
 _DATA = frozenset(
     {"args", "customConfigs", "headers", "parametersJsonSchema", "response", "responseJsonSchema"}

@@ -19,8 +19,6 @@ from gemini_nb.api.contents.mime import type_of_bytes
 from gemini_nb.api.contents.objects import is_from, plain, spell_part
 from gemini_nb.errors import ArgumentError, ConfigError
 
-__all__ = ["frame_rows", "frame_text", "import_pandas", "is_media", "media_part"]
-
 _ROWS = 40
 _COLUMNS = 40
 _CHARACTERS = 12_000

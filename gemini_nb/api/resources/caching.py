@@ -17,8 +17,6 @@ from gemini_nb.errors import ConfigError, ProtocolError
 if TYPE_CHECKING:
     from gemini_nb.api.http import HTTPClients
 
-__all__ = ["change_cache", "delete_cache", "make_cache"]
-
 _SECONDS = 120.0  # a long document is read and counted
 _DEVELOPER = re.compile(r"(.*)/((?:models|tunedModels)/[^/:]+):streamGenerateContent")
 _VERTEX = re.compile(r"(.*)/((projects/[^/]+/locations/[^/]+)/.+):streamGenerateContent")

@@ -16,8 +16,6 @@ from gemini_nb.errors import ProtocolError
 if TYPE_CHECKING:
     from gemini_nb.api.http import HTTPClients
 
-__all__ = ["Model", "list_models"]
-
 _SECONDS = 30.0
 _PAGES = 100  # at most; a server may name a next page for ever
 

@@ -15,8 +15,6 @@ from gemini_nb.errors import ConfigError, ProtocolError
 if TYPE_CHECKING:
     from gemini_nb.api.http import HTTPClients
 
-__all__ = ["count_tokens"]
-
 _SECONDS = 30.0
 _ASKS = ":streamGenerateContent"
 _OF_VERTEX = frozenset({"contents", "systemInstruction", "tools", "generationConfig"})

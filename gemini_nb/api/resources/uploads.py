@@ -35,8 +35,6 @@ from gemini_nb.redaction import excerpt
 if TYPE_CHECKING:
     from gemini_nb.api.http import HTTPClients
 
-__all__ = ["RemoteFile", "Sender", "delete_file", "files_root", "get_file"]
-
 _PIECE = 8 * 2**20  # bytes of one request, as google-genai's
 _SLICE = 256 * 1024  # bytes that are handed to the connection at once
 _SECONDS = 30.0

@@ -22,8 +22,6 @@ from gemini_nb.journal.kept.keep_file import KeepFile
 from gemini_nb.journal.kept.key import RESULTS, Question
 from gemini_nb.redaction import scrub
 
-__all__ = ["KeptAnswers", "has_other_results", "is_whole", "nearest", "quoted", "replay"]
-
 _WHOLE = frozenset({"STOP", "MAX_TOKENS"})
 _SLICE = 0.005  # seconds for which playing back may keep the loop from other streams
 _SHOWN = 60  # characters of a prompt

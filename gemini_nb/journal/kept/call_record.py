@@ -25,8 +25,6 @@ from typing import Any, NamedTuple, NoReturn
 from gemini_nb.api.wire import JSON, objects, whole_characters
 from gemini_nb.redaction import scrub_json, scrub_parts
 
-__all__ = ["CallRecord", "RecordError", "TimedChunk"]
-
 VERSION = 1
 _KEY = re.compile(r"(?:[0-9a-f]{64})?")
 _SERVICES = {"gemini", "vertex_ai", "simulator"}

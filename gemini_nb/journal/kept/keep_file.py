@@ -26,8 +26,6 @@ from gemini_nb.errors import ConfigError
 from gemini_nb.journal.kept.call_record import CallRecord, RecordError
 from gemini_nb.journal.kept.key import key_of, like_keys
 
-__all__ = ["KeepFile"]
-
 _BEGIN = re.compile(rb'\s*\{\s*"key"\s*:')  # other programs set spaces as they like
 _HEAD = re.compile(_BEGIN.pattern + rb'\s*"([0-9a-f]{64})"\s*,')
 _MARK = codecs.BOM_UTF8  # which some editors set before the first line

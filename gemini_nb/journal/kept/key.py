@@ -25,18 +25,6 @@ from gemini_nb.api.wire import JSON, objects
 from gemini_nb.errors import ArgumentError
 from gemini_nb.journal.kept.call_record import CallRecord
 
-__all__ = [
-    "RESULTS",
-    "SERVER",
-    "Contents",
-    "Question",
-    "bare_model",
-    "key_of",
-    "like_keys",
-    "prompt_of",
-    "question_of",
-]
-
 _FORM = 1  # raised when the same question gets another key
 _DIGITS = 24
 _WORD = re.compile(r"[\w+./-]{1,24}", re.ASCII)

@@ -43,8 +43,6 @@ from gemini_nb.streams.chat.messages import Exchange
 from gemini_nb.streams.runtime.runtime import Runtime
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["ChatBox", "Notebook"]
-
 _SHOWN = 40  # messages; the transcript has all
 _AGAIN = (
     "This page was loaded again, so the notebook may not hold what comes from here on. "

@@ -19,8 +19,6 @@ from gemini_nb.notebook.pane.widgetry import (
 from gemini_nb.streams.chat.messages import Exchange
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["Controls"]
-
 _EDIT, _GIVE_UP = "Edit last", "Cancel edit"
 
 

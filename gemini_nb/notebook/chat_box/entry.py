@@ -27,8 +27,6 @@ from gemini_nb.notebook.pane.widgetry import (
     shared_layout,
 )
 
-__all__ = ["Entry"]
-
 _GRACE = 0.4  # seconds that Enter waits for its text; else the text is the one sent before
 _TOGETHER = 0.05  # seconds between Enter and its text on the page, at most
 _CLICK_GRACE = 0.2  # seconds that Send waits: a busy page sends the text a moment after the click

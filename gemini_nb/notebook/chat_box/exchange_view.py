@@ -18,8 +18,6 @@ from gemini_nb.notebook.render.settled import render
 from gemini_nb.streams.chat.messages import Exchange
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["ExchangeView"]
-
 
 class ExchangeView:
     """The widgets of one message. Rendering thread only.

@@ -16,8 +16,6 @@ from ipywidgets.widgets.widget_string import HTMLStyle
 
 from gemini_nb.notebook.pane.widgetry import answer_where_asked, set_value
 
-__all__ = ["BaseRow", "RowStyle"]
-
 
 class RowStyle:
     """Layouts and styles that all rows of a dashboard share."""

@@ -31,8 +31,6 @@ from gemini_nb.streams.counts import Statistics
 from gemini_nb.streams.manager import StreamManager, manager_of
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["Dashboard", "dashboard"]
-
 _ROWS = 20
 _PAUSE = 0.5  # seconds between two drawings of a row's figures; longer where many move
 _PAUSE_FOR_EACH = 0.05

@@ -14,8 +14,6 @@ from gemini_nb.notebook.render.words import cut, duration
 from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.group.run import Run
 
-__all__ = ["GroupRow"]
-
 
 class GroupRow(BaseRow):
     """One group: how far it is, a button that stops all of it, and its rows on demand."""

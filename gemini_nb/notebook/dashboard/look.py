@@ -20,8 +20,6 @@ from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.events.states import Status, ToolStatus
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["line_html", "more_html", "totals_html"]
-
 _MARKS = {
     ToolStatus.PENDING: "…",
     ToolStatus.AWAITING_APPROVAL: "?",

@@ -19,8 +19,6 @@ from gemini_nb.notebook.dashboard.rows import Row
 from gemini_nb.notebook.render.entries import Entry, is_active
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["Places"]
-
 AnyRow: TypeAlias = Row | GroupRow
 _FAR = 1_000_000_000  # CSS orders by integers of 32 bits
 _STEPS = 100  # in a second; a kernel may run for 115 days

@@ -18,8 +18,6 @@ from gemini_nb.notebook.render.markdown import plain
 from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["ROW_COST", "Allowance", "Row"]
-
 ROW_COST = 9
 """Messages that a row takes to come and to go: four widgets, and its place's new child."""
 

@@ -11,8 +11,6 @@ import math
 
 from gemini_nb.api.usage import Usage
 
-__all__ = ["SECONDS", "Pace", "sparkline"]
-
 SECONDS = 30
 """How far back the picture looks."""
 

@@ -14,8 +14,6 @@ from gemini_nb.notebook.render.markdown import escape
 from gemini_nb.notebook.render.words import cut, duration
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["timeline_html"]
-
 _LANES = 24
 _MOMENT = 0.02
 _STEPS = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)

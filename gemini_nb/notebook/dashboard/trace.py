@@ -27,8 +27,6 @@ from gemini_nb.streams.events.events import (
 from gemini_nb.streams.events.log import EventLog
 from gemini_nb.streams.events.states import Phase, ToolStatus
 
-__all__ = ["Bar", "Lane", "Trace"]
-
 
 @dataclass(slots=True)
 class Bar:

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from gemini_nb.streams.runtime.runtime import Runtime
 
-__all__ = ["CellDisplay", "CellOutput", "cell_output"]
-
 _TAKEN = 1.0  # seconds in which a page says that it has taken an update
 _JOINED = 0.05  # seconds of prints that go in one message; `print` makes several writes
 

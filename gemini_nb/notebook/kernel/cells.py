@@ -20,8 +20,6 @@ from gemini_nb.streams.manager import StreamManager, get_manager
 from gemini_nb.streams.stopping import replacing
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["is_running", "register_asked", "register_view", "replacing_earlier"]
-
 _NAME = "gemini_nb_cells"
 
 

@@ -7,8 +7,6 @@ import sys
 from enum import Enum
 from typing import Any
 
-__all__ = ["Frontend", "cell_id", "deleted_cells", "frontend_of", "notebook_path", "request_id"]
-
 
 class Frontend(Enum):
     """Who shows the output of a cell, and when."""

@@ -11,8 +11,6 @@ import threading
 from types import FrameType
 from typing import Self
 
-__all__ = ["HeldInterrupts"]
-
 
 class HeldInterrupts:
     """Keeps back an interrupt that comes between `hold` and `release`; a second one comes through.

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["name_made", "name_streams"]
-
 
 def name_made(made: object, name: str) -> None:
     """Give a stream, or each of a group or list of streams, this name; the first one that it got stays."""

@@ -14,8 +14,6 @@ from typing import Any
 
 from gemini_nb.tools.output import Undo
 
-__all__ = ["free_at", "note_restore", "note_view", "watch_connections"]
-
 _CONNECTING = 3.0  # seconds from its first message until a page asks for its widgets, on a slow machine
 _RESTORING = 3.0  # seconds from the reply until it has made them, where no view says that it has
 _REQUEST = "kernel_info_request"  # the first thing that the server and the page send

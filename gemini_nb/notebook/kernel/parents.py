@@ -12,8 +12,6 @@ from typing import Any
 
 from gemini_nb.tools.output import Undo, replace
 
-__all__ = ["answer_in_threads"]
-
 
 def answer_in_threads(shell: Any) -> Undo:
     """Let a kernel's `get_parent` answer in every thread; returns what puts the kernel's own back."""

@@ -16,8 +16,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["pump"]
-
 _TURN = 0.01
 
 

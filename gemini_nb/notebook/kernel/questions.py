@@ -17,8 +17,6 @@ from typing import Any, NamedTuple
 from gemini_nb.tools.output import Undo, current_target
 from gemini_nb.tools.report import Report
 
-__all__ = ["ask_in_turn"]
-
 _LOOK = 0.05  # seconds between checks for an answer and for the end of the call that asked
 
 

@@ -28,8 +28,6 @@ from gemini_nb.tools.output import (
     route_with,
 )
 
-__all__ = ["captured", "route"]
-
 _STREAMS = ("stdout", "stderr")
 
 

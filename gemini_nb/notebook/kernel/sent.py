@@ -14,8 +14,6 @@ from typing import Any
 from gemini_nb.notebook.kernel.frontend import request_id
 from gemini_nb.tools.output import Undo, replace
 
-__all__ = ["SentOutputs"]
-
 _RUNS = 2_000  # the last ones, of which something is known
 _ENOUGH = 64  # messages of one run that are looked at; one with more has other things than a display
 _OUTPUTS = {"stream", "display_data", "execute_result", "error", "input_request", "clear_output"}

@@ -14,8 +14,6 @@ from IPython.lib.pretty import pretty
 from gemini_nb.tools.output import Display
 from gemini_nb.tools.report import Report
 
-__all__ = ["display_widget"]
-
 _VIEW = "application/vnd.jupyter.widget-view+json"
 
 

@@ -18,19 +18,6 @@ from gemini_nb.streams.group.prompt import with_values
 from gemini_nb.streams.request.request import TIERS
 from gemini_nb.tools.tool import BUILT_IN
 
-__all__ = [
-    "CHAT_OPTIONS",
-    "LEVELS",
-    "OPTIONS",
-    "chat_arguments",
-    "parse",
-    "parse_plain",
-    "prompt_of",
-    "split_line",
-    "stream_arguments",
-    "with_arguments",
-]
-
 LEVELS = ("minimal", "low", "medium", "high")
 _HELP = "%%gemini_stream? lists the options."
 _NEXT_LINE = f"The prompt begins on the next line; values with spaces need quotes. {_HELP}"

@@ -39,8 +39,6 @@ from gemini_nb.streams.group.rows import Later
 from gemini_nb.streams.manager import StreamManager
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["CellContext", "ask", "open_chat"]
-
 _CONCURRENCY = 8
 _ITEM = re.compile(r"\{\s*item\b")
 _CHAT = "chat"

@@ -22,8 +22,6 @@ from gemini_nb.streams.chat.chat import Chat
 if TYPE_CHECKING:
     from gemini_nb.notebook.chat_box.box import ChatBox
 
-__all__ = ["ChatMagic"]
-
 _REST = "%gemini_chat takes one name; values with spaces need quotes. %gemini_chat? lists the options."
 _NO_PAGE = (
     "A chat box needs a notebook's page. Here, %gemini_stream -c {name} YOUR MESSAGE sends the next message "

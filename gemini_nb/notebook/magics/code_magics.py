@@ -20,8 +20,6 @@ from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.runtime.ending import interrupting
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["CodeMagics"]
-
 _EXPLAIN = (
     "A cell of a Jupyter notebook failed. Explain in plain words what went wrong and how to mend it. "
     "Be brief, and quote the line that matters."

@@ -27,8 +27,6 @@ from gemini_nb.streams.manager import StreamManager
 from gemini_nb.streams.stream import Stream
 from gemini_nb.tools.tool import Tool, ToolSource
 
-__all__ = ["attachable", "matcher"]
-
 _MAGIC = re.compile(r"\s*(%%?)(gemini_\w+)\s(.*)")
 _CELL = re.compile(r"\s*%%gemini_stream\b(?![^\n]*\s--raw\b)[^\n]*\n(.*)", re.DOTALL)
 _FIELD = re.compile(r"\{((?:[^\W\d]\w*\.)*)((?:[^\W\d]\w*)?)")

@@ -32,8 +32,6 @@ from gemini_nb.streams.manager import StreamManager, adopt_manager, get_manager
 from gemini_nb.streams.stream import Stream
 from gemini_nb.tools.output import current_target
 
-__all__ = ["load", "unload"]
-
 _SHOWN: tuple[Any, ...] = (Stream, StreamGroup)
 
 

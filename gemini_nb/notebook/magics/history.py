@@ -22,8 +22,6 @@ from gemini_nb.notebook.magics.arguments import parse_plain, with_arguments
 from gemini_nb.notebook.render.words import quantity
 from gemini_nb.streams.manager import get_manager, journal
 
-__all__ = ["HistoryMagics", "entry_of", "show_entry"]
-
 
 @magics_class
 class HistoryMagics(Magics):

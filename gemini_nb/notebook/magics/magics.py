@@ -42,8 +42,6 @@ from gemini_nb.streams.runtime.ending import StreamInterrupted, interrupting
 from gemini_nb.streams.stopping import stop_together
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["GeminiMagics"]
-
 _PLACE = re.compile(r"([^\W\d]\w*)\[(\d{1,9})\]")
 
 

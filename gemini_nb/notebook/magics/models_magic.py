@@ -14,8 +14,6 @@ from gemini_nb.notebook.magics.arguments import parse_plain, with_arguments
 from gemini_nb.notebook.render.words import one_line
 from gemini_nb.streams.manager import StreamManager
 
-__all__ = ["ModelsMagic"]
-
 _WIDEST = 120  # characters of a name
 
 

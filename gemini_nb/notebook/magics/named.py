@@ -29,8 +29,6 @@ from gemini_nb.streams.request.cached import CachedContent, cache_named
 from gemini_nb.streams.stream import Stream
 from gemini_nb.tools.tool import BUILT_IN, ToolSource
 
-__all__ = ["alone_or_listed", "as_name", "items_of", "options_of", "read_typed", "value_of"]
-
 _OF_IPYTHON = {"In", "Out", "_", "__", "___", "exit", "get_ipython", "quit"}
 _LIST = re.compile(r"list\[(.+)\]")
 _MISSING = object()

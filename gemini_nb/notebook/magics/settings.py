@@ -13,8 +13,6 @@ from traitlets.config import Configurable
 from gemini_nb.config import Auth, real_number, whole_number
 from gemini_nb.streams.manager import StreamManager
 
-__all__ = ["GeminiNB"]
-
 _OF_STREAMS = ("model", "auth", "on_cut", "keep", "replay_pace", "journal", "journal_megabytes")
 _OF_THE_MANAGER = (*_OF_STREAMS, "history", "max_concurrent")
 

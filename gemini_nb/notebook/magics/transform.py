@@ -18,8 +18,6 @@ from typing import Any
 
 from IPython.core.magic import MagicAlias
 
-__all__ = ["AwaitStreamCells", "question_keeper", "read_loading_cell_again"]
-
 _CALL = "get_ipython().run_cell_magic('gemini_stream', "
 _COROUTINES = {"gemini_stream": "stream_cell", "gemini_fix": "fix_cell", "gemini_wait": "wait_cell"}
 _LINE_CALL = "get_ipython().run_line_magic("

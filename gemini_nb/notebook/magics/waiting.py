@@ -19,8 +19,6 @@ from gemini_nb.streams.stopping import stop_interrupted
 from gemini_nb.streams.stream import Stream
 from gemini_nb.tools.kernel import KernelLoop, running_loop
 
-__all__ = ["await_made", "blocking_wait", "stopping"]
-
 _SLICE = 0.05  # seconds between looks for a tool that needs the loop
 
 

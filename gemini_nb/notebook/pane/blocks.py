@@ -28,8 +28,6 @@ from gemini_nb.notebook.render.words import cut_start
 if TYPE_CHECKING:
     import ipywidgets as widgets
 
-__all__ = ["BlockView", "block_html", "view_for"]
-
 _STRUCK = 4000  # characters of a broken attempt that are shown
 
 

@@ -24,8 +24,6 @@ from gemini_nb.streams.events.states import ToolStatus
 if TYPE_CHECKING:
     import ipywidgets as widgets
 
-__all__ = ["CallView", "call_html"]
-
 _LONGEST = 20_000
 _WHOLE = sys.maxsize
 _LEAST = 40  # characters that are shown of each argument of a question

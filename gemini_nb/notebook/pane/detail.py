@@ -15,8 +15,6 @@ from gemini_nb.notebook.render.markdown import escape, scrollable
 if TYPE_CHECKING:
     import ipywidgets as widgets
 
-__all__ = ["detail", "detail_html"]
-
 
 def detail(label: str, line: widgets.Widget, body: widgets.Widget, kind: str) -> Any:
     """A fold that works while the kernel is busy.

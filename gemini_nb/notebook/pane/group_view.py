@@ -38,8 +38,6 @@ from gemini_nb.streams.stream import Stream
 if TYPE_CHECKING:
     from IPython.display import DisplayHandle
 
-__all__ = ["GroupView", "view_of"]
-
 _INTERVAL = 0.25
 _NAMED = 5
 

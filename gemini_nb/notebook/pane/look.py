@@ -12,8 +12,6 @@ from gemini_nb.notebook.static import style
 if TYPE_CHECKING:
     import ipywidgets as widgets
 
-__all__ = ["kept_html", "notice_html", "pre_html", "sheet"]
-
 _LONGEST = 2000
 
 

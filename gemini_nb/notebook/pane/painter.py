@@ -29,8 +29,6 @@ from gemini_nb.redaction import scrub
 from gemini_nb.streams.runtime.loop import BackgroundLoop
 from gemini_nb.streams.runtime.runtime import Runtime
 
-__all__ = ["BUDGET", "Painter", "View", "painter_of", "retire", "tidy"]
-
 logger = logging.getLogger("gemini_nb")
 
 BUDGET = 300

@@ -49,8 +49,6 @@ from gemini_nb.streams.stream import Stream
 if TYPE_CHECKING:
     from IPython.display import DisplayHandle
 
-__all__ = ["StreamPane", "body_html", "whole", "whole_html"]
-
 _ENOUGH = 40  # messages after which the rest of a paint is left to the next one
 _HEAD_PAUSE = 1.0
 _CROWDED = 1.5  # seconds between two paints that say that many panes live

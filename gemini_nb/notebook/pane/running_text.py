@@ -20,8 +20,6 @@ from gemini_nb.notebook.render.markdown import Draft, has_formulas, typeset
 if TYPE_CHECKING:
     import ipywidgets as widgets
 
-__all__ = ["TextView"]
-
 _TAIL = 1600  # characters that a tail may have before its finished part is frozen
 _FORMULAS = 400  # the same for a tail that waits to be typeset
 _CLASS = "gemini-nb-text"

@@ -18,8 +18,6 @@ from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.stream import Stream
 from gemini_nb.tools.output import current_target
 
-__all__ = ["displayer", "show", "show_view", "streams_of"]
-
 
 def streams_of(made: Stream | StreamGroup) -> Sequence[Stream]:
     """The streams of a stream or a group that are there."""

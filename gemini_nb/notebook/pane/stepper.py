@@ -14,8 +14,6 @@ from gemini_nb.notebook.render.markdown import escape
 from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["head_html"]
-
 _SERVICES = {Auth.GEMINI: "Gemini API", Auth.VERTEX_AI: "Vertex AI", **figures.STAND_INS}
 
 

@@ -11,8 +11,6 @@ from gemini_nb.notebook.pane.running_text import TextView
 from gemini_nb.notebook.pane.widgetry import box, close_tree, piece, scroll_key, set_value
 from gemini_nb.notebook.render.markdown import Draft, escape, finished
 
-__all__ = ["ThoughtsView", "thoughts_html"]
-
 _MARKS = re.compile(r"^[#>\s]+|[*`]+|\b_|_\b")
 _PAUSE = 0.25  # thoughts are glanced at, so they need not be smooth
 

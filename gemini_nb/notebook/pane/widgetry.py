@@ -20,24 +20,6 @@ from gemini_nb.notebook.kernel.page_loads import note_restore
 from gemini_nb.notebook.render.markdown import plain
 from gemini_nb.streams.stream import Stream
 
-__all__ = [
-    "Container",
-    "Counted",
-    "OpensWhenNamed",
-    "answer_where_asked",
-    "box",
-    "button",
-    "close_tree",
-    "formulas",
-    "messages",
-    "piece",
-    "scroll_key",
-    "set_value",
-    "shared_layout",
-    "shared_piece",
-    "stop_button",
-]
-
 _NAMED = {f"_{side}_{fact}" for side in ("model", "view") for fact in ("module", "module_version", "name")}
 _SHARED = {"layout", "style"}  # empty, so that a page without them shows the same
 _shared: dict[object, widgets.Widget] = {}

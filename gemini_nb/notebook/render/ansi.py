@@ -10,8 +10,6 @@ from __future__ import annotations
 import os
 from typing import TextIO
 
-__all__ = ["Styler", "can_style"]
-
 _BOLD, _CODE, _FAINT, _PLAIN = "\x1b[1m", "\x1b[36m", "\x1b[2m", "\x1b[0m"
 
 

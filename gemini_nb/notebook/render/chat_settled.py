@@ -29,18 +29,6 @@ from gemini_nb.streams.chat.messages import Exchange, is_message
 from gemini_nb.streams.journaling import prompt_of
 from gemini_nb.streams.stream import Stream
 
-__all__ = [
-    "UNANSWERED",
-    "Settled",
-    "chat_bundle",
-    "key_of",
-    "question_html",
-    "question_of",
-    "render_settled",
-    "transcript",
-    "transcript_of",
-]
-
 UNANSWERED = "Nothing came of this message, so it is no part of the chat."
 _LONGEST = 4000
 

@@ -12,8 +12,6 @@ from gemini_nb.streams.group.run import Run
 from gemini_nb.streams.manager import StreamManager
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["Entry", "entries_of", "is_active", "label_of", "name_of", "state_of", "streams_in"]
-
 Entry: TypeAlias = Stream | Run
 
 

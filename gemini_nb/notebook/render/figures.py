@@ -20,36 +20,6 @@ from gemini_nb.streams.events.info import Waiting
 from gemini_nb.streams.events.states import Phase, Status
 from gemini_nb.streams.stream import Stream
 
-__all__ = [
-    "PICTURES",
-    "STAND_INS",
-    "THINKING",
-    "TOOLS",
-    "WAITING",
-    "WRITING",
-    "activity",
-    "counted",
-    "details",
-    "elapsed",
-    "ending",
-    "ending_kind",
-    "first_words",
-    "kept",
-    "named",
-    "phase_word",
-    "picture_of",
-    "pictures",
-    "price_words",
-    "retrying_words",
-    "short",
-    "silence_words",
-    "stopped_words",
-    "title",
-    "tokens_per_second",
-    "tokens_words",
-    "waiting_words",
-]
-
 _LOOKED_AT = 4_000  # characters of what was asked that are looked through for its first words
 _NAMED = 8  # streams that a line names
 

@@ -16,8 +16,6 @@ from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["SHOWN", "bundle_of", "counts", "markdown_of", "text_of"]
-
 Transcripts: TypeAlias = Mapping[int, Transcript]
 
 SHOWN = 200

@@ -23,21 +23,6 @@ from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.group.rows import Counts, Row
 from gemini_nb.streams.stream import Stream
 
-__all__ = [
-    "ROWS",
-    "Rate",
-    "is_table",
-    "item_words",
-    "live_html",
-    "live_rows",
-    "notes_of",
-    "progress_line",
-    "row_words",
-    "table_html",
-    "table_markdown",
-    "table_text",
-]
-
 ROWS = 100
 """Rows of a settled table."""
 _LIVE_ROWS = 20

@@ -36,8 +36,6 @@ from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.events.events import PartReceived, StreamCompleted, TextDelta, ToolCallRequested
 from gemini_nb.streams.events.states import ToolStatus
 
-__all__ = ["entry_bundle", "history_table", "kept_table", "uploads_table", "usage_table"]
-
 _KINDS = {"error": "error", "stopped": "stopped", "completed": "cut"}
 _HEAD = ("when", "notebook", "model", "prompt", "status", "tokens", "price", "id")
 

@@ -34,27 +34,6 @@ from gemini_nb.streams.stream import Stream
 from gemini_nb.tools.fences import is_fence
 from gemini_nb.tools.printed import end_of
 
-__all__ = [
-    "block_markdown",
-    "blocks_markdown",
-    "blocks_text",
-    "call_markdown",
-    "called",
-    "code_block",
-    "fold",
-    "framed",
-    "literal",
-    "mimebundle",
-    "part_of_answer",
-    "render",
-    "source_lists",
-    "source_of",
-    "title_html",
-    "to_markdown",
-    "to_text",
-    "transcript_of",
-]
-
 _ROOM = '<div style="margin: 1em 0">\n\n{}\n\n</div>'
 _FENCED = re.compile(r"^(`{3,})[^`\n]*\n(?:.*\n)*?\1$", re.MULTILINE)
 _LONG = 4000

@@ -16,8 +16,6 @@ from typing import Any
 from gemini_nb.api.wire import JSON, Part, objects
 from gemini_nb.notebook.render.markdown import Mark
 
-__all__ = ["Grounding", "Sources", "address_of", "read_sources", "without_listed"]
-
 _MOST = 500  # supports of one answer that get a number in its text
 _QUERIES = ("webSearchQueries", "imageSearchQueries")
 _LISTS = ("groundingChunks", "groundingSupports", *_QUERIES)

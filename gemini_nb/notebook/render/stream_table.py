@@ -16,8 +16,6 @@ from gemini_nb.streams.group.run import Run
 from gemini_nb.streams.manager import StreamManager
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["rows_table", "table"]
-
 _HEAD = ("stream", "status", "phase", "model", "tokens", "tools", "time", "prompt")
 
 

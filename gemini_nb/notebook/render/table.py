@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 from gemini_nb.notebook.render.markdown import plain
 
-__all__ = ["aligned"]
-
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Rows of plain text as lines with their columns beneath each other."""

@@ -32,8 +32,6 @@ from gemini_nb.streams.events.states import ToolStatus, UploadStatus
 from gemini_nb.streams.events.uploads import Upload
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["print_stream"]
-
 
 def print_stream(stream: Stream, out: TextIO | None = None, *, stops: bool = True) -> bool:
     """Print a stream until it ends, and return whether Ctrl-C came first.

@@ -47,8 +47,6 @@ from gemini_nb.streams.events.events import (
 )
 from gemini_nb.streams.events.uploads import Upload
 
-__all__ = ["Transcript"]
-
 
 @dataclass(slots=True)
 class Transcript:

@@ -4,20 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 
-__all__ = [
-    "cut",
-    "cut_counted",
-    "cut_middle",
-    "cut_start",
-    "data_progress",
-    "data_size",
-    "date",
-    "duration",
-    "one_line",
-    "quantity",
-]
-
-
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 

@@ -23,8 +23,6 @@ from gemini_nb.streams.request.options import StreamOptions, check_names, for_se
 from gemini_nb.streams.stopping import replacing
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["Chat"]
-
 _BEFORE = "the message before it"
 _SEND_AGAIN = "Send this message again if it is still wanted; the chat is as it was without it."
 _NO_PLACE = (

@@ -22,8 +22,6 @@ from gemini_nb.redaction import scrub_json
 from gemini_nb.tools.schemas.schema import OutputSchema
 from gemini_nb.tools.tool import ToolSet, as_tools
 
-__all__ = ["read_chat", "write_chat"]
-
 _FORMAT = "gemini_nb.Chat"
 _VERSION = 1
 

@@ -19,8 +19,6 @@ from gemini_nb.api.wire import Content
 from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.journaling import prompt_of
 
-__all__ = ["Before", "Exchange", "Message", "Messages", "Origin", "conversation_text", "is_message"]
-
 _UNANSWERED = 20  # messages without an answer that are remembered, the newest
 
 

@@ -21,8 +21,6 @@ from gemini_nb.redaction import excerpt_of
 if TYPE_CHECKING:
     from gemini_nb.streams.stream import Stream
 
-__all__ = ["ITS_TURN", "Admission", "Gate", "Place"]
-
 ITS_TURN = "its turn"
 """What a stream waits for that wants a place."""
 

@@ -41,8 +41,6 @@ from gemini_nb.streams.request.uploads import uploads_of
 from gemini_nb.streams.runtime.runtime import Runtime
 from gemini_nb.streams.telemetry import ModelCallWatch, watch_model_call
 
-__all__ = ["Conversation"]
-
 _FILTERS = {"SAFETY", "PROHIBITED_CONTENT", "BLOCKLIST", "SPII", "RECITATION", "MODEL_ARMOR"}
 _FILTERS |= {"IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION"}
 _FILTERS |= set("6789")  # a filter by one service's numbers or the other's

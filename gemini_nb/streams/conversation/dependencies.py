@@ -24,20 +24,6 @@ from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.runtime.readers import waker
 from gemini_nb.streams.stream import Stream
 
-__all__ = [
-    "Deferred",
-    "Dependencies",
-    "Need",
-    "defer",
-    "growing",
-    "streams_among",
-    "streams_in",
-    "taken_with_streams",
-    "wait_for_rows",
-    "whole_text",
-    "with_texts",
-]
-
 _CONTAINERS = (list, tuple, dict)
 _PLAIN = (str, int, float, bool, type(None))  # of which there may be many
 _ASK_AGAIN = "Ask it again, then this."

@@ -21,8 +21,6 @@ from gemini_nb.streams.conversation.admission import Place
 from gemini_nb.streams.events.record import StreamRecord
 from gemini_nb.streams.request.request import StreamRequest
 
-__all__ = ["Keeper", "Repeats"]
-
 _REAL = (Auth.GEMINI, Auth.VERTEX_AI)
 _GOOGLE = ".googleapis.com"
 _LONGEST_NAME = 200

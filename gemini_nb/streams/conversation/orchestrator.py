@@ -36,8 +36,6 @@ from gemini_nb.streams.request.request import (
 from gemini_nb.streams.runtime.runtime import Runtime, default_runtime
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["OrchestratorInfo", "ToolOrchestrator"]
-
 logger = logging.getLogger("gemini_nb")
 
 _numbers: Iterator[int] = globals().get("_numbers", itertools.count(1))  # survives a reload of this module

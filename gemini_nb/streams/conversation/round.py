@@ -23,8 +23,6 @@ from gemini_nb.tools.report import Report
 from gemini_nb.tools.result import ToolResult
 from gemini_nb.tools.tool import Tool, ToolSet
 
-__all__ = ["ToolRound", "unanswered"]
-
 _INTERVAL = 0.1  # seconds between two events about what a running tool says
 _LATE = 1.0  # the same for what goes on after its call has ended
 

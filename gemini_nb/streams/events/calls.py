@@ -16,8 +16,6 @@ from gemini_nb.streams.events.states import TOOL_STATUSES, ToolStatus, advance
 from gemini_nb.tools.report import Work
 from gemini_nb.tools.shown import Shown
 
-__all__ = ["Approval", "ToolCall"]
-
 
 class Approval:
     """A question that is answered once, from any thread; a later answer changes nothing."""

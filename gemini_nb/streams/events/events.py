@@ -16,26 +16,6 @@ from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.events.states import Phase
 from gemini_nb.streams.events.uploads import Upload
 
-__all__ = [
-    "PartReceived",
-    "PhaseChanged",
-    "RetryScheduled",
-    "StreamCompleted",
-    "StreamEvent",
-    "StreamFailed",
-    "StreamStarted",
-    "StreamStopped",
-    "TextDelta",
-    "TextRewound",
-    "ThoughtDelta",
-    "ToolCallFinished",
-    "ToolCallRequested",
-    "ToolCallStarted",
-    "ToolCallUpdated",
-    "UploadUpdated",
-    "UsageUpdated",
-]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Event:

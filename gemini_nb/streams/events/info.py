@@ -14,8 +14,6 @@ from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.events.events import StreamEvent
 from gemini_nb.streams.events.states import Phase, Status
 
-__all__ = ["StreamInfo", "Subscriber", "Waiting"]
-
 Subscriber: TypeAlias = Callable[[StreamEvent], object]
 """A callback that gets a stream's events."""
 

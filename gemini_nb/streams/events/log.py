@@ -19,8 +19,6 @@ from gemini_nb.errors import InternalError
 from gemini_nb.redaction import scrub
 from gemini_nb.streams.events.events import StreamCompleted, StreamEvent, StreamFailed, StreamStopped
 
-__all__ = ["TERMINAL", "Cursor", "EventLog", "Reader"]
-
 TERMINAL = (StreamCompleted, StreamFailed, StreamStopped)
 _LAST_KINDS = {"stream_completed", "stream_failed", "stream_stopped"}  # classes differ after a reload
 _CONTINUING = {"text_delta", "thought_delta", "usage_updated"}

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 
 from gemini_nb.redaction import Veil
 
-__all__ = ["Mark", "Output"]
-
 _BLANK_LINE = "\n\n"
 _NONE: list[str] = []  # of all streams that have shrunk: nothing comes after their end
 _SPENT = Veil()

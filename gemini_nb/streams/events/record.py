@@ -35,8 +35,6 @@ from gemini_nb.streams.events.states import (
 )
 from gemini_nb.streams.events.uploads import Upload
 
-__all__ = ["StreamRecord"]
-
 _NONE: list[Any] = []  # of all streams that have shrunk: nothing comes after their end
 _ASKED: list[datetime | None] = [None]
 

@@ -6,8 +6,6 @@ from dataclasses import dataclass, replace
 
 from gemini_nb.api.usage import Usage
 
-__all__ = ["Saved"]
-
 
 @dataclass(frozen=True, slots=True)
 class Saved:

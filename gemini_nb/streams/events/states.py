@@ -13,18 +13,6 @@ from typing import TypeVar
 
 from gemini_nb.errors import InternalError
 
-__all__ = [
-    "PHASES",
-    "STATUSES",
-    "TOOL_STATUSES",
-    "UPLOAD_STATUSES",
-    "Phase",
-    "Status",
-    "ToolStatus",
-    "UploadStatus",
-    "advance",
-]
-
 
 class Status(StrEnum):
     """How a stream stands. Every stream begins active and ends exactly once."""

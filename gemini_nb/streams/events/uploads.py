@@ -7,8 +7,6 @@ from typing import Any
 
 from gemini_nb.streams.events.states import UPLOAD_STATUSES, UploadStatus, advance
 
-__all__ = ["Upload"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upload:

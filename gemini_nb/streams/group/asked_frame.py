@@ -24,8 +24,6 @@ from gemini_nb.streams.request.options import for_several, takes_options_of
 from gemini_nb.streams.request.request import build_request
 from gemini_nb.tools.schemas.schema import OutputSchema
 
-__all__ = ["OF_THE_RUN", "ask_frame", "check_prompt", "checked_prompt", "contents_of", "field_of"]
-
 OF_THE_RUN = ("manager", "concurrency", "rpm", "budget", "subscriber", "each")
 """Options that change nothing about what is asked."""
 shown_options.update(OF_THE_RUN)

@@ -14,20 +14,6 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = [
-    "FIELD",
-    "STEPS",
-    "check_written",
-    "first_steps",
-    "has_name",
-    "is_doubled",
-    "looks_like_variable",
-    "prose_of",
-    "python_name",
-    "step_into",
-    "strays",
-]
-
 _STEP = r"""\.[^\W\d]\w*|\[-?\d+\]|\[(?:'[^'\\\n]*'|"[^"\\\n]*")\]"""
 FIELD = re.compile(
     rf"(?P<open>\{{\{{?)(?P<name>[^\W\d]\w*)(?P<steps>(?:{_STEP})*)"

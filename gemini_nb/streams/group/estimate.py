@@ -24,8 +24,6 @@ from gemini_nb.streams.request.options import for_several, takes_options_of
 from gemini_nb.streams.request.request import StreamRequest, build_request
 from gemini_nb.streams.request.uploads import uploads_of
 
-__all__ = ["Estimate", "estimate"]
-
 _SAMPLE = 10  # rows whose tokens are counted
 _LOOKED_AT = 1000  # rows of which is found out how many can be asked
 _LONG_ANSWER = 2000  # tokens of a long answer with its thoughts, where the request sets no limit

@@ -22,22 +22,6 @@ from gemini_nb.streams.runtime.handle import Handle
 from gemini_nb.streams.stream import Stream
 from gemini_nb.tools.schemas.schema import OutputSchema
 
-__all__ = [
-    "ENDS",
-    "column_names",
-    "columns_of",
-    "copied",
-    "fields_of",
-    "free_names",
-    "is_frame",
-    "is_missing",
-    "names_in",
-    "records_of",
-    "result_of",
-    "to_frame",
-    "why_no_rows",
-]
-
 ENDS = ("status", "finish_reason", "error", "tokens", "cost", "kept")
 """The columns that say how a row ended."""
 _KINDS = {"tokens": "int64", "cost": "float64", "kept": "bool"}  # what pandas makes of those of rows

@@ -28,8 +28,6 @@ from gemini_nb.streams.runtime.runtime import Runtime
 from gemini_nb.streams.stopping import interrupted, stop_interrupted, stop_together
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["StreamGroup"]
-
 logger = logging.getLogger("gemini_nb")
 
 _UNKNOWN = Shape()

@@ -28,8 +28,6 @@ from gemini_nb.streams.stream import Stream
 from gemini_nb.tools.schemas.schema import OutputSchema
 from gemini_nb.tools.tool import described
 
-__all__ = ["check_rows", "map_prompts"]
-
 M = TypeVar("M", bound=Mapping[str, object])
 
 _MISSING = object()

@@ -13,8 +13,6 @@ from typing import Any
 
 from gemini_nb.api.contents.objects import is_from
 
-__all__ = ["Origin", "Records", "origin_of"]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Origin:

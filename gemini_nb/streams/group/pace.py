@@ -19,8 +19,6 @@ from gemini_nb.redaction import excerpt_of
 from gemini_nb.streams.group.rows import Row
 from gemini_nb.streams.group.run import Run
 
-__all__ = ["Pace", "check_prices", "dollars_of"]
-
 _WINDOW = 200  # rows that are streams at a time, at least
 _WIDEST = 1000  # and at most, since each of them takes 60 KB and may hold a connection
 _FIRST = 8  # places at the beginning: all that run are refused when they meet a quota

@@ -56,8 +56,6 @@ from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.runtime.reached import noting_streams
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["ObjectText", "interpolate", "with_values"]
-
 _CONVERSIONS: Mapping[str, Callable[[object], str]] = {"r": repr, "s": str, "a": ascii}
 _ROWS = re.compile(r"all|[1-9]\d*")
 _SHOWN_ROWS = 40  # of a frame for which the prompt does not say how many

@@ -13,8 +13,6 @@ from gemini_nb.streams.group.origin import Origin
 from gemini_nb.streams.stream import Stream
 from gemini_nb.tools.schemas.schema import OutputSchema
 
-__all__ = ["Alone", "Counts", "Later", "Row", "Shape", "failure_of"]
-
 
 class Later:
     """A prompt that is made when its row starts."""

@@ -25,8 +25,6 @@ from gemini_nb.streams.request.request import StreamRequest
 from gemini_nb.streams.runtime.collector import note_row
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["Run"]
-
 _IN_CALL = 50  # rows that are started, and checked, in the call itself
 _WHOLE = 200  # rows that ended last and are kept with all that they were
 _LISTING = "Make a list of the rows first, since the iterator belongs to the thread that made it: list(rows)."

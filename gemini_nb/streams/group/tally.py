@@ -10,8 +10,6 @@ from gemini_nb.errors import ConnectError, GeminiError, NotAskedError
 from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["Refusals", "Tally"]
-
 _ALIKE = 5  # refusals of a key, a model or an account with which a run ends
 _ALIKE_ROWS = 50  # refusals that may be the rows' own, or that follow answers
 _REMARKS = 3

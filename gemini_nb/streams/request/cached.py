@@ -27,17 +27,6 @@ if TYPE_CHECKING:
     from gemini_nb.streams.request.options import StreamOptions
     from gemini_nb.streams.runtime.runtime import Runtime
 
-__all__ = [
-    "HELD",
-    "CachedContent",
-    "cache_named",
-    "check_beside_cache",
-    "expiry_of",
-    "run",
-    "seconds_of",
-    "with_cache",
-]
-
 HELD = ("systemInstruction", "tools", "toolConfig")
 """What a cache holds, and a request beside it must not set."""
 

@@ -15,8 +15,6 @@ from gemini_nb.streams.request.files import is_local, path_of, replace_files
 from gemini_nb.streams.request.request import StreamRequest
 from gemini_nb.tools.tool import Tool
 
-__all__ = ["to_code"]
-
 _Known: TypeAlias = "Mapping[str, _Known | None]"
 
 _PARTS: _Known = {

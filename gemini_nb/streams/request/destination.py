@@ -15,8 +15,6 @@ from gemini_nb.streams.request.options import StreamOptions
 if TYPE_CHECKING:
     from gemini_nb.streams.runtime.runtime import Runtime
 
-__all__ = ["find_endpoint"]
-
 
 def find_endpoint(runtime: Runtime, options: StreamOptions, *, may_lack_key: bool = False) -> Endpoint:
     """Return where the request goes and with which key; simulated answers come from this process."""

@@ -18,8 +18,6 @@ from gemini_nb.config import Auth
 from gemini_nb.errors import ConfigError
 from gemini_nb.redaction import scrub
 
-__all__ = ["files_in", "fit_files", "is_local", "path_of", "replace_files"]
-
 _BUCKET = 'Put it into a bucket, and pass gemini_nb.File("gs://bucket/name").'
 
 

@@ -12,8 +12,6 @@ from gemini_nb.errors import ConfigError
 from gemini_nb.redaction import excerpt
 from gemini_nb.streams.request.cached import check_beside_cache
 
-__all__ = ["fit"]
-
 _FLAG = "includeServerSideToolInvocations"
 _HINT = "Leave out the built-in tools or the functions, or ask in two streams."
 

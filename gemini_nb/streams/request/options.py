@@ -13,15 +13,6 @@ from typing import Any, TypedDict, TypeVar
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.redaction import sealed, shown_options
 
-__all__ = [
-    "RequestOptions",
-    "StreamOptions",
-    "check_names",
-    "for_several",
-    "takes_options",
-    "takes_options_of",
-]
-
 F = TypeVar("F", bound=Callable[..., Any])
 M = TypeVar("M", bound=Mapping[str, object])
 

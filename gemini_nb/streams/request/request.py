@@ -40,16 +40,6 @@ if TYPE_CHECKING:
     from gemini_nb.journal.kept.answers import KeptAnswers
     from gemini_nb.streams.runtime.runtime import Runtime
 
-__all__ = [
-    "TIERS",
-    "StreamRequest",
-    "build_request",
-    "check_settings",
-    "complete_request",
-    "output_of",
-    "with_tools_of_sources",
-]
-
 _FIELDS = {
     "system_instruction": "systemInstruction",
     "safety_settings": "safetySettings",

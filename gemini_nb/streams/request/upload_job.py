@@ -18,8 +18,6 @@ from gemini_nb.streams.events.states import UploadStatus
 if TYPE_CHECKING:
     from gemini_nb.streams.events.record import StreamRecord
 
-__all__ = ["Job", "Progress", "ShownUpload", "facts_of"]
-
 _REPORT = 0.25  # seconds between two events of one upload
 
 

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from gemini_nb.journal.store import Store
     from gemini_nb.streams.runtime.runtime import Runtime
 
-__all__ = ["CLAIM", "Hashed", "Memory", "owner_of"]
-
 _MARGIN = 30.0  # seconds before its end at which an upload is no longer used
 CLAIM = 60.0
 """Seconds after which another kernel may upload a file, when the one that began is heard of no more."""

@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from gemini_nb.streams.request.request import StreamRequest
     from gemini_nb.streams.runtime.runtime import Runtime
 
-__all__ = ["Uploads", "uploads_of"]
-
 _LIFETIME = 48 * 3600.0
 _MARGIN = 30.0  # seconds before its end at which an upload is no longer used
 _FIRST_LOOK, _LAST_LOOK, _SLOWER = 0.5, 10.0, 1.5  # seconds between two looks at a file that is processed

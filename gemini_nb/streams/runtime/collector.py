@@ -12,8 +12,6 @@ import gc
 import threading
 import time
 
-__all__ = ["note_row"]
-
 _TIMES = 10  # rarer
 _MANY = 30  # rows that end in a second
 _SECONDS = 1.0

@@ -27,8 +27,6 @@ from gemini_nb.streams.events.log import Cursor, EventLog
 from gemini_nb.streams.runtime.loop import BackgroundLoop, Flag
 from gemini_nb.tools.output import Target, targeting
 
-__all__ = ["Delivery", "Subscription"]
-
 logger = logging.getLogger("gemini_nb")
 
 _PATIENCE = 0.02  # seconds a subscription waits for a thread before one more is started

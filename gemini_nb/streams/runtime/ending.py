@@ -25,16 +25,6 @@ if TYPE_CHECKING:
     from gemini_nb.streams.events.record import StreamRecord
     from gemini_nb.streams.runtime.runtime import Runtime
 
-__all__ = [
-    "Ending",
-    "StreamInterrupted",
-    "in_tool_of",
-    "interrupting",
-    "mark_cancelled",
-    "waiting_for",
-    "waiting_for_rows",
-]
-
 
 class StreamInterrupted(Interrupted):
     """A wait for streams was interrupted."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, NoReturn, Self
 
-__all__ = ["Handle"]
-
 
 class Handle:
     """A handle on something that runs. Copying it, deep copies included, returns itself; pickling fails."""

@@ -22,8 +22,6 @@ from gemini_nb.redaction import scrub
 from gemini_nb.tools.kernel import LoopEndedError, background
 from gemini_nb.tools.output import leave_target, targeting
 
-__all__ = ["BackgroundLoop", "Flag"]
-
 
 class Flag:
     """Set once, by any thread."""

@@ -11,8 +11,6 @@ import contextvars
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["note_stream", "noting_streams"]
-
 _reached: contextvars.ContextVar[list[Any] | None] = contextvars.ContextVar("gemini_nb_reached", default=None)
 
 

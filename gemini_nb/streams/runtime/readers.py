@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from gemini_nb.streams.events.events import StreamEvent
     from gemini_nb.streams.runtime.runtime import Runtime
 
-__all__ = ["EventReader", "sleep_until_set", "waker"]
-
 POLL = 0.1
 """Seconds after which a wait on a kernel's loop looks up: ipykernel turns Ctrl-C into a cancellation that is
 only noticed when the loop wakes."""

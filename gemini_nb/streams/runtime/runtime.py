@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from gemini_nb.streams.events.record import StreamRecord
     from gemini_nb.tools.output import Target
 
-__all__ = ["Runtime", "default_runtime", "forget_default_runtime"]
-
 _POLL = 0.2  # seconds between looks for a Ctrl-C where the platform's lock does not wake for one
 
 T = TypeVar("T")

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from gemini_nb.streams.events.log import EventLog
     from gemini_nb.streams.runtime.runtime import Runtime
 
-__all__ = ["Subscribers"]
-
 _ASYNC = (inspect.iscoroutinefunction, inspect.isasyncgenfunction)
 
 

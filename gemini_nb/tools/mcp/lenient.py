@@ -12,8 +12,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Self
 
-__all__ = ["lenient"]
-
 _KINDS = frozenset(("text", "image", "audio", "resource", "resource_link"))
 
 

@@ -17,8 +17,6 @@ from typing import Any
 from gemini_nb.daemon import run_in_daemon_thread
 from gemini_nb.redaction import scrub
 
-__all__ = ["ErrorLog", "stdio"]
-
 _LOG_SIZE = 64 * 1024  # bytes of stderr kept: the last ones
 _LONGEST = 64 * 2**20  # bytes of one message
 _CHUNK = 256 * 1024  # bytes that are taken at once

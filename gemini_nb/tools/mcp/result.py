@@ -16,8 +16,6 @@ from gemini_nb.api.wire import Part
 from gemini_nb.tools.execution import ToolFailedError
 from gemini_nb.tools.result import ToolResult
 
-__all__ = ["result_of"]
-
 _TEXTS = ("application/json", "image/svg+xml")  # a drawing in words is no image to Gemini
 _KIND = re.compile(r"[\w.+-]+/[\w.+-]+")
 _MEDIA = ("image/", "audio/", "video/", "application/pdf")

@@ -32,8 +32,6 @@ from gemini_nb.tools.schemas.declaration import Signature
 from gemini_nb.tools.schemas.wire_schema import clean_schema
 from gemini_nb.tools.tool import DEFAULT_TIMEOUT, Tool, ToolSource
 
-__all__ = ["MCPServer", "mcp"]
-
 T = TypeVar("T")
 
 _SECRET = re.compile(r"auth|cookie|cred|key|pass|pwd|secret|session|token", re.IGNORECASE)

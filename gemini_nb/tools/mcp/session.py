@@ -28,8 +28,6 @@ from gemini_nb.tools.mcp.lenient import lenient
 from gemini_nb.tools.mcp.process import ErrorLog, stdio
 from gemini_nb.tools.report import Report
 
-__all__ = ["Session", "Target"]
-
 T = TypeVar("T")
 
 _PAGES = 100  # of a list of tools: one that never ends would hold the stream

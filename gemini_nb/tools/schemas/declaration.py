@@ -22,8 +22,6 @@ from gemini_nb.tools.schemas.wire_schema import clean_schema
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-__all__ = ["Signature", "declare"]
-
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,127}")
 
 

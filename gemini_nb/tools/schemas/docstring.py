@@ -8,8 +8,6 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-__all__ = ["argument_texts", "docstring_of"]
-
 
 def docstring_of(function: Any) -> str:
     """Return a callable's own docstring, "" if it has none.

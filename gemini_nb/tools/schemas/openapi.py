@@ -11,8 +11,6 @@ from typing import Any
 
 from gemini_nb.tools.schemas.wire_schema import MANY, NAMED, ONE, clean_schema, is_list, paths, too_deep
 
-__all__ = ["from_openapi", "is_openapi", "tidy_declaration", "tidy_tools"]
-
 _OPENAPI = frozenset(
     {"type", "format", "title", "description", "nullable", "enum", "default", "example", "anyOf"}
     | {"items", "minItems", "maxItems", "properties", "required", "minProperties", "maxProperties"}

@@ -15,8 +15,6 @@ from gemini_nb.tools.schemas.openapi import from_openapi, is_openapi
 from gemini_nb.tools.schemas.typed import for_pydantic
 from gemini_nb.tools.schemas.wire_schema import clean_schema
 
-__all__ = ["OutputSchema"]
-
 
 class OutputSchema:
     """The form of a structured answer.

@@ -11,8 +11,6 @@ import types
 import typing
 from typing import Annotated, Any
 
-__all__ = ["for_pydantic"]
-
 
 def for_pydantic(kind: Any) -> Any:
     """Return the type with every `typing.TypedDict` in it made anew where this Python needs that."""

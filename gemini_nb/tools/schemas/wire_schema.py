@@ -19,8 +19,6 @@ from urllib.parse import unquote
 from gemini_nb.errors import ConfigError
 from gemini_nb.redaction import excerpt
 
-__all__ = ["MANY", "NAMED", "ONE", "clean_schema", "is_list", "paths", "too_deep"]
-
 _KEPT = ("type", "description", "minItems", "maxItems", "minimum", "maximum", "default", "propertyOrdering")
 _FORMATS = {"date-time", "date", "time"}
 _TYPES = ("string", "number", "integer", "boolean", "array", "object", "null")

@@ -29,8 +29,6 @@ from gemini_nb.streams.conversation.dependencies import (
 from gemini_nb.streams.group.group import StreamGroup
 from gemini_nb.streams.stream import Stream
 
-__all__ = ["CellLog"]
-
 _KEPT = 200  # cells
 _MOST_SOURCE = 8_000  # characters of a cell
 _MOST_OUTPUT = 4_000

@@ -24,8 +24,6 @@ from typing import Any
 
 from gemini_nb.notebook.magics.context.own_secrets import hide_secrets
 
-__all__ = ["Failure", "cut", "fenced", "source_of"]
-
 _PACKAGE = str(Path(__file__).parents[2])
 _MOST_SOURCE = 20_000  # characters
 _MOST_MESSAGE = 2_000

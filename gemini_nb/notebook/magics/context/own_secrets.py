@@ -15,8 +15,6 @@ from urllib.parse import unquote
 
 from gemini_nb.redaction import URL_PASSWORD, scrub
 
-__all__ = ["MASK", "hide_secrets"]
-
 MASK = "[secret]"
 _OF_PASSWORDS = (
     r"(?:(?:api|access|encryption|private|secret|signing)[_-]?key"

@@ -9,8 +9,6 @@ from gemini_nb.api.wire import Part
 from gemini_nb.notebook.render.markdown import Draft, Mark, answer_draft
 from gemini_nb.streams.events.calls import ToolCall
 
-__all__ = ["AudioBlock", "Block", "CallBlock", "NoticeBlock", "PartBlock", "StruckBlock", "TextBlock"]
-
 
 @dataclass(slots=True)
 class TextBlock:

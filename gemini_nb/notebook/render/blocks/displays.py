@@ -8,8 +8,6 @@ from gemini_nb.notebook.render.markdown import escape, plain, scrollable
 from gemini_nb.tools.printed import end_of
 from gemini_nb.tools.shown import Picture, Shown, Table
 
-__all__ = ["shown_html", "shown_markdown"]
-
 _LONG = 4000  # characters of a text
 
 

@@ -9,8 +9,6 @@ from gemini_nb.streams.events.events import RetryScheduled
 from gemini_nb.streams.events.states import UploadStatus
 from gemini_nb.streams.events.uploads import Upload
 
-__all__ = ["retry_message", "upload_message"]
-
 _YEAR = 365 * 86_400.0  # a policy may say infinity
 
 

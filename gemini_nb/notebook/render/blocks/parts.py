@@ -17,8 +17,6 @@ from gemini_nb.api.wire import Part, objects
 from gemini_nb.notebook.render.markdown import plain
 from gemini_nb.notebook.render.words import cut_counted
 
-__all__ = ["DRAFT", "METADATA", "part_markdown", "part_text", "written_file"]
-
 METADATA = ("citationMetadata", "groundingMetadata", "urlContextMetadata")
 """Parts of this kind are sent again and again while an answer grows; the newest counts."""
 

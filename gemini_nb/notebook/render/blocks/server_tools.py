@@ -9,8 +9,6 @@ from gemini_nb.api.wire import JSON
 from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.events.states import ToolStatus
 
-__all__ = ["answered", "asked", "ended"]
-
 _NAMES = {
     "GOOGLE_SEARCH_WEB": "Google Search",
     "GOOGLE_SEARCH_IMAGE": "Google image search",

@@ -9,8 +9,6 @@ from gemini_nb.notebook.render.blocks.blocks import AudioBlock
 from gemini_nb.notebook.render.markdown import escape
 from gemini_nb.notebook.render.words import duration
 
-__all__ = ["audio_html", "audio_words"]
-
 _LARGEST = 20 * 2**20  # bytes that are put into a page and a notebook's file
 
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from markdown_it.token import Token
 
-__all__ = ["Mark", "marked", "place", "take_out", "without_marks"]
-
 # Characters that no text may hold, between punctuation, beside which emphasis begins and ends as it should.
 _OPEN, _CLOSE = "\u2e28\ufdd0", "\ufdd1\u2e29"
 _MARK = re.compile(rf"{_OPEN}(\d+(?:,\d+)*){_CLOSE}")

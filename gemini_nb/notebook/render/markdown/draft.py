@@ -20,8 +20,6 @@ from gemini_nb.notebook.render.markdown.split import Cut, Part, Seam, read
 if TYPE_CHECKING:
     from markdown_it.token import Token
 
-__all__ = ["Draft", "Drawn", "answer_draft", "finished", "settle", "to_html"]
-
 _PIECE = 2000  # characters, whose tree is gone before the collector's middle generation is due
 _DRAWN_TOGETHER = 4  # pieces
 _ANSWERS = 4  # the level of an answer's highest heading: a notebook's own go from the first to the third

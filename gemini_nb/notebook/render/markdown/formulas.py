@@ -15,16 +15,6 @@ if TYPE_CHECKING:
     from markdown_it.rules_block import StateBlock
     from markdown_it.rules_inline import StateInline
 
-__all__ = [
-    "BLOCK_LINES",
-    "CLOSERS",
-    "DISPLAY_ROW",
-    "NEEDS_DISPLAY",
-    "SEEN_AS_MATH",
-    "add_math_rules",
-    "safe_tex",
-]
-
 CLOSERS = {"$": "$", "$$": "$$", r"\(": r"\)", r"\[": r"\]", "": ""}  # the last for a bare environment
 SEEN_AS_MATH = re.compile(
     r"\$|\\\\[(\[]|\\begin\{|@@\d"

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from markdown_it.token import Token
     from pygments.formatters import HtmlFormatter
 
-__all__ = ["html_of", "raw_html", "scrollable"]
-
 _REL = "noopener noreferrer nofollow"
 _TAGS = {"a", "blockquote", "br", "code", "del", "div", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr"}
 _TAGS |= {"input", "kbd", "li", "ol", "p", "pre", "s", "span", "strong", "sub", "sup", "table", "tbody"}

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from markdown_it.token import Token
 
-__all__ = ["code_span", "write_inline"]
-
 # Harmful or misleading if it is ever read as text: a tag, a link, an image, a formula's delimiter.
 _HOT_CODE = re.compile(r"<[A-Za-z/!?]|\]\(|\]\[|\]:|!\[|\$\$|\\\\?[()\[\]]|\\(?:begin|end)\s*\{|@@|&[#\w]+;")
 _CODE_ENTITIES = {ord(c): f"&#{ord(c)};" for c in "$\\@[]!*_`~|"} | {38: "&amp;", 60: "&lt;", 62: "&gt;"}

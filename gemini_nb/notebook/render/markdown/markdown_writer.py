@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
 
-__all__ = ["Written", "raw_markdown", "write"]
-
 _OWN_TAGS = {f"<{side}{tag}>" for tag in ("code", "span", "sub", "sup", "kbd") for side in ("", "/")} | {
     "<br>"
 }

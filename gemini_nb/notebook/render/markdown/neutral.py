@@ -10,8 +10,6 @@ import html
 import re
 import unicodedata
 
-__all__ = ["escape", "is_word", "plain", "visible"]
-
 # One optional final byte and no nested repetition: a sequence that never ends costs linear time.
 _ANSI = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from markdown_it.token import Token
 
-__all__ = ["Node", "new_token", "tree"]
-
 
 @dataclass(slots=True)
 class Node:

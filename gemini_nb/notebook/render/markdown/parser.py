@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from markdown_it.rules_inline import StateInline
     from markdown_it.token import Token
 
-__all__ = ["allowed_url", "canonical", "parse"]
-
 _NESTING = 60
 _ALLOWED = re.compile(r"(?:https?://[^/?#\s]|mailto:[^\s])", re.IGNORECASE)
 _BARE_URL = re.compile(r"\bhttps?://[^\s<>\"'`\\^{}|*\[\]\u3000-\u303f\uff00-\uffef]{1,2000}")

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from markdown_it.token import Token
 
-__all__ = ["LISTS", "Cut", "Part", "Seam", "read"]
-
 LISTS = {"bullet_list", "ordered_list"}
 _LINE = re.compile(r"\r\n?|\n")
 _ROWS = {"table": ("tr_open", 2)} | dict.fromkeys(LISTS, ("list_item_open", 1))

@@ -14,8 +14,6 @@ import re
 
 from gemini_nb.notebook.render.markdown.formulas import DISPLAY_ROW, NEEDS_DISPLAY, safe_tex
 
-__all__ = ["has_formulas", "typeset"]
-
 _FORMULA = "gemini-nb-math"
 # A formula as `to_html` writes it, else a whole tag, else a character that may begin a formula.
 _PIECES = re.compile(

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from markdown_it.token import Token
 
-__all__ = ["words_of"]
-
 _CODE = {"fence", "code_block", "math_block"}
 _SPANS = {"text", "code_inline", "math_inline"}
 _MARKED = re.compile(r"#{1,6}(?:\s|\Z)|.*(?:`|(?<![0-9A-Za-z])\*+[^\s*]|\]\()")
