@@ -18,9 +18,8 @@ from gemini_nb.errors import APIError, GeminiError, IdleTimeoutError, TransportE
 
 _IN_A_ROW = 5  # failures of all together after which they wait for one probe
 _STATUS = frozenset({429, 502, 503, 529})
-_NEVER_ANSWERED = (
-    120.0  # seconds that a server may be unreachable which has never answered: its address may be wrong
-)
+# Seconds that a server may be unreachable which has never answered: its address may be wrong.
+_NEVER_ANSWERED = 120.0
 _OF_THE_ROW = 20  # failures of one call while others were answered, and silences: that is its own trouble
 _MAX_SILENCES = 2  # of one call before its first output; of a patient one those that others did not meet
 

@@ -63,9 +63,8 @@ class Usage:
         return cls(**found)
 
     def __add__(self, other: Usage) -> Usage:
-        if (
-            self is NO_USAGE or self == NO_USAGE
-        ):  # the usual case: one model call, made once, whose counts come with every chunk
+        # The usual case: one model call, made once, whose counts come with every chunk.
+        if self is NO_USAGE or self == NO_USAGE:
             return other
         return Usage(**{name: _sum(getattr(self, name), getattr(other, name)) for name in _WIRE})
 

@@ -33,17 +33,8 @@ _COLUMNS = (
     "e.kernel, p.host, p.pid, p.born, t.prompt, t.text, t.error, t.thoughts, t.details"
 )
 _SAME = (
-    "stream_id",
-    "model",
-    "model_version",
-    "auth",
-    "finish_reason",
-    "retries",
-    "notebook",
-    "cell",
-    "started_at",
-    "first_output_at",
-    "ended_at",
+    *("stream_id", "model", "model_version", "auth", "finish_reason", "retries", "notebook", "cell"),
+    *("started_at", "first_output_at", "ended_at"),
 )
 _FROM = "FROM entries e LEFT JOIN texts t USING (uid) LEFT JOIN processes p USING (kernel)"
 

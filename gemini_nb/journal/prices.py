@@ -21,10 +21,8 @@ from gemini_nb.daemon import importing
 logger = logging.getLogger("gemini_nb")
 
 _TIERS = {"ON_DEMAND_FLEX": "flex", "ON_DEMAND_PRIORITY": "priority", "PROVISIONED_THROUGHPUT": "provisioned"}
-_FLEX = (
-    {"service_tier": "flex"},
-    {"processing": "batch"},
-)  # Google bills both alike: half of the standard price
+# Google bills both alike: half of the standard price.
+_FLEX = ({"service_tier": "flex"}, {"processing": "batch"})
 _CONTEXTS = {"flex": _FLEX, "priority": ({"service_tier": "priority"},)}
 _STANDARD = {None, "standard", "unspecified"}
 

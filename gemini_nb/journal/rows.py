@@ -24,27 +24,15 @@ DOLLAR = 10**12
 
 _BLOB_FROM = 4_096  # characters of data that are kept once, by their hash
 _LONG = 100_000  # characters of other texts likewise: JSON of 5 MB would hold up the loop for 50 ms
-_BLOB_TO = (
-    32_000_000  # characters of data that are not kept at all, so that one file does not drive out all else
-)
+_BLOB_TO = 32_000_000  # characters that are not kept at all, so that one file does not drive out all else
 _SHORT = 2_000  # bytes of details that are kept as they are
 _LARGEST = 2**63 - 1
 _USAGE = {one.name: one for one in fields(Usage)}
 
 _FIXED = ("uid", "stream_id", "kernel", "model", "auth", "notebook", "cell", "started_at", "day")
 _CHANGING = (
-    "model_version",
-    "status",
-    "finish_reason",
-    "retries",
-    "first_output_at",
-    "ended_at",
-    "usage",
-    "input",
-    "output",
-    "cost",
-    "saved",
-    "kept",
+    *("model_version", "status", "finish_reason", "retries", "first_output_at", "ended_at"),
+    *("usage", "input", "output", "cost", "saved", "kept"),
 )
 _ENTRY = (*_FIXED, *_CHANGING)
 _TEXT = ("uid", "size", "prompt", "text", "error", "thoughts", "details")

@@ -19,18 +19,9 @@ SCHEMAS = ("responseSchema", "responseJsonSchema")
 """The settings that a type may stand in."""
 
 _BESIDE = (
-    "systemInstruction",
-    "tools",
-    "toolConfig",
-    "safetySettings",
-    "cachedContent",
-    "labels",
-    "serviceTier",
-    "continuationToken",
-    "modelArmorConfig",
-    "store",
+    *("systemInstruction", "tools", "toolConfig", "safetySettings", "cachedContent", "labels"),
+    *("serviceTier", "continuationToken", "modelArmorConfig", "store"),
 )
-
 _ELSEWHERE = {
     "httpOptions": "Pass base_url=, api_version=, timeout= (seconds without a byte) or retry= instead.",
     "automaticFunctionCalling": "Pass turn_limit= for the number of rounds, or declarations (dictionaries) "

@@ -12,6 +12,8 @@ from typing import Any
 
 from gemini_nb.api.wire import Part
 
+_SHOWN = {"image/png", "image/jpeg", "image/gif", "image/webp"}  # an SVG may hold scripts
+
 
 @dataclass(frozen=True, slots=True)
 class Image:
@@ -48,12 +50,7 @@ class Image:
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         bundle = {"text/plain": repr(self)}
-        if self.mime_type in {
-            "image/png",
-            "image/jpeg",
-            "image/gif",
-            "image/webp",
-        }:  # an SVG may hold scripts
+        if self.mime_type in _SHOWN:
             bundle[self.mime_type] = base64.b64encode(self.data).decode()
         return bundle
 

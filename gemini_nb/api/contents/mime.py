@@ -106,7 +106,7 @@ def _container(data: bytes) -> str | None:
 
 
 def _sound(data: bytes) -> str | None:
-    """Whether the bytes decide; between a film and its sound alone, which begin alike, the name does."""
+    """Return the type of sound that begins with a frame of MP3, or is a WAV file of 64 bits."""
     if len(data) > 2 and data[0] == 0xFF and data[1] & 0xE6 == 0xE2 and data[1] & 0x18 != 0x08:
         rate, bits = data[2] >> 2 & 3, data[2] >> 4
         return "audio/mp3" if rate != 3 and bits not in {0, 15} else None

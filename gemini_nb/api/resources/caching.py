@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
-from gemini_nb.api import failures
-from gemini_nb.api.contents.content import encode_body
 from gemini_nb.api.endpoint import Endpoint
+from gemini_nb.api.resources.json_request import WHOSE, ask
 from gemini_nb.api.wire import JSON
 from gemini_nb.config import Auth
 from gemini_nb.errors import ConfigError, ProtocolError
@@ -35,20 +33,23 @@ async def make_cache(clients: HTTPClients, endpoint: Endpoint, body: JSON) -> JS
         GeminiError: the service refuses, cannot be reached, or answers something else.
     """
     root, model, place = _places(endpoint)
-    made = await _ask(clients, endpoint, "POST", f"{root}/{place}cachedContents", {"model": model, **body})
+    url = f"{root}/{place}cachedContents"
+    made = await ask(clients, endpoint, url, seconds=_SECONDS, body={"model": model, **body})
     if not isinstance(made.get("name"), str):
-        raise ProtocolError("The answer names no cache.", hint="Is the base URL that of Gemini?")
+        raise ProtocolError("The answer names no cache.", hint=WHOSE)
     return made
 
 
 async def change_cache(clients: HTTPClients, endpoint: Endpoint, name: str, body: JSON) -> JSON:
     """Change when a cache expires, and return the service's description of it."""
-    return await _ask(clients, endpoint, "PATCH", f"{_places(endpoint)[0]}/{quote(name)}", body)
+    url = f"{_places(endpoint)[0]}/{quote(name)}"
+    return await ask(clients, endpoint, url, seconds=_SECONDS, method="PATCH", body=body, beside="caches")
 
 
 async def delete_cache(clients: HTTPClients, endpoint: Endpoint, name: str) -> None:
     """Delete a cache."""
-    await _ask(clients, endpoint, "DELETE", f"{_places(endpoint)[0]}/{quote(name)}", None)
+    url = f"{_places(endpoint)[0]}/{quote(name)}"
+    await ask(clients, endpoint, url, seconds=_SECONDS, method="DELETE", beside="caches")
 
 
 def _places(endpoint: Endpoint) -> tuple[str, str, str]:
@@ -61,23 +62,3 @@ def _places(endpoint: Endpoint) -> tuple[str, str, str]:
         raise ConfigError(f"A cache needs {needs}.", hint="Caches stand beside the service's models.")
     place = f"{found[3]}/" if vertex else ""
     return f"{parts.scheme}://{parts.netloc}{found[1]}", unquote(found[2]), place
-
-
-async def _ask(clients: HTTPClients, endpoint: Endpoint, method: str, url: str, body: JSON | None) -> JSON:
-    headers = await endpoint.authenticator.headers(refresh=False)
-    content = None
-    if body is not None:
-        headers, content = {**headers, "content-type": "application/json"}, encode_body(body)
-    status, received, answer = await clients.get(
-        url, headers, seconds=_SECONDS, content=content, method=method
-    )
-    if status != 200:
-        beside = "" if method == "POST" else "caches"  # a new one is made for a model, and refused as that
-        raise failures.refused(status, received, answer, endpoint, beside=beside)
-    try:
-        value = json.loads(answer or b"{}")
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise ProtocolError("The answer is no JSON object.", hint="Is the base URL that of Gemini?")
-    return value

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
-from gemini_nb.api import failures
 from gemini_nb.api.endpoint import Endpoint
+from gemini_nb.api.resources.json_request import ask
 from gemini_nb.config import Auth
-from gemini_nb.errors import ProtocolError
 
 if TYPE_CHECKING:
     from gemini_nb.api.http import HTTPClients
@@ -48,7 +46,14 @@ async def list_models(clients: HTTPClients, endpoint: Endpoint) -> list[Model]:
     found: list[Model] = []
     url, token = _list_url(endpoint), ""
     for _ in range(_PAGES):
-        page = await _get(clients, f"{url}?pageSize=1000{token}", endpoint)
+        page = await ask(
+            clients,
+            endpoint,
+            f"{url}?pageSize=1000{token}",
+            seconds=_SECONDS,
+            beside="the list of models",
+            what="The list of models",
+        )
         found += _models_in(page)
         following = page.get("nextPageToken")
         if not isinstance(following, str) or not following:
@@ -64,20 +69,6 @@ def _list_url(endpoint: Endpoint) -> str:
     family = "/publishers/google/models" if endpoint.auth is Auth.VERTEX_AI else "/models"
     before = before.removesuffix("/publishers/google")
     return f"{parts.scheme}://{parts.netloc}{before}{family}"
-
-
-async def _get(clients: HTTPClients, url: str, endpoint: Endpoint) -> Mapping[str, Any]:
-    headers = await endpoint.authenticator.headers(refresh=False)
-    status, received, body = await clients.get(url, headers, seconds=_SECONDS)
-    if status != 200:
-        raise failures.refused(status, received, body, endpoint, beside="the list of models")
-    try:
-        page = json.loads(body)
-    except (ValueError, RecursionError):
-        page = None
-    if not isinstance(page, Mapping):
-        raise ProtocolError("The list of models is no JSON object.", hint="Is the base URL that of Gemini?")
-    return page
 
 
 def _models_in(page: Mapping[str, Any]) -> Iterator[Model]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
-from gemini_nb.api import failures
-from gemini_nb.api.contents.content import encode_body
 from gemini_nb.api.endpoint import Endpoint
+from gemini_nb.api.resources.json_request import WHOSE, ask
 from gemini_nb.api.wire import JSON
 from gemini_nb.config import Auth
 from gemini_nb.errors import ConfigError, ProtocolError
@@ -34,16 +32,9 @@ async def count_tokens(clients: HTTPClients, endpoint: Endpoint, body: JSON) -> 
         counted = {name: value for name, value in body.items() if name in _OF_VERTEX}
     else:
         counted = {"generateContentRequest": {"model": f"models/{before.rpartition('/')[2]}", **body}}
-    headers = {**await endpoint.authenticator.headers(refresh=False), "content-type": "application/json"}
-    status, received, answer = await clients.get(
-        f"{before}:countTokens", headers, seconds=_SECONDS, content=encode_body(counted)
+    total = (await ask(clients, endpoint, f"{before}:countTokens", seconds=_SECONDS, body=counted)).get(
+        "totalTokens"
     )
-    if status != 200:
-        raise failures.refused(status, received, answer, endpoint)
-    try:
-        total = json.loads(answer)["totalTokens"]
-    except (ValueError, RecursionError, TypeError, KeyError):
-        total = None
     if not isinstance(total, int) or isinstance(total, bool):
-        raise ProtocolError("The answer holds no count of tokens.", hint="Is the base URL that of Gemini?")
+        raise ProtocolError("The answer holds no count of tokens.", hint=WHOSE)
     return total

@@ -26,6 +26,7 @@ from gemini_nb.api import failures
 from gemini_nb.api.contents.file import is_upload_name
 from gemini_nb.api.contents.local_file import LocalFile
 from gemini_nb.api.endpoint import Endpoint
+from gemini_nb.api.resources.json_request import WHOSE, ask, json_object
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.config import Auth
 from gemini_nb.daemon import run_in_daemon_thread
@@ -41,7 +42,7 @@ _SECONDS = 30.0
 _SILENCE = 60.0  # seconds without progress after which a connection counts as dead
 _NAME_BYTES = 12
 _RESTARTS = 3  # of an upload that the service has forgotten
-_WHOSE = "Is the base URL that of Gemini?"
+_WHAT = "The answer about a file"
 _UPLOADS = "uploads"
 _FINAL, _ACTIVE = "final", "active"
 
@@ -120,13 +121,9 @@ async def _resource(
     method: str | None = None,
 ) -> Any:
     url = f"{files_root(endpoint)}/{name.removeprefix('files/')}"
-    proof = await endpoint.authenticator.headers()
-    status, received, body = await clients.get(
-        url, {**(headers or {}), **proof}, seconds=_SECONDS, method=method
+    return await ask(
+        clients, endpoint, url, seconds=_SECONDS, method=method, headers=headers, beside=_UPLOADS, what=_WHAT
     )
-    if status != 200:
-        raise failures.refused(status, received, body, endpoint, beside=_UPLOADS)
-    return _json(body)
 
 
 class Sender:
@@ -269,13 +266,13 @@ class Sender:
         except ValueError:
             is_address = False
         if not is_address:
-            raise ProtocolError("The service named no address to upload to.", hint=_WHOSE)
+            raise ProtocolError("The service named no address to upload to.", hint=WHOSE)
         if not (own.hostname or "").endswith(".googleapis.com"):  # a gateway, whose answers name Google's
             return urlunsplit((own.scheme, own.netloc, given.path, given.query, ""))
         if given.scheme != "https" or not (given.hostname or "").endswith(".googleapis.com"):
             raise ProtocolError(
                 f"The service named a foreign address to upload to: {excerpt(given.hostname or '')}.",
-                hint=_WHOSE,
+                hint=WHOSE,
             )
         return url
 
@@ -286,7 +283,7 @@ class Sender:
         if status == _FINAL:
             self._url, self._sent = "", self._file.size
             with contextlib.suppress(ProtocolError):
-                return _file_in(_json(body).get("file"))
+                return _file_in(json_object(body, _WHAT).get("file"))
             return await get_file(self._clients, self._endpoint, self._name, headers=self._headers)
         received = headers.get("x-goog-upload-size-received", "")
         if status != _ACTIVE or not received.isdecimal() or int(received) > self._file.size:
@@ -329,7 +326,7 @@ class Sender:
             )
         status = response.headers.get("x-goog-upload-status")
         if status == _FINAL and is_last:
-            return _file_in(_json(response.content).get("file"))
+            return _file_in(json_object(response.content, _WHAT).get("file"))
         if status != _ACTIVE or is_last:
             raise TransportError("The service did not say whether a piece of the upload arrived.")
         return None
@@ -348,22 +345,12 @@ def _is_forgotten(error: GeminiError) -> bool:
     return isinstance(error, APIError) and error.status_code in {404, 410}
 
 
-def _json(body: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(body or b"{}")
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise ProtocolError("The answer about a file is no JSON object.", hint=_WHOSE)
-    return value
-
-
 def _file_in(value: object) -> RemoteFile:
     """Read the service's description of a file."""
     file = value if isinstance(value, dict) else {}
     name, uri = file.get("name"), file.get("uri")
     if not isinstance(name, str) or not is_upload_name(name) or not isinstance(uri, str) or not uri:
-        raise ProtocolError("The service described no file.", hint=_WHOSE)
+        raise ProtocolError("The service described no file.", hint=WHOSE)
     problem = file.get("error")
     return RemoteFile(
         name=name,

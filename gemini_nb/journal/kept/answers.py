@@ -174,9 +174,8 @@ def nearest(file: KeepFile, question: Question) -> str:
         return "The answer that it keeps does not fit what is asked for now."
     shown = "; ".join(differing[:3]) + (f" and {len(differing) - 3} more" if len(differing) > 3 else "")
     said = f"The nearest kept question is {quoted(record.prompt)} of {record.model}. It differs in {shown}."
-    return "".join(
-        mark if mark.isprintable() else "\ufffd" for mark in said
-    )  # control characters in a shared file may move the cursor
+    # Control characters in a shared file may move the cursor.
+    return "".join(mark if mark.isprintable() else "\ufffd" for mark in said)
 
 
 def has_other_results(record: CallRecord, question: Question) -> bool:

@@ -10,20 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from gemini_nb.notebook.dashboard.sparkline import Pace
+from gemini_nb.streams.events import events
 from gemini_nb.streams.events.calls import ToolCall
-from gemini_nb.streams.events.events import (
-    PhaseChanged,
-    RetryScheduled,
-    StreamCompleted,
-    StreamEvent,
-    StreamFailed,
-    StreamStopped,
-    TextDelta,
-    ThoughtDelta,
-    ToolCallFinished,
-    ToolCallRequested,
-    ToolCallStarted,
-)
 from gemini_nb.streams.events.log import EventLog
 from gemini_nb.streams.events.states import Phase, ToolStatus
 
@@ -110,37 +98,37 @@ class Trace:
 
     def read(self) -> None:
         """Take in what is new."""
-        events = self._log.since(self._position)
-        self._position += len(events)
-        self.apply(events)
+        new = self._log.since(self._position)
+        self._position += len(new)
+        self.apply(new)
 
-    def apply(self, events: Iterable[StreamEvent]) -> None:
+    def apply(self, several: Iterable[events.StreamEvent]) -> None:
         """Fold events in. Those without a place on the axis say nothing here."""
-        for event in events:
+        for event in several:
             match event:
-                case TextDelta():
+                case events.TextDelta():
                     self._output("writing", event.time, len(event.text))
-                case ThoughtDelta():
+                case events.ThoughtDelta():
                     self._output("thinking", event.time, len(event.text))
-                case PhaseChanged():
+                case events.PhaseChanged():
                     self._enter(event)
-                case RetryScheduled():
+                case events.RetryScheduled():
                     self._retry(event)
-                case ToolCallRequested():
+                case events.ToolCallRequested():
                     self._tools[event.call.index] = lane = Lane(event.call.name, is_tool=True)
                     self.lanes.append(lane)
                     lane.go_on(event.call.status.value, event.time)
-                case ToolCallStarted():
+                case events.ToolCallStarted():
                     self._tool(event.call, event.time)
-                case ToolCallFinished():
+                case events.ToolCallFinished():
                     self._finish(event.call, event.time)
-                case StreamCompleted() | StreamFailed() | StreamStopped():
+                case events.StreamCompleted() | events.StreamFailed() | events.StreamStopped():
                     for lane in self.lanes:
                         lane.close(event.time)
                 case _:
                     pass
 
-    def _enter(self, event: PhaseChanged) -> None:
+    def _enter(self, event: events.PhaseChanged) -> None:
         if self._call is not None:
             self._call.close(event.time)
             self._call = None
@@ -155,7 +143,7 @@ class Trace:
         if call is not None and call.kind not in {kind, "writing"}:
             call.go_on(kind, when)
 
-    def _retry(self, event: RetryScheduled) -> None:
+    def _retry(self, event: events.RetryScheduled) -> None:
         self.last_retry = event.reason
         if self._call is None:
             return

@@ -16,6 +16,9 @@ from collections.abc import Callable, Iterable
 from types import MethodType
 from typing import Any
 
+from IPython.core.displaypub import CapturingDisplayPublisher
+from IPython.utils.capture import CapturedIO, capture_output
+
 from gemini_nb.notebook.kernel.shown_widgets import display_widget
 from gemini_nb.tools.output import (
     Display,
@@ -170,8 +173,6 @@ def _route_redirects() -> list[Undo]:
 
 def _route_captures() -> list[Undo]:
     """The same for `capture_output`, and so for `%%capture`."""
-    from IPython.utils.capture import capture_output  # as all of IPython, at load
-
     enter, leave = capture_output.__enter__, capture_output.__exit__
 
     def enter_routed(self: Any) -> Any:
@@ -199,8 +200,6 @@ def _route_captures() -> list[Undo]:
 
 def _capture(captures: Any, target: Target) -> Any:
     """Begin a tool's own `capture_output`."""
-    from IPython.utils.capture import CapturedIO  # see _route_captures
-
     buffers = {name: io.StringIO() if getattr(captures, name) else None for name in _STREAMS}
     for name, buffer in buffers.items():
         if buffer is not None:
@@ -284,7 +283,6 @@ def route(shell: Any) -> Undo:
     from ipykernel.displayhook import ZMQShellDisplayHook  # a kernel has it, a terminal need not
     from ipykernel.iostream import OutStream  # a kernel has it, a terminal need not
     from ipykernel.zmqshell import ZMQDisplayPublisher
-    from IPython.core.displaypub import CapturingDisplayPublisher
 
     original = OutStream.write
     undos = [

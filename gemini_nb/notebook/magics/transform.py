@@ -150,9 +150,8 @@ def _asks(lines: list[str]) -> bool:
     first = lines[0] if lines else ""
     if first.startswith(_FIX_CALL):
         return _is_alone(lines)
-    return first.startswith(_CALL) and not first.rstrip("\n").endswith(
-        ", '')"
-    )  # IPython speaks of an empty one
+    is_empty = first.rstrip("\n").endswith(", '')")  # of which IPython speaks
+    return first.startswith(_CALL) and not is_empty
 
 
 def _waits(lines: list[str]) -> bool:

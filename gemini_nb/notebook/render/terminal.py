@@ -15,19 +15,8 @@ from gemini_nb.notebook.render.blocks.server_tools import answered, asked
 from gemini_nb.notebook.render.markdown import plain
 from gemini_nb.notebook.render.settled import call_line, called, source_lists, transcript_of
 from gemini_nb.notebook.render.words import quantity
+from gemini_nb.streams.events import events
 from gemini_nb.streams.events.calls import ToolCall
-from gemini_nb.streams.events.events import (
-    PartReceived,
-    RetryScheduled,
-    StreamEvent,
-    TextDelta,
-    TextRewound,
-    ThoughtDelta,
-    ToolCallFinished,
-    ToolCallRequested,
-    ToolCallStarted,
-    UploadUpdated,
-)
 from gemini_nb.streams.events.states import ToolStatus, UploadStatus
 from gemini_nb.streams.events.uploads import Upload
 from gemini_nb.streams.stream import Stream
@@ -69,32 +58,34 @@ class _Printer:
         self._asked: list[ToolCall] = []  # of Google's own tools
         self._uploads: dict[int, UploadStatus] = {}  # as they were last said
 
-    def print(self, event: StreamEvent) -> None:
+    def print(self, event: events.StreamEvent) -> None:
         """Print what an event says."""
-        if self._thinks and isinstance(event, TextDelta | ToolCallRequested | PartReceived | RetryScheduled):
+        if self._thinks and isinstance(
+            event, events.TextDelta | events.ToolCallRequested | events.PartReceived | events.RetryScheduled
+        ):
             self._thinks = False
             self._out.write("\n\n")
         match event:
-            case TextDelta():
+            case events.TextDelta():
                 self._text(event.text)
-            case ThoughtDelta():
+            case events.ThoughtDelta():
                 self._out.write(self._styler.note(plain(event.text)))
                 self._thinks = True
-            case TextRewound():
+            case events.TextRewound():
                 self._rewind(event.length)
-            case PartReceived():
+            case events.PartReceived():
                 self._part(event.part, event.time)
-            case ToolCallRequested():
+            case events.ToolCallRequested():
                 self._note(f"[{event.call.name} …]")
-            case ToolCallStarted():
+            case events.ToolCallStarted():
                 self._ask(event.call)
-            case ToolCallFinished():
+            case events.ToolCallFinished():
                 said = plain(f"{_said(event.call)}[{call_line(event.call)}]")
                 self._out.write(f"{self._styler.note(said)}\n")
                 self._end_line()
-            case UploadUpdated():
+            case events.UploadUpdated():
                 self._upload(event.upload)
-            case RetryScheduled():
+            case events.RetryScheduled():
                 self._note(f"[{retry_message(event, self._length, when=True)}]")
         self._out.flush()
 

@@ -25,26 +25,8 @@ from gemini_nb.notebook.render.blocks.parts import METADATA
 from gemini_nb.notebook.render.blocks.server_tools import answered, asked, ended
 from gemini_nb.notebook.render.markdown import Draft, Mark, answer_draft
 from gemini_nb.notebook.render.sources import Grounding, Sources, read_sources, without_listed
+from gemini_nb.streams.events import events
 from gemini_nb.streams.events.calls import ToolCall
-from gemini_nb.streams.events.events import (
-    PartReceived,
-    PhaseChanged,
-    RetryScheduled,
-    StreamCompleted,
-    StreamEvent,
-    StreamFailed,
-    StreamStarted,
-    StreamStopped,
-    TextDelta,
-    TextRewound,
-    ThoughtDelta,
-    ToolCallFinished,
-    ToolCallRequested,
-    ToolCallStarted,
-    ToolCallUpdated,
-    UploadUpdated,
-    UsageUpdated,
-)
 from gemini_nb.streams.events.uploads import Upload
 
 
@@ -88,38 +70,43 @@ class Transcript:
             self._thoughts[:] = ["".join(self._thoughts)]
         return self._thoughts[0] if self._thoughts else ""
 
-    def apply_all(self, events: list[StreamEvent]) -> None:
+    def apply_all(self, several: list[events.StreamEvent]) -> None:
         """Apply several events."""
-        for event in events:
+        for event in several:
             self.apply(event)
         self._flush()
         if not self._is_cited:
             self._cite()
 
-    def apply(self, event: StreamEvent) -> None:
+    def apply(self, event: events.StreamEvent) -> None:
         """Apply one event."""
-        if not isinstance(event, UsageUpdated | RetryScheduled):
-            self.thinking = isinstance(event, ThoughtDelta)
+        if not isinstance(event, events.UsageUpdated | events.RetryScheduled):
+            self.thinking = isinstance(event, events.ThoughtDelta)
         match event:
-            case StreamStarted() | UsageUpdated():
+            case events.StreamStarted() | events.UsageUpdated():
                 pass
-            case TextDelta():
+            case events.TextDelta():
                 self._pieces.append(event.text)
-            case ThoughtDelta():
+            case events.ThoughtDelta():
                 self._thoughts.append(event.text)
-            case TextRewound():
+            case events.TextRewound():
                 self._take_back(event)
-            case ToolCallRequested() | ToolCallStarted() | ToolCallUpdated() | ToolCallFinished():
+            case (
+                events.ToolCallRequested()
+                | events.ToolCallStarted()
+                | events.ToolCallUpdated()
+                | events.ToolCallFinished()
+            ):
                 self._set_call(event.call)
-            case PartReceived():
+            case events.PartReceived():
                 self._add_part(event.part, event.time)
-            case UploadUpdated():
+            case events.UploadUpdated():
                 self._set_upload(event.upload)
-            case RetryScheduled():
+            case events.RetryScheduled():
                 self._plan_retry(event)
-            case PhaseChanged() | StreamCompleted():
+            case events.PhaseChanged() | events.StreamCompleted():
                 self._begin_call(event.time)
-            case StreamFailed() | StreamStopped():
+            case events.StreamFailed() | events.StreamStopped():
                 self._flush()
                 self._restore()
                 self._end_server_tools(event.time)
@@ -127,7 +114,7 @@ class Transcript:
             case _:
                 assert_never(event)
 
-    def _take_back(self, event: TextRewound) -> None:
+    def _take_back(self, event: events.TextRewound) -> None:
         """Strike what new output replaces: text, thoughts and parts."""
         self._rewind(event.length)
         self._unsure = False
@@ -314,7 +301,7 @@ class Transcript:
                 block.marks, block.draft = marks, answer_draft(sources.links)
                 self.changed.add(next(index for index, one in enumerate(self.blocks) if one is block))
 
-    def _plan_retry(self, event: RetryScheduled) -> None:
+    def _plan_retry(self, event: events.RetryScheduled) -> None:
         self._flush()
         self._add(NoticeBlock(retry_message(event, self._length)))
         if event.keeps is not None:

@@ -29,17 +29,8 @@ _NO_PLACE = (
     "The chat's history was changed since this cell asked last, so this message was asked at its end, "
     "and nothing was taken back."
 )
-_INTERNAL = {
-    "adopt",
-    "attach",
-    "dismiss",
-    "exchanges",
-    "on_change",
-    "queue",
-    "send_from",
-    "send_typed",
-    "under_way",
-}  # Tab does not offer these
+_INTERNAL = {"adopt", "attach", "dismiss", "exchanges", "on_change", "queue", "under_way"}
+_INTERNAL |= {"send_from", "send_typed"}  # Tab does not offer these
 _AS_BEFORE = "Nothing came of it, so the chat is as it was before."
 
 

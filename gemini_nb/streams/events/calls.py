@@ -42,16 +42,8 @@ class Approval:
         return await asyncio.wrap_future(self._denial)
 
 
-_INTERNAL = {
-    "advance",
-    "approval",
-    "finish",
-    "index",
-    "note",
-    "snapshot",
-    "start",
-    "work",
-}  # Tab does not offer these
+# Tab does not offer these.
+_INTERNAL = {"advance", "approval", "finish", "index", "note", "snapshot", "start", "work"}
 
 
 @dataclass(slots=True, kw_only=True)

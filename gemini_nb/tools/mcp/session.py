@@ -341,10 +341,7 @@ async def _accept(_name: str, _result: object) -> None:
 def _import() -> None:
     with importing():
         importlib.import_module("mcp")
-    for name in (
-        "mcp",
-        "client",
-    ):  # its loggers: what a server does wrong is not printed into the user's cell
+    for name in ("mcp", "client"):  # its loggers, which would print what a server does wrong into a cell
         logging.getLogger(name).addHandler(logging.NullHandler())
 
 

@@ -31,9 +31,8 @@ _UNSPACED = r"\u0e00-\u109f\u1780-\u17ff\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\
 _LETTER = rf"[^\W_{_UNSPACED}]"
 _INSIDE_WORD = re.compile(rf"(?<={_LETTER}){_LETTER}+")
 _TASK = re.compile(r"\[[ xX]\][ \t]+")
-_JOINED = re.compile(
-    "[\u0300-\u036f\u200c\u200d\ufe00-\ufe0f\U000e0020-\U000e007f]*"
-)  # to what stands before
+# What belongs to the character before it.
+_JOINED = re.compile("[\u0300-\u036f\u200c\u200d\ufe00-\ufe0f\U000e0020-\U000e007f]*")
 _LEAVES = {"inline", "fence", "code_block", "math_block"}
 _MOST = 40  # marks of one paragraph that are put at their own places; the others stand at its end
 

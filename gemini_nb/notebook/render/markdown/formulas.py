@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     from markdown_it.rules_inline import StateInline
 
 CLOSERS = {"$": "$", "$$": "$$", r"\(": r"\)", r"\[": r"\]", "": ""}  # the last for a bare environment
-SEEN_AS_MATH = re.compile(
-    r"\$|\\\\[(\[]|\\begin\{|@@\d"
-)  # in code, by front ends that look for formulas in it
+# In code, by front ends that look for formulas in it.
+SEEN_AS_MATH = re.compile(r"\$|\\\\[(\[]|\\begin\{|@@\d")
 BLOCK_LINES = 100  # an opener with no closer in so many lines is text, however long the answer grows
 NEEDS_DISPLAY = re.compile(r"\\(?:begin|end)|\\\\ *[(\[]")
 DISPLAY_ROW = re.compile(r"\\\\ *[(\[]")
