@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gemini_nb.api.usage import NO_USAGE, Usage
-from gemini_nb.journal.row import Figures, Source
+from gemini_nb.journal.source import Figures, Source
 from gemini_nb.journal.store import Statement, multi_row
 
 DOLLAR = 10**12

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from gemini_nb.journal import prices, rows
 from gemini_nb.journal.prune import Pruner
-from gemini_nb.journal.row import Source
+from gemini_nb.journal.source import Source
 from gemini_nb.journal.store import Store
 from gemini_nb.journal.trouble import Trouble
 from gemini_nb.redaction import looking_once

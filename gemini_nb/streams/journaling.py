@@ -8,8 +8,8 @@ from typing import Any
 
 from gemini_nb.api.usage import NO_USAGE
 from gemini_nb.api.wire import Content, objects
-from gemini_nb.journal.row import Asked, Figures, Texts
 from gemini_nb.journal.rows import kernel
+from gemini_nb.journal.source import Asked, Figures, Texts
 from gemini_nb.redaction import scrub_json, scrub_parts
 from gemini_nb.streams.events.calls import ToolCall
 from gemini_nb.streams.stream import Stream

@@ -20,7 +20,7 @@ from test_pane import said, shown
 
 import gemini_nb
 from answers import until
-from gemini_nb.notebook.dashboard import rows as dashboard_rows
+from gemini_nb.notebook.dashboard import stream_row as dashboard_rows
 from gemini_nb.notebook.dashboard.dashboard import Dashboard, dashboard
 from gemini_nb.notebook.dashboard.look import line_html, totals_html
 from gemini_nb.notebook.pane import stepper

@@ -453,7 +453,7 @@ def test_a_stream_is_called_the_same_everywhere(shell: Kernel) -> None:
     shell.run("import gemini_nb\nfrom gemini_nb.notebook.pane.stepper import head_html")
     shell.run("from gemini_nb.notebook.dashboard.dashboard import dashboard\nboard = dashboard()")
     shell.run("from gemini_nb.notebook.dashboard.base_row import RowStyle")
-    shell.run("from gemini_nb.notebook.dashboard.rows import Row")
+    shell.run("from gemini_nb.notebook.dashboard.stream_row import Row")
     shell.run("%%gemini_stream -o trip\nWrite 3000 words.")
     shell.run("%%gemini_stream -o later\nTranslate {trip}.")
     shell.run("mine = gemini_nb.get_manager().start_stream('Write 3000 words.')")

@@ -15,7 +15,7 @@ from typing import Any
 
 from gemini_nb.api.usage import Usage
 from gemini_nb.journal.entries import Journal
-from gemini_nb.journal.row import Asked, Figures, Texts
+from gemini_nb.journal.source import Asked, Figures, Texts
 from gemini_nb.journal.store import Store
 from gemini_nb.journal.writer import Writer
 

@@ -19,7 +19,7 @@ from gemini_nb.notebook.dashboard.base_row import RowStyle
 from gemini_nb.notebook.dashboard.group_row import GroupRow
 from gemini_nb.notebook.dashboard.look import more_html, totals_html
 from gemini_nb.notebook.dashboard.places import Places
-from gemini_nb.notebook.dashboard.rows import ROW_COST, Allowance, Row
+from gemini_nb.notebook.dashboard.stream_row import ROW_COST, Allowance, Row
 from gemini_nb.notebook.kernel.frontend import Frontend, frontend_of
 from gemini_nb.notebook.kernel.page_loads import note_view
 from gemini_nb.notebook.pane.painter import painter_of

@@ -15,7 +15,7 @@ import ipywidgets as widgets
 
 from gemini_nb.notebook.dashboard.base_row import RowStyle
 from gemini_nb.notebook.dashboard.group_row import GroupRow
-from gemini_nb.notebook.dashboard.rows import Row
+from gemini_nb.notebook.dashboard.stream_row import Row
 from gemini_nb.notebook.render.entries import Entry, is_active
 from gemini_nb.streams.stream import Stream
 

@@ -22,7 +22,7 @@ from gemini_nb.notebook.kernel import cells
 from gemini_nb.notebook.kernel.cell_output import CellDisplay
 from gemini_nb.notebook.kernel.page_loads import note_view
 from gemini_nb.notebook.pane import look
-from gemini_nb.notebook.pane.blocks import BlockView, block_html, view_for
+from gemini_nb.notebook.pane.block_views import BlockView, block_html, view_for
 from gemini_nb.notebook.pane.painter import Painter, painter_of, tidy
 from gemini_nb.notebook.pane.running_text import TextView
 from gemini_nb.notebook.pane.stepper import head_html
