@@ -19,7 +19,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -108,7 +108,7 @@ def _call_for(future: asyncio.Future[T], function: Callable[..., T], *args: Any)
         if future.done():
             return
         if error is None:
-            future.set_result(result)  # type: ignore[arg-type]  # None only when T allows it
+            future.set_result(cast("T", result))  # None only when T allows it
         elif isinstance(error, StopIteration) or not isinstance(error, Exception):
             # A future cannot hold the first, and a SystemExit would end the loop of all the other streams.
             words = f"the function raised {type(error).__name__}"

@@ -286,7 +286,7 @@ def check_order(contents: Sequence[dict[str, Any]]) -> None:
     Raises:
         ArgumentError: a call or a result that the service is known to refuse.
     """
-    turns = list(_turns(contents))
+    turns = _turns(contents)
     for before, turn, after in zip([None, *turns], turns, [*turns[1:], None], strict=False):
         if turn.calls:
             _check_calls(before, turn, after)
@@ -328,7 +328,8 @@ class _Turn:
     results: list[Any]
 
 
-def _turns(contents: Iterable[dict[str, Any]]) -> Iterable[_Turn]:
+def _turns(contents: Iterable[dict[str, Any]]) -> list[_Turn]:
+    turns: list[_Turn] = []
     turn: _Turn | None = None
     for position, content in enumerate(contents):
         parts = content["parts"]
@@ -337,13 +338,11 @@ def _turns(contents: Iterable[dict[str, Any]]) -> Iterable[_Turn]:
         if content.get("role") == "model":
             kind = "model"
         if turn is None or turn.kind != kind or kind == "user":
-            if turn is not None:
-                yield turn
             turn = _Turn(position, kind, [], [])
+            turns.append(turn)
         turn.calls += [part["functionCall"] for part in parts if "functionCall" in part]
         turn.results += results
-    if turn is not None:
-        yield turn
+    return turns
 
 
 def _check_call(call: Any, where: str) -> None:

@@ -164,7 +164,7 @@ def inherit_targets() -> Undo:
     thread, pool = threading.Thread, concurrent.futures.ThreadPoolExecutor
     start_thread, submit_task = thread.start, pool.submit
 
-    def start(self: threading.Thread) -> None:
+    def start(self: Any) -> None:
         target = _target.get()
         if target is not None:
             run = self.run
@@ -173,7 +173,7 @@ def inherit_targets() -> Undo:
                 with targeting(target):
                     run()
 
-            self.run = run_there  # type: ignore[method-assign]  # of this thread alone
+            self.run = run_there  # of this thread alone
         start_thread(self)
 
     def submit(

@@ -155,7 +155,7 @@ def test_one_of_several_is_called_as_its_pane_calls_it(kernel: Kernel, service: 
         ("none", "trip", "There is no code in the answer of trip."),
         ("two", "trip 7", "trip has 3 code blocks, numbered from 1; there is no number 7."),
         ("bash", "trip", "trip has no Python code. Its code blocks: 1 (bash). %gemini_code trip 1 takes"),
-        ("two", "trip 1 2", "One stream and one number"),
+        ("two", "trip 1 2", "takes one stream and one number"),
         ("two", "nobody", "There is no stream 'nobody'."),
     ],
 )

@@ -91,7 +91,7 @@ def test_labels_name_the_model_only_where_several_are_asked() -> None:
 
 
 def test_a_row_that_lacks_what_is_asked_and_cannot_be_shown_is_named_by_its_type() -> None:
-    with pytest.raises(gemini_nb.GeminiError, match="nothing that can be said of <Wordless>"):
+    with pytest.raises(gemini_nb.GeminiError, match="cannot be taken from <Wordless>"):
         contents_of("Describe {item.town}", Wordless())
     with pytest.raises(gemini_nb.GeminiError, match="<Wordless>"):
         gemini_nb.get_manager().start_stream("Hello", auth="simulator", schema=Wordless())

@@ -542,7 +542,7 @@ def test_help_reads_well(shell: Kernel) -> None:
         ("%%gemini_stream --schema list[Nothing]\nHello", "there is no 'Nothing'"),
         (
             "%%gemini_stream --each words\nSum up {item.txet}",
-            "{item.txet} is nothing that can be said of 'word'",
+            "{item.txet} cannot be taken from 'word'",
         ),
         (
             "%%gemini_stream --each towns\nWhere is {ward}?",

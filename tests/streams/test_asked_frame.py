@@ -171,9 +171,9 @@ def test_rows_that_do_not_fit_the_prompt_fail_alone_wherever_they_are() -> None:
         answers = gemini_nb.ask_frame(frame, "{item.a.b.c[0]}", **options)
         assert answers["status"].to_list() == ["error", "error", "completed", "error", "error", "error"]
         assert answers["answer"][2] == "ONE"
-        for row, words in enumerate(["nothing that can be", "missing", "", "missing", "missing", "empty"]):
+        for row, words in enumerate(["cannot be taken", "missing", "", "missing", "missing", "empty"]):
             assert words in str(answers["error"][row])
-        with pytest.raises(ArgumentError, match="nothing that can be said"):
+        with pytest.raises(ArgumentError, match="cannot be taken from"):
             gemini_nb.ask_frame(frame, "{item.a.b.d}", **options)
         with pytest.raises(TypeError, match="modle"):
             gemini_nb.ask_frame(frame, "{item.a}", modle="x", **options)
@@ -190,7 +190,7 @@ def test_one_row_that_fits_the_prompt_is_asked_wherever_it_is(place: int) -> Non
         answers = gemini_nb.ask_frame(frame, "{item.a.b}", **options)
         assert answers["status"].value_counts().to_dict() == {"error": 119, "completed": 1}
         assert answers["answer"].iloc[place] == "7"
-        with pytest.raises(ArgumentError, match="nothing that can be said"):
+        with pytest.raises(ArgumentError, match="cannot be taken from"):
             gemini_nb.ask_frame(frame, "{item.a.c}", **options)
         assert len(made.server.requests) == 1
 
@@ -229,7 +229,7 @@ def test_a_dask_frame_takes_the_prompts_that_a_pandas_frame_takes() -> None:
             with pytest.raises(ArgumentError, match="is no column"):
                 gemini_nb.ask_frame(cut, "{item.x.b}", **options)
             typo = gemini_nb.ask_frame(cut, "{item.o.b.d}", **options).compute(scheduler="sync")
-            assert typo["error"].str.contains("nothing that can be said").all()
+            assert typo["error"].str.contains("cannot be taken from").all()
         with pytest.raises(ArgumentError, match="no manager"):
             gemini_nb.ask_frame(cut, "{item.n}", manager=gemini_nb.get_manager(), **options)
         named = gemini_nb.ask_frame(cut, "{item.text.b}", **options).compute(scheduler="sync")

@@ -453,7 +453,7 @@ def test_odd_values_are_refused_in_words_and_not_by_accident() -> None:
         for ask in (made.start, lambda prompt: gemini_nb.map([prompt], **options)):
             with pytest.raises(CallerError, match=r"holds itself|cannot hold a list"):
                 ask(inside)
-        with pytest.raises(ArgumentError, match=r"\{item\.x\} is nothing"):
+        with pytest.raises(ArgumentError, match=r"\{item\.x\} cannot be taken"):
             gemini_nb.estimate([Odd()], "{item.x}", **options)
         with pytest.raises(ConfigError, match="is not a model id"):
             gemini_nb.map(["a"], each=[{"model": ["x"]}], budget=2, **options)

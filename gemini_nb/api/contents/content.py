@@ -200,10 +200,13 @@ def _check_part(part: dict[str, Any]) -> None:
         raise ArgumentError(f"A dictionary with {shown} is no part of a prompt.", hint=_meant(part, kinds))
     (kind,) = kinds
     value = part[kind]
-    if kind == "text":
-        if not isinstance(value, str):
-            raise ArgumentError(f"A part's text is a string, not {kind_of(value)}.")
-        return
+    if kind != "text":
+        _check_data(kind, value)
+    elif not isinstance(value, str):
+        raise ArgumentError(f"A part's text is a string, not {kind_of(value)}.")
+
+
+def _check_data(kind: str, value: object) -> None:
     if not isinstance(value, dict):
         raise ArgumentError(f"{kind} of a part is a dictionary, not {kind_of(value)}.")
     for name in _NEEDED.get(kind, ()):

@@ -237,7 +237,7 @@ class ChatBox(Container, widgets.VBox):
     def get_state(self, key: Any = None, drop_defaults: bool = False) -> Any:
         """The state of the widget; a page that asks for all of it was loaded after the box was shown.
 
-        It is told at once, on this thread: a page that builds its widgets loses what the painter sends
+        The notice is drawn now, on this thread: a page that builds its widgets loses what the painter sends
         meanwhile, and ipywidgets looks at all of them twice before it answers.
         """
         if key is None and self.comm is not None and not self._was_loaded_again:

@@ -61,6 +61,8 @@ class Entry:
         self._under_way: list[str] = []  # what is being sent and still stands in the field
         self._unsent: list[str] = []  # those of them that are still to be sent
         self._aside = ""
+        self.is_unfolded = False
+        """Whether it has several lines."""
         label = f"Message to {name}"
         self._line = _Line(self._hear, placeholder="Ask Gemini; Enter sends", description=label)
         self._area = _Area(placeholder="Ask Gemini; Send sends", description=label, rows=5)
@@ -70,11 +72,6 @@ class Entry:
         send_button.button_style = "primary"
         self.fold: Any = button(_UNFOLD, lambda: call(self._toggle), tooltip="Enter sends in one line only")
         self.widget = box([self._line, self._area, send_button], "gemini-nb-entry")
-
-    @property
-    def is_unfolded(self) -> bool:
-        """Whether it has several lines."""
-        return _UNFOLDED in self.widget._dom_classes  # noqa: SLF001 - ipywidgets has no other name for them
 
     @property
     def is_sending(self) -> bool:
@@ -130,6 +127,7 @@ class Entry:
         self.focus()
 
     def _set_unfolded(self, unfolded: bool) -> None:
+        self.is_unfolded = unfolded
         (self.widget.add_class if unfolded else self.widget.remove_class)(_UNFOLDED)
         self.fold.description = _FOLD if unfolded else _UNFOLD
 

@@ -263,9 +263,7 @@ def _contents_of_item(
     try:
         return _contents(cell, args, files, {"item": item}, namespace, needed="item", notes=notes)
     except LookupError as error:
-        raise UsageError(
-            f"--each: {error.args[0]} is nothing that can be said of {excerpt_of(item)}."
-        ) from None
+        raise UsageError(f"--each: {error.args[0]} cannot be taken from {excerpt_of(item)}.") from None
 
 
 def _sender(

@@ -182,7 +182,7 @@ def _name_and_number(line: str) -> tuple[str, int | None]:
     if words and words[-1].isdecimal():
         number = int(words.pop())
     if len(words) > 1:
-        raise UsageError("One stream and one number, as in %gemini_code trip 2.")
+        raise UsageError("%gemini_code takes one stream and one number: %gemini_code trip 2.")
     return (words[0] if words else ""), number
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -197,7 +198,7 @@ def _print_text(made: Stream | StreamGroup, printer: Any, _cycle: bool) -> None:
 def _import_renderer() -> None:
     """Import what renders answers. `%load_ext` has no use for it; the first answer would wait for it."""
     with importing():
-        from gemini_nb.notebook.render.group_settled import markdown_of  # noqa: F401 - wanted later
+        importlib.import_module("gemini_nb.notebook.render.group_settled")
         from gemini_nb.notebook.render.markdown import to_html
 
         to_html("")

@@ -63,7 +63,7 @@ class HistoryMagics(Magics):
             entries = kept.streams(args.n, args.notebook, text=_text(args))
         from gemini_nb.notebook.render.history import history_table  # few cells need it
 
-        print(history_table(entries[::-1]) if entries else f"Nothing of that is in {kept.path}.")
+        print(history_table(entries[::-1]) if entries else f"{kept.path} has no such entry.")
 
     @with_arguments(argument("--by", choices=["model", "day", "notebook"], help="what to sum by"))
     @line_magic
@@ -116,7 +116,7 @@ def _of_kept(args: argparse.Namespace) -> str:
         raise UsageError(str(error)) from None
     warnings = "".join(f"\n{warning}" for warning in file.take_warnings())
     if not records:
-        return f"Nothing of that is in {file.path}.{warnings}"
+        return f"{file.path} has no such answer.{warnings}"
     from gemini_nb.notebook.render.history import kept_table  # few cells need it
 
     return kept_table(records) + warnings

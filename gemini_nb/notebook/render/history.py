@@ -200,16 +200,16 @@ def _transcript(entry: Entry) -> Transcript:
 
 
 def _placed(source: Part) -> Part:
-    """Sources without the places that bytes alone tell, since they count from another call's beginning."""
+    """Sources without places that bytes alone give, since they count from another call's beginning."""
     value = source.get("groundingMetadata")
     if not isinstance(value, dict):
         return source
-    told = [
+    sure = [
         support
         for support in objects(value.get("groundingSupports"))
         if isinstance(segment := support.get("segment"), dict) and segment.get("text")
     ]
-    return {"groundingMetadata": {**value, "groundingSupports": told}}
+    return {"groundingMetadata": {**value, "groundingSupports": sure}}
 
 
 def _text(text: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import collections
 import difflib
 import itertools
 import re
@@ -15,7 +14,7 @@ from gemini_nb.api.contents.values import import_pandas
 from gemini_nb.errors import ArgumentError, NotAskedError, kind_of, with_article
 from gemini_nb.redaction import carry, excerpt_of, seal_options, shown_options
 from gemini_nb.streams.group.braces import first_steps, strays
-from gemini_nb.streams.group.frame import ENDS, columns_of, free_names, records_of
+from gemini_nb.streams.group.frame import ENDS, check_columns, columns_of, free_names, records_of
 from gemini_nb.streams.group.mapping import map_prompts
 from gemini_nb.streams.group.prompt import ObjectText, interpolate
 from gemini_nb.streams.group.rows import Alone
@@ -253,7 +252,7 @@ def contents_of(prompt: str, item: object) -> Any:
     try:
         pieces = interpolate(prompt, {"item": item}, needed="item")
     except LookupError as error:
-        raise ArgumentError(f"{error.args[0]} is nothing that can be said of {excerpt_of(item)}.") from None
+        raise ArgumentError(f"{error.args[0]} cannot be taken from {excerpt_of(item)}.") from None
     return pieces[0] if isinstance(pieces, list) and len(pieces) == 1 else pieces
 
 
@@ -266,8 +265,7 @@ def _columns_looked_into(frame: Any, prompt: str) -> set[Any]:
     check_prompt(prompt, "ask_frame")
     if not (columns := list(frame.columns)):
         return set()
-    if twice := [name for name, count in collections.Counter(columns).items() if count > 1]:
-        raise ArgumentError(f"Two columns of the frame are called {twice[0]!r}.", hint="Rename one.")
+    check_columns(columns)
     try:
         wanted = first_steps(prompt, "item", {name: name for name in columns})
     except LookupError as error:

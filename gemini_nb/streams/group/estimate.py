@@ -130,12 +130,8 @@ def _asked_about(prompt: str, items: Iterable[Any]) -> tuple[list[Any], list[Gem
             misfits.append(error)
             continue
         (deferred if isinstance(contents, Deferred) else asked).append(contents)
-    for need in (need for contents in deferred for need in contents.needs):
-        if need.pending or growing(need.target):
-            raise ArgumentError(
-                f"The tokens cannot be counted yet, since {need.words} still runs.",
-                hint="Wait until it has ended, as with wait(), and estimate then.",
-            )
+    for contents in deferred:
+        _check_ended(contents)
     for contents in deferred:  # where a stream failed, the row is not asked
         try:
             for need in contents.needs:
@@ -144,6 +140,15 @@ def _asked_about(prompt: str, items: Iterable[Any]) -> tuple[list[Any], list[Gem
         except NotAskedError as error:
             misfits.append(error)
     return asked, misfits
+
+
+def _check_ended(contents: Deferred) -> None:
+    for need in contents.needs:
+        if need.pending or growing(need.target):
+            raise ArgumentError(
+                f"The tokens cannot be counted yet, since {need.words} still runs.",
+                hint="Wait until it has ended, as with wait(), and estimate then.",
+            )
 
 
 def _listed(rows: Any) -> list[Any]:

@@ -6,6 +6,7 @@ import collections
 import contextlib
 import copy
 import dataclasses
+import itertools
 import numbers
 import re
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
@@ -76,7 +77,7 @@ def to_frame(run: Run, shape: Shape, *, has_items: bool, wide: bool) -> Any:
     table = pd.DataFrame(_wide_rows(run.rows, asked, shape) if wide else _rows(run, asked, shape))
     if not has_items or shape.origin is None:
         return table
-    return shape.origin.put_back(pd, table, _names(asked))
+    return shape.origin.put_back(pd, table, _all_names(asked))
 
 
 def _empty(pd: Any, shape: Shape, *, has_items: bool, wide: bool) -> Any:
@@ -117,10 +118,10 @@ def records_of(value: Any) -> list[Any] | None:
     if is_from(value, "polars", "DataFrame"):  # which has a to_dict of another kind
         return list(value.iter_rows(named=True))
     if is_from(value, *_TABLES):
-        _check_columns(value.column_names)
+        check_columns(value.column_names)
         return list(value.to_pylist())
     if hasattr(value, "to_dict") and hasattr(value, "columns"):  # pandas
-        _check_columns(value.columns)
+        check_columns(value.columns)
         return list(value.to_dict("records"))
     return None
 
@@ -138,7 +139,12 @@ def is_frame(value: Any) -> bool:
     return is_other or (hasattr(value, "to_dict") and hasattr(value, "columns"))
 
 
-def _check_columns(names: Iterable[Any]) -> None:
+def check_columns(names: Iterable[Any]) -> None:
+    """Refuse two columns of one name, of which one would be lost.
+
+    Raises:
+        ArgumentError: there are two.
+    """
     if twice := [name for name, count in collections.Counter(names).items() if count > 1]:
         raise ArgumentError(f"Two columns of the frame are called {twice[0]!r}.", hint="Rename one.")
 
@@ -182,7 +188,7 @@ def _wide_rows(rows: Sequence[Row], asked: list[dict[Any, Any]], shape: Shape) -
     by_model: dict[str | None, list[int]] = {}
     for index, model in enumerate(_models(rows, shape)):
         by_model.setdefault(model, []).append(index)
-    own = _names(asked)
+    own = _all_names(asked)
     names = free_names(by_model, own)
     made = []
     for place in range(max(map(len, by_model.values()), default=0)):
@@ -212,17 +218,11 @@ def _about(item: object) -> dict[Any, Any]:
         return {"item": item}
 
 
-def _names(asked: list[dict[Any, Any]]) -> list[Any]:
-    """The columns that the items bring along."""
-    return list(dict.fromkeys(name for about in asked for name in about))
-
-
 def _rows(run: Run, asked: list[dict[Any, Any]], shape: Shape) -> list[dict[Any, Any]]:
     """One dictionary for each row, all with the same columns in the same order."""
-    own = _names(asked)
+    own = _all_names(asked)
     answers = [_answer(row.stream) for row in run.rows]
-    known = list(dict.fromkeys(name for answer in answers for name in answer))
-    fields = known or _expected(shape, run.rows[0].options)
+    fields = _all_names(answers) or _expected(shape, run.rows[0].options)
     ends = [_end(row.stream, run) for row in run.rows]
     if len(set(models := _models(run.rows, shape))) > 1 or shape.models:
         ends = [{**end, "model": model} for model, end in zip(models, ends, strict=True)]
@@ -236,6 +236,10 @@ def _rows(run: Run, asked: list[dict[Any, Any]], shape: Shape) -> list[dict[Any,
         }
         for about, answer, end in zip(asked, answers, ends, strict=True)
     ]
+
+
+def _all_names(values: Iterable[Mapping[Any, Any]]) -> list[Any]:
+    return list(dict.fromkeys(itertools.chain.from_iterable(values)))
 
 
 def _answer(stream: Stream | None) -> dict[Any, Any]:

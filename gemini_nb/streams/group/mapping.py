@@ -194,10 +194,11 @@ def _shape(manager: StreamManager, options: StreamOptions, items: object, origin
 
 def _settings_of(row: Row, options: StreamOptions, retry: RetryPolicy) -> StreamOptions:
     """Return the settings that a row is asked with: its own, then those that all share, then this policy."""
-    settings: StreamOptions = {**options, **row.options}  # type: ignore[typeddict-item]  # checked when it starts
+    settings: Any = {**options, **row.options}  # checked when it starts
     if settings.get("retry") is None:
         settings["retry"] = retry
-    return settings
+    made: StreamOptions = settings
+    return made
 
 
 def _question_of(row: Row) -> Any:

@@ -178,7 +178,7 @@ class Pace:
                     hint="The service did not say how many tokens they took.",
                 )
             )
-            return True  # to be told so
+            return True  # it is refused with this reason when it has its place
         mean = known / max(1, run.paid - unknown)
         spent = known + unknown * _MEAN_TIMES * mean
         each = _MEAN_TIMES * mean

@@ -33,7 +33,7 @@ class Tally:
         self.by_status: collections.Counter[Status] = collections.Counter()
         self.kept = self.asked = 0
         self.remarks: dict[str, bool] = {}  # with whether a wait has warned of it
-        self._told: Exception | None = None  # of which a wait has warned last
+        self._warned_of: Exception | None = None  # the last one
         self.usage = Usage()
         self.spent = Decimal()
         self.of_unknown_cost = 0
@@ -65,9 +65,9 @@ class Tally:
         """Return the remarks that were not returned before, after the words of this error if it was not."""
         new = [text for text, is_known in self.remarks.items() if not is_known]
         self.remarks.update(dict.fromkeys(new, True))
-        if error is None or error is self._told:
+        if error is None or error is self._warned_of:
             return new
-        self._told = error
+        self._warned_of = error
         return [str(error), *new]
 
 

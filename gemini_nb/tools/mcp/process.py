@@ -108,7 +108,8 @@ async def stdio(
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait(tasks, timeout=_PATIENCE)
             # Pipes that a grandchild keeps open would stay open here, too.
-            process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001 - asyncio has no public way
+            inner: Any = process
+            inner._transport.close()  # noqa: SLF001 - asyncio has no public way
 
 
 async def _read(process: asyncio.subprocess.Process, to_client: Any, log: ErrorLog) -> None:

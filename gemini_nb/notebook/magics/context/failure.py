@@ -74,18 +74,18 @@ def _traceback(error: BaseException, depth: int = 0) -> str:
         errors.append(one)
         seen.add(id(one))
         one = _cause(one)
-    told = [_told(one, depth) for one in errors[: _MOST_CAUSES // 2]]
+    shown = [_shown(one, depth) for one in errors[: _MOST_CAUSES // 2]]
     if (more := len(errors) - _MOST_CAUSES) > 0:
-        told.append(f"[… {more:,} errors left out …]")
-    told += [_told(one, depth) for one in errors[_MOST_CAUSES // 2 :][-_MOST_CAUSES // 2 :]]
-    return "\n\nwhich led to:\n\n".join(reversed(told))
+        shown.append(f"[… {more:,} errors left out …]")
+    shown += [_shown(one, depth) for one in errors[_MOST_CAUSES // 2 :][-_MOST_CAUSES // 2 :]]
+    return "\n\nwhich led to:\n\n".join(reversed(shown))
 
 
 def _cause(error: BaseException) -> BaseException | None:
     return error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
-def _told(error: BaseException, depth: int) -> str:
+def _shown(error: BaseException, depth: int) -> str:
     """One error with its frames; of a group those it holds, too."""
     walked = list(traceback.walk_tb(error.__traceback__))
     lines = [_place(frame, line) for frame, line in walked if _is_own(frame)]
