@@ -63,7 +63,7 @@ class ModelCall:
     """Everything one model call needs.
 
     Attributes:
-        endpoint: where it goes, and as whom.
+        endpoint: the model that is asked, and the key.
         body: the request body.
         retry: when to ask again.
         timeouts: how long silence may last.

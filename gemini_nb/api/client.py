@@ -222,7 +222,7 @@ class _Recovery:
 
     def _delay(self, failure: GeminiError) -> float | None:
         """Return the seconds until the next request, None where there is to be none."""
-        policy, turn = self._call.retry, self._turn
+        turn = self._turn
         self.refresh = False
         if isinstance(failure, EmptyAnswerError):
             self._mistakes += 1
@@ -236,6 +236,11 @@ class _Recovery:
             return 0.0
         if isinstance(failure, IdleTimeoutError) and not self._endurance.note_silence():
             return None
+        return self._delay_of_retry(failure)
+
+    def _delay_of_retry(self, failure: GeminiError) -> float | None:
+        """Return the seconds until the next request, where the failed one had shown nothing."""
+        policy = self._call.retry
         is_elsewhere = policy.patient and failure.is_foreign  # for a while, or its address is wrong
         if not is_elsewhere and not policy.is_retryable(failure):
             return None

@@ -1,4 +1,4 @@
-"""When to ask again, after how long, and whom a refusal keeps waiting.
+"""When to ask again, after how long, and which other requests wait after a refusal.
 
 A 429 is the answer to one stream, but the quota belongs to a model and a key: every other stream that asks
 meanwhile is refused, too, and pushes the end of the wait away. So all of them wait, and start again one after

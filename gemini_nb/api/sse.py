@@ -138,7 +138,7 @@ class SSEDecoder:
         """Return what the end of the body completes.
 
         The WHATWG rules discard an event that lacks its blank line. Some Gemini servers leave out the last
-        one, so it is returned here, and a caller for whom it does not parse knows that the body was cut.
+        one, so it is returned here, and a caller that cannot parse it knows that the body was cut.
         """
         events: list[ServerSentEvent] = []
         if self._partial:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 import sys
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -186,10 +187,8 @@ class Journal:
         Raises:
             ConfigError: the journal cannot be read.
         """
-        try:
+        with _saying_trouble():
             return uploads.known(self._writer.store)
-        except Trouble as trouble:
-            raise ConfigError(trouble.message, hint=trouble.hint) from None
 
     def usage(
         self,
@@ -275,20 +274,16 @@ class Journal:
         """
         where, values = _where(notebook, None)
         uids = [uid for (uid,) in self._read(f"SELECT e.uid FROM entries e {where}", values)]
-        try:
+        with _saying_trouble():
             prune.clear(self._writer.store, uids)
             if notebook is None:
                 uploads.clear(self._writer.store)
-        except Trouble as trouble:
-            raise ConfigError(trouble.message, hint=trouble.hint) from None
         return len(uids)
 
     def _read(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         self._writer.flush()
-        try:
+        with _saying_trouble():
             return self._writer.store.read(sql, values)
-        except Trouble as trouble:
-            raise ConfigError(trouble.message, hint=trouble.hint) from None
 
     def _entry(self, row: Sequence[Any]) -> Entry:
         names = [name.rpartition(".")[2] for name in _COLUMNS.split(", ")]
@@ -338,6 +333,15 @@ class Journal:
         for start, piece in self._read("SELECT start, text FROM pieces WHERE uid = ? ORDER BY id", [uid]):
             text = text[: whole(start)] + str(piece)
         return text
+
+
+@contextlib.contextmanager
+def _saying_trouble() -> Iterator[None]:
+    """Raise a trouble of the file as an error that callers know."""
+    try:
+        yield
+    except Trouble as trouble:
+        raise ConfigError(trouble.message, hint=trouble.hint) from None
 
 
 def _json(text: str | None) -> Any:

@@ -1,4 +1,4 @@
-"""What was uploaded to the service: by whom, which content, and until when it is there.
+"""What was uploaded to the service: with which key, which content, and until when it is there.
 
 An upload belongs to a key, which is known here by its fingerprint alone. A line stays when the upload has
 expired, since the conversation that names it can still be gone on with where the file has not moved.

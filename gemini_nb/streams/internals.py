@@ -262,7 +262,7 @@ class StreamInternals:
         return self._made_subscribers is None or self._made_subscribers.have_heard
 
     def wait_delivered(self, deadline: float) -> None:
-        """Wait until subscribers have heard of the end, or until this time of `time.monotonic`."""
+        """Wait until subscribers have got the last event, or until this time of `time.monotonic`."""
         if self._made_subscribers is not None:
             self._made_subscribers.wait_heard(deadline)
 

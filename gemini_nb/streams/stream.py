@@ -293,7 +293,7 @@ class Stream(Handle, StreamInternals):
         stop_together([self])
 
     def wait(self, timeout: float | None = None) -> Stream:
-        """Wait until the stream has ended, whichever way, and subscribers have heard of it.
+        """Wait until the stream has ended, whichever way, and subscribers have got its last event.
 
         A subscriber that is busy for longer than a second is not waited for. Ctrl-C stops the stream.
 

@@ -114,13 +114,18 @@ def _reference(part: Part, parts: list[Part]) -> dict[str, str]:
     data = part[kind]
     if str(data.get("fileUri", "")).startswith("file:") and given_path(data["fileUri"]) is None:
         raise ConfigError("The result names a file of this machine, which only gemini_nb.File(path) sends.")
-    taken = {one[field]["displayName"] for one in parts for field in _FILES if field in one}
-    name = data.get("displayName")
-    if not isinstance(name, str) or not name or name in taken:
-        name = f"{str(data.get('mimeType') or 'file').partition('/')[0]}-{len(parts) + 1}"
+    name = _free_name(data, parts)
     beside: Part = {field: part[field] for field in ("mediaResolution", "videoMetadata") if field in part}
     parts.append({kind: {**data, "displayName": name}, **beside})
     return {"$ref": name}
+
+
+def _free_name(data: Part, parts: list[Part]) -> str:
+    """Return a file's own name, or one by its type where it has none or another file has it."""
+    name = data.get("displayName")
+    if isinstance(name, str) and name and name not in set(map(_name, parts)):
+        return name
+    return f"{str(data.get('mimeType') or 'file').partition('/')[0]}-{len(parts) + 1}"
 
 
 def _clean(part: Part) -> Part:

@@ -35,7 +35,7 @@ async def ask(
 
     Args:
         clients: the connection pools of the running loop.
-        endpoint: who is asked, and as whom.
+        endpoint: the service, and the key.
         url: what is asked about.
         seconds: how long it may take.
         method: other than GET, or POST with a body.

@@ -131,7 +131,7 @@ class Sender:
 
     Args:
         clients: the connection pools of the running loop.
-        endpoint: the service, and as whom.
+        endpoint: the service, and the key.
         file: what is sent.
         mime_type: its type.
         retry: how often and how patiently to go on after trouble.

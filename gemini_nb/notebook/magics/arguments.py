@@ -181,12 +181,7 @@ def parse(
         _check_once(words)
         args: argparse.Namespace = magic.parser.parse_args(words)
     except UsageError as error:
-        if "unrecognized arguments" not in str(error):
-            raise
-        for word in words:
-            if not _is_option(word) and (meant := _meant(word)):
-                raise UsageError(f"There is no option {word}. {meant} {_HELP}") from None
-        raise UsageError(f"{error}. {rest}") from None
+        raise _explained(error, words, rest) from None
     _unquote(args)
     for name, value in _DEFAULTS.items():
         vars(args).setdefault(name, value)
@@ -196,6 +191,16 @@ def parse(
         if is_wrong(args):
             raise UsageError(message.format(**vars(args)))
     return args
+
+
+def _explained(error: UsageError, words: list[str], rest: str) -> UsageError:
+    """Return argparse's error, or a better one for words that are no options."""
+    if "unrecognized arguments" not in str(error):
+        return error
+    for word in words:
+        if not _is_option(word) and (meant := _meant(word)):
+            return UsageError(f"There is no option {word}. {meant} {_HELP}")
+    return UsageError(f"{error}. {rest}")
 
 
 def parse_plain(magic: Any, line: str) -> argparse.Namespace:

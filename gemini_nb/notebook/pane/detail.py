@@ -20,7 +20,7 @@ def detail(label: str, line: widgets.Widget, body: widgets.Widget, kind: str) ->
     """A fold that works while the kernel is busy.
 
     Args:
-        label: what unfolds, for those who hear the page.
+        label: what unfolds, for screen readers.
         line: always shown, and clicked on; its class is `gemini-nb-brief`.
         body: shown when unfolded; its class is `gemini-nb-inside`.
         kind: one more class.

@@ -169,7 +169,7 @@ def scroll_key(name: str) -> Any:
     The page scrolls what holds the focus. JupyterLab keeps the arrow keys for its cells.
 
     Args:
-        name: what scrolls, for those who hear the page.
+        name: what scrolls, for screen readers.
     """
     label = f"{name}: scrolls with Page Up and Page Down"
     return shared_piece(f'<div tabindex="0" role="group" aria-label="{label}"></div>', "gemini-nb-scroll-key")

@@ -188,16 +188,20 @@ def _place(
     """
     if not isinstance(segment, dict):
         return None
-    words = segment.get("text")
-    first, end = _whole(segment.get("startIndex") or 0), _whole(segment.get("endIndex"))
-    is_range = first is not None and end is not None and end > first
+    words, extent = segment.get("text"), _range_in(segment)
     if isinstance(words, str) and words.strip():
-        return _said(words, text, begin, blocks, _characters(encoded, first or 0) if is_range else 0)
-    if first is None or end is None or not is_range or end > len(encoded):
+        return _said(words, text, begin, blocks, _characters(encoded, extent[0]) if extent else 0)
+    if extent is None or extent[1] > len(encoded):
         return None
     if _whole(segment.get("partIndex") or 0) and len(blocks) != 1:
         return None
-    return begin + _characters(encoded, first), begin + _characters(encoded, end)
+    return begin + _characters(encoded, extent[0]), begin + _characters(encoded, extent[1])
+
+
+def _range_in(segment: Mapping[str, Any]) -> tuple[int, int] | None:
+    """The bytes that a segment names."""
+    first, end = _whole(segment.get("startIndex") or 0), _whole(segment.get("endIndex"))
+    return (first, end) if first is not None and end is not None and end > first else None
 
 
 def _said(words: str, text: str, begin: int, blocks: Sequence[int], offset: int) -> tuple[int, int] | None:

@@ -294,7 +294,7 @@ class Chat:
 
         The file decides on history, model, system instruction and generation config, and holds the names of
         the tools. Everything else is given again here: a stranger's file must not say where a request goes
-        and as whom, what may run and how often, or what the safety settings let through.
+        or with which key, what may run and how often, or what the safety settings let through.
 
         Args:
             path: the file.

@@ -1,8 +1,8 @@
 """A chat as a file, which may come from a stranger.
 
-A file decides what is said and how the model answers. It never decides where a request goes, and as whom: a
-host in it would be sent the reader's key. Nor does it decide what may run, how often, or what is let through:
-tools stand in it by their names alone.
+A file decides what is said and how the model answers. It never decides where a request goes, or with which
+key: a host in it would be sent the reader's key. Nor does it decide what may run, how often, or what is let
+through: tools stand in it by their names alone.
 """
 
 from __future__ import annotations

@@ -350,9 +350,7 @@ def _shown(value: Any, conversion: str | None, spec: str | None) -> Any:
     """What stands in a value's place: text, or the value itself where it is an image or a file."""
     value = _answered(value)
     if conversion is not None:
-        if _is_wordless(value):
-            raise LookupError(type(value).__name__)
-        value = _CONVERSIONS[conversion](value)
+        value = _CONVERSIONS[conversion](_with_words(value))
     if spec is not None and _ROWS.fullmatch(spec) and frame_rows(value) is not None:
         return f"\n{frame_text(value, _rows_wanted(spec))}\n"
     if spec is not None:
@@ -365,9 +363,18 @@ def _shown(value: Any, conversion: str | None, spec: str | None) -> Any:
         return value
     if isinstance(value, (bytes, bytearray, memoryview)):
         return _text_of(bytes(value))
+    return str(_with_words(value))
+
+
+def _with_words(value: Any) -> Any:
+    """Return a value that has a text of its own.
+
+    Raises:
+        LookupError: it has none.
+    """
     if _is_wordless(value):
         raise LookupError(type(value).__name__)
-    return str(value)
+    return value
 
 
 def _answered(value: Any) -> Any:

@@ -68,7 +68,7 @@ class StreamRequest:
     """One stream's request.
 
     Attributes:
-        endpoint: where it goes, and as whom.
+        endpoint: the model that is asked, and the key.
         contents: the conversation so far, the user's turn last.
         body: the request body without its contents.
         tools: what the model may call.

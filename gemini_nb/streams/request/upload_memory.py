@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _MARGIN = 30.0  # seconds before its end at which an upload is no longer used
 CLAIM = 60.0
-"""Seconds after which another kernel may upload a file, when the one that began is heard of no more."""
+"""Seconds after which another kernel may upload a file, when the one that began does not renew its claim."""
 
 _DIGESTS = 256
 _TICK = 2.0  # seconds within which a file may change twice and have the same time of change

@@ -358,15 +358,19 @@ def _url_target(url: str, headers: Any, secrets: list[Secret]) -> Target:
     if not host:
         raise ArgumentError("This is not the URL of an MCP server.", hint="For example https://host/mcp.")
     pairs = [pair.partition("=")[::2] for pair in parts.query.split("&")]
-    has_secrets = bool(secrets or parts.password or any(_SECRET.search(name) for name, _ in pairs))
-    if has_secrets and parts.scheme == "http" and not (is_loopback(host) or http_allowed(Settings())):
+    if secrets or parts.password or any(_SECRET.search(name) for name, _ in pairs):
+        _check_encrypted(parts.scheme, host)
+    secrets += map(Secret, filter(None, [parts.password, *(value for _, value in pairs)]))
+    name = host if port is None else f"{host}:{port}"
+    return Target(name, url=url, headers=headers, secrets=tuple(secrets))
+
+
+def _check_encrypted(scheme: str, host: str) -> None:
+    if scheme == "http" and not (is_loopback(host) or http_allowed(Settings())):
         raise ConfigError(
             f"A secret would travel unencrypted to {host}.",
             hint="Use https, or allow it with GEMINI_NB_ALLOW_HTTP=1 if that network is yours.",
         )
-    secrets += map(Secret, filter(None, [parts.password, *(value for _, value in pairs)]))
-    name = host if port is None else f"{host}:{port}"
-    return Target(name, url=url, headers=headers, secrets=tuple(secrets))
 
 
 def _words(command: Any) -> list[str]:

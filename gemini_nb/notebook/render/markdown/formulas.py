@@ -156,11 +156,9 @@ def _block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     if state.is_code_block(start):
         return False
     first = _line(state, start)
-    bare = _BARE.match(first)
-    if not bare and first[:2] not in {"$$", r"\["}:
+    if (opening := _opening(first)) is None:
         return False
-    opener = "" if bare else first[:2]
-    closer, lines = rf"\end{{{bare[1]}}}" if bare else CLOSERS[opener], list[str]()
+    (opener, closer), lines = opening, list[str]()
     limit = min(end, start + BLOCK_LINES)
     begin = state.bMarks[start] + state.tShift[start] + 2
     closes = state.src.find(closer, begin, state.eMarks[limit - 1]) >= 0
@@ -169,7 +167,7 @@ def _block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
             return False
         line = first[len(opener) :] if number == start else _line(state, number)
         body, found, rest = line.partition(closer)
-        lines.append(body + found if bare else body)
+        lines.append(body if opener else body + found)
         if found:
             tex = "\n".join(lines).strip()
             is_formula = not rest.strip() and _is_formula(opener, tex)
@@ -179,6 +177,13 @@ def _block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     if end == state.lineMax:
         state.env.setdefault("open_math", []).append(start)
     return False
+
+
+def _opening(line: str) -> tuple[str, str] | None:
+    """What opens a formula at the beginning of a line, and what closes it; an environment has no opener."""
+    if bare := _BARE.match(line):
+        return "", rf"\end{{{bare[1]}}}"
+    return (line[:2], CLOSERS[line[:2]]) if line[:2] in {"$$", r"\["} else None
 
 
 def _leaves_block(state: StateBlock, number: int) -> bool:

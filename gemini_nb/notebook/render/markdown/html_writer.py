@@ -47,7 +47,7 @@ def scrollable(name: str, role: str = "group") -> str:
     """The attributes by which the keyboard reaches an element that may scroll.
 
     Args:
-        name: what it is, for those who hear the page.
+        name: what it is, for screen readers.
         role: empty for an element that has one of its own.
     """
     said = f' role="{role}"' if role else ""

@@ -262,10 +262,7 @@ def _joined(pieces: Sequence[_Piece]) -> str:
         kind, inner = piece
         before, after = source[-1:], _first(pieces[index + 1 : index + 2])
         if kind == "math":
-            space_before, space_after = (
-                " " if one.isalnum() or one == "$" else "" for one in (before, after)
-            )
-            source += f"{space_before}{inner}{space_after}"
+            source += f"{_gap(before)}{inner}{_gap(after)}"
         elif kind == "url":
             source += _url(str(inner), before, after)
         else:
@@ -278,6 +275,11 @@ def _joined(pieces: Sequence[_Piece]) -> str:
                 source = f"{rest}&#{ord(before)};"
             source += emphasised
     return source
+
+
+def _gap(beside: str) -> str:
+    """The space between a formula and what would keep its dollar from being read as one."""
+    return " " if beside.isalnum() or beside == "$" else ""
 
 
 def _url(url: str, before: str, after: str) -> str:

@@ -139,11 +139,7 @@ class Part:
         first = max(0, self._line(tokens[begin]))
         if not kind or len(self.text) - starts[first] < _LONG:
             return None
-        rows = [
-            index
-            for index, token in enumerate(tokens)
-            if index >= begin and token.type == kind and token.level == level
-        ]
+        rows = _starts(tokens, begin, kind, level)
         for place in range(len(rows) - 1, 0, -1):
             index, line = rows[place], self._line(tokens[rows[place]])
             if first < line <= last and tokens[index - 1].type != "tbody_open":
@@ -211,6 +207,12 @@ def _go_on(tokens: list[Token], seam: Seam) -> None:
         end = next(index for index, token in enumerate(tokens) if index and not token.level)
         for token in _own_paragraphs(tokens[:end]):
             token.hidden = False
+
+
+def _starts(tokens: Sequence[Token], begin: int, kind: str, level: int) -> list[int]:
+    """The places of the tokens of this kind and level, from the block on that begins there."""
+    found = enumerate(tokens[begin:], begin)
+    return [index for index, token in found if token.type == kind and token.level == level]
 
 
 def _known(found: dict[str, Any]) -> dict[str, Any]:
