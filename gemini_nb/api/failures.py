@@ -280,6 +280,21 @@ def is_about_file(error: GeminiError) -> bool:
 
 def _hint(status: int, message: str, details: list[dict[str, Any]], endpoint: Endpoint, beside: str) -> str:
     vertex = endpoint.auth is Auth.VERTEX_AI
+    if hint := _hint_of_words(status, message, details, vertex=vertex):
+        return hint
+    match status:
+        case 401 | 403:
+            return _access_hint(vertex=vertex)
+        case 404:
+            return _missing_hint(endpoint.model, beside)
+        case 429:
+            return _quota_hint(beside or endpoint.model, message, "plan" if beside else "plan or model")
+    unknown = _SERVER_SIDE if status >= 500 else "Check the base URL: this is not how Gemini answers."
+    return _STATUS_HINTS.get(status, unknown)
+
+
+def _hint_of_words(status: int, message: str, details: list[dict[str, Any]], *, vertex: bool) -> str:
+    """Return what to do about a refusal whose own words say what is wrong, empty for all others."""
     low = message.lower()
     if "api key not valid" in low or any(one.get("reason") == "API_KEY_INVALID" for one in details):
         return "Check the API key: GEMINI_API_KEY, GOOGLE_API_KEY or credentials."
@@ -290,15 +305,7 @@ def _hint(status: int, message: str, details: list[dict[str, Any]], endpoint: En
     for only, words, hint in _WORDS_HINTS:
         if only in {None, status} and any(word in message or word in low for word in words):
             return hint
-    match status:
-        case 401 | 403:
-            return _access_hint(vertex=vertex)
-        case 404:
-            return _missing_hint(endpoint.model, beside)
-        case 429:
-            return _quota_hint(beside or endpoint.model, message, "plan" if beside else "plan or model")
-    unknown = _SERVER_SIDE if status >= 500 else "Check the base URL: this is not how Gemini answers."
-    return _STATUS_HINTS.get(status, unknown)
+    return ""
 
 
 def _quota_hint(what: str, message: str, other: str) -> str:

@@ -156,8 +156,7 @@ def _turn(content: JSON) -> list[Content]:
     parts = content.get("parts")
     role = content.get("role") or _role_of(parts)
     if role == "model" and isinstance(parts, (list, tuple, type(None))):
-        parts = sendable(_model_part(part) for part in parts or () if not _is_nothing(part))
-        return [{**content, "role": role, "parts": parts}] if parts else []
+        return _model_turn(content, parts or ())
     if not parts or not isinstance(parts, (list, tuple)):
         raise ConfigError("A turn of the prompt has no parts.", hint="Gemini refuses it.")
     parts = [to_part(part) for part in parts]
@@ -165,6 +164,11 @@ def _turn(content: JSON) -> list[Content]:
         role = "user"
     _check_role(role)
     return [{**content, "role": role, "parts": parts}]
+
+
+def _model_turn(content: JSON, given: Iterable[object]) -> list[Content]:
+    parts = sendable(_model_part(part) for part in given if not _is_nothing(part))
+    return [{**content, "role": "model", "parts": parts}] if parts else []
 
 
 def _model_part(part: object) -> Part:

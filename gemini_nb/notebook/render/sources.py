@@ -106,11 +106,16 @@ def read_sources(groundings: Sequence[Grounding], text: str) -> Sources:
         if begin not in coded:
             coded[begin] = text[begin:].encode(errors="surrogatepass")
         for support in objects(grounding.value.get("groundingSupports")):
-            found = tuple(dict.fromkeys(own[at] for at in _indices(support) if at < len(own) and own[at]))
-            segment = support.get("segment") if found and len(sources.marks) < _MOST else None
-            if (place := _place(segment, text, begin, grounding.blocks, coded[begin])) is not None:
-                _mark(sources, text, place, found)
+            if (found := _numbers_of(support, own)) and len(sources.marks) < _MOST:
+                place = _place(support.get("segment"), text, begin, grounding.blocks, coded[begin])
+                if place is not None:
+                    _mark(sources, text, place, found)
     return sources
+
+
+def _numbers_of(support: Mapping[str, Any], own: Sequence[int]) -> tuple[int, ...]:
+    """The numbers of the sources that a passage stands on, each once; those of no source are left out."""
+    return tuple(dict.fromkeys(own[at] for at in _indices(support) if at < len(own) and own[at]))
 
 
 def _mark(sources: Sources, text: str, place: tuple[int, int], numbers: tuple[int, ...]) -> None:

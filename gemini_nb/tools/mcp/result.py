@@ -32,17 +32,24 @@ def result_of(answer: Any) -> ToolResult:
     items, structured = list(answer.content or ()), answer.structured_content
     texts = [str(item.text) for item in items if item.type == "text"]
     if answer.is_error:
-        why = texts or ([json.dumps(structured, ensure_ascii=False)] if structured else [])
-        raise ToolFailedError("\n".join(why) or "the server says that the call failed, not why")
+        raise _failure(texts, structured)
+    values = [] if structured is None else [_unwrapped(structured)]
+    if values and _repeat(texts, structured, *values):
+        items = [item for item in items if item.type != "text"]
     parts: list[Part] = []
-    values: list[Any] = []
-    if structured is not None:
-        is_wrapped = isinstance(structured, dict) and structured.keys() == {"result"}
-        values.append(structured["result"] if is_wrapped else structured)
-        if _repeat(texts, structured, *values):
-            items = [item for item in items if item.type != "text"]
     values += [_value(item, parts) for item in items]
     return ToolResult(values[0] if len(values) == 1 else values or None, tuple(parts))
+
+
+def _failure(texts: list[str], structured: Any) -> ToolFailedError:
+    why = texts or ([json.dumps(structured, ensure_ascii=False)] if structured else [])
+    return ToolFailedError("\n".join(why) or "the server says that the call failed, not why")
+
+
+def _unwrapped(structured: Any) -> Any:
+    """Return structured content without the object that SDKs put around a value that is none."""
+    is_wrapped = isinstance(structured, dict) and structured.keys() == {"result"}
+    return structured["result"] if is_wrapped else structured
 
 
 def _repeat(texts: list[str], *values: Any) -> bool:

@@ -128,14 +128,12 @@ class _Cleaner:
         options = None if _values(given) else given.get("anyOf", given.get("oneOf"))
         if is_list(options) and any(some := [inner(one) for one in options if one is not False]):
             made["anyOf"] = some
-        items, first = given.get("items"), given.get("prefixItems")
-        if is_list(items):  # as it was written before 2020
-            items, first = given.get("additionalItems"), items
-        if is_list(first) and first:
+        first, items = _items_of(given)
+        if first:
             made["prefixItems"] = [inner(one) for one in first]
         if items is False:
-            most = [len(first) if is_list(first) else 0, made.get("maxItems")]
-            made["maxItems"] = min(one for one in most if one is not None)
+            most = made.get("maxItems")
+            made["maxItems"] = len(first) if most is None else min(len(first), most)
         elif isinstance(items, Mapping):
             made["items"] = inner(items)
 
@@ -385,6 +383,14 @@ def _noted(name: str, given: Mapping[str, Any]) -> Any:
             return None
         return given.get(name.replace("exclusiveM", "m")) if value is True else value
     return None if name == "format" and _is_sent(value) else value
+
+
+def _items_of(given: Mapping[str, Any]) -> tuple[list[Any] | tuple[Any, ...], Any]:
+    """Return the schemas of the first items of an array, and that of all others."""
+    first, items = given.get("prefixItems"), given.get("items")
+    if is_list(items):  # as it was written before 2020
+        first, items = items, given.get("additionalItems")
+    return first if is_list(first) else [], items
 
 
 def _values(given: Mapping[str, Any]) -> list[Any]:
