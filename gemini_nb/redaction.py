@@ -233,6 +233,11 @@ def scrub(text: str) -> str:
     return URL_PASSWORD.sub(rf"\1{_MASK}@", text) if "://" in text and "@" in text else text
 
 
+def scrub_error(error: BaseException) -> str:
+    """Return the type and the text of an exception, without secrets."""
+    return scrub(f"{type(error).__name__}: {error}")
+
+
 @contextlib.contextmanager
 def looking_once() -> Iterator[None]:
     """Take what is secret to stay the same within this block, on this thread; for many values together."""

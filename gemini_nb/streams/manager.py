@@ -19,7 +19,7 @@ from gemini_nb.api.wire import Content
 from gemini_nb.config import Settings, whole_number
 from gemini_nb.errors import ArgumentError, ConfigError, GeminiError, StreamNotFoundError, kind_of
 from gemini_nb.journal.entries import Journal
-from gemini_nb.redaction import excerpt_of, scrub, seal, seal_options
+from gemini_nb.redaction import excerpt_of, scrub_error, seal, seal_options
 from gemini_nb.streams.conversation.admission import ITS_TURN, Admission, Gate
 from gemini_nb.streams.conversation.orchestrator import ToolOrchestrator
 from gemini_nb.streams.counts import Statistics, Tally
@@ -400,7 +400,7 @@ def _call(callback: Callable[[Stream], object], stream: Stream) -> None:
     try:
         callback(stream)
     except Exception as error:  # noqa: BLE001 - a dashboard that fails must not keep a stream from starting
-        logger.warning("at the start of %s: %s", stream.stream_id, scrub(f"{type(error).__name__}: {error}"))
+        logger.warning("at the start of %s: %s", stream.stream_id, scrub_error(error))
 
 
 def _history(chat: Any) -> list[Content]:

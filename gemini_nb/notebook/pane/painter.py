@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 from gemini_nb.notebook.kernel.page_loads import free_at
-from gemini_nb.redaction import scrub
+from gemini_nb.redaction import scrub_error
 from gemini_nb.streams.runtime.loop import BackgroundLoop
 from gemini_nb.streams.runtime.runtime import Runtime
 
@@ -295,7 +295,7 @@ class Painter:
         try:
             return bool(action())
         except Exception as error:  # noqa: BLE001 - one broken widget must not take the others along
-            logger.warning("a pane could not be painted: %s", scrub(f"{type(error).__name__}: {error}"))
+            logger.warning("a pane could not be painted: %s", scrub_error(error))
             return False
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from gemini_nb.api.contents.content import to_contents, to_part
 from gemini_nb.api.contents.objects import as_mapping
 from gemini_nb.errors import GeminiError, NotAskedError
-from gemini_nb.redaction import scrub
+from gemini_nb.redaction import scrub_error
 from gemini_nb.streams.events.record import StreamRecord
 from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.runtime.readers import waker
@@ -112,7 +112,7 @@ class Deferred:
             raise
         except Exception as error:  # noqa: BLE001 - attributes of a user's objects, a format that does not fit
             raise NotAskedError(
-                f"Not asked: the prompt cannot be filled in: {scrub(f'{type(error).__name__}: {error}')}.",
+                f"Not asked: the prompt cannot be filled in: {scrub_error(error)}.",
                 hint="Look at what stands in its braces.",
             ) from None
 

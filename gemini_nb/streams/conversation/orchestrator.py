@@ -18,7 +18,7 @@ from gemini_nb.config import Auth
 from gemini_nb.daemon import run_in_daemon_thread
 from gemini_nb.errors import GeminiError, InternalError, without_traceback
 from gemini_nb.journal.writer import Writer
-from gemini_nb.redaction import scrub, scrub_json, seal_options
+from gemini_nb.redaction import scrub_error, scrub_json, seal_options
 from gemini_nb.streams.conversation.admission import Gate, Place
 from gemini_nb.streams.conversation.conversation import Conversation
 from gemini_nb.streams.conversation.dependencies import Deferred, Dependencies, Need, defer
@@ -245,7 +245,7 @@ class ToolOrchestrator:
             try:
                 callback(self)
             except Exception as caught:  # noqa: BLE001 - the stream must end all the same
-                logger.warning("at a stream's end: %s", scrub(f"{type(caught).__name__}: {caught}"))
+                logger.warning("at a stream's end: %s", scrub_error(caught))
         self._source.hold()
         if error is not None:
             self._record.fail(error)

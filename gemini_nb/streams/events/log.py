@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from gemini_nb.errors import InternalError
-from gemini_nb.redaction import scrub
+from gemini_nb.redaction import scrub_error
 from gemini_nb.streams.events.events import StreamCompleted, StreamEvent, StreamFailed, StreamStopped
 
 TERMINAL = (StreamCompleted, StreamFailed, StreamStopped)
@@ -73,7 +73,7 @@ class EventLog:
             try:
                 reader.notify()
             except Exception as error:  # noqa: BLE001 - a broken reader must not break the stream
-                logger.warning("a reader failed: %s", scrub(f"{type(error).__name__}: {error}"))
+                logger.warning("a reader failed: %s", scrub_error(error))
 
     @property
     def goes_on(self) -> bool:

@@ -24,7 +24,7 @@ from typing import Any
 from gemini_nb.api.contents.content import to_part
 from gemini_nb.api.contents.values import frame_rows, frame_text, is_media
 from gemini_nb.errors import ArgumentError, NotAskedError, kind_of
-from gemini_nb.redaction import scrub
+from gemini_nb.redaction import scrub_error
 from gemini_nb.streams.chat.chat import Chat
 from gemini_nb.streams.chat.messages import conversation_text
 from gemini_nb.streams.conversation.dependencies import (
@@ -213,7 +213,7 @@ class _Hole:
                 return _shown(value, self.conversion, self.spec)
         except Exception as error:  # noqa: BLE001 - attributes of a user's objects, a format that does not fit
             raise NotAskedError(
-                f"Not asked: {self.source} cannot be filled in: {scrub(f'{type(error).__name__}: {error}')}.",
+                f"Not asked: {self.source} cannot be filled in: {scrub_error(error)}.",
                 hint=f"Look at the answer; {{{self.source}}} with two braces stands for itself.",
             ) from None
 

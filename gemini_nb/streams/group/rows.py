@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from gemini_nb.errors import ArgumentError, GeminiError
-from gemini_nb.redaction import scrub
+from gemini_nb.redaction import scrub_error
 from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.group.origin import Origin
 from gemini_nb.streams.stream import Stream
@@ -116,4 +116,4 @@ def failure_of(error: Exception) -> GeminiError:
     """Return why a row cannot be asked."""
     if isinstance(error, GeminiError):
         return error
-    return ArgumentError(f"Not asked: {scrub(f'{type(error).__name__}: {error}')}")
+    return ArgumentError(f"Not asked: {scrub_error(error)}")

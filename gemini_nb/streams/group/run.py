@@ -17,7 +17,7 @@ from decimal import Decimal
 
 from gemini_nb.api.usage import Usage
 from gemini_nb.errors import GeminiError, NotAskedError
-from gemini_nb.redaction import scrub
+from gemini_nb.redaction import scrub_error
 from gemini_nb.streams.events.states import Status
 from gemini_nb.streams.group.rows import Alone, Counts, Row, failure_of
 from gemini_nb.streams.group.tally import Refusals, Tally
@@ -489,7 +489,7 @@ class Run:
 
 
 def _not_read(count: int, error: BaseException) -> GeminiError:
-    reason = scrub(f"{type(error).__name__}: {error}").rstrip(".")
+    reason = scrub_error(error).rstrip(".")
     hint = _LISTING if "thread" in reason.lower() else _MENDING
     return NotAskedError(f"No row was read after number {count}: {reason}.", hint=hint)
 

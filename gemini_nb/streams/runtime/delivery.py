@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable
 
 from gemini_nb.errors import ConfigError
-from gemini_nb.redaction import scrub
+from gemini_nb.redaction import scrub_error
 from gemini_nb.streams.events.events import StreamEvent
 from gemini_nb.streams.events.log import Cursor, EventLog
 from gemini_nb.streams.runtime.loop import BackgroundLoop, Flag
@@ -144,7 +144,7 @@ class Subscription:
 
 def _described(error: BaseException) -> str:
     try:
-        return scrub(f"{type(error).__name__}: {error}")
+        return scrub_error(error)
     except Exception:  # noqa: BLE001 - an exception whose own __str__ fails
         return type(error).__name__
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from gemini_nb.errors import ConfigError, GeminiError, Interrupted, without_traceback
-from gemini_nb.redaction import scrub
+from gemini_nb.redaction import scrub, scrub_error
 from gemini_nb.tools.kernel import LoopEndedError, background
 from gemini_nb.tools.output import leave_target, targeting
 
@@ -193,7 +193,7 @@ class BackgroundLoop:
         try:
             loop.run_forever()
         except BaseException as error:  # noqa: BLE001 - whatever it was, the streams must hear of it
-            logger.error("the background loop died: %s", scrub(f"{type(error).__name__}: {error}"))  # noqa: TRY400 - its frames may show a request
+            logger.error("the background loop died: %s", scrub_error(error))  # noqa: TRY400 - its frames may show a request
         with self._lock:
             died = self._loop is loop and not self._closed
             if self._loop is loop:
@@ -204,7 +204,7 @@ class BackgroundLoop:
                 self._on_death()
             loop.run_until_complete(_drain(self._cleanup))
         except BaseException as error:  # noqa: BLE001 - a task that raises SystemExit again
-            logger.warning("the background loop ended badly: %s", scrub(f"{type(error).__name__}: {error}"))
+            logger.warning("the background loop ended badly: %s", scrub_error(error))
         finally:
             background.gates.pop(loop, None)
             loop.close()
