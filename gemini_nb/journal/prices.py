@@ -104,7 +104,7 @@ def dollars(amount: Decimal) -> str:
 
 
 def _bare(model: str | None) -> str | None:
-    """A model's name without what stands before it; None for one's own, which no list has."""
+    """A model's name without its prefix; None for a tuned or deployed model, which no list has."""
     if not model or "tunedModels/" in model or "endpoints/" in model:
         return None
     return model.rpartition("/")[2]

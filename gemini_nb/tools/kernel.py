@@ -17,7 +17,7 @@ from gemini_nb.errors import InternalError
 
 T = TypeVar("T")
 
-_LOOK = 1.0  # seconds between looks whether the kernel's loop was closed, of which it tells nobody
+_LOOK = 1.0  # seconds between looks whether the kernel's loop was closed; a loop calls nothing when it is
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:

@@ -255,7 +255,7 @@ class Delivery:
                 with self._lock, targeting(None):
                     thread.start()  # before it is known: `close` joins those that are
                     self._threads.add(thread)
-                    if self._closed:  # meanwhile, so that it was not told to end
+                    if self._closed:  # meanwhile: `close` has sent no end for this one
                         self._ready.put(None)
             except RuntimeError as error:  # the system has no more, or the interpreter is ending
                 logger.warning("no thread for subscribers: %s", error)

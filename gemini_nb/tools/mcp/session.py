@@ -209,7 +209,7 @@ class Session:
         self._task.add_done_callback(self._has_ended)
 
     def _has_ended(self, task: asyncio.Task[None]) -> None:
-        """Tell all who wait; a task that was cancelled before it began told nobody."""
+        """Wake all waiters, also where the task was cancelled before it began."""
         self._is_open = False
         if task.cancelled():
             self._fail(ConfigError("This manager was shut down."))

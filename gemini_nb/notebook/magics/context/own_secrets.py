@@ -107,7 +107,7 @@ def _called_so(names: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _telling(name: str, value: str) -> list[str]:
-    """What of a value can be told from ordinary words and code, wherever it stands."""
+    """The parts of a value that cannot be mistaken for ordinary words or code, wherever they stand."""
     if len(value) > _LONGEST or _ORDINARY.search(value):
         return []
     if _IS_PASSWORD.fullmatch(name):
