@@ -72,6 +72,18 @@ def test_a_question_is_bound_to_the_name_before_it(shell: Kernel) -> None:
     assert "asked_by" not in kept
 
 
+def test_a_cell_that_asks_may_begin_with_comments_and_says_that_it_may_not_with_code(shell: Kernel) -> None:
+    ran = shell.run("# Which one?\n\n#  of two\n%%gemini_stream -o trip --wait\n# Plan a day.\nIn Oslo?")
+    assert ran.status == "ok", ran.error_text
+    assert r"'# Plan a day.\nIn Oslo?'" in asked(shell)
+    shell.run("%alias_magic ask gemini_stream")
+    for name in ("%%gemini_stream", "%%ask"):
+        ran = shell.run(f"city = 'Oslo'\n{name} -o trip\nPlan a day in {{city}}.")
+        assert f"SyntaxError: {name} begins a cell: put what stands above it" in ran.error_text
+    for cell in ("text = '''\n%%gemini_stream\n'''", "# A comment\n%%time\n1", "# A comment"):
+        assert "begins a cell" not in shell.run(cell).error_text
+
+
 def test_a_question_is_bound_to_whatever_python_can_bind(shell: Kernel) -> None:
     asks = (
         "kept, rows = {}, [0]\n"

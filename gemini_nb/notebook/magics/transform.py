@@ -27,12 +27,17 @@ _ASKING = ("gemini_stream", "gemini_explain", "gemini_fix")
 _EXPAND = "get_ipython().var_expand"
 _ASSIGNED = "get_ipython().gemini_nb_extension.asked_by"
 _ASKED = re.compile(r"^([ \t]*(?:[^\s%#=][^%#=\n]*=[ \t]*)?)%(\w+)[ \t]+(\S.*\?)[ \t]*$", re.MULTILINE)
+_CELL_MAGIC = re.compile(r"%%(\w+)")
 _MAGIC_CALL = re.compile(r"get_ipython\(\)\.run_(line|cell)_magic\('(\w+)', ")
 _TRIPLE = re.compile(r"\"\"\"|'''")
 
 
 def question_keeper(shell: Any) -> Callable[[list[str]], list[str]]:
-    """Return what lets `%gemini_stream Why is the sky blue?` ask, also where it is indented or an alias."""
+    """Return what lets `%gemini_stream Why is the sky blue?` ask, also where it is indented or an alias.
+
+    A `%%gemini_stream` may stand beneath comments; beneath code, where IPython finds fault with the prompt,
+    it is a SyntaxError that says so.
+    """
 
     def as_call(asked: re.Match[str]) -> str:
         before, magic, line = asked.groups()
@@ -40,16 +45,26 @@ def question_keeper(shell: Any) -> Callable[[list[str]], list[str]]:
         return f"{before}{_LINE_CALL}{name!r}, {params + line!r})" if name in _ASKING else asked[0]
 
     def keep_questions(lines: list[str]) -> list[str]:
-        if lines and lines[0].startswith("%%"):
-            return lines
+        begin = next((i for i, line in enumerate(lines) if line.strip() and not line.startswith("#")), 0)
+        if lines and lines[begin].startswith("%%"):
+            return lines[begin:] if _names_asking(shell, lines[begin]) else lines
         kept, quotes = [], 0
         for line in lines:
+            if not quotes % 2 and _names_asking(shell, line):
+                name = line.split()[0]
+                raise SyntaxError(f"{name} begins a cell: put what stands above it into a cell of its own.")
             asked = line if quotes % 2 else _ASKED.sub(as_call, line)  # within a text it stays
             kept.append(asked)
             quotes += len(_TRIPLE.findall(line))
         return kept
 
     return keep_questions
+
+
+def _names_asking(shell: Any, line: str) -> bool:
+    """Whether a line is the first of a cell that asks."""
+    named = _CELL_MAGIC.match(line)
+    return named is not None and _meant(shell, "cell", named[1])[0] in _ASKING
 
 
 def _meant(shell: Any, kind: str, name: str) -> tuple[str, str]:
