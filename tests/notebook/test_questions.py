@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,16 @@ async def place(): return input("place? ")
 """
 
 
+@pytest.fixture(scope="module")
+def shared(make_shared_kernel: Callable[..., Kernel]) -> Kernel:
+    return make_shared_kernel()
+
+
 @pytest.fixture
-def shell(kernel: Kernel) -> Kernel:
-    loaded = kernel.run(SCENARIO)
+def shell(shared: Kernel) -> Kernel:
+    loaded = shared.run(SCENARIO)
     assert loaded.status == "ok", loaded.error_text
-    return kernel
+    return shared
 
 
 @pytest.fixture
