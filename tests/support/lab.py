@@ -21,7 +21,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import nbformat
 from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import Locator, Page, ViewportSize, WebSocket, expect, sync_playwright
 
@@ -247,6 +246,8 @@ class LabPage:
 
     def save(self) -> Any:
         """Save, and return the notebook as nbformat reads it from the file."""
+        import nbformat  # takes seconds, and pytest loads this module in every run
+
         self.page.evaluate(FINISHED_COMMAND, "docmanager:save")
         return nbformat.read(self.path, as_version=4)
 
