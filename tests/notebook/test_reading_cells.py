@@ -72,6 +72,27 @@ def test_a_question_is_bound_to_the_name_before_it(shell: Kernel) -> None:
     assert "asked_by" not in kept
 
 
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "%gemini_stream -o sea Why is \\\n  it\\\n blue?",
+        "sea = %gemini_stream Why is \\\n  it blue?",
+        "%time %gemini_stream -o sea Why is it blue?",
+        "%time sea = %gemini_stream Why is it blue?",
+    ],
+)
+def test_a_question_mark_is_one_wherever_the_question_ends(shell: Kernel, cell: str) -> None:
+    shell.run("sea = None")
+    ran = shell.run(f"{cell}\nprint(sea.result() != '')")
+    assert (ran.status, ran.stdout[-5:]) == ("ok", "True\n"), ran.stdout + ran.error_text
+    assert re.search(r"'Why is +it +blue\?'", asked(shell))
+
+
+def test_the_history_is_searched_for_a_question(shell: Kernel) -> None:
+    shell.run("%gemini_stream --wait Why is the grass green?")
+    assert "Why is the grass green?" in shell.run("%gemini_history grass green?").stdout
+
+
 def test_a_cell_that_asks_may_begin_with_comments_and_says_that_it_may_not_with_code(shell: Kernel) -> None:
     ran = shell.run("# Which one?\n\n#  of two\n%%gemini_stream -o trip --wait\n# Plan a day.\nIn Oslo?")
     assert ran.status == "ok", ran.error_text

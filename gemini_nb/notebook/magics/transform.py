@@ -27,6 +27,7 @@ _ASKING = ("gemini_stream", "gemini_explain", "gemini_fix")
 _EXPAND = "get_ipython().var_expand"
 _ASSIGNED = "get_ipython().gemini_nb_extension.asked_by"
 _ASKED = re.compile(r"^([ \t]*(?:[^\s%#=][^%#=\n]*=[ \t]*)?)%(\w+)[ \t]+(\S.*\?)[ \t]*$", re.MULTILINE)
+_INNER = re.compile(r"(?:^|[\s=])%(\w+)")
 _CELL_MAGIC = re.compile(r"%%(\w+)")
 _MAGIC_CALL = re.compile(r"get_ipython\(\)\.run_(line|cell)_magic\('(\w+)', ")
 _TRIPLE = re.compile(r"\"\"\"|'''")
@@ -42,20 +43,30 @@ def question_keeper(shell: Any) -> Callable[[list[str]], list[str]]:
     def as_call(asked: re.Match[str]) -> str:
         before, magic, line = asked.groups()
         name, params = _meant(shell, "line", magic)
-        return f"{before}{_LINE_CALL}{name!r}, {params + line!r})" if name in _ASKING else asked[0]
+        if name in _ASKING or name == "gemini_history":
+            return f"{before}{_LINE_CALL}{name!r}, {params + line!r})"
+        if any(
+            _meant(shell, "line", inner)[0] in _ASKING for inner in _INNER.findall(line)
+        ):  # %time %gemini_…
+            return f"{before}{_LINE_CALL}{magic!r}, {line!r})"
+        return asked[0]
 
     def keep_questions(lines: list[str]) -> list[str]:
         begin = next((i for i, line in enumerate(lines) if line.strip() and not line.startswith("#")), 0)
         if lines and lines[begin].startswith("%%"):
             return lines[begin:] if _names_asking(shell, lines[begin]) else lines
-        kept, quotes = [], 0
-        for line in lines:
+        kept, quotes, left = [], 0, iter(lines)
+        for line in left:
             if not quotes % 2 and _names_asking(shell, line):
                 name = line.split()[0]
                 raise SyntaxError(f"{name} begins a cell: put what stands above it into a cell of its own.")
-            asked = line if quotes % 2 else _ASKED.sub(as_call, line)  # within a text it stays
-            kept.append(asked)
-            quotes += len(_TRIPLE.findall(line))
+            parts = [line]
+            while parts[-1].endswith("\\\n") and not quotes % 2 and (more := next(left, None)) is not None:
+                parts.append(more)
+            whole = " ".join([*(part.rstrip()[:-1] for part in parts[:-1]), parts[-1]])  # as IPython does
+            asked = whole if quotes % 2 else _ASKED.sub(as_call, whole)  # within a text it stays
+            kept += [asked] if asked != whole else parts
+            quotes += len(_TRIPLE.findall(whole))
         return kept
 
     return keep_questions
