@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import gemini_nb
-from answers import PATIENCE, rig
+from answers import PATIENCE, rig, until
 from gemini_nb.notebook.pane.group_view import view_of
 from gemini_nb.notebook.render.group_settled import bundle_of
 from gemini_nb.notebook.render.group_table import (
@@ -118,7 +118,7 @@ def test_a_run_that_pauses_says_what_for_and_how_long() -> None:
         for stream in group.streams:
             next(event for event in stream if event.kind == "retry_scheduled")
         words = f"waiting for quota of {group.streams[0].model}, retrying in 2 h"
-        assert f"0/2 · 2 {words}" in progress_line(group, None)
+        until(lambda: f"0/2 · 2 {words}" in progress_line(group, None))
         assert live_html(group).count(f"<td>waiting</td><td>{words.removeprefix('waiting ')}") == 2
         group.stop()
         assert progress_line(group, None) == "2/2 · 2 stopped"

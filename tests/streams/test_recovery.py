@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from answers import rebuilt, rig
+from answers import rebuilt, rig, until
 from calling import NOW, ask, call_to
 from gemini_nb.api import retry
 from gemini_nb.api.client import call_model
@@ -373,6 +373,7 @@ def test_a_stream_tells_what_it_waits_for() -> None:
     with rig(lambda _: json_error(429, "Please retry in 30s")) as made:
         stream = made.start()
         next(event for event in stream if event.kind == "retry_scheduled")
+        until(lambda: stream.record.waiting)
         waiting = stream.record.waiting
         assert waiting is not None
         assert waiting.reason == f"quota of {stream.model}"
