@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from gemini_nb.api import no_answer
 from gemini_nb.api.call import ChunkReceived, ModelCall, request_once
-from gemini_nb.api.outages import Endurance, is_trouble
+from gemini_nb.api.outages import Endurance, Outages, is_trouble
 from gemini_nb.api.retry import LONGEST_WAIT, CoolingDown, RetryPolicy
 from gemini_nb.api.turn import ModelTurn, is_model_mistake
 from gemini_nb.errors import (
@@ -90,8 +90,7 @@ async def call_model(
     Raises:
         GeminiError: the call failed for good. What had arrived is in `turn`.
     """
-    quota, pause_seconds = call.endpoint.quota, call.retry.max_delay
-    outages = clients.outages
+    quota, outages = call.endpoint.quota, clients.outages
     recovery = _Recovery(call, turn, jitter, outages.endurance(quota, patient=call.retry.patient))
     while True:
         await take_place()
@@ -117,10 +116,7 @@ async def call_model(
                 return
             turn.go_on()
             continue
-        if not is_trouble(failure):
-            outages.note_answer(quota)
-        elif call.retry.patient:
-            outages.note_failure(quota, pause_seconds, _wait_reason(failure, call.endpoint.model))
+        _note_failure(outages, call, failure)
         plan = recovery.plan(failure)
         if _concerns_others(failure, call.retry):
             _let_others_wait(clients, call, plan)
@@ -137,6 +133,15 @@ async def _pauses(clients: HTTPClients, call: ModelCall) -> AsyncGenerator[Cooli
         async with contextlib.aclosing(wait) as pauses:
             async for pause in pauses:
                 yield pause
+
+
+def _note_failure(outages: Outages, call: ModelCall, failure: GeminiError) -> None:
+    """Note whether the service is in trouble; a refusal is an answer, too."""
+    quota = call.endpoint.quota
+    if not is_trouble(failure):
+        outages.note_answer(quota)
+    elif call.retry.patient:
+        outages.note_failure(quota, call.retry.max_delay, _wait_reason(failure, call.endpoint.model))
 
 
 def _let_others_wait(clients: HTTPClients, call: ModelCall, plan: RetryPlanned) -> None:

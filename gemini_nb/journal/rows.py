@@ -148,16 +148,18 @@ def statements(some: Iterable[Progress], has: Has) -> list[Statement]:
             ended.append(uid)
     known = has(list(data)) if data else set()
     blobs = [[name, zlib.compress(text.encode(), 1)] for name, text in data.items() if name not in known]
-    changes = ", ".join(f"{name}=excluded.{name}" for name in _CHANGING)
-    contents = ", ".join(f"{name}=excluded.{name}" for name in _TEXT[1:])
     return [
-        *multi_row(_insert("entries", _ENTRY), entries, f"ON CONFLICT (uid) DO UPDATE SET {changes}"),
+        *multi_row(_insert("entries", _ENTRY), entries, _updating(_CHANGING)),
         *multi_row(_insert("pieces", ["uid", "start", "text"]), pieces),
-        *multi_row(_insert("texts", _TEXT), texts, f"ON CONFLICT (uid) DO UPDATE SET {contents}"),
+        *multi_row(_insert("texts", _TEXT), texts, _updating(_TEXT[1:])),
         *multi_row(_insert("blobs", ["hash", "data"], "OR IGNORE"), blobs),
         *multi_row(_insert("uses", ["uid", "hash"], "OR IGNORE"), sorted(uses)),
         *_forget_pieces(ended),
     ]
+
+
+def _updating(names: Iterable[str]) -> str:
+    return f"ON CONFLICT (uid) DO UPDATE SET {', '.join(f'{name}=excluded.{name}' for name in names)}"
 
 
 def _insert(table: str, names: Sequence[str], how: str = "") -> str:

@@ -21,6 +21,8 @@ from gemini_nb.streams.events.states import ToolStatus, UploadStatus
 from gemini_nb.streams.events.uploads import Upload
 from gemini_nb.streams.stream import Stream
 
+_ENDS_THOUGHT = (events.TextDelta, events.ToolCallRequested, events.PartReceived, events.RetryScheduled)
+
 
 def print_stream(stream: Stream, out: TextIO | None = None, *, stops: bool = True) -> bool:
     """Print a stream until it ends, and return whether Ctrl-C came first.
@@ -56,13 +58,11 @@ class _Printer:
         self._follows_line = False
         self._sound: str | None = None  # the type of the sound that came last, with nothing behind it
         self._asked: list[ToolCall] = []  # of Google's own tools
-        self._uploads: dict[int, UploadStatus] = {}  # as they were last said
+        self._uploads: dict[int, UploadStatus] = {}  # as last printed
 
     def print(self, event: events.StreamEvent) -> None:
         """Print what an event says."""
-        if self._thinks and isinstance(
-            event, events.TextDelta | events.ToolCallRequested | events.PartReceived | events.RetryScheduled
-        ):
+        if self._thinks and isinstance(event, _ENDS_THOUGHT):
             self._thinks = False
             self._out.write("\n\n")
         match event:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -144,14 +144,8 @@ class Messages:
     def exchanges(self, history: Sequence[Content]) -> list[Exchange]:
         """The chat in the order of reading: its history, what was left unanswered, and what is under way."""
         sender = {id(turn): message for message in self.all_known() for turn in message.turns}
-        groups: list[tuple[Message | None, list[Content]]] = []
-        for turn in history:
-            message = sender.get(id(turn))
-            if not groups or groups[-1][0] is not message or (message is None and is_message(turn)):
-                groups.append((message, []))
-            groups[-1][1].append(turn)
         found = self._unanswered_after(None)
-        for message, turns in groups:
+        for message, turns in _by_message(history, sender):
             found.append(_exchange(message or Message(""), turns))
             found += [one for turn in turns for one in self._unanswered_after(turn)]
         return [*found, *(_under_way(message) for message in self.all if not message.is_over)]
@@ -282,6 +276,19 @@ def _last_message(history: Sequence[Content]) -> Message | None:
     """Return the last message of a history, whoever put it there; None where there is none."""
     starts = [index for index, turn in enumerate(history) if is_message(turn)]
     return Message("", turns=list(history[starts[-1] :]), is_over=True) if starts else None
+
+
+def _by_message(
+    history: Iterable[Content], sender: Mapping[int, Message]
+) -> list[tuple[Message | None, list[Content]]]:
+    """Return runs of turns, each with the message they belong to; None for turns of no stream."""
+    groups: list[tuple[Message | None, list[Content]]] = []
+    for turn in history:
+        message = sender.get(id(turn))
+        if not groups or groups[-1][0] is not message or (message is None and is_message(turn)):
+            groups.append((message, []))
+        groups[-1][1].append(turn)
+    return groups
 
 
 def _exchange(message: Message, turns: Iterable[Content]) -> Exchange:

@@ -208,11 +208,7 @@ def _with_links(children: Iterable[Token], links: Mapping[int, str]) -> Iterator
         depth += child.nesting if child.type.startswith("link_") else 0
         pieces = _MARK.split(child.content)
         if child.type == "text" and not depth:
-            for number, piece in enumerate(pieces):
-                if number % 2:
-                    yield from _links(map(int, piece.split(",")), links)
-                elif piece:
-                    yield new_token("text", content=piece)
+            yield from _linked(pieces, links)
             continue
         held += [int(number) for piece in pieces[1::2] for number in piece.split(",")]
         child.content = without_marks(child.content)
@@ -222,6 +218,15 @@ def _with_links(children: Iterable[Token], links: Mapping[int, str]) -> Iterator
         if not depth and held:
             yield from _links(held, links)
             held = []
+
+
+def _linked(pieces: Sequence[str], links: Mapping[int, str]) -> Iterator[Token]:
+    """The pieces of a text, with links in the place of every second one, which is a mark."""
+    for number, piece in enumerate(pieces):
+        if number % 2:
+            yield from _links(map(int, piece.split(",")), links)
+        elif piece:
+            yield new_token("text", content=piece)
 
 
 def _links(numbers: Iterable[int], links: Mapping[int, str]) -> Iterator[Token]:
