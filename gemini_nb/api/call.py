@@ -13,7 +13,17 @@ from gemini_nb.api.contents.content import encode_body
 from gemini_nb.api.contents.objects import spell_answer
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.api.sse import MAX_EVENT_BYTES, ServerSentEvent, SSEDecoder
-from gemini_nb.api.wire import JSON, MAX_SIZE, Part, fault_in, objects, parts_of, shallow, whole_characters
+from gemini_nb.api.wire import (
+    JSON,
+    MAX_SIZE,
+    Part,
+    fault_in,
+    objects,
+    parts_of,
+    read_json,
+    shallow,
+    whole_characters,
+)
 from gemini_nb.errors import GeminiError, IdleTimeoutError, ProtocolError, StreamCutError
 from gemini_nb.redaction import excerpt
 
@@ -24,9 +34,6 @@ if TYPE_CHECKING:
     from gemini_nb.api.http import HTTPClients, IdleTimeout
     from gemini_nb.api.turn import ModelTurn
 
-# What `json.loads` calls, without its questions about the argument and its looks for white space around it.
-# NaN is not JSON, and could not go back.
-_DECODE = json.JSONDecoder(parse_constant=lambda _: None).raw_decode
 
 _TIER = "x-gemini-service-tier"
 
@@ -247,9 +254,7 @@ def _values(data: str, *, at_end: bool) -> list[JSON]:
 
 def _decode(text: str, *, at_end: bool) -> Any:
     try:
-        value, end = _DECODE(text := shallow(text))
-        if end != len(text):
-            raise json.JSONDecodeError("Extra data", text, end)
+        value = read_json(text := shallow(text))
     except (ValueError, RecursionError) as error:
         if at_end or _breaks_off(text, error):
             raise StreamCutError("The answer was cut in the middle of an event.", hint=_CUT) from None

@@ -127,7 +127,7 @@ def _arguments(args: object) -> tuple[dict[str, Any] | None, str | None]:
     if isinstance(value, str):
         try:
             value = json.loads(value, parse_constant=_refuse)
-            json.dumps(value, ensure_ascii=False).encode()
+            json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
         except (ValueError, RecursionError):
             value = None
     if isinstance(value, dict):

@@ -202,8 +202,8 @@ class ModelTurn:
         usage = chunk.get("usageMetadata")
         if isinstance(usage, dict):
             self.usage = {**self.usage, **usage, **self._tier}
-        self.model_version = chunk.get("modelVersion") or self.model_version
-        self.response_id = chunk.get("responseId") or self.response_id
+        self.model_version = _text(chunk.get("modelVersion")) or self.model_version
+        self.response_id = _text(chunk.get("responseId")) or self.response_id
         if isinstance(status := chunk.get("modelStatus"), dict):
             self.model_status = status
         feedback = chunk.get("promptFeedback")
@@ -309,6 +309,10 @@ class ModelTurn:
         Some servers send a finishReason with every chunk; one that was followed by more parts says nothing.
         """
         return self.is_finished and not self._resumed
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _camel(part: Part) -> Part:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias, TypeVar
@@ -83,6 +85,46 @@ def _inside(item: object) -> Iterator[Any] | None:
     if isinstance(item, Mapping):
         return itertools.chain.from_iterable(item.items())
     return iter(item) if isinstance(item, (list, tuple, set, frozenset)) else None
+
+
+def read_json(text: str) -> Any:
+    """Return the value of a server's JSON, without white space around it.
+
+    Null stands for what could not be sent back: NaN, a number such as 1e400, which Python reads as infinite,
+    and a whole number with more digits than Python reads.
+
+    Raises:
+        ValueError: it is not JSON.
+        RecursionError: it is nested too deeply.
+    """
+    try:
+        value, end = _DECODE(text)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        value, end = _DECODE_LONG(text)
+    if end != len(text):
+        raise json.JSONDecodeError("Extra data", text, end)
+    return value
+
+
+def _finite(text: str) -> float | None:
+    number = float(text)
+    return number if math.isfinite(number) else None
+
+
+def _whole(text: str) -> int | None:
+    try:
+        return int(text)
+    except ValueError:
+        return None
+
+
+# What `json.loads` calls, without its questions about the argument and its looks for white space around it.
+_DECODE = json.JSONDecoder(parse_constant=lambda _: None, parse_float=_finite).raw_decode
+_DECODE_LONG = json.JSONDecoder(
+    parse_constant=lambda _: None, parse_float=_finite, parse_int=_whole
+).raw_decode
 
 
 def shallow(text: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from gemini_nb.api.contents.audio import Audio, audio_in
 from gemini_nb.api.contents.image import Image, images_in
 from gemini_nb.api.usage import Usage
-from gemini_nb.api.wire import JSON, Part, shallow
+from gemini_nb.api.wire import JSON, Part, read_json, shallow
 from gemini_nb.config import Auth
 from gemini_nb.errors import GeminiError
 from gemini_nb.journal.prices import price
@@ -349,5 +349,5 @@ class Stream(Handle, StreamInternals):
 
 
 def _objects(data: str) -> list[JSON]:
-    value = json.loads(shallow(data))
+    value = read_json(shallow(data).strip())
     return [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, dict)]

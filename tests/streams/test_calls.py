@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -92,6 +94,31 @@ def test_arguments_that_are_no_object_do_not_run_on_defaults(args: Any) -> None:
         assert "are not an object" in results(made)[0]["error"]
         assert made.server.requests[1].json["contents"][1]["parts"] == [asks("take", id="1")]
         assert stream.tool_calls[0].status == "failed"
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1E+999", "9" * 5000, "-Infinity"])
+def test_a_number_that_cannot_be_sent_back_ends_no_stream(number: str, tmp_path: Path) -> None:
+    parts = asks("take", {"n": 0}), {"text": "", "mystery": {"n": 0}}
+    turn = json.dumps(chunk(*parts, finish="STOP")).replace('"n": 0', f'"n": {number}')
+    script = [sse_answer(f"data: {turn}\n\n".encode()), sse_answer(DONE)]
+    kept: Any = {"keep": tmp_path / "answers.jsonl", "tools": [take]}
+    with rig(script) as made:
+        stream = made.start(**kept)
+        assert stream.result(PATIENCE) == "Done."
+        assert "invalid arguments for take: n" in results(made)[0]["error"]
+        back = made.server.requests[1].json["contents"][1]["parts"]
+        assert back == [asks("take", {"n": None}), {"text": "", "mystery": {"n": None}}]
+        assert stream.chunks[0] == chunk(*back, finish="STOP")
+        assert made.start(**kept).wait(PATIENCE).kept is not None
+    assert len(made.server.requests) == 2
+
+
+@pytest.mark.parametrize("odd", [True, 7, 1.5, [], ["gemini"], {"a": 1}, None])
+def test_names_of_the_server_that_are_no_texts_are_none(odd: Any) -> None:
+    with rig([sse_answer({**DONE, "modelVersion": odd, "responseId": odd})]) as made:
+        stream = made.start().wait(PATIENCE)
+        assert (stream.model_version, stream.response_id) == (None, None)
+        assert (stream.cost, stream.text) == (None, "Done.")
 
 
 @pytest.mark.parametrize("given", [{"n": 3}, '{"n": 3}'])

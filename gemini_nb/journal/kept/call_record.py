@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, NoReturn
 
-from gemini_nb.api.wire import JSON, objects, whole_characters
+from gemini_nb.api.wire import JSON, objects, read_json, whole_characters
 from gemini_nb.redaction import scrub_json, scrub_parts
 
 VERSION = 1
@@ -118,7 +118,7 @@ class CallRecord:
 
 
 def _value(data: str) -> Any:
-    return json.loads(data, parse_constant=lambda _: None)
+    return read_json(data.strip())
 
 
 def _clean(chunks: list[Any]) -> list[Any]:
