@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
 
-from gemini_nb.config import Auth, environment_key, missing_key
+from gemini_nb.config import Auth, Settings, check_url, environment_key, http_allowed, missing_key
 from gemini_nb.daemon import importing
 from gemini_nb.errors import (
     ConfigError,
@@ -145,6 +145,11 @@ class GoogleCredentials:
         token = self._token
         if not token:
             return {}  # anonymous credentials, for a server that asks for none
+        if not isinstance(token, str):
+            raise GeminiError(
+                f"Google's token server answered with a token that is {kind_of(token)}.",
+                hint="Check the token_uri of the service account: another server may answer there.",
+            )
         if task is not None:
             self._given[task] = token
         if not self._sent or self._sent[-1].reveal() != token:
@@ -369,6 +374,10 @@ def _service_account(info: dict[str, Any]) -> Credentials:
         made: Credentials = ServiceAccount.from_service_account_info(info, scopes=[_SCOPE])
     except Exception as error:  # noqa: BLE001 - whatever the libraries make of a broken key
         raise _no_account(error) from None
+    try:
+        check_url(info["token_uri"], allow_http=http_allowed(Settings()))
+    except ConfigError as error:
+        raise ConfigError(f"The service account's token_uri: {error.message}", hint=error.hint) from None
     return made
 
 

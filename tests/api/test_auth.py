@@ -168,3 +168,19 @@ def test_an_account_with_a_broken_key(account: dict[str, str], change: dict[str,
     broken = {name: value for name, value in {**account, **change}.items() if value is not None}
     with pytest.raises(ConfigError, match="not a key file of Google's"):
         vertex({"service_account": broken})
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://tokens.example.com/token", "would travel unencrypted to tokens.example.com"),
+        ("ftp://127.0.0.1/token", "is not a base URL"),
+        ("https://me:secret@127.0.0.1/token", "must not carry a user"),
+        (5, "is not a base URL"),
+    ],
+)
+def test_an_account_whose_proof_would_go_where_no_key_may(
+    account: dict[str, Any], url: object, said: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"The service account's token_uri: .*{said}"):
+        vertex({"service_account": {**account, "token_uri": url}})

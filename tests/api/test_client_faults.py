@@ -66,7 +66,7 @@ CHUNKED = {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"}
         (GARBLED, ProtocolError),
         (sse_answer(b"data: {nonsense}\n\n"), ProtocolError),
         (sse_answer(b"data: " + b"[" * 200_000 + b"\n\n"), ProtocolError),
-        (sse_answer(b"data: " + b"1" * 10_000 + b"\n\n"), ProtocolError),
+        (sse_answer(b"data: " + b"1" * 10_000 + b"\n\n"), StreamCutError),
         (sse_answer(b"{ color: red; }\n"), ProtocolError),
         (sse_answer(b"\xff\xfe\x00\n\n"), ProtocolError),
         (sse_answer(), StreamCutError),

@@ -183,6 +183,15 @@ async def test_an_answer_that_holds_no_token(
     assert caught.value.__context__ is caught.value.__cause__ is None
 
 
+@pytest.mark.parametrize("token", ["5", "[1]", '{"a": 1}', "true"])
+async def test_a_token_that_is_no_text(token: str, account: dict[str, str], tokens: TokenServer) -> None:
+    tokens.refusal = answer(200, {}, b'{"access_token": %b, "expires_in": 3600}' % token.encode())
+    one = vertex({"service_account": account})
+    for _ in range(2):  # it is kept for an hour
+        with pytest.raises(GeminiError, match="answered with a token that is "):
+            await one.headers()
+
+
 async def test_every_waiting_stream_gets_an_error_of_its_own(
     account: dict[str, str], tokens: TokenServer
 ) -> None:
