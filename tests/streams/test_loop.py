@@ -281,6 +281,26 @@ def test_what_is_given_to_a_loop_that_has_begun_to_end_is_for_the_next_one_or_re
             ask(running_loop())  # which nothing awaits, and Python complains of that
 
 
+def test_closing_again_does_not_keep_a_loop_from_its_cleaning_up() -> None:
+    cleans, go_on = Flag(), Flag()
+    ended: list[bool] = []
+
+    async def cleanup() -> None:
+        cleans.set()
+        await asyncio.to_thread(go_on.wait, PATIENCE)
+        ended.append(True)
+
+    background = BackgroundLoop("test-loop", lambda: None, cleanup)
+    assert background.loop.is_running()
+    closing = threading.Thread(target=background.close, args=(PATIENCE,))
+    closing.start()
+    assert cleans.wait(PATIENCE)
+    background.close(0.05)
+    go_on.set()
+    join(closing)
+    assert ended == [True]
+
+
 def test_closing_tells_those_who_wait_for_a_result(background: BackgroundLoop) -> None:
     began = Flag()
     refused: list[ConfigError] = []

@@ -307,8 +307,14 @@ class BackgroundLoop:
             return
         if loop is not None:
             with contextlib.suppress(RuntimeError):  # it died in between
-                loop.call_soon_threadsafe(loop.stop)
+                loop.call_soon_threadsafe(_stop, self._calls)
         thread.join(timeout)
+
+
+def _stop(calls: _Calls) -> None:
+    """Stop a loop that runs; one that cleans up already ends by itself, and would be kept from it."""
+    if not calls.has_ended:
+        calls.loop.stop()
 
 
 def _shut_down() -> ConfigError:
