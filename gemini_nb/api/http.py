@@ -41,7 +41,7 @@ class HTTPClients:
     """
 
     def __init__(self) -> None:
-        self._clients: dict[bool, Client] = {}
+        self._clients: dict[tuple[bool, bool], Client] = {}
         self.cooldowns = Cooldowns()
         self.outages = Outages()
 
@@ -53,12 +53,15 @@ class HTTPClients:
                 that are not there.
         """
         try:
-            local = is_loopback(urlsplit(url).hostname or "")
+            parts = urlsplit(url)
+            local = is_loopback(parts.hostname or "")
         except ValueError as error:
             raise _not_made(error) from None
-        client = self._clients.get(local)
+        # Certificates that cannot be read must not keep the simulator from answering.
+        kind = local, not local or parts.scheme == "https"
+        client = self._clients.get(kind)
         if client is None:
-            client = self._clients[local] = make_client(trust_env=not local)
+            client = self._clients[kind] = make_client(trust_env=not local, own_certificates=kind[1])
         return client
 
     def idle_timeout(self, connect: float, first_byte: float) -> IdleTimeout:

@@ -45,11 +45,12 @@ on_connected: contextvars.ContextVar[Callable[[], object] | None] = contextvars.
 """Called by the transport when a connection stands and the answer is what is waited for."""
 
 
-def make_client(*, trust_env: bool) -> Client:
+def make_client(*, trust_env: bool, own_certificates: bool) -> Client:
     """Return a client with a pool of its own.
 
     Args:
         trust_env: whether the proxies of the environment count.
+        own_certificates: whether the certificates that the environment names count.
 
     Raises:
         ConfigError: a proxy or the certificates of the environment cannot be used.
@@ -58,7 +59,7 @@ def make_client(*, trust_env: bool) -> Client:
         _check_proxies()
     try:
         return Client(
-            verify=_certificates() if trust_env else known_certificates(),
+            verify=_certificates() if own_certificates else known_certificates(),
             limits=httpx.Limits(keepalive_expiry=30.0),
             follow_redirects=False,
             trust_env=trust_env,

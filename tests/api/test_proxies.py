@@ -120,6 +120,17 @@ async def test_certificates_that_are_not_there(clients: HTTPClients, monkeypatch
     assert "SSL_CERT_FILE" in failure.hint
 
 
+async def test_certificates_of_the_environment_count_on_this_machine_too(
+    clients: HTTPClients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/certificates.pem")
+    failure = (await ask(clients, "https://127.0.0.1:1")).failure
+    assert isinstance(failure, ConfigError)
+    assert "SSL_CERT_FILE" in failure.hint
+    with ScriptedServer([FINISHED]) as server:  # which needs none
+        assert (await ask(clients, server.url)).text == "Hello"
+
+
 async def test_certificates_are_read_once_for_all_clients_and_proxies(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -137,9 +148,9 @@ async def test_certificates_are_read_once_for_all_clients_and_proxies(
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     transport.known_certificates.cache_clear()
     for trust_env in (True, False, True):
-        await transport.make_client(trust_env=trust_env).aclose()
+        await transport.make_client(trust_env=trust_env, own_certificates=trust_env).aclose()
     assert len(read) == 1
     monkeypatch.setenv("SSL_CERT_FILE", certifi.where())
     for number in (2, 3):  # the file may have been mended
-        await transport.make_client(trust_env=True).aclose()
+        await transport.make_client(trust_env=True, own_certificates=True).aclose()
         assert len(read) == number
