@@ -411,7 +411,7 @@ def test_the_notebook_is_known_where_the_server_tells(tmp_path: Path) -> None:
         kernel.run("%load_ext gemini_nb\nimport gemini_nb")
         kernel.run("%%gemini_stream --auth simulator --wait\nHi.")
         assert "trip.ipynb" in usage_of(kernel, "%gemini_history --notebook 'My trip.ipynb'")
-        assert "Nothing of that" in usage_of(kernel, "%gemini_history didn't")
+        assert "no such entry" in usage_of(kernel, "%gemini_history didn't")
         assert "is not closed" in kernel.run("%gemini_history 'unclosed").stderr
         assert kernel.run(f"%gemini_history -n {10**23}").stdout == kernel.run("%gemini_history").stdout
         for magic in ("gemini_history", "gemini_usage", "gemini_models"):
@@ -420,7 +420,7 @@ def test_the_notebook_is_known_where_the_server_tells(tmp_path: Path) -> None:
         found = usage_of(kernel, "print(*[row.key for row in gemini_nb.journal().usage('notebook')])")
         assert found == "/home/jo/talks/My trip.ipynb\n"
         assert usage_of(kernel, "print(len(gemini_nb.journal().streams(notebook='My trip.ipynb')))") == "1\n"
-        assert "Nothing of that" in usage_of(kernel, "%gemini_history --notebook rip.ipynb")
+        assert "no such entry" in usage_of(kernel, "%gemini_history --notebook rip.ipynb")
     finally:
         kernel.close()
 
@@ -435,7 +435,7 @@ def test_config_says_where_and_off(kernel: Kernel, tmp_path: Path) -> None:
     assert "is off" in kernel.run("%gemini_history").stderr
     kernel.run("%%gemini_stream --auth simulator --wait\nOnce more.")
     kernel.run("%config GeminiNB.journal = None")
-    assert "Nothing of that" in usage_of(kernel, "%gemini_history")
+    assert "no such entry" in usage_of(kernel, "%gemini_history")
 
 
 @pytest.mark.slow

@@ -362,7 +362,7 @@ def test_a_file_of_kept_answers_is_listed_and_emptied(make_kernel: Callable[...,
     assert "river" not in kernel.run("%gemini_history --keep -n 1").stdout
     found = kernel.run("%gemini_history --keep answers.jsonl describe a river").stdout
     assert ("river" in found, "mountain" in found) == (True, False)
-    assert "Nothing of that" in kernel.run("%gemini_history --keep answers.jsonl zebra").stdout
+    assert "no such answer" in kernel.run("%gemini_history --keep answers.jsonl zebra").stdout
     for wrong in ("--keep missing.jsonl", "--keep --notebook a.ipynb", "--keep --clear -n 0"):
         failed = kernel.run(f"%gemini_history {wrong}")
         assert "UsageError" in failed.stderr + failed.error_text
