@@ -637,7 +637,7 @@ def test_after_a_shutdown_nothing_starts_and_a_stop_still_ends(options: dict[str
     assert orchestrator.stream.wait(PATIENCE).status == "stopped"
 
 
-@pytest.mark.parametrize(("holder", "name"), [(ModelTurn, "total_usage"), (StreamRecord, "_unveil")])
+@pytest.mark.parametrize(("holder", "name"), [(ModelTurn, "requests"), (StreamRecord, "_unveil")])
 @pytest.mark.parametrize("is_stopped", [False, True])
 def test_a_failure_inside_a_streams_end_ends_it(
     holder: Any, name: str, is_stopped: bool, monkeypatch: pytest.MonkeyPatch

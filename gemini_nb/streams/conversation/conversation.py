@@ -28,7 +28,7 @@ from gemini_nb.config import Auth, replay_pace
 from gemini_nb.errors import APIError, EmptyAnswerError, SchemaMismatchError, TurnLimitError
 from gemini_nb.journal.kept.answers import replay
 from gemini_nb.journal.kept.call_record import CallRecord
-from gemini_nb.redaction import excerpt, scrub_json
+from gemini_nb.redaction import excerpt, scrub_arriving
 from gemini_nb.streams.conversation.admission import Place
 from gemini_nb.streams.conversation.keeping import Keeper
 from gemini_nb.streams.conversation.round import ToolRound, unanswered
@@ -357,8 +357,9 @@ class Conversation:
         if turn.usage:
             self._counted = turn.usage
             self._next_count = time.monotonic() + _COUNT_SECONDS
-            asked = () if self._kept is not None else turn.requests
-            self._record.set_usage(self._spent + turn.total_usage, (*self._requests, *asked))
+            asked = turn.requests
+            spent = sum(asked, self._spent)
+            self._record.set_usage(spent, (*self._requests, *(asked if self._kept is None else ())))
 
     def take_facts(self) -> None:
         """Note what the model call left behind, once, and before the stream's last event."""
@@ -368,17 +369,18 @@ class Conversation:
         record = self._record
         self._count(turn)
         self._next_count = 0.0
-        self._spent += turn.total_usage
+        requests = turn.requests
+        self._spent = sum(requests, self._spent)
         if self._kept is None:
-            self._requests += turn.requests
+            self._requests += requests
             record.add_searches(turn.searches)
         else:
-            record.save(turn.requests, turn.searches, is_billed=self._kept.service != Auth.SIMULATOR)
+            record.save(requests, turn.searches, is_billed=self._kept.service != Auth.SIMULATOR)
         record.sources += tuple({name: turn.metadata[name]} for name in turn.metadata)
         record.parts.extend(duplicate(turn.parts))  # those of the history are not for others to change
         record.finish_reason = turn.finish_reason
         record.finish_message = turn.finish_message
-        model_version, response_id = scrub_json((turn.model_version, turn.response_id))
+        model_version, response_id = scrub_arriving((turn.model_version, turn.response_id))
         record.model_version = model_version or record.model_version
         record.response_id = response_id or record.response_id
         self._warn_once(turn.model_status)
