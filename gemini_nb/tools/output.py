@@ -13,12 +13,11 @@ puts its own routing in its place.
 from __future__ import annotations
 
 import concurrent.futures
-import contextlib
 import contextvars
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
@@ -129,17 +128,22 @@ def current_target() -> Target | None:
     return _target.get()
 
 
-@contextlib.contextmanager
-def targeting(target: Target | None) -> Iterator[None]:
+class targeting:  # noqa: N801 - it is used like a function
     """Route output to the target within this context, including tasks and threads started in it.
 
     Threads that serve all streams are started under None: else they would stay with the first one's target.
     """
-    token = _target.set(target)
-    try:
-        yield
-    finally:
-        _target.reset(token)
+
+    __slots__ = ("_target", "_token")
+
+    def __init__(self, target: Target | None) -> None:
+        self._target = target
+
+    def __enter__(self) -> None:
+        self._token = _target.set(self._target)
+
+    def __exit__(self, *_: object) -> None:
+        _target.reset(self._token)
 
 
 def enter_target(target: Target | None) -> None:

@@ -30,7 +30,6 @@ from gemini_nb.tools.output import Target, targeting
 logger = logging.getLogger("gemini_nb")
 
 _PATIENCE = 0.02  # seconds a subscription waits for a thread before one more is started
-_NOW = -math.inf
 _TICK = 0.01  # seconds between two times that text which goes on is handed over
 _IDLE = 10.0  # seconds after which a thread that is not needed ends
 
@@ -81,8 +80,7 @@ class Subscription:
     def _wake(self) -> None:
         if self._claim():
             self._delivery.enqueue_with_others(self)
-        if not self._log.goes_on:
-            self._delivery.hurry()
+        self._delivery.flush_soon(hurry=not self._log.goes_on)
 
     def _enqueue(self) -> None:
         if self._claim() and not self._delivery.enqueue(self):
@@ -167,8 +165,9 @@ class Delivery:
         self._watch: asyncio.AbstractEventLoop | None = None
         self._closed = False
         self._batch: list[Subscription] = []  # the loop thread's, as all that follows
-        self._flush_timer: asyncio.TimerHandle | None = None
-        self._flushed_at = _NOW
+        self._flushing: asyncio.Handle | None = None
+        self._hurries = False
+        self._flushed_at = -math.inf
 
     @property
     def has_threads(self) -> bool:
@@ -192,27 +191,35 @@ class Delivery:
         return True
 
     def enqueue_with_others(self, subscription: Subscription) -> None:
-        """Deliver within 10 ms, and in this turn of the loop where little happens. Loop thread only."""
+        """Deliver what is new to this subscription with the next batch. Loop thread only."""
         self._batch.append(subscription)
-        if self._flush_timer is None:
-            self._flush_at(self._flushed_at + _TICK)
 
-    def hurry(self) -> None:
-        """Deliver the waiting batch in this turn of the loop. Loop thread only."""
-        if self._flush_timer is not None and self._flush_timer.when() != _NOW:
-            self._flush_timer.cancel()
-            self._flush_at(_NOW)
+    def flush_soon(self, *, hurry: bool) -> None:
+        """Deliver the waiting batch within 10 ms, and in this turn of the loop where little happens.
 
-    def _flush_at(self, when: float) -> None:
+        Loop thread only.
+
+        Args:
+            hurry: in this turn whatever happens.
+        """
+        if not self._batch:
+            return
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:  # it died, and its streams end with that error
             self._flush()
-        else:
-            self._flush_timer = loop.call_at(when, self._flush)
+            return
+        if self._hurries or (self._flushing is not None and not hurry):
+            return
+        if self._flushing is not None:
+            self._flushing.cancel()
+        self._hurries = hurry
+        self._flushing = (
+            loop.call_soon(self._flush) if hurry else loop.call_at(self._flushed_at + _TICK, self._flush)
+        )
 
     def _flush(self) -> None:
-        self._flush_timer = None
+        self._flushing, self._hurries = None, False
         self._flushed_at = time.monotonic()
         batch, self._batch = self._batch, []
         for subscription in batch:

@@ -97,18 +97,13 @@ def in_tool_of(record: StreamRecord, lend: Callable[[], object]) -> Iterator[Non
         _tool.reset(token)
 
 
-@contextlib.contextmanager
-def waiting_for(record: StreamRecord) -> Iterator[None]:
+def waiting_for(record: StreamRecord) -> contextlib.AbstractContextManager[None]:
     """Wait for a stream within this context; a tool that waits lends its own stream's place meanwhile.
 
     Raises:
         BlockingCallError: the stream waits, over others too, for the tool's own.
     """
-    if record.is_done:
-        yield
-        return
-    with waiting_for_rows([record]):
-        yield
+    return contextlib.nullcontext() if record.is_done else waiting_for_rows([record])
 
 
 @contextlib.contextmanager
