@@ -195,14 +195,10 @@ def _built(
         httpx.ByteStream(content) if isinstance(content, bytes) else cast("httpx.AsyncByteStream", content)
     )
     try:
-        # `client.build_request` makes four sets of headers in place of one, and parses each.
-        request = httpx.Request(
-            "POST",
-            _parsed(url),
-            headers=client.defaults | {name.lower(): value for name, value in headers.items()},
-            stream=stream,
-            extensions={"timeout": timeout},
-        )
+        request = httpx.Request("POST", _parsed(url), stream=stream, extensions={"timeout": timeout})
+        # aiohttp takes any mapping; httpx's own parses each header when made, and again when read.
+        lowered = client.defaults | {name.lower(): value for name, value in headers.items()}
+        request.headers = cast("httpx.Headers", lowered)
         if isinstance(stream, httpx.ByteStream):
             request.read()
     except (ValueError, TypeError, httpx.InvalidURL) as error:
