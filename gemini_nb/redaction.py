@@ -362,6 +362,8 @@ class _Walk:
 def scrub_parts(parts: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Take every secret out of the parts of an answer, also those that lie across the texts of several."""
     cleaned = [dict(part) for part in scrub_json(list(parts))]
+    if len(cleaned) < 2:
+        return cleaned
     for is_thought in (False, True):
         said = [
             part

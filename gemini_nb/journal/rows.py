@@ -27,7 +27,9 @@ _LONG = 100_000  # characters of other texts likewise: JSON of 5 MB would hold u
 _BLOB_TO = 32_000_000  # characters that are not kept at all, so that one file does not drive out all else
 _SHORT = 2_000  # bytes of details that are kept as they are
 _LARGEST = 2**63 - 1
-_USAGE = {one.name: one for one in fields(Usage)}
+_USAGE = [one.name for one in fields(Usage)]
+_encode = json.JSONEncoder(default=str).encode
+_encode_usage = json.JSONEncoder(default=dict).encode
 
 _FIXED = ("uid", "stream_id", "kernel", "model", "auth", "notebook", "cell", "started_at", "day")
 _CHANGING = (
@@ -176,12 +178,12 @@ def _forget_pieces(ended: Sequence[str]) -> list[Statement]:
 
 def _entry(uid: str, figures: Figures) -> list[Any]:
     usage, spent = figures.usage, figures.spent
-    shown = {name: getattr(usage, name) for name in _USAGE if getattr(usage, name) != getattr(NO_USAGE, name)}
+    shown = {name: count for name in _USAGE if (count := getattr(usage, name)) != getattr(NO_USAGE, name)}
     made = {
         "uid": uid,
         "kernel": _kernel,
         "day": time.strftime("%Y-%m-%d", time.localtime(figures.started_at)),
-        "usage": json.dumps(shown, default=dict),
+        "usage": _encode_usage(shown),
         "input": spent.prompt_token_count + spent.tool_use_prompt_token_count,
         "output": spent.candidates_token_count + spent.thoughts_token_count,
         "cost": _trillionths(figures.cost),
@@ -191,7 +193,7 @@ def _entry(uid: str, figures: Figures) -> list[Any]:
 
 
 def _packed(details: Any) -> bytes:
-    plain = json.dumps(details, default=str).encode()
+    plain = _encode(details).encode()
     # Compressing gives up the interpreter, which a computing cell is slow to give back, for each stream.
     return plain if len(plain) < _SHORT else zlib.compress(plain, 1)
 
@@ -208,16 +210,20 @@ def unpack(details: bytes, find: Callable[[str], str | None]) -> Any:
 
 
 def _without_data(value: Any, data: dict[str, str]) -> Any:
-    if isinstance(value, dict):
-        return {
-            name: _exchange(item, data)
-            if isinstance(item, str) and len(item) >= (_BLOB_FROM if name == "data" else _LONG)
-            else _exchange(json.dumps(item, default=str), data)
-            if name == "settings" and item
-            else _without_data(item, data)
-            for name, item in value.items()
-        }
-    return [_without_data(item, data) for item in value] if isinstance(value, (list, tuple)) else value
+    if isinstance(value, (list, tuple)):
+        return [_without_data(item, data) for item in value]
+    if not isinstance(value, dict):
+        return value
+    made = {}
+    for name, item in value.items():
+        if isinstance(item, str):
+            is_large = len(item) >= (_BLOB_FROM if name == "data" else _LONG)
+            made[name] = _exchange(item, data) if is_large else item
+        elif name == "settings" and item:
+            made[name] = _exchange(_encode(item), data)
+        else:
+            made[name] = _without_data(item, data)
+    return made
 
 
 def _exchange(text: str, data: dict[str, str]) -> dict[str, str]:
@@ -248,6 +254,8 @@ def _trillionths(dollars: Decimal | None) -> int | None:
 
 def _bindable(value: Any) -> Any:
     """A value that SQLite takes: no half of a character, no number of a server's that is too large."""
+    if value is None or type(value) is float:
+        return value
     if isinstance(value, str):
         if not value.isascii():
             try:

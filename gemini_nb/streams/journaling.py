@@ -102,7 +102,6 @@ class StreamSource:
         if not record.is_done:
             self._look()
         details = {
-            "parts": scrub_parts(self._parts),
             "tool_calls": [_call(call) for call in record.tool_calls],
             "finish_message": record.finish_message,
             **({"sources": list(record.sources)} if record.sources else {}),
@@ -111,7 +110,7 @@ class StreamSource:
         return Texts(
             error=None if record.error is None else str(record.error),
             thoughts=record.thoughts,
-            details=scrub_json(details),
+            details={"parts": scrub_parts(self._parts), **scrub_json(details)},
         )
 
 
