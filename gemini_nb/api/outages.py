@@ -94,7 +94,10 @@ class Outages:
         self._services: dict[Hashable, _Service] = {}
 
     def _service(self, quota: Hashable) -> _Service:
-        return self._services.setdefault(quota, _Service())
+        service = self._services.get(quota)
+        if service is None:
+            service = self._services[quota] = _Service()
+        return service
 
     def endurance(self, quota: Hashable, *, patient: bool) -> Endurance:
         """Return what decides how long one call goes on.

@@ -307,7 +307,7 @@ def as_tools(tools: Any) -> list[Any]:
     Raises:
         ArgumentError: it is none of these.
     """
-    if tools is None:
+    if tools is None or (isinstance(tools, (list, tuple)) and not tools):
         return []
     if isinstance(tools, (str, bytes, ToolSource)) or callable(tools) or as_mapping(tools) is not None:
         return [_built_in(tools)]

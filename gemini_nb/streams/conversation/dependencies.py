@@ -178,6 +178,8 @@ class Dependencies:
 
 def defer(contents: object) -> object:
     """Return contents that hold streams as `Deferred`, or whole where these completed; others as they are."""
+    if contents is None or isinstance(contents, str):
+        return contents
     deferred = contents if isinstance(contents, Deferred) else _deferred(contents)
     if deferred is None:
         return contents

@@ -6,6 +6,7 @@ up by content needs no upload. A `file:` address counts only where the user's ow
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -118,7 +119,7 @@ def _part(part: Part, change: Callable[[JSON], Part | None], *, is_result: bool)
 
 
 def _are_same(made: list[Any], before: list[Any]) -> bool:
-    return all(one is other for one, other in zip(made, before, strict=True))
+    return all(map(operator.is_, made, before))
 
 
 def files_in(contents: list[Content]) -> list[JSON]:

@@ -119,7 +119,7 @@ class Subscription:
     def _call(self, event: StreamEvent) -> None:
         try:
             result = self.callback(event)
-            if inspect.iscoroutine(result):
+            if result is not None and inspect.iscoroutine(result):
                 result.close()
                 self._report(event, TypeError("it is asynchronous; use `async for event in stream`"))
         except BaseException as error:  # noqa: BLE001 - a failing subscriber harms only itself, sys.exit() too
