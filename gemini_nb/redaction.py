@@ -296,12 +296,18 @@ def scrub_arriving(value: J) -> J:
 
 def _scrubbed(value: J, forms: tuple[str, ...]) -> J:
     texts = _texts_in(value)
-    if texts is not None:
-        whole = "\0".join(texts)
-        if not any(form in whole for form in forms):
-            return value
+    if texts is not None and _hold_none(texts, forms):
+        return value
     cleaned: J = _Walk(forms).clean(value, _DEEPEST)
     return cleaned
+
+
+def _hold_none(texts: list[str], forms: tuple[str, ...]) -> bool:
+    try:
+        whole = "\0".join(texts)
+    except TypeError:  # a name is none
+        return False
+    return not any(form in whole for form in forms)
 
 
 def _texts_in(value: object) -> list[str] | None:
@@ -315,7 +321,7 @@ def _texts_in(value: object) -> list[str] | None:
             if kind is str:
                 texts.append(item)
             elif kind is dict:
-                inner += item
+                texts += item  # nearly every name is a text; another is found by who joins them
                 inner += item.values()
             elif kind is list or kind is tuple:
                 inner += item
