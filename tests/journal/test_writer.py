@@ -408,8 +408,8 @@ with opened(Path(sys.argv[1])) as (writer, journal):
     print("ready", flush=True)
     sys.stdin.readline()
     another(writer, "New.")
-    deadline = time.monotonic() + 20
-    while writer.flush() and writer.trouble and time.monotonic() < deadline:
+    deadline = time.monotonic() + 60
+    while writer.flush(30) and writer.trouble and time.monotonic() < deadline:
         time.sleep(0.1)
 """
     kernels = [program(code, path) for _ in range(4)]
