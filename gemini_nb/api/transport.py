@@ -18,6 +18,7 @@ import contextvars
 import functools
 import math
 import os
+import ssl
 import time
 from collections.abc import Callable
 from types import NoneType
@@ -33,8 +34,6 @@ from gemini_nb.errors import ConfigError
 from gemini_nb.redaction import excerpt
 
 if TYPE_CHECKING:
-    import ssl
-
     from aiohttp.connector import Connection
 
 _RESTED = 1.0  # seconds; no server keeps an idle connection for less
@@ -70,16 +69,21 @@ def make_client(*, trust_env: bool, own_certificates: bool) -> Client:
         raise _bad_proxy(error) from None
 
 
-@functools.cache
 def known_certificates() -> ssl.SSLContext:
     """Return the authorities that certifi names, read once in a process.
 
     To read them takes a processor longer than many requests together, and httpx would read them for each
-    client and for each of its proxies, on the loop.
+    client and for each of its proxies, on the loop. They are read anew where `truststore` has put the
+    system's own in their place, or a log of keys is asked for.
 
     Raises:
         OSError: they are not there.
     """
+    return _read_certificates(ssl.SSLContext, os.environ.get("SSLKEYLOGFILE"))
+
+
+@functools.lru_cache(maxsize=4)
+def _read_certificates(_kind: type[ssl.SSLContext], _key_log: str | None) -> ssl.SSLContext:
     return httpx.create_ssl_context(trust_env=False)
 
 

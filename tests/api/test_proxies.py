@@ -146,10 +146,16 @@ async def test_certificates_are_read_once_for_all_clients_and_proxies(
         monkeypatch.delenv(name, raising=False)
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
-    transport.known_certificates.cache_clear()
+    transport._read_certificates.cache_clear()
     for trust_env in (True, False, True):
         await transport.make_client(trust_env=trust_env, own_certificates=trust_env).aclose()
     assert len(read) == 1
+    with monkeypatch.context() as injected:  # as truststore does, for the certificates of a company's proxy
+        injected.setattr(ssl, "SSLContext", type("SSLContext", (ssl.SSLContext,), {}))
+        injected.setattr(ssl, "create_default_context", lambda **options: read.append(options))
+        transport.known_certificates()
+    assert len(read) == 2
+    read.pop()
     monkeypatch.setenv("SSL_CERT_FILE", certifi.where())
     for number in (2, 3):  # the file may have been mended
         await transport.make_client(trust_env=True, own_certificates=True).aclose()
