@@ -388,6 +388,16 @@ def test_answers_stand_beside_the_rows_of_a_filtered_frame() -> None:
     assert pair.to_frame().index.equals(items.index)
 
 
+def test_answers_stand_beside_their_rows_where_the_prompts_ended_early() -> None:
+    frame = filtered()
+    with rig(echo) as made:
+        options = {"manager": made.manager, **made.options}
+        group = gemini_nb.map(iter(["a", "c"]), items=frame, **options)
+        table = group.wait().to_frame()
+    assert table.index.tolist() == frame.index.tolist()[:2]
+    assert table["kind"].dtype == frame["kind"].dtype
+
+
 def test_the_columns_of_a_frame_keep_their_types_and_what_they_held() -> None:
     frame = filtered()
     with rig(echo) as made:

@@ -77,7 +77,7 @@ def to_frame(run: Run, shape: Shape, *, has_items: bool, wide: bool) -> Any:
     table = pd.DataFrame(_wide_rows(run.rows, asked, shape) if wide else _rows(run, asked, shape))
     if not has_items or shape.origin is None:
         return table
-    return shape.origin.put_back(pd, table, _all_names(asked))
+    return shape.origin.put_back(pd, table, _all_names(asked), wide=wide)
 
 
 def _empty(pd: Any, shape: Shape, *, has_items: bool, wide: bool) -> Any:

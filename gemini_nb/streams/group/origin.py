@@ -26,16 +26,17 @@ class Origin:
     index: Any
     frame: Any = None
 
-    def put_back(self, pd: Any, table: Any, own: list[Any]) -> Any:
+    def put_back(self, pd: Any, table: Any, own: list[Any], *, wide: bool) -> Any:
         """Return a table of rows with this index, and with the frame's own columns where they are the rows'.
 
         Args:
             pd: pandas.
-            table: a row for each of the index, or as often for all of them.
+            table: a row for each of the index, as often as there are models; fewer where not all were read.
             own: the columns that the rows brought along, which are its first.
+            wide: whether the models stand side by side; rows with models of their own are then in no order.
         """
         size = len(self.index)
-        if len(table) % size if size else len(table):
+        if not size or (wide and len(table) != size):
             return table
         places = [row % size for row in range(len(table))]
         table.index = self.index.take(places)
