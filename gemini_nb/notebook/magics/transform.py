@@ -24,9 +24,11 @@ _LINE_CALL = "get_ipython().run_line_magic("
 _FIX_CALL = f"{_LINE_CALL}'gemini_fix', "
 _WAIT_CALL = f"{_LINE_CALL}'gemini_wait', "
 _ASKING = ("gemini_stream", "gemini_explain", "gemini_fix")
+_FILLING = (*_ASKING, "gemini_chat")  # these fill braces in themselves; for an alias IPython would, too
 _EXPAND = "get_ipython().var_expand"
 _ASSIGNED = "get_ipython().gemini_nb_extension.asked_by"
-_ASKED = re.compile(r"^([ \t]*(?:[^\s%#=][^%#=\n]*=[ \t]*)?)%(\w+)[ \t]+(\S.*\?)[ \t]*$", re.MULTILINE)
+_TARGET = r"""[^\s%#='"](?:'[^'\n]*'|"[^"\n]*"|[^%#='"\n])*=[ \t]*"""
+_ASKED = re.compile(rf"^([ \t]*(?:{_TARGET})*)%(\w+)[ \t]+(\S.*\?)[ \t]*$", re.MULTILINE)
 _INNER = re.compile(r"(?:^|[\s=])%(\w+)")
 _CELL_MAGIC = re.compile(r"%%(\w+)")
 _MAGIC_CALL = re.compile(r"get_ipython\(\)\.run_(line|cell)_magic\('(\w+)', ")
@@ -129,7 +131,7 @@ class AwaitStreamCells(ast.NodeTransformer):
     def _without_alias(self, call: re.Match[str]) -> str:
         kind, alias = call.groups()
         name, params = _meant(self._shell, kind, alias)
-        if name == alias or name not in _ASKING:
+        if name == alias or name not in _FILLING:
             return call[0]
         before = f"{params!r} " if params else ""  # it joins the text that follows
         return f"get_ipython().run_{kind}_magic({name!r}, {before}"
