@@ -64,7 +64,6 @@ class KernelLoop:
             while not result.done():
                 await _end_of(result)
                 if not result.done() and loop.is_closed():
-                    result.cancel()
                     raise LoopEndedError("The loop that runs the cells was closed.")
             return result.result()
         finally:

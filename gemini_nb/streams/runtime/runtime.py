@@ -201,8 +201,8 @@ class Runtime:
         if self._writer is not None:
             self._writer.close(min(0.5, max(0.1, deadline - time.monotonic())))
         _let_go(self)
-        for hook in self.on_close:
-            hook()
+        while self.on_close:
+            self.on_close.pop(0)()
         self._server, self._is_let_go = None, True
 
     async def _close_clients(self) -> None:

@@ -146,7 +146,7 @@ class MCPServer(ToolSource):
             BlockingCallError: asked for on the background loop's own thread.
             Interrupted: the wait was interrupted.
         """
-        if background.find() is running_loop():
+        if running_loop() in background.gates:
             raise BlockingCallError(
                 "The background loop cannot wait for itself.", hint="Use `await server.list_tools()` there."
             )
