@@ -214,7 +214,7 @@ def test_several_models_for_each_item_are_told_apart(shell: Kernel) -> None:
     ):
         assert text.count(f"<summary>{words}</summary>") == 1
     models = "-m gemini-2.5-flash -m gemini-2.5-pro"
-    ran(shell, f"nothing = iter(())\n%gemini_stream --each nothing {models} -o none --wait On {{item}}.")
+    ran(shell, f"spent = iter(())\n%gemini_stream --each spent {models} -o none --wait On {{item}}.")
     shown = shell.run("print('model' in none.to_frame(), *none.to_frame(wide=True))")
     assert shown.stdout == "True gemini-2.5-flash gemini-2.5-pro\n"
 
