@@ -111,6 +111,23 @@ def test_the_values_of_options_may_be_in_variables(shell: Kernel) -> None:
     assert body["contents"] == [{"role": "user", "parts": [{"text": "Hello."}]}]
 
 
+def test_a_value_in_a_variable_is_read_as_argparse_reads_it(shell: Kernel) -> None:
+    ran(shell, "model = 'gemini-1'; level = 'high'; top = 9; import pathlib")
+    ran(shell, "quoted = '\"notes\".txt'; pathlib.Path(quoted).write_text('Buy tea.')")
+    body = body_of(shell, "%gemini_stream --thinking {level} -o trip --max-tok {top} --file {quoted} Why?")
+    assert body["generationConfig"] == {
+        "maxOutputTokens": 9,
+        "thinkingConfig": {"includeThoughts": True, "thinkingLevel": "HIGH"},
+    }
+    assert body["contents"] == [
+        {"role": "user", "parts": [{"text": '"notes".txt:\nBuy tea.'}, {"text": "Why?"}]}
+    ]
+    body_of(shell, "%%gemini_stream -o trip -m{model}\nHello.")
+    assert ran(shell, "print(trip.model)") == "gemini-1\n"
+    body = body_of(shell, "%gemini_stream -o trip --ra --thinking {level} is not {{level}}")
+    assert body["contents"] == [{"role": "user", "parts": [{"text": "{level} is not {{level}}"}]}]
+
+
 @pytest.mark.parametrize(
     ("line", "file", "prompt"),
     [
@@ -119,10 +136,13 @@ def test_the_values_of_options_may_be_in_variables(shell: Kernel) -> None:
         ("--keep answers/ Why?", "answers/", "Why?"),
         ("--keep Why and/or how?", "answers.jsonl", "Why and/or how?"),
         ("--keep -- mine.jsonl is what?", "answers.jsonl", "mine.jsonl is what?"),
+        ("--keep {kept} -- Why?", "its own.jsonl", "Why?"),
+        ("--keep {kept}", "answers.jsonl", "its own.jsonl"),
+        ("--keep https://example.com/ is what?", "answers.jsonl", "https://example.com/ is what?"),
     ],
 )
 def test_a_line_names_the_file_of_kept_answers(shell: Kernel, line: str, file: str, prompt: str) -> None:
-    ran(shell, f"import glob\n%gemini_stream --wait --fresh -o trip {line}")
+    ran(shell, f"import glob\nkept = 'its own.jsonl'\n%gemini_stream --wait --fresh -o trip {line}")
     assert ran(shell, "print(trip.request.contents[0]['parts'][0]['text'], trip.error)") == f"{prompt} None\n"
     ran(shell, f"assert glob.glob({file!r}), glob.glob('*')")
 
@@ -565,11 +585,17 @@ def test_help_reads_well(shell: Kernel) -> None:
         ("%gemini_stream -o trip ''", "Ask something"),
         ("%%gemini_stream -o get_ipython\nHello", "'get_ipython' is a name that IPython needs"),
         ("%gemini_stream --colour red", "There is no option --colour"),
+        ("%gemini_stream --thinking {word} Why?", "Write --thinking={word}, or -- before the prompt."),
+        ("%gemini_stream -m{word} Why?", "There is no option -m{word}."),
+        ("%%gemini_stream --each {blank}\n{item}", "--each needs a value, and {blank} is empty."),
+        ("%%gemini_stream --each ''\n{item}", "--each needs a value, and '' is empty."),
+        ("%%gemini_stream --keep {blank}\nHello", "--keep needs a value, and {blank} is empty."),
+        ("%%gemini_stream --temperature {below}\nHello", "is a number from 0 to 2, not -1.0"),
     ],
 )
 def test_what_a_person_types_wrong(shell: Kernel, cell: str, words: str) -> None:
     ran(shell, "word = 'word'; none = []; words = [word]; lazy = iter(words); noise = b'\\xff\\x00'")
-    ran(shell, "towns = [{'ward': 'Oslo'}]; empty = None; dash = '--fresh'")
+    ran(shell, "towns = [{'ward': 'Oslo'}]; empty = None; dash = '--fresh'; blank = ''; below = -1")
     ran(shell, "def ran(): 'Ran.'")
     wrong = shell.run(cell)
     assert wrong.status == "error"

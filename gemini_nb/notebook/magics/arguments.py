@@ -14,6 +14,7 @@ from IPython.core.magic_arguments import argument, magic_arguments
 
 from gemini_nb.config import Auth
 from gemini_nb.errors import did_you_mean
+from gemini_nb.streams.group.braces import FIELD, is_doubled
 from gemini_nb.streams.group.prompt import with_values
 from gemini_nb.streams.request.request import TIERS
 from gemini_nb.tools.tool import BUILT_IN
@@ -124,15 +125,22 @@ OPTIONS = tuple(name for names, _ in _ARGUMENTS for name in names)
 _ACTIONS = {name: settings for names, settings in _ARGUMENTS for name in names}
 _CHAT_ARGUMENTS = [(names, settings) for names, settings in _ARGUMENTS if names[0] in _OF_BOXES]
 CHAT_OPTIONS = tuple(name for names, _ in _CHAT_ARGUMENTS for name in names)
+
+
+def _destination(names: tuple[str, ...], settings: dict[str, Any]) -> str:
+    """The attribute that argparse gives an option's value."""
+    return str(settings.get("dest", names[-1].lstrip("-").replace("-", "_")))
+
+
 _DEFAULTS = {
-    settings.get("dest", names[-1].lstrip("-").replace("-", "_")): settings.get(
+    _destination(names, settings): settings.get(
         "default", False if settings.get("action") == "store_true" else None
     )
     for names, settings in _ARGUMENTS
 }
 _DASHES = "\u2010\u2011\u2012\u2013\u2014\u2212"  # that a text processor puts in place of a hyphen
-_OPTION = re.compile(r"--?[A-Za-z][\w-]*")
-_KEEP_FILE = re.compile(r".+(?:\.jsonl|[/\\])")
+_OPTION = re.compile(r"--?[A-Za-z][\w-]*(?:\{.*\})?")
+_KEEP_FILE = re.compile(r"(?![\w+.-]+://).+(?:\.jsonl|[/\\])")
 _NO_NAMES: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -149,15 +157,22 @@ def with_arguments(*arguments: Any) -> Callable[[Any], Any]:
 
 def stream_arguments(function: Any) -> Any:
     """Give a magic these options, and the help that lists them."""
-    return with_arguments(*(argument(*names, **settings) for names, settings in _ARGUMENTS))(function)
+    return with_arguments(*map(_as_text, _ARGUMENTS))(function)
 
 
 def chat_arguments(function: Any) -> Any:
     """Give `%gemini_chat` its options, and the help that lists them."""
     name = argument("name", nargs="?", metavar="NAME", help="the chat; a new one is made where there is none")
-    return with_arguments(name, *(argument(*names, **settings) for names, settings in _CHAT_ARGUMENTS))(
-        function
-    )
+    return with_arguments(name, *map(_as_text, _CHAT_ARGUMENTS))(function)
+
+
+def _as_text(option: _Argument) -> Any:
+    """An argument whose value argparse takes as it is written: `{name}` is no number and no choice yet."""
+    names, settings = option
+    settings = {key: value for key, value in settings.items() if key not in {"type", "choices"}}
+    if choices := option[1].get("choices"):
+        settings["metavar"] = f"{{{','.join(choices)}}}"
+    return argument(*names, **settings)
 
 
 def parse(
@@ -175,7 +190,7 @@ def parse(
     Raises:
         UsageError: an option or its value is wrong.
     """
-    words = _filled(_words(line), names)
+    words = _words(line)
     try:
         _check_dashes(words)
         _check_once(words)
@@ -185,6 +200,7 @@ def parse(
     _unquote(args)
     for name, value in _DEFAULTS.items():
         vars(args).setdefault(name, value)
+    _fill(args, names)
     models = [name.strip() for names in args.model or () for name in names.split(",")]
     args.model = [name for name in models if name] or args.model
     for is_wrong, message in _REFUSED:
@@ -222,28 +238,40 @@ def _unquote(args: argparse.Namespace) -> None:
         setattr(args, name, unquoted)
 
 
-def _filled(words: list[str], names: Mapping[str, Any]) -> list[str]:
-    """Fill the values of options in, such as `-m {model}`; with `--raw` all braces stay."""
-    if "--raw" in words:
-        return words
-    filled, owner = [], None
-    for word in words:
-        name, sign, value = word.partition("=")
-        action = _action(name)
-        if action is not None:
-            takes_value = not action.get("action", "").startswith("store")
-            is_filled = sign and action is not _ACTIONS["--system"]
-            filled.append(f"{name}={with_values(value, names)}" if is_filled else word)
-            owner = action if takes_value and not sign else None
-        elif owner is not None and owner is not _ACTIONS["--system"]:
-            made, owner = with_values(word, names), None
-            filled.append(
-                f'"{made}"' if made != word and made.startswith("-") else made
-            )  # a value all the same
-        else:
-            owner = None
-            filled.append(word)
-    return filled
+def _fill(args: argparse.Namespace, names: Mapping[str, Any]) -> None:
+    """Fill the values of options in, such as `-m {model}`, and convert them; with `--raw` all braces stay.
+
+    Only argparse knows which words are values, and a value that was put into the line before it would be read
+    as a part of the line: a minus would begin an option, and quotes would go.
+    """
+    for option, settings in _ARGUMENTS:
+        name = _destination(option, settings)
+        value = getattr(args, name)
+        is_filled = not args.raw and name != "system"
+        if isinstance(value, list):
+            setattr(args, name, [_made(one, option[-1], settings, names, is_filled) for one in value])
+        elif isinstance(value, str):
+            setattr(args, name, _made(value, option[-1], settings, names, is_filled))
+
+
+def _made(text: str, option: str, settings: dict[str, Any], names: Mapping[str, Any], is_filled: bool) -> Any:
+    """The value of an option; an empty one would be as if the option were not there, and ask something else.
+
+    Raises:
+        UsageError: it is empty, of another type, or none of the choices.
+    """
+    value = with_values(text, names) if is_filled else text
+    is_left_out = not text and "nargs" in settings
+    if not value.strip() and not is_left_out and option != "--system":
+        raise UsageError(f"{option} needs a value, and {text or repr(text)} is empty.")
+    kind, choices = settings.get("type", str), settings.get("choices")
+    try:
+        made = kind(value)
+    except ValueError:
+        raise UsageError(f"{option}: invalid {kind.__name__} value: {value!r}") from None
+    if choices and made not in choices:
+        raise UsageError(f"{option}: invalid choice: {value!r} (choose from {', '.join(choices)})")
+    return made
 
 
 def _check_dashes(words: list[str]) -> None:
@@ -349,12 +377,17 @@ def split_line(line: str) -> tuple[str, str]:
     """Split the line of `%gemini_stream` into its options and the prompt behind them.
 
     Raises:
-        UsageError: the prompt would begin with something that looks like an option.
+        UsageError: the prompt would begin with something that looks like an option, or with `{name}` that may
+            be an option's value.
     """
-    options, prompt, is_marked = _split(line)
+    options, prompt, is_marked, before = _split(line)
     word = prompt.partition(" ")[0]
-    is_near = word[:1] in _DASHES and _meant(word)
-    if not is_marked and (is_near or _OPTION.fullmatch(word.partition("=")[0])):
+    if before:
+        raise UsageError(
+            f"{word} may be the value of {before} or the prompt's first word. "
+            f"Write {before}={word}, or -- before the prompt."
+        )
+    if not is_marked and _looks_like_option(word):
         meant = f" {_meant(word)}".rstrip()
         raise UsageError(
             f"There is no option {word}.{meant} {_HELP} A prompt that begins so stands behind --."
@@ -364,31 +397,51 @@ def split_line(line: str) -> tuple[str, str]:
 
 def prompt_of(line: str) -> str:
     """The prompt of a `%gemini_stream` line, as far as it is typed."""
-    _, prompt, _ = _split(line)
+    _, prompt, _, _ = _split(line)
     return "" if prompt.startswith("-") else prompt
 
 
-def _split(line: str) -> tuple[str, str, bool]:
-    """The options, the prompt without quotes around it, and whether a -- stood between them."""
-    end = 0
+def _looks_like_option(word: str) -> bool:
+    is_near = word[:1] in _DASHES and _meant(word)
+    return bool(is_near or _OPTION.fullmatch(word.partition("=")[0]))
+
+
+def _split(line: str) -> tuple[str, str, bool, str]:
+    """The options; the prompt without quotes around it; whether -- stood between; what else may want a word.
+
+    That is an option with an optional value, behind which the prompt's first word may be this value.
+    """
+    end, before, is_raw = 0, "", False
     while (word := _word(line, end))[0] is not None:
         text, stop = word
         name = text.partition("=")[0]
         if name == "--":
-            return line[:end], line[stop:].strip(), True
+            return line[:end], line[stop:].strip(), True, ""
         action = _action(name)
         if action is None:
             break
+        is_raw = is_raw or action is _ACTIONS["--raw"]
         if "=" not in text and not action.get("action", "").startswith("store"):
             value, after = _word(line, stop)
+            behind = _word(line, after)[0]
             if "nargs" not in action or _may_follow(action, value or ""):
+                stop = after
+            elif behind and not is_raw and _is_field(_unquoted(value)):
+                if behind != "--" and not _looks_like_option(behind):
+                    end, before = stop, name
+                    break
                 stop = after
         end = stop
     prompt = line[end:].strip()
     if prompt in {"''", '""'}:
-        return line[:end], "", False
+        return line[:end], "", False, before
     inner = _unquoted(prompt)
-    return line[:end], prompt if not inner or prompt[:1] in inner else inner, False
+    return line[:end], prompt if not inner or prompt[:1] in inner else inner, False, before
+
+
+def _is_field(word: str) -> bool:
+    found = FIELD.fullmatch(word)
+    return found is not None and not is_doubled(found)
 
 
 def _may_follow(action: dict[str, Any], word: str) -> bool:
