@@ -299,6 +299,20 @@ def test_the_user_has_the_last_word_on_options(kernel: Kernel, service: Service)
     assert "Leave --no-wait out" in kernel.run("%gemini_fix --no-wait").stderr
 
 
+def test_options_see_the_notebook_where_the_failed_cell_is_sent_as_it_is(
+    kernel: Kernel, service: Service
+) -> None:
+    kernel.run("heat = 0.25\ndef why(top):\n    %gemini_explain --max-tokens {top} -o trip Why?")
+    kernel.run("pritn(f'{heat}')")
+    kernel.run("why(77)\ntrip.wait(20)")
+    assert service.asked[-1]["generationConfig"] == {"maxOutputTokens": 77}
+    done = kernel.run("%gemini_fix --temperature {heat} Why {heat}?")
+    assert done.status == "ok", done.error_text
+    assert service.asked[-1]["generationConfig"] == {"temperature": 0.25}
+    assert service.prompt.startswith("Why {heat}?")
+    assert "pritn(f'{heat}')" in service.prompt
+
+
 def test_a_fix_leaves_the_kernels_loop_free_and_can_be_interrupted(kernel: Kernel, service: Service) -> None:
     kernel.run("late = 1 / 0")
     kernel.run(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from IPython.core.error import UsageError
-from IPython.core.magic import Magics, line_magic, magics_class, no_var_expand
+from IPython.core.magic import Magics, line_magic, magics_class, needs_local_scope, no_var_expand
 
 from gemini_nb.notebook.kernel.frontend import Frontend, frontend_of
 from gemini_nb.notebook.magics.arguments import split_line
@@ -86,8 +86,9 @@ class CodeMagics(Magics):
         self._put(stream, code, replace=True)
 
     @no_var_expand
+    @needs_local_scope
     @line_magic
-    def gemini_explain(self, line: str) -> None:
+    def gemini_explain(self, line: str, local_ns: Mapping[str, Any] | None = None) -> None:
         """Explain the cell that failed last: `%gemini_explain`; returns at once, as every prompt does.
 
         Options of `%%gemini_stream` and a question of your own may follow:
@@ -95,11 +96,12 @@ class CodeMagics(Magics):
         """
         options, prompt, flags = self._question(line, _HINT if "--hint" in line.split() else _EXPLAIN)
         if "--show" not in flags:
-            self._magics.gemini_stream(options, prompt)
+            self._magics.asked = self._magics.ask(options, prompt, local_ns or {}, as_written=True)
 
     @no_var_expand
+    @needs_local_scope
     @line_magic
-    def gemini_fix(self, line: str) -> None:
+    def gemini_fix(self, line: str, local_ns: Mapping[str, Any] | None = None) -> None:
         """Correct the cell that failed last: `%gemini_fix`; the corrected cell becomes the next input.
 
         It waits for the answer, whose pane is live meanwhile. `--hint` gives a hint and no solution. `--show`
@@ -107,13 +109,15 @@ class CodeMagics(Magics):
         """
         options, prompt, flags = self._fix(line)
         if "--show" not in flags:
-            self._use(self._magics.ask(f"--wait {options}", prompt), flags)
+            made = self._magics.ask(f"--wait {options}", prompt, local_ns or {}, as_written=True)
+            self._use(made, flags)
 
     async def fix_cell(self, line: str) -> None:
         """`%gemini_fix` as a coroutine, which keeps the kernel's loop free."""
         options, prompt, flags = self._fix(line)
         if "--show" not in flags:
-            self._use(await self._magics.ask_async(f"--wait {options}", prompt), flags)
+            made = await self._magics.ask_async(f"--wait {options}", prompt, as_written=True)
+            self._use(made, flags)
 
     def _fix(self, line: str) -> tuple[str, str, set[str]]:
         if "--no-wait" in line.split():
@@ -148,7 +152,7 @@ class CodeMagics(Magics):
         prompt = f"{asked}\n\n{prompt}" if asked else prompt
         if "--show" in flags:
             print(f"System instruction:\n{system}\n\nPrompt:\n{prompt}")
-        return f'--raw --system="{system}" {options}', prompt, flags
+        return f'--system="{system}" {options}', prompt, flags
 
     def _stream(self, name: str) -> Stream:
         """The stream of this name, or the newest where there is none."""

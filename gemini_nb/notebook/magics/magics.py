@@ -90,11 +90,19 @@ class GeminiMagics(Magics):
         self.asked = self.ask(line, cell, local_ns or {})
 
     def ask(
-        self, line: str, cell: str, local_ns: Mapping[str, Any] = MappingProxyType({})
+        self,
+        line: str,
+        cell: str,
+        local_ns: Mapping[str, Any] = MappingProxyType({}),
+        *,
+        as_written: bool = False,
     ) -> Stream | StreamGroup:
-        """Start and show what a cell asks for, and wait where it must."""
+        """Start and show what a cell asks for, and wait where it must.
+
+        With `as_written` the prompt's braces stay; those of options are filled in, which `--raw` leaves, too.
+        """
         with HeldInterrupts() as interrupts:
-            args, made, view = self._start(line, cell, interrupts, local_ns)
+            args, made, view = self._start(line, cell, interrupts, local_ns, as_written=as_written)
             settled = view.settled if view is not None else None
             with stopping(made, settled):
                 interrupts.release()
@@ -110,10 +118,10 @@ class GeminiMagics(Magics):
         """`%%gemini_stream` as a coroutine."""
         await self.ask_async(line, cell)
 
-    async def ask_async(self, line: str, cell: str) -> Stream | StreamGroup:
+    async def ask_async(self, line: str, cell: str, *, as_written: bool = False) -> Stream | StreamGroup:
         """`ask` as a coroutine, so that the kernel's loop stays free while the cell waits."""
         with HeldInterrupts() as interrupts:
-            args, made, view = self._start(line, cell, interrupts)
+            args, made, view = self._start(line, cell, interrupts, as_written=as_written)
             settled = view.settled if view is not None else None
             with stopping(made, settled):
                 interrupts.release()
@@ -129,8 +137,11 @@ class GeminiMagics(Magics):
         cell: str,
         interrupts: HeldInterrupts,
         local_ns: Mapping[str, Any] = MappingProxyType({}),
+        *,
+        as_written: bool = False,
     ) -> tuple[argparse.Namespace, Stream | StreamGroup, Any]:
         args = parse(self.gemini_stream, line, names=ChainMap(dict(local_ns), self.shell.user_ns))
+        args.raw = args.raw or as_written
         notes: list[str] = []
         run = (cell_id(self.shell), request_id(self.shell))
         context = self._context(args, cell, notes)
