@@ -52,11 +52,14 @@ def paint():
     del painter._note
     box._end()
     box.wake()
-    found.set_result((*counts, box in painter._wanted))
+    found.set_result((*counts, box in {**painter._wanted, **painter._dirty}))
 painter.call(paint)
 print(*found.result(20))
 """
-"""The messages that the painter counts for a box that shows all there is; whether it paints a closed one."""
+"""The messages that the painter counts for a box that shows all there is; whether it paints a closed one.
+
+On the painter's own thread, what is wanted is taken in at once.
+"""
 
 PAY = """
 def _pay(amount: int) -> str:
