@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import gemini_nb
-from answers import PATIENCE, hold_loop, join
+from answers import PATIENCE, hold_loop, join, until
 from gemini_nb.streams.runtime.loop import BackgroundLoop
 from gemini_nb.streams.runtime.runtime import default_runtime
 from gemini_nb.tools import kernel as kernel_module
@@ -135,8 +135,7 @@ def test_an_mcp_server_whose_loop_ends_before_it_has_started(has_begun: bool) ->
     session = server._current()
     if has_begun:
         go_on.set()
-        while session._task is None:
-            pass
+        until(lambda: session._task is not None)
     session.loop.call_soon_threadsafe(session.loop.stop)
     go_on.set()
     assert session._ended.result(PATIENCE) is None
@@ -155,12 +154,12 @@ def test_the_tools_of_an_mcp_server_whose_manager_is_shut_down_meanwhile() -> No
         except BaseException as error:  # noqa: BLE001 - which one it is is what the test asks
             refused.append(error)
 
-    go_on = hold_loop(default_runtime().loop)
     asking = threading.Thread(target=ask)
     asking.start()
+    until(lambda: server._session is not None)
+    assert asking.is_alive(), "it waits for a server that says nothing"
     closing = threading.Thread(target=gemini_nb.get_manager().shutdown)
     closing.start()
-    go_on.set()
     join(asking, closing)
     assert [type(error) for error in refused] == [gemini_nb.ConfigError]
     server.close()
