@@ -40,6 +40,7 @@ from gemini_nb.errors import (
     PromptBlockedError,
 )
 from gemini_nb.redaction import Secret
+from gemini_nb.streams import internals
 from gemini_nb.streams.chat.chat import Chat
 from gemini_nb.streams.events.log import Cursor
 from gemini_nb.streams.group.group import StreamGroup
@@ -197,19 +198,26 @@ async def test_await_returns_after_callbacks_have_seen_the_end(answering: Rig) -
 
 
 @pytest.mark.parametrize("way", ["wait", "await"])
-def test_wait_gives_up_on_a_blocked_callback_after_a_second(answering: Rig, way: str) -> None:
+def test_wait_gives_up_on_a_blocked_callback_after_a_second(
+    answering: Rig, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    assert internals.GRACE == 1.0
+    monkeypatch.setattr(internals, "GRACE", 0.1)
     go_on = threading.Event()
-    blocked = Recorder("", go_on)
+    blocked = Recorder("", go_on, limit=None)
     stream = answering.start(subscriber=blocked)
+    waiting = threading.Thread(
+        target=stream.wait if way == "wait" else lambda: asyncio.run(awaited(stream)), daemon=True
+    )
     began = time.monotonic()
-    if way == "wait":
-        stream.wait()
-    else:
-        asyncio.run(awaited(stream))
-    assert time.monotonic() - began > 0.5
-    assert blocked.kinds == ["stream_started"], "it stands there still"
-    assert stream.status == "completed"
-    go_on.set()
+    waiting.start()
+    try:
+        join(waiting)
+        assert time.monotonic() - began > 0.05
+        assert blocked.kinds == ["stream_started"], "it stands there still"
+        assert stream.status == "completed"
+    finally:
+        go_on.set()
 
 
 # ------------------------------------------------------------------ ends

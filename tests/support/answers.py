@@ -108,12 +108,20 @@ def hold(words: str = "one ") -> Callable[[Request], Answer]:
 
 
 class Recorder:
-    """A subscriber that keeps what it gets, and can be made to stand still at an event of some kind."""
+    """A subscriber that keeps what it gets, and can be made to stand still at an event of some kind.
 
-    def __init__(self, stand_at: str = "", until: threading.Event | None = None) -> None:
+    Where a test is about who does not wait for it, it may stand without a limit of time.
+    """
+
+    def __init__(
+        self,
+        stand_at: str = "",
+        until: threading.Event | None = None,
+        limit: float | None = PATIENCE,
+    ) -> None:
         self.events: list[StreamEvent] = []
         self.threads: set[threading.Thread] = set()
-        self._stand_at, self._until = stand_at, until
+        self._stand_at, self._until, self._limit = stand_at, until, limit
         self._changed = threading.Condition()
 
     def __call__(self, event: StreamEvent) -> None:
@@ -122,7 +130,7 @@ class Recorder:
             self.threads.add(threading.current_thread())
             self._changed.notify_all()
         if self._until is not None and self._stand_at in {"", event.kind}:
-            self._until.wait(PATIENCE)
+            self._until.wait(self._limit)
 
     @property
     def kinds(self) -> list[str]:

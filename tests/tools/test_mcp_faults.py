@@ -9,14 +9,16 @@ import logging
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import anyio
 import pytest
 from mcp_types import CallToolResult, ImageContent, TextContent
 
 import gemini_nb
 from answers import PATIENCE, rig
-from gemini_nb.tools.mcp.process import ErrorLog, _lines
+from gemini_nb.tools.mcp.process import ErrorLog, _lines, _read
 from gemini_nb.tools.mcp.result import result_of
 from gemini_nb.tools.schemas.wire_schema import clean_schema
 from scripted import Answer, Request, ScriptedServer, answer, sse_answer, text
@@ -178,6 +180,26 @@ def test_a_flood_of_junk_does_not_hold_up_the_loop() -> None:
         assert flood.status == "active"
         flood.stop()
         flood.wait(PATIENCE)
+
+
+def test_the_loop_turns_after_each_line_of_a_flood() -> None:
+    lines = 1000
+
+    async def turns() -> int:
+        reader = asyncio.StreamReader()
+        reader.feed_data(b"y\n" * lines)
+        reader.feed_eof()
+        process: Any = SimpleNamespace(stdout=reader)
+        to_client, from_server = anyio.create_memory_object_stream[Any](0)
+        reading = asyncio.create_task(_read(process, to_client, ErrorLog()))
+        count = 0
+        while not reading.done():
+            count += 1
+            await asyncio.sleep(0)
+        from_server.close()
+        return count
+
+    assert asyncio.run(turns()) >= lines
 
 
 def test_what_a_server_does_wrong_is_not_printed_into_a_cell(capfd: pytest.CaptureFixture[str]) -> None:
