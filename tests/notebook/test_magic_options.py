@@ -405,6 +405,11 @@ def test_a_configuration_file_sets_what_it_names_and_the_next_manager_gets_it() 
         ("%%gemini_stream --file my_folder/in", "my_folder/inner/"),
         ("%gemini_show my_tr", "my_trip"),
         ("%gemini_stream -o x --ea", "--each"),
+        ("%gemini_stream --keep my_an", "my_answers.jsonl"),
+        ("%gemini_stream --thinking hi", "high"),
+        ("%%gemini_stream -m {my_mo", "my_mood"),
+        ("%gemini_stream --model={my_mo", "my_mood"),
+        ("%gemini_stream --thinking {my_mo", "my_mood"),
         ("x = 1\n%gemini_stop my_tr", "my_trip"),
     ],
 )
@@ -414,7 +419,8 @@ def test_tab_offers_what_fits_and_nothing_else(shell: Kernel, text: str, expecte
         "def my_tool(): 'A tool.'\nclass My_model: pass\nmy_rows = [1]\nmy_talk = gemini_nb.Chat()\n"
         "my_trip = gemini_nb.get_manager().start_stream('Name a river.').wait(10)\n"
         "import pathlib\npathlib.Path('my_folder/inner').mkdir(parents=True, exist_ok=True)\n"
-        "pathlib.Path('my_notes.txt').touch()",
+        "for file in ('notes.txt', 'answers.jsonl', 'answers.csv'): pathlib.Path(f'my_{file}').touch()\n"
+        "my_mood = 'good'",
     )
     reply = shell.request("complete_request", {"code": text, "cursor_pos": len(text)})
     assert reply["matches"] == [expected]

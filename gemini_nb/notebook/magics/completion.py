@@ -53,8 +53,9 @@ def matcher(shell: Any, find_manager: Callable[[], StreamManager]) -> Callable[[
         if found is None or (lines and context.full_text.lstrip().startswith("%%")):
             return {"completions": []}
         percent, magic, behind = found.groups()
-        if magic == "gemini_stream" and percent == "%" and prompt_of(behind):
-            return _in_prompt(shell, prompt_of(behind))
+        if magic == "gemini_stream" and percent == "%" and (prompt := prompt_of(behind)):
+            values = _values_before_prompt(behind, prompt)
+            return _answer(values, prompt) if values else _in_prompt(shell, prompt)
         return _behind(shell, find_manager(), magic, behind)
 
     made: Callable[[Any], Any] = context_matcher(identifier="gemini_nb")(match)
@@ -65,6 +66,8 @@ def _behind(shell: Any, manager: StreamManager, magic: str, behind: str) -> Any:
     """Completions behind the name of a magic."""
     fragment = behind.rpartition(" ")[2]
     before, offered = "", list[SimpleCompletion]()
+    if magic in {"gemini_stream", "gemini_chat"} and "{" in fragment and "--raw" not in behind.split():
+        return _in_prompt(shell, fragment)
     if magic == "gemini_stream":
         before, offered = _behind_stream(shell, manager, behind, fragment, _all("option", OPTIONS))
     elif magic == "gemini_chat":
@@ -186,6 +189,17 @@ def _values(shell: Any, manager: StreamManager, option: str, fragment: str) -> l
             return []
         case _:
             return None
+
+
+def _values_before_prompt(behind: str, begun: str) -> list[SimpleCompletion]:
+    """What a line's last word can become as the value of an option that may have none, not as a prompt."""
+    option, _, word = behind.rpartition(" ")
+    if word != begun:
+        return []
+    levels = _all("value", LEVELS) if option.endswith("--thinking") else []
+    files = _files(word) if option.endswith("--keep") else []
+    offered = [*levels, *(file for file in files if file.text.endswith((".jsonl", "/")))]
+    return [one for one in offered if one.text.startswith(word)]
 
 
 def _all(kind: str, texts: Iterable[str]) -> list[SimpleCompletion]:
