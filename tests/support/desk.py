@@ -8,11 +8,12 @@ ADDRESS is `lab.NOTEBOOK_7` has it there. Modules that come one after the other 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, ViewportSize, expect
+from playwright.sync_api import Error, Locator, ViewportSize, expect
 
 from browser_fixtures import FAILED
 from lab import JUPYTERLAB, Browser, Lab, LabPage, LabServer
@@ -20,6 +21,7 @@ from lab import JUPYTERLAB, Browser, Lab, LabPage, LabServer
 __all__ = ["Desk"]
 
 SUPPORT = Path(__file__).parent
+BROWSER_TESTS = SUPPORT.parent / "browser"
 OPEN = f"""import sys; sys.path.insert(0, {str(SUPPORT)!r})
 import gemini_nb
 from stage import *
@@ -45,6 +47,8 @@ SET_CELLS = """sources => {
 }"""
 IDLE = """() => window.jupyterapp.shell.currentWidget?.context?.sessionContext.session?.kernel?.status
   === 'idle'"""
+WIDTH, HEIGHT = 1280, 900
+BROKEN = (Error, AssertionError)  # of Playwright: a timeout, a page that is gone, what it expected in vain
 
 
 class Desk:
@@ -59,10 +63,10 @@ class Desk:
         self._opening = opening
         self._run_first()
 
-    def set(self, cells: Sequence[str], *, width: int = 1280, height: int = 900) -> LabPage:
+    def set(self, cells: Sequence[str], *, width: int = WIDTH, height: int = HEIGHT) -> LabPage:
         """Begin anew with these cells after cell 0; streams that run are stopped."""
         page = self.page
-        page.page.set_viewport_size(ViewportSize(width=width, height=height))
+        self._set_size(width, height)
         page.page.wait_for_function(IDLE)
         page.page.evaluate(SET_CELLS, [EMPTY, *cells])
         expect(page.page.locator(".jp-Notebook .jp-Cell .cm-content")).to_have_count(len(cells) + 1)
@@ -100,7 +104,11 @@ class Desk:
         """Do what the opening does once more: the module before may have left a kernel that knows nothing."""
         self._run_opening(self._opening)
 
+    def _set_size(self, width: int, height: int) -> None:
+        self.page.page.set_viewport_size(ViewportSize(width=width, height=height))
+
     def _run_opening(self, opening: str) -> None:
+        self._set_size(WIDTH, HEIGHT)
         self.page.page.wait_for_function(IDLE)
         self.page.page.evaluate(SET_CELLS, [opening])
         self.page.forget_prompts()
@@ -122,33 +130,65 @@ class Room:
     def desk_for(self, opening: str, address: str) -> Desk:
         """The desk that the module before has left, or a new one where that needed something else."""
         with self._browser.active():
-            if self._desk is not None and self._made_for == (opening, address):
-                self._desk.begin_again()
-            else:
+            if self._made_for != (opening, address):
                 self.clear()
+            if self._desk is not None:
+                try:
+                    self._desk.begin_again()
+                except BROKEN:  # such as a kernel that is busy or dead, or a dialog over the page
+                    self.clear()
+            if self._desk is None:
                 self._desk = Desk(self._server, self._browser, opening, address)
                 self._made_for = opening, address
-        return self._desk
+            return self._desk
+
+    def tidy(self) -> None:
+        """End the streams that the last test of a module has left: nobody will open their gates."""
+        if self._desk is not None:
+            with self._browser.active():
+                try:
+                    self._desk.set([])
+                except BROKEN:
+                    self.clear()
+
+    def close(self) -> None:
+        with self._browser.active():
+            self.clear()
 
     def clear(self) -> None:
-        if self._desk is not None:
-            self._desk.lab.close()
-            self._desk = None
+        """Close the desk, also one that is broken."""
+        desk, self._desk = self._desk, None
+        if desk is not None:
+            with suppress(*BROKEN):
+                desk.lab.close()
+
+
+ROOM = pytest.StashKey[Room]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None]:
+    """End the desk with the last test in the browser: its kernel and page would run on beside all others."""
+    yield
+    room = item.config.stash.get(ROOM, None)
+    if room is not None and nextitem is not None and BROWSER_TESTS not in nextitem.path.parents:
+        room.close()
 
 
 @pytest.fixture(scope="session")
-def room(lab_server: LabServer, browser: Browser) -> Iterator[Room]:
-    room = Room(lab_server, browser)
+def room(lab_server: LabServer, browser: Browser, pytestconfig: pytest.Config) -> Iterator[Room]:
+    room = pytestconfig.stash[ROOM] = Room(lab_server, browser)
     yield room
-    with browser.active():
-        room.clear()
+    del pytestconfig.stash[ROOM]
+    room.close()
 
 
 @pytest.fixture(scope="module")
-def kept_desk(room: Room, request: pytest.FixtureRequest) -> Desk:
-    return room.desk_for(
+def kept_desk(room: Room, request: pytest.FixtureRequest) -> Iterator[Desk]:
+    yield room.desk_for(
         getattr(request.module, "OPENING", OPEN), getattr(request.module, "ADDRESS", JUPYTERLAB)
     )
+    room.tidy()
 
 
 @pytest.fixture

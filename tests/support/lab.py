@@ -324,14 +324,16 @@ class Lab:
         context = self.browser.chromium.new_context(viewport=ViewportSize(width=width, height=height))
         page = LabPage(self.server, context.new_page(), notebook, self._address)
         self.pages.append(page)
-        page.load(idle=notebook not in self._made)
-        self._made.add(notebook)
+        is_new = notebook not in self._made
+        self._made.add(notebook)  # its kernel may be there even where the page does not load
+        page.load(idle=is_new)
         return page
 
     def close(self) -> None:
-        """Close everything."""
+        """Close what was opened here; the server's other notebooks keep their kernels."""
         try:
             for page in self.pages:
                 page.close()
         finally:
-            self.server.end_sessions()
+            for notebook in self._made:
+                self.server.end_sessions(notebook)

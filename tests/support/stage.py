@@ -7,6 +7,7 @@ computes and needs no cell.
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import os
 import time
@@ -306,10 +307,15 @@ def attack_error(text: str) -> Any:
 pay = gemini_nb.tool(_pay, name="pay", confirm=True)
 
 
+@functools.cache
+def stage() -> Simulator:
+    """The kernel's one server: a stage that is opened once more is the same."""
+    return Simulator(scenario=scenario, pace=1).start()
+
+
 def open_stage() -> None:
     """Let every stream of this kernel be answered here."""
-    simulator = Simulator(scenario=scenario, pace=1).start()
-    os.environ["GOOGLE_GEMINI_BASE_URL"] = simulator.base_url
+    os.environ["GOOGLE_GEMINI_BASE_URL"] = stage().base_url
     os.environ["GEMINI_API_KEY"] = "a-key-that-nobody-checks"
     os.environ["GEMINI_NB_AUTH"] = "gemini"
     GATES.mkdir(exist_ok=True)
