@@ -16,7 +16,7 @@ NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 OPENING = "import os; os.environ['GEMINI_NB_AUTH'] = 'simulator'"  # the quickstart is the first to load it
 LOAD = "%load_ext gemini_nb"
 CITIES = "cities = [{'name': name} for name in ('Oslo', 'Lima', '<b>Rome</b>', 'Quito')]"
-LONG = "Write a long text of 1500 words about lighthouses."
+LONG = "Write a long text of 9000 words about lighthouses."
 BOXES = "panes => panes.map(pane => pane.getBoundingClientRect().toJSON())"
 
 
