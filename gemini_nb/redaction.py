@@ -21,7 +21,7 @@ import re
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence, ValuesView
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NoReturn, Protocol, TypeVar
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
@@ -41,7 +41,6 @@ URL_PASSWORD = re.compile(  # a port or a placeholder is none; what ends at the 
     r"(?!\d{1,5}(?:[/?#;,)\]}\\|&*]|$)|\{[^}]{0,100}\}@|%(?:\(\w{1,80}\))?s@|\$\{?[A-Z_]{1,80}\}?@|password@)"
     r"(?P<value>(?:[^\s:\"'`<>]|:(?!//)){1,4096})@"
 )
-_SECRET_OPTION = re.compile(r"(?:key|token|secret|password)$", re.IGNORECASE)
 _NUMBERS = {int, float, bool, type(None)}
 
 J = TypeVar("J")
@@ -71,8 +70,6 @@ _sought: list[tuple[float, int, tuple[str, ...]]] = [(-math.inf, 0, ())]
 """When all veils last looked for secrets, how many had arrived then, and what they look for since; none may
 hold a secret itself."""
 _batch = threading.local()
-shown_options: set[str] = set()
-"""Names of the options that a traceback may show. Each module that takes options adds its own."""
 
 
 class Secret:
@@ -106,112 +103,6 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("A secret is not pickled or copied into a file.")
-
-
-class _Sealed(Mapping[object, object]):
-    """A mapping whose values no repr shows."""
-
-    __slots__ = ("_values",)
-
-    def __init__(self, values: Mapping[object, object]) -> None:
-        self._values = {
-            name: seal(value) if isinstance(value, Mapping) else value for name, value in values.items()
-        }
-
-    def __getitem__(self, name: object) -> object:
-        return self._values[name]
-
-    def __iter__(self) -> Iterator[object]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __repr__(self) -> str:
-        return f"<credentials: {', '.join(sorted(map(str, self._values)))}>"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("Credentials are not pickled or copied into a file.")
-
-
-class _Carried(_Sealed):
-    """The same for other processes, which cannot ask without."""
-
-    __slots__ = ()
-
-    def __init__(self, values: Mapping[object, object]) -> None:
-        self._values = {
-            name: carry(value) if isinstance(value, Mapping) else value for name, value in values.items()
-        }
-
-    def __reduce__(self) -> Any:
-        return _Carried, (dict(self._values),)
-
-
-def carry(credentials: object) -> object:
-    """Return credentials that a traceback with variables may show, and that other processes may get."""
-    return _Carried(credentials) if isinstance(credentials, Mapping) else seal(credentials)
-
-
-def seal(credentials: object) -> object:
-    """Return credentials that a traceback with variables may show; objects of other kinds stay as they are.
-
-    A function that takes credentials rebinds its argument to this first, since a frame's variables hold what
-    the caller wrote down.
-    """
-    if credentials is None or isinstance(credentials, _Sealed):
-        return credentials
-    if isinstance(credentials, Mapping):
-        return _Sealed(credentials)
-    if isinstance(credentials, (bytes, bytearray)):
-        return Secret(credentials.decode(errors="replace"))
-    return Secret(credentials) if isinstance(credentials, str) else credentials
-
-
-class _Hidden:
-    """Stands for a value that is refused; its type has the name of the value's, for the message."""
-
-
-def sealed(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options of a stream that a traceback may show.
-
-    Sealed are the credentials, the headers, and whatever has a name that no option has: `api_key=` is how
-    other clients take it, so that many a refused call holds one.
-    """
-    return {name: _sealed_option(name, value) for name, value in options.items()}
-
-
-def sealed_rows(each: Any) -> Any:
-    """Return settings of rows that a traceback may show; what is read later stays as it is."""
-    if isinstance(each, Mapping):
-        return sealed(each)
-    is_list = isinstance(each, (Sequence, ValuesView)) and not isinstance(
-        each, (str, bytes, bytearray, range)
-    )
-    return [sealed(own) if isinstance(own, Mapping) else _hidden(own) for own in each] if is_list else each
-
-
-def _sealed_option(name: str, value: object) -> object:
-    if name == "each":
-        return sealed_rows(value)
-    if name in shown_options or value is None or isinstance(value, (Secret, _Sealed, _Hidden)):
-        return value
-    is_text = isinstance(value, (str, bytes, bytearray))
-    if isinstance(value, Mapping) or (is_text and (name == "credentials" or _SECRET_OPTION.search(name))):
-        return seal(value)
-    if name == "credentials" and all(hasattr(value, part) for part in ("refresh", "token", "valid")):
-        return value  # google-auth's own show nothing
-    return _hidden(value)
-
-
-def _hidden(value: object) -> object:
-    """Stand for a value; no Secret, since its words would be scrubbed elsewhere."""
-    return type(type(value).__name__, (_Hidden,), {})()
-
-
-def seal_options(options: Any) -> None:
-    """Seal the options of the calling function, in place."""
-    options.update(sealed(options))
 
 
 def watch(holder: Holder) -> None:

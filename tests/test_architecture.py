@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1] / "gemini_nb"
 ROOMS = [
     "errors",
     "redaction",
+    "sealing",
     "daemon",
     "config",
     "api",

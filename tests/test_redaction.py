@@ -16,17 +16,15 @@ from gemini_nb.errors import ConfigError
 from gemini_nb.redaction import (
     Secret,
     Veil,
-    carry,
     excerpt,
     looking_once,
     scrub,
     scrub_bytes,
     scrub_json,
     scrub_parts,
-    seal,
-    sealed,
     watch,
 )
+from gemini_nb.sealing import carry, seal, sealed
 
 KEY = "AIzaSy-made-up-for-tests-0123456789abcd"
 

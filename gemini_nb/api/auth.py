@@ -29,7 +29,8 @@ from gemini_nb.errors import (
     kind_of,
     without_traceback,
 )
-from gemini_nb.redaction import Secret, excerpt, seal, watch
+from gemini_nb.redaction import Secret, excerpt, watch
+from gemini_nb.sealing import seal
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials

@@ -21,7 +21,8 @@ from gemini_nb.config import (
     is_model,
 )
 from gemini_nb.errors import ConfigError, GeminiError, MissingKeyError, without_traceback
-from gemini_nb.redaction import Secret, seal
+from gemini_nb.redaction import Secret
+from gemini_nb.sealing import seal
 
 _DEVELOPER_HOST = "https://generativelanguage.googleapis.com"
 _KEYS = {"key", "api_key", "apikey", "access_token", "oauth_token"}

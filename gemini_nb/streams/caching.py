@@ -12,7 +12,7 @@ from gemini_nb.api.wire import JSON
 from gemini_nb.config import Auth
 from gemini_nb.daemon import run_in_daemon_thread
 from gemini_nb.errors import ArgumentError, ConfigError
-from gemini_nb.redaction import seal_options
+from gemini_nb.sealing import seal_options
 from gemini_nb.streams.events.record import StreamRecord
 from gemini_nb.streams.manager import StreamManager, manager_of
 from gemini_nb.streams.request.cached import HELD, CachedContent, expiry_of, run, seconds_of

@@ -19,7 +19,8 @@ from gemini_nb.api.wire import Content
 from gemini_nb.config import Settings, whole_number
 from gemini_nb.errors import ArgumentError, ConfigError, GeminiError, StreamNotFoundError, kind_of
 from gemini_nb.journal.entries import Journal
-from gemini_nb.redaction import excerpt_of, scrub_error, seal, seal_options
+from gemini_nb.redaction import excerpt_of, scrub_error
+from gemini_nb.sealing import seal, seal_options
 from gemini_nb.streams.conversation.admission import ITS_TURN, Admission, Gate
 from gemini_nb.streams.conversation.orchestrator import ToolOrchestrator
 from gemini_nb.streams.counts import Statistics, Tally

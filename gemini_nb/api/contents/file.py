@@ -20,7 +20,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from gemini_nb.api.contents.local_file import printable, unreadable
 from gemini_nb.api.contents.mime import BEGINNING, type_of, type_of_name
 from gemini_nb.errors import ArgumentError, ConfigError, kind_of
-from gemini_nb.redaction import Secret, scrub, seal_options
+from gemini_nb.redaction import Secret, scrub
+from gemini_nb.sealing import seal_options
 
 _MB = 2**20
 MAX_REQUEST_BYTES = 100 * _MB

@@ -12,7 +12,8 @@ from gemini_nb.api.contents.content import to_turns
 from gemini_nb.api.wire import Content
 from gemini_nb.config import whole_number
 from gemini_nb.errors import ArgumentError, ConfigError, kind_of
-from gemini_nb.redaction import excerpt_of, seal_options
+from gemini_nb.redaction import excerpt_of
+from gemini_nb.sealing import seal_options
 from gemini_nb.streams.chat.file import read_chat, write_chat
 from gemini_nb.streams.chat.messages import Exchange, Message, Messages, Origin, is_message
 from gemini_nb.streams.conversation.dependencies import Deferred, Need, defer

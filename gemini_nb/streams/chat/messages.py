@@ -273,7 +273,7 @@ def is_message(turn: Content) -> bool:
 
 
 def _last_message(history: Sequence[Content]) -> Message | None:
-    """Return the last message of a history, whoever put it there; None where there is none."""
+    """Return the last message of a history, from a stream or not; None where it has no message."""
     starts = [index for index, turn in enumerate(history) if is_message(turn)]
     return Message("", turns=list(history[starts[-1] :]), is_over=True) if starts else None
 

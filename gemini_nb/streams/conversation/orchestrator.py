@@ -18,7 +18,8 @@ from gemini_nb.config import Auth
 from gemini_nb.daemon import run_in_daemon_thread
 from gemini_nb.errors import GeminiError, InternalError, without_traceback
 from gemini_nb.journal.writer import Writer
-from gemini_nb.redaction import scrub_error, scrub_json, seal_options
+from gemini_nb.redaction import scrub_error, scrub_json
+from gemini_nb.sealing import seal_options
 from gemini_nb.streams.conversation.admission import Gate, Place
 from gemini_nb.streams.conversation.conversation import Conversation
 from gemini_nb.streams.conversation.dependencies import Deferred, Dependencies, Need, defer

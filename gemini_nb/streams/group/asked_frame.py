@@ -12,7 +12,8 @@ from typing import Any
 from gemini_nb.api.contents.objects import is_from
 from gemini_nb.api.contents.values import import_pandas
 from gemini_nb.errors import ArgumentError, NotAskedError, kind_of, with_article
-from gemini_nb.redaction import carry, excerpt_of, seal_options, shown_options
+from gemini_nb.redaction import excerpt_of
+from gemini_nb.sealing import carry, seal_options, shown_options
 from gemini_nb.streams.group.braces import first_steps, strays
 from gemini_nb.streams.group.frame import ENDS, check_columns, columns_of, free_names, records_of
 from gemini_nb.streams.group.mapping import map_prompts

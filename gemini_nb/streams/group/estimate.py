@@ -13,7 +13,7 @@ from gemini_nb.api.resources.counting import count_tokens
 from gemini_nb.api.usage import Usage
 from gemini_nb.errors import ArgumentError, GeminiError, NotAskedError, kind_of
 from gemini_nb.journal import prices
-from gemini_nb.redaction import sealed
+from gemini_nb.sealing import sealed
 from gemini_nb.streams.conversation.dependencies import Deferred, growing
 from gemini_nb.streams.events.record import StreamRecord
 from gemini_nb.streams.group.asked_frame import OF_THE_RUN, check_prompt, checked_prompt, contents_of

@@ -12,7 +12,7 @@ from gemini_nb.api.contents.generation import SCHEMAS, split_config
 from gemini_nb.api.retry import RetryPolicy
 from gemini_nb.config import choose_keep, choose_model
 from gemini_nb.errors import ArgumentError, GeminiError, NotAskedError
-from gemini_nb.redaction import seal_options, sealed_rows
+from gemini_nb.sealing import seal_options, sealed_rows
 from gemini_nb.streams.conversation.keeping import Repeats
 from gemini_nb.streams.events.info import Subscriber
 from gemini_nb.streams.group.frame import column_names, copied, is_frame, is_missing, records_of, why_no_rows

@@ -9,7 +9,8 @@ from gemini_nb.api.auth import NoCredentials
 from gemini_nb.api.endpoint import Endpoint, model_in, resolve_endpoint
 from gemini_nb.config import Auth, Settings, choose_auth
 from gemini_nb.errors import MissingKeyError
-from gemini_nb.redaction import Secret, seal
+from gemini_nb.redaction import Secret
+from gemini_nb.sealing import seal
 from gemini_nb.streams.request.options import StreamOptions
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypedDict, TypeVar
 
 from gemini_nb.api.retry import RetryPolicy
-from gemini_nb.redaction import sealed, shown_options
+from gemini_nb.sealing import sealed, shown_options
 
 F = TypeVar("F", bound=Callable[..., Any])
 M = TypeVar("M", bound=Mapping[str, object])

@@ -26,7 +26,8 @@ from gemini_nb.config import (
     whole_number,
 )
 from gemini_nb.errors import ArgumentError, ConfigError, GeminiError, kind_of, without_traceback
-from gemini_nb.redaction import excerpt_of, seal
+from gemini_nb.redaction import excerpt_of
+from gemini_nb.sealing import seal
 from gemini_nb.streams.request.cached import CachedContent, check_beside_cache, with_cache
 from gemini_nb.streams.request.destination import find_endpoint
 from gemini_nb.streams.request.files import fit_files

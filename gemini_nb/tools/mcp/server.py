@@ -21,7 +21,8 @@ from urllib.parse import urlsplit
 from gemini_nb.config import Settings, check_header, http_allowed, is_loopback
 from gemini_nb.daemon import run_in_daemon_thread
 from gemini_nb.errors import ArgumentError, BlockingCallError, ConfigError, Interrupted, kind_of
-from gemini_nb.redaction import Secret, scrub, seal
+from gemini_nb.redaction import Secret, scrub
+from gemini_nb.sealing import seal
 from gemini_nb.tools.execution import ToolFailedError
 from gemini_nb.tools.kernel import LoopEndedError, background, running_loop
 from gemini_nb.tools.mcp.session import Session, Target
