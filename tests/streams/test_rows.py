@@ -777,7 +777,7 @@ def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
         group = gemini_nb.map(["a", "b"], manager=made.manager, **{**made.options, **options})
         assert group.wait(PATIENCE).texts == ["a", "b"]
         first, second = sorted((one.json for one in made.server.requests), key=str)
-        made.manager.history = made.manager.max_concurrent = np.int64(5)  # type: ignore[assignment]
+        made.manager.history = made.manager.max_concurrent = np.int64(5)  # type: ignore[assignment]  # no int to mypy
     configs = [one["generationConfig"] for one in (first, second)]
     assert {"temperature": 0.5, "seed": 7, "topP": 0.5} in configs
     assert {"maxOutputTokens": 9} in configs

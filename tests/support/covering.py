@@ -54,7 +54,7 @@ def pytest_testnodedown(node: Any) -> None:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if _measuring is not None:
-        session.config.workeroutput["coverage"] = json.dumps(_measuring.get_coverage())  # type: ignore[attr-defined]
+        session.config.workeroutput["coverage"] = json.dumps(_measuring.get_coverage())  # type: ignore[attr-defined]  # xdist sets it
     elif "floor" in _how and not _IS_WORKER and not session.exitstatus and _percent() < _FLOOR:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
